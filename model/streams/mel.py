@@ -1,0 +1,152 @@
+"""Audio front ends in numpy: dMel ids of the microphone, fine log-mel of the agent's voice.
+
+Both are causal and work micro-turn by micro-turn; the whole clip is the same computation over
+all micro-turns, so streaming and whole-clip results are equal bit for bit.
+
+dMel follows the constants of the public Inkling feature extractor (100 ms periodic Hann window,
+50 ms hop, magnitude, 80 Slaney mels, log10, clamp [-7, 2], 16 bins), after arXiv 2407.15835.
+Shapes: N micro-turns, F frames in one of them, M = 80 mel bands.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.model.streams.layout import N_MELS, StreamLayout
+
+LOG_MIN: Final = -7.0
+LOG_MAX: Final = 2.0
+DMEL_BINS: Final = 16
+FINE_LEVELS: Final = 256
+FINE_N_FFT: Final = 1024
+FINE_OVERLAP: Final = 4  # the fine window spans this many hops
+_MAGNITUDE_FLOOR: Final = 1e-10
+
+
+def _hertz_to_mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slaney's scale: linear below 1 kHz, logarithmic above."""
+    linear = hertz * 3.0 / 200.0
+    above = 15.0 + np.log(np.maximum(hertz, 1000.0) / 1000.0) * 27.0 / np.log(6.4)
+    return np.where(hertz >= 1000.0, above, linear)
+
+
+def _mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = 1000.0 * np.exp((mel - 15.0) * np.log(6.4) / 27.0)
+    return np.where(mel >= 15.0, above, mel * 200.0 / 3.0)
+
+
+@cache
+def mel_filters(sample_rate: int, n_fft: int) -> NDArray[np.float32]:
+    """Slaney-normalised triangular filters from 0 Hz to Nyquist, (n_fft // 2 + 1, 80)."""
+    nyquist = sample_rate / 2
+    bins = np.linspace(0.0, nyquist, n_fft // 2 + 1)
+    top = float(_hertz_to_mel(np.array(nyquist)))
+    edges = _mel_to_hertz(np.linspace(0.0, top, N_MELS + 2))
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins[:, None] - lower) / (centre - lower)
+    falling = (upper - bins[:, None]) / (upper - centre)
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    filters: NDArray[np.float32] = (triangles * (2.0 / (upper - lower))).astype(np.float32)
+    filters.flags.writeable = False
+    return filters
+
+
+@cache
+def hann_window(length: int) -> NDArray[np.float32]:
+    """Periodic Hann window."""
+    window: NDArray[np.float32] = (
+        0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(length) / length)
+    ).astype(np.float32)
+    window.flags.writeable = False
+    return window
+
+
+def _log_mel(
+    padded: NDArray[np.float32], n: int, frames: int, hop: int, window: int, n_fft: int, rate: int
+) -> NDArray[np.float32]:
+    """log10 mel magnitudes, (n, frames, 80), of `padded` = window - hop carried samples + audio."""
+    view = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: n * frames]
+    spectrum = np.fft.rfft(view * hann_window(window), n_fft, axis=-1)
+    power = spectrum.real**2 + spectrum.imag**2
+    magnitude = np.sqrt(np.maximum(power, np.float32(_MAGNITUDE_FLOOR)))
+    # One small product per micro-turn: its rounding cannot depend on how many there are.
+    blocks = magnitude.reshape(n, frames, -1).astype(np.float32)
+    mel = np.matmul(blocks, mel_filters(rate, n_fft))
+    log: NDArray[np.float32] = np.log10(np.maximum(mel, np.float32(_MAGNITUDE_FLOOR)))
+    return np.clip(log, LOG_MIN, LOG_MAX)
+
+
+class MelStream:
+    """Causal log-mel analysis of one channel with the carry that streaming needs."""
+
+    def __init__(self, layout: StreamLayout, *, fine: bool) -> None:
+        self._rate = layout.sample_rate
+        self._chunk = layout.samples_per_micro_turn
+        if fine:
+            self._frames = layout.fine_frames_per_micro_turn
+            self._hop = self._chunk // self._frames
+            self._window, self._n_fft = FINE_OVERLAP * self._hop, FINE_N_FFT
+        else:
+            self._frames = layout.frames_per_micro_turn
+            self._hop = layout.samples_per_frame
+            self._window = self._n_fft = 2 * self._hop
+        self._carry = np.zeros(self._window - self._hop, np.float32)
+
+    def push(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log-mel of the next whole micro-turns, (N, F, 80); len(audio) = N micro-turns."""
+        n, rest = divmod(len(audio), self._chunk)
+        if rest:
+            raise ValueError(
+                f"{len(audio)} samples are no whole number of micro-turns of {self._chunk}"
+            )
+        padded = np.concatenate([self._carry, audio.astype(np.float32, copy=False)])
+        self._carry = padded[n * self._chunk :].copy()
+        if n == 0:
+            return np.zeros((0, self._frames, N_MELS), np.float32)
+        return _log_mel(padded, n, self._frames, self._hop, self._window, self._n_fft, self._rate)
+
+
+def dmel_ids(log_mel: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Nearest of 16 equally spaced centres on [-7, 2]."""
+    step = (LOG_MAX - LOG_MIN) / (DMEL_BINS - 1)
+    ids: NDArray[np.uint8] = np.rint((log_mel - LOG_MIN) / step).astype(np.uint8)
+    return ids
+
+
+def dmel(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.uint8]:
+    """dMel ids of a whole clip, (N, F, 80) in 0..15."""
+    return dmel_ids(MelStream(layout, fine=False).push(audio))
+
+
+def fine_mel(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.float32]:
+    """Fine log10-mel of a whole clip, (N, 16, 80)."""
+    return MelStream(layout, fine=True).push(audio)
+
+
+def quantise_fine(log_mel: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Fine log-mel in 8 bits per channel (0.7 dB steps)."""
+    scale = (FINE_LEVELS - 1) / (LOG_MAX - LOG_MIN)
+    levels: NDArray[np.uint8] = np.rint((log_mel - LOG_MIN) * scale).astype(np.uint8)
+    return levels
+
+
+def dequantise_fine(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Inverse of `quantise_fine` up to half a step."""
+    scale = (LOG_MAX - LOG_MIN) / (FINE_LEVELS - 1)
+    return (levels.astype(np.float32) * np.float32(scale) + np.float32(LOG_MIN)).astype(np.float32)
+
+
+def pack_nibbles(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """dMel ids two per byte, low nibble first; the last axis halves."""
+    packed: NDArray[np.uint8] = ids[..., 0::2] | (ids[..., 1::2] << 4)
+    return packed
+
+
+def unpack_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Inverse of `pack_nibbles`."""
+    both = np.stack([packed & 15, packed >> 4], axis=-1)
+    return both.reshape(*packed.shape[:-1], packed.shape[-1] * 2)
