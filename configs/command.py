@@ -1,0 +1,160 @@
+"""What a subcommand is, and how its words on the command line become a typed configuration."""
+
+import dataclasses
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from microturn.configs.load import (
+    REQUIRED,
+    ConfigError,
+    Key,
+    keys_of,
+    load_config,
+    merge_layers,
+    shipped_configs,
+    type_name,
+    write_atomically,
+)
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """One subcommand: a schema of what can be said to it, and the function that does it.
+
+    `run` imports its heavy modules inside itself, gets an instance of `schema` and returns the
+    exit code (0 done, 1 failed or off target). It raises ValueError or OSError with one sentence
+    for what a user can mend, ConfigError where the command was used wrongly.
+    """
+
+    schema: type
+    run: Callable[[Any], int]
+    help: str
+    positionals: tuple[str, ...] = ()  # keys that bare words fill, in order
+    on_interrupt: str = "interrupted; the same command again continues from here"
+
+
+@overload
+def option(default: T, help: str) -> T: ...
+@overload
+def option(*, default_factory: Callable[[], T], help: str) -> T: ...
+@overload
+def option(*, help: str) -> Any: ...
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    default_factory: Any = dataclasses.MISSING,
+) -> Any:
+    """A configuration field with the sentence that `--help` shows; no default: required."""
+    metadata = {"help": help}
+    if default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=default_factory, metadata=metadata)
+    if default is not dataclasses.MISSING:
+        return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(metadata=metadata)
+
+
+def parse_words(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split command-line words into configuration files and `key=value` overrides."""
+    files: list[str] = []
+    overrides: list[str] = []
+    free = list(command.positionals)
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            overrides.append(f"{name.replace('-', '_')}={value if equals else 'true'}")
+        elif re.match(r"[A-Za-z_][\w.]*=", word):
+            overrides.append(word)
+        elif word.endswith((".yaml", ".yml")):
+            files.append(word)
+        elif free:
+            overrides.append(f"{free.pop(0)}={word}")
+        else:
+            raise ConfigError(f"{word!r} is neither key=value, nor --flag, nor FILE.yaml")
+    return files, overrides
+
+
+def build_config(command: Command, words: Sequence[str]) -> Any:
+    """The configuration that the words of a command line ask for; raises ConfigError."""
+    files, overrides = parse_words(command, words)
+    return load_config(command.schema, files, overrides)
+
+
+def help_text(name: str, command: Command, words: Sequence[str] = ()) -> str:
+    """What `microturn NAME [FILES] --help` prints: every key with type, value and meaning.
+
+    The values are those after the files and overrides that stand beside `--help`.
+    """
+    from omegaconf import OmegaConf
+
+    merged = merge_layers(command.schema, *parse_words(command, words))
+    bare = "".join(f" [{positional.upper()}]" for positional in command.positionals)
+    lines = [f"usage: microturn {name}{bare} [FILE.yaml ...] [key=value ...]", "", command.help, ""]
+    for key in keys_of(command.schema):
+        value = OmegaConf.select(merged, key.name, throw_on_missing=False)
+        missing = key.default is REQUIRED and OmegaConf.is_missing(*_parent(merged, key.name))
+        lines += _key_lines(key, "required" if missing else _shown(value))
+    folder = command.schema.__module__.split(".")[1:2]
+    files = [path.as_posix() for path in _relative(shipped_configs(folder[0]))] if folder else []
+    if files:
+        lines += ["", "files in configs/: " + " ".join(files)]
+    lines += ["", "A true/false key can be given as --key. Later words win."]
+    return "\n".join(lines) + "\n"
+
+
+def write_json(result: dict[str, Any], target: str) -> None:
+    """Write a machine-readable result to a file, to stdout (`-`), or nowhere (empty)."""
+    if not target:
+        return
+    text = json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_atomically(Path(target), text)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no arrays of numbers by another name, and no NaN: those become null."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _parent(tree: Any, name: str) -> tuple[Any, str]:
+    *sections, last = name.split(".")
+    for section in sections:
+        tree = tree[section]
+    return tree, last
+
+
+def _relative(paths: list[Path]) -> list[Path]:
+    from microturn.configs.load import CONFIG_DIR
+
+    return [path.relative_to(CONFIG_DIR) for path in paths]
+
+
+def _shown(value: Any) -> str:
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _key_lines(key: Key, value: str) -> list[str]:
+    head = f"  {key.name}  ({type_name(key.type)}, {value})"
+    return [head, f"      {key.help}"] if key.help else [head]

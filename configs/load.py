@@ -1,0 +1,258 @@
+"""Build a typed configuration: dataclass schema, then YAML files left to right, then `a.b=c`.
+
+OmegaConf objects never leave this file: the program sees frozen dataclasses only.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast
+
+CONFIG_DIR = Path(__file__).resolve().parent
+REQUIRED = dataclasses.MISSING
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configuration file, a key or a value does not fit its schema: wrong usage."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Key:
+    """One dotted key of a schema, as `--help` lists it."""
+
+    name: str
+    type: Any
+    default: Any  # REQUIRED when there is none
+    help: str
+
+
+def load_config(
+    schema: type[T], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()
+) -> T:
+    """Return an instance of `schema`; later layers win.
+
+    File names are looked up in configs/, then as paths. Raises ConfigError that names the layer
+    and the key when a key is unknown, a value has the wrong type, or a required value is missing.
+    """
+    from omegaconf import OmegaConf
+
+    merged = merge_layers(schema, files, overrides)
+    missing = sorted(OmegaConf.missing_keys(merged))
+    if missing:
+        helps = {key.name: key.help for key in keys_of(schema)}
+        raise ConfigError("; ".join(_missing(name, helps.get(name, "")) for name in missing))
+    try:
+        return cast(T, OmegaConf.to_object(merged))
+    except ConfigError:
+        raise
+    except ValueError as error:  # a check across fields, in __post_init__
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def merge_layers(schema: type, files: Sequence[str | Path], overrides: Sequence[str]) -> Any:
+    """The OmegaConf tree of all layers; required keys may still be missing."""
+    from omegaconf import OmegaConf
+
+    merged = OmegaConf.structured(schema)
+    for file in files:
+        path = find_config(file)
+        merged = _merge(schema, merged, _read_yaml(path), source=f"{file}: ")
+    for override in overrides:
+        merged = _merge(schema, merged, _parse_override(schema, override), source="")
+    return merged
+
+
+def save_config(path: str | Path, config: Any) -> None:
+    """Write the resolved configuration, so that `load_config(type, [path])` gives it back."""
+    from omegaconf import OmegaConf
+
+    write_atomically(Path(path), OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a killed program leaves no half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def find_config(file: str | Path) -> Path:
+    """The path of a configuration file: in configs/, then as given."""
+    for candidate in (CONFIG_DIR / file, Path(file)):
+        if candidate.is_file():
+            return candidate
+    shipped = [path.relative_to(CONFIG_DIR).as_posix() for path in shipped_configs()]
+    hint = suggestion(str(file), shipped)
+    raise ConfigError(f"no configuration file {file} in configs/ nor here{hint}")
+
+
+def shipped_configs(folder: str = "") -> list[Path]:
+    """Every YAML file below configs/`folder`."""
+    return sorted((CONFIG_DIR / folder).rglob("*.yaml"))
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """`; did you mean 'x'?` for the known word nearest to a mistyped one, or nothing."""
+    ends = [name for name in known if name.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]]
+    close = ends[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def keys_of(schema: Any, prefix: str = "") -> Iterator[Key]:
+    """Every dotted key of a dataclass, depth first in the order of declaration."""
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        name, kind = f"{prefix}{field.name}", hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            yield from keys_of(kind, f"{name}.")
+            continue
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        yield Key(name=name, type=kind, default=default, help=field.metadata.get("help", ""))
+
+
+def type_name(kind: Any) -> str:
+    """A type as a person reads it: int, list of str, one of a|b, int or null."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "|".join(str(arg) for arg in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if arg is type(None) else type_name(arg) for arg in args)
+    if origin in (list, tuple) and args:
+        return f"list of {type_name(args[0])}"
+    if origin is dict and args:
+        return f"map to {type_name(args[1])}"
+    return str(getattr(kind, "__name__", kind))
+
+
+def _missing(name: str, meaning: str) -> str:
+    return f"{name} is missing; give {name}=VALUE" + (f" ({meaning})" if meaning else "")
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+    from omegaconf import OmegaConf
+
+    try:
+        layer = OmegaConf.load(path)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError(f"{path}: line {line}: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a text file in YAML") from error
+    if not OmegaConf.is_dict(layer):
+        raise ConfigError(f"{path}: expected keys with values, found a {type(layer).__name__}")
+    return layer
+
+
+def _parse_override(schema: type, override: str) -> dict[str, Any]:
+    """`a.b=c` as a nested mapping; the type of the key decides how its text is read."""
+    import yaml
+
+    name, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", name):
+        raise ConfigError(f"{override!r} is not of the form key=value")
+    value: Any = text
+    kind = _type_at(schema, name)
+    if not _is_text(kind) or (text == "null" and type(None) in typing.get_args(kind)):
+        if typing.get_origin(kind) in (list, tuple) and not text.lstrip().startswith("["):
+            text = f"[{text}]"  # suites=a,b is suites=[a,b]
+        try:
+            value = _yaml_value(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"{name} must be {type_name(kind)}, and {text!r} cannot be read"
+            ) from error
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return cast(dict[str, Any], value)
+
+
+def _yaml_value(text: str) -> Any:
+    """One value as OmegaConf reads it from a file (1e-4 is a number there)."""
+    from omegaconf import OmegaConf
+
+    tree = OmegaConf.create(f"value: {text}")
+    return OmegaConf.to_container(tree, resolve=False)["value"]  # type: ignore[index,call-overload]
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a value of this type is the text as typed: `out=010`, `words=off` stay as is."""
+    args = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        return all(isinstance(arg, str) for arg in args)
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        return all(_is_text(arg) for arg in args if arg is not type(None))
+    return kind is str
+
+
+def _type_at(schema: Any, name: str) -> Any:
+    """The declared type of a dotted key; Any below a mapping or list."""
+    kind: Any = schema
+    for part in name.split("."):
+        if not dataclasses.is_dataclass(kind):
+            args = typing.get_args(kind)
+            return args[-1] if typing.get_origin(kind) is dict else Any
+        hints = typing.get_type_hints(kind)
+        if part not in hints:
+            _unknown(schema, name)
+        kind = hints[part]
+    return kind
+
+
+def _unknown(schema: Any, name: str, source: str = "") -> typing.NoReturn:
+    known = [key.name for key in keys_of(schema)]
+    sections = sorted({key.rsplit(".", 1)[0] for key in known if "." in key})
+    raise ConfigError(f"{source}unknown key {name!r}{suggestion(name, known + sections)}")
+
+
+def _check_keys(schema: Any, tree: Any, source: str) -> None:
+    """Raise for the first key of a layer that the schema does not have."""
+
+    def walk(kind: Any, layer: Any, prefix: str) -> None:
+        if not dataclasses.is_dataclass(kind) or not isinstance(layer, Mapping):
+            return
+        hints = typing.get_type_hints(kind)
+        for name, value in layer.items():
+            if name not in hints:
+                _unknown(schema, f"{prefix}{name}", source)
+            walk(hints[name], value, f"{prefix}{name}.")
+
+    walk(schema, tree, "")
+
+
+def _merge(schema: type, base: Any, layer: Any, source: str) -> Any:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    plain = OmegaConf.to_container(OmegaConf.create(layer), resolve=False)
+    _check_keys(schema, plain, source)
+    try:
+        return OmegaConf.merge(base, plain)
+    except OmegaConfBaseException as error:
+        name = error.full_key or str(error.key)
+        reason = str(error).splitlines()[0]
+        given = _value_at(plain, name)
+        expected = _type_at(schema, re.sub(r"\[\d+\]", "", name))
+        if expected is not Any and given is not None:
+            reason = f"must be {type_name(expected)}, not {given!r}"
+        raise ConfigError(f"{source}{name} {reason}") from error
+
+
+def _value_at(tree: Any, name: str) -> Any:
+    for part in re.findall(r"[^.\[\]]+", name):
+        if isinstance(tree, Mapping):
+            tree = tree.get(part)
+        elif isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            return None
+    return tree

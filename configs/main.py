@@ -1,0 +1,139 @@
+"""The one command `microturn`: finds a subcommand, runs it, and turns errors into exit codes.
+
+This file imports nothing but the standard library; a subcommand's module is imported when it is
+called, so that `microturn --help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from microturn.configs.command import Command
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+# name: (module, attribute, what it does)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("microturn.evaluation.cli", "DEMO", "simulate, train, score and report in one go"),
+    "simulate": ("microturn.datagen.cli", "SIMULATE", "make dialogues with exact labels"),
+    "inspect": ("microturn.datagen.cli", "INSPECT", "see and hear what was simulated"),
+    "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
+    "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
+    "talk": ("microturn.inference.cli", "TALK", "let a checkpoint listen to a file and answer"),
+    "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
+    "bench session": ("microturn.inference.cli", "BENCH", "time micro-turns of live sessions"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `microturn ARGV`; returns 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        print(overview(), file=sys.stderr)
+        return WRONG_USAGE
+    if words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return DONE
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"microturn {version('microturn')}")
+        return DONE
+    name = find_command(words)
+    if name is None:
+        return WRONG_USAGE
+    return run_command(name, words[len(name.split()) :])
+
+
+def overview() -> str:
+    """The list of subcommands."""
+    width = max(map(len, COMMANDS)) + 2
+    rows = [f"  {name:<{width}}{what}" for name, (_, _, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: microturn COMMAND [FILE.yaml ...] [key=value ...]",
+            "",
+            "Full-duplex speech models that listen and speak in 200 ms micro-turns.",
+            "",
+            *rows,
+            "",
+            "`microturn COMMAND --help` lists every key of a command.",
+        ]
+    )
+
+
+def find_command(words: Sequence[str]) -> str | None:
+    """The longest known command that the words begin with; says what is wrong when none does."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name
+    group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if group:
+        _complain(words[0], f"say what: {', '.join(f'microturn {name}' for name in group)}")
+        return None
+    from microturn.configs.load import suggestion
+
+    hint = suggestion(words[0], list(COMMANDS)) or "; `microturn --help` lists them"
+    print(f"microturn: unknown command {words[0]!r}{hint}", file=sys.stderr)
+    return None
+
+
+def run_command(name: str, words: Sequence[str]) -> int:
+    """Run one subcommand; what a user can mend is one sentence on stderr, never a traceback."""
+    from microturn.configs.command import build_config, help_text
+    from microturn.configs.load import ConfigError
+
+    command: Command | None = None
+    try:
+        command = _import_command(name)
+        if "--help" in words or "-h" in words:
+            rest = [word for word in words if word not in ("--help", "-h")]
+            sys.stdout.write(help_text(name, command, rest))
+            return DONE
+        return command.run(build_config(command, words))
+    except ConfigError as error:
+        _complain(name, f"{error}")
+        print(f"`microturn {name} --help` lists every key.", file=sys.stderr)
+        return WRONG_USAGE
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stdout = None  # type: ignore[assignment]
+        return FAILED
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("microturn"):
+            raise
+        _complain(name, f"needs the package {error.name}; install 'microturn[all]'")
+        return FAILED
+    except (OSError, ValueError) as error:
+        if os.environ.get("MICROTURN_DEBUG"):  # a developer wants to see where it came from
+            raise
+        _complain(name, _os_error(error) if isinstance(error, OSError) else str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        _complain(name, command.on_interrupt if command else "interrupted")
+        return INTERRUPTED
+
+
+def _import_command(name: str) -> "Command":
+    from importlib import import_module
+
+    module, attribute, _ = COMMANDS[name]
+    command: Command = getattr(import_module(module), attribute)
+    return command
+
+
+def _complain(name: str, text: str) -> None:
+    print(f"microturn {name}: {text}", file=sys.stderr)
+
+
+def _os_error(error: OSError) -> str:
+    if error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return error.strerror or str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
