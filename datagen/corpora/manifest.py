@@ -1,0 +1,285 @@
+"""Recorded speech on disk: one JSON line per utterance, the audio in a few uncompressed tars.
+
+`Corpus.open(folder)` reads and checks `manifest.jsonl`; `load` decodes one utterance to mono
+float32, `word` cuts one word out of it. Nothing is read from a tar before it is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from scipy.signal import resample_poly
+
+from microturn.model.streams import StreamLayout
+
+Audio = npt.NDArray[np.float32]
+
+DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
+MANIFEST_NAME = "manifest.jsonl"
+SPLITS = ("train", "test", "any")
+_CACHE_BYTES = 128 * 2**20
+_REBUILD = "rebuild it with `python datagen/corpora/build_default.py`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word of the transcript; times in seconds from the start of its utterance."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """One word that may be cut out and used by itself, with the edges that energy gives it."""
+
+    word: int  # index into Utterance.words
+    start: float
+    end: float
+    score: float  # acoustic fit of the word, 0 is best
+    clean: bool  # score is good and at least 30 ms of low energy stand on both sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One recording: who says what and when, where its bytes are, and under which licence."""
+
+    id: str
+    source: str
+    speaker: str
+    language: str
+    text: str
+    key: str  # the same in every language for the same phrase, "" where there is no parallel
+    words: tuple[Word, ...]
+    cuts: tuple[Cut, ...]
+    duration: float
+    sample_rate: int  # of the stored file
+    tar: str
+    member: str
+    offset: int
+    size: int
+    licence: str
+    tags: frozenset[str]
+    split: str  # train, test, or any (a voice that both may use)
+
+    def cut(self, word: int) -> Cut | None:
+        """The cut of the word at this index, if it is a word of interest."""
+        return next((cut for cut in self.cuts if cut.word == word), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest line of this utterance."""
+        line = {name: getattr(self, name) for name in _SCALARS}
+        line["words"] = [[word.text, word.start, word.end] for word in self.words]
+        line["cuts"] = [vars(cut) for cut in self.cuts]
+        line["tags"] = sorted(self.tags)
+        return line
+
+    @staticmethod
+    def from_json(line: dict[str, Any]) -> Utterance:
+        """Read a manifest line; a wrong or missing field raises KeyError, TypeError, ValueError."""
+        scalars = {name: _typed(line[name], kind, name) for name, kind in _SCALARS.items()}
+        words = tuple(Word(text=str(t), start=float(a), end=float(b)) for t, a, b in line["words"])
+        utterance = Utterance(
+            **scalars,
+            words=words,
+            cuts=tuple(Cut(**cut) for cut in line["cuts"]),
+            tags=frozenset(line["tags"]),
+        )
+        _check(utterance)
+        return utterance
+
+
+_SCALARS: dict[str, type] = {
+    "id": str,
+    "source": str,
+    "speaker": str,
+    "language": str,
+    "text": str,
+    "key": str,
+    "duration": float,
+    "sample_rate": int,
+    "tar": str,
+    "member": str,
+    "offset": int,
+    "size": int,
+    "licence": str,
+    "split": str,
+}
+
+
+def _typed(value: object, kind: type, name: str) -> Any:
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, kind):
+        raise TypeError(f"field {name!r} is {value!r}, not {kind.__name__}")
+    return value
+
+
+def _check(utterance: Utterance) -> None:
+    if utterance.split not in SPLITS:
+        raise ValueError(f"field 'split' is {utterance.split!r}, not one of {', '.join(SPLITS)}")
+    if utterance.duration <= 0 or utterance.size <= 0 or utterance.offset < 0:
+        raise ValueError("fields 'duration', 'offset' and 'size' must be positive")
+    for part in (*utterance.words, *utterance.cuts):
+        if not 0 <= part.start < part.end <= utterance.duration + 0.01:
+            raise ValueError(f"times {part.start} to {part.end} s are not inside the recording")
+    for cut in utterance.cuts:
+        if not 0 <= cut.word < len(utterance.words):
+            raise ValueError(f"a cut names word {cut.word} of {len(utterance.words)}")
+
+
+def resample(audio: Audio, rate: int, new_rate: int) -> Audio:
+    """Polyphase resampling; the same length in seconds."""
+    if rate != new_rate:
+        common = math.gcd(rate, new_rate)
+        audio = resample_poly(audio, new_rate // common, rate // common)
+    return np.ascontiguousarray(audio, dtype=np.float32)
+
+
+class Corpus:
+    """The utterances of one folder; decoded audio is kept up to 128 MiB, oldest use dropped."""
+
+    def __init__(
+        self, folder: Path, utterances: Iterable[Utterance], *, sample_rate: int | None = None
+    ) -> None:
+        self.folder = folder
+        self.utterances = tuple(utterances)
+        self.sample_rate = sample_rate or StreamLayout().sample_rate
+        self._by_id = {utterance.id: utterance for utterance in self.utterances}
+        self._cache: OrderedDict[str, Audio] = OrderedDict()
+        self._cached_bytes = 0
+
+    @staticmethod
+    def open(folder: str | Path = DEFAULT_FOLDER, *, sample_rate: int | None = None) -> Corpus:
+        """Read a corpus folder and check its manifest against its tars."""
+        folder = Path(folder)
+        manifest = folder / MANIFEST_NAME
+        if not folder.is_dir():
+            raise FileNotFoundError(f"There is no corpus folder {folder}; {_REBUILD}.")
+        if not manifest.is_file():
+            raise FileNotFoundError(f"{folder} holds no {MANIFEST_NAME}; {_REBUILD}.")
+        utterances = list(_read_lines(manifest))
+        if not utterances:
+            raise ValueError(f"{manifest} is empty; {_REBUILD}.")
+        ids = [utterance.id for utterance in utterances]
+        if len(set(ids)) != len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise ValueError(f"{manifest} has the id {twice!r} twice; {_REBUILD}.")
+        _check_tars(folder, utterances)
+        return Corpus(folder, utterances, sample_rate=sample_rate)
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return iter(self.utterances)
+
+    def __getitem__(self, utterance_id: str) -> Utterance:
+        try:
+            return self._by_id[utterance_id]
+        except KeyError:
+            raise KeyError(f"{self.folder} has no utterance {utterance_id!r}") from None
+
+    def __contains__(self, utterance_id: object) -> bool:
+        return utterance_id in self._by_id
+
+    def filter(
+        self,
+        *,
+        language: str | None = None,
+        speaker: str | None = None,
+        source: str | None = None,
+        tag: str | None = None,
+        split: str | None = None,
+    ) -> tuple[Utterance, ...]:
+        """Utterances that match everything given, in manifest order; split "any" matches both."""
+        return tuple(
+            utterance
+            for utterance in self.utterances
+            if (language is None or utterance.language == language)
+            and (speaker is None or utterance.speaker == speaker)
+            and (source is None or utterance.source == source)
+            and (tag is None or tag in utterance.tags)
+            and (split is None or utterance.split in (split, "any"))
+        )
+
+    def find_words(
+        self, text: str, *, split: str | None = None, clean: bool = True
+    ) -> tuple[tuple[Utterance, int], ...]:
+        """Every (utterance, word index) whose cut says this word; only clean cuts by default."""
+        return tuple(
+            (utterance, cut.word)
+            for utterance in self.filter(split=split)
+            for cut in utterance.cuts
+            if utterance.words[cut.word].text == text and (cut.clean or not clean)
+        )
+
+    def load(self, utterance: Utterance) -> Audio:
+        """The whole recording, mono float32 at the corpus' sample rate; read-only."""
+        if utterance.id in self._cache:
+            self._cache.move_to_end(utterance.id)
+            return self._cache[utterance.id]
+        audio = self._decode(utterance)
+        audio.setflags(write=False)
+        self._cache[utterance.id] = audio
+        self._cached_bytes += audio.nbytes
+        while self._cached_bytes > _CACHE_BYTES and len(self._cache) > 1:
+            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return audio
+
+    def word(self, utterance: Utterance, index: int) -> Audio:
+        """One word of the recording: its cut where there is one, else its aligned times."""
+        part = utterance.cut(index) or utterance.words[index]
+        audio = self.load(utterance)
+        return audio[round(part.start * self.sample_rate) : round(part.end * self.sample_rate)]
+
+    def _decode(self, utterance: Utterance) -> Audio:
+        tar = self.folder / utterance.tar
+        with tar.open("rb") as file:
+            file.seek(utterance.offset)
+            stored = file.read(utterance.size)
+        try:
+            samples, rate = soundfile.read(io.BytesIO(stored), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(
+                f"{tar}: {utterance.member} cannot be decoded ({error}); {_REBUILD}."
+            ) from error
+        mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+        return resample(mono, rate, self.sample_rate)
+
+
+def _read_lines(manifest: Path) -> Iterator[Utterance]:
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            yield Utterance.from_json(json.loads(line))
+        except KeyError as error:
+            reason = f"field {error} is missing"
+        except (TypeError, ValueError) as error:
+            reason = str(error)
+        else:
+            continue
+        raise ValueError(f"{manifest}, line {number}: {reason}; {_REBUILD}.")
+
+
+def _check_tars(folder: Path, utterances: Iterable[Utterance]) -> None:
+    ends: dict[str, int] = {}
+    for utterance in utterances:
+        end = utterance.offset + utterance.size
+        ends[utterance.tar] = max(end, ends.get(utterance.tar, 0))
+    for name, end in sorted(ends.items()):
+        tar = folder / name
+        if not tar.is_file():
+            raise FileNotFoundError(f"{folder} lacks {name}, named in its manifest; {_REBUILD}.")
+        if tar.stat().st_size < end:
+            raise ValueError(f"{tar} is shorter than its manifest says; {_REBUILD}.")

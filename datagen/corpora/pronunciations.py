@@ -1,0 +1,36 @@
+"""Pronunciations (ARPAbet) for words that pocketsphinx's dictionary lacks, by table or by rule."""
+
+from __future__ import annotations
+
+TABLE = {
+    "xray": "EH K S R EY",
+    "niner": "N AY N ER",
+    "juliet": "JH UW L IY EH T",
+}
+# Longest spelling first; enough for alignment, where only rough sounds and lengths matter.
+_RULES = {
+    "tion": "SH AH N", "ough": "AO", "augh": "AO", "igh": "AY", "tch": "CH", "sch": "SH",
+    "ch": "CH", "sh": "SH", "th": "TH", "ph": "F", "wh": "W", "ck": "K", "ng": "NG", "qu": "K W",
+    "ee": "IY", "ea": "IY", "oo": "UW", "ou": "AW", "ow": "AW", "oi": "OY", "oy": "OY",
+    "ai": "EY", "ay": "EY", "au": "AO", "aw": "AO", "ie": "IY", "ei": "EY", "ey": "IY",
+    "er": "ER", "ir": "ER", "ur": "ER", "ar": "AA R", "or": "AO R",
+    "a": "AE", "b": "B", "c": "K", "d": "D", "e": "EH", "f": "F", "g": "G", "h": "HH", "i": "IH",
+    "j": "JH", "k": "K", "l": "L", "m": "M", "n": "N", "o": "OW", "p": "P", "q": "K", "r": "R",
+    "s": "S", "t": "T", "u": "AH", "v": "V", "w": "W", "x": "K S", "y": "IY", "z": "Z",
+}  # fmt: skip
+
+
+def pronounce(word: str) -> str:
+    """Phones for an unknown word, separated by spaces."""
+    if word in TABLE:
+        return TABLE[word]
+    letters = "".join(a for i, a in enumerate(word) if a != "'" and word[i - 1 : i] != a)
+    phones, place = [], 0
+    while place < len(letters):
+        for length in (4, 3, 2, 1):
+            piece = letters[place : place + length]
+            if len(piece) == length and piece in _RULES:
+                phones.append(_RULES[piece])
+                break
+        place += length
+    return " ".join(phones) or "AH"
