@@ -214,17 +214,24 @@ def _unknown(schema: Any, name: str, source: str = "") -> typing.NoReturn:
     raise ConfigError(f"{source}unknown key {name!r}{suggestion(name, known + sections)}")
 
 
-def _check_keys(schema: Any, tree: Any, source: str) -> None:
-    """Raise for the first key of a layer that the schema does not have."""
+def _check_shape(schema: Any, tree: Any, source: str) -> None:
+    """Raise for the first key of a layer that the schema does not have, or has in another shape."""
 
-    def walk(kind: Any, layer: Any, prefix: str) -> None:
-        if not dataclasses.is_dataclass(kind) or not isinstance(layer, Mapping):
+    def walk(kind: Any, layer: Any, name: str) -> None:
+        container: type | None = typing.get_origin(kind)
+        if dataclasses.is_dataclass(kind):
+            container = dict
+        if container not in (dict, list, tuple):
             return
-        hints = typing.get_type_hints(kind)
-        for name, value in layer.items():
-            if name not in hints:
-                _unknown(schema, f"{prefix}{name}", source)
-            walk(hints[name], value, f"{prefix}{name}.")
+        if not isinstance(layer, dict if container is dict else list):
+            raise ConfigError(f"{source}{name} must be {type_name(kind)}, not {layer!r}")
+        if dataclasses.is_dataclass(kind):
+            hints = typing.get_type_hints(kind)
+            for part, value in cast(dict[str, Any], layer).items():
+                full = f"{name}.{part}" if name else str(part)
+                if part not in hints:
+                    _unknown(schema, full, source)
+                walk(hints[part], value, full)
 
     walk(schema, tree, "")
 
@@ -234,7 +241,7 @@ def _merge(schema: type, base: Any, layer: Any, source: str) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     plain = OmegaConf.to_container(OmegaConf.create(layer), resolve=False)
-    _check_keys(schema, plain, source)
+    _check_shape(schema, plain, source)
     try:
         return OmegaConf.merge(base, plain)
     except OmegaConfBaseException as error:

@@ -99,7 +99,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
         print(f"`microturn {name} --help` lists every key.", file=sys.stderr)
         return WRONG_USAGE
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None  # nothing is left to flush
         return FAILED
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("microturn"):

@@ -129,7 +129,7 @@ def test_wrong_words_are_named(words: list[str], text: str) -> None:
         ("optimizer: 3", "optimizer must be Optimizer, not 3"),
         ("suites: {a: b}", "suites must be list of str, not {'a': 'b'}"),
         ("- 1\n- 2", "expected keys with values"),
-        ("out: [", "line 1"),
+        ("out: [", ": line "),
         ("\x00", "not a text file in YAML"),
     ],
 )
@@ -194,7 +194,8 @@ def test_unknown_command_suggests_the_right_one(capsys: pytest.CaptureFixture[st
     assert cli.main([]) == 2
     assert "usage: microturn" in capsys.readouterr().err
     assert cli.main(["--help"]) == 0
-    assert all(name in capsys.readouterr().out for name in ("simulate", "train", "talk"))
+    overview = capsys.readouterr().out
+    assert all(name in overview for name in cli.COMMANDS)
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
