@@ -1,0 +1,44 @@
+"""Every YAML file that ships loads into the schema of a command of its folder."""
+
+from importlib import import_module
+
+import pytest
+
+from microturn.configs.command import Command
+from microturn.configs.load import (
+    CONFIG_DIR,
+    REQUIRED,
+    ConfigError,
+    keys_of,
+    load_config,
+    shipped_configs,
+)
+from microturn.configs.main import COMMANDS
+
+FILES = [path.relative_to(CONFIG_DIR).as_posix() for path in shipped_configs()]
+COMMANDS_OF_MODEL = "training"  # files in configs/model are partial trees for `microturn train`
+
+
+def commands_for(file: str) -> list[Command]:
+    """The commands whose module lives in the folder that a configuration file is named after."""
+    folder = file.split("/")[0]
+    folder = COMMANDS_OF_MODEL if folder == "model" else folder
+    rows = [row for row in COMMANDS.values() if row[0] == f"microturn.{folder}.cli"]
+    return [getattr(import_module(module), attribute) for module, attribute, _ in rows]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_fits_a_command(file: str) -> None:
+    refusals = []
+    for command in commands_for(file):
+        required = [f"{k.name}=x" for k in keys_of(command.schema) if k.default is REQUIRED]
+        try:
+            load_config(command.schema, [file], required)
+            return
+        except ConfigError as error:
+            refusals.append(str(error))
+    pytest.fail(f"no command takes {file}: {refusals or 'its folder has none'}")
+
+
+def test_there_are_files() -> None:
+    assert FILES

@@ -1,0 +1,68 @@
+"""What is installed: every folder, every data file, every package that our files import."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = ("configs", "datagen", "evaluation", "inference", "kernels", "model", "training")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+DISTRIBUTION = {"PIL": "pillow", "yaml": "omegaconf"}  # import name: what installs it
+
+
+def python_files() -> list[Path]:
+    return [path for top in TOP for path in sorted((ROOT / top).rglob("*.py"))]
+
+
+def test_pyproject_lists_every_package() -> None:
+    listed = set(PYPROJECT["tool"]["setuptools"]["packages"])
+    present = {
+        ".".join(["microturn", *path.parent.relative_to(ROOT).parts]) for path in python_files()
+    }
+    assert present <= listed, f"add to [tool.setuptools] packages: {sorted(present - listed)}"
+    gone = {name for name in listed if not (ROOT / name[10:].replace(".", "/")).is_dir()}
+    assert not gone, f"remove from [tool.setuptools] packages: {sorted(gone)}"
+
+
+def test_every_folder_is_seen_by_the_type_checker() -> None:
+    for top in TOP:
+        link = ROOT / ".typing" / "microturn" / top
+        assert link.is_symlink(), f"missing link: ln -s ../../{top} .typing/microturn/{top}"
+        assert link.resolve() == ROOT / top
+        assert (ROOT / top / "py.typed").exists()
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    project = PYPROJECT["project"]
+    lines = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    declared = {re.split(r"[^A-Za-z0-9_.-]", line)[0].lower().replace("_", "-") for line in lines}
+    missing: dict[str, str] = {}
+    for path in python_files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in (name.split(".")[0] for name in names):
+                if name == "microturn" or name in sys.stdlib_module_names:
+                    continue
+                if DISTRIBUTION.get(name, name).lower() not in declared:
+                    missing[name] = path.relative_to(ROOT).as_posix()
+    assert not missing, f"declare in pyproject.toml: {missing}"
+
+
+def test_lock_pins_every_dependency_and_names_no_host() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, flags=re.MULTILINE))
+    project = PYPROJECT["project"]
+    for line in project["dependencies"] + sum(project["optional-dependencies"].values(), []):
+        name = re.split(r"[^A-Za-z0-9_.-]", line)[0].lower().replace("_", "-")
+        assert name == "microturn" or name in pinned, f"{name} is not in requirements.lock"
+    assert pinned["torch"].startswith("2.11.")
+    assert pinned["torchaudio"].startswith("2.11.")
+    assert pinned["triton"].startswith("3.6.")
+    assert "://" not in text
+    assert "--" not in text, "options of one machine's installer do not belong into the lock"
