@@ -1,0 +1,121 @@
+"""A checkpoint folder: weights as safetensors, configuration, layout and tokenizer as text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from microturn.configs.load import load_config, save_config
+from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
+from microturn.model.model import InteractionModel
+from microturn.model.streams import StreamLayout, Tokenizer
+
+WEIGHTS, CONFIG, LAYOUT, TOKENIZER = (
+    "model.safetensors",
+    "config.yaml",
+    "layout.json",
+    "tokenizer.json",
+)
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """What serving and evaluation need."""
+
+    model: InteractionModel
+    layout: StreamLayout
+    tokenizer: Tokenizer
+
+
+def save_checkpoint(folder: str | Path, model: InteractionModel, tokenizer: Tokenizer) -> None:
+    """Write a complete folder aside, then put it in place file by file, weights last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(folder / CONFIG, model.cfg)
+    model.layout.save(folder / LAYOUT)
+    tokenizer.save(folder / TOKENIZER)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    metadata = {"format": "microturn", "layout_hash": model.layout.hash}
+    aside = folder / (WEIGHTS + ".tmp")
+    save_file(weights, aside, metadata=metadata)
+    aside.replace(folder / WEIGHTS)
+
+
+def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint:
+    """Rebuild the model in evaluation mode.
+
+    Raises FileNotFoundError when the folder is incomplete and ValueError when its weights do
+    not fit its configuration.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder}: no {name}, so this is no checkpoint folder; "
+                "train one with `microturn train` or `make demo`"
+            )
+    layout = StreamLayout.load(folder / LAYOUT)
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    model = InteractionModel(load_config(ModelConfig, [folder / CONFIG]), layout, len(tokenizer))
+    try:
+        weights = load_file(folder / WEIGHTS)
+        model.load_state_dict(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS}: damaged weights file ({error})") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ValueError(f"{folder / WEIGHTS}: does not fit {folder / CONFIG}: {reason}") from error
+    return LoadedCheckpoint(model.to(device).eval(), layout, tokenizer)
+
+
+TINY_LAYOUT = StreamLayout(
+    audio_in_group=4, text_in_positions=1, heard_positions=1, say_positions=1, audio_out_group=4
+)
+
+
+def random_checkpoint(
+    seed: int = 0,
+    *,
+    layout: StreamLayout = TINY_LAYOUT,
+    config: ModelConfig | None = None,
+    words: tuple[str, ...] = ("one", "two", "three", "plus", "hello"),
+) -> LoadedCheckpoint:
+    """An untrained model, for tests and timings; every weight is drawn, none is zero."""
+    config = config or ModelConfig(
+        d_model=48,
+        n_layers=2,
+        n_heads=4,
+        d_ff=64,
+        window=8,
+        moe=MoEConfig(n_experts=4, d_expert=16),
+        flow=FlowConfig(width=32, depth=2, steps=2),
+    )
+    tokenizer = Tokenizer.train([" ".join(words)] * 100, vocab_size=256)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = InteractionModel(config, layout, len(tokenizer))
+        for parameter in model.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.05)
+    return LoadedCheckpoint(model.eval(), layout, tokenizer)
+
+
+def describe(model: InteractionModel) -> dict[str, object]:
+    """Sizes for logs and reports."""
+    total = sum(p.numel() for p in model.parameters())
+    idle = 0
+    if model.cfg.moe.n_experts:
+        per_expert = 3 * model.cfg.d_model * model.cfg.moe.d_expert
+        idle = (model.cfg.moe.n_experts - model.cfg.moe.top_k) * per_expert
+        idle *= model.cfg.n_layers - 1
+    return {
+        "parameters_total": total,
+        "parameters_active": total - idle,
+        "backbone": sum(p.numel() for p in model.backbone.parameters()),
+        "config": json.loads(json.dumps(asdict(model.cfg))),
+    }

@@ -1,0 +1,97 @@
+"""Sizes of the model, checked when they are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoEConfig:
+    """Mixture of experts after the first dense block."""
+
+    n_experts: int = field(default=8, metadata={"help": "routed experts, 0: dense blocks only"})
+    top_k: int = field(default=2, metadata={"help": "routed experts that each position uses"})
+    n_shared: int = field(default=1, metadata={"help": "experts that every position uses"})
+    d_expert: int = field(default=128, metadata={"help": "hidden width of one expert"})
+    route_scale: float = field(
+        default=0.0, metadata={"help": "factor on the mixed output, 0: number of active experts"}
+    )
+    z_loss: float = field(default=1e-3, metadata={"help": "weight of the router's z-loss"})
+    bias_speed: float = field(
+        default=1e-3, metadata={"help": "step of the selection bias per optimiser step"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.n_experts and not 0 < self.top_k <= self.n_experts:
+            raise ValueError(
+                f"model.moe.top_k={self.top_k} must lie in 1..n_experts={self.n_experts}"
+            )
+        if self.d_expert % 8:
+            raise ValueError(f"model.moe.d_expert={self.d_expert} must be a multiple of 8")
+
+    @property
+    def n_active(self) -> int:
+        return self.top_k + self.n_shared
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """Flow-matching head of the audio_out lane."""
+
+    width: int = field(default=256, metadata={"help": "hidden width of the head"})
+    depth: int = field(default=3, metadata={"help": "residual blocks of the head"})
+    draws: int = field(default=2, metadata={"help": "noise draws per position and training step"})
+    steps: int = field(default=4, metadata={"help": "Euler steps when sampling"})
+    temperature: float = field(
+        default=0.7, metadata={"help": "standard deviation of the noise that sampling starts from"}
+    )
+    guidance: float = field(
+        default=1.0, metadata={"help": "classifier-free guidance, 1.0: none (one pass)"}
+    )
+    drop_condition: float = field(
+        default=0.1, metadata={"help": "share of training positions without backbone condition"}
+    )
+    drop_previous: float = field(
+        default=0.1, metadata={"help": "share of training positions without the previous patch"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"model.flow.steps={self.steps} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """An early-fusion transformer over the positions of a micro-turn stream."""
+
+    d_model: int = field(default=192, metadata={"help": "width of the residual stream"})
+    n_layers: int = field(default=6, metadata={"help": "blocks; the first one is dense"})
+    n_heads: int = field(default=6, metadata={"help": "query heads"})
+    n_kv_heads: int = field(default=2, metadata={"help": "key/value heads"})
+    d_ff: int = field(default=512, metadata={"help": "hidden width of dense blocks"})
+    window: int = field(default=64, metadata={"help": "micro-turns that attention reaches back"})
+    rope_base: float = field(default=10_000.0, metadata={"help": "base of rotary positions"})
+    history_noise: float = field(
+        default=0.3,
+        metadata={"help": "largest share of noise in the own-voice patches read in training"},
+    )
+    moe: MoEConfig = field(default_factory=MoEConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
+            raise ValueError(
+                f"model.d_model={self.d_model} must be n_heads={self.n_heads} times an even number"
+            )
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"model.n_heads={self.n_heads} must be a multiple of n_kv_heads={self.n_kv_heads}"
+            )
+        if self.d_model % 8:
+            raise ValueError(f"model.d_model={self.d_model} must be a multiple of 8")
+        if self.window < 1:
+            raise ValueError(f"model.window={self.window} must be at least 1 micro-turn")
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.n_heads

@@ -1,0 +1,76 @@
+"""Early fusion: every lane becomes vectors of one sequence; nothing is pretrained.
+
+B dialogues, N micro-turns, S positions of a micro-turn, D width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from microturn.model.streams import StreamLayout
+from microturn.model.streams.mel import DMEL_BINS
+
+
+class DMelEmbedding(nn.Module):
+    """Bag of embeddings: the sum of one vector per (band, bin), then RMSNorm.
+
+    With `group` > 1 the frames of one position are joined by a linear layer.
+    """
+
+    def __init__(self, d_model: int, n_mels: int, group: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(n_mels * DMEL_BINS, d_model))
+        self.norm = nn.RMSNorm(d_model)
+        self.join = nn.Linear(group * d_model, d_model, bias=False) if group > 1 else None
+        self.group = group
+        offsets = torch.arange(n_mels) * DMEL_BINS
+        self.register_buffer("offsets", offsets, persistent=False)
+        nn.init.normal_(self.table, std=1.0 / math.sqrt(n_mels))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(..., F, 80) bin ids to (..., F / group, D)."""
+        index = ids.long() + self.offsets
+        flat = F.embedding_bag(index.reshape(-1, index.shape[-1]), self.table, mode="sum")
+        frames = self.norm(flat).view(*ids.shape[:-1], -1)
+        if self.join is None:
+            return frames
+        return self.join(frames.unflatten(-2, (-1, self.group)).flatten(-2))
+
+
+class LaneEmbedding(nn.Module):
+    """Vectors for each lane, plus one learned vector per position of the micro-turn."""
+
+    def __init__(self, d_model: int, layout: StreamLayout, vocab_size: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
+        self.tokens = nn.Embedding(vocab_size, d_model)
+        self.patch = nn.Linear(layout.patch_dim, d_model)
+        self.lane = nn.Parameter(torch.empty(layout.n_positions, d_model))
+        self.late = nn.Parameter(torch.empty(d_model))
+        nn.init.normal_(self.tokens.weight, std=1.0)
+        nn.init.normal_(self.lane, std=0.5)
+        nn.init.normal_(self.late, std=1.0)
+
+    def _lane(self, name: str) -> Tensor:
+        return self.lane[self.layout.lanes[name]]
+
+    def lane_vector(self, name: str, index: int) -> Tensor:
+        """What marks position `index` of a lane, (D,)."""
+        return self._lane(name)[index]
+
+    def audio_in(self, ids: Tensor, late: Tensor) -> Tensor:
+        """Microphone ids (..., F, 80) and late marks (...) to (..., P, D)."""
+        vectors = self.dmel(ids)
+        vectors = torch.where(late[..., None, None], self.late.to(vectors.dtype), vectors)
+        return vectors + self._lane("audio_in")
+
+    def text(self, name: str, ids: Tensor) -> Tensor:
+        """Tokens (..., P) of lane `name` to (..., P, D)."""
+        return self.tokens(ids) + self._lane(name)
+
+    def audio_out(self, patches: Tensor) -> Tensor:
+        """Standardised own-voice patches (..., P, patch_dim) to (..., P, D)."""
+        return self.patch(patches) + self._lane("audio_out")

@@ -1,0 +1,165 @@
+"""The interaction model: lanes in, the agent's words and voice out.
+
+The hidden state at one position predicts the next: `heard` and `say` tokens through one
+unembedding, `audio_out` patches through the flow head. B rows, N micro-turns, S positions of a
+micro-turn, T = N * S, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from microturn.model.backbone import Backbone, BackboneState
+from microturn.model.batch import LaneBatch
+from microturn.model.config import ModelConfig
+from microturn.model.embed import LaneEmbedding
+from microturn.model.flow_head import FlowHead
+from microturn.model.streams import StreamLayout
+from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """Everything that a session carries from one micro-turn to the next, B rows."""
+
+    backbone: BackboneState
+    patch: Tensor  # (B, patch_dim) the last own patch, standardised; not yet read by the backbone
+
+    def clone(self) -> ModelState:
+        return ModelState(self.backbone.clone(), self.patch.clone())
+
+
+@dataclass(frozen=True)
+class MicroTurnInput:
+    audio_in: Tensor  # (B, F, 80) uint8
+    late: Tensor  # (B,) bool
+    text_in: Tensor  # (B, P) int64
+
+
+@dataclass(frozen=True)
+class MicroTurnOutput:
+    heard: Tensor  # (B, P) int64
+    say: Tensor  # (B, P) int64
+    log_mel: Tensor  # (B, 16, 80) fine log10-mel to be played in the next micro-turn
+
+
+class InteractionModel(nn.Module):
+    mel_mean: Tensor
+    mel_std: Tensor
+
+    def __init__(self, cfg: ModelConfig, layout: StreamLayout, vocab_size: int) -> None:
+        super().__init__()
+        if layout.video_positions:
+            raise ValueError("layout.video_rows and video_cols must be 0: no video stem yet")
+        self.cfg, self.layout, self.vocab_size = cfg, layout, vocab_size
+        self.embed = LaneEmbedding(cfg.d_model, layout, vocab_size)
+        self.backbone = Backbone(cfg, layout.n_positions)
+        self.unembed = nn.Linear(cfg.d_model, vocab_size, bias=False)
+        self.flow = FlowHead(cfg.d_model, layout.patch_dim, cfg.flow)
+        self.register_buffer("mel_mean", torch.full((layout.n_mels,), -3.0))
+        self.register_buffer("mel_std", torch.full((layout.n_mels,), 1.5))
+        init_weights(self)
+
+    # --- patches -----------------------------------------------------------------------------
+    def patches(self, levels: Tensor) -> Tensor:
+        """Quantised fine mel (B, N, 16, 80) to standardised patches (B, N, P, patch_dim)."""
+        log_mel = levels.float() * ((LOG_MAX - LOG_MIN) / (FINE_LEVELS - 1)) + LOG_MIN
+        normal = (log_mel - self.mel_mean) / self.mel_std
+        return normal.flatten(-2).unflatten(-1, (self.layout.audio_out_positions, -1))
+
+    def log_mel(self, patches: Tensor) -> Tensor:
+        """Standardised patches (B, P, patch_dim) to fine log-mel (B, 16, 80)."""
+        normal = patches.flatten(1).unflatten(-1, (-1, self.layout.n_mels))
+        return (normal * self.mel_std + self.mel_mean).clamp(LOG_MIN, LOG_MAX)
+
+    def silent_patch(self, rows: int) -> Tensor:
+        """The patch of digital silence, (rows, patch_dim)."""
+        silence = torch.zeros(rows, 1, self.layout.fine_frames_per_micro_turn, self.layout.n_mels)
+        return self.patches(silence.to(self.mel_mean))[:, 0, 0]
+
+    # --- whole dialogues ---------------------------------------------------------------------
+    def embed_dialogues(self, batch: LaneBatch, patches: Tensor) -> Tensor:
+        """All positions of all micro-turns, (B, T, D)."""
+        lanes = [
+            self.embed.audio_in(batch.audio_in, batch.late),
+            self.embed.text("text_in", batch.text_in),
+            self.embed.text("heard", batch.heard),
+            self.embed.text("say", batch.say),
+            self.embed.audio_out(patches),
+        ]
+        return torch.cat(lanes, dim=2).flatten(1, 2)
+
+    def forward(self, batch: LaneBatch, patches: Tensor) -> dict[str, Tensor]:
+        """Hidden states that predict each output lane, (B, N, P, D) by lane name."""
+        B, N = batch.shape
+        hidden = self.backbone(self.embed_dialogues(batch, patches))
+        predicts_next = hidden.view(B, N, self.layout.n_positions, -1)
+        lanes = self.layout.lanes
+        return {
+            name: predicts_next[:, :, lanes[name].start - 1 : lanes[name].stop - 1]
+            for name in ("heard", "say", "audio_out")
+        }
+
+    # --- streaming ---------------------------------------------------------------------------
+    def init_state(self, rows: int) -> ModelState:
+        device, dtype = self.unembed.weight.device, self.unembed.weight.dtype
+        backbone = self.backbone.init_state(rows, device=device, dtype=dtype)
+        return ModelState(backbone, self.silent_patch(rows))
+
+    def step(
+        self, inputs: MicroTurnInput, state: ModelState, noise: Tensor
+    ) -> tuple[MicroTurnOutput, ModelState]:
+        """One micro-turn of every row; consumes `state`.
+
+        noise (B, P, patch_dim), standard normal, seeds the flow head.
+        """
+        given = [
+            self.embed.audio_in(inputs.audio_in, inputs.late),
+            self.embed.text("text_in", inputs.text_in),
+        ]
+        hidden, backbone = self.backbone.step(torch.cat(given, dim=1), state.backbone)
+        z = hidden[:, -1:]
+        tokens: dict[str, list[Tensor]] = {"heard": [], "say": []}
+        for name in tokens:
+            for index in range(self.layout.lane_sizes[name]):
+                token = self.unembed(z).argmax(-1)  # (B, 1)
+                tokens[name].append(token)
+                vector = self.embed.tokens(token) + self.embed.lane_vector(name, index)
+                z, backbone = self.backbone.step(vector, backbone)
+        patches, patch = [], state.patch
+        for index in range(self.layout.audio_out_positions):
+            patch = self.flow.sample(z[:, 0], patch, noise[:, index])
+            patches.append(patch)
+            vector = self.embed.patch(patch)[:, None] + self.embed.lane_vector("audio_out", index)
+            z, backbone = self.backbone.step(vector, backbone)
+        output = MicroTurnOutput(
+            heard=torch.cat(tokens["heard"], dim=1),
+            say=torch.cat(tokens["say"], dim=1),
+            log_mel=self.log_mel(torch.stack(patches, dim=1)),
+        )
+        return output, replace(state, backbone=backbone, patch=patch)
+
+
+def init_weights(model: InteractionModel) -> None:
+    """All linear weights normal with std 1/sqrt(fan_in); residual outputs and gates start small.
+
+    | what | std |
+    | linear, experts' up | fan_in ** -0.5 |
+    | attention out, down projections | fan_in ** -0.5 / sqrt(2 n_layers) |
+    | unembedding, flow gates and output | 0 |
+    """
+    depth_scale = (2 * model.cfg.n_layers) ** -0.5
+    for name, parameter in model.named_parameters():
+        leaf = name.rsplit(".", 2)
+        if parameter.dim() < 2 or "embed." in name and "patch" not in name and "join" not in name:
+            continue
+        fan_in = parameter.shape[-2] if parameter.dim() == 3 else parameter.shape[-1]
+        std = fan_in**-0.5
+        if any(part in ("out", "down") for part in leaf) and name.startswith("backbone"):
+            std *= depth_scale
+        if name.startswith("unembed") or "modulation" in name or "patch_out" in name:
+            std = 0.0
+        nn.init.normal_(parameter, std=std)

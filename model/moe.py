@@ -1,0 +1,82 @@
+"""Feed-forward layers: a dense SwiGLU, and a mixture of experts with a sigmoid router.
+
+The router is that of the public Inkling code: select by sigmoid score plus a bias that only
+selection sees, then normalise the scores of the selected and the shared experts jointly.
+N tokens, D width, E routed experts, S shared ones, K selected, F expert width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from microturn.kernels.experts import experts
+from microturn.model.config import MoEConfig
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(d_model, 2 * d_ff, bias=False)
+        self.down = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * value)
+
+
+class MixtureOfExperts(nn.Module):
+    """Routed plus shared experts; counts loads, and keeps the z-loss of the last forward."""
+
+    selection_bias: Tensor
+    load: Tensor
+
+    def __init__(self, d_model: int, cfg: MoEConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        E, S, width = cfg.n_experts, cfg.n_shared, cfg.d_expert
+        self.router = nn.Linear(d_model, E + S, bias=False)
+        self.up = nn.Parameter(torch.empty(E, d_model, 2 * width))
+        self.down = nn.Parameter(torch.empty(E, width, d_model))
+        self.shared = SwiGLU(d_model, S * width) if S else None
+        self.register_buffer("selection_bias", torch.zeros(E))
+        self.register_buffer("load", torch.zeros(E), persistent=False)
+        self.z_loss: Tensor | None = None
+
+    def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Expert ids (N, K), their weights (N, K) and the shared experts' weights (N, S)."""
+        E = self.cfg.n_experts
+        with torch.autocast(x_ND.device.type, enabled=False):
+            logits = F.linear(x_ND.float(), self.router.weight.float())  # (N, E + S)
+        scores = logits.sigmoid()
+        ids_NK = (scores[:, :E].detach() + self.selection_bias).topk(self.cfg.top_k, dim=-1).indices
+        chosen = torch.cat([scores[:, :E].gather(1, ids_NK), scores[:, E:]], dim=-1)
+        scale = self.cfg.route_scale or float(self.cfg.n_active)
+        weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * scale
+        if self.training:
+            self.z_loss = logits.logsumexp(-1).square().mean()
+            self.load += torch.bincount(ids_NK.reshape(-1), minlength=E)
+        return ids_NK, weights[:, : self.cfg.top_k], weights[:, self.cfg.top_k :]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_ND = x.reshape(-1, x.shape[-1])
+        ids_NK, w_NK, w_NS = self.route(x_ND)
+        y_ND = experts(x_ND, ids_NK, w_NK, self.up, self.down)
+        if self.shared is not None:
+            y_ND = y_ND + self._shared(x_ND, w_NS)
+        return y_ND.view_as(x)
+
+    def _shared(self, x_ND: Tensor, w_NS: Tensor) -> Tensor:
+        """All shared experts as one wide layer, each scaled by its own weight."""
+        assert self.shared is not None
+        gate, value = self.shared.up(x_ND).chunk(2, dim=-1)
+        hidden = (F.silu(gate) * value).unflatten(-1, (self.cfg.n_shared, self.cfg.d_expert))
+        return self.shared.down((hidden * w_NS.unsqueeze(-1).to(hidden.dtype)).flatten(1))
+
+    @torch.no_grad()
+    def update_bias_(self) -> Tensor:
+        """One balancing step (sign rule, mean-centred); returns and clears the loads (E,)."""
+        load = self.load.clone()
+        delta = self.cfg.bias_speed * torch.sign(load.mean() - load)
+        self.selection_bias += delta - delta.mean()
+        self.load.zero_()
+        return load

@@ -1,0 +1,103 @@
+"""From fine log-mel to sound without learned parts: streaming Griffin-Lim.
+
+Each micro-turn's frames get phases by a few Griffin-Lim rounds in which the frames that have
+already sounded stay as they are (after Zhu, Beauregard and Wyse, "Real-time signal estimation
+from modified STFT magnitude spectra", 2007), so chunks join without clicks. A frame is causal:
+its window ends where it ends, so sound lags the mel by window - hop samples (37.5 ms).
+B rows, F frames of a micro-turn, K frequency bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from microturn.model.streams import StreamLayout
+from microturn.model.streams.mel import FINE_N_FFT, FINE_OVERLAP, hann_window, mel_filters
+
+_ROUNDS = 12
+_MOMENTUM = 0.9
+_AUDIBLE = 1e-4  # below this mel magnitude a frame is silence
+
+
+@dataclass(frozen=True)
+class VocoderState:
+    """Windowed frames that still overlap the future, (B, overlap - 1, window)."""
+
+    frames: Tensor
+
+
+class GriffinLim:
+    """Stateless functions over tables; `state` is passed in and out."""
+
+    def __init__(self, layout: StreamLayout, device: torch.device | str = "cpu") -> None:
+        self.frames = layout.fine_frames_per_micro_turn
+        self.hop = layout.samples_per_micro_turn // self.frames
+        self.window_size = FINE_OVERLAP * self.hop
+        filters = np.asarray(mel_filters(layout.sample_rate, FINE_N_FFT), np.float64)
+        # A ridge keeps the inverse calm where narrow low bands share one frequency bin.
+        gram = filters.T @ filters
+        inverse = np.linalg.solve(
+            gram + 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram)), filters.T
+        )
+        self.inverse = torch.tensor(inverse, dtype=torch.float32, device=device)  # (80, K)
+        self.window = torch.tensor(hann_window(self.window_size), device=device)
+        # Sum of squared windows at each offset of a hop: what overlap-add divides by.
+        squares = self.window.square().view(FINE_OVERLAP, self.hop).sum(0)
+        self.norm = squares.clamp_min(1e-3)
+
+    def init_state(self, rows: int) -> VocoderState:
+        frames = torch.zeros(rows, FINE_OVERLAP - 1, self.window_size, device=self.window.device)
+        return VocoderState(frames)
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """Windowed frames (B, M, window) to samples (B, (M + overlap - 1) * hop)."""
+        B, M, _ = frames.shape
+        pieces = frames.view(B, M, FINE_OVERLAP, self.hop)
+        total = frames.new_zeros(B, M + FINE_OVERLAP - 1, self.hop)
+        for part in range(FINE_OVERLAP):
+            total[:, part : part + M] += pieces[:, :, part]
+        return (total / self.norm).flatten(1)
+
+    def _resynthesise(self, magnitude: Tensor, phase: Tensor) -> Tensor:
+        signal = torch.fft.irfft(torch.polar(magnitude, phase), FINE_N_FFT)
+        return signal[..., : self.window_size] * self.window
+
+    def step(self, log_mel: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
+        """Sound of one micro-turn, (B, samples), from log10-mel (B, F, 80)."""
+        mel = 10.0**log_mel
+        mel = torch.where(mel > _AUDIBLE, mel, 0.0)
+        if not bool(mel.any()) and not bool(state.frames.any()):
+            return mel.new_zeros(len(mel), self.frames * self.hop), state
+        magnitude = (mel @ self.inverse).clamp_min(0.0)  # (B, F, K)
+        past = state.frames
+        frames = self._estimate(magnitude, past)
+        everything = torch.cat([past, frames], dim=1)
+        samples = self._overlap_add(everything)
+        # The first overlap - 1 hops were the past's own start; the last ones lack the future.
+        start = (FINE_OVERLAP - 1) * self.hop
+        sound = samples[:, start : start + self.frames * self.hop]
+        return sound, VocoderState(everything[:, -(FINE_OVERLAP - 1) :].clone())
+
+    def _estimate(self, magnitude: Tensor, past: Tensor) -> Tensor:
+        """Windowed frames (B, F, window) whose phases agree with the past and each other."""
+        B, F, K = magnitude.shape
+        # Start from phases that advance at each bin's own frequency.
+        advance = 2 * torch.pi * self.hop * torch.arange(K, device=magnitude.device) / FINE_N_FFT
+        last = torch.fft.rfft(past[:, -1:] * self.window, FINE_N_FFT)
+        steps = torch.arange(1, F + 1, device=magnitude.device)[:, None]
+        phase = last.angle() + steps * advance
+        frames = self._resynthesise(magnitude, phase)
+        spectrum = torch.polar(magnitude, phase)
+        before = spectrum
+        for _ in range(_ROUNDS):
+            samples = self._overlap_add(torch.cat([past, frames], dim=1))
+            view = samples.unfold(1, self.window_size, self.hop)[:, FINE_OVERLAP - 1 :]
+            spectrum = torch.fft.rfft(view * self.window, FINE_N_FFT)
+            phase = (spectrum + _MOMENTUM * (spectrum - before)).angle()
+            before = spectrum
+            frames = self._resynthesise(magnitude, phase)
+        return frames
