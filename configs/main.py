@@ -16,7 +16,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # name: (module, attribute, what it does)
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "demo": ("microturn.evaluation.cli", "DEMO", "simulate, train, score and report in one go"),
+    "demo": ("microturn.evaluation.demo", "DEMO", "simulate, train, score and report in one go"),
     "simulate": ("microturn.datagen.cli", "SIMULATE", "make dialogues with exact labels"),
     "inspect": ("microturn.datagen.cli", "INSPECT", "see and hear what was simulated"),
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
