@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from microturn.configs import main as cli
 from microturn.configs.command import Command, build_config, help_text, option, write_json
-from microturn.configs.load import ConfigError, load_config, save_config
+from microturn.configs.load import ConfigError, keys_of, load_config, save_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -244,3 +245,16 @@ def test_json_goes_to_a_file_or_stdout(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == want
     write_json(result, "")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_documented_keys_exist(name: str) -> None:
+    """docs/commands.md has a section for every command, and promises no key that is not there."""
+    page = (Path(__file__).parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## microturn {name}\n(.*?)(?=^## |\Z)", page, re.M | re.S)
+    assert section, f"docs/commands.md has no section for `microturn {name}`"
+    cells = re.findall(r"^\| (`.*?`) \|", section[1], re.M)
+    promised = {key for cell in cells for key in re.findall(r"`([\w.]+)`", cell)}
+    assert promised
+    known = {key.name for key in keys_of(cli._import_command(name).schema)}
+    assert promised <= known, f"`microturn {name}` has no key {sorted(promised - known)}"
