@@ -1,0 +1,100 @@
+"""Optimisers and schedule. Muon (Jordan et al. 2024) orthogonalises the momentum of a matrix.
+
+Stacked matrices (experts) of shape (E, rows, columns) are treated as E separate ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from microturn.training.config import OptimConfig
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic Newton-Schulz iteration of the Muon paper
+
+
+def orthogonalise(g: Tensor, rounds: int = 5) -> Tensor:
+    """Nearest semi-orthogonal matrix, roughly, of each (..., rows, columns)."""
+    a, b, c = _COEFFICIENTS
+    x = g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    for _ in range(rounds):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon on groups marked `muon`, AdamW on the rest; one object, one state dict."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]], *, beta2: float) -> None:
+        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "beta2": beta2, "muon": False})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            update = self._muon_ if group["muon"] else self._adamw_
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    update(parameter, parameter.grad, group)
+        return loss
+
+    def _muon_(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        momentum = state["momentum"].lerp_(grad, 0.05)
+        update = orthogonalise(grad.lerp(momentum, 0.95))
+        scale = max(1.0, p.shape[-2] / p.shape[-1]) ** 0.5
+        p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+
+    def _adamw_(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state, beta2 = self.state[p], group["beta2"]
+        if not state:
+            state["m"], state["v"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["step"] = 0
+        state["step"] += 1
+        m = state["m"].lerp_(grad, 0.1)
+        v = state["v"].lerp_(grad.square(), 1 - beta2)
+        m_hat = m / (1 - 0.9 ** state["step"])
+        v_hat = v / (1 - beta2 ** state["step"])
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.addcdiv_(m_hat, v_hat.sqrt().add_(1e-8), value=-group["lr"])
+
+
+def build_optimizer(model: torch.nn.Module, cfg: OptimConfig) -> MuonAdamW:
+    """Muon for the matrices inside blocks and the flow head, AdamW for all else."""
+    matrices, tables, vectors = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2 or "lane" in name:
+            vectors.append(parameter)
+        elif _is_hidden_matrix(name) and cfg.muon_lr > 0:
+            matrices.append(parameter)
+        else:
+            tables.append(parameter)
+    adam, muon = cfg.lr, cfg.muon_lr
+    groups = [
+        {"params": matrices, "muon": True, "peak": muon, "weight_decay": cfg.weight_decay},
+        {"params": tables, "peak": adam, "weight_decay": cfg.weight_decay},
+        {"params": vectors, "peak": adam, "weight_decay": 0.0},
+    ]
+    return MuonAdamW([g for g in groups if g["params"]], beta2=cfg.beta2)
+
+
+def _is_hidden_matrix(name: str) -> bool:
+    inside = name.startswith("backbone.blocks") or name.startswith("flow.blocks")
+    return inside and "router" not in name
+
+
+def rate(step: int, progress: float, cfg: OptimConfig) -> float:
+    """Share of the peak rate: linear warm-up, flat, then linear to zero over `decay`."""
+    warm = min(1.0, (step + 1) / max(1, cfg.warmup_steps))
+    return warm * min(1.0, max(0.0, (1.0 - progress) / cfg.decay))
