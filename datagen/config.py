@@ -1,0 +1,245 @@
+"""What a simulated set of dialogues is made of; every field is a key of `microturn simulate`."""
+
+from dataclasses import dataclass, field
+
+from microturn.configs.command import option
+from microturn.model.streams.layout import StreamLayout
+
+SPLITS = ("train", "test")
+
+
+def _default_families() -> dict[str, float]:
+    return {
+        "turn": 0.30,
+        "interruption": 0.18,
+        "user_backchannel": 0.12,
+        "background": 0.12,
+        "timed_cue": 0.18,
+        "delegation": 0.10,
+    }
+
+
+def _default_letters() -> dict[str, str]:
+    return {
+        "a": "alpha",
+        "b": "bravo",
+        "h": "hotel",
+        "i": "india",
+        "l": "lima",
+        "o": "oscar",
+        "q": "quebec",
+        "r": "romeo",
+        "w": "whiskey",
+        "z": "zulu",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyConfig:
+    """What users ask and what is right to answer; every word must be recorded in the corpus."""
+
+    numbers: tuple[str, ...] = option(
+        ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+        "numbers in counting order, repeated, counted from and used as durations",
+    )
+    letters: dict[str, str] = option(
+        default_factory=_default_letters, help="letter: the word that spells it"
+    )
+    days: tuple[str, ...] = option(
+        ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+        "days in order, for yesterday and tomorrow",
+    )
+    greetings: tuple[str, ...] = option(("hello", "goodbye"), "answered with the same word")
+    cue_words: tuple[str, ...] = option(
+        ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+        "words to be said after N seconds",
+    )
+    cue_seconds: tuple[int, int] = option((2, 5), "fewest and most seconds of a timed cue")
+    results: tuple[str, ...] = option(
+        (
+            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+            *("seventeen", "eighteen", "nineteen", "twenty"),
+        ),
+        "results of the background agent's sums, in counting order from zero",
+    )
+    hours: tuple[str, ...] = option(
+        (
+            *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+            *("eleven", "twelve"),
+        ),
+        "hours that the background agent's clock can show",
+    )
+    acknowledgement: str = option("one moment please", "said while the background agent works")
+    stop_phrases: tuple[str, ...] = option(
+        (
+            *("stop", "stop it", "hold it", "hang on", "wait", "excuse me", "shut up"),
+            *("wait a minute", "hold on", "just a minute", "be quiet", "enough"),
+            *("stop that", "quiet", "forget it", "that's enough", "never mind"),
+        ),
+        "phrases that end what the agent is saying, where somebody recorded them",
+    )
+    backchannels: tuple[str, ...] = option(
+        (
+            *("uh huh", "yeah", "yes", "okay", "oh yeah", "hmmm", "hmm", "mm hmm", "right"),
+            *("i see", "sure", "good", "great", "oh", "ah", "aha", "wow", "exactly", "good idea"),
+        ),
+        "phrases that ask for nothing, where somebody recorded them",
+    )
+
+    def __post_init__(self) -> None:
+        low, high = self.cue_seconds
+        if not 1 <= low <= high <= len(self.numbers):
+            raise ValueError(
+                f"vocabulary.cue_seconds={[low, high]} must be two rising numbers between 1 and "
+                f"{len(self.numbers)}, the last of vocabulary.numbers"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoicesConfig:
+    """Who speaks; perturbed voices are the agent's speaker resampled, so speed and pitch change."""
+
+    agent: str = option("asterisk-en", "speaker whose unaltered recordings are the agent's voice")
+    user: str = option("asterisk-en", "speaker whose perturbed words are the users' voices")
+    train_factors: tuple[float, ...] = option(
+        (0.80, 0.84, 0.88, 0.92, 1.08, 1.12, 1.17, 1.22, 1.28, 1.34),
+        "speed and pitch factors of the users in split=train",
+    )
+    test_factors: tuple[float, ...] = option(
+        (0.86, 1.10, 1.25), "factors held out for the users in split=test"
+    )
+    tilt: float = option(0.4, "largest spectral tilt of a perturbed voice (first-order, 0 to 0.9)")
+    trim_db: float = option(-35.0, "a word begins and ends where it rises above this, re its peak")
+    user_level_db: float = option(-26.0, "level of a user's word while it sounds, dB re full scale")
+    agent_level_db: float = option(-23.0, "level of the agent's words, dB re full scale")
+
+    def __post_init__(self) -> None:
+        both = set(self.train_factors) & set(self.test_factors)
+        if both:
+            raise ValueError(
+                f"voices.test_factors has {sorted(both)[0]}, which voices.train_factors has too; "
+                "held-out voices must not be trained on"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingConfig:
+    """When things happen, in seconds; the agent itself follows fixed rules (datagen/rules.py)."""
+
+    agent_on_grid: bool = option(True, "the agent's words start on micro-turn boundaries")
+    lead_in: tuple[float, float] = option((0.3, 1.6), "silence before the first segment")
+    gap: tuple[float, float] = option((0.4, 1.5), "silence between two segments")
+    word_gap: tuple[float, float] = option((0.02, 0.12), "silence between two words of a user")
+    pause: tuple[float, float] = option((0.3, 1.0), "a hesitation inside a user's turn")
+    pause_probability: float = option(0.2, "how often a turn of several words has a hesitation")
+    result_delay: tuple[float, float] = option((1.0, 3.0), "time the background agent works")
+    background_tail: float = option(0.8, "the agent also has to be silent this long after a voice")
+    silence: tuple[float, float] = option((1.5, 4.0), "a stretch in which nothing happens")
+    second_question_probability: float = option(
+        0.3, "how often the user asks something else while the background agent works"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomsConfig:
+    """A bank of simulated rooms, built once and cached."""
+
+    n_rooms: int = option(12, "rooms in the bank, each with one near and two far places")
+    seed: int = option(7, "seed of the bank")
+    rt60: tuple[float, float] = option((0.15, 0.45), "reverberation time in seconds")
+    near_m: tuple[float, float] = option((0.25, 0.8), "distance of the user")
+    far_m: tuple[float, float] = option((1.8, 4.0), "distance of background voices")
+    max_order: int = option(24, "highest reflection order of the image source model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelConfig:
+    """What the microphone adds; probabilities are per dialogue."""
+
+    low_pass_hz: tuple[float, float] = option((3400.0, 8000.0), "drawn band limit of a user's side")
+    gain_db: tuple[float, float] = option((-8.0, 6.0), "drawn level of the microphone")
+    noise_probability: float = option(0.6, "how often there is a noise bed")
+    noise_kinds: tuple[str, ...] = option(
+        ("white", "pink", "brown", "hum", "babble", "music"), "kinds of bed, drawn evenly"
+    )
+    snr_db: tuple[float, float] = option((10.0, 35.0), "active user level over the noise bed")
+    overlay_probability: float = option(0.35, "how often background voices overlay a dialogue")
+    background_db: tuple[float, float] = option(
+        (-24.0, -10.0), "level of a background voice relative to the user"
+    )
+    echo_probability: float = option(0.25, "how often the agent is heard in the microphone")
+    echo_db: tuple[float, float] = option((-45.0, -28.0), "gain of that echo")
+    echo_ms: tuple[float, float] = option((20.0, 150.0), "delay of that echo")
+    zero_probability: float = option(0.15, "how often the microphone is digitally silent for a while")
+    zero_s: tuple[float, float] = option((0.5, 2.0), "length of such a stretch in seconds")
+    dither_db: float = option(-88.0, "noise floor that is always there, dB re full scale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """The text tokenizer of the set."""
+
+    path: str = option("", "an existing tokenizer.json; empty: train one on the corpus")
+    vocab_size: int = option(512, "most tokens, special ones included")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatagenConfig:
+    """A set of dialogues: a pure function of this configuration (workers and folders aside)."""
+
+    out: str = option(help="folder to write the shard set to")
+    n_dialogues: int = option(64, "dialogues to make")
+    seed: int = option(0, "seed of the set")
+    split: str = option("train", "train, or test: held-out voices")
+    n_micro_turns: int = option(80, "length of a dialogue in micro-turns")
+    dialogues_per_shard: int = option(32, "dialogues in one tar")
+    workers: int = option(0, "processes; 0: one per core")
+    features: bool = option(True, "store the model's audio features beside the audio")
+    stems: bool = option(False, "store every source of the microphone by itself")
+    corpus: str = option("", "corpus folder; empty: the one that ships")
+    cache: str = option("", "folder for room responses; empty: the user's cache folder")
+    json: str = option("", "write the data card to this file (- for stdout)")
+    families: dict[str, float] = option(
+        default_factory=_default_families, help="scenario family: its weight"
+    )
+    layout: StreamLayout = field(default_factory=StreamLayout)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    voices: VoicesConfig = field(default_factory=VoicesConfig)
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    rooms: RoomsConfig = field(default_factory=RoomsConfig)
+    channel: ChannelConfig = field(default_factory=ChannelConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"split={self.split!r} is not one of {', '.join(SPLITS)}")
+        for name in ("n_dialogues", "dialogues_per_shard", "n_micro_turns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.workers < 0:
+            raise ValueError(f"workers={self.workers} must not be negative")
+        if not any(weight > 0 for weight in self.families.values()):
+            raise ValueError("families has no positive weight; give one, such as families.turn=1")
+        for name, weight in self.families.items():
+            if weight < 0:
+                raise ValueError(f"families.{name}={weight} must not be negative")
+
+    @property
+    def n_samples(self) -> int:
+        return self.n_micro_turns * self.layout.samples_per_micro_turn
+
+    @property
+    def n_shards(self) -> int:
+        return -(-self.n_dialogues // self.dialogues_per_shard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """What `microturn inspect` shows of a shard set."""
+
+    data: str = option(help="folder of the shard set")
+    index: int = option(-1, "dialogue to draw and to write as sound; -1: only the data card")
+    out: str = option("", "folder for the picture and sounds; empty: runs/inspect")
+    check: bool = option(False, "verify digests, labels and features; fails when one is off")
+    json: str = option("", "write the data card to this file (- for stdout)")

@@ -1,0 +1,50 @@
+"""Script and sound to lanes: what the model reads and has to produce, micro-turn by micro-turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from microturn.datagen.acoustics.mix import from_pcm
+from microturn.datagen.render import Sound
+from microturn.datagen.timeline import Timeline
+from microturn.model.streams import Lanes, StreamLayout, TimedToken, Tokenizer, pack_dialogue
+
+
+def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
+    """Words and control tokens of the agent; those of one micro-turn together, in order.
+
+    A word belongs to the time at which it starts to sound. Control tokens come first.
+    """
+    timed = [(control.sample, 0, control.token) for control in timeline.controls]
+    timed += [(word.start, 1, word.text) for word in timeline.agent]
+    groups: dict[int, list[tuple[int, str]]] = {}
+    for sample, _, text in sorted(timed, key=lambda item: (item[0], item[1])):
+        groups.setdefault(layout.micro_turn_of(sample), []).append((sample, text))
+    return [
+        TimedToken(text=" ".join(text for _, text in group), sample=group[0][0])
+        for group in groups.values()
+    ]
+
+
+def heard_tokens(timeline: Timeline) -> list[TimedToken]:
+    """The user's words, each at its end."""
+    return [TimedToken(text=word.text, sample=word.end) for word in timeline.user]
+
+
+def text_in_tokens(timeline: Timeline) -> Iterable[TimedToken]:
+    return (TimedToken(text=item.text, sample=item.sample) for item in timeline.text_in)
+
+
+def pack(
+    timeline: Timeline, sound: Sound, *, layout: StreamLayout, tokenizer: Tokenizer
+) -> Lanes:
+    """All lanes of a dialogue, computed from the very samples that are stored."""
+    return pack_dialogue(
+        user_audio=from_pcm(sound.user),
+        agent_audio=from_pcm(sound.agent),
+        heard=heard_tokens(timeline),
+        say=say_tokens(timeline, layout),
+        text_in=list(text_in_tokens(timeline)),
+        layout=layout,
+        tokenizer=tokenizer,
+    )

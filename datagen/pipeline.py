@@ -1,0 +1,184 @@
+"""One dialogue from its index: recipe, script, sound, lanes, and the members of its sample."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from microturn.datagen.acoustics.mix import to_pcm
+from microturn.datagen.acoustics.noise import NoiseBeds
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.pack import pack
+from microturn.datagen.recipe import Recipe, draw_recipe
+from microturn.datagen.render import Renderer, Sound
+from microturn.datagen.rules import Rules
+from microturn.datagen.scenarios import REGISTRY, Cast, Questions, Script
+from microturn.datagen.script import write_script
+from microturn.datagen.timeline import FORMAT, Timeline
+from microturn.datagen.units import UnitBank, canonical
+from microturn.model.streams import Lanes, Tokenizer
+
+FLAC_LEVEL = 0.4  # half the time of the default for a few per cent of size
+OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialogue:
+    """Everything about one simulated dialogue."""
+
+    recipe: Recipe
+    script: Script
+    families: list[str]
+    sound: Sound
+    lanes: Lanes
+
+    @property
+    def timeline(self) -> Timeline:
+        return self.script.timeline
+
+
+def open_corpus(config: DatagenConfig) -> Corpus:
+    rate = config.layout.sample_rate
+    if config.corpus:
+        return Corpus.open(config.corpus, sample_rate=rate)
+    return Corpus.open(sample_rate=rate)
+
+
+def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
+    """The tokenizer of a set; it does not depend on the split, so that all sets share it."""
+    if config.tokenizer.path:
+        return Tokenizer.load(config.tokenizer.path)
+    questions = Questions(config.vocabulary)
+    phrases = bank.phrases((*config.vocabulary.stop_phrases, *config.vocabulary.backchannels))
+    for split in ("train", "test"):
+        phrases += bank.phrases(
+            (*config.vocabulary.stop_phrases, *config.vocabulary.backchannels), split=split
+        )
+    own = sorted(
+        {*questions.agent_words(), *questions.user_words(), *(phrase.text for phrase in phrases)}
+    )
+    transcripts = sorted({canonical(u.text) for u in bank.corpus.filter(language="en")})
+    return Tokenizer.train(own * OWN_WORD_REPEATS + transcripts, config.tokenizer.vocab_size)
+
+
+class Simulator:
+    """Makes any dialogue of a set; what it makes depends on configuration and index alone."""
+
+    def __init__(self, config: DatagenConfig, *, rooms: Path, tokenizer: Tokenizer) -> None:
+        unknown = sorted(set(config.families) - set(REGISTRY))
+        if unknown:
+            raise ValueError(
+                f"families.{unknown[0]} is no scenario; known are {', '.join(sorted(REGISTRY))}"
+            )
+        self.config = config
+        self.tokenizer = tokenizer
+        self.bank = UnitBank(open_corpus(config), config)
+        self.questions = Questions(config.vocabulary)
+        self.beds = NoiseBeds(self.bank, config.channel.noise_kinds)
+        self._renderer = Renderer(config, rooms, self.beds)
+        self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
+
+    def recipe(self, index: int) -> Recipe:
+        voices, kinds = self.bank.user_voices, self.beds.kinds
+        return draw_recipe(self.config, index, voices=voices, noise_kinds=kinds)
+
+    def script(self, recipe: Recipe) -> tuple[Script, list[str]]:
+        cast = Cast(
+            config=self.config,
+            bank=self.bank,
+            questions=self.questions,
+            rules=self._rules,
+            tokenizer=self.tokenizer,
+            voice=recipe.voice,
+        )
+        return write_script(recipe, cast)
+
+    def dialogue(self, index: int) -> Dialogue:
+        recipe = self.recipe(index)
+        script, families = self.script(recipe)
+        sound = self._renderer.render(recipe, script)
+        lanes = pack(
+            script.timeline, sound, layout=self.config.layout, tokenizer=self.tokenizer
+        )
+        return Dialogue(
+            recipe=recipe, script=script, families=families, sound=sound, lanes=lanes
+        )
+
+    def members(self, dialogue: Dialogue) -> dict[str, bytes]:
+        """The files of a sample, by extension, as they stand in a shard."""
+        rate = self.config.layout.sample_rate
+        files = {
+            "user.flac": encode_flac(dialogue.sound.user, rate),
+            "agent.flac": encode_flac(dialogue.sound.agent, rate),
+            "streams.npz": encode_npz(dialogue.lanes.token_arrays(), compress=True),
+            "json": encode_json(self.describe(dialogue)),
+        }
+        if self.config.features:
+            files["features.npz"] = encode_npz(dialogue.lanes.feature_arrays(), compress=False)
+        if self.config.stems:
+            for name, stem in dialogue.sound.stems.items():
+                files[f"stem_{name}.flac"] = encode_flac(to_pcm(stem), rate)
+        return files
+
+    def describe(self, dialogue: Dialogue) -> dict[str, Any]:
+        """The `json` member."""
+        recipe = dialogue.recipe
+        return {
+            "format": FORMAT,
+            "seed": recipe.seed,
+            "index": recipe.index,
+            "split": recipe.split,
+            "layout_hash": self.config.layout.hash,
+            "sample_rate": self.config.layout.sample_rate,
+            "n_micro_turns": self.config.n_micro_turns,
+            "families": dialogue.families,
+            "voice": recipe.voice,
+            "items": _items(dialogue.script),
+            **dialogue.timeline.to_json(self.config.layout.sample_rate),
+            "room": dialogue.sound.room,
+            "channel": dialogue.sound.channel,
+        }
+
+
+def _items(script: Script) -> list[dict[str, Any]]:
+    """The recordings that a dialogue uses, each once."""
+    items: dict[tuple[str, str], dict[str, Any]] = {}
+    for clip in script.clips:
+        unit = clip.unit
+        if unit.licence:
+            items[(unit.source, unit.voice)] = {
+                "id": unit.source,
+                "speaker": unit.voice.partition("@")[0],
+                "voice": unit.voice,
+                "perturbed": "@" in unit.voice,
+                "lane": clip.lane,
+                "licence": unit.licence,
+            }
+    return [items[key] for key in sorted(items)]
+
+
+def encode_flac(pcm: npt.NDArray[np.int16], sample_rate: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, pcm, sample_rate, format="FLAC", subtype="PCM_16", compression_level=FLAC_LEVEL
+    )
+    return buffer.getvalue()
+
+
+def encode_npz(arrays: dict[str, Any], *, compress: bool) -> bytes:
+    """An .npz; numpy stamps its members with a fixed date, so equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    (np.savez_compressed if compress else np.savez)(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def encode_json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,281 @@
+"""What a scenario is, and the stage on which it places words and events.
+
+A scenario is a class with a `name` and a `build(stage, start)` that puts one segment of a
+dialogue on the stage, beginning at or after sample `start`. `@register` makes it known by name, so
+that a configuration can give it a weight; scenarios of other packages register in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.rules import RESPOND_S, Rules
+from microturn.datagen.scenarios.vocabulary import Question, Questions
+from microturn.datagen.timeline import Control, Event, Expect, TextArrival, Timeline, Word
+from microturn.datagen.units import Phrase, Unit, UnitBank
+from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
+
+LANES = ("user", "agent", "background")
+
+
+class DoesNotFit(Exception):
+    """A segment would run past the end of the dialogue."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """A unit that sounds from `start`; only its first `n_samples` do when it is broken off."""
+
+    unit: Unit
+    start: int
+    n_samples: int
+    lane: str
+    gain_db: float = 0.0
+
+    @property
+    def end(self) -> int:
+        return self.start + self.n_samples
+
+
+@dataclass(kw_only=True)
+class Script:
+    """A timeline and the clips that make it sound."""
+
+    timeline: Timeline
+    clips: list[Clip] = field(default_factory=list)
+
+    def extend(self, other: Script) -> None:
+        self.timeline.extend(other.timeline)
+        self.clips.extend(other.clips)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Where something that was said begins and ends."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Scenario(Protocol):
+    """One family of situations."""
+
+    name: str
+
+    def build(self, stage: Stage, start: int) -> None:
+        """Place one segment that begins at or after sample `start`."""
+
+
+REGISTRY: dict[str, Scenario] = {}
+
+
+def register(scenario: type[Scenario]) -> type[Scenario]:
+    """Class decorator: make a scenario known under its name."""
+    if scenario.name in REGISTRY:
+        raise ValueError(f"two scenarios are called {scenario.name!r}")
+    REGISTRY[scenario.name] = scenario()
+    return scenario
+
+
+@dataclass(kw_only=True)
+class Cast:
+    """What all segments of a dialogue share."""
+
+    config: DatagenConfig
+    bank: UnitBank
+    questions: Questions
+    rules: Rules
+    tokenizer: Tokenizer
+    voice: str  # of the user
+
+
+class Stage:
+    """Where one segment is put together; everything on it is checked to fit the dialogue."""
+
+    def __init__(self, cast: Cast, rng: np.random.Generator) -> None:
+        self.cast = cast
+        self.rng = rng
+        self.rules = cast.rules
+        self.bank = cast.bank
+        self.questions = cast.questions
+        self.timing = cast.config.timing
+        self.n_samples = cast.config.n_samples
+        self.script = Script(timeline=Timeline(n_samples=self.n_samples))
+        self.end = 0  # when everything placed so far is over
+
+    @property
+    def timeline(self) -> Timeline:
+        return self.script.timeline
+
+    # --- chance ------------------------------------------------------------------------------
+    def draw(self, seconds: tuple[float, float]) -> int:
+        """A uniformly drawn time, in samples."""
+        return self.rules.samples(float(self.rng.uniform(*seconds)))
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def choose(self, items: Sequence[object]) -> int:
+        """Index of an item, all alike."""
+        return int(self.rng.integers(len(items)))
+
+    # --- the user ----------------------------------------------------------------------------
+    def ask(self, question: Question, start: int, *, may_pause: bool = True) -> Span:
+        """The user says the words of a question, perhaps hesitating once."""
+        words, at, spans = question.words, start, []
+        hesitates = may_pause and len(words) > 1 and self.chance(self.timing.pause_probability)
+        pause_before = 1 + int(self.rng.integers(len(words) - 1)) if hesitates else 0
+        for position, text in enumerate(words):
+            unit = self.bank.user(text, self.cast.voice)
+            span = self.place(unit, at, lane="user")
+            spans.append(span)
+            pausing = position + 1 == pause_before
+            gap = self.draw(self.timing.pause if pausing else self.timing.word_gap)
+            at = span.end + gap
+            if pausing:
+                self._pause(span.end, at)
+        return Span(start=start, end=spans[-1].end, text=question.text)
+
+    def _pause(self, start: int, end: int) -> None:
+        expect = Expect(act="stay_silent", window=(start, end))
+        self.event(Event(type="pause", start=start, end=end, speaker="user", expect=expect))
+
+    def utter(self, phrase: Phrase, start: int, *, lane: str = "user") -> Span:
+        """Somebody says a whole recorded phrase."""
+        return self.place(self.bank.phrase(phrase), start, lane=lane)
+
+    def place(self, unit: Unit, start: int, *, lane: str, gain_db: float = 0.0) -> Span:
+        """Put a unit on the user's or the background's lane."""
+        end = start + unit.n_samples
+        self.must_end_by(end)
+        words: list[Word] = getattr(self.timeline, lane)
+        words += [
+            Word(
+                text=word.text,
+                start=start + word.start,
+                end=start + word.end,
+                source=unit.source,
+                voice=unit.voice,
+            )
+            for word in unit.words
+        ]
+        clip = Clip(unit=unit, start=start, n_samples=unit.n_samples, lane=lane, gain_db=gain_db)
+        self.script.clips.append(clip)
+        self.end = max(self.end, end)
+        return Span(start=start, end=end, text=unit.text)
+
+    # --- the agent ---------------------------------------------------------------------------
+    def plan(self, texts: Sequence[str], micro_turn: int) -> list[tuple[Unit, int]]:
+        """When the agent would say each word or prompt if it begins in this micro-turn."""
+        planned, at = [], self.rules.boundary(micro_turn)
+        for text in texts:
+            unit = self.bank.agent(text)
+            planned.append((unit, at))
+            at = self.rules.next_word(at + unit.n_samples)
+        return planned
+
+    def say(
+        self, texts: Sequence[str], micro_turn: int, *, until: int | None = None
+    ) -> Span:
+        """The agent speaks from a micro-turn on; at micro-turn `until` it falls silent."""
+        planned = self.plan(texts, micro_turn)
+        stop = None if until is None else self.rules.boundary(until)
+        end = self.rules.boundary(micro_turn)
+        said: list[str] = []
+        for unit, start in planned:
+            full = self._agent_words(unit, start)
+            self.timeline.intended += full
+            if stop is not None and start >= stop:
+                continue
+            end = start + unit.n_samples if stop is None else min(start + unit.n_samples, stop)
+            self._sound(unit, start, end, full)
+            said.append(unit.text)
+        self.must_end_by(end)
+        quiet = self.rules.boundary(self.rules.next_boundary(end))
+        self.control(SPECIAL_TOKENS[EOS], quiet)
+        self.end = max(self.end, end)
+        return Span(start=self.rules.boundary(micro_turn), end=end, text=" ".join(said))
+
+    def _sound(self, unit: Unit, start: int, end: int, words: list[Word]) -> None:
+        clip = Clip(unit=unit, start=start, n_samples=end - start, lane="agent")
+        self.script.clips.append(clip)
+        for word in words:
+            if word.start < end:
+                self.timeline.agent.append(_cut_at(word, end))
+
+    def _agent_words(self, unit: Unit, start: int) -> list[Word]:
+        return [
+            Word(
+                text=word.text,
+                start=start + word.start,
+                end=start + word.end,
+                source=unit.source,
+                voice=unit.voice,
+            )
+            for word in unit.words
+        ]
+
+    def control(self, token: str, sample: int) -> None:
+        if sample < self.n_samples:
+            self.timeline.controls.append(Control(token=token, sample=sample))
+
+    def delegate(self, micro_turn: int) -> None:
+        self.control(SPECIAL_TOKENS[DELEGATE], self.rules.boundary(micro_turn))
+
+    # --- events ------------------------------------------------------------------------------
+    def event(self, event: Event) -> None:
+        if event.expect is not None:
+            self.must_end_by(event.expect.window[1])
+        self.timeline.events.append(event)
+
+    def answer(self, question: Question, asked: Span) -> Span:
+        """The agent answers a question; a `turn` event says what is right."""
+        spoken = self.say(question.answer, self.rules.reply(asked.end))
+        window = (asked.end, asked.end + self.rules.samples(RESPOND_S))
+        expect = Expect(act="respond", text=" ".join(question.answer), window=window)
+        self.event(
+            Event(
+                type="turn",
+                start=asked.start,
+                end=asked.end,
+                speaker="user",
+                text=asked.text,
+                expect=expect,
+            )
+        )
+        return spoken
+
+    def arrive(self, text: str, sample: int) -> int:
+        """A background result reaches the agent; returns the first micro-turn that knows all."""
+        message = f"{SPECIAL_TOKENS[BG]} {text} {SPECIAL_TOKENS[BG_END]}"
+        self.timeline.text_in.append(TextArrival(text=message, sample=sample))
+        layout = self.cast.config.layout
+        n_tokens = len(self.cast.tokenizer.encode(message))
+        micro_turns = -(-n_tokens // max(layout.text_in_positions, 1))
+        return layout.micro_turn_of(sample) + micro_turns
+
+    def must_end_by(self, sample: int) -> None:
+        if sample > self.n_samples:
+            raise DoesNotFit
+
+
+def _cut_at(word: Word, end: int) -> Word:
+    if word.end <= end:
+        return word
+    return Word(
+        text=word.text,
+        start=word.start,
+        end=end,
+        source=word.source,
+        voice=word.voice,
+        cut=True,
+    )
+
+
+Build = Callable[[Stage, int], None]

@@ -1,0 +1,78 @@
+"""Recipe to script: the segments of a dialogue, one after the other, and voices laid over it."""
+
+from __future__ import annotations
+
+from microturn.datagen.recipe import Recipe
+from microturn.datagen.scenarios import REGISTRY, Cast, DoesNotFit, Script, Stage
+from microturn.datagen.scenarios.background import voice_at
+from microturn.datagen.timeline import Event, Expect, Timeline
+from microturn.model.streams import normalise
+
+TRIES = 4  # segments tried for the space that is left before the dialogue is closed
+
+
+def write_script(recipe: Recipe, cast: Cast) -> tuple[Script, list[str]]:
+    """What is said and expected in a dialogue, and the families that found a place in it."""
+    timing, rate = cast.config.timing, cast.rules.rate
+    n_samples = cast.config.n_samples
+    script = Script(timeline=Timeline(n_samples=n_samples))
+    gaps = recipe.rng("gaps")
+    at = round(float(gaps.uniform(*timing.lead_in)) * rate)
+    placed: list[str] = []
+    misses = 0
+    for number, name in enumerate(recipe.families):
+        stage = Stage(cast, recipe.rng(f"segment/{number}"))
+        try:
+            REGISTRY[name].build(stage, at)
+        except DoesNotFit:
+            misses += 1
+            if misses == TRIES:
+                break
+            continue
+        script.extend(stage.script)
+        placed.append(name)
+        at = stage.end + round(float(gaps.uniform(*timing.gap)) * rate)
+        if at >= n_samples:
+            break
+    for number in range(recipe.channel.n_overlays):
+        _overlay(recipe, cast, script, number)
+    script.timeline.sort()
+    return script, placed
+
+
+def _overlay(recipe: Recipe, cast: Cast, script: Script, number: int) -> None:
+    """A far voice somewhere in the dialogue; expected of the agent is only what is certain."""
+    stage = Stage(cast, recipe.rng(f"overlay/{number}"))
+    start = int(stage.rng.integers(cast.config.n_samples))
+    try:
+        span = voice_at(stage, start)
+    except DoesNotFit:
+        return
+    tail = cast.rules.samples(cast.config.timing.background_tail)
+    window = (span.start, min(span.end + tail, cast.config.n_samples))
+    expect = None
+    if _nobody_due(script.timeline, window):
+        expect = Expect(act="stay_silent", window=window)
+    stage.event(
+        Event(
+            type="background_speech",
+            start=span.start,
+            end=span.end,
+            speaker="background",
+            text=normalise(span.text),
+            expect=expect,
+        )
+    )
+    script.extend(stage.script)
+
+
+def _nobody_due(timeline: Timeline, window: tuple[int, int]) -> bool:
+    """Whether the agent neither speaks nor may speak inside a window."""
+    if timeline.speaks("agent", *window):
+        return False
+    speaking = [
+        event.expect.window
+        for event in timeline.events
+        if event.expect is not None and event.expect.act not in ("stay_silent", "stop")
+    ]
+    return not any(start < window[1] and window[0] < end for start, end in speaking)

@@ -1,0 +1,264 @@
+"""Recorded words and phrases, ready to be placed: trimmed, levelled, faded, in many voices.
+
+A unit begins and ends where its energy does, so the times of a timeline are times of sound. A
+perturbed voice (`asterisk-en@1.12`) is the recording resampled and tilted: faster and higher, or
+slower and lower. Everything is computed once per process and kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import resample_poly
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.seeds import rng_for
+from microturn.model.streams import normalise
+
+Audio = npt.NDArray[np.float32]
+FADE_S = 0.004
+FRAME_S = 0.005  # energy is measured in steps of this, over twice as much
+LARGEST_PEAK = 0.89
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitWord:
+    """A word inside a unit, in samples from its start."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unit:
+    """A recorded word or phrase in one voice."""
+
+    source: str  # id of the utterance
+    voice: str
+    text: str
+    audio: Audio
+    words: tuple[UnitWord, ...]
+    licence: str
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.audio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phrase:
+    """A whole recording that says one of the phrases asked for."""
+
+    utterance: Utterance
+    text: str
+
+
+def canonical(text: str) -> str:
+    """Normalised text with one spelling for sounds that transcripts spell in many ways."""
+    text = re.sub(r"\b(?:h+m+|m+h*m+)\b", "hmm", normalise(text))
+    text = re.sub(r"\bu+h*m+\b", "um", text)
+    return re.sub(r"\ba+h+\b", "ah", re.sub(r"\bo+h+\b", "oh", text))
+
+
+def energy_edges(audio: Audio, sample_rate: int, threshold_db: float) -> tuple[int, int]:
+    """First and last sample between which the level rises above the threshold, re its peak."""
+    hop = max(1, round(FRAME_S * sample_rate))
+    padded = np.concatenate([np.zeros(hop, np.float32), audio, np.zeros(2 * hop, np.float32)])
+    n = (len(padded) - hop) // hop
+    squares = np.square(padded[: (n + 1) * hop], dtype=np.float64).reshape(n + 1, hop).sum(axis=1)
+    level = squares[:-1] + squares[1:]  # frame i covers samples (i - 1) * hop to (i + 1) * hop
+    if not level.any():
+        return 0, len(audio)
+    loud = np.flatnonzero(level >= level.max() * 10 ** (threshold_db / 10))
+    # The quieter half of an edge frame is not speech: go in by half a frame.
+    start = max(0, (int(loud[0]) - 1) * hop + hop // 2)
+    end = min(len(audio), (int(loud[-1]) + 1) * hop - hop // 2)
+    return start, end
+
+
+class UnitBank:
+    """Units of a corpus by text and voice, for one split."""
+
+    def __init__(self, corpus: Corpus, config: DatagenConfig) -> None:
+        self.corpus = corpus
+        self.rate = config.layout.sample_rate
+        self.split = config.split
+        self._voices = config.voices
+        self._prompts = self._by_text(corpus.filter(speaker=config.voices.agent))
+        self._user_prompts = self._by_text(corpus.filter(speaker=config.voices.user))
+        self._units: dict[tuple[str, str], Unit] = {}
+        self._phrases: dict[tuple[tuple[str, ...], str], tuple[Phrase, ...]] = {}
+        self._lines: dict[tuple[float, float], tuple[Utterance, ...]] = {}
+        if not self._prompts:
+            raise ValueError(
+                f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
+                f"its speakers are {_some(u.speaker for u in corpus)}"
+            )
+
+    @property
+    def user_voices(self) -> tuple[str, ...]:
+        """Voices that users may have in this split."""
+        factors = (
+            self._voices.train_factors if self.split == "train" else self._voices.test_factors
+        )
+        return tuple(f"{self._voices.user}@{factor:g}" for factor in factors)
+
+    def agent(self, text: str) -> Unit:
+        """A word or prompt in the agent's own voice."""
+        return self._unit(self._pick(self._prompts, text, "voices.agent"), text, "")
+
+    def user(self, text: str, voice: str) -> Unit:
+        """A word in a perturbed voice."""
+        factor = voice.rpartition("@")[2]
+        return self._unit(self._pick(self._user_prompts, text, "voices.user"), text, factor)
+
+    def phrase(self, phrase: Phrase) -> Unit:
+        """A whole recording as it is, in its own speaker's voice."""
+        return self._unit(phrase.utterance, phrase.text, "")
+
+    def phrases(self, texts: Sequence[str], *, split: str | None = None) -> tuple[Phrase, ...]:
+        """Recordings of other speakers of this split that say one of these texts and no more."""
+        key = (tuple(texts), split or self.split)
+        if key not in self._phrases:
+            wanted = {canonical(text) for text in texts}
+            said = ((u, canonical(u.text)) for u in self._others(key[1]))
+            self._phrases[key] = tuple(
+                Phrase(utterance=utterance, text=text) for utterance, text in said if text in wanted
+            )
+        return self._phrases[key]
+
+    def lines(self, *, shortest_s: float, longest_s: float) -> tuple[Utterance, ...]:
+        """Whole lines of other speakers, for voices in the background."""
+        key = (shortest_s, longest_s)
+        if key not in self._lines:
+            self._lines[key] = tuple(
+                utterance
+                for utterance in self._others(self.split)
+                if shortest_s <= utterance.duration <= longest_s
+            )
+        return self._lines[key]
+
+    def line(self, utterance: Utterance) -> Unit:
+        return self._unit(utterance, normalise(utterance.text), "")
+
+    def music(self) -> tuple[Utterance, ...]:
+        return self.corpus.filter(tag="music")
+
+    def _others(self, split: str) -> list[Utterance]:
+        own = {self._voices.agent, self._voices.user}
+        return [
+            utterance
+            for utterance in self.corpus.filter(language="en", split=split)
+            if utterance.speaker not in own and utterance.words and "music" not in utterance.tags
+        ]
+
+    def _pick(self, prompts: dict[str, Utterance], text: str, key: str) -> Utterance:
+        try:
+            return prompts[text]
+        except KeyError:
+            speaker = self._voices.agent if key == "voices.agent" else self._voices.user
+            raise ValueError(
+                f"{self.corpus.folder} has no recording of {text!r} by {key}={speaker!r}; take the "
+                "word out of the vocabulary or add a corpus that has it"
+            ) from None
+
+    @staticmethod
+    def _by_text(utterances: Iterable[Utterance]) -> dict[str, Utterance]:
+        found: dict[str, Utterance] = {}
+        for utterance in sorted(utterances, key=lambda item: item.id):
+            found.setdefault(normalise(utterance.text), utterance)
+        return found
+
+    def _unit(self, utterance: Utterance, text: str, factor: str) -> Unit:
+        key = (utterance.id, factor)
+        if key not in self._units:
+            self._units[key] = self._make(utterance, text, factor)
+        return self._units[key]
+
+    def _make(self, utterance: Utterance, text: str, factor: str) -> Unit:
+        audio = self.corpus.load(utterance)
+        if factor:
+            audio = perturb(audio, float(factor), _tilt(factor, self._voices.tilt))
+        start, end = energy_edges(audio, self.rate, self._voices.trim_db)
+        trimmed = audio[start:end].copy()
+        is_agent = utterance.speaker == self._voices.agent and not factor
+        level = self._voices.agent_level_db if is_agent else self._voices.user_level_db
+        trimmed *= _gain(trimmed, level)
+        _fade(trimmed, round(FADE_S * self.rate))
+        trimmed.setflags(write=False)
+        scale = self.rate / (float(factor) if factor else 1.0)
+        words = _words_of(utterance, text, start, len(trimmed), scale)
+        voice = f"{utterance.speaker}@{factor}" if factor else utterance.speaker
+        return Unit(
+            source=utterance.id,
+            voice=voice,
+            text=text,
+            audio=trimmed,
+            words=words,
+            licence=utterance.licence,
+        )
+
+
+def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
+    """Play a recording `factor` times as fast, which raises its pitch and formants alike."""
+    ratio = Fraction(factor).limit_denominator(50)
+    moved = resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
+    tilted = moved.copy()
+    tilted[1:] -= np.float32(tilt) * moved[:-1]
+    return tilted
+
+
+@lru_cache
+def _tilt(factor: str, largest: float) -> float:
+    """Every perturbed voice has its own colour, always the same."""
+    return float(rng_for(0, 0, f"tilt/{factor}").uniform(-largest, largest))
+
+
+def _gain(audio: Audio, level_db: float) -> np.float32:
+    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+    if rms == 0.0:
+        return np.float32(1.0)
+    peak = float(np.abs(audio).max())
+    return np.float32(min(10 ** (level_db / 20) / rms, LARGEST_PEAK / peak))
+
+
+def _fade(audio: Audio, n: int) -> None:
+    n = min(n, len(audio) // 2)
+    ramp = ((np.arange(n, dtype=np.float32) + 0.5) / max(n, 1)).astype(np.float32)
+    audio[:n] *= ramp
+    audio[len(audio) - n :] *= ramp[::-1]
+
+
+def _words_of(
+    utterance: Utterance, text: str, start: int, n: int, scale: float
+) -> tuple[UnitWord, ...]:
+    """Word times after trimming; the first word begins and the last ends where the unit does."""
+    texts = text.split()
+    if len(texts) != len(utterance.words):  # transcript and alignment differ: share it out evenly
+        edges = [n * i // len(texts) for i in range(len(texts) + 1)]
+    else:
+        inner = [round(word.start * scale) - start for word in utterance.words[1:]]
+        edges = [0, *inner, n]
+        for i in range(1, len(edges) - 1):
+            edges[i] = min(max(edges[i], edges[i - 1] + 1), n - (len(edges) - 1 - i))
+    ends = edges[1:]
+    if len(texts) == len(utterance.words):
+        aligned = [round(word.end * scale) - start for word in utterance.words[:-1]]
+        pairs = zip(aligned, ends[:-1], edges[:-2], strict=True)
+        ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
+    return tuple(
+        UnitWord(text=word, start=edges[i], end=ends[i]) for i, word in enumerate(texts)
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    unique = sorted(set(names))
+    return ", ".join(unique[:8]) + (", ..." if len(unique) > 8 else "")
