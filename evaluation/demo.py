@@ -1,0 +1,193 @@
+"""`microturn demo`: the whole loop in one folder, stage after stage, each a command of its own.
+
+Every stage is a command that a user could type, printed before it runs and run as a process of
+its own, so that its memory is gone when it ends. What is finished is written down and skipped the
+next time; what was interrupted continues where its own command left it.
+"""
+
+import contextlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from microturn.configs.command import Command, option
+from microturn.configs.load import write_atomically
+
+INTERRUPTED = 130
+PATIENCE_S = 60.0  # how long an interrupted stage may take to save its state
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """`microturn demo`."""
+
+    out: str = option("runs/demo", "folder for data, checkpoint, scores and report")
+    seed: int = option(0, "seed of the training set; the test set takes the next one")
+    n_train: int = option(2000, "dialogues to train on")
+    n_test: int = option(96, "held-out dialogues, of held-out voices, to score on")
+    simulate: list[str] = option(
+        default_factory=lambda: ["datagen/demo.yaml"], help="more words for `microturn simulate`"
+    )
+    train: list[str] = option(
+        default_factory=lambda: ["training/tiny.yaml"], help="more words for `microturn train`"
+    )
+    evaluate: list[str] = option(
+        default_factory=lambda: ["evaluation/demo_targets.yaml"],
+        help="more words for `microturn evaluate`",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("n_train", "n_test"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One command of the demo."""
+
+    name: str
+    title: str
+    words: list[str]
+    result: Path  # exists when the stage has done its work
+
+
+def stages_of(config: DemoConfig) -> list[Stage]:
+    """The commands of a demo, in order."""
+    out = Path(config.out)
+    train, test, checkpoint = out / "data" / "train", out / "data" / "test", out / "checkpoint"
+
+    def simulate(name: str, title: str, folder: Path, n: int, seed: int) -> Stage:
+        words = [f"out={folder}", f"split={name}", f"n_dialogues={n}", f"seed={seed}"]
+        words = ["simulate", *config.simulate, *words]
+        return Stage(name=name, title=title, words=words, result=folder / "index.json")
+
+    return [
+        simulate("train", "simulate dialogues to train on", train, config.n_train, config.seed),
+        simulate("test", "simulate held-out dialogues", test, config.n_test, config.seed + 1),
+        Stage(
+            name="checkpoint",
+            title="train",
+            words=["train", *config.train, f"data={train}", f"out={out}", f"listen.data={test}"],
+            result=checkpoint / "model.safetensors",
+        ),
+        Stage(
+            name="scores",
+            title="score it beside silent, always talking and oracle",
+            words=[
+                *("evaluate", *config.evaluate),
+                *(f"data={test}", f"checkpoint={checkpoint}", f"out={out / 'scores'}"),
+            ],
+            result=out / "scores" / "scores.json",
+        ),
+    ]
+
+
+def run_demo(config: DemoConfig) -> int:
+    """Run what is not done yet, then write and print the report."""
+    from microturn.evaluation.demo_report import write_report
+
+    out = Path(config.out)
+    stages = stages_of(config)
+    ledger = Ledger(out / "stages.json")
+    for number, stage in enumerate(stages, start=1):
+        head = f"[{number}/{len(stages)}] {stage.title}"
+        if ledger.has(stage):
+            print(f"{head}: done", flush=True)
+            continue
+        print(f"\n{head}\n$ microturn {shlex.join(stage.words)}", flush=True)
+        if stage.name == "scores":  # its exit code 1 may mean off target: then there is a result
+            stage.result.unlink(missing_ok=True)
+        start = time.monotonic()
+        code = run_stage(stage)
+        if code not in (0, 1) or not stage.result.exists() or (code and stage.name != "scores"):
+            return _stopped(code, stage)
+        ledger.add(stage, seconds=time.monotonic() - start, code=code)
+    return write_report(out, ledger.seconds(stages))
+
+
+def _stopped(code: int, stage: Stage) -> int:
+    if code in (INTERRUPTED, -signal.SIGINT):
+        raise KeyboardInterrupt
+    print(
+        f"microturn demo: stopped, because `{stage.words[0]}` {_ended(code)}; what is finished "
+        "stays, and the same command again continues from here",
+        file=sys.stderr,
+    )
+    return 2 if code == 2 else 1
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}" if code else "left no result"
+
+
+def run_stage(stage: Stage) -> int:
+    """Run one command as a process; an interrupt reaches it and is waited for."""
+    command = [sys.executable, "-m", "microturn.configs.main", *stage.words]
+    with subprocess.Popen(command) as process:
+        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the terminal has told the stage too: let it save its state
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2.0)
+            _end(process, signal.SIGINT)
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            _end(process, signal.SIGTERM)
+
+
+def _end(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+    """Ask a process that still runs to stop; after a while, stop it."""
+    if process.poll() is not None:
+        return
+    process.send_signal(how)
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Ledger:
+    """Which stages are finished, with which words: a stage that is asked otherwise is run again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: dict[str, dict[str, object]] = {}
+        if path.exists():
+            try:
+                self._rows = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path}: not JSON; delete it to run every stage again") from error
+
+    def has(self, stage: Stage) -> bool:
+        row = self._rows.get(stage.name, {})
+        return row.get("words") == stage.words and stage.result.exists()
+
+    def add(self, stage: Stage, *, seconds: float, code: int) -> None:
+        """Note a finished stage; forget those after it, which were made from its older result."""
+        names = list(self._rows)
+        kept = names[: names.index(stage.name)] if stage.name in names else names
+        self._rows = {name: self._rows[name] for name in kept}
+        row = {"words": stage.words, "seconds": round(seconds, 1), "code": code}
+        self._rows[stage.name] = row
+        write_atomically(self._path, json.dumps(self._rows, indent=2) + "\n")
+
+    def seconds(self, stages: list[Stage]) -> dict[str, float]:
+        return {stage.title: float(str(self._rows[stage.name]["seconds"])) for stage in stages}
+
+
+DEMO = Command(
+    schema=DemoConfig,
+    run=run_demo,
+    help="The whole loop: simulate, train, score beside baselines, report; finished parts stay.",
+)
