@@ -1,0 +1,89 @@
+"""The commands of this folder: `talk`, `serve` and `bench session`."""
+
+from __future__ import annotations
+
+import sys
+
+from microturn.configs.command import Command
+from microturn.inference.config import BenchSessionConfig, ServeConfig, TalkConfig
+
+
+def _talk(config: TalkConfig) -> int:
+    from microturn.inference.talk import run
+
+    return run(config)
+
+
+def _serve(config: ServeConfig) -> int:
+    from microturn.inference.server import listen, url_of
+
+    listener = listen(config.host, config.port)  # before the model: a taken port is said at once
+    with listener:
+        import uvicorn
+
+        from microturn.inference.agent import OfflineAgent
+        from microturn.inference.engine import LiveEngine
+        from microturn.inference.load import load_batch
+        from microturn.inference.protocol import MAX_MESSAGE_BYTES
+        from microturn.inference.server import create_app
+
+        loaded = load_batch(
+            config.checkpoint,
+            n_slots=config.max_sessions,
+            seed=config.seed,
+            threads=config.threads,
+        )
+        engine = LiveEngine(
+            loaded.batch,
+            n_slots=config.max_sessions,
+            layout=loaded.layout,
+            tokenizer=loaded.tokenizer,
+            agent=OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None,
+            agent_config=config.agent,
+            max_waiting=config.max_late_micro_turns,
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(engine, config),
+                log_level="warning",
+                access_log=False,
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,
+                timeout_graceful_shutdown=3,
+            )
+        )
+        print(
+            f"serving {config.checkpoint} on {url_of(listener, config.host)} (Ctrl-C stops)",
+            file=sys.stderr,
+            flush=True,
+        )
+        server.run(sockets=[listener])
+    return 0
+
+
+def _bench(config: BenchSessionConfig) -> int:
+    from microturn.inference.bench import run
+
+    return run(config)
+
+
+TALK = Command(
+    schema=TalkConfig,
+    run=_talk,
+    positionals=("input",),
+    help="Let a checkpoint listen to a recording; writes what it answers, its words and a picture.",
+    on_interrupt="interrupted; nothing was written",
+)
+SERVE = Command(
+    schema=ServeConfig,
+    run=_serve,
+    help="Serve a checkpoint to the web page at / and to clients of the socket at /ws.",
+    on_interrupt="stopped",
+)
+BENCH = Command(
+    schema=BenchSessionConfig,
+    run=_bench,
+    help="Time micro-turns of 1, 2, 4 and 8 conversations at once.",
+    on_interrupt="interrupted; nothing was written",
+)

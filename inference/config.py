@@ -1,0 +1,115 @@
+"""What can be set for `talk`, `serve` and `bench session`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final, Literal
+
+from microturn.configs.command import option
+from microturn.configs.load import ConfigError
+
+DEMO_CHECKPOINT: Final = "runs/demo/checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """The background agent as one conversation uses it."""
+
+    enabled: bool = option(True, "answer <delegate> with the offline calculator and clock")
+    settle_s: float = option(
+        0.4, "seconds after <delegate> before the agent reads the transcript, which lags behind"
+    )
+    clock: Literal["hour", "minute"] = option(
+        "hour", "what the clock says: the demo's voice has learnt the hours only"
+    )
+    latency_s: float = option(1.6, "a result comes back no sooner than this after <delegate>")
+    timeout_s: float = option(30.0, "a delegation without an answer fails after this")
+    max_pending: int = option(4, "delegations under way at once in one conversation")
+
+    def __post_init__(self) -> None:
+        _at_least(self, "agent", settle_s=0.0, latency_s=0.0, timeout_s=0.1, max_pending=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TalkConfig:
+    """`microturn talk IN.wav out=DIR`."""
+
+    input: str = option(help="the recording to listen to: WAV, FLAC, OGG, MP3, any rate")
+    out: str = option(help="folder for output.wav, words.json, timeline.png and config.yaml")
+    checkpoint: str = option(DEMO_CHECKPOINT, "folder of a trained model")
+    seed: int = option(0, "random numbers of the voice")
+    threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
+    agent: AgentConfig = option(default_factory=AgentConfig, help="background agent")
+
+    def __post_init__(self) -> None:
+        _at_least(self, "", threads=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """`microturn serve`."""
+
+    checkpoint: str = option(DEMO_CHECKPOINT, "folder of a trained model")
+    host: str = option("127.0.0.1", "address to listen on; anything but loopback needs a token")
+    port: int = option(8765, "port to listen on, 0: any free one")
+    token: str = option("", "secret that clients send as ?token= or as a bearer header")
+    max_sessions: int = option(4, "conversations at once; one more is refused, not queued")
+    max_late_micro_turns: int = option(
+        5, "chunks that may wait before the oldest is dropped and reported"
+    )
+    idle_s: float = option(
+        30.0, "a connection that sends nothing for this long is closed, 0: never"
+    )
+    seed: int = option(0, "random numbers of the voice")
+    threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
+    agent: AgentConfig = option(default_factory=AgentConfig, help="background agent")
+
+    def __post_init__(self) -> None:
+        _at_least(self, "", max_sessions=1, max_late_micro_turns=1, idle_s=0.0, threads=0, port=0)
+        if self.port > 65_535:
+            raise ConfigError(f"port={self.port} is above 65535")
+        if not is_loopback(self.host) and not self.token:
+            raise ConfigError(
+                f"host={self.host} can be reached from other machines; "
+                "give token=SECRET too, or keep host=127.0.0.1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSessionConfig:
+    """`microturn bench session`."""
+
+    sessions: list[int] = option(
+        default_factory=lambda: [1, 2, 4, 8], help="conversations at once, one row each"
+    )
+    micro_turns: int = option(200, "measured micro-turns in each row")
+    warm_up: int = option(20, "micro-turns before the measurement")
+    checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
+    threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
+    seed: int = option(0, "random numbers of weights, input and voice")
+    limit_ms: float = option(0.0, "exit 1 if p99 of one session is above this, 0: no limit")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        _at_least(self, "", micro_turns=1, warm_up=0, threads=0, limit_ms=0.0)
+        if not self.sessions or min(self.sessions) < 1:
+            raise ConfigError(f"sessions={self.sessions} must be counts of at least 1")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listening address is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _at_least(config: object, section: str, **limits: float) -> None:
+    for name, limit in limits.items():
+        value = getattr(config, name)
+        if not value >= limit:
+            dotted = f"{section}.{name}" if section else name
+            raise ConfigError(f"{dotted}={value} must be at least {limit:g}")

@@ -1,0 +1,103 @@
+"""A picture of one conversation: both voices, their words, and what the background agent did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from microturn.inference.audio import Audio
+from microturn.model.streams import StreamLayout
+
+if TYPE_CHECKING:
+    from microturn.inference.talk import Talk
+
+_INK: Final = "#1d2433"
+_USER: Final = "#2f6fb3"
+_AGENT: Final = "#c2542d"
+_WORK: Final = "#6b8f3a"
+_COLUMNS: Final = 1_500  # one minimum and maximum of the wave for each
+_QUIETEST_PEAK: Final = 0.05  # waves are drawn as tall as this at least would be
+_MAX_SECONDS: Final = 60.0  # a longer conversation shows its beginning
+
+
+def draw(path: Path, talk: Talk, layout: StreamLayout) -> None:
+    """Write the picture; a grid line marks every second, a faint one every micro-turn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rate = layout.sample_rate
+    seconds = min(len(talk.input) / rate, _MAX_SECONDS)
+    figure = Figure(figsize=(min(24.0, max(10.0, seconds * 0.8)), 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    user, work, agent = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 3])
+    _wave(user, talk.input[: int(seconds * rate)], rate, _USER)
+    _wave(agent, talk.output[: int(seconds * rate)], rate, _AGENT)
+    user.set_ylabel("user")
+    agent.set_ylabel("agent")
+    micro_turn = layout.micro_turn_ms / 1000
+    for axes, side, colour in ((user, "user", _USER), (agent, "agent", _AGENT)):
+        words = [
+            (word.micro_turn * micro_turn, word.text)
+            for word in talk.conversation.transcript.words
+            if word.side == side
+        ]
+        _words(axes, words, colour, seconds, rightwards=side == "agent")
+    _delegations(work, talk, micro_turn, seconds)
+    for axes in (user, work, agent):
+        axes.set_xlim(0, seconds)
+        axes.set_yticks([])
+        axes.set_xticks(np.arange(0, seconds + 1e-9, 1.0))
+        axes.set_xticks(np.arange(0, seconds + 1e-9, micro_turn), minor=True)
+        axes.grid(which="major", axis="x", color=_INK, alpha=0.25, linewidth=0.6)
+        axes.grid(which="minor", axis="x", color=_INK, alpha=0.08, linewidth=0.5)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(which="both", length=0, colors=_INK)
+    agent.set_xlabel("seconds")
+    figure.savefig(path, dpi=110)
+
+
+def _wave(axes: Any, samples: Audio, rate: int, colour: str) -> None:
+    width = max(1, len(samples) // _COLUMNS)
+    n = len(samples) // width
+    columns = samples[: n * width].reshape(n, width)
+    times = np.arange(n) * width / rate
+    columns = columns / max(float(np.abs(samples).max(initial=0.0)), _QUIETEST_PEAK)
+    axes.fill_between(times, columns.min(axis=1), columns.max(axis=1), color=colour, linewidth=0.4)
+    axes.set_ylim(-1.0, 1.6)
+
+
+def _words(
+    axes: Any, words: list[tuple[float, str]], colour: str, seconds: float, *, rightwards: bool
+) -> None:
+    """Words above the wave: a heard word stands left of its end, a said one right of its start."""
+    for index, (time, text) in enumerate(word for word in words if word[0] <= seconds):
+        height = (1.05, 1.25, 1.45)[index % 3]
+        axes.plot([time, time], [0, height], color=colour, alpha=0.5, linewidth=0.7)
+        axes.text(
+            time,
+            height,
+            f" {text}" if rightwards else f"{text} ",
+            color=_INK,
+            fontsize=8,
+            ha="left" if rightwards else "right",
+            va="center",
+            clip_on=True,
+        )
+
+
+def _delegations(axes: Any, talk: Talk, micro_turn: float, seconds: float) -> None:
+    axes.set_ylabel("background")
+    axes.set_ylim(-0.6, 0.6)
+    for delegation in talk.conversation.delegations:
+        start = (delegation.micro_turn + 1) * micro_turn
+        last = delegation.result_micro_turn
+        if last is None:
+            last = delegation.events[-1].micro_turn if delegation.events else delegation.micro_turn
+        end = max(last * micro_turn, start + micro_turn / 4)
+        if start > seconds:
+            continue
+        axes.barh(0, end - start, left=start, height=0.5, color=_WORK, alpha=0.8)
+        label = delegation.result or delegation.status or ""
+        axes.text(end, 0, f" {label}", color=_INK, fontsize=8, va="center", clip_on=True)

@@ -1,0 +1,142 @@
+"""`microturn talk`: a recording goes through the engine as fast as it can, the answer is kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from tqdm import tqdm
+
+from microturn.configs.load import save_config, write_atomically
+from microturn.inference import protocol
+from microturn.inference.agent import OfflineAgent
+from microturn.inference.audio import Audio, read_recording, write_wav
+from microturn.inference.config import TalkConfig
+from microturn.inference.conversation import Conversation
+from microturn.inference.engine import Batch
+from microturn.model.streams import StreamLayout
+
+WORDS_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """A recording, the answer to it on the same clock, and the conversation that they are."""
+
+    input: Audio
+    output: Audio
+    conversation: Conversation
+
+
+def stream(
+    batch: Batch, samples: Audio, conversation: Conversation, *, progress: bool = True
+) -> Talk:
+    """Let the first row of a batch listen to a recording; the output has the same length."""
+    layout = conversation.layout
+    spm, n = layout.samples_per_micro_turn, layout.n_micro_turns(len(samples))
+    padded = np.zeros(n * spm, np.float32)
+    padded[: len(samples)] = samples
+    output = np.zeros((n + 1) * spm, np.float32)  # the last micro-turn would play after the end
+    for k in tqdm(range(n), "talk", unit="micro-turn", file=sys.stderr, disable=not progress):
+        text_in = conversation.text_in()
+        done = batch.append(padded[None, k * spm : (k + 1) * spm], [text_in])[0]
+        output[(k + 1) * spm : (k + 2) * spm] = done.audio
+        conversation.take(done.heard, done.say)
+    conversation.finish()
+    return Talk(input=samples, output=output[: len(samples)], conversation=conversation)
+
+
+def words_of(talk: Talk, layout: StreamLayout) -> protocol.Json:
+    """What `words.json` holds: both sides with times in seconds, delegations and results."""
+    transcript = talk.conversation.transcript
+
+    def side(name: str) -> list[protocol.Json]:
+        return [
+            {"text": word.text, "time": protocol.seconds(word.micro_turn, layout)}
+            for word in transcript.words
+            if word.side == name
+        ]
+
+    delegations = talk.conversation.delegations
+    return {
+        "format": WORDS_FORMAT,
+        "sample_rate": layout.sample_rate,
+        "micro_turn_ms": layout.micro_turn_ms,
+        "seconds": round(len(talk.input) / layout.sample_rate, 6),
+        "heard": side("user"),
+        "said": side("agent"),
+        "delegations": [
+            {
+                "id": delegation.id,
+                "time": protocol.seconds(delegation.micro_turn + 1, layout),
+                "status": delegation.status,
+                "steps": [
+                    {
+                        "status": step.event.status,
+                        "text": step.event.text,
+                        "time": protocol.seconds(step.micro_turn, layout),
+                    }
+                    for step in delegation.events
+                ],
+            }
+            for delegation in delegations
+        ],
+        "results": [
+            {
+                "id": delegation.id,
+                "text": delegation.result,
+                "time": protocol.seconds(delegation.result_micro_turn, layout),
+            }
+            for delegation in delegations
+            if delegation.result_micro_turn is not None
+        ],
+    }
+
+
+def run(config: TalkConfig) -> int:
+    """The command: read, stream, write; says on stderr what it did to the file."""
+    from microturn.inference.load import load_batch
+    from microturn.inference.picture import draw
+
+    loaded = load_batch(config.checkpoint, n_slots=1, seed=config.seed, threads=config.threads)
+    recording = read_recording(config.input, sample_rate=loaded.layout.sample_rate)
+    for note in recording.notes:
+        sys.stderr.write(f"{note}\n")
+    agent = OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None
+    conversation = Conversation(
+        layout=loaded.layout,
+        tokenizer=loaded.tokenizer,
+        agent=agent,
+        config=config.agent,
+        wait_for_agent=True,
+    )
+    try:
+        talk = stream(loaded.batch, recording.samples, conversation)
+    finally:
+        if agent is not None:
+            agent.close()
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    words = {
+        "input": config.input,
+        "checkpoint": config.checkpoint,
+        **words_of(talk, loaded.layout),
+    }
+    write_wav(out / "output.wav", talk.output, sample_rate=loaded.layout.sample_rate)
+    write_atomically(out / "words.json", json.dumps(words, indent=2, ensure_ascii=False) + "\n")
+    draw(out / "timeline.png", talk, loaded.layout)
+    save_config(out / "config.yaml", config)
+    sys.stdout.write(_summary(words, out))
+    return 0
+
+
+def _summary(words: protocol.Json, out: Path) -> str:
+    heard = " ".join(word["text"] for word in words["heard"]) or "nothing"
+    said = " ".join(word["text"] for word in words["said"]) or "nothing"
+    lines = [f"heard: {heard}", f"said:  {said}"]
+    lines += [f"background: {result['text']}" for result in words["results"]]
+    return "\n".join([*lines, f"written to {out}/: output.wav words.json timeline.png"]) + "\n"

@@ -1,0 +1,138 @@
+// The two ends of the sound: the microphone at the rate of the server in whole micro-turns, and
+// playback through a jitter buffer. Both run on the audio thread.
+
+const HALF_TAPS = 16; // of the sinc at equal rates
+const REPORT_S = 0.1;
+
+const gcd = (a, b) => (b ? gcd(b, a % b) : a);
+
+/** Polyphase resampling with a Hann-windowed sinc; exact for any two whole rates. */
+class Resampler {
+  constructor(from, to) {
+    const common = gcd(from, to);
+    this.up = to / common;
+    this.down = from / common;
+    const scale = Math.max(1, from / to); // the low-pass is as wide as the lower rate asks
+    this.half = Math.ceil(HALF_TAPS * scale);
+    this.kernels = Array.from({ length: this.up }, (_, phase) => this.kernel(phase, scale));
+    this.rest = new Float32Array(this.half);
+    this.phase = 0; // of the next output, in 1/up of an input sample
+  }
+
+  kernel(phase, scale) {
+    const taps = new Float32Array(2 * this.half);
+    let sum = 0;
+    for (let i = 0; i < taps.length; i++) {
+      const x = (i - this.half + 1 - phase / this.up) / scale;
+      const sinc = x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
+      const edge = Math.abs(x) / (HALF_TAPS + 1);
+      taps[i] = edge < 1 ? sinc * (0.5 + 0.5 * Math.cos(Math.PI * edge)) : 0;
+      sum += taps[i];
+    }
+    return taps.map((tap) => tap / sum);
+  }
+
+  push(input) {
+    const samples = new Float32Array(this.rest.length + input.length);
+    samples.set(this.rest);
+    samples.set(input, this.rest.length);
+    const output = [];
+    let start = 0;
+    while (start + 2 * this.half <= samples.length) {
+      const taps = this.kernels[this.phase];
+      let sum = 0;
+      for (let i = 0; i < taps.length; i++) sum += taps[i] * samples[start + i];
+      output.push(sum);
+      this.phase += this.down;
+      start += Math.floor(this.phase / this.up);
+      this.phase %= this.up;
+    }
+    this.rest = samples.slice(start);
+    return output;
+  }
+}
+
+class Capture extends AudioWorkletProcessor {
+  constructor({ processorOptions }) {
+    super();
+    this.resampler = new Resampler(sampleRate, processorOptions.sampleRate);
+    this.chunk = new Int16Array(processorOptions.samplesPerMicroTurn);
+    this.filled = 0;
+  }
+
+  process([input]) {
+    if (!input.length) return true;
+    for (const sample of this.resampler.push(input[0])) {
+      this.chunk[this.filled++] = Math.max(-1, Math.min(1, sample)) * 32767;
+      if (this.filled === this.chunk.length) {
+        const { buffer } = this.chunk.slice();
+        this.port.postMessage(buffer, [buffer]);
+        this.filled = 0;
+      }
+    }
+    return true;
+  }
+}
+
+class Playback extends AudioWorkletProcessor {
+  constructor({ processorOptions }) {
+    super();
+    this.resampler = new Resampler(processorOptions.sampleRate, sampleRate);
+    this.chunkLength = processorOptions.microTurnSeconds * sampleRate;
+    this.target = 0.08 * sampleRate; // what is waited for before playing starts
+    this.most = 0.4 * sampleRate;
+    this.queue = [];
+    this.offset = 0; // already played of the first piece
+    this.buffered = 0;
+    this.playing = false;
+    this.gaps = 0;
+    this.dropped = 0;
+    this.sinceReport = 0;
+    this.port.onmessage = ({ data }) => this.add(new Int16Array(data));
+  }
+
+  add(pcm) {
+    const samples = this.resampler.push(Float32Array.from(pcm, (value) => value / 32768));
+    this.queue.push(samples);
+    this.buffered += samples.length;
+    // More than a late chunk can explain: somebody paused us. Old sound is worth nothing.
+    while (this.buffered > this.target + 3 * this.chunkLength && this.queue.length > 1) {
+      this.buffered -= this.queue.shift().length - this.offset;
+      this.offset = 0;
+      this.dropped++;
+    }
+    if (this.buffered >= this.target) this.playing = true;
+  }
+
+  process(_, [[channel]]) {
+    if (this.playing) this.play(channel);
+    this.sinceReport += channel.length;
+    if (this.sinceReport >= REPORT_S * sampleRate) {
+      this.sinceReport = 0;
+      const bufferedMs = Math.round((this.buffered / sampleRate) * 1000);
+      this.port.postMessage({ bufferedMs, gaps: this.gaps, dropped: this.dropped });
+    }
+    return true;
+  }
+
+  play(channel) {
+    for (let i = 0; i < channel.length; i++) {
+      if (!this.buffered) {
+        // Ran dry: wait for a little more next time.
+        this.playing = false;
+        this.gaps++;
+        this.target = Math.min(this.target + 0.02 * sampleRate, this.most);
+        return;
+      }
+      channel[i] = this.queue[0][this.offset++];
+      this.buffered--;
+      if (this.offset === this.queue[0].length) {
+        this.queue.shift();
+        this.offset = 0;
+      }
+    }
+  }
+}
+
+registerProcessor("capture", Capture);
+registerProcessor("playback", Playback);

@@ -1,0 +1,157 @@
+// The last seconds of a conversation on a canvas: levels, words, background work and lateness,
+// on the clock of the conversation.
+
+const SECONDS = 15;
+const ROWS = { user: 36, heard: 84, work: 122, said: 160, agent: 208 }; // centres in pixels
+const LEVEL_HEIGHT = 26;
+const KEPT = 2_000; // marks of each kind
+
+export class Lanes {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.second = 0.2; // length of a micro-turn; the hello says it
+    this.clear();
+    new ResizeObserver(() => this.draw()).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  clear() {
+    this.now = 0;
+    this.levels = { user: new Map(), agent: new Map() };
+    this.words = [];
+    this.work = new Map();
+    this.lags = new Map();
+    this.losses = [];
+  }
+
+  begin(hello) {
+    this.clear();
+    this.second = hello.micro_turn_ms / 1000;
+    this.draw();
+  }
+
+  level(side, microTurn, chunk) {
+    const samples = new Int16Array(chunk);
+    let power = 0;
+    for (const sample of samples) power += (sample / 32768) ** 2;
+    const decibels = 10 * Math.log10(power / samples.length + 1e-9);
+    this.keep(this.levels[side], microTurn, Math.max(0, 1 + decibels / 60));
+  }
+
+  turn(microTurn, lagMs) {
+    this.now = (microTurn + 1) * this.second;
+    this.keep(this.lags, microTurn, lagMs);
+    this.draw();
+  }
+
+  word(word) {
+    this.words.push(word);
+    if (this.words.length > KEPT) this.words.shift();
+  }
+
+  delegation(id, status) {
+    const item = this.work.get(id) ?? { start: this.now, end: null };
+    if (["final", "failed", "cancelled"].includes(status)) item.end = this.now;
+    item.status = status;
+    this.keep(this.work, id, item);
+  }
+
+  result({ id, text, time }) {
+    const item = this.work.get(id);
+    if (item) Object.assign(item, { end: time, text });
+  }
+
+  late({ dropped_s }) {
+    this.losses.push({ time: this.now, text: `${dropped_s.toFixed(1)} s lost` });
+    if (this.losses.length > KEPT) this.losses.shift();
+  }
+
+  keep(map, key, value) {
+    map.set(key, value);
+    if (map.size > KEPT) map.delete(map.keys().next().value);
+  }
+
+  draw() {
+    const { canvas } = this;
+    const ratio = devicePixelRatio || 1;
+    const width = canvas.clientWidth;
+    const height = canvas.clientHeight;
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const style = getComputedStyle(canvas);
+    const colour = (name) => style.getPropertyValue(`--${name}`);
+    const start = Math.max(0, this.now - SECONDS + 1);
+    const x = (time) => 64 + ((time - start) / SECONDS) * (width - 64);
+
+    this.drawGrid(pen, colour, start, x, height);
+    pen.save();
+    pen.beginPath();
+    pen.rect(64, 0, width - 64, height);
+    pen.clip();
+    for (const side of ["user", "agent"]) this.drawLevels(pen, colour(side), side, x);
+    this.drawWords(pen, colour, x);
+    this.drawWork(pen, colour, x);
+    this.drawLags(pen, colour, x, height);
+    pen.restore();
+  }
+
+  drawGrid(pen, colour, start, x, height) {
+    pen.font = "12px system-ui, sans-serif";
+    pen.textBaseline = "middle";
+    pen.fillStyle = colour("faint");
+    const names = { user: "you", heard: "heard", work: "behind", said: "says", agent: "agent" };
+    for (const [row, y] of Object.entries(ROWS)) pen.fillText(names[row], 0, y);
+    pen.fillText("late", 0, height - 14);
+    pen.strokeStyle = colour("line");
+    for (let second = Math.ceil(start); second <= start + SECONDS; second++) {
+      pen.beginPath();
+      pen.moveTo(x(second), 0);
+      pen.lineTo(x(second), height);
+      pen.stroke();
+    }
+  }
+
+  drawLevels(pen, colour, side, x) {
+    pen.fillStyle = colour;
+    for (const [microTurn, level] of this.levels[side]) {
+      const left = x(microTurn * this.second);
+      const half = Math.max(0.5, level * LEVEL_HEIGHT);
+      pen.fillRect(left, ROWS[side] - half, x((microTurn + 1) * this.second) - left - 1, 2 * half);
+    }
+  }
+
+  drawWords(pen, colour, x) {
+    for (const { side, text, time } of this.words) {
+      pen.fillStyle = colour(side);
+      // A heard word is over at its time, a said word begins there.
+      pen.textAlign = side === "user" ? "right" : "left";
+      pen.fillText(text, x(time), side === "user" ? ROWS.heard : ROWS.said);
+    }
+    pen.textAlign = "left";
+  }
+
+  drawWork(pen, colour, x) {
+    for (const { start, end, status, text } of this.work.values()) {
+      pen.fillStyle = colour("work");
+      const left = x(start);
+      const right = x(end ?? this.now);
+      pen.fillRect(left, ROWS.work - 7, Math.max(3, right - left), 14);
+      pen.fillStyle = colour("ink");
+      pen.fillText(text ?? status, Math.max(left, right) + 4, ROWS.work);
+    }
+  }
+
+  drawLags(pen, colour, x, height) {
+    const budget = this.second * 1000;
+    for (const [microTurn, lag] of this.lags) {
+      pen.fillStyle = lag > budget ? colour("late") : colour("faint");
+      const tall = Math.min(20, Math.max(1, (lag / budget) * 10));
+      const left = x(microTurn * this.second);
+      pen.fillRect(left, height - 4 - tall, x((microTurn + 1) * this.second) - left - 1, tall);
+    }
+    pen.fillStyle = colour("late");
+    for (const { time, text } of this.losses) pen.fillText(text, x(time), height - 28);
+  }
+}
