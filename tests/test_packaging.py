@@ -2,8 +2,11 @@
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +27,24 @@ def test_pyproject_lists_every_package() -> None:
     assert present <= listed, f"add to [tool.setuptools] packages: {sorted(present - listed)}"
     gone = {name for name in listed if not (ROOT / name[10:].replace(".", "/")).is_dir()}
     assert not gone, f"remove from [tool.setuptools] packages: {sorted(gone)}"
+
+
+def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for top in TOP:
+        shutil.copytree(ROOT / top, source / top, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, source / name)
+    files = {path.relative_to(source).as_posix() for path in source.glob("*/**/*.*")}
+    command = [*(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")]
+    command += ["--disable-pip-version-check", "--wheel-dir", str(tmp_path), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("microturn-*.whl")
+    inside = {name.removeprefix("microturn/") for name in zipfile.ZipFile(wheel).namelist()}
+    assert files <= inside, f"not in the wheel, see package-data: {sorted(files - inside)[:5]}"
+    assert any(name.endswith("licenses/NOTICE") for name in inside)
 
 
 def test_every_folder_is_seen_by_the_type_checker() -> None:
