@@ -139,6 +139,7 @@ class Simulator:
             "layout_hash": self.config.layout.hash,
             "sample_rate": self.config.layout.sample_rate,
             "n_micro_turns": self.config.n_micro_turns,
+            "micro_turn_s": self.config.layout.micro_turn_ms / 1000,
             "families": dialogue.families,
             "voice": recipe.voice,
             "items": _items(dialogue.script),

@@ -1,0 +1,111 @@
+"""The data card of a set: what is in it, who speaks, under which licences, and how it is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from microturn.datagen.statistics import TIMES, Statistics
+
+CARD_JSON, CARD_TEXT = "card.json", "card.md"
+QUANTILES = (("p10", 0.1), ("median", 0.5), ("p90", 0.9), ("max", 1.0))
+TIME_NAMES = {
+    "reply_latency": "agent's answer after the end of a turn",
+    "yield_latency": "agent's silence after an interruption begins",
+    "cue_lateness": "timed word after it was due",
+    "result_wait": "background result until it is said",
+    "user_gap": "user's next words after the agent's",
+    "pause": "hesitation inside a turn",
+    "backchannel": "length of a user's backchannel",
+    "interruption": "length of an interruption",
+    "background_speech": "length of a background voice",
+}
+
+
+def make_card(statistics: Statistics, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The card as JSON; `facts` are those of the index."""
+    return {
+        **facts,
+        "sums": {name: round(value, 3) for name, value in statistics.sums.items()},
+        "counts": {name: dict(c.most_common()) for name, c in statistics.counts.items() if c},
+        "times_s": {
+            name: {
+                "n": sum(statistics.times[name].values()),
+                **{label: statistics.quantile(name, q) for label, q in QUANTILES},
+            }
+            for name in TIMES
+            if statistics.times[name]
+        },
+    }
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The card for people, as Markdown."""
+    sums, counts = card["sums"], card["counts"]
+    minutes = sums["seconds"] / 60
+    lines = [
+        f"# {int(sums['dialogues'])} simulated dialogues, {minutes:.1f} minutes ({card['split']})",
+        "",
+        f"Seed {card['seed']}, layout {card['layout_hash']}, "
+        f"{card['n_micro_turns']} micro-turns each. Every voice is a recording of a person.",
+        "",
+        _share_line(sums),
+        "",
+        "## Families",
+        *_table(("family", "segments", "share"), _shares(counts.get("families", {}))),
+        "",
+        "## Events",
+        *_table(("event: expected", "n", "share"), _shares(counts.get("expected", {}))),
+        "",
+        "## Times in seconds",
+        *_time_table(card["times_s"]),
+        "",
+        "## Users",
+        *_table(("voice", "dialogues", "share"), _shares(counts.get("voices", {}))),
+        "",
+        "## Noise beds",
+        *_table(("bed", "dialogues", "share"), _shares(counts.get("noise", {}))),
+        "",
+        "## Answers",
+        *_table(("answer", "n", "share"), _shares(counts.get("answers", {}), most=30)),
+        "",
+        "## Licences of the recordings",
+        *_table(("licence", "uses", "share"), _shares(counts.get("licences", {}))),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _share_line(sums: Mapping[str, float]) -> str:
+    total = sums["seconds"] or 1.0
+    parts = [
+        f"{name} {sums[f'{name}_seconds'] / total:.0%}" for name in ("user", "agent", "background")
+    ]
+    spoken = sums["user_seconds"] + sums["agent_seconds"]
+    overlap = sums["overlap"] / spoken if spoken else 0.0
+    return f"Share of the time: {', '.join(parts)}; user and agent overlap in {overlap:.1%} of speech."
+
+
+def _shares(counts: Mapping[str, int], *, most: int = 100) -> list[tuple[str, str, str]]:
+    total = sum(counts.values()) or 1
+    rows = [(name, str(n), f"{n / total:.1%}") for name, n in counts.items()]
+    if len(rows) > most:
+        rows = [*rows[:most], (f"({len(rows) - most} more)", "", "")]
+    return rows
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    return [_row(head), _row(("---",) * len(head)), *map(_row, rows)]
+
+
+def _time_table(times: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    labels = [label for label, _ in QUANTILES]
+    rows = [
+        (TIME_NAMES[name], str(row["n"]), *(f"{row[label]:.2f}" for label in labels))
+        for name, row in times.items()
+    ]
+    return _table(("time", "n", *labels), rows)
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"

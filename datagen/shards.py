@@ -1,0 +1,246 @@
+"""A shard set on disk: written whole or not at all, and read by key.
+
+A set is a folder of tars in the WebDataset format (one dialogue is one key) with `index.json`,
+which is written last: a folder without it is not finished. Needs numpy and the standard library;
+sound is decoded only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+
+Audio = npt.NDArray[np.float32]
+INDEX_NAME = "index.json"
+LAYOUT_NAME = "layout.json"
+TOKENIZER_NAME = "tokenizer.json"
+CONFIG_NAME = "config.yaml"
+FORMAT = 1
+KEY_DIGITS = 8
+
+
+def key_of(index: int) -> str:
+    """The key of a dialogue inside the tars."""
+    return f"{index:0{KEY_DIGITS}d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One tar of a set, as `index.json` lists it."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+class ShardWriter:
+    """Writes one tar under a temporary name; `close` gives it its own. Equal input, equal bytes.
+
+    The format is that of WebDataset, by the standard library: importing `webdataset` loads torch,
+    which no worker of a simulation needs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._samples = 0
+
+    def write(self, index: int, members: Mapping[str, bytes]) -> None:
+        for name in sorted(members):
+            info = tarfile.TarInfo(f"{key_of(index)}.{name}")
+            info.size = len(members[name])
+            info.mode = 0o444
+            info.uname = info.gname = "microturn"  # and mtime 0: no trace of who and when
+            self._tar.addfile(info, io.BytesIO(members[name]))
+        self._samples += 1
+
+    def close(self) -> ShardInfo:
+        self._tar.close()
+        info = ShardInfo(
+            name=self._path.name,
+            samples=self._samples,
+            bytes=self._temporary.stat().st_size,
+            sha256=sha256_of(self._temporary),
+        )
+        os.replace(self._temporary, self._path)
+        return info
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._tar.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One dialogue of a set; members are decoded when they are asked for."""
+
+    key: str
+    members: Mapping[str, bytes]
+    source: str  # shard and key, for messages
+
+    @cached_property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self._member("json"))
+        return value
+
+    @property
+    def index(self) -> int:
+        return int(self.key)
+
+    def lanes(self) -> Lanes:
+        """The stored lanes; needs the set to have been made with features=true."""
+        if "features.npz" not in self.members:
+            raise ValueError(f"{self.source} has no features.npz; simulate with features=true")
+        return Lanes.from_arrays(self._arrays("streams.npz"), self._arrays("features.npz"))
+
+    def tokens(self) -> dict[str, npt.NDArray[Any]]:
+        """Integer lanes and weights, without the audio."""
+        return self._arrays("streams.npz")
+
+    def user(self) -> Audio:
+        """The microphone, 16 kHz mono float32."""
+        return self._audio("user.flac")
+
+    def agent(self) -> Audio:
+        """The agent's voice on the wall clock."""
+        return self._audio("agent.flac")
+
+    def stem(self, name: str) -> Audio:
+        """One source of the microphone; needs the set to have been made with stems=true."""
+        return self._audio(f"stem_{name}.flac")
+
+    def _member(self, name: str) -> bytes:
+        try:
+            return self.members[name]
+        except KeyError:
+            raise ValueError(f"{self.source} has no member {name}") from None
+
+    def _arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        with np.load(io.BytesIO(self._member(name))) as stored:
+            return {key: stored[key] for key in stored.files}
+
+    def _audio(self, name: str) -> Audio:
+        import soundfile
+
+        samples, _ = soundfile.read(io.BytesIO(self._member(name)), dtype="float32")
+        return np.asarray(samples, np.float32)
+
+
+class ShardReader:
+    """A finished shard set: iterate over its dialogues, or take one by its position."""
+
+    def __init__(self, folder: str | Path, *, layout: StreamLayout | None = None) -> None:
+        self.folder = Path(folder)
+        self.index = read_index(self.folder)
+        self.layout = StreamLayout.load(self.folder / LAYOUT_NAME)
+        if layout is not None:
+            self.layout.check_same(layout, str(self.folder), "this run")
+        self.shards = tuple(ShardInfo(**shard) for shard in self.index["shards"])
+        self._firsts = np.cumsum([0, *(shard.samples for shard in self.shards)])
+        self._members: dict[int, list[dict[str, tuple[int, int]]]] = {}
+        for shard in self.shards:
+            _check_size(self.folder / shard.name, shard)
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    @property
+    def split(self) -> str:
+        return str(self.index["split"])
+
+    @property
+    def n_micro_turns(self) -> int:
+        return int(self.index["n_micro_turns"])
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.load(self.folder / TOKENIZER_NAME)
+
+    def __getitem__(self, position: int) -> Sample:
+        """The dialogue at a position, read from its tar without touching the others."""
+        if not 0 <= position < len(self):
+            raise IndexError(
+                f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
+            )
+        shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
+        places = self._places(shard)[position - int(self._firsts[shard])]
+        path = self.folder / self.shards[shard].name
+        members = {}
+        with path.open("rb") as file:
+            for name, (offset, size) in places.items():
+                file.seek(offset)
+                members[name] = file.read(size)
+        key = key_of(position + int(self.index["first_index"]))
+        return Sample(key=key, members=members, source=f"{path}:{key}")
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[position] for position in range(len(self)))
+
+    def _places(self, shard: int) -> list[dict[str, tuple[int, int]]]:
+        """Where the members of every dialogue of a shard lie in its tar."""
+        if shard not in self._members:
+            path = self.folder / self.shards[shard].name
+            found: dict[str, dict[str, tuple[int, int]]] = {}
+            try:
+                with tarfile.open(path) as tar:
+                    for member in tar:
+                        key, _, name = member.name.partition(".")
+                        found.setdefault(key, {})[name] = (member.offset_data, member.size)
+            except tarfile.TarError as error:
+                raise ValueError(f"{path} is damaged ({error}); simulate the set again") from error
+            self._members[shard] = list(found.values())
+        return self._members[shard]
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of a finished set."""
+    path = folder / INDEX_NAME
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no shard set in {folder}; make one: microturn simulate")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {INDEX_NAME}: it is no shard set, or one that is not finished; the "
+            "same microturn simulate command finishes it"
+        )
+    index = json.loads(path.read_text())
+    if index.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {index.get('format')}, this code reads {FORMAT}; simulate the set again"
+        )
+    return dict(index)
+
+
+def _check_size(path: Path, shard: ShardInfo) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing although {INDEX_NAME} lists it")
+    size = path.stat().st_size
+    if size != shard.bytes:
+        raise ValueError(
+            f"{path} has {size} bytes but {INDEX_NAME} says {shard.bytes}; delete the folder and "
+            "simulate the set again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""What a set is made of, counted from its samples; reports of shards add up to that of the set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+BIN_S = 0.01  # times are counted in bins of this
+TIMES = (
+    "reply_latency",
+    "yield_latency",
+    "cue_lateness",
+    "result_wait",
+    "user_gap",
+    "pause",
+    "backchannel",
+    "interruption",
+    "background_speech",
+)
+COUNTS = (
+    "families",
+    "events",
+    "expected",
+    "questions",
+    "answers",
+    "agent_words",
+    "heard_words",
+    "voices",
+    "speakers",
+    "licences",
+    "noise",
+    "rooms",
+    "channel",
+)
+SUMS = ("dialogues", "seconds", "user_seconds", "agent_seconds", "background_seconds", "overlap")
+
+Report = dict[str, Any]
+
+
+class Statistics:
+    """Counts of names, sums of numbers and histograms of times."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTS}
+        self.times: dict[str, Counter[int]] = {name: Counter() for name in TIMES}
+        self.sums: dict[str, float] = dict.fromkeys(SUMS, 0.0)
+
+    def add(self, sample: Mapping[str, Any]) -> None:
+        """Count one sample's JSON."""
+        seconds = sample["n_micro_turns"] * sample["micro_turn_s"]
+        self.sums["dialogues"] += 1
+        self.sums["seconds"] += seconds
+        self.counts["families"].update(sample["families"])
+        self.counts["rooms"][str(sample["room"]["id"])] += 1
+        self.counts["voices"][sample["voice"]] += 1
+        self._add_channel(sample["channel"])
+        for item in sample["items"]:
+            self.counts["speakers"][f"{item['lane']}: {item['voice']}"] += 1
+            self.counts["licences"][item["licence"]] += 1
+        self._add_words(sample["words"])
+        for event in sample["events"]:
+            self._add_event(event, sample["words"]["agent"])
+
+    def _add_channel(self, channel: Mapping[str, Any]) -> None:
+        self.counts["noise"][channel["noise"] or "none"] += 1
+        if channel["echo_db"] is not None:
+            self.counts["channel"]["echo"] += 1
+        if channel["digital_zero"]:
+            self.counts["channel"]["digital zero"] += 1
+
+    def _add_words(self, words: Mapping[str, Any]) -> None:
+        for lane, name in (("agent", "agent_words"), ("user", "heard_words")):
+            self.counts[name].update(word["text"] for word in words[lane])
+        spans = {lane: [(w["start"], w["end"]) for w in words[lane]] for lane in words}
+        for lane, lane_spans in spans.items():
+            self.sums[f"{lane}_seconds"] += sum(b - a for a, b in lane_spans)
+        self.sums["overlap"] += sum(
+            max(0.0, min(b, d) - max(a, c))
+            for a, b in spans["user"]
+            for c, d in spans["agent"]
+        )
+        agent_ends = [b for _, b in spans["agent"]]
+        for start, _ in spans["user"]:
+            before = [end for end in agent_ends if end <= start]
+            if before and not any(max(before) <= b <= start for _, b in spans["user"]):
+                self._time("user_gap", start - max(before))
+
+    def _add_event(self, event: Mapping[str, Any], agent: list[Mapping[str, Any]]) -> None:
+        kind, expect = event["type"], event["expect"]
+        self.counts["events"][kind] += 1
+        self.counts["expected"][f"{kind}: {expect['act'] if expect else 'nothing'}"] += 1
+        length = event["end"] - event["start"]
+        if kind == "turn":
+            self.counts["answers"][expect["text"]] += 1
+            self.counts["questions"][event["text"]] += 1
+            self._after("reply_latency", event["end"], agent)
+        elif kind == "interruption":
+            self._time("interruption", length)
+            ends = [w["end"] for w in agent if w["start"] < event["start"] + 0.6]
+            cut = [end for end in ends if end > event["start"]]
+            self._time("yield_latency", max(cut, default=event["start"]) - event["start"])
+        elif kind == "timed_cue":
+            due = expect["window"][0] + 0.2
+            self._after("cue_lateness", due, agent)
+        elif kind == "result":
+            self._after("result_wait", event["end"], agent)
+        elif kind == "pause":
+            self._time("pause", length)
+        elif kind == "user_backchannel":
+            self._time("backchannel", length)
+        elif kind == "background_speech":
+            self._time("background_speech", length)
+
+    def _after(self, name: str, moment: float, agent: Iterable[Mapping[str, Any]]) -> None:
+        """Time from a moment to the next word that the agent begins."""
+        later = [word["start"] - moment for word in agent if word["start"] >= moment - 1e-6]
+        if later:
+            self._time(name, min(later))
+
+    def _time(self, name: str, seconds: float) -> None:
+        self.times[name][round(seconds / BIN_S)] += 1
+
+    # --- adding up ---------------------------------------------------------------------------
+    def to_json(self) -> Report:
+        return {
+            "sums": {name: round(value, 6) for name, value in self.sums.items()},
+            "counts": {name: dict(sorted(c.items())) for name, c in self.counts.items()},
+            "times": {
+                name: {str(b): n for b, n in sorted(c.items())} for name, c in self.times.items()
+            },
+        }
+
+    def merge(self, report: Report) -> None:
+        for name, value in report["sums"].items():
+            self.sums[name] += value
+        for name, counter in report["counts"].items():
+            self.counts[name].update(counter)
+        for name, histogram in report["times"].items():
+            self.times[name].update({int(b): n for b, n in histogram.items()})
+
+    def quantile(self, name: str, q: float) -> float | None:
+        """Quantile of a time in seconds, to a hundredth; None without any."""
+        histogram = self.times[name]
+        total = sum(histogram.values())
+        seen = 0
+        for time_bin, n in sorted(histogram.items()):
+            seen += n
+            if seen >= q * total and n:
+                return round(time_bin * BIN_S, 2)
+        return None
