@@ -1,0 +1,98 @@
+"""What `microturn evaluate` can be asked: inputs, windows in seconds, and the numbers to reach."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from microturn.configs.command import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityConfig:
+    """When the agent's sound counts as speech."""
+
+    frame_ms: int = option(10, "length of one energy frame")
+    threshold_dbfs: float = option(-45.0, "a frame below this level is never speech")
+    below_loud_db: float = option(
+        35.0, "nor is a frame this far below the loud frames of the same recording"
+    )
+    shortest_ms: int = option(30, "shorter bursts are clicks, not speech")
+    hang_over_ms: int = option(80, "shorter dips inside speech (stops, plosives) are bridged")
+    utterance_gap_ms: int = option(300, "silence that separates one utterance from the next")
+
+    def __post_init__(self) -> None:
+        for name in ("frame_ms", "shortest_ms", "utterance_gap_ms"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"activity.{name}={getattr(self, name)} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """How long after an event an agent may take, in seconds."""
+
+    onset_s: float = option(0.8, "a reply begins at most this long after the user's turn")
+    stop_s: float = option(0.8, "the agent is quiet at most this long after an interruption")
+    stopped_for_s: float = option(0.5, "silence that counts as having stopped, not as a word gap")
+    late_reply_s: float = option(3.0, "a later reply still counts as the answer, not as spurious")
+    overrun_s: float = option(0.6, "an answer may last this much longer than the recorded one")
+    pause_in_answer_s: float = option(1.0, "a longer silence ends the answer")
+    break_s: float = option(0.7, "a longer silence while going on is a break")
+    cue_early_s: float = option(0.2, "a timed cue may come this much before its time")
+    cue_late_s: float = option(1.0, "and this much after it")
+    delegate_s: float = option(1.0, "`<delegate>` comes at most this long after the request")
+    result_s: float = option(3.0, "a result is spoken at most this long after it arrived")
+    text_lead_s: float = option(0.8, "a word on `say` sounds at most this long after its token")
+    spurious_ms: int = option(50, "more speech than this in a micro-turn counts as talking in it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig:
+    """Numbers to reach; the command fails (exit code 1) when one is off."""
+
+    at_least: dict[str, dict[str, float]] = option(
+        default_factory=dict, help="smallest value by suite and metric: {turn: {right_word: 0.85}}"
+    )
+    at_most: dict[str, dict[str, float]] = option(
+        default_factory=dict, help="largest value by suite and metric"
+    )
+
+    def __bool__(self) -> bool:
+        return bool(self.at_least or self.at_most)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """`microturn evaluate`."""
+
+    data: str = option(help="folder of a shard set whose dialogues are played to the agent")
+    out: str = option(help="folder for scores.json, scores.md and pictures")
+    checkpoint: str = option("", "folder of a checkpoint; leave empty with baseline=")
+    baseline: Literal["", "silent", "always", "oracle"] = option(
+        "", "score this instead of a checkpoint: says nothing, never stops, answers as recorded"
+    )
+    suites: list[str] = option(default_factory=list, help="suites to report; none: all")
+    quick: bool = option(False, "a first impression: at most 16 dialogues, one picture")
+    n_dialogues: int = option(0, "dialogues to play, from the start of the set; 0: all")
+    seed: int = option(0, "seed of the agent's sampling and of the confidence intervals")
+    batch_size: int = option(8, "dialogues streamed side by side; changes no result")
+    device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")
+    baselines: bool = option(True, "score the baselines beside a checkpoint")
+    n_pictures: int = option(3, "dialogues drawn as a picture and written as sound")
+    targets: TargetConfig = field(default_factory=TargetConfig)
+    activity: ActivityConfig = field(default_factory=ActivityConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    json: str = option("", "also write scores.json to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+        if self.n_dialogues < 0:
+            raise ValueError(f"n_dialogues={self.n_dialogues} must not be negative")
+
+    @property
+    def dialogue_limit(self) -> int | None:
+        """How many dialogues to play; None: the whole set."""
+        limits = [n for n in (self.n_dialogues, QUICK_DIALOGUES if self.quick else 0) if n]
+        return min(limits) if limits else None
+
+
+QUICK_DIALOGUES = 16

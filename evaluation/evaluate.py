@@ -1,0 +1,183 @@
+"""`microturn evaluate`: from a shard set and an agent to scores, pictures and an exit code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from microturn.configs.command import write_json
+from microturn.configs.load import ConfigError, save_config
+from microturn.evaluation import report, suites, targets
+from microturn.evaluation.baselines import BASELINES, Performer, baseline
+from microturn.evaluation.config import EvaluateConfig
+from microturn.evaluation.events import TurnOutcome
+from microturn.evaluation.pictures import Gallery
+from microturn.evaluation.runner import ResultFile, Results, play
+from microturn.evaluation.samples import Sample, SampleSet
+from microturn.evaluation.scene import Scene
+
+if TYPE_CHECKING:
+    from microturn.model.checkpoint import LoadedCheckpoint
+
+CHECKPOINT = "checkpoint"
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """Run the command; 0 done, 1 a target is off. Continues a run that was interrupted."""
+    _check(config)
+    out = Path(config.out)
+    samples = SampleSet.open(config.data)
+    checkpoint = _load(config, samples) if config.checkpoint else None
+    out.mkdir(parents=True, exist_ok=True)
+    save_config(out / "config.yaml", config)
+    results = _play(config, samples, checkpoint)
+    return _report(config, results)
+
+
+def _check(config: EvaluateConfig) -> None:
+    if bool(config.checkpoint) == bool(config.baseline):
+        raise ConfigError("give either checkpoint=DIR or baseline=silent|always|oracle")
+    for name in config.suites:
+        if name not in suites.SUITES:
+            raise ConfigError(f"suites has {name!r}; there are {', '.join(suites.SUITES)}")
+    try:
+        targets.check_names(config.targets)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _load(config: EvaluateConfig, samples: SampleSet) -> LoadedCheckpoint:
+    from microturn.model.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(config.checkpoint, _device(config.device))
+    checkpoint.layout.check_same(samples.layout, config.checkpoint, config.data)
+    return checkpoint
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _play(
+    config: EvaluateConfig, samples: SampleSet, checkpoint: LoadedCheckpoint | None
+) -> Results:
+    out = Path(config.out)
+    agent = CHECKPOINT if checkpoint else config.baseline
+    n_pictures = min(config.n_pictures, 1) if config.quick else config.n_pictures
+    gallery = Gallery(out / "pictures", n_pictures)
+    file = ResultFile(out / "results.jsonl", _header(config, samples))
+    total = samples.count(config.dialogue_limit)
+    with _progress(total) as advance:
+
+        def on_played(sample: Sample, scenes: Mapping[str, Scene]) -> None:
+            gallery.add(sample, scenes[agent])
+            if checkpoint is None:
+                advance(1.0)
+
+        performers = _performers(config, samples, checkpoint, advance)
+        keys = play(
+            samples.read(config.dialogue_limit),
+            performers,
+            file,
+            windows=config.windows,
+            activity=config.activity,
+            batch_size=config.batch_size,
+            again=gallery.missing,
+            on_played=on_played,
+            on_known=lambda: advance(1.0),
+        )
+    return file.results(list(performers), keys)
+
+
+def _performers(
+    config: EvaluateConfig,
+    samples: SampleSet,
+    checkpoint: LoadedCheckpoint | None,
+    advance: Any,
+) -> dict[str, Performer]:
+    """Who plays: the checkpoint beside the baselines, or one baseline alone."""
+    if checkpoint is None:
+        return {config.baseline: baseline(config.baseline, samples.read, config.activity)}
+    from microturn.evaluation.streaming import StreamedAgent
+    from microturn.inference.session import SessionBatch
+
+    sessions = SessionBatch(checkpoint, config.batch_size, config.seed)
+    agent = StreamedAgent(sessions, checkpoint.layout, checkpoint.tokenizer, on_progress=advance)
+    performers: dict[str, Performer] = {CHECKPOINT: agent}
+    if config.baselines:
+        performers |= {
+            name: baseline(name, samples.read, config.activity) for name in reversed(BASELINES)
+        }
+    return performers
+
+
+def _header(config: EvaluateConfig, samples: SampleSet) -> dict[str, Any]:
+    """What the outcomes depend on: inputs by content, seed and rules of scoring."""
+    checkpoint = ""
+    if config.checkpoint:
+        digest = hashlib.sha256()
+        for path in sorted(p for p in Path(config.checkpoint).iterdir() if p.is_file()):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        checkpoint = digest.hexdigest()
+    rules = {"windows": asdict(config.windows), "activity": asdict(config.activity)}
+    return {
+        "checkpoint": checkpoint,
+        "agents": [config.baseline] if config.baseline else [CHECKPOINT, config.baselines],
+        "data": samples.digest,
+        "seed": config.seed,
+        "rules": json.loads(json.dumps(rules)),
+    }
+
+
+def _report(config: EvaluateConfig, results: Results) -> int:
+    out = Path(config.out)
+    agent, *others = results
+    metrics = {
+        name: suites.to_json(suites.aggregate(outcomes, seed=config.seed), config.suites)
+        for name, outcomes in results.items()
+    }
+    checks = targets.check(config.targets, metrics[agent])
+    scores = report.scores_json(
+        agent=agent,
+        source={"data": config.data, "checkpoint": config.checkpoint, "seed": config.seed},
+        n_dialogues=len(results[agent]),
+        suites=metrics[agent],
+        baselines={name: metrics[name] for name in others},
+        checks=checks,
+    )
+    report.write_scores(out, scores, checks)
+    latencies_s = [
+        outcome.latency_s
+        for outcomes in results[agent]
+        for outcome in outcomes
+        if isinstance(outcome, TurnOutcome) and outcome.latency_s is not None
+    ]
+    report.draw_scores(out / "scores.png", scores, latencies_s, limit_s=config.windows.onset_s)
+    write_json(scores, config.json)
+    if config.json != "-":
+        print(report.summary(scores, checks))
+        print(f"see {out / 'scores.md'} and {out / 'pictures'}")
+    return 0 if all(check.met for check in checks) else 1
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """A bar on stderr that counts dialogues and moves with every micro-turn."""
+    from tqdm import tqdm
+
+    layout = "{l_bar}{bar}| {n:.0f}/{total} dialogues [{elapsed}<{remaining}]"
+    with tqdm(total=total, desc="evaluate", bar_format=layout, leave=False) as bar:
+
+        def advance(dialogues: float) -> None:
+            bar.update(min(dialogues, total - bar.n))
+
+        yield advance

@@ -1,0 +1,473 @@
+"""Scores of single events: what was expected, what happened. Pure functions of a `Scene`.
+
+Each outcome is a small record of facts; rates, medians and intervals are made in `suites`.
+Times are seconds on the wall clock of the dialogue, latencies seconds after their event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from microturn.evaluation.activity import longest_gap
+from microturn.evaluation.answers import DISTURBING_ACTS, Answer, delivery_of
+from microturn.evaluation.dialogue import Event, word_list
+from microturn.evaluation.performance import SpokenWord
+from microturn.evaluation.scene import Scene, lead
+
+_SAME_S = 1e-3
+# An agent that counts is "speaking" at an event also when the event falls between two words.
+_WORD_GAP_S = 0.5
+_SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOutcome:
+    """A turn that asks for a reply."""
+
+    latency_s: float | None  # first onset after the end; negative: only before the end
+    in_window: bool
+    early: bool  # began to reply before the user had finished
+    right: bool | None  # None: cut before the first recorded word, nothing to judge
+    n_errors: int
+    n_expected: int
+    after_interruption: bool
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopOutcome:
+    """An interruption: the agent should fall silent."""
+
+    speaking: bool  # it was speaking when interrupted
+    latency_s: float | None  # until it was quiet; None: it never was, or did not speak
+    in_time: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOutcome:
+    """Something to be talked through: a backchannel, another voice, a noise."""
+
+    trigger: str  # type of the event
+    speaking: bool
+    longest_gap_s: float
+    words_right: bool
+    went_on: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilenceOutcome:
+    """Something that asks for no reaction while the agent is silent."""
+
+    trigger: str
+    speech_s: float
+    silent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CueOutcome:
+    """Words to be said at a given time."""
+
+    onset_s: float | None  # relative to the earliest allowed time
+    right: bool
+    in_window: bool  # the right word, at the right time
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelegationOutcome:
+    """A request for the background agent."""
+
+    latency_s: float | None
+    delegated: bool
+    acknowledged: bool | None  # None: nothing is to be said
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOutcome:
+    """A result that came back on `text_in`."""
+
+    delivered: bool
+    right: bool
+    latency_s: float | None  # from arrival to the first word
+    spoken: bool  # the right words, in time
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdleOutcome:
+    """Everything of a dialogue in which the agent should be silent."""
+
+    n_silent: int  # micro-turns that should be silent
+    n_spurious: int  # of these, the ones with speech
+    n_onsets: int  # utterances that begin in them
+    n_false_delegates: int
+    silent_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardOutcome:
+    """What the agent wrote down of the user."""
+
+    n_errors: int
+    n_expected: int
+
+
+Outcome = (
+    TurnOutcome
+    | StopOutcome
+    | ResumeOutcome
+    | SilenceOutcome
+    | CueOutcome
+    | DelegationOutcome
+    | ResultOutcome
+    | IdleOutcome
+    | HeardOutcome
+)
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        TurnOutcome,
+        StopOutcome,
+        ResumeOutcome,
+        SilenceOutcome,
+        CueOutcome,
+        DelegationOutcome,
+        ResultOutcome,
+        IdleOutcome,
+        HeardOutcome,
+    )
+}
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    return {"kind": type(outcome).__name__, **asdict(outcome)}
+
+
+def outcome_from_json(entry: dict[str, Any]) -> Outcome:
+    values = dict(entry)
+    outcome: Outcome = _KINDS[values.pop("kind")](**values)
+    return outcome
+
+
+def score(scene: Scene) -> list[Outcome]:
+    """Outcomes of every event that expects something, and one for the silences between them."""
+    outcomes: list[Outcome] = []
+    for event in scene.dialogue.events:
+        if event.act == "delegate":
+            outcomes.append(score_delegation(scene, event))
+        elif event.type == "result" and event.act:
+            outcomes.append(score_result(scene, event))
+        elif event.act == "respond":
+            outcomes.append(score_turn(scene, event))
+        elif event.act == "say":
+            outcomes.append(score_cue(scene, event))
+        elif event.act == "stop":
+            outcomes.append(score_stop(scene, event))
+        elif event.act == "resume":
+            outcomes.append(score_resume(scene, event))
+        elif event.act == "stay_silent":
+            outcomes.append(score_silence(scene, event))
+    outcomes.append(score_idle(scene))
+    if scene.performance.heard is not None:
+        outcomes.append(score_heard(scene))
+    return outcomes
+
+
+def score_turn(scene: Scene, event: Event) -> TurnOutcome:
+    answer = _answer(scene, event)
+    windows = scene.windows
+    interrupts = any(
+        other.act == "stop" and abs(other.start_s - event.start_s) < _SAME_S
+        for other in scene.dialogue.events
+    )
+    # Until it has had its time to stop, what an interrupted agent says is no reply.
+    deaf_until_s = event.start_s + (windows.stop_s if interrupts else 0.0)
+    starts = [start for start, _ in scene.utterances if start > event.start_s + _SAME_S]
+    early = [s for s in starts if deaf_until_s <= s < event.end_s - _SAME_S]
+    until_s = min(event.end_s + windows.late_reply_s, scene.dialogue.duration_s)
+    replies = [s for s in starts if event.end_s - _SAME_S <= s <= until_s]
+    from_s = lead(early[0]) if early else answer.earliest_s
+    said = scene.said(answer, from_s=from_s)
+    onset = min(replies, default=None)
+    if interrupts:
+        onset = _reply_over_rest(scene, answer, said, onset)
+    latency_s = None if onset is None else max(onset - event.end_s, 0.0)
+    in_window = latency_s is not None and latency_s <= windows.onset_s + _SAME_S
+    if onset is None and early:
+        latency_s = early[-1] - event.end_s
+    right, n_errors, n_expected = _judge(answer, [word.text for word in said])
+    return TurnOutcome(
+        latency_s=latency_s,
+        in_window=in_window,
+        early=bool(early),
+        right=right,
+        n_errors=n_errors,
+        n_expected=n_expected,
+        after_interruption=interrupts,
+        said=" ".join(word.text for word in said),
+    )
+
+
+def score_stop(scene: Scene, event: Event) -> StopOutcome:
+    """Silence lasting `stopped_for_s`, or the onset of the answer to what interrupted."""
+    windows = scene.windows
+    onset_s = event.start_s
+    speaking = scene.speaking_near(onset_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
+    if not speaking:
+        return StopOutcome(speaking=False, latency_s=None, in_time=False)
+    answered_s = _answer_onset_after(scene, event)
+    quiet_from_s = onset_s
+    for start, end in scene.runs:
+        if end <= onset_s or start >= answered_s:
+            continue
+        if start - quiet_from_s >= windows.stopped_for_s - _SAME_S:
+            break
+        quiet_from_s = min(end, answered_s)
+    talks_on = quiet_from_s > scene.performance.duration_s - scene.activity.frame_s
+    latency_s = None if talks_on else quiet_from_s - onset_s
+    in_time = latency_s is not None and latency_s <= windows.stop_s + _SAME_S
+    return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time)
+
+
+def score_resume(scene: Scene, event: Event) -> ResumeOutcome:
+    """The agent was speaking, said what was left to say, and left no hole in it."""
+    answer = scene.answer_during(event.start_s)
+    speaking = scene.speaking_near(event.start_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
+    limit_s = _next_disturbance(scene, event)
+    said = scene.words_between(event.start_s, limit_s)
+    gap_s, words_right = 0.0, speaking
+    if answer is not None and answer.expected:
+        before = scene.words_between(answer.earliest_s, event.start_s)
+        said = _first_group(scene, said, at_least=_n_left(answer, event.start_s, limit_s))
+        words_right = _goes_on(answer, before, said, event.start_s, limit_s)
+    if said:
+        gap_s = longest_gap(scene.runs, event.start_s, scene.onset_of(said[-1]))
+    went_on = speaking and words_right and gap_s <= scene.windows.break_s
+    return ResumeOutcome(
+        trigger=event.type,
+        speaking=speaking,
+        longest_gap_s=gap_s,
+        words_right=words_right,
+        went_on=went_on,
+    )
+
+
+def score_silence(scene: Scene, event: Event) -> SilenceOutcome:
+    start_s, end_s = event.window or (event.start_s, event.end_s)
+    speech_s = sum(end - start for start, end in scene.outside_floors(start_s, end_s))
+    silent = speech_s * 1000 <= scene.windows.spurious_ms
+    return SilenceOutcome(trigger=event.type, speech_s=speech_s, silent=silent)
+
+
+def score_cue(scene: Scene, event: Event) -> CueOutcome:
+    answer = _answer(scene, event)
+    said = scene.said(answer, from_s=answer.begins_s)
+    onset = scene.onset_of(said[0]) if said else None
+    right = tuple(word.text for word in said) == answer.expected
+    timely = onset is not None and (
+        answer.earliest_s - _SAME_S <= onset <= answer.latest_s + _SAME_S
+    )
+    return CueOutcome(
+        onset_s=None if onset is None else onset - answer.earliest_s,
+        right=right,
+        in_window=right and timely,
+    )
+
+
+def score_delegation(scene: Scene, event: Event) -> DelegationOutcome:
+    answer = _answer(scene, event)
+    begins_s = lead(event.end_s)
+    until_s = event.end_s + scene.windows.delegate_s
+    times = [t for t in scene.performance.delegates_s if begins_s <= t <= until_s + _SAME_S]
+    acknowledged: bool | None = None
+    if answer.expected:
+        acknowledged = bool(_judge(answer, [word.text for word in scene.said(answer)])[0])
+    return DelegationOutcome(
+        latency_s=max(times[0] - event.end_s, 0.0) if times else None,
+        delegated=bool(times),
+        acknowledged=acknowledged,
+    )
+
+
+def score_result(scene: Scene, event: Event) -> ResultOutcome:
+    delivery = delivery_of(event, scene.performance.deliveries)
+    answer = scene.answer_to(event)
+    if delivery is None or answer is None:
+        return ResultOutcome(delivered=False, right=False, latency_s=None, spoken=False)
+    words = scene.words_between(answer.earliest_s, answer.limit_s)
+    at = _find(answer.expected, [word.text for word in words])
+    if at is None:
+        return ResultOutcome(delivered=True, right=False, latency_s=None, spoken=False)
+    onset = scene.onset_of(words[at])
+    return ResultOutcome(
+        delivered=True,
+        right=True,
+        latency_s=max(onset - delivery.time_s, 0.0),
+        spoken=onset <= answer.latest_s + _SAME_S,
+    )
+
+
+def score_idle(scene: Scene) -> IdleOutcome:
+    """Micro-turns that no answer explains, and speech in them."""
+    dialogue, floors = scene.dialogue, scene.floors
+    micro_turn_s = dialogue.micro_turn_s
+    n_silent = n_spurious = 0
+    due: list[tuple[float, float]] = []
+    for k in range(round(dialogue.duration_s / micro_turn_s)):
+        start_s, end_s = k * micro_turn_s, (k + 1) * micro_turn_s
+        if any(a < end_s - _SAME_S and b > start_s + _SAME_S for a, b in floors):
+            continue
+        n_silent += 1
+        due.append((start_s, end_s))
+        spoken_s = scene.activity.seconds_in(start_s, end_s)
+        n_spurious += spoken_s * 1000 > scene.windows.spurious_ms
+    onsets = [start for start, _ in scene.utterances if any(a <= start < b for a, b in due)]
+    return IdleOutcome(
+        n_silent=n_silent,
+        n_spurious=n_spurious,
+        n_onsets=len(onsets),
+        n_false_delegates=_n_false_delegates(scene),
+        silent_s=n_silent * micro_turn_s,
+    )
+
+
+def score_heard(scene: Scene) -> HeardOutcome:
+    """Word errors of the user's transcript over the whole dialogue; background is not the user."""
+    heard = [text for word in scene.performance.heard or () for text in word_list(word.text)]
+    expected = [word.text for word in scene.dialogue.user_words]
+    return HeardOutcome(n_errors=word_errors(heard, expected), n_expected=len(expected))
+
+
+def word_errors(said: Sequence[str], expected: Sequence[str]) -> int:
+    """Edit distance in words: substitutions, insertions and deletions."""
+    row = list(range(len(said) + 1))
+    for i, want in enumerate(expected, start=1):
+        diagonal, row[0] = row[0], i
+        for j, have in enumerate(said, start=1):
+            substituted = diagonal + (want != have)
+            diagonal = row[j]
+            row[j] = min(substituted, row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+def _answer(scene: Scene, event: Event) -> Answer:
+    answer = scene.answer_to(event)
+    assert answer is not None, event
+    return answer
+
+
+def _judge(answer: Answer, said: Sequence[str]) -> tuple[bool | None, int, int]:
+    """Right, word errors, expected words. What was disturbed is judged as far as it came."""
+    if not answer.recorded or (answer.complete and answer.cut_s is None):
+        errors = word_errors(said, answer.expected)
+        return errors == 0, errors, len(answer.expected)
+    if not answer.n_recorded:
+        return None, 0, 0
+    # The agent may be one word ahead of or behind the recorded one when it is disturbed; one
+    # word beyond all that was recorded of a cut answer cannot be judged.
+    n = min(max(len(said), answer.n_recorded - 1, 1), answer.n_recorded + 1)
+    expected = answer.expected[:n]
+    judged = said[: len(expected)] if len(said) <= n else said
+    errors = word_errors(judged, expected)
+    return errors == 0, errors, len(expected)
+
+
+def _reply_over_rest(
+    scene: Scene, answer: Answer, said: Sequence[SpokenWord], onset: float | None
+) -> float | None:
+    """The reply of an agent that stopped so shortly before that no silence lies between."""
+    if said and answer.expected and said[0].text == answer.expected[0]:
+        sounds_s = scene.onset_of(said[0])
+        return sounds_s if onset is None else min(onset, sounds_s)
+    return onset
+
+
+def _answer_onset_after(scene: Scene, event: Event) -> float:
+    """When the agent begins to answer what interrupted it; infinity if it never does."""
+    for answer in scene.answers:
+        if answer.event.act == "respond" and abs(answer.event.start_s - event.start_s) < _SAME_S:
+            said = scene.said(answer)
+            if said and answer.expected and said[0].text == answer.expected[0]:
+                return scene.onset_of(said[0])
+    return float("inf")
+
+
+def _next_disturbance(scene: Scene, event: Event) -> float:
+    """Until when the words after `event` belong to going on."""
+    later = [
+        other.start_s
+        for other in scene.dialogue.events
+        if other.act in DISTURBING_ACTS and other.start_s > event.start_s + _SAME_S
+    ]
+    begins = [a.begins_s for a in scene.answers if a.begins_s > event.start_s + _SAME_S]
+    return min([*later, *begins], default=scene.dialogue.duration_s)
+
+
+def _first_group(scene: Scene, words: Sequence[SpokenWord], *, at_least: int) -> list[SpokenWord]:
+    """Words up to the first long silence after `at_least` of them."""
+    group: list[SpokenWord] = []
+    for word in words:
+        if group and len(group) >= at_least:
+            gap_s = longest_gap(scene.runs, scene.onset_of(group[-1]), scene.onset_of(word))
+            if gap_s > scene.windows.pause_in_answer_s:
+                break
+        group.append(word)
+    return group
+
+
+def _goes_on(
+    answer: Answer,
+    before: Sequence[SpokenWord],
+    said: Sequence[SpokenWord],
+    start_s: float,
+    limit_s: float,
+) -> bool:
+    """Whether `said` continues the answer where it was and as far as it was to come."""
+    n_left = _n_left(answer, start_s, limit_s)
+    finishes = bool(answer.recorded) and answer.recorded[-1].start_s < limit_s - _SAME_S
+    finishes = finishes and len(answer.recorded) == len(answer.expected)
+    texts = tuple(word.text for word in said)
+    reached = _position_after(answer.expected, before)
+    if finishes:
+        if not texts:
+            return reached == len(answer.expected)
+        return texts == answer.expected[reached:]
+    if not texts:
+        return n_left <= 1
+    follows = texts == answer.expected[reached : reached + len(texts)]
+    return follows and abs(len(texts) - n_left) <= 1
+
+
+def _n_left(answer: Answer, start_s: float, limit_s: float) -> int:
+    """Words that the recorded agent begins inside a span."""
+    return sum(start_s - _SAME_S <= w.start_s < limit_s - _SAME_S for w in answer.recorded)
+
+
+def _position_after(expected: Sequence[str], before: Sequence[SpokenWord]) -> int:
+    """How many expected words have been said, by the last one that was."""
+    for word in reversed(before):
+        if word.text in expected:
+            return len(expected) - list(reversed(expected)).index(word.text)
+    return 0
+
+
+def _find(expected: Sequence[str], said: Sequence[str]) -> int | None:
+    """Where `expected` stands in `said`, one after the other."""
+    n = len(expected)
+    for at in range(len(said) - n + 1):
+        if tuple(said[at : at + n]) == tuple(expected):
+            return at
+    return None
+
+
+def _n_false_delegates(scene: Scene) -> int:
+    """`<delegate>` tokens that no request explains; a second one to the same request is false."""
+    unexplained = sorted(scene.performance.delegates_s)
+    for event in scene.dialogue.events:
+        if event.act == "delegate":
+            reach_s = event.end_s + scene.windows.late_reply_s
+            for time_s in unexplained:
+                if lead(event.end_s) <= time_s <= reach_s:
+                    unexplained.remove(time_s)
+                    break
+    return len(unexplained)

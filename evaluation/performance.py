@@ -1,0 +1,74 @@
+"""What an agent did during one dialogue, on the wall clock: the only thing that is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
+
+LONGEST_WORD_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenWord:
+    """A word and when it sounds."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A result of the background agent, and how much later than scripted it arrived."""
+
+    time_s: float
+    scripted_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """Sound that was played, words and control tokens of the `say` lane, results that arrived."""
+
+    audio: NDArray[np.float32]
+    sample_rate: int
+    words: tuple[SpokenWord, ...] = ()
+    delegates_s: tuple[float, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    heard: tuple[SpokenWord, ...] | None = None  # None: it has no such lane
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.audio) / self.sample_rate
+
+
+def words_of_lane(
+    rows: Sequence[Sequence[int]], tokenizer: Tokenizer, layout: StreamLayout, *, shift: int
+) -> tuple[SpokenWord, ...]:
+    """Words of a text lane given as one list of ids per micro-turn.
+
+    `shift` is 1 for what is played in the next micro-turn (`say`) and 0 for what is heard in the
+    same one. The lane marks beginnings only: a word lasts until the next one, at most
+    `LONGEST_WORD_S`.
+    """
+    ids: list[int] = []
+    made_in: list[int] = []
+    for row, tokens in enumerate(rows):
+        ids += [int(token) for token in tokens]
+        made_in += [row] * len(tokens)
+    micro_turn_s = layout.samples_per_micro_turn / layout.sample_rate
+    found = [
+        (text, (made_in[index] + shift) * micro_turn_s)
+        for text, index in tokenizer.words(ids)
+        if text not in SPECIAL_TOKENS
+    ]
+    starts = [start for _, start in found] + [float("inf")]
+    return tuple(
+        SpokenWord(text=text, start_s=start, end_s=min(starts[i + 1], start + LONGEST_WORD_S))
+        for i, (text, start) in enumerate(found)
+    )

@@ -1,0 +1,195 @@
+"""Scores as files: `scores.json` for programs, `scores.md` and `scores.png` for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from microturn.configs.load import write_atomically
+from microturn.evaluation.suites import METRICS, SUITES
+from microturn.evaluation.targets import Check
+
+_RATES: Final = ("_per_min",)
+_SECONDS: Final = ("_s", "_from_earliest_s")
+
+_MEANING: Final[dict[tuple[str, str], str]] = {
+    ("turn", "answered"): "right answer, begun in time",
+    ("turn", "onset_recall"): "reply begins within 0.8 s of the turn's end",
+    ("turn", "right_word"): "exactly the expected words",
+    ("turn", "word_error_rate"): "word errors per expected word",
+    ("turn", "turn_latency_s"): "median from the turn's end to the reply's onset",
+    ("turn", "early_replies"): "replied before the user had finished (lower is better)",
+    ("turn", "silent_in_pauses"): "quiet while the user hesitates",
+    ("interruption", "stopped_in_time"): "was speaking, and quiet within 0.8 s of the onset",
+    ("interruption", "stop_latency_s"): "median from the onset to silence",
+    ("interruption", "speaking_when_interrupted"): "was speaking at the onset",
+    ("interruption", "answered_after"): "the interrupting question answered rightly and in time",
+    ("user_backchannel", "went_on"): "no break, and all words that were left",
+    ("user_backchannel", "words_right"): "all words that were left",
+    ("user_backchannel", "longest_gap_s"): "median of the longest silence while going on",
+    ("user_backchannel", "speaking_at_backchannel"): "was speaking at the backchannel",
+    ("background", "undisturbed"): "silent or went on, as the moment asks",
+    ("background", "silent"): "silent through a voice or noise that is not the user's",
+    ("background", "went_on"): "went on speaking through it",
+    ("timed_cue", "in_window"): "the right word, between 0.2 s before and 1.0 s after its time",
+    ("timed_cue", "right_word"): "the right word, at any time",
+    ("timed_cue", "onset_from_earliest_s"): "median onset after the window opens",
+    ("delegation", "result_spoken"): "asked for, arrived, and spoken in time",
+    ("delegation", "delegated"): "<delegate> within 1 s of the request",
+    ("delegation", "delegate_latency_s"): "median from the request's end to <delegate>",
+    ("delegation", "acknowledged"): "said that it takes a moment",
+    ("delegation", "result_right"): "the result's words, at any time",
+    ("delegation", "result_latency_s"): "median from arrival to the first word",
+    ("overall", "mean_headline"): "mean of the headlines above",
+    ("overall", "spurious_share"): "micro-turns with speech where there should be none",
+    ("overall", "spurious_onsets_per_min"): "utterances begun there, per minute of due silence",
+    ("overall", "false_delegates_per_min"): "<delegate> that nobody asked for",
+    ("overall", "heard_word_error_rate"): "errors in the transcript of the user",
+}
+
+
+def scores_json(
+    *,
+    agent: str,
+    source: Mapping[str, Any],
+    n_dialogues: int,
+    suites: Mapping[str, Any],
+    baselines: Mapping[str, Mapping[str, Any]],
+    checks: Sequence[Check],
+) -> dict[str, Any]:
+    """The machine-readable result; `suites.NAME.{headline,metrics,n,ci95}` is a contract."""
+    return {
+        "format": 1,
+        "agent": agent,
+        **source,
+        "n_dialogues": n_dialogues,
+        "suites": dict(suites),
+        "baselines": {name: {"suites": dict(scores)} for name, scores in baselines.items()},
+        "targets": [check.to_json() for check in checks],
+        "off_target": [str(check) for check in checks if not check.met],
+    }
+
+
+def write_scores(out: Path, scores: Mapping[str, Any], checks: Sequence[Check]) -> None:
+    """Write scores.json and scores.md whole or not at all."""
+    text = json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(out / "scores.json", text)
+    write_atomically(out / "scores.md", markdown(scores, checks))
+
+
+def markdown(scores: Mapping[str, Any], checks: Sequence[Check]) -> str:
+    """The score table beside the baselines, and the targets."""
+    agents = {scores["agent"]: scores["suites"]}
+    agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
+    lines = [
+        "# Scores",
+        "",
+        f"{scores['n_dialogues']} dialogues of `{scores['data']}`, streamed in micro-turns. "
+        "In brackets: 95 % bootstrap interval over dialogues; n: events.",
+        "",
+    ]
+    if checks:
+        lines += ["| target | reached | |", "|---|---|---|"]
+        lines += [_check_row(check) for check in checks]
+        lines.append("")
+    for suite, entry in scores["suites"].items():
+        lines += [f"## {suite}: {entry['asks']}", ""]
+        lines += [f"| metric | meaning | n | {' | '.join(agents)} |"]
+        lines += [f"|---|---|---:|{'---:|' * len(agents)}"]
+        for metric in METRICS[suite]:
+            lines.append(_metric_row(suite, metric, entry, agents))
+        lines.append("")
+    lines.append("Definitions and windows: docs/evaluation.md.")
+    return "\n".join(lines) + "\n"
+
+
+def summary(scores: Mapping[str, Any], checks: Sequence[Check]) -> str:
+    """What the command prints."""
+    rows = [
+        f"  {suite:<18}{format_value(entry['headline_metric'], entry['headline']):>9}"
+        f"   n={entry['n']:<5} {entry['asks']}"
+        for suite, entry in scores["suites"].items()
+    ]
+    lines = [f"{scores['agent']} on {scores['n_dialogues']} dialogues:", *rows]
+    if checks:
+        n_met = sum(check.met for check in checks)
+        lines.append(f"{n_met} of {len(checks)} targets reached")
+        lines += [f"  off target: {check}" for check in checks if not check.met]
+    return "\n".join(lines)
+
+
+def format_value(metric: str, value: float | None) -> str:
+    """A metric with its unit."""
+    if value is None:
+        return "-"
+    if metric.endswith(_RATES):
+        return f"{value:.2f}/min"
+    if metric.endswith(_SECONDS):
+        return f"{value:.2f} s"
+    return f"{100 * value:.1f} %"
+
+
+def draw_scores(
+    path: Path,
+    scores: Mapping[str, Any],
+    latencies_s: Sequence[float],
+    *,
+    limit_s: float,
+) -> None:
+    """Headlines beside the baselines, and the distribution of reply latencies."""
+    from microturn.evaluation.figures import new_figure, save_figure
+
+    figure = new_figure(width=11, height=4.2)
+    bars, histogram = figure.subplots(1, 2, gridspec_kw={"width_ratios": [2.2, 1]})
+    agents = {scores["agent"]: scores["suites"]}
+    agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
+    names = [name for name in scores["suites"] if name in SUITES]
+    width = 0.8 / len(agents)
+    for i, (agent, suites) in enumerate(agents.items()):
+        heights = [suites[name]["headline"] or 0.0 for name in names]
+        places = [x + (i - (len(agents) - 1) / 2) * width for x in range(len(names))]
+        bars.bar(places, heights, width, label=agent, yerr=_errors(suites, names))
+    bars.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    bars.set_ylim(0, 1.05)
+    bars.set_ylabel("headline, 1 is best")
+    bars.legend(loc="lower right", fontsize=8)
+    histogram.hist(latencies_s, bins=[0.05 * i for i in range(41)], color="tab:blue")
+    histogram.axvline(limit_s, color="tab:red", linestyle="--", label=f"window {limit_s:g} s")
+    histogram.set_xlabel("reply latency in seconds")
+    histogram.set_ylabel("turns")
+    histogram.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def _errors(suites: Mapping[str, Any], names: Sequence[str]) -> list[list[float]]:
+    """Distances from each headline to its interval, as error bars want them."""
+    below, above = [], []
+    for name in names:
+        value, interval = suites[name]["headline"], suites[name]["ci95"]
+        below.append(max(value - interval[0], 0.0) if interval else 0.0)
+        above.append(max(interval[1] - value, 0.0) if interval else 0.0)
+    return [below, above]
+
+
+def _check_row(check: Check) -> str:
+    sign = "≥" if check.at_least else "≤"
+    value = format_value(check.metric, check.value)
+    limit = format_value(check.metric, check.limit)
+    mark = "reached" if check.met else "**off**"
+    return f"| {check.suite}.{check.metric} {sign} {limit} | {value} | {mark} |"
+
+
+def _metric_row(
+    suite: str, metric: str, entry: Mapping[str, Any], agents: Mapping[str, Mapping[str, Any]]
+) -> str:
+    first, *others = agents.values()
+    detail = first[suite]["details"][metric]
+    value = format_value(metric, detail["value"])
+    if detail["ci95"]:
+        low, high = (format_value(metric, edge) for edge in detail["ci95"])
+        value += f" [{low} to {high}]"
+    cells = [value, *(format_value(metric, other[suite]["metrics"][metric]) for other in others)]
+    name = f"**{metric}**" if metric == entry["headline_metric"] else metric
+    return f"| {name} | {_MEANING[suite, metric]} | {detail['n']} | {' | '.join(cells)} |"

@@ -1,0 +1,67 @@
+"""Dialogues of a shard set as evaluation needs them: what is scripted, and both channels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.datagen.shards import ShardReader
+from microturn.evaluation.dialogue import Dialogue
+from microturn.model.streams import StreamLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One dialogue; its sound is read when asked for."""
+
+    dialogue: Dialogue
+    sample_rate: int
+    load_user: Callable[[], NDArray[np.float32]]
+    load_agent: Callable[[], NDArray[np.float32]]
+
+    @property
+    def key(self) -> str:
+        return self.dialogue.key
+
+
+Samples = Callable[[], Iterator[Sample]]
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """A shard set, read in order."""
+
+    reader: ShardReader
+
+    @classmethod
+    def open(cls, folder: str) -> SampleSet:
+        """Raises FileNotFoundError or ValueError when the folder is no finished shard set."""
+        return cls(ShardReader(folder))
+
+    @property
+    def layout(self) -> StreamLayout:
+        return self.reader.layout
+
+    @property
+    def digest(self) -> str:
+        """Changes with the content of the set."""
+        digests = [shard.sha256 for shard in self.reader.shards]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+    def count(self, limit: int | None = None) -> int:
+        return len(self.reader) if limit is None else min(limit, len(self.reader))
+
+    def read(self, limit: int | None = None) -> Iterator[Sample]:
+        """The first `limit` dialogues, or all."""
+        for position in range(self.count(limit)):
+            stored = self.reader[position]
+            yield Sample(
+                dialogue=Dialogue.from_json(stored.key, stored.json, self.layout),
+                sample_rate=self.layout.sample_rate,
+                load_user=stored.user,
+                load_agent=stored.agent,
+            )

@@ -1,0 +1,320 @@
+"""From outcomes of events to suites: shares, medians, how many, and how sure.
+
+Intervals are 95 % bootstrap intervals over dialogues, not events: two events of one dialogue
+share a voice and a room. A metric without events is None, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from microturn.evaluation.events import (
+    CueOutcome,
+    DelegationOutcome,
+    HeardOutcome,
+    IdleOutcome,
+    Outcome,
+    ResultOutcome,
+    ResumeOutcome,
+    SilenceOutcome,
+    StopOutcome,
+    TurnOutcome,
+)
+
+N_RESAMPLES: Final = 1000
+BACKGROUND_TRIGGERS: Final = ("background_speech", "side_talk", "noise", "music", "silence")
+
+# suite: (its headline, what it asks)
+SUITES: Final[dict[str, tuple[str, str]]] = {
+    "turn": ("answered", "a question or request is answered rightly and in time"),
+    "interruption": ("stopped_in_time", "the agent falls silent when the user takes the floor"),
+    "user_backchannel": ("went_on", "the agent goes on speaking through a backchannel"),
+    "background": ("undisturbed", "other voices and noises change nothing"),
+    "timed_cue": ("in_window", "the right word at the requested time"),
+    "delegation": ("result_spoken", "a result of the background agent is asked for and spoken"),
+    "overall": ("mean_headline", "mean of the suites above, and speech that nobody asked for"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One contribution to one metric: a part of a share, or a value of a median."""
+
+    suite: str
+    metric: str
+    value: float
+    weight: float = 1.0  # denominator of a share
+    median: bool = False
+    n: int = 1  # events that it stands for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number of a suite; `value` is None when nothing was measured."""
+
+    value: float | None
+    n: int
+    ci95: tuple[float, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"value": self.value, "n": self.n, "ci95": list(self.ci95) if self.ci95 else None}
+
+
+Metrics = dict[str, dict[str, Metric]]
+
+# Every metric of every suite, so that an empty set reports None instead of leaving it out.
+METRICS: Final[dict[str, tuple[str, ...]]] = {
+    "turn": (
+        "answered",
+        "onset_recall",
+        "right_word",
+        "word_error_rate",
+        "turn_latency_s",
+        "early_replies",
+        "silent_in_pauses",
+    ),
+    "interruption": (
+        "stopped_in_time",
+        "stop_latency_s",
+        "speaking_when_interrupted",
+        "answered_after",
+    ),
+    "user_backchannel": ("went_on", "words_right", "longest_gap_s", "speaking_at_backchannel"),
+    "background": ("undisturbed", "silent", "went_on"),
+    "timed_cue": ("in_window", "right_word", "onset_from_earliest_s"),
+    "delegation": (
+        "result_spoken",
+        "delegated",
+        "delegate_latency_s",
+        "acknowledged",
+        "result_right",
+        "result_latency_s",
+    ),
+    "overall": (
+        "mean_headline",
+        "spurious_share",
+        "spurious_onsets_per_min",
+        "false_delegates_per_min",
+        "heard_word_error_rate",
+    ),
+}
+
+
+def facts_of(outcome: Outcome) -> Iterator[Fact]:
+    """What one outcome contributes to which metrics."""
+    yield from _FACTS[type(outcome)](outcome)
+
+
+def _share(suite: str, metric: str, hit: bool | None) -> Iterator[Fact]:
+    if hit is not None:
+        yield Fact(suite=suite, metric=metric, value=float(hit))
+
+
+def _median(suite: str, metric: str, value: float | None) -> Iterator[Fact]:
+    if value is not None:
+        yield Fact(suite=suite, metric=metric, value=value, median=True)
+
+
+def _turn_facts(o: TurnOutcome) -> Iterator[Fact]:
+    yield from _share("turn", "onset_recall", o.in_window)
+    yield from _share("turn", "right_word", o.right)
+    yield from _share("turn", "answered", None if o.right is None else o.in_window and o.right)
+    yield from _share("turn", "early_replies", o.early)
+    if o.n_expected:
+        yield Fact(suite="turn", metric="word_error_rate", value=o.n_errors, weight=o.n_expected)
+    if o.latency_s is not None and o.latency_s >= 0:
+        yield from _median("turn", "turn_latency_s", o.latency_s)
+    if o.after_interruption:
+        answered = None if o.right is None else o.in_window and o.right
+        yield from _share("interruption", "answered_after", answered)
+
+
+def _stop_facts(o: StopOutcome) -> Iterator[Fact]:
+    yield from _share("interruption", "stopped_in_time", o.in_time)
+    yield from _share("interruption", "speaking_when_interrupted", o.speaking)
+    yield from _median("interruption", "stop_latency_s", o.latency_s)
+
+
+def _resume_facts(o: ResumeOutcome) -> Iterator[Fact]:
+    if o.trigger in BACKGROUND_TRIGGERS:
+        yield from _share("background", "went_on", o.went_on)
+        yield from _share("background", "undisturbed", o.went_on)
+        return
+    yield from _share("user_backchannel", "went_on", o.went_on)
+    yield from _share("user_backchannel", "words_right", o.words_right)
+    yield from _share("user_backchannel", "speaking_at_backchannel", o.speaking)
+    if o.speaking:
+        yield from _median("user_backchannel", "longest_gap_s", o.longest_gap_s)
+
+
+def _silence_facts(o: SilenceOutcome) -> Iterator[Fact]:
+    if o.trigger in BACKGROUND_TRIGGERS:
+        yield from _share("background", "silent", o.silent)
+        yield from _share("background", "undisturbed", o.silent)
+    else:
+        yield from _share("turn", "silent_in_pauses", o.silent)
+
+
+def _cue_facts(o: CueOutcome) -> Iterator[Fact]:
+    yield from _share("timed_cue", "in_window", o.in_window)
+    yield from _share("timed_cue", "right_word", o.right)
+    yield from _median("timed_cue", "onset_from_earliest_s", o.onset_s)
+
+
+def _delegation_facts(o: DelegationOutcome) -> Iterator[Fact]:
+    yield from _share("delegation", "delegated", o.delegated)
+    yield from _share("delegation", "acknowledged", o.acknowledged)
+    yield from _median("delegation", "delegate_latency_s", o.latency_s)
+
+
+def _result_facts(o: ResultOutcome) -> Iterator[Fact]:
+    yield from _share("delegation", "result_spoken", o.spoken)
+    yield from _share("delegation", "result_right", o.right)
+    yield from _median("delegation", "result_latency_s", o.latency_s)
+
+
+def _idle_facts(o: IdleOutcome) -> Iterator[Fact]:
+    minutes = o.silent_s / 60
+    if not o.n_silent:
+        return
+    for metric, value, weight in (
+        ("spurious_share", o.n_spurious, float(o.n_silent)),
+        ("spurious_onsets_per_min", o.n_onsets, minutes),
+        ("false_delegates_per_min", o.n_false_delegates, minutes),
+    ):
+        yield Fact(suite="overall", metric=metric, value=value, weight=weight, n=o.n_silent)
+
+
+def _heard_facts(o: HeardOutcome) -> Iterator[Fact]:
+    if o.n_expected:
+        yield Fact(
+            suite="overall",
+            metric="heard_word_error_rate",
+            value=o.n_errors,
+            weight=o.n_expected,
+            n=o.n_expected,
+        )
+
+
+_FACTS: Final[Mapping[type[Any], Callable[[Any], Iterator[Fact]]]] = {
+    TurnOutcome: _turn_facts,
+    StopOutcome: _stop_facts,
+    ResumeOutcome: _resume_facts,
+    SilenceOutcome: _silence_facts,
+    CueOutcome: _cue_facts,
+    DelegationOutcome: _delegation_facts,
+    ResultOutcome: _result_facts,
+    IdleOutcome: _idle_facts,
+    HeardOutcome: _heard_facts,
+}
+
+
+def aggregate(dialogues: Sequence[Sequence[Outcome]], *, seed: int) -> Metrics:
+    """Metrics of every suite over dialogues, each given as its list of outcomes."""
+    facts: dict[tuple[str, str], list[list[Fact]]] = {
+        (suite, metric): [[] for _ in dialogues] for suite in SUITES for metric in METRICS[suite]
+    }
+    for i, outcomes in enumerate(dialogues):
+        for outcome in outcomes:
+            for fact in facts_of(outcome):
+                facts[fact.suite, fact.metric][i].append(fact)
+    draws = resamples(len(dialogues), seed)
+    metrics: Metrics = {suite: {} for suite in SUITES}
+    for (suite, metric), per_dialogue in facts.items():
+        metrics[suite][metric] = _metric(per_dialogue, draws)
+    metrics["overall"]["mean_headline"] = _mean_headline(facts, draws)
+    return metrics
+
+
+def resamples(n_dialogues: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Indices of resampled dialogues, (N_RESAMPLES, n_dialogues)."""
+    rng = np.random.default_rng([seed, n_dialogues])
+    return rng.integers(0, max(n_dialogues, 1), (N_RESAMPLES, n_dialogues))
+
+
+def _metric(per_dialogue: list[list[Fact]], draws: np.ndarray[Any, Any]) -> Metric:
+    flat = [fact for facts in per_dialogue for fact in facts]
+    if not flat:
+        return Metric(value=None, n=0, ci95=None)
+    n = sum(fact.n for fact in flat)
+    if flat[0].median:
+        value = float(np.median([fact.value for fact in flat]))
+        return Metric(value=value, n=n, ci95=_interval(_medians(per_dialogue, draws)))
+    value = sum(fact.value for fact in flat) / sum(fact.weight for fact in flat)
+    return Metric(value=value, n=n, ci95=_interval(_shares(per_dialogue, draws)))
+
+
+def _shares(
+    per_dialogue: list[list[Fact]], draws: np.ndarray[Any, Any]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Share of every resample; not a number where a resample holds no event."""
+    values = np.array([sum(fact.value for fact in facts) for facts in per_dialogue], float)
+    weights = np.array([sum(fact.weight for fact in facts) for facts in per_dialogue], float)
+    total = weights[draws].sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares: np.ndarray[Any, np.dtype[np.float64]] = values[draws].sum(axis=1) / total
+    return shares
+
+
+def _medians(
+    per_dialogue: list[list[Fact]], draws: np.ndarray[Any, Any]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    values = [[fact.value for fact in facts] for facts in per_dialogue]
+    medians = []
+    for draw in draws:
+        drawn = [value for i in draw for value in values[i]]
+        medians.append(float(np.median(drawn)) if drawn else float("nan"))
+    return np.array(medians)
+
+
+def _interval(samples: np.ndarray[Any, Any]) -> tuple[float, float] | None:
+    kept = samples[np.isfinite(samples)]
+    if not len(kept):
+        return None
+    low, high = np.percentile(kept, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _mean_headline(
+    facts: dict[tuple[str, str], list[list[Fact]]], draws: np.ndarray[Any, Any]
+) -> Metric:
+    """Mean over the suites that have events, every suite with the same weight."""
+    values, samples = [], []
+    for suite, (headline, _) in SUITES.items():
+        if suite == "overall":
+            continue
+        per_dialogue = facts[suite, headline]
+        value = _metric(per_dialogue, draws[:1]).value
+        if value is not None:
+            values.append(value)
+            samples.append(_shares(per_dialogue, draws))
+    if not values:
+        return Metric(value=None, n=0, ci95=None)
+    return Metric(
+        value=float(np.mean(values)),
+        n=len(values),
+        ci95=_interval(np.mean(samples, axis=0)),
+    )
+
+
+def to_json(metrics: Metrics, chosen: Sequence[str] = ()) -> dict[str, Any]:
+    """`suites` of scores.json: headline, metrics, n and ci95 by suite, details per metric."""
+    suites = {}
+    for suite, (headline, asks) in SUITES.items():
+        if chosen and suite not in chosen:
+            continue
+        head = metrics[suite][headline]
+        suites[suite] = {
+            "headline": head.value,
+            "n": head.n,
+            "ci95": list(head.ci95) if head.ci95 else None,
+            "headline_metric": headline,
+            "asks": asks,
+            "metrics": {name: metric.value for name, metric in metrics[suite].items()},
+            "details": {name: metric.to_json() for name, metric in metrics[suite].items()},
+        }
+    return suites

@@ -1,0 +1,175 @@
+"""A small stage for hand-made dialogues whose scores are known by construction.
+
+Sound is bursts of noise: scoring hears energy, words come from the agent's text lane.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from microturn.evaluation.config import ActivityConfig, WindowConfig
+from microturn.evaluation.dialogue import Dialogue, Event, Message
+from microturn.evaluation.performance import Delivery, Performance, SpokenWord
+from microturn.evaluation.samples import Sample
+from microturn.evaluation.scene import Scene
+
+RATE = 16_000
+WORD_S = 0.36
+STEP_S = 0.4  # from one counted word to the next
+
+
+def word(text: str, start_s: float, length_s: float = WORD_S) -> SpokenWord:
+    return SpokenWord(text=text, start_s=start_s, end_s=start_s + length_s)
+
+
+def sound_of(spoken: tuple[SpokenWord, ...], duration_s: float) -> np.ndarray:
+    """A burst of noise for every word."""
+    rng = np.random.default_rng(1)
+    audio = np.zeros(round(duration_s * RATE), np.float32)
+    for item in spoken:
+        first, last = (round(t * RATE) for t in (max(item.start_s, 0.0), item.end_s))
+        audio[first:last] = 0.1 * rng.standard_normal(len(audio[first:last]))
+    return audio
+
+
+@dataclass
+class Script:
+    """Events and the recorded agent's words, put together as the simulator does."""
+
+    duration_s: float = 16.0
+    events: list[Event] = field(default_factory=list)
+    agent: list[SpokenWord] = field(default_factory=list)
+    user: list[SpokenWord] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    delegates_s: list[float] = field(default_factory=list)
+
+    def event(
+        self, type_: str, start_s: float, end_s: float, act: str = "", **more: object
+    ) -> None:
+        text = str(more.get("answer", ""))
+        self.events.append(
+            Event(
+                type=type_,
+                start_s=start_s,
+                end_s=end_s,
+                act=act,
+                expected=tuple(text.split()),
+                window=more.get("window"),  # type: ignore[arg-type]
+            )
+        )
+
+    def says(self, text: str, start_s: float, *, until_s: float = 1e9) -> None:
+        """The recorded agent says words one after the other, cut off at `until_s`."""
+        for i, item in enumerate(text.split()):
+            start = start_s + i * STEP_S
+            if start < until_s - 1e-6:
+                self.agent.append(word(item, start, min(WORD_S, until_s - start)))
+
+    def turn(self, start_s: float, end_s: float, answer: str, *, reply_s: float = 0.3) -> None:
+        self.event("turn", start_s, end_s, "respond", answer=answer, window=(end_s, end_s + 0.8))
+        self.says(answer, end_s + reply_s)
+
+    def cue(self, start_s: float, end_s: float, answer: str, at_s: float) -> None:
+        window = (at_s - 0.2, at_s + 1.0)
+        self.event("timed_cue", start_s, end_s, "say", answer=answer, window=window)
+        self.says(answer, at_s + 0.1)
+
+    def interrupt(self, onset_s: float, end_s: float, *, stop_s: float = 0.5) -> None:
+        """Cut the recorded agent; what it would have said later is gone."""
+        window = (onset_s, onset_s + 0.8)
+        self.event("interruption", onset_s, end_s, "stop", window=window)
+        until_s = onset_s + stop_s
+        kept = [item for item in self.agent if item.start_s < until_s - 1e-6]
+        self.agent[:] = [replace(w, end_s=min(w.end_s, until_s)) for w in kept]
+
+    def delegation(self, start_s: float, end_s: float, *, arrives_s: float, result: str) -> None:
+        window = (end_s, end_s + 0.8)
+        self.event("delegation", start_s, end_s, "delegate", answer="one moment", window=window)
+        self.delegates_s.append(end_s + 0.2)
+        self.says("one moment", end_s + 0.2)
+        self.messages.append(Message(time_s=arrives_s, text=f"<bg> {result} </bg>"))
+        window = (arrives_s + 0.2, arrives_s + 1.2)
+        self.event("result", arrives_s, arrives_s, "say", answer=result, window=window)
+        self.says(result, arrives_s + 0.4)
+
+    def dialogue(self, key: str = "00000000") -> Dialogue:
+        return Dialogue(
+            key=key,
+            duration_s=self.duration_s,
+            micro_turn_s=0.2,
+            events=tuple(sorted(self.events, key=lambda e: (e.start_s, e.end_s))),
+            agent_words=tuple(sorted(self.agent, key=lambda w: w.start_s)),
+            user_words=tuple(self.user),
+            messages=tuple(self.messages),
+            delegates_s=tuple(self.delegates_s),
+        )
+
+    def recorded(self) -> Performance:
+        """What the oracle does."""
+        return self.perform(
+            *sorted(self.agent, key=lambda w: w.start_s),
+            delegates_s=tuple(self.delegates_s),
+            deliveries=tuple(
+                Delivery(time_s=m.time_s, scripted_s=m.time_s, text=m.text) for m in self.messages
+            ),
+        )
+
+    def perform(self, *spoken: SpokenWord, **more: object) -> Performance:
+        """Somebody says these words and nothing else."""
+        audio = sound_of(spoken, self.duration_s)
+        return Performance(audio=audio, sample_rate=RATE, words=tuple(spoken), **more)  # type: ignore[arg-type]
+
+    def scene(self, performance: Performance) -> Scene:
+        return Scene(self.dialogue(), performance, WindowConfig(), ActivityConfig())
+
+    def sample(self, key: str = "00000000") -> Sample:
+        silence = np.zeros(round(self.duration_s * RATE), np.float32)
+        agent = sound_of(tuple(self.agent), self.duration_s)
+        return Sample(
+            dialogue=self.dialogue(key),
+            sample_rate=RATE,
+            load_user=lambda: silence,
+            load_agent=lambda: agent,
+        )
+
+
+def all_families() -> list[Script]:
+    """Dialogues that hold every kind of event."""
+    turns = Script()
+    turns.turn(1.0, 1.7, "five")
+    turns.event("pause", 5.0, 5.6, "stay_silent", window=(5.0, 5.6))
+    turns.turn(4.6, 6.1, "tuesday")
+    turns.turn(10.0, 10.4, "alpha")
+
+    floor = Script()
+    floor.turn(0.5, 1.1, "three four five six seven eight nine ten", reply_s=0.3)
+    floor.interrupt(2.9, 3.9)
+    floor.turn(2.9, 3.9, "two")
+    floor.turn(6.0, 6.6, "one two three four five six seven eight nine ten", reply_s=0.2)
+    floor.event("user_backchannel", 8.1, 8.5, "resume", window=(8.1, 9.5))
+    floor.event("background_speech", 13.0, 14.0, "stay_silent", window=(13.0, 14.8))
+
+    through = Script()
+    through.turn(0.5, 1.1, "three four five six seven eight nine ten", reply_s=0.3)
+    through.event("background_speech", 2.2, 4.0, "resume", window=(2.2, 4.0))
+    through.event("noise", 7.0, 7.5, "stay_silent", window=(7.0, 8.3))
+    through.event("background_speech", 9.0, 11.0)
+    through.turn(10.0, 10.7, "monday")
+
+    later = Script()
+    later.cue(1.0, 2.0, "monday", 5.0)
+    later.delegation(8.0, 9.0, arrives_s=11.3, result="eleven")
+    later.cue(13.0, 13.3, "friday", 15.0)
+    later.duration_s = 18.0
+    return [turns, floor, through, later]
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def families() -> list[Script]:
+    return all_families()
