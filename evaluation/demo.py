@@ -73,7 +73,7 @@ def stages_of(config: DemoConfig) -> list[Stage]:
         Stage(
             name="checkpoint",
             title="train",
-            words=["train", *config.train, f"data={train}", f"out={out}", f"listen.data={test}"],
+            words=["train", f"listen.data={test}", *config.train, f"data={train}", f"out={out}"],
             result=checkpoint / "model.safetensors",
         ),
         Stage(

@@ -22,8 +22,10 @@ def write_report(out: Path, seconds: Mapping[str, float]) -> int:
     if picture:
         print(f"Look    {picture}\nListen  {picture.with_suffix('.wav')} (user left, agent right)")
     print("\nNext")
-    for command, meaning in next_commands(out):
-        print(f"  {command:<66} {meaning}")
+    commands = list(next_commands(out))
+    width = max(len(command) for command, _ in commands)
+    for command, meaning in commands:
+        print(f"  {command:<{width}}   {meaning}")
     missed = scores["off_target"]
     if missed:
         print(f"\nmicroturn demo: off target: {'; '.join(missed)}", file=sys.stderr)
@@ -40,7 +42,8 @@ def table(scores: Mapping[str, Any]) -> list[str]:
         sign = "≥" if target["at_least"] else "≤"
         values = [format_value(metric, one[suite]["metrics"][metric]) for one in agents.values()]
         limit = f"{sign} {format_value(metric, target['limit'])}"
-        name = f"{suite} {metric.removesuffix('_s')}".replace("_", " ")
+        name = metric if metric.startswith(suite) else f"{suite}: {metric}"
+        name = name.removesuffix("_s").replace("_", " ")
         rows.append([name, limit, *values, "" if target["met"] else "off target"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [_line(row, widths) for row in rows]

@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMOKE = {
     "simulate": ["n_dialogues=3", "n_micro_turns=40", "workers=1", "rooms.n_rooms=1"],
     "inspect": [],
-    "train": ["steps=2", "batch_size=2"],
+    "train": ["training/smoke.yaml", "max_steps=2"],
     "evaluate": ["quick=true", "n_pictures=0"],
     "talk": ["threads=1"],
     "serve": ["port=0", "threads=1"],

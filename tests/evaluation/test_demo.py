@@ -17,7 +17,7 @@ SMALL = [
     "n_train=4",
     "n_test=2",
     "simulate=[datagen/demo.yaml,n_micro_turns=40,workers=1,rooms.n_rooms=1]",
-    "train=[training/tiny.yaml,max_steps=2,batch_size=2]",
+    "train=[training/smoke.yaml,max_steps=2,listen.n_dialogues=1]",
     "evaluate=[evaluation/demo_targets.yaml]",
 ]
 
@@ -144,10 +144,10 @@ def test_the_report_shows_targets_beside_baselines(
     page = (tmp_path / "report.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| turn")]
     assert [cell.strip() for cell in rows[0].split("|")[1:-1]] == [
-        *("turn onset recall", "≥ 97.0 %", "98.0 %", "0.0 %", ""),
+        *("turn: onset recall", "≥ 97.0 %", "98.0 %", "0.0 %", ""),
     ]
     assert [cell.strip() for cell in rows[1].split("|")[1:-1]] == [
-        *("turn turn latency", "≤ 0.45 s", "0.50 s", "-", "off target"),
+        *("turn latency", "≤ 0.45 s", "0.50 s", "-", "off target"),
     ]
     assert "| train | 1.5 |" in page
     assert (tmp_path / "timeline.png").read_text() == "00000001.png"
