@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from microturn.configs.load import (
+    CONFIG_DIR,
     REQUIRED,
     ConfigError,
     Key,
@@ -99,12 +100,12 @@ def help_text(name: str, command: Command, words: Sequence[str] = ()) -> str:
     lines = [f"usage: microturn {name}{bare} [FILE.yaml ...] [key=value ...]", "", command.help, ""]
     for key in keys_of(command.schema):
         value = OmegaConf.select(merged, key.name, throw_on_missing=False)
-        missing = key.default is REQUIRED and OmegaConf.is_missing(*_parent(merged, key.name))
+        missing = key.default is REQUIRED and value is None
         lines += _key_lines(key, "required" if missing else _shown(value))
-    folder = command.schema.__module__.split(".")[1:2]
-    files = [path.as_posix() for path in _relative(shipped_configs(folder[0]))] if folder else []
-    if files:
-        lines += ["", "files in configs/: " + " ".join(files)]
+    _, _, folder = command.schema.__module__.partition("microturn.")
+    files = [path.relative_to(CONFIG_DIR) for path in shipped_configs(folder.split(".")[0])]
+    if folder and files:
+        lines += ["", f"files in configs/: {' '.join(map(str, files))}"]
     lines += ["", "A true/false key can be given as --key. Later words win."]
     return "\n".join(lines) + "\n"
 
@@ -132,19 +133,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _parent(tree: Any, name: str) -> tuple[Any, str]:
-    *sections, last = name.split(".")
-    for section in sections:
-        tree = tree[section]
-    return tree, last
-
-
-def _relative(paths: list[Path]) -> list[Path]:
-    from microturn.configs.load import CONFIG_DIR
-
-    return [path.relative_to(CONFIG_DIR) for path in paths]
 
 
 def _shown(value: Any) -> str:
