@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from microturn.datagen.statistics import TIMES, Statistics
@@ -83,7 +83,9 @@ def _share_line(sums: Mapping[str, float]) -> str:
     ]
     spoken = sums["user_seconds"] + sums["agent_seconds"]
     overlap = sums["overlap"] / spoken if spoken else 0.0
-    return f"Share of the time: {', '.join(parts)}; user and agent overlap in {overlap:.1%} of speech."
+    return (
+        f"Share of the time: {', '.join(parts)}; user and agent overlap in {overlap:.1%} of speech."
+    )
 
 
 def _shares(counts: Mapping[str, int], *, most: int = 100) -> list[tuple[str, str, str]]:
@@ -94,7 +96,7 @@ def _shares(counts: Mapping[str, int], *, most: int = 100) -> list[tuple[str, st
     return rows
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [_row(head), _row(("---",) * len(head)), *map(_row, rows)]
 
 

@@ -10,12 +10,12 @@ SPLITS = ("train", "test")
 
 def _default_families() -> dict[str, float]:
     return {
-        "turn": 0.30,
-        "interruption": 0.18,
-        "user_backchannel": 0.12,
-        "background": 0.12,
-        "timed_cue": 0.18,
-        "delegation": 0.10,
+        "turn": 0.22,
+        "interruption": 0.20,
+        "user_backchannel": 0.15,
+        "background": 0.11,
+        "timed_cue": 0.21,
+        "delegation": 0.11,
     }
 
 
@@ -171,7 +171,9 @@ class ChannelConfig:
     echo_probability: float = option(0.25, "how often the agent is heard in the microphone")
     echo_db: tuple[float, float] = option((-45.0, -28.0), "gain of that echo")
     echo_ms: tuple[float, float] = option((20.0, 150.0), "delay of that echo")
-    zero_probability: float = option(0.15, "how often the microphone is digitally silent for a while")
+    zero_probability: float = option(
+        0.15, "how often the microphone is digitally silent for a while"
+    )
     zero_s: tuple[float, float] = option((0.5, 2.0), "length of such a stretch in seconds")
     dither_db: float = option(-88.0, "noise floor that is always there, dB re full scale")
 
@@ -201,7 +203,8 @@ class DatagenConfig:
     cache: str = option("", "folder for room responses; empty: the user's cache folder")
     json: str = option("", "write the data card to this file (- for stdout)")
     families: dict[str, float] = option(
-        default_factory=_default_families, help="scenario family: its weight"
+        default_factory=_default_families,
+        help="scenario family: how often it is drawn (short ones fit in more often)",
     )
     layout: StreamLayout = field(default_factory=StreamLayout)
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)

@@ -35,9 +35,7 @@ def text_in_tokens(timeline: Timeline) -> Iterable[TimedToken]:
     return (TimedToken(text=item.text, sample=item.sample) for item in timeline.text_in)
 
 
-def pack(
-    timeline: Timeline, sound: Sound, *, layout: StreamLayout, tokenizer: Tokenizer
-) -> Lanes:
+def pack(timeline: Timeline, sound: Sound, *, layout: StreamLayout, tokenizer: Tokenizer) -> Lanes:
     """All lanes of a dialogue, computed from the very samples that are stored."""
     return pack_dialogue(
         user_audio=from_pcm(sound.user),

@@ -105,12 +105,8 @@ class Simulator:
         recipe = self.recipe(index)
         script, families = self.script(recipe)
         sound = self._renderer.render(recipe, script)
-        lanes = pack(
-            script.timeline, sound, layout=self.config.layout, tokenizer=self.tokenizer
-        )
-        return Dialogue(
-            recipe=recipe, script=script, families=families, sound=sound, lanes=lanes
-        )
+        lanes = pack(script.timeline, sound, layout=self.config.layout, tokenizer=self.tokenizer)
+        return Dialogue(recipe=recipe, script=script, families=families, sound=sound, lanes=lanes)
 
     def members(self, dialogue: Dialogue) -> dict[str, bytes]:
         """The files of a sample, by extension, as they stand in a shard."""

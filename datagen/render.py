@@ -144,7 +144,9 @@ class Renderer:
             "snr_db": c.snr_db if c.noise else None,
             "echo_db": c.echo_db,
             "echo_ms": None if c.echo_db is None else c.echo_ms,
-            "digital_zero": [[round(a / self._rate, 6), round(b / self._rate, 6)] for a, b in zeroed],
+            "digital_zero": [
+                [round(a / self._rate, 6), round(b / self._rate, 6)] for a, b in zeroed
+            ],
         }
 
 

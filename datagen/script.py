@@ -8,7 +8,7 @@ from microturn.datagen.scenarios.background import voice_at
 from microturn.datagen.timeline import Event, Expect, Timeline
 from microturn.model.streams import normalise
 
-TRIES = 4  # segments tried for the space that is left before the dialogue is closed
+TRIES = 3  # segments tried for the space that is left before the dialogue is closed
 
 
 def write_script(recipe: Recipe, cast: Cast) -> tuple[Script, list[str]]:

@@ -221,7 +221,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     index = json.loads(path.read_text())
     if index.get("format") != FORMAT:
         raise ValueError(
-            f"{path}: format {index.get('format')}, this code reads {FORMAT}; simulate the set again"
+            f"{path}: format {index.get('format')}, this code reads {FORMAT}; simulate it again"
         )
     return dict(index)
 

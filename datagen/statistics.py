@@ -76,9 +76,7 @@ class Statistics:
         for lane, lane_spans in spans.items():
             self.sums[f"{lane}_seconds"] += sum(b - a for a, b in lane_spans)
         self.sums["overlap"] += sum(
-            max(0.0, min(b, d) - max(a, c))
-            for a, b in spans["user"]
-            for c, d in spans["agent"]
+            max(0.0, min(b, d) - max(a, c)) for a, b in spans["user"] for c, d in spans["agent"]
         )
         agent_ends = [b for _, b in spans["agent"]]
         for start, _ in spans["user"]:

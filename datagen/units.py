@@ -106,9 +106,7 @@ class UnitBank:
     @property
     def user_voices(self) -> tuple[str, ...]:
         """Voices that users may have in this split."""
-        factors = (
-            self._voices.train_factors if self.split == "train" else self._voices.test_factors
-        )
+        factors = self._voices.train_factors if self.split == "train" else self._voices.test_factors
         return tuple(f"{self._voices.user}@{factor:g}" for factor in factors)
 
     def agent(self, text: str) -> Unit:
@@ -254,9 +252,7 @@ def _words_of(
         aligned = [round(word.end * scale) - start for word in utterance.words[:-1]]
         pairs = zip(aligned, ends[:-1], edges[:-2], strict=True)
         ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
-    return tuple(
-        UnitWord(text=word, start=edges[i], end=ends[i]) for i, word in enumerate(texts)
-    )
+    return tuple(UnitWord(text=word, start=edges[i], end=ends[i]) for i, word in enumerate(texts))
 
 
 def _some(names: Iterable[str]) -> str:

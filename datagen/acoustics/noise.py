@@ -65,7 +65,10 @@ class NoiseBeds:
         bed = np.zeros(self._n, np.float32)
         for _ in range(BABBLE_VOICES):
             at = int(rng.integers(self._n))
-            units = [self._bank.line(lines[int(rng.integers(len(lines)))]) for _ in range(LINES_PER_VOICE)]
+            units = [
+                self._bank.line(lines[int(rng.integers(len(lines)))])
+                for _ in range(LINES_PER_VOICE)
+            ]
             voice = np.concatenate([unit.audio for unit in units])
             voice = np.resize(voice, self._n)
             bed += np.roll(voice, at)

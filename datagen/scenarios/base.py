@@ -180,9 +180,7 @@ class Stage:
             at = self.rules.next_word(at + unit.n_samples)
         return planned
 
-    def say(
-        self, texts: Sequence[str], micro_turn: int, *, until: int | None = None
-    ) -> Span:
+    def say(self, texts: Sequence[str], micro_turn: int, *, until: int | None = None) -> Span:
         """The agent speaks from a micro-turn on; at micro-turn `until` it falls silent."""
         planned = self.plan(texts, micro_turn)
         stop = None if until is None else self.rules.boundary(until)

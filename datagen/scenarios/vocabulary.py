@@ -113,7 +113,9 @@ class Questions:
         """Draw the result first: every result is equally likely."""
         results, numbers = self.vocabulary.results, self.vocabulary.numbers
         value = int(rng.integers(len(results)))
-        sums = [(a, value - a) for a in range(1, len(numbers) + 1) if 1 <= value - a <= len(numbers)]
+        sums = [
+            (a, value - a) for a in range(1, len(numbers) + 1) if 1 <= value - a <= len(numbers)
+        ]
         differences = [(a, a - value) for a in range(1, len(numbers) + 1) if a - value >= 1]
         options = [(a, "plus", b) for a, b in sums] + [(a, "minus", b) for a, b in differences]
         if not options:  # no single sum gives zero or this much from the numbers there are

@@ -1,0 +1,147 @@
+"""A dialogue as a picture: both voices, words, events with what is expected, and the lanes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from microturn.datagen.shards import Sample
+from microturn.datagen.timeline import Event, Timeline
+from microturn.model.streams import StreamLayout, Tokenizer, fine_mel
+
+COLOURS = {
+    "turn": "#4878d0",
+    "interruption": "#d65f5f",
+    "user_backchannel": "#6acc64",
+    "background_speech": "#956cb4",
+    "noise": "#8c613c",
+    "timed_cue": "#ee854a",
+    "delegation": "#d5bb67",
+    "result": "#82c6e2",
+    "pause": "#797979",
+}
+INCHES_PER_SECOND = 1.5
+ROWS = (1.3, 1.3, 0.9, 2.4, 1.2)
+LANES = ("text_in", "heard", "say")
+
+
+def draw_dialogue(
+    sample: Sample,
+    timeline: Timeline,
+    *,
+    layout: StreamLayout,
+    tokenizer: Tokenizer,
+    path: Path,
+) -> None:
+    """Write the picture of one dialogue as PNG."""
+    seconds = timeline.n_samples / layout.sample_rate
+    with mpl.rc_context({"font.size": 8, "font.family": "DejaVu Sans"}):
+        figure = Figure(figsize=(4 + INCHES_PER_SECOND * seconds, 10), layout="constrained")
+        axes = figure.subplots(len(ROWS), 1, sharex=True, height_ratios=ROWS)
+        _spectrogram(axes[0], sample.user(), layout, "microphone")
+        _spectrogram(axes[1], sample.agent(), layout, "agent")
+        _words(axes[2], timeline, layout.sample_rate)
+        _events(axes[3], timeline.events, layout.sample_rate)
+        _lanes(axes[4], sample.tokens(), layout, tokenizer)
+        for axis in axes:
+            _grid(axis, seconds, layout)
+        axes[-1].set_xlabel("seconds; each column is a micro-turn")
+        axes[0].set_title(_title(sample.json), loc="left")
+        figure.savefig(path, dpi=90)
+
+
+def _title(facts: dict[str, Any]) -> str:
+    channel, room = facts["channel"], facts["room"]
+    noise = f"{channel['noise']} at {channel['snr_db']:.0f} dB" if channel["noise"] else "no noise"
+    return (
+        f"dialogue {facts['index']} ({facts['split']}, seed {facts['seed']}): "
+        f"{', '.join(facts['families'])}; user {facts['voice']}, room of {room['rt60_s']:.2f} s, "
+        f"{noise}, band to {channel['low_pass_hz']} Hz"
+    )
+
+
+def _spectrogram(axis: Axes, audio: np.ndarray, layout: StreamLayout, name: str) -> None:
+    mel = fine_mel(audio, layout).reshape(-1, layout.n_mels)
+    extent = (0.0, len(audio) / layout.sample_rate, 0.0, float(layout.n_mels))
+    axis.imshow(
+        mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-4.0, vmax=1.0
+    )
+    axis.set_ylabel(name)
+    axis.set_yticks([])
+
+
+def _words(axis: Axes, timeline: Timeline, rate: int) -> None:
+    rows = {"background": 0, "user": 1, "agent": 2}
+    for lane, row in rows.items():
+        for word in getattr(timeline, lane):
+            start, end = word.start / rate, word.end / rate
+            colour = {"background": "#ddd", "user": "#cfe0f7", "agent": "#d6f0d3"}[lane]
+            edge = "#d65f5f" if word.cut else "#666"
+            axis.barh(row, end - start, left=start, height=0.8, color=colour, edgecolor=edge)
+            axis.text((start + end) / 2, row, word.text, ha="center", va="center", clip_on=True)
+    axis.set_yticks(list(rows.values()), list(rows))
+    axis.set_ylim(-0.6, 2.6)
+
+
+def _events(axis: Axes, events: list[Event], rate: int) -> None:
+    """Every event is a bar, and above it the window in which its expectation counts."""
+    row_ends: list[float] = []
+    for event in events:
+        start, end = event.start / rate, max(event.end / rate, event.start / rate + 0.02)
+        last = max(end, event.expect.window[1] / rate) if event.expect else end
+        row = next((r for r, used in enumerate(row_ends) if used <= start), len(row_ends))
+        row_ends[row : row + 1] = [last + 0.05]
+        colour = COLOURS.get(event.type, "#444")
+        axis.barh(row, end - start, left=start, height=0.36, color=colour, alpha=0.9)
+        axis.text(start, row - 0.01, f"{event.type} {event.text}", va="center", clip_on=True)
+        if event.expect:
+            first = event.expect.window[0] / rate
+            axis.barh(
+                row + 0.36,
+                last - first,
+                left=first,
+                height=0.28,
+                color="none",
+                edgecolor=colour,
+                hatch="///",
+            )
+            label = f"{event.expect.act} {event.expect.text}"
+            axis.text(first, row + 0.37, label, va="center", fontsize=7, clip_on=True)
+    axis.set_ylim(-0.4, max(len(row_ends), 1) - 0.2)
+    axis.set_yticks([])
+    axis.set_ylabel("events and\nexpectations")
+
+
+def _lanes(
+    axis: Axes, tokens: dict[str, np.ndarray], layout: StreamLayout, tokenizer: Tokenizer
+) -> None:
+    """Tokens where the micro-turn that holds them lies; `say` sounds one micro-turn later."""
+    step = layout.micro_turn_ms / 1000
+    for row, lane in enumerate(reversed(LANES)):
+        ids = tokens[lane]
+        for k, row_ids in enumerate(ids):
+            words = [word for word, _ in tokenizer.words([int(i) for i in row_ids])]
+            if words:
+                axis.text(
+                    (k + 0.5) * step,
+                    row,
+                    "\n".join(words),
+                    ha="center",
+                    va="center",
+                    fontsize=5,
+                    clip_on=True,
+                )
+    axis.set_yticks(range(len(LANES)), list(reversed(LANES)))
+    axis.set_ylim(-0.6, len(LANES) - 0.4)
+
+
+def _grid(axis: Axes, seconds: float, layout: StreamLayout) -> None:
+    step = layout.micro_turn_ms / 1000
+    for k in range(round(seconds / step) + 1):
+        axis.axvline(k * step, color="#888", linewidth=0.6 if k % 5 == 0 else 0.25, alpha=0.6)
+    axis.set_xlim(0.0, seconds)
