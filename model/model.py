@@ -21,6 +21,10 @@ from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
 
 
+# Quieter bands are inaudible; without a floor digital silence lies many deviations below speech.
+PATCH_FLOOR = -4.0
+
+
 @dataclass(frozen=True)
 class ModelState:
     """Everything that a session carries from one micro-turn to the next, B rows."""
@@ -67,13 +71,13 @@ class InteractionModel(nn.Module):
     def patches(self, levels: Tensor) -> Tensor:
         """Quantised fine mel (B, N, 16, 80) to standardised patches (B, N, P, patch_dim)."""
         log_mel = levels.float() * ((LOG_MAX - LOG_MIN) / (FINE_LEVELS - 1)) + LOG_MIN
-        normal = (log_mel - self.mel_mean) / self.mel_std
+        normal = (log_mel.clamp_min(PATCH_FLOOR) - self.mel_mean) / self.mel_std
         return normal.flatten(-2).unflatten(-1, (self.layout.audio_out_positions, -1))
 
     def log_mel(self, patches: Tensor) -> Tensor:
         """Standardised patches (B, P, patch_dim) to fine log-mel (B, 16, 80)."""
         normal = patches.flatten(1).unflatten(-1, (-1, self.layout.n_mels))
-        return (normal * self.mel_std + self.mel_mean).clamp(LOG_MIN, LOG_MAX)
+        return (normal * self.mel_std + self.mel_mean).clamp(PATCH_FLOOR, LOG_MAX)
 
     def silent_patch(self, rows: int) -> Tensor:
         """The patch of digital silence, (rows, patch_dim)."""

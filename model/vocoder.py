@@ -20,7 +20,7 @@ from microturn.model.streams.mel import FINE_N_FFT, FINE_OVERLAP, hann_window, m
 
 _ROUNDS = 12
 _MOMENTUM = 0.9
-_AUDIBLE = 1e-4  # below this mel magnitude a frame is silence
+_AUDIBLE = 10**-3.5  # below this mel magnitude a band is silence
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class DialogueDataset(Dataset[Lanes]):
         return len(self.reader)
 
     def __getitem__(self, index: int) -> Lanes:
-        return self.reader.lanes(index)
+        return self.reader[index].lanes()
 
 
 class StepSampler(Sampler[list[int]]):

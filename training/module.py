@@ -51,7 +51,9 @@ class TrainingModule(L.LightningModule):
     def training_step(self, batch: LaneBatch, batch_idx: int) -> Tensor:
         parts = compute_losses(self.model, batch)
         if not torch.isfinite(parts["loss"]):
-            values = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in parts.items())
+            values = ", ".join(
+                f"{name} {float(value.detach()):.3g}" for name, value in parts.items()
+            )
             raise ValueError(
                 f"step {self.global_step}: the loss is not finite ({values}); the state before "
                 f"it is in {self.cfg.out}/last.ckpt, lower optim.lr or optim.muon_lr"

@@ -14,7 +14,7 @@ import torch
 
 from microturn.configs.load import save_config
 from microturn.model.checkpoint import describe
-from microturn.model.model import InteractionModel
+from microturn.model.model import PATCH_FLOOR, InteractionModel
 from microturn.model.streams import Tokenizer, dequantise_fine
 from microturn.model.streams.lanes import SILENT_LOG_MEL
 from microturn.model.streams.layout import N_MELS
@@ -38,7 +38,7 @@ def fit_mel_statistics(model: InteractionModel, data: DialogueData) -> None:
     """Mean and deviation per band over the agent's speech (not its silence) of some dialogues."""
     count = min(_STATISTICS_DIALOGUES, len(data.dataset))
     frames = [dequantise_fine(data.dataset[i].audio_out).reshape(-1, N_MELS) for i in range(count)]
-    log_mel = np.concatenate(frames)
+    log_mel = np.maximum(np.concatenate(frames), PATCH_FLOOR)
     speech = log_mel[log_mel.max(axis=1) > SILENT_LOG_MEL]
     if len(speech) > 1:  # otherwise nobody speaks and the initial statistics stay
         model.mel_mean.copy_(torch.from_numpy(speech.mean(0)))
@@ -88,7 +88,7 @@ def train(cfg: TrainingConfig) -> int:
     gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
     precision = choose_precision(cfg.precision, gpu=gpu)
     _announce(model, data, cfg, precision, first_step)
-    seconds = data.reader.seconds_per_dialogue
+    seconds = data.reader.n_micro_turns * data.reader.layout.micro_turn_ms / 1000
     saver = SaveState(out, tokenizer, cfg.checkpoint_minutes)
     callbacks: list[L.Callback] = [Progress(seconds), CsvLog(out / "log" / "metrics.csv"), saver]
     if cfg.listen.data:
