@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,27 @@ class Activity:
             frame_s=frame / sample_rate,
             utterance_gap_s=config.utterance_gap_ms / 1000,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "n_frames": len(self.frames),
+            "frame_s": self.frame_s,
+            "utterance_gap_s": self.utterance_gap_s,
+            "runs": [list(run) for run in _edges(self.frames)],
+        }
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> Activity:
+        frames = np.zeros(entry["n_frames"], np.bool_)
+        for start, end in entry["runs"]:
+            frames[start:end] = True
+        return cls(
+            frames=frames, frame_s=entry["frame_s"], utterance_gap_s=entry["utterance_gap_s"]
+        )
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.frames) * self.frame_s
 
     @property
     def runs(self) -> list[Span]:

@@ -73,7 +73,7 @@ class EvaluateConfig:
     quick: bool = option(False, "a first impression: at most 16 dialogues, one picture")
     n_dialogues: int = option(0, "dialogues to play, from the start of the set; 0: all")
     seed: int = option(0, "seed of the agent's sampling and of the confidence intervals")
-    batch_size: int = option(8, "dialogues streamed side by side; changes no result")
+    batch_size: int = option(8, "dialogues streamed side by side; changes rounding at most")
     device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")
     baselines: bool = option(True, "score the baselines beside a checkpoint")
     n_pictures: int = option(3, "dialogues drawn as a picture and written as sound")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,9 +14,10 @@ from microturn.configs.load import ConfigError, save_config
 from microturn.evaluation import report, suites, targets
 from microturn.evaluation.baselines import BASELINES, Performer, baseline
 from microturn.evaluation.config import EvaluateConfig
-from microturn.evaluation.events import TurnOutcome
+from microturn.evaluation.outcomes import TurnOutcome
+from microturn.evaluation.performance import Performance, Trace
 from microturn.evaluation.pictures import Gallery
-from microturn.evaluation.runner import ResultFile, Results, play
+from microturn.evaluation.runner import Results, TraceFile, play, score_traces
 from microturn.evaluation.samples import Sample, SampleSet
 from microturn.evaluation.scene import Scene
 
@@ -74,28 +74,29 @@ def _play(
     agent = CHECKPOINT if checkpoint else config.baseline
     n_pictures = min(config.n_pictures, 1) if config.quick else config.n_pictures
     gallery = Gallery(out / "pictures", n_pictures)
-    file = ResultFile(out / "results.jsonl", _header(config, samples))
+    file = TraceFile(out / "traces.jsonl", _header(config, samples))
     total = samples.count(config.dialogue_limit)
     with _progress(total) as advance:
 
-        def on_played(sample: Sample, scenes: Mapping[str, Scene]) -> None:
-            gallery.add(sample, scenes[agent])
+        def on_played(sample: Sample, played: Mapping[str, Performance]) -> None:
+            trace = Trace.of(played[agent], config.activity)
+            scene = Scene(sample.dialogue, trace, config.windows)
+            gallery.add(sample, scene, played[agent].audio)
             if checkpoint is None:
                 advance(1.0)
 
         performers = _performers(config, samples, checkpoint, advance)
-        keys = play(
+        dialogues = play(
             samples.read(config.dialogue_limit),
             performers,
             file,
-            windows=config.windows,
             activity=config.activity,
             batch_size=config.batch_size,
             again=gallery.missing,
             on_played=on_played,
             on_known=lambda: advance(1.0),
         )
-    return file.results(list(performers), keys)
+    return score_traces(dialogues, file, list(performers), config.windows)
 
 
 def _performers(
@@ -121,20 +122,19 @@ def _performers(
 
 
 def _header(config: EvaluateConfig, samples: SampleSet) -> dict[str, Any]:
-    """What the outcomes depend on: inputs by content, seed and rules of scoring."""
+    """What the traces depend on: inputs by content, and the seed."""
     checkpoint = ""
     if config.checkpoint:
         digest = hashlib.sha256()
         for path in sorted(p for p in Path(config.checkpoint).iterdir() if p.is_file()):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         checkpoint = digest.hexdigest()
-    rules = {"windows": asdict(config.windows), "activity": asdict(config.activity)}
     return {
         "checkpoint": checkpoint,
         "agents": [config.baseline] if config.baseline else [CHECKPOINT, config.baselines],
         "data": samples.digest,
         "seed": config.seed,
-        "rules": json.loads(json.dumps(rules)),
+        "activity": asdict(config.activity),
     }
 
 

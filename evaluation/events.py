@@ -1,18 +1,27 @@
 """Scores of single events: what was expected, what happened. Pure functions of a `Scene`.
 
-Each outcome is a small record of facts; rates, medians and intervals are made in `suites`.
 Times are seconds on the wall clock of the dialogue, latencies seconds after their event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from microturn.evaluation.activity import longest_gap
 from microturn.evaluation.answers import DISTURBING_ACTS, Answer, delivery_of
 from microturn.evaluation.dialogue import Event, word_list
+from microturn.evaluation.outcomes import (
+    CueOutcome,
+    DelegationOutcome,
+    HeardOutcome,
+    IdleOutcome,
+    Outcome,
+    ResultOutcome,
+    ResumeOutcome,
+    SilenceOutcome,
+    StopOutcome,
+    TurnOutcome,
+)
 from microturn.evaluation.performance import SpokenWord
 from microturn.evaluation.scene import Scene, lead
 
@@ -20,133 +29,6 @@ _SAME_S = 1e-3
 # An agent that counts is "speaking" at an event also when the event falls between two words.
 _WORD_GAP_S = 0.5
 _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
-
-
-@dataclass(frozen=True, kw_only=True)
-class TurnOutcome:
-    """A turn that asks for a reply."""
-
-    latency_s: float | None  # first onset after the end; negative: only before the end
-    in_window: bool
-    early: bool  # began to reply before the user had finished
-    right: bool | None  # None: cut before the first recorded word, nothing to judge
-    n_errors: int
-    n_expected: int
-    after_interruption: bool
-    said: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopOutcome:
-    """An interruption: the agent should fall silent."""
-
-    speaking: bool  # it was speaking when interrupted
-    latency_s: float | None  # until it was quiet; None: it never was, or did not speak
-    in_time: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResumeOutcome:
-    """Something to be talked through: a backchannel, another voice, a noise."""
-
-    trigger: str  # type of the event
-    speaking: bool
-    longest_gap_s: float
-    words_right: bool
-    went_on: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class SilenceOutcome:
-    """Something that asks for no reaction while the agent is silent."""
-
-    trigger: str
-    speech_s: float
-    silent: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class CueOutcome:
-    """Words to be said at a given time."""
-
-    onset_s: float | None  # relative to the earliest allowed time
-    right: bool
-    in_window: bool  # the right word, at the right time
-
-
-@dataclass(frozen=True, kw_only=True)
-class DelegationOutcome:
-    """A request for the background agent."""
-
-    latency_s: float | None
-    delegated: bool
-    acknowledged: bool | None  # None: nothing is to be said
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultOutcome:
-    """A result that came back on `text_in`."""
-
-    delivered: bool
-    right: bool
-    latency_s: float | None  # from arrival to the first word
-    spoken: bool  # the right words, in time
-
-
-@dataclass(frozen=True, kw_only=True)
-class IdleOutcome:
-    """Everything of a dialogue in which the agent should be silent."""
-
-    n_silent: int  # micro-turns that should be silent
-    n_spurious: int  # of these, the ones with speech
-    n_onsets: int  # utterances that begin in them
-    n_false_delegates: int
-    silent_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeardOutcome:
-    """What the agent wrote down of the user."""
-
-    n_errors: int
-    n_expected: int
-
-
-Outcome = (
-    TurnOutcome
-    | StopOutcome
-    | ResumeOutcome
-    | SilenceOutcome
-    | CueOutcome
-    | DelegationOutcome
-    | ResultOutcome
-    | IdleOutcome
-    | HeardOutcome
-)
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        TurnOutcome,
-        StopOutcome,
-        ResumeOutcome,
-        SilenceOutcome,
-        CueOutcome,
-        DelegationOutcome,
-        ResultOutcome,
-        IdleOutcome,
-        HeardOutcome,
-    )
-}
-
-
-def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
-    return {"kind": type(outcome).__name__, **asdict(outcome)}
-
-
-def outcome_from_json(entry: dict[str, Any]) -> Outcome:
-    values = dict(entry)
-    outcome: Outcome = _KINDS[values.pop("kind")](**values)
-    return outcome
 
 
 def score(scene: Scene) -> list[Outcome]:
@@ -168,7 +50,7 @@ def score(scene: Scene) -> list[Outcome]:
         elif event.act == "stay_silent":
             outcomes.append(score_silence(scene, event))
     outcomes.append(score_idle(scene))
-    if scene.performance.heard is not None:
+    if scene.trace.heard is not None:
         outcomes.append(score_heard(scene))
     return outcomes
 
@@ -186,7 +68,7 @@ def score_turn(scene: Scene, event: Event) -> TurnOutcome:
     early = [s for s in starts if deaf_until_s <= s < event.end_s - _SAME_S]
     until_s = min(event.end_s + windows.late_reply_s, scene.dialogue.duration_s)
     replies = [s for s in starts if event.end_s - _SAME_S <= s <= until_s]
-    from_s = lead(early[0]) if early else answer.earliest_s
+    from_s = lead(early[0]) if early and not replies else answer.earliest_s
     said = scene.said(answer, from_s=from_s)
     onset = min(replies, default=None)
     if interrupts:
@@ -223,7 +105,7 @@ def score_stop(scene: Scene, event: Event) -> StopOutcome:
         if start - quiet_from_s >= windows.stopped_for_s - _SAME_S:
             break
         quiet_from_s = min(end, answered_s)
-    talks_on = quiet_from_s > scene.performance.duration_s - scene.activity.frame_s
+    talks_on = quiet_from_s > scene.dialogue.duration_s - scene.dialogue.micro_turn_s
     latency_s = None if talks_on else quiet_from_s - onset_s
     in_time = latency_s is not None and latency_s <= windows.stop_s + _SAME_S
     return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time)
@@ -278,7 +160,7 @@ def score_delegation(scene: Scene, event: Event) -> DelegationOutcome:
     answer = _answer(scene, event)
     begins_s = lead(event.end_s)
     until_s = event.end_s + scene.windows.delegate_s
-    times = [t for t in scene.performance.delegates_s if begins_s <= t <= until_s + _SAME_S]
+    times = [t for t in scene.trace.delegates_s if begins_s <= t <= until_s + _SAME_S]
     acknowledged: bool | None = None
     if answer.expected:
         acknowledged = bool(_judge(answer, [word.text for word in scene.said(answer)])[0])
@@ -290,7 +172,7 @@ def score_delegation(scene: Scene, event: Event) -> DelegationOutcome:
 
 
 def score_result(scene: Scene, event: Event) -> ResultOutcome:
-    delivery = delivery_of(event, scene.performance.deliveries)
+    delivery = delivery_of(event, scene.trace.deliveries)
     answer = scene.answer_to(event)
     if delivery is None or answer is None:
         return ResultOutcome(delivered=False, right=False, latency_s=None, spoken=False)
@@ -333,7 +215,7 @@ def score_idle(scene: Scene) -> IdleOutcome:
 
 def score_heard(scene: Scene) -> HeardOutcome:
     """Word errors of the user's transcript over the whole dialogue; background is not the user."""
-    heard = [text for word in scene.performance.heard or () for text in word_list(word.text)]
+    heard = [text for word in scene.trace.heard or () for text in word_list(word.text)]
     expected = [word.text for word in scene.dialogue.user_words]
     return HeardOutcome(n_errors=word_errors(heard, expected), n_expected=len(expected))
 
@@ -376,10 +258,15 @@ def _reply_over_rest(
     scene: Scene, answer: Answer, said: Sequence[SpokenWord], onset: float | None
 ) -> float | None:
     """The reply of an agent that stopped so shortly before that no silence lies between."""
-    if said and answer.expected and said[0].text == answer.expected[0]:
+    if _is_answer(said, answer):
         sounds_s = scene.onset_of(said[0])
         return sounds_s if onset is None else min(onset, sounds_s)
     return onset
+
+
+def _is_answer(said: Sequence[SpokenWord], answer: Answer) -> bool:
+    """Whether these are the expected words and nothing else: no chance hit of one that talks on."""
+    return bool(said) and tuple(word.text for word in said) == answer.expected
 
 
 def _answer_onset_after(scene: Scene, event: Event) -> float:
@@ -387,7 +274,7 @@ def _answer_onset_after(scene: Scene, event: Event) -> float:
     for answer in scene.answers:
         if answer.event.act == "respond" and abs(answer.event.start_s - event.start_s) < _SAME_S:
             said = scene.said(answer)
-            if said and answer.expected and said[0].text == answer.expected[0]:
+            if _is_answer(said, answer):
                 return scene.onset_of(said[0])
     return float("inf")
 
@@ -462,7 +349,7 @@ def _find(expected: Sequence[str], said: Sequence[str]) -> int | None:
 
 def _n_false_delegates(scene: Scene) -> int:
     """`<delegate>` tokens that no request explains; a second one to the same request is false."""
-    unexplained = sorted(scene.performance.delegates_s)
+    unexplained = sorted(scene.trace.delegates_s)
     for event in scene.dialogue.events:
         if event.act == "delegate":
             reach_s = event.end_s + scene.windows.late_reply_s

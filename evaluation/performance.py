@@ -1,13 +1,20 @@
-"""What an agent did during one dialogue, on the wall clock: the only thing that is scored."""
+"""What an agent did during one dialogue, on the wall clock: the only thing that is scored.
+
+A `Performance` holds its sound; a `Trace` keeps of the sound only when there was speech, which is
+all that scoring needs and little enough to be written down.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.evaluation.activity import Activity
+from microturn.evaluation.config import ActivityConfig
 from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
 
 LONGEST_WORD_S = 1.0
@@ -45,6 +52,55 @@ class Performance:
     @property
     def duration_s(self) -> float:
         return len(self.audio) / self.sample_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A performance without its sound."""
+
+    activity: Activity
+    words: tuple[SpokenWord, ...]
+    delegates_s: tuple[float, ...]
+    deliveries: tuple[Delivery, ...]
+    heard: tuple[SpokenWord, ...] | None
+
+    @classmethod
+    def of(cls, performance: Performance, config: ActivityConfig) -> Trace:
+        return cls(
+            activity=Activity.of(performance.audio, performance.sample_rate, config),
+            words=performance.words,
+            delegates_s=performance.delegates_s,
+            deliveries=performance.deliveries,
+            heard=performance.heard,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "activity": self.activity.to_json(),
+            "words": _words_to_json(self.words),
+            "delegates": list(self.delegates_s),
+            "deliveries": [asdict(delivery) for delivery in self.deliveries],
+            "heard": None if self.heard is None else _words_to_json(self.heard),
+        }
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> Trace:
+        heard = entry["heard"]
+        return cls(
+            activity=Activity.from_json(entry["activity"]),
+            words=_words_from_json(entry["words"]),
+            delegates_s=tuple(entry["delegates"]),
+            deliveries=tuple(Delivery(**delivery) for delivery in entry["deliveries"]),
+            heard=None if heard is None else _words_from_json(heard),
+        )
+
+
+def _words_to_json(words: Sequence[SpokenWord]) -> list[list[Any]]:
+    return [[word.text, word.start_s, word.end_s] for word in words]
+
+
+def _words_from_json(rows: Sequence[Sequence[Any]]) -> tuple[SpokenWord, ...]:
+    return tuple(SpokenWord(text=text, start_s=start, end_s=end) for text, start, end in rows)
 
 
 def words_of_lane(

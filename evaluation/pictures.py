@@ -14,7 +14,16 @@ from microturn.evaluation.performance import SpokenWord
 from microturn.evaluation.samples import Sample
 from microturn.evaluation.scene import Scene
 
-_ROWS: Final = ("user", "background", "events", "expected", "agent says", "floor", "text_in")
+_ROWS: Final = (
+    "user",
+    "background",
+    "events",
+    "expected",
+    "recorded",
+    "said",
+    "floor",
+    "text_in",
+)
 _COLOURS: Final[dict[str, str]] = {
     "turn": "tab:blue",
     "interruption": "tab:red",
@@ -29,15 +38,17 @@ _COLOURS: Final[dict[str, str]] = {
 _SECONDS_PER_INCH: Final = 0.9
 
 
-def draw_dialogue(path: Path, scene: Scene, user: NDArray[np.float32]) -> None:
+def draw_dialogue(
+    path: Path, scene: Scene, user: NDArray[np.float32], agent: NDArray[np.float32], rate: int
+) -> None:
     """Spectrograms of both channels over a timeline of words, events and windows."""
     from microturn.evaluation.figures import new_figure, save_figure
 
-    dialogue, performance = scene.dialogue, scene.performance
+    dialogue = scene.dialogue
     figure = new_figure(width=max(dialogue.duration_s / _SECONDS_PER_INCH, 8.0), height=7.5)
     rows = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [1, 1, 1.6]})
-    _spectrogram(rows[0], user, performance.sample_rate, "microphone")
-    _spectrogram(rows[1], performance.audio, performance.sample_rate, "agent")
+    _spectrogram(rows[0], user, rate, "microphone")
+    _spectrogram(rows[1], agent, rate, "agent")
     for start, end in scene.runs:
         rows[1].axvspan(start, end, ymax=0.04, color="tab:red")
     _timeline(rows[2], scene)
@@ -86,14 +97,14 @@ class Gallery:
         """Whether a dialogue is to be drawn and has not been."""
         return self.wants(sample) and not all(path.exists() for path in self.paths(sample.key))
 
-    def add(self, sample: Sample, scene: Scene) -> None:
+    def add(self, sample: Sample, scene: Scene, agent: NDArray[np.float32]) -> None:
         """Draw it if it is wanted."""
         if not self.wants(sample):
             return
         picture, mix = self.paths(sample.key)
         user = sample.load_user()
-        draw_dialogue(picture, scene, user)
-        write_mix(mix, user, scene.performance.audio, sample.sample_rate)
+        draw_dialogue(picture, scene, user, agent, sample.sample_rate)
+        write_mix(mix, user, agent, sample.sample_rate)
 
     def paths(self, key: str) -> tuple[Path, Path]:
         return self._folder / f"{key}.png", self._folder / f"{key}.wav"
@@ -113,13 +124,13 @@ def _timeline(axis: Any, scene: Scene) -> None:
     _words(axis, dialogue.user_words, level["user"], "tab:blue")
     _words(axis, dialogue.background_words, level["background"], "tab:gray")
     for event in dialogue.events:
-        _event(axis, event, level["events"])
-    _words(axis, dialogue.agent_words, level["expected"], "0.4")
-    _words(axis, scene.performance.words, level["agent says"], "tab:red")
+        _event(axis, event, level["events"], level["expected"])
+    _words(axis, dialogue.agent_words, level["recorded"], "0.4")
+    _words(axis, scene.trace.words, level["said"], "tab:red")
     for start, end in scene.floors:
         axis.barh(level["floor"], end - start, left=start, height=0.5, color="0.85")
-    _marks(axis, ((d.time_s, d.text) for d in scene.performance.deliveries), level["text_in"])
-    delegates = ((time_s, "<delegate>") for time_s in scene.performance.delegates_s)
+    _marks(axis, ((d.time_s, d.text) for d in scene.trace.deliveries), level["text_in"])
+    delegates = ((time_s, "<delegate>") for time_s in scene.trace.delegates_s)
     _marks(axis, delegates, level["text_in"] + 0.35)
     axis.set_yticks(list(level.values()), list(level))
     axis.set_ylim(-len(_ROWS) + 0.4, 0.6)
@@ -132,15 +143,18 @@ def _words(axis: Any, words: Sequence[SpokenWord], y: float, colour: str) -> Non
         axis.text(word.start_s, y, word.text, fontsize=6, va="center", clip_on=True)
 
 
-def _event(axis: Any, event: Event, y: float) -> None:
+def _event(axis: Any, event: Event, y: float, window_y: float) -> None:
     colour = _COLOURS.get(event.type, "tab:brown")
     length = max(event.end_s - event.start_s, 0.03)
-    axis.barh(y + 0.15, length, left=event.start_s, height=0.3, color=colour, alpha=0.6)
-    axis.text(event.start_s, y + 0.15, event.type, fontsize=6, va="center", clip_on=True)
+    y += 0.3 if event.type == "turn" else 0.0  # an interruption may be a turn, too
+    axis.barh(y, length, left=event.start_s, height=0.25, color=colour, alpha=0.5)
+    axis.text(event.start_s, y, event.type, fontsize=6, va="center", clip_on=True)
     if event.window:
         start, end = event.window
-        axis.barh(y - 0.15, end - start, left=start, height=0.2, facecolor="none", edgecolor=colour)
-        axis.text(start, y - 0.15, event.act, fontsize=5, va="center", clip_on=True)
+        y = window_y + (0.3 if event.type == "turn" else 0.0)
+        axis.barh(y, end - start, left=start, height=0.25, facecolor="none", edgecolor=colour)
+        label = " ".join((event.act, *event.expected))
+        axis.text(start, y, label, fontsize=6, va="center", clip_on=True)
 
 
 def _marks(axis: Any, marks: Iterable[tuple[float, str]], y: float) -> None:

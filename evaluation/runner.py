@@ -1,7 +1,8 @@
-"""Play dialogues to an agent, score them, and remember what is done.
+"""Play dialogues to agents and remember what they did, so that an interrupted run goes on.
 
-Each scored dialogue is one line of `results.jsonl`, so a run that was interrupted goes on where
-it was. The first line says what the results belong to; those of other inputs are not mixed in.
+`traces.jsonl` holds one line per dialogue: of each agent the words, the times of its speech and
+what it delegated. Scores are made from it anew every time. Its first line says what the traces
+belong to; those of other inputs are not mixed in.
 """
 
 from __future__ import annotations
@@ -15,94 +16,103 @@ from typing import Any, Final
 
 from microturn.evaluation.baselines import Performer
 from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.events import Outcome, outcome_from_json, outcome_to_json, score
-from microturn.evaluation.performance import Performance
+from microturn.evaluation.dialogue import Dialogue
+from microturn.evaluation.events import score
+from microturn.evaluation.outcomes import Outcome
+from microturn.evaluation.performance import Performance, Trace
 from microturn.evaluation.samples import Sample
 from microturn.evaluation.scene import Scene
 
-FORMAT: Final = 1  # bump when outcomes mean something else
+FORMAT: Final = 1  # bump when the lines of a trace file mean something else
 
 # agent: its outcomes, dialogue by dialogue
 Results = dict[str, list[list[Outcome]]]
 
 
-class ResultFile:
-    """`results.jsonl`: a header, then one line per dialogue."""
+class TraceFile:
+    """`traces.jsonl`: a header, then one line per dialogue."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self._path = path
         self._header = {"format": FORMAT, **header}
-        self.lines: dict[str, dict[str, Any]] = {}
+        self._lines: dict[str, dict[str, Any]] = {}
         self._open()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._lines
+
+    def add(self, key: str, traces: Mapping[str, Trace]) -> None:
+        line = {"key": key, "agents": {name: trace.to_json() for name, trace in traces.items()}}
+        self._lines[key] = line
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_text(line))
+
+    def traces(self, key: str) -> dict[str, Trace]:
+        """What each agent did in a dialogue."""
+        agents = self._lines[key]["agents"]
+        return {name: Trace.from_json(entry) for name, entry in agents.items()}
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         rows = list(_complete_rows(self._path))
         if rows and rows[0] == self._header:
-            self.lines = {row["key"]: row for row in rows[1:]}
+            self._lines = {row["key"]: row for row in rows[1:]}
         elif rows:
             print(f"{self._path} belongs to other inputs: starting over", file=sys.stderr)
         # Written again as a whole, so that half a line of a killed run does not stay in between.
         aside = self._path.with_name(self._path.name + ".tmp")
-        rows = [self._header, *self.lines.values()]
-        aside.write_text("".join(_line(row) for row in rows), encoding="utf-8")
+        lines = [self._header, *self._lines.values()]
+        aside.write_text("".join(_text(line) for line in lines), encoding="utf-8")
         aside.replace(self._path)
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.lines[row["key"]] = row
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
-
-    def results(self, agents: Sequence[str], keys: Sequence[str]) -> Results:
-        """Outcomes by agent, dialogues in the order of `keys`."""
-        return {
-            agent: [
-                [outcome_from_json(entry) for entry in self.lines[key]["outcomes"][agent]]
-                for key in keys
-            ]
-            for agent in agents
-        }
 
 
 def play(
     samples: Iterable[Sample],
     performers: Mapping[str, Performer],
-    file: ResultFile,
+    file: TraceFile,
     *,
-    windows: WindowConfig,
     activity: ActivityConfig,
     batch_size: int,
     again: Callable[[Sample], bool] = lambda sample: False,
-    on_played: Callable[[Sample, Mapping[str, Scene]], None] = lambda sample, scenes: None,
+    on_played: Callable[[Sample, Mapping[str, Performance]], None] = lambda sample, played: None,
     on_known: Callable[[], None] = lambda: None,
-) -> list[str]:
-    """Score every sample that `file` does not hold yet (or that is wanted `again`).
+) -> list[Dialogue]:
+    """Play every sample that `file` does not hold yet (or that is wanted `again`).
 
-    Returns the keys of all samples in order. `again` is asked about every sample, in order;
-    `on_played` sees each new performance, `on_known` is called for each that is skipped.
+    Batches are the same however often a run was interrupted, so it ends in the same results even
+    where a model's arithmetic depends on what it is batched with. Returns the dialogues of all
+    samples in order. `again` is asked about every sample, in order; `on_played` sees each new
+    performance, `on_known` is called for each that is skipped.
     """
-    keys: list[str] = []
-
-    def open_samples() -> Iterator[Sample]:
-        for sample in samples:
-            keys.append(sample.key)
-            wanted = again(sample)
-            if wanted or sample.key not in file.lines:
-                yield sample
-            else:
+    dialogues: list[Dialogue] = []
+    rest = iter(samples)
+    while batch := list(islice(rest, batch_size)):
+        dialogues += [sample.dialogue for sample in batch]
+        wanted = [again(sample) for sample in batch]
+        if not any(wanted) and all(sample.key in file for sample in batch):
+            for _ in batch:
                 on_known()
-
-    todo = open_samples()
-    while batch := list(islice(todo, batch_size)):
+            continue
         performances = {name: agent.perform(batch) for name, agent in performers.items()}
         for sample in batch:
-            scenes = {
-                name: Scene(sample.dialogue, next(performed), windows, activity)
-                for name, performed in performances.items()
-            }
-            file.add(_row(sample, scenes))
-            on_played(sample, scenes)
-    return keys
+            played = {name: next(performed) for name, performed in performances.items()}
+            if sample.key not in file:
+                traces = {name: Trace.of(one, activity) for name, one in played.items()}
+                file.add(sample.key, traces)
+            on_played(sample, played)
+    return dialogues
+
+
+def score_traces(
+    dialogues: Sequence[Dialogue], file: TraceFile, agents: Sequence[str], windows: WindowConfig
+) -> Results:
+    """Outcomes of what was played, by agent."""
+    results: Results = {agent: [] for agent in agents}
+    for dialogue in dialogues:
+        traces = file.traces(dialogue.key)
+        for agent in agents:
+            results[agent].append(score(Scene(dialogue, traces[agent], windows)))
+    return results
 
 
 def score_performances(
@@ -115,33 +125,17 @@ def score_performances(
     """Outcomes of a few dialogues, without files: for a validation that listens."""
     windows, activity = windows or WindowConfig(), activity or ActivityConfig()
     return [
-        score(Scene(sample.dialogue, performance, windows, activity))
+        score(Scene(sample.dialogue, Trace.of(performance, activity), windows))
         for sample, performance in zip(samples, performer.perform(samples), strict=True)
     ]
 
 
-def _row(sample: Sample, scenes: Mapping[str, Scene]) -> dict[str, Any]:
-    return {
-        "key": sample.key,
-        "families": list(sample.dialogue.families),
-        "said": {name: _words(scene.performance) for name, scene in scenes.items()},
-        "outcomes": {
-            name: [outcome_to_json(outcome) for outcome in score(scene)]
-            for name, scene in scenes.items()
-        },
-    }
-
-
-def _words(performance: Performance) -> list[list[Any]]:
-    return [[word.text, round(word.start_s, 3)] for word in performance.words]
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n"
+def _text(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _complete_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a result file; what a killed run left half written ends it."""
+    """Rows of a trace file; what a killed run left half written ends it."""
     if not path.is_file():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -7,9 +7,9 @@ from functools import cached_property
 
 from microturn.evaluation.activity import Activity, Span, longest_gap, merge, subtract
 from microturn.evaluation.answers import Answer, answers_of
-from microturn.evaluation.config import ActivityConfig, WindowConfig
+from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.dialogue import Dialogue, Event, word_list
-from microturn.evaluation.performance import Performance, SpokenWord
+from microturn.evaluation.performance import SpokenWord, Trace
 
 _SAME_S = 1e-3
 _AUDIBLE_S = 0.03  # less sound than this is no word
@@ -21,14 +21,12 @@ class Scene:
     """Lookups over one performance; computes each of them once."""
 
     dialogue: Dialogue
-    performance: Performance
+    trace: Trace
     windows: WindowConfig
-    activity_config: ActivityConfig
 
-    @cached_property
+    @property
     def activity(self) -> Activity:
-        performance = self.performance
-        return Activity.of(performance.audio, performance.sample_rate, self.activity_config)
+        return self.trace.activity
 
     @cached_property
     def runs(self) -> list[Span]:
@@ -42,7 +40,7 @@ class Scene:
     def words(self) -> list[SpokenWord]:
         """Words of the `say` lane that can be heard: text without sound says nothing."""
         spoken = []
-        for word in self.performance.words:
+        for word in self.trace.words:
             until_s = word.start_s + self.windows.text_lead_s
             if self.activity.seconds_in(word.start_s, until_s) >= _AUDIBLE_S:
                 spoken += [
@@ -53,7 +51,7 @@ class Scene:
 
     @cached_property
     def answers(self) -> list[Answer]:
-        return answers_of(self.dialogue, self.performance.deliveries, self.windows)
+        return answers_of(self.dialogue, self.trace.deliveries, self.windows)
 
     @cached_property
     def floors(self) -> list[Span]:

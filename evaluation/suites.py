@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from microturn.evaluation.events import (
+from microturn.evaluation.outcomes import (
     CueOutcome,
     DelegationOutcome,
     HeardOutcome,

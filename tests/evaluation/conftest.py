@@ -10,7 +10,7 @@ import pytest
 
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.dialogue import Dialogue, Event, Message
-from microturn.evaluation.performance import Delivery, Performance, SpokenWord
+from microturn.evaluation.performance import Delivery, Performance, SpokenWord, Trace
 from microturn.evaluation.samples import Sample
 from microturn.evaluation.scene import Scene
 
@@ -121,7 +121,7 @@ class Script:
         return Performance(audio=audio, sample_rate=RATE, words=tuple(spoken), **more)  # type: ignore[arg-type]
 
     def scene(self, performance: Performance) -> Scene:
-        return Scene(self.dialogue(), performance, WindowConfig(), ActivityConfig())
+        return Scene(self.dialogue(), Trace.of(performance, ActivityConfig()), WindowConfig())
 
     def sample(self, key: str = "00000000") -> Sample:
         silence = np.zeros(round(self.duration_s * RATE), np.float32)

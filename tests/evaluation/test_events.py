@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.evaluation.events import (
+from microturn.evaluation.events import score, word_errors
+from microturn.evaluation.outcomes import (
     CueOutcome,
     DelegationOutcome,
     HeardOutcome,
@@ -18,10 +19,6 @@ from microturn.evaluation.events import (
     SilenceOutcome,
     StopOutcome,
     TurnOutcome,
-    outcome_from_json,
-    outcome_to_json,
-    score,
-    word_errors,
 )
 from microturn.evaluation.performance import Delivery, SpokenWord
 
@@ -67,7 +64,7 @@ def test_a_false_start_before_a_prompt_reply_is_early_and_in_the_window(script: 
     said = script.perform(word("one", 1.2, 0.3), word("five", 2.3))
     turn = only(TurnOutcome, score(script.scene(said)))
     assert turn.latency_s == pytest.approx(0.3, abs=0.011)
-    assert (turn.in_window, turn.early, turn.right) == (True, True, False)
+    assert (turn.in_window, turn.early, turn.right) == (True, True, True)
 
 
 def test_two_replies_are_right_once_and_spurious_once(script: Any) -> None:
@@ -389,12 +386,6 @@ def test_the_transcript_of_the_user_is_compared_with_what_was_said(script: Any) 
     assert not [o for o in score(script.scene(script.perform())) if isinstance(o, HeardOutcome)]
 
 
-def test_outcomes_survive_json(families: list[Any]) -> None:
-    for script in families:
-        for outcome in score(script.scene(script.recorded())):
-            assert outcome_from_json(outcome_to_json(outcome)) == outcome
-
-
 words = st.lists(st.sampled_from("abc"), max_size=5)
 
 
@@ -406,6 +397,6 @@ def test_word_errors_are_a_distance(a: list[str], b: list[str]) -> None:
 
 
 def test_word_errors_count_each_kind_once() -> None:
-    assert word_errors("one two three".split(), "one three".split()) == 1
-    assert word_errors("one".split(), "one two".split()) == 1
-    assert word_errors("one four".split(), "one two".split()) == 1
+    assert word_errors(["one", "two", "three"], ["one", "three"]) == 1
+    assert word_errors(["one"], ["one", "two"]) == 1
+    assert word_errors(["one", "four"], ["one", "two"]) == 1

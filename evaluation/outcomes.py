@@ -1,0 +1,112 @@
+"""What can be said about single events: small records of facts.
+
+Times are seconds, latencies seconds after their event. Rates, medians and intervals are made of
+many outcomes, in `suites`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOutcome:
+    """A turn that asks for a reply."""
+
+    latency_s: float | None  # first onset after the end; negative: only before the end
+    in_window: bool
+    early: bool  # began to reply before the user had finished
+    right: bool | None  # None: cut before the first recorded word, nothing to judge
+    n_errors: int
+    n_expected: int
+    after_interruption: bool
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopOutcome:
+    """An interruption: the agent should fall silent."""
+
+    speaking: bool  # it was speaking when interrupted
+    latency_s: float | None  # until it was quiet; None: it never was, or did not speak
+    in_time: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOutcome:
+    """Something to be talked through: a backchannel, another voice, a noise."""
+
+    trigger: str  # type of the event
+    speaking: bool
+    longest_gap_s: float
+    words_right: bool
+    went_on: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilenceOutcome:
+    """Something that asks for no reaction while the agent is silent."""
+
+    trigger: str
+    speech_s: float
+    silent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CueOutcome:
+    """Words to be said at a given time."""
+
+    onset_s: float | None  # relative to the earliest allowed time
+    right: bool
+    in_window: bool  # the right word, at the right time
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelegationOutcome:
+    """A request for the background agent."""
+
+    latency_s: float | None
+    delegated: bool
+    acknowledged: bool | None  # None: nothing is to be said
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOutcome:
+    """A result that came back on `text_in`."""
+
+    delivered: bool
+    right: bool
+    latency_s: float | None  # from arrival to the first word
+    spoken: bool  # the right words, in time
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdleOutcome:
+    """Everything of a dialogue in which the agent should be silent."""
+
+    n_silent: int  # micro-turns that should be silent
+    n_spurious: int  # of these, the ones with speech
+    n_onsets: int  # utterances that begin in them
+    n_false_delegates: int
+    silent_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardOutcome:
+    """What the agent wrote down of the user."""
+
+    n_errors: int
+    n_expected: int
+
+
+Outcome = (
+    TurnOutcome
+    | StopOutcome
+    | ResumeOutcome
+    | SilenceOutcome
+    | CueOutcome
+    | DelegationOutcome
+    | ResultOutcome
+    | IdleOutcome
+    | HeardOutcome
+)

@@ -1,0 +1,379 @@
+"""Suites: oracle, silent and always as theory says; each fault is caught where it belongs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from microturn.evaluation.baselines import AlwaysTalking, Oracle, Silent, baseline
+from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.outcomes import CueOutcome, Outcome, TurnOutcome
+from microturn.evaluation.performance import Performance, SpokenWord
+from microturn.evaluation.runner import score_performances
+from microturn.evaluation.suites import METRICS, SUITES, Metrics, aggregate, to_json
+
+# Metrics in which less is better or whose size is no quality; shares of the others are 1 at best.
+LOWER = {
+    "early_replies",
+    "word_error_rate",
+    "spurious_share",
+    "spurious_onsets_per_min",
+    "false_delegates_per_min",
+    "heard_word_error_rate",
+}
+
+
+def is_share(metric: str) -> bool:
+    return not metric.endswith("_s") and metric not in LOWER
+
+
+def metrics_of(outcomes: list[list[Outcome]]) -> Metrics:
+    return aggregate(outcomes, seed=0)
+
+
+def values(metrics: Metrics) -> dict[str, float | None]:
+    return {
+        f"{suite}.{name}": metric.value
+        for suite, entries in metrics.items()
+        for name, metric in entries.items()
+    }
+
+
+def score_baseline(families: list[Any], name: str) -> Metrics:
+    samples = [script.sample(f"{i:08d}") for i, script in enumerate(families)]
+    agent = baseline(name, lambda: iter(samples), ActivityConfig())
+    return metrics_of(score_performances(samples, agent))
+
+
+# --- baselines ---------------------------------------------------------------------------------
+def test_the_oracle_is_perfect_in_everything(families: list[Any]) -> None:
+    metrics = score_baseline(families, "oracle")
+    for suite, entries in metrics.items():
+        for name, metric in entries.items():
+            if name.endswith("_s"):
+                continue
+            if name == "heard_word_error_rate":
+                assert metric.n == 0  # these scripts have no words of the user
+                continue
+            assert metric.value == pytest.approx(0.0 if name in LOWER else 1.0), (suite, name)
+            assert metric.n > 0, (suite, name)
+    assert metrics["turn"]["turn_latency_s"].value == pytest.approx(0.3, abs=0.02)
+    assert metrics["interruption"]["stop_latency_s"].value == pytest.approx(0.5, abs=0.05)
+
+
+def test_silence_is_right_exactly_where_silence_is_asked_for(families: list[Any]) -> None:
+    found = values(score_baseline(families, "silent"))
+    right = {"turn.silent_in_pauses", "background.silent", "background.undisturbed"}
+    for name, value in found.items():
+        suite, _, metric = name.partition(".")
+        if name in right or suite == "overall" or metric in LOWER or metric.endswith("_s"):
+            continue
+        assert value == 0.0, name
+    assert found["background.silent"] == found["turn.silent_in_pauses"] == 1.0
+    assert found["overall.spurious_share"] == 0.0
+    assert found["turn.turn_latency_s"] is None
+    assert found["interruption.stop_latency_s"] is None
+
+
+def test_talking_always_is_right_nowhere(families: list[Any]) -> None:
+    found = values(score_baseline(families, "always"))
+    speaking = {
+        "interruption.speaking_when_interrupted",
+        "user_backchannel.speaking_at_backchannel",
+    }
+    for name, value in found.items():
+        _, _, metric = name.partition(".")
+        if metric in LOWER or metric.endswith("_s") or value is None:
+            continue
+        assert value == (1.0 if name in speaking else 0.0), name
+    assert found["overall.spurious_share"] == 1.0
+    assert found["interruption.stop_latency_s"] is None
+
+
+def test_always_talking_leaves_no_gap(families: list[Any]) -> None:
+    samples = [families[0].sample()]
+    agent = AlwaysTalking.from_samples(lambda: iter(samples), ActivityConfig())
+    (performance,) = agent.perform(samples)
+    (run,) = families[0].scene(performance).runs
+    assert run[0] == 0.0
+    assert run[1] == pytest.approx(families[0].duration_s, abs=0.02)
+    assert {word.text for word in performance.words} <= {"five", "tuesday", "alpha"}
+
+
+def test_always_talking_needs_somebody_who_talks(script: Any) -> None:
+    with pytest.raises(ValueError, match="the agent speaks in no dialogue"):
+        baseline("always", lambda: iter([script.sample()]), ActivityConfig())
+
+
+def test_an_unknown_baseline_is_refused(script: Any) -> None:
+    with pytest.raises(ValueError, match="baseline='loud' is not one of silent, always, oracle"):
+        baseline("loud", lambda: iter([script.sample()]), ActivityConfig())
+
+
+# --- broken agents -----------------------------------------------------------------------------
+Break = Callable[[Any, Performance], list[SpokenWord]]
+
+
+def shifted(word: SpokenWord, by_s: float) -> SpokenWord:
+    return replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s)
+
+
+def said_after(end_s: float, words: tuple[SpokenWord, ...]) -> list[SpokenWord]:
+    return [word for word in words if end_s <= word.start_s < end_s + 1.0]
+
+
+def one_second_late(script: Any, recorded: Performance) -> list[SpokenWord]:
+    """Short answers come a second later."""
+    late = [
+        word
+        for event in script.events
+        if event.act == "respond" and len(event.expected) == 1
+        for word in said_after(event.end_s, recorded.words)
+    ]
+    return [shifted(word, 1.0) if word in late else word for word in recorded.words]
+
+
+def wrong_words(script: Any, recorded: Performance) -> list[SpokenWord]:
+    """Short answers are of another word."""
+    return [
+        replace(word, text="sunday")
+        if any(event.act == "respond" and event.expected == (word.text,) for event in script.events)
+        else word
+        for word in recorded.words
+    ]
+
+
+def stops_on_backchannels(script: Any, recorded: Performance) -> list[SpokenWord]:
+    at = [event.start_s for event in script.events if event.type == "user_backchannel"]
+    return [
+        word
+        for word in recorded.words
+        if not any(start + 0.1 < word.start_s < start + 6 for start in at)
+    ]
+
+
+def stops_on_voices(script: Any, recorded: Performance) -> list[SpokenWord]:
+    at = [
+        event.start_s
+        for event in script.events
+        if event.type == "background_speech" and event.act == "resume"
+    ]
+    return [
+        word
+        for word in recorded.words
+        if not any(start + 0.1 < word.start_s < start + 4 for start in at)
+    ]
+
+
+def talks_over_background(script: Any, recorded: Performance) -> list[SpokenWord]:
+    over = [
+        SpokenWord(text="hello", start_s=event.start_s + 0.4, end_s=event.start_s + 0.8)
+        for event in script.events
+        if event.act == "stay_silent" and event.type != "pause"
+    ]
+    return [*recorded.words, *over]
+
+
+def replies_in_pauses(script: Any, recorded: Performance) -> list[SpokenWord]:
+    said = [
+        SpokenWord(text="yes", start_s=event.start_s + 0.1, end_s=event.start_s + 0.4)
+        for event in script.events
+        if event.type == "pause"
+    ]
+    return [*recorded.words, *said]
+
+
+def stops_late(script: Any, recorded: Performance) -> list[SpokenWord]:
+    """Is cut 0.4 s later than the window allows, still before the user has finished."""
+    more = [
+        SpokenWord(text="eight", start_s=event.start_s + 0.5, end_s=event.start_s + 0.95)
+        for event in script.events
+        if event.type == "interruption"
+    ]
+    return [*recorded.words, *more]
+
+
+def early_cues(script: Any, recorded: Performance) -> list[SpokenWord]:
+    cues = {event.expected[0] for event in script.events if event.type == "timed_cue"}
+    return [shifted(w, -0.5) if w.text in cues else w for w in recorded.words]
+
+
+def no_results(script: Any, recorded: Performance) -> list[SpokenWord]:
+    return [word for word in recorded.words if word.text != "eleven"]
+
+
+# What each fault makes worse, headlines and what follows from it included.
+FAULTS: list[tuple[Break, set[str]]] = [
+    (
+        one_second_late,
+        {
+            "turn.onset_recall",
+            "turn.answered",
+            "interruption.answered_after",
+            "turn.turn_latency_s",
+        },
+    ),
+    (
+        wrong_words,
+        {
+            "turn.right_word",
+            "turn.answered",
+            "turn.word_error_rate",
+            "interruption.answered_after",
+        },
+    ),
+    (stops_on_backchannels, {"user_backchannel.went_on", "user_backchannel.words_right"}),
+    (stops_on_voices, {"background.went_on", "background.undisturbed"}),
+    (
+        talks_over_background,
+        {
+            "background.silent",
+            "background.undisturbed",
+            "overall.spurious_share",
+            "overall.spurious_onsets_per_min",
+        },
+    ),
+    (
+        replies_in_pauses,
+        {
+            "turn.silent_in_pauses",
+            "turn.early_replies",
+            "overall.spurious_share",
+            "overall.spurious_onsets_per_min",
+        },
+    ),
+    (stops_late, {"interruption.stopped_in_time", "interruption.stop_latency_s"}),
+    (
+        early_cues,
+        {
+            "timed_cue.in_window",
+            "timed_cue.onset_from_earliest_s",
+            "overall.spurious_share",
+            "overall.spurious_onsets_per_min",
+        },
+    ),
+    (
+        no_results,
+        {"delegation.result_spoken", "delegation.result_right", "delegation.result_latency_s"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("fault", "caught_by"), FAULTS, ids=lambda x: getattr(x, "__name__", ""))
+def test_a_fault_is_caught_by_its_own_metrics_and_no_other(
+    families: list[Any], fault: Break, caught_by: set[str]
+) -> None:
+    good, bad = [], []
+    for script in families:
+        recorded = script.recorded()
+        words = sorted(fault(script, recorded), key=lambda word: word.start_s)
+        broken = script.perform(
+            *words, delegates_s=recorded.delegates_s, deliveries=recorded.deliveries
+        )
+        good.append(score_of(script, recorded))
+        bad.append(score_of(script, broken))
+    before, after = values(metrics_of(good)), values(metrics_of(bad))
+    changed = {
+        name
+        for name in before
+        if name != "overall.mean_headline" and before[name] != pytest.approx(after[name], abs=1e-3)
+    }
+    assert changed == caught_by
+
+
+def score_of(script: Any, performance: Performance) -> list[Outcome]:
+    from microturn.evaluation.events import score
+
+    return score(script.scene(performance))
+
+
+# --- numbers -----------------------------------------------------------------------------------
+def turn(**more: Any) -> TurnOutcome:
+    facts: dict[str, Any] = {
+        "latency_s": 0.3,
+        "in_window": True,
+        "early": False,
+        "right": True,
+        "n_errors": 0,
+        "n_expected": 1,
+        "after_interruption": False,
+        "said": "",
+    }
+    return TurnOutcome(**{**facts, **more})
+
+
+def test_nothing_measured_is_none_and_no_crash() -> None:
+    for outcomes in ([], [[]], [[], []]):
+        metrics = aggregate(outcomes, seed=0)
+        assert all(
+            (metric.value, metric.n, metric.ci95) == (None, 0, None)
+            for entries in metrics.values()
+            for metric in entries.values()
+        )
+        assert set(to_json(metrics)) == set(SUITES)
+
+
+def test_shares_medians_and_counts() -> None:
+    outcomes: list[list[Outcome]] = [
+        [turn(latency_s=0.2), turn(latency_s=0.4, right=False, n_errors=2)],
+        [turn(latency_s=None, in_window=False, right=None, n_expected=0)],
+        [turn(latency_s=-0.3, in_window=False, early=True), turn(latency_s=0.9, in_window=False)],
+    ]
+    metrics = aggregate(outcomes, seed=0)["turn"]
+    assert (metrics["onset_recall"].value, metrics["onset_recall"].n) == (2 / 5, 5)
+    assert (metrics["right_word"].value, metrics["right_word"].n) == (3 / 4, 4)
+    assert metrics["word_error_rate"].value == 2 / 4
+    # Replies before the end say nothing about how fast the agent is.
+    assert (metrics["turn_latency_s"].value, metrics["turn_latency_s"].n) == (0.4, 3)
+    assert metrics["early_replies"].value == 1 / 5
+
+
+def test_intervals_hold_the_value_and_are_repeatable() -> None:
+    outcomes: list[list[Outcome]] = [[turn(in_window=i % 4 > 0)] for i in range(100)]
+    first = aggregate(outcomes, seed=3)["turn"]["onset_recall"]
+    assert first.value == 0.75
+    assert first.ci95 is not None
+    low, high = first.ci95
+    assert 0.64 < low < 0.72 < 0.78 < high < 0.86  # 0.75 +- 1.96 * 0.043
+    assert aggregate(outcomes, seed=3)["turn"]["onset_recall"] == first
+
+
+def test_intervals_resample_dialogues_not_events() -> None:
+    together: list[list[Outcome]] = [[turn(in_window=i % 2 > 0)] * 10 for i in range(10)]
+    apart: list[list[Outcome]] = [[o] for outcomes in together for o in outcomes]
+    wide = aggregate(together, seed=0)["turn"]["onset_recall"].ci95
+    narrow = aggregate(apart, seed=0)["turn"]["onset_recall"].ci95
+    assert wide is not None
+    assert narrow is not None
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+def test_the_overall_headline_is_the_mean_of_what_was_measured() -> None:
+    cue = CueOutcome(onset_s=None, right=False, in_window=False)
+    metrics = aggregate([[turn(), turn(), cue]], seed=0)["overall"]["mean_headline"]
+    assert (metrics.value, metrics.n) == (0.5, 2)
+
+
+def test_the_json_has_what_others_read() -> None:
+    entry = to_json(aggregate([[turn()]], seed=0), ["turn"])
+    assert set(entry) == {"turn"}
+    assert entry["turn"]["headline"] == 1.0
+    assert entry["turn"]["n"] == 1
+    assert entry["turn"]["ci95"] == [1.0, 1.0]
+    assert set(entry["turn"]["metrics"]) == set(METRICS["turn"])
+    assert entry["turn"]["details"]["turn_latency_s"] == {"value": 0.3, "n": 1, "ci95": [0.3, 0.3]}
+
+
+def test_every_headline_is_a_metric_of_its_suite() -> None:
+    assert all(headline in METRICS[suite] for suite, (headline, _) in SUITES.items())
+
+
+def test_baselines_play_what_they_promise(script: Any) -> None:
+    script.turn(1.0, 1.7, "five")
+    sample = script.sample()
+    (silent,) = Silent().perform([sample])
+    (oracle,) = Oracle().perform([sample])
+    assert not silent.audio.any()
+    assert silent.duration_s == oracle.duration_s == script.duration_s
+    assert oracle.words == script.dialogue().agent_words
