@@ -115,21 +115,6 @@ def score_traces(
     return results
 
 
-def score_performances(
-    samples: Sequence[Sample],
-    performer: Performer,
-    *,
-    windows: WindowConfig | None = None,
-    activity: ActivityConfig | None = None,
-) -> list[list[Outcome]]:
-    """Outcomes of a few dialogues, without files: for a validation that listens."""
-    windows, activity = windows or WindowConfig(), activity or ActivityConfig()
-    return [
-        score(Scene(sample.dialogue, Trace.of(performance, activity), windows))
-        for sample, performance in zip(samples, performer.perform(samples), strict=True)
-    ]
-
-
 def _text(line: Mapping[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n"
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from microturn.evaluation.dialogue import Dialogue, Message
+from microturn.evaluation.events import score
 from microturn.evaluation.outcomes import DelegationOutcome, ResultOutcome
 from microturn.evaluation.performance import Performance, words_of_lane
-from microturn.evaluation.runner import score_performances
 from microturn.evaluation.streaming import StreamedAgent, scripted_results
 from microturn.inference.session import SessionBatch
 from microturn.model.checkpoint import random_checkpoint
@@ -153,7 +153,8 @@ def test_a_streamed_delegation_is_scored_like_the_recorded_one(script: Any) -> N
     delegating(script)
     say = {10: "<delegate> one", 12: "moment", 22: "eleven"}
     agent = StreamedAgent(Scripted(batch_size=1, say=say), LAYOUT, TOKENIZER)
-    (outcomes,) = score_performances([script.sample()], agent)
+    (performance,) = agent.perform([script.sample()])
+    outcomes = score(script.scene(performance))
     (asked,) = (o for o in outcomes if isinstance(o, DelegationOutcome))
     (result,) = (o for o in outcomes if isinstance(o, ResultOutcome))
     assert asked.delegated

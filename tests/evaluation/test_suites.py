@@ -8,9 +8,9 @@ import pytest
 
 from microturn.evaluation.baselines import AlwaysTalking, Oracle, Silent, baseline
 from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.events import score
 from microturn.evaluation.outcomes import CueOutcome, Outcome, TurnOutcome
 from microturn.evaluation.performance import Performance, SpokenWord
-from microturn.evaluation.runner import score_performances
 from microturn.evaluation.suites import METRICS, SUITES, Metrics, aggregate, to_json
 
 # Metrics in which less is better or whose size is no quality; shares of the others are 1 at best.
@@ -43,7 +43,12 @@ def values(metrics: Metrics) -> dict[str, float | None]:
 def score_baseline(families: list[Any], name: str) -> Metrics:
     samples = [script.sample(f"{i:08d}") for i, script in enumerate(families)]
     agent = baseline(name, lambda: iter(samples), ActivityConfig())
-    return metrics_of(score_performances(samples, agent))
+    return metrics_of(
+        [
+            score(script.scene(performance))
+            for script, performance in zip(families, agent.perform(samples), strict=True)
+        ]
+    )
 
 
 # --- baselines ---------------------------------------------------------------------------------
@@ -283,8 +288,6 @@ def test_a_fault_is_caught_by_its_own_metrics_and_no_other(
 
 
 def score_of(script: Any, performance: Performance) -> list[Outcome]:
-    from microturn.evaluation.events import score
-
     return score(script.scene(performance))
 
 
