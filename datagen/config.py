@@ -79,6 +79,9 @@ class VocabularyConfig:
         ),
         "phrases that end what the agent is saying, where somebody recorded them",
     )
+    stop_phrase_share: float = option(
+        0.3, "how often an interruption is such a phrase and not a question"
+    )
     backchannels: tuple[str, ...] = option(
         (
             *("uh huh", "yeah", "yes", "okay", "oh yeah", "hmmm", "hmm", "mm hmm", "right"),
@@ -108,6 +111,10 @@ class VoicesConfig:
     )
     test_factors: tuple[float, ...] = option(
         (0.86, 1.10, 1.25), "factors held out for the users in split=test"
+    )
+    phrase_factors: tuple[float, ...] = option(
+        (0.90, 0.95, 1.0, 1.05, 1.11),
+        "factors drawn for recorded phrases and lines of other speakers in split=train",
     )
     tilt: float = option(0.4, "largest spectral tilt of a perturbed voice (first-order, 0 to 0.9)")
     trim_db: float = option(-35.0, "a word begins and ends where it rises above this, re its peak")

@@ -41,7 +41,9 @@ def run(factory: Factory, shards: Sequence[int], *, workers: int) -> Iterator[Re
         with _environment(ONE_THREAD):
             for _ in range(min(workers, len(shards))):
                 ours, theirs = context.Pipe()
-                process: BaseProcess = context.Process(target=_work, args=(factory, theirs), daemon=True)
+                process: BaseProcess = context.Process(
+                    target=_work, args=(factory, theirs), daemon=True
+                )
                 process.start()
                 theirs.close()
                 processes[ours] = process

@@ -82,6 +82,7 @@ class Simulator:
         self.tokenizer = tokenizer
         self.bank = UnitBank(open_corpus(config), config)
         self.questions = Questions(config.vocabulary)
+        self.bank.require(agent=self.questions.agent_words(), user=self.questions.user_words())
         self.beds = NoiseBeds(self.bank, config.channel.noise_kinds)
         self._renderer = Renderer(config, rooms, self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)

@@ -118,9 +118,21 @@ class UnitBank:
         factor = voice.rpartition("@")[2]
         return self._unit(self._pick(self._user_prompts, text, "voices.user"), text, factor)
 
-    def phrase(self, phrase: Phrase) -> Unit:
-        """A whole recording as it is, in its own speaker's voice."""
-        return self._unit(phrase.utterance, phrase.text, "")
+    def require(self, *, agent: Iterable[str], user: Iterable[str]) -> None:
+        """Raise ValueError for the first word that nobody has recorded."""
+        for text in agent:
+            self._pick(self._prompts, text, "voices.agent")
+        for text in user:
+            self._pick(self._user_prompts, text, "voices.user")
+
+    @property
+    def phrase_factors(self) -> tuple[float, ...]:
+        """Factors by which recordings of other speakers are varied in this split."""
+        return self._voices.phrase_factors if self.split == "train" else (1.0,)
+
+    def phrase(self, phrase: Phrase, factor: float = 1.0) -> Unit:
+        """A whole recording, as it is or perturbed, in its own speaker's voice."""
+        return self._unit(phrase.utterance, phrase.text, "" if factor == 1.0 else f"{factor:g}")
 
     def phrases(self, texts: Sequence[str], *, split: str | None = None) -> tuple[Phrase, ...]:
         """Recordings of other speakers of this split that say one of these texts and no more."""
@@ -144,8 +156,10 @@ class UnitBank:
             )
         return self._lines[key]
 
-    def line(self, utterance: Utterance) -> Unit:
-        return self._unit(utterance, normalise(utterance.text), "")
+    def line(self, utterance: Utterance, factor: float = 1.0) -> Unit:
+        """A whole line; its transcript is that of the corpus."""
+        phrase = Phrase(utterance=utterance, text=normalise(utterance.text))
+        return self.phrase(phrase, factor)
 
     def music(self) -> tuple[Utterance, ...]:
         return self.corpus.filter(tag="music")

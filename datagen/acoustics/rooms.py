@@ -69,7 +69,7 @@ def ensure_bank(config: RoomsConfig, sample_rate: int, folders: Sequence[Path]) 
 
 
 def load_bank(path: Path) -> tuple[Room, ...]:
-    with np.load(path) as stored:
+    with path.open("rb") as file, np.load(file) as stored:
         facts = json.loads(bytes(stored["facts"]).decode())
         return tuple(
             Room(

@@ -72,8 +72,8 @@ class Background:
 
 def voice_at(stage: Stage, start: int) -> Span:
     """A line of somebody far away."""
-    line = _line(stage)
-    return stage.place(stage.bank.line(line), start, lane="background", gain_db=_level(stage))
+    unit = stage.bank.line(_line(stage), stage.factor())
+    return stage.place(unit, start, lane="background", gain_db=_level(stage))
 
 
 def voice_alone(stage: Stage, span: Span) -> None:

@@ -7,7 +7,7 @@ that a configuration can give it a weight; scenarios of other packages register 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from microturn.datagen.timeline import Control, Event, Expect, TextArrival, Time
 from microturn.datagen.units import Phrase, Unit, UnitBank
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
 
-LANES = ("user", "agent", "background")
+OTHER_SPEAKER_SHARE = 0.5  # of greetings, where other speakers have recorded them
 
 
 class DoesNotFit(Exception):
@@ -128,6 +128,9 @@ class Stage:
     # --- the user ----------------------------------------------------------------------------
     def ask(self, question: Question, start: int, *, may_pause: bool = True) -> Span:
         """The user says the words of a question, perhaps hesitating once."""
+        others = self.bank.phrases(question.words) if question.kind == "greeting" else ()
+        if others and self.chance(OTHER_SPEAKER_SHARE):
+            return self.utter(others[self.choose(others)], start)
         words, at, spans = question.words, start, []
         hesitates = may_pause and len(words) > 1 and self.chance(self.timing.pause_probability)
         pause_before = 1 + int(self.rng.integers(len(words) - 1)) if hesitates else 0
@@ -148,7 +151,12 @@ class Stage:
 
     def utter(self, phrase: Phrase, start: int, *, lane: str = "user") -> Span:
         """Somebody says a whole recorded phrase."""
-        return self.place(self.bank.phrase(phrase), start, lane=lane)
+        return self.place(self.bank.phrase(phrase, self.factor()), start, lane=lane)
+
+    def factor(self) -> float:
+        """By how much a recording of another speaker is varied."""
+        factors = self.bank.phrase_factors
+        return factors[self.choose(factors)] if factors else 1.0
 
     def place(self, unit: Unit, start: int, *, lane: str, gain_db: float = 0.0) -> Span:
         """Put a unit on the user's or the background's lane."""
@@ -274,6 +282,3 @@ def _cut_at(word: Word, end: int) -> Word:
         voice=word.voice,
         cut=True,
     )
-
-
-Build = Callable[[Stage, int], None]

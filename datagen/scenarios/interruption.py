@@ -5,7 +5,6 @@ from microturn.datagen.scenarios.base import Span, Stage, register
 from microturn.datagen.scenarios.counting import Count, ask_to_count
 from microturn.datagen.timeline import Event, Expect
 
-STOP_PHRASE_SHARE = 0.4  # of interruptions, where somebody recorded such phrases
 WORDS_LEFT = 3  # words that the agent still meant to say when it was interrupted
 SHORTEST_COUNT = 5
 
@@ -19,8 +18,9 @@ class Interruption:
         count = ask_to_count(stage, start, shortest=SHORTEST_COUNT)
         onset = count.inside(stage, 1, len(count.planned) - WORDS_LEFT)
         question = None
-        phrases = stage.bank.phrases(stage.questions.vocabulary.stop_phrases)
-        if phrases and stage.chance(STOP_PHRASE_SHARE):
+        vocabulary = stage.questions.vocabulary
+        phrases = stage.bank.phrases(vocabulary.stop_phrases)
+        if phrases and stage.chance(vocabulary.stop_phrase_share):
             spoken = stage.utter(phrases[stage.choose(phrases)], onset)
         else:
             question = stage.questions.long_turn(stage.rng)
