@@ -142,16 +142,16 @@ def _report(config: EvaluateConfig, results: Results) -> int:
     out = Path(config.out)
     agent, *others = results
     metrics = {
-        name: suites.to_json(suites.aggregate(outcomes, seed=config.seed), config.suites)
-        for name, outcomes in results.items()
+        name: suites.aggregate(outcomes, seed=config.seed) for name, outcomes in results.items()
     }
+    # Targets are checked on every suite, also on those that are left out of the report.
     checks = targets.check(config.targets, metrics[agent])
     scores = report.scores_json(
         agent=agent,
         source={"data": config.data, "checkpoint": config.checkpoint, "seed": config.seed},
         n_dialogues=len(results[agent]),
-        suites=metrics[agent],
-        baselines={name: metrics[name] for name in others},
+        suites=suites.to_json(metrics[agent], config.suites),
+        baselines={name: suites.to_json(metrics[name], config.suites) for name in others},
         checks=checks,
     )
     report.write_scores(out, scores, checks)

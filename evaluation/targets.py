@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from microturn.evaluation.config import TargetConfig
-from microturn.evaluation.suites import METRICS
+from microturn.evaluation.suites import METRICS, Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +36,17 @@ class Check:
         return {**asdict(self), "met": self.met}
 
 
-def check(targets: TargetConfig, suites: Mapping[str, Any]) -> list[Check]:
-    """Compare `suites` of scores.json with the targets."""
+def check(targets: TargetConfig, metrics: Metrics) -> list[Check]:
+    """Compare measured metrics with the targets."""
     return [
         Check(
             suite=suite,
             metric=metric,
             limit=limit,
             at_least=at_least,
-            value=suites[suite]["metrics"][metric],
+            value=metrics[suite][metric].value,
         )
         for suite, metric, limit, at_least in _entries(targets)
-        if suite in suites
     ]
 
 

@@ -3,16 +3,22 @@
 Sound is bursts of noise: scoring hears energy, words come from the agent's text lane.
 """
 
+import io
+import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
+from microturn.datagen.shards import ShardWriter
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.dialogue import Dialogue, Event, Message
 from microturn.evaluation.performance import Delivery, Performance, SpokenWord, Trace
 from microturn.evaluation.samples import Sample
 from microturn.evaluation.scene import Scene
+from microturn.model.streams import StreamLayout
 
 RATE = 16_000
 WORD_S = 0.36
@@ -173,3 +179,67 @@ def script() -> Script:
 @pytest.fixture
 def families() -> list[Script]:
     return all_families()
+
+
+# --- a shard set of hand-made dialogues ----------------------------------------------------------
+def sample_json(script: Script, families: list[str]) -> dict[str, object]:
+    """The `json` member of a dialogue."""
+
+    def words(spoken: list[SpokenWord]) -> list[dict[str, object]]:
+        return [{"text": w.text, "start": w.start_s, "end": w.end_s} for w in spoken]
+
+    def expect(event: Event) -> dict[str, object] | None:
+        if not event.act:
+            return None
+        text = " ".join(event.expected)
+        return {"act": event.act, "text": text, "window": list(event.window or ())}
+
+    return {
+        "n_micro_turns": round(script.duration_s / 0.2),
+        "families": families,
+        "words": {"user": words(script.user), "agent": words(script.agent), "background": []},
+        "events": [
+            {
+                "type": event.type,
+                "start": event.start_s,
+                "end": event.end_s,
+                "speaker": event.speaker,
+                "text": event.text,
+                "expect": expect(event),
+            }
+            for event in script.events
+        ],
+        "controls": [{"token": "<delegate>", "time": t} for t in script.delegates_s],
+        "text_in": [{"time": m.time_s, "text": m.text} for m in script.messages],
+    }
+
+
+def flac(audio: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, audio, RATE, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def write_shard_set(folder: Path, scripts: list[Script]) -> Path:
+    folder.mkdir(parents=True)
+    writer = ShardWriter(folder / "shard-000000.tar")
+    for i, script in enumerate(scripts):
+        silence = np.zeros(round(script.duration_s * RATE), np.float32)
+        members = {
+            "user.flac": flac(silence),
+            "agent.flac": flac(sound_of(tuple(script.agent), script.duration_s)),
+            "json": json.dumps(sample_json(script, [f"family{i}"])).encode(),
+        }
+        writer.write(i, members)
+    shard = vars(writer.close())
+    StreamLayout().save(folder / "layout.json")
+    index = {"format": 1, "split": "test", "first_index": 0, "n_micro_turns": 80, "shards": [shard]}
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shard_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every family, twice."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    return write_shard_set(folder, [*all_families(), *all_families()])

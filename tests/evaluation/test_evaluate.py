@@ -1,0 +1,216 @@
+"""The command: files, exit codes, what it says to a user who is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from microturn.configs.main import main
+from microturn.evaluation import report
+from microturn.evaluation.config import TargetConfig
+from microturn.evaluation.suites import METRICS, SUITES, aggregate
+from microturn.evaluation.targets import Check, check
+from microturn.model.checkpoint import random_checkpoint, save_checkpoint
+from microturn.model.streams import StreamLayout
+
+
+def evaluate(*words: str) -> int:
+    return main(["evaluate", *words])
+
+
+def read(out: Path) -> dict[str, Any]:
+    scores: dict[str, Any] = json.loads((out / "scores.json").read_text())
+    return scores
+
+
+def test_the_oracle_reaches_every_target(
+    shard_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores"
+    targets = "evaluation/demo_targets.yaml"
+    assert evaluate(targets, f"data={shard_set}", f"out={out}", "baseline=oracle") == 0
+    scores = read(out)
+    assert scores["n_dialogues"] == 8
+    assert scores["off_target"] == []
+    assert set(scores["suites"]) == set(SUITES)
+    for suite, entry in scores["suites"].items():
+        assert entry["headline"] == 1.0, suite
+        assert entry["n"] > 0
+        assert set(entry["metrics"]) == set(METRICS[suite])
+    assert "8 of 8 targets reached" in capsys.readouterr().out
+    assert "turn.onset_recall ≥ 97.0 %" in (out / "scores.md").read_text()
+    assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
+    pictures = sorted(path.name for path in (out / "pictures").iterdir())
+    assert pictures == [f"{i:08d}.{kind}" for i in range(3) for kind in ("png", "wav")]
+    mix, rate = soundfile.read(out / "pictures" / "00000000.wav")
+    assert (mix.shape, rate) == ((256_000, 2), 16_000)
+    assert "baseline: oracle" in (out / "config.yaml").read_text()
+
+
+def test_silence_misses_targets_and_says_which(
+    shard_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = "evaluation/demo_targets.yaml"
+    words = [f"data={shard_set}", f"out={tmp_path}", "baseline=silent", "n_pictures=0"]
+    assert evaluate(targets, *words, "suites=timed_cue") == 1
+    said = capsys.readouterr().out
+    assert "2 of 8 targets reached" in said
+    assert "off target: turn.onset_recall: 0.000, target >= 0.97" in said
+    assert "off target: turn.turn_latency_s: not measured, target <= 0.45" in said
+    assert "background.silent" not in said
+    scores = read(tmp_path)
+    assert list(scores["suites"]) == ["timed_cue"]  # targets are checked all the same
+    assert len(scores["off_target"]) == 6
+    assert not (tmp_path / "pictures").exists()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    loaded = random_checkpoint(layout=StreamLayout())
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_checkpoint(folder, loaded.model, loaded.tokenizer)
+    return folder
+
+
+def test_a_checkpoint_is_scored_beside_the_baselines(
+    shard_set: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    words = [f"data={shard_set}", f"checkpoint={checkpoint}", "n_dialogues=2", "batch_size=2"]
+    out, copy = tmp_path / "scores", tmp_path / "copy.json"
+    assert evaluate(*words, f"out={out}", f"json={copy}", "n_pictures=1") == 0
+    scores = read(out)
+    assert scores == json.loads(copy.read_text())
+    assert scores["agent"] == "checkpoint"
+    assert list(scores["baselines"]) == ["oracle", "always", "silent"]
+    assert scores["baselines"]["oracle"]["suites"]["turn"]["headline"] == 1.0
+    assert "| oracle | always | silent |" in (out / "scores.md").read_text()
+    traces = (out / "traces.jsonl").read_text()
+    assert evaluate(*words, f"out={out}") == 0  # nothing is played again
+    assert (out / "traces.jsonl").read_text() == traces
+    assert read(out)["suites"] == scores["suites"]
+
+
+def test_another_seed_is_another_run(
+    shard_set: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"data={shard_set}", f"out={tmp_path}", "baseline=silent", "n_pictures=0"]
+    assert evaluate(*words) == 0
+    assert evaluate(*words, "seed=1") == 0
+    assert "belongs to other inputs: starting over" in capsys.readouterr().err
+
+
+def test_quick_and_json_to_stdout(
+    shard_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"data={shard_set}", f"out={tmp_path}", "baseline=oracle", "--quick", "json=-"]
+    assert evaluate(*words, "n_dialogues=3") == 0
+    assert json.loads(capsys.readouterr().out)["n_dialogues"] == 3
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "give either checkpoint=DIR or baseline=silent|always|oracle"),
+        (["baseline=oracle", "checkpoint=x"], 2, "give either checkpoint=DIR or baseline="),
+        (["baseline=loud"], 2, "baseline must be |silent|always|oracle, not 'loud'"),
+        (["baseline=oracle", "suites=turns"], 2, "suites has 'turns'; there are turn, interrup"),
+        (
+            ["baseline=oracle", "targets.at_least.turn.recall=1"],
+            2,
+            "targets.at_least.turn.recall: no such metric; turn has answered, onset_recall",
+        ),
+        (
+            ["baseline=oracle", "targets.at_most.turns.recall=1"],
+            2,
+            "targets.at_most.turns: no such suite; there are turn, interruption",
+        ),
+        (["baseline=oracle", "batch_size=0"], 2, "batch_size=0 must be at least 1"),
+        (["baseline=oracle", "n_dialogues=-1"], 2, "n_dialogues=-1 must not be negative"),
+        (["checkpoint=nowhere"], 1, "nowhere: no model.safetensors, so this is no checkpoint"),
+        (["baseline=oracle", "data=nowhere"], 1, "there is no shard set in nowhere"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    shard_set: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    message: str,
+) -> None:
+    assert evaluate(f"data={shard_set}", f"out={tmp_path / 'out'}", *words) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_another_layout_is_refused(
+    shard_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = random_checkpoint()  # one position per lane
+    save_checkpoint(tmp_path / "c", loaded.model, loaded.tokenizer)
+    words = [f"data={shard_set}", f"out={tmp_path / 'out'}", f"checkpoint={tmp_path / 'c'}"]
+    assert evaluate(*words) == 1
+    assert f"but {shard_set} has" in capsys.readouterr().err
+
+
+def test_a_dialogue_without_events_names_itself(tmp_path: Path) -> None:
+    from microturn.evaluation.dialogue import Dialogue
+
+    with pytest.raises(ValueError, match="dialogue 00000007: its json member has no 'events'"):
+        Dialogue.from_json("00000007", {"words": {}, "n_micro_turns": 3}, StreamLayout())
+
+
+def test_targets_on_either_side() -> None:
+    targets = TargetConfig(
+        at_least={"turn": {"right_word": 0.85}}, at_most={"turn": {"turn_latency_s": 0.45}}
+    )
+    (least, most) = check(targets, aggregate([], seed=0))
+    assert not least.met
+    assert not most.met
+
+    def met(value: float | None, *, at_least: bool) -> bool:
+        return Check(suite="s", metric="m", limit=0.5, at_least=at_least, value=value).met
+
+    assert met(0.5, at_least=True)
+    assert not met(0.49, at_least=True)
+    assert met(0.5, at_least=False)
+    assert not met(0.51, at_least=False)
+    assert not met(None, at_least=False)
+
+
+def test_every_metric_has_a_meaning() -> None:
+    named = {(suite, metric) for suite, metrics in METRICS.items() for metric in metrics}
+    assert set(report._MEANING) == named
+
+
+def test_values_carry_their_units() -> None:
+    assert report.format_value("turn_latency_s", 0.314) == "0.31 s"
+    assert report.format_value("onset_from_earliest_s", -0.2) == "-0.20 s"
+    assert report.format_value("onset_recall", 0.9712) == "97.1 %"
+    assert report.format_value("spurious_onsets_per_min", 1.234) == "1.23/min"
+    assert report.format_value("onset_recall", None) == "-"
+
+
+def test_a_report_of_nothing_is_a_report(tmp_path: Path) -> None:
+    from microturn.evaluation.suites import to_json
+
+    scores = report.scores_json(
+        agent="oracle",
+        source={"data": "d"},
+        n_dialogues=0,
+        suites=to_json(aggregate([], seed=0)),
+        baselines={},
+        checks=[],
+    )
+    report.write_scores(tmp_path, scores, [])
+    report.draw_scores(tmp_path / "scores.png", scores, [], limit_s=0.8)
+    assert (
+        "| **answered** | right answer, begun in time | 0 | - |"
+        in (tmp_path / "scores.md").read_text()
+    )
+    assert "turn" in report.summary(scores, [])
