@@ -17,7 +17,7 @@ SMALL = [
     "n_train=4",
     "n_test=2",
     "simulate=[datagen/demo.yaml,n_micro_turns=40,workers=1,rooms.n_rooms=1]",
-    "train=[training/smoke.yaml,max_steps=2,listen.n_dialogues=1]",
+    "train=[training/smoke.yaml,max_steps=2,listen.n_dialogues=1,listen.every_minutes=0]",
     "evaluate=[evaluation/demo_targets.yaml]",
 ]
 
@@ -179,8 +179,12 @@ def test_ctrl_c_ends_the_demo_and_the_next_run_finishes_it(tmp_path: Path) -> No
     assert "Traceback" not in said
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert "stopped, because" not in done.stderr, done.stderr
     assert done.returncode in (0, 1), done.stderr  # two steps of training reach no target
-    for name in ("report.md", "timeline.png", "timeline.wav", "checkpoint/model.safetensors"):
+    for name in (
+        *("report.md", "timeline.png", "timeline.wav", "checkpoint/model.safetensors"),
+        "listening/scores.jsonl",
+    ):
         assert (tmp_path / "demo" / name).stat().st_size > 0, name
     again = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert again.stdout.count(": done") == 4
