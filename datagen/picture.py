@@ -25,9 +25,10 @@ COLOURS = {
     "result": "#82c6e2",
     "pause": "#797979",
 }
-INCHES_PER_SECOND = 1.5
-ROWS = (1.3, 1.3, 0.9, 2.4, 1.2)
+INCHES_PER_SECOND = 1.3
+ROWS = (1.2, 1.2, 0.9, 2.6, 2.4)
 LANES = ("text_in", "heard", "say")
+LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
 
 
 def draw_dialogue(
@@ -40,8 +41,8 @@ def draw_dialogue(
 ) -> None:
     """Write the picture of one dialogue as PNG."""
     seconds = timeline.n_samples / layout.sample_rate
-    with mpl.rc_context({"font.size": 8, "font.family": "DejaVu Sans"}):
-        figure = Figure(figsize=(4 + INCHES_PER_SECOND * seconds, 10), layout="constrained")
+    with mpl.rc_context({"font.size": 9, "hatch.linewidth": 0.4}):
+        figure = Figure(figsize=(2 + INCHES_PER_SECOND * seconds, 10), layout="constrained")
         axes = figure.subplots(len(ROWS), 1, sharex=True, height_ratios=ROWS)
         _spectrogram(axes[0], sample.user(), layout, "microphone")
         _spectrogram(axes[1], sample.agent(), layout, "agent")
@@ -83,7 +84,15 @@ def _words(axis: Axes, timeline: Timeline, rate: int) -> None:
             colour = {"background": "#ddd", "user": "#cfe0f7", "agent": "#d6f0d3"}[lane]
             edge = "#d65f5f" if word.cut else "#666"
             axis.barh(row, end - start, left=start, height=0.8, color=colour, edgecolor=edge)
-            axis.text((start + end) / 2, row, word.text, ha="center", va="center", clip_on=True)
+            axis.text(
+                (start + end) / 2,
+                row,
+                word.text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                clip_on=True,
+            )
     axis.set_yticks(list(rows.values()), list(rows))
     axis.set_ylim(-0.6, 2.6)
 
@@ -96,25 +105,34 @@ def _events(axis: Axes, events: list[Event], rate: int) -> None:
         last = max(end, event.expect.window[1] / rate) if event.expect else end
         row = next((r for r, used in enumerate(row_ends) if used <= start), len(row_ends))
         row_ends[row : row + 1] = [last + 0.05]
-        colour = COLOURS.get(event.type, "#444")
-        axis.barh(row, end - start, left=start, height=0.36, color=colour, alpha=0.9)
-        axis.text(start, row - 0.01, f"{event.type} {event.text}", va="center", clip_on=True)
+        colour = COLOURS.get(event.type, "#444444")
+        axis.barh(row, end - start, left=start, height=0.4, color=colour)
+        _label(axis, start, row, f"{event.type.replace('_', ' ')}: {event.text}".rstrip(": "))
         if event.expect:
-            first = event.expect.window[0] / rate
-            axis.barh(
-                row + 0.36,
-                last - first,
-                left=first,
-                height=0.28,
-                color="none",
-                edgecolor=colour,
-                hatch="///",
-            )
-            label = f"{event.expect.act} {event.expect.text}"
-            axis.text(first, row + 0.37, label, va="center", fontsize=7, clip_on=True)
+            _expectation(axis, event, row + 0.4, colour, rate)
     axis.set_ylim(-0.4, max(len(row_ends), 1) - 0.2)
     axis.set_yticks([])
     axis.set_ylabel("events and\nexpectations")
+
+
+def _expectation(axis: Axes, event: Event, height: float, colour: str, rate: int) -> None:
+    assert event.expect is not None
+    first, last = (edge / rate for edge in event.expect.window)
+    axis.barh(
+        height,
+        last - first,
+        left=first,
+        height=0.32,
+        color="white",
+        edgecolor=colour,
+        hatch="///",
+        linewidth=1.2,
+    )
+    _label(axis, first, height, f"{event.expect.act} {event.expect.text}".replace("_", " "))
+
+
+def _label(axis: Axes, x: float, y: float, text: str) -> None:
+    axis.text(x + 0.03, y, text, va="center", fontsize=7.5, clip_on=True, bbox=LABEL)
 
 
 def _lanes(
@@ -123,9 +141,8 @@ def _lanes(
     """Tokens where the micro-turn that holds them lies; `say` sounds one micro-turn later."""
     step = layout.micro_turn_ms / 1000
     for row, lane in enumerate(reversed(LANES)):
-        ids = tokens[lane]
-        for k, row_ids in enumerate(ids):
-            words = [word for word, _ in tokenizer.words([int(i) for i in row_ids])]
+        for k, ids in enumerate(tokens[lane]):
+            words = [word for word, _ in tokenizer.words([int(i) for i in ids])]
             if words:
                 axis.text(
                     (k + 0.5) * step,
@@ -133,11 +150,14 @@ def _lanes(
                     "\n".join(words),
                     ha="center",
                     va="center",
-                    fontsize=5,
+                    rotation=90,
+                    fontsize=6.5,
+                    linespacing=0.9,
                     clip_on=True,
                 )
+        axis.axhline(row + 0.5, color="#bbbbbb", linewidth=0.5)
     axis.set_yticks(range(len(LANES)), list(reversed(LANES)))
-    axis.set_ylim(-0.6, len(LANES) - 0.4)
+    axis.set_ylim(-0.5, len(LANES) - 0.5)
 
 
 def _grid(axis: Axes, seconds: float, layout: StreamLayout) -> None:
