@@ -73,19 +73,28 @@ class VocabularyConfig:
     acknowledgement: str = option("one moment please", "said while the background agent works")
     stop_phrases: tuple[str, ...] = option(
         (
-            *("stop", "stop it", "hold it", "hang on", "wait", "excuse me", "shut up"),
-            *("wait a minute", "hold on", "just a minute", "be quiet", "enough"),
-            *("stop that", "quiet", "forget it", "that's enough", "never mind"),
+            *("stop", "stop it", "stop that", "stop wasting my time", "hold it", "hold on"),
+            *("hold it right there", "hang on", "wait", "wait a minute", "wait a second"),
+            *("wait here sparky", "just a minute", "excuse me", "excuse me joe", "excuse me bob"),
+            *("excuse me bud", "excuse me chief", "excuse me faye", "hey you", "hey buddy"),
+            *("hey there", "hey cut that out", "hey relax pal", "hey just relax", "go away"),
+            *("come back here", "watch it there boy", "shut up", "be quiet", "listen"),
+            *("enough", "never mind", "forget it"),
         ),
         "phrases that end what the agent is saying, where somebody recorded them",
     )
     stop_phrase_share: float = option(
-        0.3, "how often an interruption is such a phrase and not a question"
+        0.25, "how often an interruption is such a phrase and not a question"
     )
     backchannels: tuple[str, ...] = option(
         (
-            *("uh huh", "yeah", "yes", "okay", "oh yeah", "hmmm", "hmm", "mm hmm", "right"),
-            *("i see", "sure", "good", "great", "oh", "ah", "aha", "wow", "exactly", "good idea"),
+            *("uh huh", "mm hmm", "hmm", "oh", "ah", "oh yeah", "ah yeah", "yeah", "yes", "okay"),
+            *("yeah right", "yeah sure", "well yeah", "yes joe", "yeah joe", "okay joe", "sure"),
+            *("oh okay", "oh alright", "oh i see", "oh great", "i see", "right", "that's right"),
+            *("that's okay", "that's good", "that's great", "that's correct", "correct", "good"),
+            *("good idea", "very good", "great", "great stuff", "excellent", "exactly", "wow"),
+            *("neat", "really", "indeed", "yes indeed", "certainly", "of course", "sure thing"),
+            *("you bet", "absolutely", "no problem", "my pleasure"),
         ),
         "phrases that ask for nothing, where somebody recorded them",
     )
@@ -113,7 +122,7 @@ class VoicesConfig:
         (0.86, 1.10, 1.25), "factors held out for the users in split=test"
     )
     phrase_factors: tuple[float, ...] = option(
-        (0.90, 0.95, 1.0, 1.05, 1.11),
+        (0.83, 0.90, 0.95, 1.0, 1.05, 1.11, 1.20),
         "factors drawn for recorded phrases and lines of other speakers in split=train",
     )
     tilt: float = option(0.4, "largest spectral tilt of a perturbed voice (first-order, 0 to 0.9)")

@@ -26,7 +26,7 @@ def copied_set(finished_set: ShardReader, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_set.folder, tmp_path / "set"))
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")  # webdataset leaves its files open
 def test_plain_webdataset_reads_a_set(finished_set: ShardReader) -> None:
     import webdataset
 
