@@ -32,7 +32,7 @@ from microturn.inference.engine import EngineFull, LiveEngine, LiveSession, Prob
 WEB: Final = Path(__file__).resolve().parent / "web"
 _OUTBOX_TURNS: Final = 25  # micro-turns of audio that may wait for a slow connection
 _OUTBOX_EVENTS: Final = 500
-_CONTENT_POLICY: Final = "default-src 'self'; connect-src 'self' ws: wss:"
+_CONTENT_POLICY: Final = "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:"
 
 
 def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:
@@ -172,7 +172,11 @@ class _Connection:
         finally:
             sender.cancel()
             receiver.cancel()
-            await asyncio.gather(sender, receiver, return_exceptions=True)
+            # Not gather: it would turn a cancellation from outside into one that nobody knows.
+            await asyncio.wait([sender, receiver])
+            failures = [task.exception() for task in (sender, receiver) if not task.cancelled()]
+        for failure in filter(None, failures):
+            raise failure
         if self._fatal.done():
             message = self._fatal.result()
             await self._say_goodbye(message, protocol.CLOSE_FAILED, is_error=True)
@@ -180,8 +184,6 @@ class _Connection:
             reason, code = receiver.result()
             await self._flush()
             await self._say_goodbye(reason, code, is_error=False)
-        else:
-            sender.result()
 
     async def _flush(self) -> None:
         """Send what waits already."""

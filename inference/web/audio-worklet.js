@@ -79,12 +79,14 @@ class Playback extends AudioWorkletProcessor {
     super();
     this.resampler = new Resampler(processorOptions.sampleRate, sampleRate);
     this.chunkLength = processorOptions.microTurnSeconds * sampleRate;
-    this.target = 0.08 * sampleRate; // what is waited for before playing starts
-    this.most = 0.4 * sampleRate;
+    // A chunk is held back this long before it plays, so that the next one may be late by as much.
+    this.cushion = 0.06 * sampleRate;
+    this.most = 0.4 * sampleRate; // of the cushion
     this.queue = [];
     this.offset = 0; // already played of the first piece
     this.buffered = 0;
     this.playing = false;
+    this.wait = 0; // samples until playing starts
     this.gaps = 0;
     this.dropped = 0;
     this.sinceReport = 0;
@@ -96,16 +98,20 @@ class Playback extends AudioWorkletProcessor {
     this.queue.push(samples);
     this.buffered += samples.length;
     // More than a late chunk can explain: somebody paused us. Old sound is worth nothing.
-    while (this.buffered > this.target + 3 * this.chunkLength && this.queue.length > 1) {
+    while (this.buffered > this.cushion + 3 * this.chunkLength && this.queue.length > 1) {
       this.buffered -= this.queue.shift().length - this.offset;
       this.offset = 0;
       this.dropped++;
     }
-    if (this.buffered >= this.target) this.playing = true;
+    if (!this.playing) {
+      this.playing = true;
+      this.wait = this.cushion;
+    }
   }
 
   process(_, [[channel]]) {
-    if (this.playing) this.play(channel);
+    if (this.wait > 0) this.wait -= channel.length;
+    else if (this.playing) this.play(channel);
     this.sinceReport += channel.length;
     if (this.sinceReport >= REPORT_S * sampleRate) {
       this.sinceReport = 0;
@@ -121,7 +127,7 @@ class Playback extends AudioWorkletProcessor {
         // Ran dry: wait for a little more next time.
         this.playing = false;
         this.gaps++;
-        this.target = Math.min(this.target + 0.02 * sampleRate, this.most);
+        this.cushion = Math.min(this.cushion + 0.02 * sampleRate, this.most);
         return;
       }
       channel[i] = this.queue[0][this.offset++];

@@ -2,7 +2,8 @@
 // on the clock of the conversation.
 
 const SECONDS = 15;
-const ROWS = { user: 36, heard: 84, work: 122, said: 160, agent: 208 }; // centres in pixels
+const LEFT = 84; // room for the names of the rows
+const ROWS = { user: 34, heard: 84, work: 124, said: 164, agent: 212 }; // centres in pixels
 const LEVEL_HEIGHT = 26;
 const KEPT = 2_000; // marks of each kind
 
@@ -83,12 +84,12 @@ export class Lanes {
     const style = getComputedStyle(canvas);
     const colour = (name) => style.getPropertyValue(`--${name}`);
     const start = Math.max(0, this.now - SECONDS + 1);
-    const x = (time) => 64 + ((time - start) / SECONDS) * (width - 64);
+    const x = (time) => LEFT + ((time - start) / SECONDS) * (width - LEFT);
 
     this.drawGrid(pen, colour, start, x, height);
     pen.save();
     pen.beginPath();
-    pen.rect(64, 0, width - 64, height);
+    pen.rect(LEFT, 0, width - LEFT, height);
     pen.clip();
     for (const side of ["user", "agent"]) this.drawLevels(pen, colour(side), side, x);
     this.drawWords(pen, colour, x);
@@ -101,7 +102,7 @@ export class Lanes {
     pen.font = "12px system-ui, sans-serif";
     pen.textBaseline = "middle";
     pen.fillStyle = colour("faint");
-    const names = { user: "you", heard: "heard", work: "behind", said: "says", agent: "agent" };
+    const names = { user: "you", heard: "heard", work: "background", said: "says", agent: "agent" };
     for (const [row, y] of Object.entries(ROWS)) pen.fillText(names[row], 0, y);
     pen.fillText("late", 0, height - 14);
     pen.strokeStyle = colour("line");
@@ -123,11 +124,13 @@ export class Lanes {
   }
 
   drawWords(pen, colour, x) {
+    const rows = { user: 0, agent: 0 }; // neighbours of one side stand on two heights
     for (const { side, text, time } of this.words) {
       pen.fillStyle = colour(side);
       // A heard word is over at its time, a said word begins there.
       pen.textAlign = side === "user" ? "right" : "left";
-      pen.fillText(text, x(time), side === "user" ? ROWS.heard : ROWS.said);
+      const y = (side === "user" ? ROWS.heard : ROWS.said) + (rows[side]++ % 2 ? 7 : -7);
+      pen.fillText(text, x(time), y);
     }
     pen.textAlign = "left";
   }

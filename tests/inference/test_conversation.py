@@ -1,0 +1,283 @@
+"""The layer between token ids and people.
+
+A tiny untrained model cannot be made to say `<delegate>`, so here, and only here, the tokens of a
+real `SessionBatch` are replaced by a script; its audio, its text input and its clock are real.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from microturn.inference.agent import (
+    AgentEvent,
+    BackgroundAgent,
+    ContextPackage,
+    Emit,
+    Job,
+    OfflineAgent,
+)
+from microturn.inference.audio import Audio
+from microturn.inference.config import AgentConfig
+from microturn.inference.conversation import (
+    Conversation,
+    DelegationEvent,
+    ResultEvent,
+    WordEvent,
+)
+from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.talk import Talk, stream, words_of
+from microturn.inference.transcript import WordStream
+from microturn.model.checkpoint import LoadedCheckpoint
+from microturn.model.streams import BG, BG_END, DELEGATE, EOS, IDLE, StreamLayout, Tokenizer
+from microturn.model.streams.text import CANCEL, USER
+
+Script = dict[int, str]
+
+
+class ScriptedBatch(SessionBatch):
+    """A session whose `heard` and `say` come from a script, by micro-turn."""
+
+    def __init__(self, checkpoint: LoadedCheckpoint, *, heard: Script, say: Script) -> None:
+        super().__init__(checkpoint, 1)
+        self.script = heard, say
+        self.text_seen: list[list[int]] = []
+
+    def append(
+        self,
+        audio: NDArray[np.float32],
+        text_in: Sequence[Sequence[int] | None] | None = None,
+        active: NDArray[np.bool_] | None = None,
+        late: NDArray[np.bool_] | None = None,
+    ) -> list[TurnOutput]:
+        k = len(self.text_seen)
+        self.text_seen.append(list((text_in or [None])[0] or []))
+        real = super().append(audio, text_in, active, late)[0]
+        heard, say = (self.tokenizer.encode(lane.get(k, "")) for lane in self.script)
+        return [TurnOutput(audio=real.audio, heard=heard, say=say)]
+
+
+class SlowAgent:
+    """Accepts work and never ends it by itself."""
+
+    def __init__(self) -> None:
+        self.packages: list[ContextPackage] = []
+
+    def submit(self, package: ContextPackage, emit: Emit) -> Job:
+        self.packages.append(package)
+        emit(AgentEvent(delegation_id=package.delegation_id, seq=0, status="accepted"))
+        return _SlowJob(package, emit)
+
+    def close(self) -> None:
+        pass
+
+
+class _SlowJob:
+    def __init__(self, package: ContextPackage, emit: Emit) -> None:
+        self._id, self._emit = package.delegation_id, emit
+
+    def cancel(self) -> None:
+        self._emit(AgentEvent(delegation_id=self._id, seq=1, status="cancelled"))
+
+
+@pytest.fixture
+def agent() -> Iterator[OfflineAgent]:
+    agent = OfflineAgent()
+    yield agent
+    agent.close()
+
+
+def conversation_of(
+    checkpoint: LoadedCheckpoint, agent: BackgroundAgent | None, **settings: float
+) -> Conversation:
+    return Conversation(
+        layout=checkpoint.layout,
+        tokenizer=checkpoint.tokenizer,
+        agent=agent,
+        config=AgentConfig(**settings),  # type: ignore[arg-type]
+        wait_for_agent=isinstance(agent, OfflineAgent),
+    )
+
+
+def play(
+    checkpoint: LoadedCheckpoint, conversation: Conversation, n: int, *, heard: Script, say: Script
+) -> tuple[Talk, ScriptedBatch]:
+    batch = ScriptedBatch(checkpoint, heard=heard, say=say)
+    samples: Audio = np.zeros(n * checkpoint.layout.samples_per_micro_turn, np.float32)
+    return stream(batch, samples, conversation, progress=False), batch
+
+
+ASKED = {2: "eight", 4: "plus", 6: "three"}
+DELEGATED = {8: "<delegate>", 9: "one", 10: "moment"}
+
+
+def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
+    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+) -> None:
+    conversation = conversation_of(checkpoint, agent, latency_s=1.0)
+    talk, batch = play(checkpoint, conversation, 30, heard=ASKED, say=DELEGATED)
+    arrived = [token_id for ids in batch.text_seen for token_id in ids]
+    assert arrived == checkpoint.tokenizer.encode("<bg> eleven </bg>")
+    assert (arrived[0], arrived[-1]) == (BG, BG_END)
+    first = next(k for k, ids in enumerate(batch.text_seen) if ids)
+    assert first == 8 + 5  # a second after <delegate>
+    positions = checkpoint.layout.text_in_positions
+    assert all(len(ids) <= positions for ids in batch.text_seen)
+
+    words = words_of(talk, checkpoint.layout)
+    assert [word["text"] for word in words["heard"]] == ["eight", "plus", "three"]
+    assert [word["time"] for word in words["heard"]] == [0.6, 1.0, 1.4]
+    assert [word["text"] for word in words["said"]] == ["one", "moment"]
+    assert [word["time"] for word in words["said"]] == [2.0, 2.2]
+    assert words["results"] == [{"id": "d1", "text": "eleven", "time": 2.6}]
+    (delegation,) = words["delegations"]
+    assert delegation["time"] == 1.8
+    assert [s["status"] for s in delegation["steps"]] == ["accepted", "progress", "final"]
+
+
+def test_the_agent_reads_words_that_are_heard_just_after_the_delegation(
+    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+) -> None:
+    conversation = conversation_of(checkpoint, agent, settle_s=0.6, latency_s=1.0)
+    late = {2: "eight", 4: "plus", 9: "three"}
+    talk, _ = play(checkpoint, conversation, 30, heard=late, say=DELEGATED)
+    assert words_of(talk, checkpoint.layout)["results"][0]["text"] == "eleven"
+
+
+def test_the_agent_gets_the_whole_conversation(checkpoint: LoadedCheckpoint) -> None:
+    agent = SlowAgent()
+    conversation = conversation_of(checkpoint, agent)
+    say = {1: "hello", 8: "<delegate>", 12: "<delegate>"}
+    play(checkpoint, conversation, 20, heard=ASKED, say=say)
+    first, second = agent.packages
+    assert [(w.side, w.text) for w in first.words] == [
+        ("agent", "hello"),
+        ("user", "eight"),
+        ("user", "plus"),
+        ("user", "three"),
+    ]
+    assert [w.micro_turn for w in first.words] == [2, 3, 5, 7]
+    assert (first.micro_turn, first.pending) == (8, ())
+    assert (second.micro_turn, second.pending) == (12, ("d1",))
+
+
+def test_cancel_token_and_cancel_call_end_the_work(checkpoint: LoadedCheckpoint) -> None:
+    conversation = conversation_of(checkpoint, SlowAgent())
+    say = {2: "<delegate>", 6: "<cancel>", 8: "<delegate>"}
+    play(checkpoint, conversation, 12, heard={}, say=say)
+    assert [d.status for d in conversation.delegations] == ["cancelled", "cancelled"]
+    with pytest.raises(ValueError, match="no delegation 'd1' is under way"):
+        conversation.cancel("d1")
+
+
+def test_work_that_takes_too_long_fails(checkpoint: LoadedCheckpoint) -> None:
+    conversation = conversation_of(checkpoint, SlowAgent(), timeout_s=1.0)
+    play(checkpoint, conversation, 30, heard={}, say={2: "<delegate>"})
+    (delegation,) = conversation.delegations
+    assert delegation.status == "failed"
+    assert delegation.events[-1].event.text == "no answer within 1 s"
+    assert delegation.events[-1].micro_turn == 2 + 8  # never sooner than latency_s
+
+
+def test_too_many_at_once_and_no_agent_at_all_fail_at_once(checkpoint: LoadedCheckpoint) -> None:
+    say = dict.fromkeys(range(4), "<delegate>")
+    conversation = conversation_of(checkpoint, SlowAgent(), max_pending=2)
+    play(checkpoint, conversation, 6, heard={}, say=say)
+    assert [d.status for d in conversation.delegations] == [
+        "cancelled",
+        "cancelled",
+        "failed",
+        "failed",
+    ]
+    alone = conversation_of(checkpoint, None)
+    play(checkpoint, alone, 6, heard={}, say={1: "<delegate>"})
+    assert alone.delegations[0].events[0].event.text == "no background agent is switched on"
+
+
+def test_a_request_that_cannot_be_answered_sends_nothing(
+    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+) -> None:
+    conversation = conversation_of(checkpoint, agent)
+    _, batch = play(checkpoint, conversation, 20, heard={1: "eight"}, say={2: "<delegate>"})
+    assert conversation.delegations[0].status == "failed"
+    assert not any(batch.text_seen)
+
+
+def test_events_tell_words_steps_and_results_in_order(
+    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+) -> None:
+    conversation = conversation_of(checkpoint, agent, latency_s=1.0)
+    happened = []
+    for k in range(20):
+        conversation.text_in()
+        encode = checkpoint.tokenizer.encode
+        happened += conversation.take(encode(ASKED.get(k, "")), encode(DELEGATED.get(k, "")))
+    names = [
+        event.word.text
+        if isinstance(event, WordEvent)
+        else event.event.status
+        if isinstance(event, DelegationEvent)
+        else f"result {event.text}"
+        for event in happened
+    ]
+    work = [name for name in names if name in ("accepted", "progress", "final")]
+    assert work == ["accepted", "progress", "final"]
+    assert names.index("three") < names.index("accepted") < names.index("result eleven")
+    assert [e.micro_turn for e in happened if isinstance(e, ResultEvent)] == [13]
+
+
+def test_typed_text_goes_in_first_in_first_out(checkpoint: LoadedCheckpoint) -> None:
+    conversation = conversation_of(checkpoint, None)
+    conversation.type_text("eight plus")
+    conversation.type_text("three")
+    arrived: list[int] = []
+    while ids := conversation.text_in():
+        assert len(ids) <= checkpoint.layout.text_in_positions
+        arrived += ids
+        conversation.take([], [])
+    assert arrived == checkpoint.tokenizer.encode("<user> eight plus <user> three")
+    assert arrived[0] == USER
+    with pytest.raises(ValueError, match="text tokens wait already"):
+        conversation.type_text("three " * 1_000)
+
+
+def test_a_layout_without_text_input_says_so(checkpoint: LoadedCheckpoint) -> None:
+    deaf = LoadedCheckpoint(
+        checkpoint.model, StreamLayout(text_in_positions=0), checkpoint.tokenizer
+    )
+    with pytest.raises(ValueError, match="text_in_positions=0"):
+        conversation_of(deaf, None).type_text("hello")
+
+
+# --- words out of ids ------------------------------------------------------------------------
+def pieces_of(tokenizer: Tokenizer, word: str) -> list[int]:
+    ids = tokenizer.encode(word)
+    assert len(ids) > 1, "a word that the tokenizer keeps whole shows nothing here"
+    return ids
+
+
+def test_a_word_in_pieces_has_the_time_of_its_first_piece(checkpoint: LoadedCheckpoint) -> None:
+    words = WordStream(checkpoint.tokenizer, "agent")
+    pieces = pieces_of(checkpoint.tokenizer, "eighteleven")
+    found = []
+    for k, piece in enumerate(pieces):
+        found += words.push([IDLE, piece], k)
+    assert found == []  # its next piece might still come
+    found = words.push([IDLE, IDLE], len(pieces))
+    assert [(w.text, w.micro_turn) for w in found] == [("eighteleven", 1)]
+
+
+def test_control_tokens_end_words_and_are_none(checkpoint: LoadedCheckpoint) -> None:
+    encode = checkpoint.tokenizer.encode
+    words = WordStream(checkpoint.tokenizer, "agent")
+    found = words.push([*encode("eight"), EOS, DELEGATE, CANCEL, *encode("three")], 0)
+    found += words.flush()
+    assert [w.text for w in found] == ["eight", "three"]
+
+
+def test_a_word_without_end_is_given_out_all_the_same(checkpoint: LoadedCheckpoint) -> None:
+    words = WordStream(checkpoint.tokenizer, "user")
+    piece = pieces_of(checkpoint.tokenizer, "eighteleven")[-1]
+    found = [word for k in range(500) for word in words.push([piece], k)]
+    assert len(found) > 10
