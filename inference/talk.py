@@ -106,6 +106,8 @@ def run(config: TalkConfig) -> int:
     recording = read_recording(config.input, sample_rate=loaded.layout.sample_rate)
     for note in recording.notes:
         sys.stderr.write(f"{note}\n")
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be is said now
     agent = OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None
     conversation = Conversation(
         layout=loaded.layout,
@@ -119,8 +121,6 @@ def run(config: TalkConfig) -> int:
     finally:
         if agent is not None:
             agent.close()
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
     words = {
         "input": config.input,
         "checkpoint": config.checkpoint,
