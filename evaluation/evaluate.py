@@ -20,11 +20,13 @@ from microturn.evaluation.pictures import Gallery
 from microturn.evaluation.runner import Results, TraceFile, play, score_traces
 from microturn.evaluation.samples import Sample, SampleSet
 from microturn.evaluation.scene import Scene
+from microturn.evaluation.sound import WordSounds
 
 if TYPE_CHECKING:
     from microturn.model.checkpoint import LoadedCheckpoint
 
 CHECKPOINT = "checkpoint"
+_TEMPLATE_DIALOGUES = 256  # more than enough to hear every word of the agent once
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -76,6 +78,7 @@ def _play(
     gallery = Gallery(out / "pictures", n_pictures)
     file = TraceFile(out / "traces.jsonl", _header(config, samples))
     total = samples.count(config.dialogue_limit)
+    sounds = WordSounds.of(samples.read(_TEMPLATE_DIALOGUES), samples.layout, config.activity)
     with _progress(total) as advance:
 
         def on_played(sample: Sample, played: Mapping[str, Performance]) -> None:
@@ -91,6 +94,7 @@ def _play(
             performers,
             file,
             activity=config.activity,
+            sounds={name: sounds for name in performers if name in (CHECKPOINT, "oracle")},
             batch_size=config.batch_size,
             again=gallery.missing,
             on_played=on_played,

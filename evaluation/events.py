@@ -19,6 +19,7 @@ from microturn.evaluation.outcomes import (
     ResultOutcome,
     ResumeOutcome,
     SilenceOutcome,
+    SoundOutcome,
     StopOutcome,
     TurnOutcome,
 )
@@ -28,6 +29,7 @@ from microturn.evaluation.scene import Scene, lead
 _SAME_S = 1e-3
 # An agent that counts is "speaking" at an event also when the event falls between two words.
 _WORD_GAP_S = 0.5
+_CUT_WORD_S = 1.0
 _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
 
 
@@ -52,6 +54,8 @@ def score(scene: Scene) -> list[Outcome]:
     outcomes.append(score_idle(scene))
     if scene.trace.heard is not None:
         outcomes.append(score_heard(scene))
+    if scene.trace.sounds is not None:
+        outcomes.append(score_sound(scene))
     return outcomes
 
 
@@ -218,6 +222,18 @@ def score_heard(scene: Scene) -> HeardOutcome:
     heard = [text for word in scene.trace.heard or () for text in word_list(word.text)]
     expected = [word.text for word in scene.dialogue.user_words]
     return HeardOutcome(n_errors=word_errors(heard, expected), n_expected=len(expected))
+
+
+def score_sound(scene: Scene) -> SoundOutcome:
+    """Words that an interruption may have cut off are left out: they sound like half a word."""
+    cuts_s = [event.start_s for event in scene.dialogue.events if event.act == "stop"]
+    judged = [
+        word.text == sound
+        for word, sound in zip(scene.trace.words, scene.trace.sounds or (), strict=True)
+        if sound is not None
+        and not any(-_CUT_WORD_S < word.start_s - cut_s < _CUT_WORD_S for cut_s in cuts_s)
+    ]
+    return SoundOutcome(n_right=sum(judged), n_judged=len(judged))
 
 
 def word_errors(said: Sequence[str], expected: Sequence[str]) -> int:

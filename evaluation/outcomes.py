@@ -99,6 +99,14 @@ class HeardOutcome:
     n_expected: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class SoundOutcome:
+    """Words of the agent that could be told by their sound, and how many were what it wrote."""
+
+    n_right: int
+    n_judged: int
+
+
 Outcome = (
     TurnOutcome
     | StopOutcome
@@ -109,4 +117,5 @@ Outcome = (
     | ResultOutcome
     | IdleOutcome
     | HeardOutcome
+    | SoundOutcome
 )

@@ -63,10 +63,17 @@ class Trace:
     delegates_s: tuple[float, ...]
     deliveries: tuple[Delivery, ...]
     heard: tuple[SpokenWord, ...] | None
+    sounds: tuple[str | None, ...] | None = None  # what each word sounds like; None: not judged
 
     @classmethod
-    def of(cls, performance: Performance, config: ActivityConfig) -> Trace:
+    def of(
+        cls,
+        performance: Performance,
+        config: ActivityConfig,
+        sounds: tuple[str | None, ...] | None = None,
+    ) -> Trace:
         return cls(
+            sounds=sounds,
             activity=Activity.of(performance.audio, performance.sample_rate, config),
             words=performance.words,
             delegates_s=performance.delegates_s,
@@ -81,17 +88,19 @@ class Trace:
             "delegates": list(self.delegates_s),
             "deliveries": [asdict(delivery) for delivery in self.deliveries],
             "heard": None if self.heard is None else _words_to_json(self.heard),
+            "sounds": None if self.sounds is None else list(self.sounds),
         }
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Trace:
-        heard = entry["heard"]
+        heard, sounds = entry["heard"], entry["sounds"]
         return cls(
             activity=Activity.from_json(entry["activity"]),
             words=_words_from_json(entry["words"]),
             delegates_s=tuple(entry["delegates"]),
             deliveries=tuple(Delivery(**delivery) for delivery in entry["deliveries"]),
             heard=None if heard is None else _words_from_json(heard),
+            sounds=None if sounds is None else tuple(sounds),
         )
 
 

@@ -47,6 +47,7 @@ _MEANING: Final[dict[tuple[str, str], str]] = {
     ("overall", "spurious_onsets_per_min"): "utterances begun there, per minute of due silence",
     ("overall", "false_delegates_per_min"): "<delegate> that nobody asked for",
     ("overall", "heard_word_error_rate"): "errors in the transcript of the user",
+    ("overall", "sounds_as_written"): "its words sound most like recordings of these words",
 }
 
 

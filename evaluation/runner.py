@@ -22,6 +22,7 @@ from microturn.evaluation.outcomes import Outcome
 from microturn.evaluation.performance import Performance, Trace
 from microturn.evaluation.samples import Sample
 from microturn.evaluation.scene import Scene
+from microturn.evaluation.sound import WordSounds
 
 FORMAT: Final = 1  # bump when the lines of a trace file mean something else
 
@@ -73,11 +74,14 @@ def play(
     *,
     activity: ActivityConfig,
     batch_size: int,
+    sounds: Mapping[str, WordSounds] | None = None,
     again: Callable[[Sample], bool] = lambda sample: False,
     on_played: Callable[[Sample, Mapping[str, Performance]], None] = lambda sample, played: None,
     on_known: Callable[[], None] = lambda: None,
 ) -> list[Dialogue]:
     """Play every sample that `file` does not hold yet (or that is wanted `again`).
+
+    The words of agents named in `sounds` are compared with recordings of their voice.
 
     Batches are the same however often a run was interrupted, so it ends in the same results even
     where a model's arithmetic depends on what it is batched with. Returns the dialogues of all
@@ -97,10 +101,19 @@ def play(
         for sample in batch:
             played = {name: next(performed) for name, performed in performances.items()}
             if sample.key not in file:
-                traces = {name: Trace.of(one, activity) for name, one in played.items()}
-                file.add(sample.key, traces)
+                file.add(sample.key, _traces(played, activity, sounds or {}))
             on_played(sample, played)
     return dialogues
+
+
+def _traces(
+    played: Mapping[str, Performance], activity: ActivityConfig, sounds: Mapping[str, WordSounds]
+) -> dict[str, Trace]:
+    traces = {}
+    for name, one in played.items():
+        near = sounds[name].nearest(one.audio, one.words) if name in sounds else None
+        traces[name] = Trace.of(one, activity, near)
+    return traces
 
 
 def score_traces(

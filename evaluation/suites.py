@@ -21,6 +21,7 @@ from microturn.evaluation.outcomes import (
     ResultOutcome,
     ResumeOutcome,
     SilenceOutcome,
+    SoundOutcome,
     StopOutcome,
     TurnOutcome,
 )
@@ -100,6 +101,7 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
         "spurious_onsets_per_min",
         "false_delegates_per_min",
         "heard_word_error_rate",
+        "sounds_as_written",
     ),
 }
 
@@ -200,6 +202,17 @@ def _heard_facts(o: HeardOutcome) -> Iterator[Fact]:
         )
 
 
+def _sound_facts(o: SoundOutcome) -> Iterator[Fact]:
+    if o.n_judged:
+        yield Fact(
+            suite="overall",
+            metric="sounds_as_written",
+            value=o.n_right,
+            weight=o.n_judged,
+            n=o.n_judged,
+        )
+
+
 _FACTS: Final[Mapping[type[Any], Callable[[Any], Iterator[Fact]]]] = {
     TurnOutcome: _turn_facts,
     StopOutcome: _stop_facts,
@@ -210,6 +223,7 @@ _FACTS: Final[Mapping[type[Any], Callable[[Any], Iterator[Fact]]]] = {
     ResultOutcome: _result_facts,
     IdleOutcome: _idle_facts,
     HeardOutcome: _heard_facts,
+    SoundOutcome: _sound_facts,
 }
 
 
