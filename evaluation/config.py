@@ -36,10 +36,8 @@ class WindowConfig:
     overrun_s: float = option(0.6, "an answer may last this much longer than the recorded one")
     pause_in_answer_s: float = option(1.0, "a longer silence ends the answer")
     break_s: float = option(0.7, "a longer silence while going on is a break")
-    cue_early_s: float = option(0.2, "a timed cue may come this much before its time")
-    cue_late_s: float = option(1.0, "and this much after it")
     delegate_s: float = option(1.0, "`<delegate>` comes at most this long after the request")
-    result_s: float = option(3.0, "a result is spoken at most this long after it arrived")
+    result_s: float = option(3.0, "the same, for a result whose event has no window")
     text_lead_s: float = option(0.8, "a word on `say` sounds at most this long after its token")
     spurious_ms: int = option(50, "more speech than this in a micro-turn counts as talking in it")
 
