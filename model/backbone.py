@@ -5,6 +5,7 @@ B rows, T positions, D width, C cached positions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,6 +66,12 @@ class Backbone(nn.Module):
         )
         self.norm_out = nn.RMSNorm(cfg.d_model)
 
+    def _all_blocks(self) -> Iterator[Block]:
+        """`self.blocks` with the type that ModuleList forgets."""
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            yield block
+
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states of whole dialogues, (B, T, D) to (B, T, D)."""
         T = x.shape[1]
@@ -73,7 +80,7 @@ class Backbone(nn.Module):
         mask = (distance >= 0) & (distance < self.window)  # (T, T)
         cos, sin = rope_angles(positions, self.cfg.head_dim, self.cfg.rope_base)
         x = self.norm_in(x)
-        for block in self.blocks:
+        for block in self._all_blocks():
             x = block(x, mask, cos, sin)
         return self.norm_out(x)
 
@@ -103,6 +110,6 @@ class Backbone(nn.Module):
         """The next T <= n_positions positions of every row, (B, T, D); consumes `state`."""
         plan = self._plan(state.seen, x.shape[1])
         x = self.norm_in(x)
-        for block, cache in zip(self.blocks, state.layers, strict=True):
+        for block, cache in zip(self._all_blocks(), state.layers, strict=True):
             x = block.step_(x, plan, cache)
         return self.norm_out(x), replace(state, seen=state.seen + x.shape[1])

@@ -19,6 +19,8 @@ class DMelEmbedding(nn.Module):
     With `group` > 1 the frames of one position are joined by a linear layer.
     """
 
+    offsets: Tensor
+
     def __init__(self, d_model: int, n_mels: int, group: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.empty(n_mels * DMEL_BINS, d_model))

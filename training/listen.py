@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from microturn.evaluation import suites
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.events import score
+from microturn.evaluation.performance import Performance, Trace
 from microturn.evaluation.pictures import draw_dialogue, write_mix
 from microturn.evaluation.samples import SampleSet
 from microturn.evaluation.scene import Scene
@@ -28,10 +30,10 @@ from microturn.training.module import TrainingModule
 _SHOWN = (
     ("turn", "onset_recall", "onset"),
     ("turn", "right_word", "right word"),
-    ("timed_cue", "in_window_right_word", "timed cue"),
+    ("timed_cue", "in_window", "timed cue"),
     ("interruption", "stopped_in_time", "stops"),
     ("user_backchannel", "went_on", "goes on"),
-    ("overall", "spurious", "spurious"),
+    ("overall", "spurious_share", "spurious"),
 )
 
 
@@ -63,26 +65,29 @@ class Listen(Callback):
         checkpoint = LoadedCheckpoint(module.model, module.model.layout, self.tokenizer)
         sessions = SessionBatch(checkpoint, len(self.samples), seed=module.cfg.seed)
         agent = StreamedAgent(sessions, checkpoint.layout, self.tokenizer)
-        scenes = [
-            Scene(sample.dialogue, performance, WindowConfig(), ActivityConfig())
-            for sample, performance in zip(self.samples, agent.perform(self.samples), strict=True)
-        ]
+        performances = list(agent.perform(self.samples))
         module.model.train()
+        scenes = [
+            Scene(sample.dialogue, Trace.of(performance, ActivityConfig()), WindowConfig())
+            for sample, performance in zip(self.samples, performances, strict=True)
+        ]
         metrics = suites.to_json(suites.aggregate([score(s) for s in scenes], seed=0))
-        self._write(module.global_step, metrics, scenes[0])
+        self._write(module.global_step, metrics, scenes[0], performances[0])
 
-    def _write(self, step: int, metrics: dict[str, Any], scene: Scene) -> None:
+    def _write(
+        self, step: int, metrics: dict[str, Any], scene: Scene, performance: Performance
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "scores.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "suites": metrics}, sort_keys=True) + "\n")
-        sample = self.samples[0]
-        draw_dialogue(self.folder / f"step{step:06d}.png", scene, sample.user)
-        rate = sample.dialogue.sample_rate
-        write_mix(self.folder / f"step{step:06d}.wav", sample.user, scene.performance.audio, rate)
+        sample, path = self.samples[0], self.folder / f"step{step:06d}.png"
+        user, agent, rate = sample.load_user(), performance.audio, sample.sample_rate
+        draw_dialogue(path, scene, user, agent, rate)
+        write_mix(path.with_suffix(".wav"), user, agent, rate)
         values = [f"{name} {_show(metrics, suite, key)}" for suite, key, name in _SHOWN]
-        tqdm.write(f"listening at step {step}: {', '.join(values)}")
+        tqdm.write(f"listening at step {step}: {', '.join(values)}", file=sys.stderr)
 
 
 def _show(metrics: dict[str, Any], suite: str, key: str) -> str:
-    value = metrics.get(suite, {}).get("metrics", {}).get(key)
+    value = metrics[suite]["metrics"].get(key)
     return "-" if value is None else f"{value:.2f}"

@@ -77,7 +77,7 @@ class Lanes:
         return cls(
             audio_in=mel.unpack_nibbles(features["audio_in"]),
             audio_out=np.asarray(features["audio_out"]),
-            **arrays,  # type: ignore[arg-type]
+            **arrays,
         )
 
 

@@ -142,8 +142,7 @@ def dequantise_fine(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def pack_nibbles(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """dMel ids two per byte, low nibble first; the last axis halves."""
-    packed: NDArray[np.uint8] = ids[..., 0::2] | (ids[..., 1::2] << 4)
-    return packed
+    return (ids[..., 0::2] | (ids[..., 1::2] << 4)).astype(np.uint8)
 
 
 def unpack_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
