@@ -86,6 +86,9 @@ def run_command(name: str, words: Sequence[str]) -> int:
     from microturn.configs.command import build_config, help_text
     from microturn.configs.load import ConfigError
 
+    # Threads that wait must not spin: where anything else runs on the machine, spinning made
+    # torch up to three times slower. Only read when torch is loaded, so it is said here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command: Command | None = None
     try:
         command = _import_command(name)

@@ -12,13 +12,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from microturn.evaluation import suites
-from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.events import score
-from microturn.evaluation.performance import Performance, Trace
-from microturn.evaluation.pictures import draw_dialogue, write_mix
+from microturn.evaluation.listening import listen
 from microturn.evaluation.samples import SampleSet
-from microturn.evaluation.scene import Scene
 from microturn.evaluation.streaming import StreamedAgent
 from microturn.inference.session import SessionBatch
 from microturn.model.checkpoint import LoadedCheckpoint
@@ -65,27 +60,13 @@ class Listen(Callback):
         checkpoint = LoadedCheckpoint(module.model, module.model.layout, self.tokenizer)
         sessions = SessionBatch(checkpoint, len(self.samples), seed=module.cfg.seed)
         agent = StreamedAgent(sessions, checkpoint.layout, self.tokenizer)
-        performances = list(agent.perform(self.samples))
+        metrics = listen(agent, self.samples, self.folder, f"step{module.global_step:06d}")
         module.model.train()
-        scenes = [
-            Scene(sample.dialogue, Trace.of(performance, ActivityConfig()), WindowConfig())
-            for sample, performance in zip(self.samples, performances, strict=True)
-        ]
-        metrics = suites.to_json(suites.aggregate([score(s) for s in scenes], seed=0))
-        self._write(module.global_step, metrics, scenes[0], performances[0])
-
-    def _write(
-        self, step: int, metrics: dict[str, Any], scene: Scene, performance: Performance
-    ) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "scores.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, "suites": metrics}, sort_keys=True) + "\n")
-        sample, path = self.samples[0], self.folder / f"step{step:06d}.png"
-        user, agent, rate = sample.load_user(), performance.audio, sample.sample_rate
-        draw_dialogue(path, scene, user, agent, rate)
-        write_mix(path.with_suffix(".wav"), user, agent, rate)
+            row = {"step": module.global_step, "suites": metrics}
+            file.write(json.dumps(row, sort_keys=True) + "\n")
         values = [f"{name} {_show(metrics, suite, key)}" for suite, key, name in _SHOWN]
-        tqdm.write(f"listening at step {step}: {', '.join(values)}", file=sys.stderr)
+        tqdm.write(f"listening at step {module.global_step}: {', '.join(values)}", file=sys.stderr)
 
 
 def _show(metrics: dict[str, Any], suite: str, key: str) -> str:
