@@ -90,11 +90,12 @@ def train(cfg: TrainingConfig) -> int:
     _announce(model, data, cfg, precision, first_step)
     seconds = data.reader.n_micro_turns * data.reader.layout.micro_turn_ms / 1000
     saver = SaveState(out, tokenizer, cfg.checkpoint_minutes)
-    callbacks: list[L.Callback] = [Progress(seconds), CsvLog(out / "log" / "metrics.csv"), saver]
+    callbacks: list[L.Callback] = [CsvLog(out / "log" / "metrics.csv"), saver]
     if cfg.listen.data:
         from microturn.training.listen import Listen
 
         callbacks.append(Listen(cfg.listen, out, tokenizer))
+    callbacks.append(Progress(seconds))  # last: what others do between steps is no data wait
     trainer = L.Trainer(
         accelerator=cfg.accelerator,
         devices=1,

@@ -1,0 +1,201 @@
+"""Training: the order of data, resuming, what is left behind, and errors in one sentence."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microturn.configs.main import main
+from microturn.datagen.shards import ShardReader
+from microturn.model.checkpoint import load_checkpoint
+from microturn.training.config import OptimConfig, TrainingConfig
+from microturn.training.data import DialogueData, StepSampler
+from microturn.training.optim import build_optimizer, orthogonalise, rate
+from microturn.training.train import choose_precision
+
+SMOKE = "training/smoke.yaml"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "set"
+    words = ["simulate", "datagen/smoke.yaml", f"out={out}", "n_dialogues=4", "workers=1"]
+    assert main([*words, "n_micro_turns=40"]) == 0
+    return out
+
+
+def train(data: Path, out: Path, *words: str) -> int:
+    return main(["train", SMOKE, f"data={data}", f"out={out}", "threads=1", *words])
+
+
+@given(
+    n=st.integers(1, 20),
+    batch=st.integers(1, 7),
+    steps=st.integers(1, 30),
+    first=st.integers(0, 30),
+    seed=st.integers(0, 3),
+)
+def test_a_resumed_order_is_the_rest_of_the_straight_one(
+    n: int, batch: int, steps: int, first: int, seed: int
+) -> None:
+    whole = list(StepSampler(n, batch, seed=seed, first_step=0, steps=steps))
+    rest = list(StepSampler(n, batch, seed=seed, first_step=first, steps=steps))
+    assert rest == whole[first:]
+    drawn = [i for b in whole for i in b]
+    for epoch in range(len(drawn) // n):
+        assert sorted(drawn[epoch * n : (epoch + 1) * n]) == list(range(n))
+
+
+def test_training_leaves_a_checkpoint_a_log_and_a_state(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train(data, out) == 0
+    checkpoint = load_checkpoint(out / "checkpoint")
+    assert checkpoint.layout == ShardReader(data).layout
+    assert all(torch.isfinite(p).all() for p in checkpoint.model.parameters())
+    assert (out / "config.yaml").is_file()
+    state = torch.load(out / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 6
+
+
+def test_a_longer_run_goes_on_from_the_saved_state(
+    data: Path, tmp_path: Path
+) -> None:
+    """Weights move on, and the optimiser remembers every step."""
+    assert train(data, tmp_path / "a", "max_steps=4") == 0
+    before = load_checkpoint(tmp_path / "a" / "checkpoint").model.state_dict()
+    assert train(data, tmp_path / "a", "max_steps=8") == 0
+    state = torch.load(tmp_path / "a" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 8
+    after = load_checkpoint(tmp_path / "a" / "checkpoint").model.state_dict()
+    moved = [k for k in before if not torch.equal(before[k], after[k])]
+    assert len(moved) > len(before) // 2
+    optimizer = state["optimizer_states"][0]["state"]
+    assert {s["step"] for s in optimizer.values() if "step" in s} == {8}
+
+
+def test_finished_training_is_not_repeated(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path, "max_steps=2") == 0
+    before = (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
+    assert train(data, tmp_path, "max_steps=2") == 0
+    assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == before
+
+
+def test_log_has_every_loss_by_name(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path, "max_steps=10", "batch_size=1") == 0
+    with (tmp_path / "log" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["10"]
+    for name in ("loss/heard", "loss/say", "loss/flow", "router/imbalance"):
+        assert np.isfinite(float(rows[0][name]))
+
+
+def test_listening_scores_and_draws_held_out_dialogues(data: Path, tmp_path: Path) -> None:
+    words = [f"listen.data={data}", "listen.n_dialogues=2", "listen.every_minutes=0"]
+    assert train(data, tmp_path, "max_steps=2", *words) == 0
+    rows = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1, 2]
+    assert "turn" in json.loads(rows[0])["suites"]
+    assert sorted(p.suffix for p in (tmp_path / "listening").glob("step000002.*")) == [
+        ".png",
+        ".wav",
+    ]
+
+
+def test_minutes_end_a_run_before_its_steps(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path, "max_steps=100000", "max_minutes=0.02") == 0
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert 0 < state["global_step"] < 100000
+    assert state["trained_seconds"] >= 1.2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data=nowhere"], "no shard set in nowhere"),
+        (["data={data}", "max_steps=0"], "at least 1"),
+        (["data={data}", "precision=fp4"], "none of auto, 32, bf16"),
+        (["data={data}", "optim.decay=0"], "optim.decay=0"),
+        (["data={data}", "optim.muon_rl=1"], "muon_lr"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    words: list[str],
+    message: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled = [word.format(data=data) for word in words]
+    assert main(["train", SMOKE, f"out={tmp_path}", *filled]) in (1, 2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_damaged_state_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"garbage")
+    assert train(data, tmp_path) == 1
+    assert "last.ckpt: cannot be read" in capsys.readouterr().err
+
+
+def test_statistics_make_speech_standard(data: Path) -> None:
+    from microturn.model.config import ModelConfig
+    from microturn.model.model import InteractionModel
+    from microturn.training.train import fit_mel_statistics
+
+    batches = DialogueData(str(data), batch_size=1, seed=0, steps=1, first_step=0, workers=0)
+    tokens = len(batches.reader.tokenizer)
+    small = ModelConfig(d_model=32, n_layers=1, n_heads=2, n_kv_heads=1)
+    model = InteractionModel(small, batches.reader.layout, tokens)
+    fit_mel_statistics(model, batches)
+    patches = torch.cat(
+        [model.patches(torch.from_numpy(batches.dataset[i].audio_out)[None]) for i in range(4)]
+    )
+    silent = model.silent_patch(1)
+    speech = patches.flatten(0, 2)[(patches.flatten(0, 2) - silent).abs().mean(-1) > 0.5]
+    assert abs(float(speech.mean())) < 1.0
+    assert 0.4 < float(speech.std()) < 2.0
+    assert float(silent.mean()) < -1.0
+
+
+def test_rate_warms_up_stays_and_falls_to_zero() -> None:
+    cfg = OptimConfig(warmup_steps=10, decay=0.5)
+    assert rate(0, 0.0, cfg) == pytest.approx(0.1)
+    assert rate(20, 0.3, cfg) == 1.0
+    assert rate(80, 0.75, cfg) == pytest.approx(0.5)
+    assert rate(100, 1.0, cfg) == 0.0
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (3, 8, 16)])
+def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+    assert float(values.min()) > 0.4
+    assert float(values.max()) < 1.4
+
+
+def test_every_parameter_is_optimised_once() -> None:
+    from microturn.model.checkpoint import random_checkpoint
+
+    model = random_checkpoint().model
+    groups = build_optimizer(model, OptimConfig()).param_groups
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert len(ids) == len(set(ids)) == len(list(model.parameters()))
+    muon = [p for group in groups if group["muon"] for p in group["params"]]
+    assert all(p.dim() >= 2 for p in muon)
+    assert len(muon) > 5
+
+
+def test_precision_is_chosen_by_device() -> None:
+    assert choose_precision("auto", gpu=False) == "32-true"
+    assert choose_precision("auto", gpu=True) == "bf16-mixed"
+    assert choose_precision("bf16", gpu=False) == "bf16-mixed"
+    with pytest.raises(ValueError, match="precision=8"):
+        TrainingConfig(data="x", out="y", precision="8")
