@@ -1,11 +1,17 @@
-"""Expert SwiGLU layers over routed tokens: the definition, and a grouped matmul for GPUs.
+"""Expert SwiGLU layers over routed tokens: the definition, and what runs on a GPU.
 
 N tokens, K experts per token, E experts, D model width, F expert width.
 """
 
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# Up to this many tokens the kernels of `moe_decode` serve, above it the grouped matmul.
+DECODE_TOKENS = 32
+_HAS_TRITON = find_spec("triton") is not None
 
 
 def experts_reference(
@@ -53,6 +59,12 @@ def _combine(rows: Tensor, order: Tensor, w_NK: Tensor, K: int) -> Tensor:
 
 
 def experts(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    """Dispatch by device."""
-    run = experts_grouped if x_ND.is_cuda else experts_reference
-    return run(x_ND, ids_NK, w_NK, up, down)
+    """Dispatch by device and, without gradients, by the number of tokens."""
+    if not x_ND.is_cuda:
+        return experts_reference(x_ND, ids_NK, w_NK, up, down)
+    trains = torch.is_grad_enabled() and (x_ND.requires_grad or up.requires_grad)
+    if _HAS_TRITON and not trains and len(x_ND) <= DECODE_TOKENS:
+        from microturn.kernels.moe_decode import experts_decode
+
+        return experts_decode(x_ND, ids_NK, w_NK, up, down)
+    return experts_grouped(x_ND, ids_NK, w_NK, up, down)
