@@ -1,38 +1,42 @@
-"""Word times by forced alignment (pocketsphinx) and by energy; used when a corpus is built.
-
-Alignment says which word is where to about 20 ms; energy then says where a word that stands alone
-really begins and ends, and whether it stands alone enough to be cut out and used by itself.
-"""
+"""Word times and scores by forced alignment (pocketsphinx); used when a corpus is built."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pocketsphinx
 
-from microturn.datagen.corpora.manifest import Audio, Cut, Word, resample
+from microturn.datagen.corpora.manifest import Audio, Word, resample
 from microturn.datagen.corpora.pronunciations import pronounce
+from microturn.model.streams import normalise
 
 RATE = 16_000  # of pocketsphinx's en-us model
+UNSCORED = -99.0
 _PAD = RATE // 5
-_FRAME, _HOP = RATE // 100, RATE // 200  # 10 ms windows every 5 ms
-_QUIET_DB = 40.0  # below the loudest window: silence
-_GUARD = 6  # hops (30 ms) of low energy that isolate a word
-_REACH = 30  # hops (150 ms) that an edge may move away from its aligned time
-_GOOD_SCORE = -45.0  # mean over phones of the score per frame; 0 is the best sound of all
+_NOISES = (1e-4, 3e-4, 1e-3, 3e-3)  # the search fails now and then; other noise, other luck
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
-    """The words with their times, and each word's acoustic score (0 is best, a wrong word gets about -60)."""
+    """The words with their times, and each word's acoustic score.
+
+    The score is the mean over the word's phones of their score per 10 ms: 0 is the best sound of
+    all for every moment, words that were said get -5 to -30, words that were not about -60. It is
+    `UNSCORED` where the words were found but their phones could not be told apart.
+    """
 
     words: tuple[Word, ...]
     scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return mean(self.scores)
 
     @property
     def worst(self) -> float:
@@ -44,7 +48,9 @@ class Aligner:
 
     def __init__(self) -> None:
         dictionary = Path(pocketsphinx.get_model_path()) / "en-us" / "cmudict-en-us.dict"
-        self._decoder = pocketsphinx.Decoder(lm=None, loglevel="FATAL", dict=str(dictionary))
+        self._decoder = pocketsphinx.Decoder(
+            lm=None, loglevel="FATAL", dict=str(dictionary), cmn="batch"
+        )
         self._listener: pocketsphinx.Decoder | None = None
 
     def align(self, audio: Audio, rate: int, text: str) -> Aligned | None:
@@ -55,78 +61,95 @@ class Aligner:
         for word in spoken:
             if self._decoder.lookup_word(word) is None:
                 self._decoder.add_word(word, pronounce(word), True)
+        unscored = None
+        for noise in _NOISES:
+            found = self._try(prepare(audio, rate, noise=noise), spoken, len(audio) / rate)
+            if found is not None and found.worst > UNSCORED:
+                return found
+            unscored = unscored or found
+        return unscored
+
+    def _try(self, sound: bytes, spoken: list[str], duration: float) -> Aligned | None:
         self._decoder.set_align_text(" ".join(spoken))
-        self._feed(self._decoder, audio, rate)
+        _feed(self._decoder, sound)
         if self._decoder.hyp() is None:
             return None
+        times = [(item.word, item.start_frame, item.end_frame + 1) for item in self._decoder.seg()]
+        found = _collect([(*time, UNSCORED) for time in times], spoken, duration)
         self._decoder.set_alignment()  # a second pass gives phones, whose scores tell more
         try:
-            self._feed(self._decoder, audio, rate)
-        except RuntimeError:  # pocketsphinx found no path through the phones
-            return None
-        return _collect(self._decoder, spoken, len(audio) / rate)
+            _feed(self._decoder, sound)
+        except RuntimeError:  # no path through the phones
+            return found
+        scored = [
+            (item.name, item.start, item.start + item.duration, _phone_mean(item))
+            for item in self._decoder.get_alignment()
+        ]
+        return _collect(scored, spoken, duration) or found
+
+    def prefers(self, audio: Audio, rate: int, text: str, others: Iterable[str]) -> bool:
+        """Whether the sound is more likely to be this text than any of the others."""
+        sound = prepare(audio, rate, noise=_NOISES[0])
+        true = self._likelihood(sound, text)
+        return true > 0 and all(
+            true >= self._likelihood(sound, other) for other in others if other != text
+        )
+
+    def _likelihood(self, sound: bytes, text: str) -> float:
+        self._decoder.set_align_text(text)
+        _feed(self._decoder, sound)
+        hypothesis = self._decoder.hyp()
+        return hypothesis.best_score if hypothesis else 0.0
 
     def recognise(self, audio: Audio, rate: int) -> str:
         """What the free recogniser hears."""
         if self._listener is None:
-            self._listener = pocketsphinx.Decoder(loglevel="FATAL")
-        self._feed(self._listener, audio, rate)
+            self._listener = pocketsphinx.Decoder(loglevel="FATAL", cmn="batch")
+        _feed(self._listener, prepare(audio, rate, noise=_NOISES[0]))
         hypothesis = self._listener.hyp()
         return hypothesis.hypstr if hypothesis else ""
-
-    def _feed(self, decoder: pocketsphinx.Decoder, audio: Audio, rate: int) -> None:
-        decoder.start_utt()
-        decoder.process_raw(_prepare(audio, rate).tobytes(), full_utt=True)
-        decoder.end_utt()
 
 
 def words_of(text: str) -> list[str]:
     """The words of a transcript as they are aligned and stored: lower case, no punctuation."""
-    plain = text.lower().replace("\u2019", "'")
-    return [word for word in re.findall(r"[a-z']+", plain) if word.strip("'")]
+    return [word for word in normalise(text).split() if word.strip("'")]
 
 
-def _prepare(audio: Audio, rate: int) -> npt.NDArray[np.int16]:
+def prepare(audio: Audio, rate: int, *, noise: float) -> bytes:
+    """16-bit sound as pocketsphinx wants it: 16 kHz, one level, a margin, a little noise."""
     audio = resample(audio, rate, RATE)
     audio = 0.7 * audio / max(float(np.abs(audio).max(initial=0.0)), 1e-4)
-    noise = np.random.default_rng(0).standard_normal(len(audio) + 2 * _PAD) * 1e-4
-    noise[_PAD : _PAD + len(audio)] += audio
-    return (noise * 32767).astype(np.int16)
+    sound = np.random.default_rng(0).standard_normal(len(audio) + 2 * _PAD) * noise
+    sound[_PAD : _PAD + len(audio)] += audio
+    return np.clip(sound * 32767, -32768, 32767).astype(np.int16).tobytes()
 
 
-def _collect(decoder: pocketsphinx.Decoder, spoken: list[str], duration: float) -> Aligned | None:
+def _feed(decoder: pocketsphinx.Decoder, sound: bytes) -> None:
+    decoder.start_utt()
+    decoder.process_raw(sound, full_utt=True)
+    decoder.end_utt()
+
+
+def _phone_mean(word: Iterable[Any]) -> float:
+    scores = [phone.score / phone.duration for phone in word]
+    return mean(scores) if scores else UNSCORED
+
+
+def _collect(
+    items: list[tuple[str, int, int, float]], spoken: list[str], duration: float
+) -> Aligned | None:
+    """Words and scores from (name, first frame, end frame, score); None if words are amiss."""
     words, scores = [], []
-    for item in decoder.get_alignment():
-        name = re.sub(r"\(\d+\)$", "", item.name)
+    for name, first, last, score in items:
+        name = re.sub(r"\(\d+\)$", "", name)
         if name.startswith(("<", "[", "(NULL")):
             continue
-        start = max(0.0, item.start / 100 - _PAD / RATE)
-        end = min(duration, (item.start + item.duration) / 100 - _PAD / RATE)
+        start = max(0.0, first / 100 - _PAD / RATE)
+        end = min(duration, last / 100 - _PAD / RATE)
         if end <= start:
             return None
         words.append(Word(text=name, start=round(start, 3), end=round(end, 3)))
-        scores.append(round(mean(phone.score / phone.duration for phone in item), 1))
+        scores.append(round(score, 1))
     if [word.text for word in words] != spoken:
         return None
     return Aligned(words=tuple(words), scores=tuple(scores))
-
-
-def energy_db(audio: Audio) -> npt.NDArray[np.float64]:
-    """Level of 10 ms windows every 5 ms, of 16 kHz audio."""
-    padded = np.concatenate([audio.astype(np.float64), np.zeros(_FRAME)])
-    power = np.lib.stride_tricks.sliding_window_view(padded**2, _FRAME)[::_HOP].mean(axis=1)
-    return 10 * np.log10(power + 1e-12)
-
-
-def voiced_span(audio: Audio) -> tuple[float, float]:
-    """First and last moment (s) of 16 kHz audio within 40 dB of its loudest window."""
-    level = energy_db(audio)
-    loud = np.flatnonzero(level > level.max() - _QUIET_DB)
-    end = min(len(audio), loud[-1] * _HOP + _FRAME)
-    return round(float(loud[0]) * _HOP / RATE, 4), round(float(end) / RATE, 4)
-
-
-def single_cut(audio: Audio, score: float) -> Cut:
-    """The cut of a recording that is one word."""
-    start, end = voiced_span(audio)
-    return Cut(word=0, start=start, end=end, score=score, clean=score >= _GOOD_SCORE)

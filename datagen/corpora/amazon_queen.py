@@ -15,22 +15,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Dialogue files and object tables name some characters differently.
+# Dialogue files, object tables and scenes name some characters differently.
 ALIASES = {
-    "SEC": "SECRETARY",
     "AND": "ANDERSON",
+    "APE": "GORILLA",
+    "BELLBOY": "LARIS",
     "BOB": "TRADER BOB",
-    "WEDGE": "WEDGEWOOD",
-    "SHOWERAM": "SHOWERING AMAZON",
-    "PRIN": "PRINCESS AZURA",
-    "LOU": "MARY-LOU",
-    "JIM": "JIMMY",
+    "DEATH": "FERRYMAN",
     "DOG": "GUARD DOG",
+    "JIM": "JIMMY",
     "JOE KING": "JOE",
+    "LOU": "SKIP",
+    "PRIN": "PRINCESS AZURA",
+    "SEC": "SECRETARY",
+    "SHOWERAM": "SHOWERING AMAZON",
+    "WEDGE": "WEDGEWOOD",
+    "WITCH": "WITCH DOCTOR",
 }
 # Tags that name a thing: who speaks is not known.
 OBJECTS = frozenset(
-    "NOTE,PATH,AZURA OBJ,SMOKE,TELEPHONE,BUTTONS,TORCH,DOOR,ROCK,LILY PAD".split(",")
+    [
+        *("NOTE", "PATH", "AZURA OBJ", "SMOKE", "TELEPHONE"),
+        *("BUTTONS", "TORCH", "DOOR", "ROCK", "LILY PAD"),
+    ]
 )
 _HEADER = 20  # bytes before the payload of a DOG, CUT or JAS entry
 _OBJECT_FIRST = 41  # JOE0041 is the first object description, JOE0001 the first stock answer
@@ -86,10 +93,10 @@ class Archive:
 
 
 def pairs(clips: list[Clip]) -> dict[str, tuple[str, str]]:
-    """Joe's last segment and the other's first for each tree node: pair id -> (line, reply)."""
+    """Lines and replies: node of a dialogue tree -> Joe's last clip, the other's first clip."""
     nodes: dict[str, dict[str, list[str]]] = {}
     for clip in clips:
-        if clip.scene.endswith(".DOG"):
+        if clip.scene.endswith(".DOG") and clip.id[2:6] not in ("SSSS", "XXXX"):
             nodes.setdefault(clip.id[:6], {}).setdefault(clip.id[6], []).append(clip.id)
     return {
         node: (max(sides["J"]), min(sides["P"]))

@@ -1,67 +1,69 @@
-"""What the Asterisk core prompts say: file name -> text, for the prompts that have a plain one."""
+"""The Asterisk core prompts: their texts (tables in `asterisk_texts/`), tags and sound."""
 
 from __future__ import annotations
 
-ICAO = (
-    "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar "
-    "papa quebec romeo sierra tango uniform victor whiskey xray yankee zulu"
-).split()
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty"
-).split()
-_TENS = "thirty forty fifty sixty seventy eighty ninety".split()
-_ORDINALS = (
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
-    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
-_TENTHS = "thirtieth fortieth fiftieth sixtieth seventieth eightieth ninetieth".split()
-_DAYS = "sunday monday tuesday wednesday thursday friday saturday".split()
-_MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
-_WORDS = {
-    "digits/a-m": "a m",
-    "digits/p-m": "p m",
-    "digits/oclock": "o'clock",
-    "letters/zed": "zed",
-    "phonetic/9_p": "niner",
-    "hello": "hello",
-    "goodbye": "goodbye",
-    "vm-goodbye": "goodbye",
-    "sorry": "sorry",
-    "im-sorry": "i'm sorry",
-    "one-moment-please": "one moment please",
-    "auth-thankyou": "thank you",
-    "seconds": "seconds",
-    "second": "second",
-    "minute": "minute",
-    "minutes": "minutes",
-    "hours": "hours",
-    "time": "time",
-    "number": "number",
-    "vm-from": "from",
-    "for": "for",
-    "is": "is",
-    "with": "with",
-    "vm-no": "no",
-    "vm-and": "and",
-    "letters/plus": "plus",
-    "letters/equals": "equals",
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from microturn.datagen.corpora.manifest import Audio
+
+SOUNDS = "usr/share/asterisk/sounds"
+MUSIC = "usr/share/asterisk/moh"
+_TEXTS = Path(__file__).resolve().parent / "asterisk_texts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """One package of core sounds: its speaker, folder and licence."""
+
+    speaker: str
+    language: str
+    folder: str
+    licence: str
+
+
+VOICES = (
+    Voice(speaker="asterisk-en", language="en", folder="en_US_f_Allison", licence="CC-BY-SA-3.0"),
+    Voice(speaker="asterisk-es", language="es", folder="es_MX_f_Allison", licence="CC-BY-SA-3.0"),
+    Voice(speaker="asterisk-fr", language="fr", folder="fr_CA_f_June", licence="CC-BY-SA-3.0"),
+    Voice(speaker="asterisk-it", language="it", folder="it_IT_m_Carlo", licence="CC-BY-3.0"),
+    Voice(speaker="asterisk-ru", language="ru", folder="ru_RU_f_IvrvoiceRU", licence="CC-BY-3.0"),
+)
+
+_TAGS = {
+    r"digits/\d+|digits/(hundred|thousand|million|billion)": "number",
+    r"digits/[0-9]|digits/10": "digit",
+    r"digits/h-.*": "ordinal",
+    r"digits/day-\d": "day",
+    r"digits/mon-\d+": "month",
+    r"letters/[a-z]|letters/zed": "letter",
+    r"phonetic/.*": "icao",
+    r"hello|(vm-)?goodbye|auth-thankyou|privacy-thankyou": "greeting",
 }
-_SAME = "at,billion,dollars,hundred,million,minus,oh,pound,star,thousand,today,tomorrow,yesterday"
 
 
-def english_texts() -> dict[str, str]:
-    """Texts of the English prompts by path without suffix."""
-    texts = {f"digits/{n}": word for n, word in enumerate(_SMALL)}
-    texts |= {f"digits/{10 * n}": word for n, word in enumerate(_TENS, start=3)}
-    texts |= {f"digits/h-{n}": word for n, word in enumerate(_ORDINALS, start=1)}
-    texts |= {f"digits/h-{10 * n}": word for n, word in enumerate(_TENTHS, start=3)}
-    texts |= {f"digits/h-{name}": f"{name}th" for name in ("hundred", "thousand", "million")}
-    texts |= {f"digits/day-{n}": word for n, word in enumerate(_DAYS)}
-    texts |= {f"digits/mon-{n}": word for n, word in enumerate(_MONTHS)}
-    texts |= {f"digits/{word}": word for word in _SAME.split(",")}
-    texts |= {f"phonetic/{word[0]}_p": word for word in ICAO}
-    texts |= {f"letters/{word[0]}": word[0] for word in ICAO}
-    return texts | _WORDS
+def texts(language: str) -> dict[str, str]:
+    """What each prompt says, by its path without suffix."""
+    lines = (_TEXTS / f"{language}.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition(": ") for line in lines if not line.startswith("#"))
+    return {key: text for key, _, text in pairs}
+
+
+def tags_of(key: str, text: str) -> frozenset[str]:
+    """What a prompt is good for, judged by its path and length."""
+    tags = {tag for pattern, tag in _TAGS.items() if re.fullmatch(pattern, key)}
+    return frozenset(tags | {"prompt", "word" if len(text.split()) == 1 else "phrase"})
+
+
+def decode_g722(path: Path) -> Audio:
+    """A bare G.722 file as mono float32 at 16 kHz."""
+    av = import_module(
+        "av"
+    )  # PyAV: wanted for building a corpus alone, so not among the dependencies
+    with av.open(str(path), format="g722") as container:
+        frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+    return np.concatenate(frames).astype(np.float32) / np.float32(32768)

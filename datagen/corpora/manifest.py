@@ -27,6 +27,7 @@ Audio = npt.NDArray[np.float32]
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
 MANIFEST_NAME = "manifest.jsonl"
 SPLITS = ("train", "test", "any")
+QUALITIES = ("clean", "usable", "poor")  # of cuts, best first
 _CACHE_BYTES = 128 * 2**20
 _REBUILD = "rebuild it with `python datagen/corpora/build_default.py`"
 
@@ -48,7 +49,11 @@ class Cut:
     start: float
     end: float
     score: float  # acoustic fit of the word, 0 is best
-    clean: bool  # score is good and at least 30 ms of low energy stand on both sides
+    quality: str  # clean: silence on both sides; usable: cut at dips of energy; poor: neither
+
+    @property
+    def clean(self) -> bool:
+        return self.quality == "clean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,8 @@ class Utterance:
     words: tuple[Word, ...]
     cuts: tuple[Cut, ...]
     duration: float
+    start: float  # first moment of sound
+    end: float  # last moment of sound
     sample_rate: int  # of the stored file
     tar: str
     member: str
@@ -108,6 +115,8 @@ _SCALARS: dict[str, type] = {
     "text": str,
     "key": str,
     "duration": float,
+    "start": float,
+    "end": float,
     "sample_rate": int,
     "tar": str,
     "member": str,
@@ -131,12 +140,17 @@ def _check(utterance: Utterance) -> None:
         raise ValueError(f"field 'split' is {utterance.split!r}, not one of {', '.join(SPLITS)}")
     if utterance.duration <= 0 or utterance.size <= 0 or utterance.offset < 0:
         raise ValueError("fields 'duration', 'offset' and 'size' must be positive")
-    for part in (*utterance.words, *utterance.cuts):
-        if not 0 <= part.start < part.end <= utterance.duration + 0.01:
-            raise ValueError(f"times {part.start} to {part.end} s are not inside the recording")
+    spans = [(utterance.start, utterance.end)]
+    spans += [(word.start, word.end) for word in utterance.words]
+    spans += [(cut.start, cut.end) for cut in utterance.cuts]
+    for start, end in spans:
+        if not 0 <= start < end <= utterance.duration + 0.01:
+            raise ValueError(f"times {start} to {end} s are not inside the recording")
     for cut in utterance.cuts:
         if not 0 <= cut.word < len(utterance.words):
             raise ValueError(f"a cut names word {cut.word} of {len(utterance.words)}")
+        if cut.quality not in QUALITIES:
+            raise ValueError(f"a cut's quality is {cut.quality!r}, not {', '.join(QUALITIES)}")
 
 
 def resample(audio: Audio, rate: int, new_rate: int) -> Audio:
@@ -215,14 +229,15 @@ class Corpus:
         )
 
     def find_words(
-        self, text: str, *, split: str | None = None, clean: bool = True
+        self, text: str, *, split: str | None = None, at_least: str = "clean"
     ) -> tuple[tuple[Utterance, int], ...]:
-        """Every (utterance, word index) whose cut says this word; only clean cuts by default."""
+        """Every (utterance, word index) whose cut says this word, of this quality or better."""
+        good = QUALITIES[: QUALITIES.index(at_least) + 1]
         return tuple(
             (utterance, cut.word)
             for utterance in self.filter(split=split)
             for cut in utterance.cuts
-            if utterance.words[cut.word].text == text and (cut.clean or not clean)
+            if cut.quality in good and utterance.words[cut.word].text == text
         )
 
     def load(self, utterance: Utterance) -> Audio:
@@ -238,11 +253,17 @@ class Corpus:
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
         return audio
 
+    def trimmed(self, utterance: Utterance) -> Audio:
+        """The recording from its first to its last moment of sound."""
+        return self._between(utterance, utterance.start, utterance.end)
+
     def word(self, utterance: Utterance, index: int) -> Audio:
         """One word of the recording: its cut where there is one, else its aligned times."""
         part = utterance.cut(index) or utterance.words[index]
-        audio = self.load(utterance)
-        return audio[round(part.start * self.sample_rate) : round(part.end * self.sample_rate)]
+        return self._between(utterance, part.start, part.end)
+
+    def _between(self, utterance: Utterance, start: float, end: float) -> Audio:
+        return self.load(utterance)[round(start * self.sample_rate) : round(end * self.sample_rate)]
 
     def _decode(self, utterance: Utterance) -> Audio:
         tar = self.folder / utterance.tar

@@ -5,7 +5,18 @@ from __future__ import annotations
 TABLE = {
     "xray": "EH K S R EY",
     "niner": "N AY N ER",
-    "juliet": "JH UW L IY EH T",
+    "unmute": "AH N M Y UW T",
+    "unmuted": "AH N M Y UW T IH D",
+    "undelete": "AH N D IH L IY T",
+    "undeleted": "AH N D IH L IY T IH D",
+    "rerecord": "R IY R IH K AO R D",
+    "reenter": "R IY EH N T ER",
+    "reentered": "R IY EH N T ER D",
+    "prepend": "P R IY P EH N D",
+    "prepending": "P R IY P EH N D IH NG",
+    "blacklist": "B L AE K L IH S T",
+    "blacklisted": "B L AE K L IH S T IH D",
+    "keypad": "K IY P AE D",
 }
 # Longest spelling first; enough for alignment, where only rough sounds and lengths matter.
 _RULES = {

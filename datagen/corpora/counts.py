@@ -1,0 +1,91 @@
+"""Count what a corpus holds: `python datagen/corpora/counts.py [FOLDER]` prints tables."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance
+
+_WORDS = (
+    *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "hello"),
+    *("goodbye", "thanks", "sorry", "yes", "no", "okay", "yeah", "hey", "stop", "wait", "time"),
+)
+
+
+def counts_markdown(corpus: Corpus) -> str:
+    """Minutes, speakers, tags, splits, size and clean digit cuts as Markdown tables."""
+    return "\n\n".join([_sources(corpus), _tags(corpus), _speakers(corpus), _digits(corpus)])
+
+
+def _sources(corpus: Corpus) -> str:
+    groups: dict[tuple[str, str], list[Utterance]] = {}
+    for utterance in corpus:
+        groups.setdefault((utterance.tar, utterance.language), []).append(utterance)
+    sizes = {path.name: path.stat().st_size for path in corpus.folder.glob("*.tar")}
+    rows = []
+    for (tar, language), members in sorted(groups.items()):
+        speakers = len({utterance.speaker for utterance in members} - {""})
+        seconds = sum(utterance.duration for utterance in members)
+        rows.append([tar, language or "-", speakers, len(members), f"{seconds / 60:.1f}"])
+    table = _table(["file", "language", "speakers", "recordings", "minutes"], rows)
+    size = ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sorted(sizes.items()))
+    return f"{table}\n\n{size}."
+
+
+def _tags(corpus: Corpus) -> str:
+    counts: dict[str, Counter[str]] = {}
+    for utterance in corpus.filter(language="en"):
+        for tag in {tag.split(":")[0] for tag in utterance.tags}:
+            counts.setdefault(tag, Counter())[utterance.split] += 1
+    rows = [[tag, *(counts[tag][split] for split in _SPLITS)] for tag in sorted(counts)]
+    return _table(["English recordings by tag", "train", "test", "any (prompts)"], rows)
+
+
+_SPLITS = ("train", "test", "any")
+
+
+def _speakers(corpus: Corpus) -> str:
+    rows = []
+    people = corpus.filter(source="amazon-queen")
+    for split in ("train", "test"):
+        mine = [utterance for utterance in people if utterance.split == split]
+        minutes = Counter[str]()
+        for utterance in mine:
+            minutes[utterance.speaker] += round(utterance.duration * 1000)
+        names = ", ".join(f"{name} {ms / 60_000:.1f}" for name, ms in minutes.most_common())
+        total = f"{sum(minutes.values()) / 60_000:.1f}"
+        rows.append([split, len(minutes), len(mine), total, names])
+    return _table(["split", "speakers", "lines", "minutes", "minutes of each speaker"], rows)
+
+
+def _digits(corpus: Corpus) -> str:
+    rows = []
+    for word in _WORDS:
+        cells = []
+        for split in _SPLITS:
+            clean = _by_speaker(corpus, word, split, "clean")
+            both = _by_speaker(corpus, word, split, "usable")
+            names = [f"{name} {clean[name]}+{n - clean[name]}" for name, n in sorted(both.items())]
+            cells.append(", ".join(names) or "none")
+        rows.append([word, *cells])
+    return _table(["clean+usable cuts of", "train", "test", "any (prompts)"], rows)
+
+
+def _by_speaker(corpus: Corpus, word: str, split: str, at_least: str) -> Counter[str]:
+    return Counter(
+        utterance.speaker
+        for utterance, _ in corpus.find_words(word, at_least=at_least)
+        if utterance.language == "en" and utterance.split == split
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines: list[Sequence[object]] = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(counts_markdown(Corpus.open(Path(sys.argv[1]) if sys.argv[1:] else DEFAULT_FOLDER)))
