@@ -28,8 +28,8 @@ class DemoConfig:
 
     out: str = option("runs/demo", "folder for data, checkpoint, scores and report")
     seed: int = option(0, "seed of the training set; the test set takes the next one")
-    n_train: int = option(2000, "dialogues to train on")
-    n_test: int = option(96, "held-out dialogues, of held-out voices, to score on")
+    n_train: int = option(5000, "dialogues to train on")
+    n_test: int = option(160, "held-out dialogues, of held-out voices, to score on")
     simulate: list[str] = option(
         default_factory=lambda: ["datagen/demo.yaml"], help="more words for `microturn simulate`"
     )
