@@ -18,7 +18,6 @@ from microturn.inference.config import BenchSessionConfig
 from microturn.inference.load import LoadedBatch, batch_of
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint
 from microturn.model.config import ModelConfig
-from microturn.model.streams import StreamLayout
 
 _LEVEL: Final = 0.05  # noise at about the level of speech, so that nothing is trivially silent
 
@@ -28,7 +27,7 @@ def run(config: BenchSessionConfig) -> int:
     if config.checkpoint:
         loaded = load_checkpoint(config.checkpoint)
     else:
-        loaded = random_checkpoint(config.seed, config=ModelConfig(), layout=StreamLayout())
+        loaded = random_checkpoint(config.seed, config=ModelConfig())
     if config.threads:
         torch.set_num_threads(config.threads)
     rows: dict[str, dict[str, float]] = {}

@@ -12,7 +12,7 @@ class MoEConfig:
     n_experts: int = field(default=8, metadata={"help": "routed experts, 0: dense blocks only"})
     top_k: int = field(default=2, metadata={"help": "routed experts that each position uses"})
     n_shared: int = field(default=1, metadata={"help": "experts that every position uses"})
-    d_expert: int = field(default=128, metadata={"help": "hidden width of one expert"})
+    d_expert: int = field(default=96, metadata={"help": "hidden width of one expert"})
     route_scale: float = field(
         default=0.0, metadata={"help": "factor on the mixed output, 0: number of active experts"}
     )
@@ -38,7 +38,7 @@ class MoEConfig:
 class FlowConfig:
     """Flow-matching head of the audio_out lane."""
 
-    width: int = field(default=256, metadata={"help": "hidden width of the head"})
+    width: int = field(default=192, metadata={"help": "hidden width of the head"})
     depth: int = field(default=3, metadata={"help": "residual blocks of the head"})
     draws: int = field(default=2, metadata={"help": "noise draws per position and training step"})
     steps: int = field(default=4, metadata={"help": "Euler steps when sampling"})
@@ -64,11 +64,11 @@ class FlowConfig:
 class ModelConfig:
     """An early-fusion transformer over the positions of a micro-turn stream."""
 
-    d_model: int = field(default=192, metadata={"help": "width of the residual stream"})
-    n_layers: int = field(default=6, metadata={"help": "blocks; the first one is dense"})
-    n_heads: int = field(default=6, metadata={"help": "query heads"})
-    n_kv_heads: int = field(default=2, metadata={"help": "key/value heads"})
-    d_ff: int = field(default=512, metadata={"help": "hidden width of dense blocks"})
+    d_model: int = field(default=160, metadata={"help": "width of the residual stream"})
+    n_layers: int = field(default=4, metadata={"help": "blocks; the first one is dense"})
+    n_heads: int = field(default=5, metadata={"help": "query heads"})
+    n_kv_heads: int = field(default=1, metadata={"help": "key/value heads"})
+    d_ff: int = field(default=448, metadata={"help": "hidden width of dense blocks"})
     window: int = field(default=64, metadata={"help": "micro-turns that attention reaches back"})
     rope_base: float = field(default=10_000.0, metadata={"help": "base of rotary positions"})
     history_noise: float = field(

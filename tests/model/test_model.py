@@ -202,7 +202,7 @@ def test_checkpoint_round_trip_and_its_errors(tmp_path: Path) -> None:
     assert back.layout == ck.layout
     with pytest.raises(FileNotFoundError, match="no checkpoint folder"):
         load_checkpoint(tmp_path / "nowhere")
-    other = random_checkpoint(0, config=ModelConfig(d_model=24, n_heads=2, n_layers=1))
+    other = random_checkpoint(0, config=ModelConfig(d_model=24, n_heads=2, n_layers=1, d_ff=32))
     save_checkpoint(tmp_path / "other", other.model, other.tokenizer)
     (tmp_path / "model.safetensors").write_bytes(
         (tmp_path / "other" / "model.safetensors").read_bytes()
@@ -220,8 +220,8 @@ def test_checkpoint_round_trip_and_its_errors(tmp_path: Path) -> None:
         (MoEConfig, {"top_k": 9}, "top_k=9"),
         (MoEConfig, {"d_expert": 9}, "multiple of 8"),
         (FlowConfig, {"steps": 0}, "at least 1"),
-        (ModelConfig, {"n_heads": 5}, "n_heads=5"),
-        (ModelConfig, {"n_kv_heads": 4}, "n_kv_heads=4"),
+        (ModelConfig, {"n_heads": 3}, "n_heads=3"),
+        (ModelConfig, {"n_kv_heads": 2}, "n_kv_heads=2"),
         (ModelConfig, {"window": 0}, "window=0"),
     ],
 )

@@ -152,7 +152,7 @@ def test_statistics_make_speech_standard(data: Path) -> None:
 
     batches = DialogueData(str(data), batch_size=1, seed=0, steps=1, first_step=0, workers=0)
     tokens = len(batches.reader.tokenizer)
-    small = ModelConfig(d_model=32, n_layers=1, n_heads=2, n_kv_heads=1)
+    small = ModelConfig(d_model=32, n_layers=1, n_heads=2)
     model = InteractionModel(small, batches.reader.layout, tokens)
     fit_mel_statistics(model, batches)
     patches = torch.cat(
