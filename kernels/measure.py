@@ -1,4 +1,4 @@
-"""What the kernel benches share: routings, competitors, byte floors, and timing that can be trusted.
+"""What the kernel benches share: routings, competitors, byte floors and timing.
 
 A timed sweep calls a layer once for each of several sets of weights and inputs, so that nothing
 is still in the cache from the call before; on a GPU the sweep is a captured graph.
@@ -7,7 +7,8 @@ is still in the cache from the call before; on a GPU the sweep is a captured gra
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -78,6 +79,14 @@ def gather_einsum(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: 
     return (rows * w_NK.unsqueeze(-1).to(rows.dtype)).sum(1)
 
 
+def gather_reduce(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """The same as products and sums, which a compiler turns into one gather and reduction."""
+    hidden = (x_ND[:, None, :, None] * up[ids_NK]).sum(2)
+    gate, value = hidden.chunk(2, dim=-1)
+    rows = ((F.silu(gate) * value)[..., None] * down[ids_NK]).sum(2)
+    return (rows * w_NK.unsqueeze(-1).to(rows.dtype)).sum(1)
+
+
 def dense_loop(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """Every expert on every token, masked: what needs no gather and no host synchronisation."""
     y_ND = torch.zeros_like(x_ND)
@@ -86,6 +95,22 @@ def dense_loop(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Ten
         weight = (w_NK * (ids_NK == expert)).sum(-1, keepdim=True)
         y_ND = y_ND + (F.silu(gate) * value) @ down[expert] * weight.to(x_ND.dtype)
     return y_ND
+
+
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """Memory from `torch.empty` is NaN inside: what a kernel forgets to write is seen."""
+    empty = torch.empty
+
+    def nan(*args: Any, **kwargs: Any) -> Tensor:
+        out = empty(*args, **kwargs)
+        return out.fill_(torch.nan if out.is_floating_point() else torch.iinfo(out.dtype).min)
+
+    torch.empty = nan
+    try:
+        yield
+    finally:
+        torch.empty = empty
 
 
 def relative_error(out: Tensor, reference: Tensor) -> float:

@@ -176,9 +176,7 @@ def _down_kernel(
                 b_h, b_wd = b_h.to(tl.float32), b_wd.to(tl.float32)
             b_y = tl.dot(b_h, b_wd, b_y, input_precision="ieee")
         b_y = b_y * b_w.to(tl.float32)[:, None]
-        tl.store(
-            rows + b_pair[:, None] * D + o_d[None, :], b_y, mask=m_m[:, None] & m_d[None, :]
-        )
+        tl.store(rows + b_pair[:, None] * D + o_d[None, :], b_y, mask=m_m[:, None] & m_d[None, :])
         i_m += BLOCK_M
 
 
@@ -230,9 +228,7 @@ def _down_token_kernel(
         m_f = o_f < F
         i_e = tl.sum(tl.where(o_k == k, b_ids, 0))
         p_h = hidden + (i_n * TOP_K + k) * F + o_f
-        b_h = tl.load(
-            p_h[None, :] + 0 * o_m[:, None], mask=m_m[:, None] & m_f[None, :], other=0.0
-        )
+        b_h = tl.load(p_h[None, :] + 0 * o_m[:, None], mask=m_m[:, None] & m_f[None, :], other=0.0)
         p_w = down + i_e * F * D + o_f[:, None].to(tl.int64) * D + o_d[None, :]
         b_wd = tl.load(p_w, mask=m_f[:, None] & m_d[None, :], other=0.0)
         if UPCAST:
