@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "talk": ("microturn.inference.cli", "TALK", "let a checkpoint listen to a file and answer"),
     "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
     "bench session": ("microturn.inference.cli", "BENCH", "time micro-turns of live sessions"),
+    "bench kernels": ("microturn.kernels.cli", "BENCH_KERNELS", "check and time the kernels"),
 }
 
 
