@@ -1,0 +1,126 @@
+"""Streaming sessions: same lanes as simulation, rows apart from each other, bad input contained."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
+from microturn.model.streams import MelStream, pack_user_audio
+from microturn.model.streams.mel import dmel_ids
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> LoadedCheckpoint:
+    return random_checkpoint(11)
+
+
+def voice(checkpoint: LoadedCheckpoint, n: int, seed: int) -> np.ndarray:
+    """n micro-turns of noise, (n, samples)."""
+    rng = np.random.default_rng(seed)
+    samples = checkpoint.layout.samples_per_micro_turn
+    return (0.1 * rng.standard_normal((n, samples))).astype(np.float32)
+
+
+def run(sessions: SessionBatch, audio: np.ndarray, row: int = 0) -> list[TurnOutput]:
+    """One row listens, the others hear silence."""
+    outputs = []
+    for chunk in audio:
+        batch = np.zeros((sessions.batch_size, len(chunk)), np.float32)
+        batch[row] = chunk
+        outputs.append(sessions.append(batch)[row])
+    return outputs
+
+
+def assert_same(a: list[TurnOutput], b: list[TurnOutput]) -> None:
+    assert [t.say for t in a] == [t.say for t in b]
+    assert [t.heard for t in a] == [t.heard for t in b]
+    # Griffin-Lim phases of noise amplify the last bit of a matrix product: compare levels.
+    levels = [[float(np.sqrt(np.mean(t.audio**2))) for t in turns] for turns in (a, b)]
+    np.testing.assert_allclose(levels[0], levels[1], rtol=0.05, atol=1e-4)
+
+
+def test_live_packing_of_a_wav_is_the_packing_of_simulation(
+    checkpoint: LoadedCheckpoint, tmp_path: Path
+) -> None:
+    layout = checkpoint.layout
+    audio = voice(checkpoint, 9, 0).reshape(-1)
+    soundfile.write(tmp_path / "in.wav", audio, layout.sample_rate, subtype="PCM_16")
+    stored, _ = soundfile.read(tmp_path / "in.wav", dtype="float32")
+    live = MelStream(layout, fine=False)
+    chunks = stored.reshape(9, -1)
+    ids = np.concatenate([dmel_ids(live.push(chunk)) for chunk in chunks])
+    assert np.array_equal(ids, pack_user_audio(stored, layout))
+
+
+def test_a_session_does_not_see_its_neighbours(checkpoint: LoadedCheckpoint) -> None:
+    audio = voice(checkpoint, 20, 1)
+    alone = run(SessionBatch(checkpoint, 1), audio)
+    together = SessionBatch(checkpoint, 3)
+    others = voice(checkpoint, 20, 2)
+    outputs = []
+    for k in range(20):
+        batch = np.stack([others[k], audio[k], others[-k]])
+        outputs.append(together.append(batch)[1])
+    assert_same(alone, outputs)
+
+
+def test_a_row_that_sits_out_goes_on_as_if_nothing_happened(checkpoint: LoadedCheckpoint) -> None:
+    """Beyond the window too: what an idle row wrote into its ring must never be read."""
+    n = 3 * checkpoint.model.cfg.window
+    audio, noise = voice(checkpoint, n, 3), voice(checkpoint, n, 4)
+    straight = run(SessionBatch(checkpoint, 2), audio)
+    sessions, outputs = SessionBatch(checkpoint, 2), []
+    for k in range(n):
+        if k % 3 == 0:
+            active = np.array([False, True])
+            assert sessions.append(np.stack([noise[k], noise[k]]), active=active)[0].say == []
+        batch = np.stack([audio[k], noise[k]])
+        outputs.append(sessions.append(batch)[0])
+    assert_same(straight, outputs)
+
+
+def test_a_reset_row_is_a_new_conversation(checkpoint: LoadedCheckpoint) -> None:
+    audio = voice(checkpoint, 12, 5)
+    sessions = SessionBatch(checkpoint, 2)
+    first = run(sessions, audio)
+    sessions.reset(0)
+    assert_same(first, run(sessions, audio))
+
+
+def test_what_is_not_finite_is_silence(checkpoint: LoadedCheckpoint) -> None:
+    audio = voice(checkpoint, 4, 6)
+    audio[1] = np.nan
+    audio[2, ::2], audio[2, 1::2] = np.inf, -np.inf
+    silent = audio.copy()
+    silent[1:3] = 0.0
+    assert_same(run(SessionBatch(checkpoint, 1), audio), run(SessionBatch(checkpoint, 1), silent))
+
+
+def test_a_late_micro_turn_is_marked_and_not_heard(checkpoint: LoadedCheckpoint) -> None:
+    one, two = voice(checkpoint, 2, 7), voice(checkpoint, 2, 8)
+    late = np.array([True])
+    outputs = []
+    for audio in (one, two):
+        sessions = SessionBatch(checkpoint, 1)
+        outputs.append([sessions.append(audio[:1], late=late)[0]])
+    assert_same(*outputs)
+
+
+def test_wrong_shapes_are_refused_in_one_sentence(checkpoint: LoadedCheckpoint) -> None:
+    sessions = SessionBatch(checkpoint, 1)
+    with pytest.raises(ValueError, match=r"shape \(1, 7\), a micro-turn needs \(1, 3200\)"):
+        sessions.append(np.zeros((1, 7), np.float32))
+    with pytest.raises(ValueError, match="3 text tokens, a micro-turn holds 1"):
+        sessions.append(voice(checkpoint, 1, 0), [[4, 20, 5]])
+
+
+def test_text_that_is_typed_changes_what_follows(checkpoint: LoadedCheckpoint) -> None:
+    audio = voice(checkpoint, 6, 9)
+    quiet, told = SessionBatch(checkpoint, 1), SessionBatch(checkpoint, 1)
+    word = checkpoint.tokenizer.encode("hello")
+    a = [quiet.append(chunk[None])[0].audio for chunk in audio]
+    b = [told.append(chunk[None], [word])[0].audio for chunk in audio]
+    assert not np.allclose(np.stack(a), np.stack(b))
