@@ -40,7 +40,8 @@ from microturn.kernels.moe_decode import (
     experts_decode_reference,
     up_decode,
 )
-from microturn.kernels.router import route_reference, route_triton
+from microturn.kernels.router import route_reference
+from microturn.kernels.router_triton import route_triton
 
 SHAPE: Final = Shape()
 ODD: Final = Shape(d_model=200, n_experts=7, top_k=3, d_expert=72)

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from microturn.kernels.measure import relative_error
-from microturn.kernels.router import route_reference, route_triton
+from microturn.kernels.router import route_reference
+from microturn.kernels.router_triton import route_triton
 from microturn.model.config import MoEConfig
 from microturn.model.moe import MixtureOfExperts
 
