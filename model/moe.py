@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels.experts import experts
+from microturn.kernels.router import route
 from microturn.model.config import MoEConfig
 
 
@@ -45,12 +46,14 @@ class MixtureOfExperts(nn.Module):
     def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Expert ids (N, K), their weights (N, K) and the shared experts' weights (N, S)."""
         E = self.cfg.n_experts
+        scale = self.cfg.route_scale or float(self.cfg.n_active)
+        if not self.training and not torch.is_grad_enabled():
+            return route(x_ND, self.router.weight, self.selection_bias, self.cfg.top_k, scale)
         with torch.autocast(x_ND.device.type, enabled=False):
             logits = F.linear(x_ND.float(), self.router.weight.float())  # (N, E + S)
         scores = logits.sigmoid()
         ids_NK = (scores[:, :E].detach() + self.selection_bias).topk(self.cfg.top_k, dim=-1).indices
         chosen = torch.cat([scores[:, :E].gather(1, ids_NK), scores[:, E:]], dim=-1)
-        scale = self.cfg.route_scale or float(self.cfg.n_active)
         weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * scale
         if self.training:
             self.z_loss = logits.logsumexp(-1).square().mean()
