@@ -3,9 +3,24 @@
 from dataclasses import dataclass, field
 
 from microturn.configs.command import option
+from microturn.datagen.scenario_config import ScenarioConfig
 from microturn.model.streams.layout import StreamLayout
 
 SPLITS = ("train", "test")
+EXECUTORS = ("processes", "serial", "ray")
+MORE_FAMILIES = (
+    "self_correction",
+    "agent_backchannel",
+    "side_talk",
+    "music",
+    "interjection",
+    "repeated_cue",
+    "spoken_cue",
+    "translation",
+    "errand",
+    "recall",
+    "forbidden",
+)
 
 
 def _default_families() -> dict[str, float]:
@@ -16,6 +31,8 @@ def _default_families() -> dict[str, float]:
         "background": 0.11,
         "timed_cue": 0.21,
         "delegation": 0.11,
+        # The others are switched on in configs/datagen/everything.yaml.
+        **dict.fromkeys(MORE_FAMILIES, 0.0),
     }
 
 
@@ -86,6 +103,12 @@ class VocabularyConfig:
     stop_phrase_share: float = option(
         0.25, "how often an interruption is such a phrase and not a question"
     )
+    stop_words: tuple[str, ...] = option(
+        ("pause", "thank you"), "what a user says in their own voice to end it"
+    )
+    stop_word_share: float = option(
+        0.0, "how often an interruption that is no stop phrase is such a word and not a question"
+    )
     backchannels: tuple[str, ...] = option(
         (
             *("uh huh", "mm hmm", "hmm", "oh", "ah", "oh yeah", "ah yeah", "yeah", "yes", "okay"),
@@ -140,6 +163,64 @@ class VoicesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HumanTimingConfig:
+    """How people take turns, from published measurements; docs/simulation.md lists the sources."""
+
+    enabled: bool = option(
+        False, "draw the times of scenario `conversation` from these and judge the card by them"
+    )
+    # Heldner & Edlund 2010 (J. Phonetics 38): about 40 % of the changes of speaker.
+    overlapped_changes: float = option(0.40, "share of changes of speaker that overlap")
+    # Heldner & Edlund 2010: 41 to 45 % of the changes come later than 200 ms; with the mean gap of
+    # CALLHOME, 0.40 s (arXiv 2204.11232, table 1), a log-normal gap has these two numbers. The
+    # median offset is then 0.15 s: 0.08 in CANDOR (Reece et al. 2023), 0.2 in Stivers et al. 2009.
+    gap_median_s: float = option(0.30, "median silence between two speakers")
+    gap_sigma: float = option(0.73, "width of the log-normal law of gaps")
+    # Levinson & Torreira 2015 (Switchboard): median 205, mean 275, mode 96 ms; log-normal after
+    # Laskowski et al. 2012.
+    overlap_median_s: float = option(0.205, "median overlap at a change of speaker")
+    overlap_sigma: float = option(0.77, "width of the log-normal law of overlaps")
+    # Lundholm Fors 2015: typically 0.25 to 0.5 s; mean 0.57 s in CALLHOME (arXiv 2204.11232).
+    pause_median_s: float = option(0.45, "median silence inside a speaker's turn")
+    pause_sigma: float = option(0.69, "width of the log-normal law of pauses")
+    # Heldner & Edlund 2010, Roberts et al. 2015: shorter silences join what is around them.
+    shortest_pause_s: float = option(0.18, "a shorter silence is no pause")
+    # Knudsen et al. 2020: 19 % of contributions in Dutch, 16 % in German; Switchboard 19 %.
+    backchannel_share: float = option(0.19, "share of backchannels among contributions")
+    longest_backchannel_s: float = option(0.9, "longest backchannel; 1 s is the usual limit")
+    # Levinson & Torreira 2015: below 5 % in Switchboard; 13.5 % of CALLHOME.
+    overlap_ratio: float = option(0.05, "share of the time in which both speak")
+    # CALLHOME with two speakers: 10 %.
+    silence_ratio: float = option(0.10, "share of the time in which nobody speaks")
+    # Cavalcanti & Skantze 2025 find that partners resemble each other; how much is our choice.
+    dialogue_tempo: float = option(0.3, "share of the variance that a dialogue has in common")
+    speaker_tempo: float = option(0.2, "share of the variance that a speaker has of their own")
+    # Overlaps of a user over the agent from this on are interruptions: the agent stops.
+    interruption_s: float = option(0.4, "overlaps from this on break the agent off")
+    longest_overlap_s: float = option(0.8, "longest overlap at a change of speaker")
+    longest_gap_s: float = option(3.0, "longest silence between two speakers or inside a turn")
+    tolerance: float = option(0.10, "largest difference from a target, as a share of it")
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("overlapped_changes", "backchannel_share", "overlap_ratio", "silence_ratio"),
+            *("dialogue_tempo", "speaker_tempo"),
+        ):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"timing.human.{name}={getattr(self, name)} must be at least 0 and below 1"
+                )
+        if self.dialogue_tempo + self.speaker_tempo > 1:
+            raise ValueError(
+                "timing.human.dialogue_tempo and timing.human.speaker_tempo are shares of one "
+                f"variance; {self.dialogue_tempo} and {self.speaker_tempo} are more than 1 together"
+            )
+        for name in ("gap_median_s", "overlap_median_s", "pause_median_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"timing.human.{name}={getattr(self, name)} must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimingConfig:
     """When things happen, in seconds; the agent itself follows fixed rules (datagen/rules.py)."""
 
@@ -155,6 +236,18 @@ class TimingConfig:
     second_question_probability: float = option(
         0.3, "how often the user asks something else while the background agent works"
     )
+    yield_after: tuple[float, float] = option(
+        (0.4, 0.4), "an interrupted agent falls silent at the first micro-turn this long after"
+    )
+    human: HumanTimingConfig = field(default_factory=HumanTimingConfig)
+
+    def __post_init__(self) -> None:
+        low, high = self.yield_after
+        if not 0.2 <= low <= high <= 0.6:
+            raise ValueError(
+                f"timing.yield_after={[low, high]} must be two rising numbers between 0.2 and 0.6: "
+                "earlier the agent cannot know, later it is too late"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,20 +295,31 @@ class TokenizerConfig:
     vocab_size: int = option(512, "most tokens, special ones included")
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """`k/n` as the first shard and the step from one to the next; all shards for no text."""
+    k, _, n = (text or "1/1").partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise ValueError(f"part={text} must be k/n with 1 <= k <= n, such as part=3/8")
+    return int(k) - 1, int(n)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatagenConfig:
     """A set of dialogues: a pure function of this configuration (workers and folders aside)."""
 
-    out: str = option(help="folder to write the shard set to")
+    out: str = option(help="folder to write the shard set to, or a URL that fsspec knows")
     n_dialogues: int = option(64, "dialogues to make")
     seed: int = option(0, "seed of the set")
     split: str = option("train", "train, or test: held-out voices")
     n_micro_turns: int = option(80, "length of a dialogue in micro-turns")
     dialogues_per_shard: int = option(32, "dialogues in one tar")
+    executor: str = option("processes", "where shards are made: processes, serial or ray")
     workers: int = option(0, "processes; 0: one per core")
+    part: str = option("", "k/n: make only every n-th shard, from the k-th; the last part finishes")
+    ray_address: str = option("", "address of a Ray cluster; empty: RAY_ADDRESS, or a local one")
     features: bool = option(True, "store the model's audio features beside the audio")
     stems: bool = option(False, "store every source of the microphone by itself")
-    corpus: str = option("", "corpus folder; empty: the one that ships")
+    corpus: str = option("", "corpus folder or URL; empty: the one that ships")
     cache: str = option("", "folder for room responses; empty: the user's cache folder")
     json: str = option("", "write the data card to this file (- for stdout)")
     families: dict[str, float] = option(
@@ -226,6 +330,7 @@ class DatagenConfig:
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     voices: VoicesConfig = field(default_factory=VoicesConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
+    scenarios: ScenarioConfig = field(default_factory=ScenarioConfig)
     rooms: RoomsConfig = field(default_factory=RoomsConfig)
     channel: ChannelConfig = field(default_factory=ChannelConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -236,6 +341,9 @@ class DatagenConfig:
         for name in ("n_dialogues", "dialogues_per_shard", "n_micro_turns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.executor not in EXECUTORS:
+            raise ValueError(f"executor={self.executor!r} is not one of {', '.join(EXECUTORS)}")
+        part_of(self.part)
         if self.workers < 0:
             raise ValueError(f"workers={self.workers} must not be negative")
         if not any(weight > 0 for weight in self.families.values()):

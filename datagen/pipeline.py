@@ -16,6 +16,7 @@ from microturn.datagen.acoustics.mix import to_pcm
 from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.pace import Pace
 from microturn.datagen.pack import pack
 from microturn.datagen.recipe import Recipe, draw_recipe
 from microturn.datagen.render import Renderer, Sound
@@ -99,6 +100,7 @@ class Simulator:
             rules=self._rules,
             tokenizer=self.tokenizer,
             voice=recipe.voice,
+            pace=Pace.of(recipe, self.config.timing.human),
         )
         return write_script(recipe, cast)
 

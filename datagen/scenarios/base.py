@@ -14,11 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.pace import Pace
 from microturn.datagen.rules import RESPOND_S, Rules
 from microturn.datagen.scenarios.vocabulary import Question, Questions
 from microturn.datagen.timeline import Control, Event, Expect, TextArrival, Timeline, Word
 from microturn.datagen.units import Phrase, Unit, UnitBank
-from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
+from microturn.model.streams import BG, BG_END, CANCEL, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
 
 OTHER_SPEAKER_SHARE = 0.5  # of greetings, where other speakers have recorded them
 
@@ -63,8 +64,21 @@ class Span:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a scenario needs recorded beyond the vocabulary, and texts in other voices."""
+
+    agent: tuple[str, ...] = ()  # words and prompts in the agent's voice
+    user: tuple[str, ...] = ()  # in the users' perturbed voices
+    texts: tuple[str, ...] = ()  # said by others; every word shall be one token
+
+
 class Scenario(Protocol):
-    """One family of situations."""
+    """One family of situations.
+
+    A scenario may also have `words(config, bank) -> Words`: what it needs to be recorded, so that a
+    set for which something is missing is refused before it is begun.
+    """
 
     name: str
 
@@ -77,9 +91,14 @@ REGISTRY: dict[str, Scenario] = {}
 
 def register(scenario: type[Scenario]) -> type[Scenario]:
     """Class decorator: make a scenario known under its name."""
-    if scenario.name in REGISTRY:
-        raise ValueError(f"two scenarios are called {scenario.name!r}")
-    REGISTRY[scenario.name] = scenario()
+    known = REGISTRY.get(scenario.name)
+    if known is not None and type(known) is not scenario:
+        first, second = (
+            f"{kind.__module__}.{kind.__qualname__}" for kind in (type(known), scenario)
+        )
+        raise ValueError(f"two scenarios are called {scenario.name!r}: {first} and {second}")
+    if known is None:
+        REGISTRY[scenario.name] = scenario()
     return scenario
 
 
@@ -93,6 +112,7 @@ class Cast:
     rules: Rules
     tokenizer: Tokenizer
     voice: str  # of the user
+    pace: Pace  # how fast the two take turns, where people's timing is asked for
 
 
 class Stage:
@@ -145,6 +165,16 @@ class Stage:
                 self._pause(span.end, at)
         return Span(start=start, end=spans[-1].end, text=question.text)
 
+    def recite(
+        self, texts: Sequence[str], start: int, *, gap: tuple[float, float] | None = None
+    ) -> list[Span]:
+        """The user says words or phrases one after the other; where each of them sounds."""
+        spans: list[Span] = []
+        for text in texts:
+            at = spans[-1].end + self.draw(gap or self.timing.word_gap) if spans else start
+            spans.append(self.place(self.bank.user(text, self.cast.voice), at, lane="user"))
+        return spans
+
     def _pause(self, start: int, end: int) -> None:
         expect = Expect(act="stay_silent", window=(start, end))
         self.event(Event(type="pause", start=start, end=end, speaker="user", expect=expect))
@@ -181,7 +211,11 @@ class Stage:
     # --- the agent ---------------------------------------------------------------------------
     def plan(self, texts: Sequence[str], micro_turn: int) -> list[tuple[Unit, int]]:
         """When the agent would say each word or prompt if it begins in this micro-turn."""
-        planned, at = [], self.rules.boundary(micro_turn)
+        return self.plan_from(texts, self.rules.boundary(micro_turn))
+
+    def plan_from(self, texts: Sequence[str], at: int) -> list[tuple[Unit, int]]:
+        """The same from a sample on."""
+        planned = []
         for text in texts:
             unit = self.bank.agent(text)
             planned.append((unit, at))
@@ -190,9 +224,12 @@ class Stage:
 
     def say(self, texts: Sequence[str], micro_turn: int, *, until: int | None = None) -> Span:
         """The agent speaks from a micro-turn on; at micro-turn `until` it falls silent."""
-        planned = self.plan(texts, micro_turn)
         stop = None if until is None else self.rules.boundary(until)
-        end = self.rules.boundary(micro_turn)
+        return self.sound(self.plan(texts, micro_turn), stop=stop)
+
+    def sound(self, planned: list[tuple[Unit, int]], *, stop: int | None = None) -> Span:
+        """The agent says what was planned; at sample `stop` it falls silent."""
+        first = end = planned[0][1]
         said: list[str] = []
         for unit, start in planned:
             full = self._agent_words(unit, start)
@@ -206,7 +243,7 @@ class Stage:
         quiet = self.rules.boundary(self.rules.next_boundary(end))
         self.control(SPECIAL_TOKENS[EOS], quiet)
         self.end = max(self.end, end)
-        return Span(start=self.rules.boundary(micro_turn), end=end, text=" ".join(said))
+        return Span(start=first, end=end, text=" ".join(said))
 
     def _sound(self, unit: Unit, start: int, end: int, words: list[Word]) -> None:
         clip = Clip(unit=unit, start=start, n_samples=end - start, lane="agent")
@@ -227,12 +264,21 @@ class Stage:
             for word in unit.words
         ]
 
+    def give_way(self, onset: int) -> int:
+        """First silent micro-turn of an agent that is interrupted at `onset`."""
+        low, high = self.timing.yield_after
+        after = low if low == high else float(self.rng.uniform(low, high))
+        return self.rules.give_way(onset, after)
+
     def control(self, token: str, sample: int) -> None:
         if sample < self.n_samples:
             self.timeline.controls.append(Control(token=token, sample=sample))
 
     def delegate(self, micro_turn: int) -> None:
         self.control(SPECIAL_TOKENS[DELEGATE], self.rules.boundary(micro_turn))
+
+    def cancel(self, micro_turn: int) -> None:
+        self.control(SPECIAL_TOKENS[CANCEL], self.rules.boundary(micro_turn))
 
     # --- events ------------------------------------------------------------------------------
     def event(self, event: Event) -> None:
@@ -242,20 +288,31 @@ class Stage:
 
     def answer(self, question: Question, asked: Span) -> Span:
         """The agent answers a question; a `turn` event says what is right."""
-        spoken = self.say(question.answer, self.rules.reply(asked.end))
+        return self.react(asked, question.answer, event="turn")
+
+    def react(
+        self, asked: Span, answer: Sequence[str], *, event: str, act: str = "respond"
+    ) -> Span:
+        """The agent answers what was asked, as an event of this type expects of it."""
+        spoken = self.say(answer, self.rules.reply(asked.end))
         window = (asked.end, asked.end + self.rules.samples(RESPOND_S))
-        expect = Expect(act="respond", text=" ".join(question.answer), window=window)
+        self.user_event(event, asked, act, window, " ".join(answer))
+        return spoken
+
+    def user_event(
+        self, kind: str, span: Span, act: str, window: tuple[int, int], text: str = ""
+    ) -> None:
+        """Something that the user said, and what it asks of the agent."""
         self.event(
             Event(
-                type="turn",
-                start=asked.start,
-                end=asked.end,
+                type=kind,
+                start=span.start,
+                end=span.end,
                 speaker="user",
-                text=asked.text,
-                expect=expect,
+                text=span.text,
+                expect=Expect(act=act, text=text, window=window) if act else None,
             )
         )
-        return spoken
 
     def arrive(self, text: str, sample: int) -> int:
         """A background result reaches the agent; returns the first micro-turn that knows all."""
