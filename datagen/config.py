@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 
 from microturn.configs.command import option
+from microturn.datagen.acoustics.config import AcousticsConfig, ChannelConfig
+from microturn.datagen.acoustics.config import RoomsConfig as RoomsConfig
 from microturn.datagen.scenario_config import ScenarioConfig
 from microturn.model.streams.layout import StreamLayout
 
@@ -251,43 +253,6 @@ class TimingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoomsConfig:
-    """A bank of simulated rooms, built once and cached."""
-
-    n_rooms: int = option(12, "rooms in the bank, each with one near and two far places")
-    seed: int = option(7, "seed of the bank")
-    rt60: tuple[float, float] = option((0.15, 0.45), "reverberation time in seconds")
-    near_m: tuple[float, float] = option((0.25, 0.8), "distance of the user")
-    far_m: tuple[float, float] = option((1.8, 4.0), "distance of background voices")
-    max_order: int = option(24, "highest reflection order of the image source model")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelConfig:
-    """What the microphone adds; probabilities are per dialogue."""
-
-    low_pass_hz: tuple[float, float] = option((3400.0, 8000.0), "drawn band limit of a user's side")
-    gain_db: tuple[float, float] = option((-8.0, 6.0), "drawn level of the microphone")
-    noise_probability: float = option(0.6, "how often there is a noise bed")
-    noise_kinds: tuple[str, ...] = option(
-        ("white", "pink", "brown", "hum", "babble", "music"), "kinds of bed, drawn evenly"
-    )
-    snr_db: tuple[float, float] = option((10.0, 35.0), "active user level over the noise bed")
-    overlay_probability: float = option(0.35, "how often background voices overlay a dialogue")
-    background_db: tuple[float, float] = option(
-        (-24.0, -10.0), "level of a background voice relative to the user"
-    )
-    echo_probability: float = option(0.25, "how often the agent is heard in the microphone")
-    echo_db: tuple[float, float] = option((-45.0, -28.0), "gain of that echo")
-    echo_ms: tuple[float, float] = option((20.0, 150.0), "delay of that echo")
-    zero_probability: float = option(
-        0.15, "how often the microphone is digitally silent for a while"
-    )
-    zero_s: tuple[float, float] = option((0.5, 2.0), "length of such a stretch in seconds")
-    dither_db: float = option(-88.0, "noise floor that is always there, dB re full scale")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
     """The text tokenizer of the set."""
 
@@ -333,6 +298,7 @@ class DatagenConfig:
     scenarios: ScenarioConfig = field(default_factory=ScenarioConfig)
     rooms: RoomsConfig = field(default_factory=RoomsConfig)
     channel: ChannelConfig = field(default_factory=ChannelConfig)
+    acoustics: AcousticsConfig = field(default_factory=AcousticsConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def __post_init__(self) -> None:
