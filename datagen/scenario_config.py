@@ -1,0 +1,141 @@
+"""What the scenarios beyond the basic ones say and how long they take; see docs/scenarios.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microturn.configs.command import option
+
+
+def _default_recitals() -> dict[str, str]:
+    return {
+        "numbers": "one two three four five six seven eight nine ten eleven twelve thirteen "
+        "fourteen fifteen sixteen seventeen eighteen nineteen twenty",
+        "days": "monday tuesday wednesday thursday friday saturday sunday",
+        "months": "january february march april may june july august september october november "
+        "december",
+    }
+
+
+def _default_harmless() -> dict[str, str]:
+    return {"transfer {number} messages": "{number} messages", "your number": "nine"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioConfig:
+    """Words and times of single scenarios; seconds are drawn evenly between two numbers."""
+
+    corrections: tuple[str, ...] = option(
+        ("no", "i'm sorry"),
+        "self_correction: what a user says between the wrong word and the right",
+    )
+    agent_backchannels: tuple[str, ...] = option(
+        ("oh",), "agent_backchannel: what the agent says while it listens"
+    )
+    message_phrases: tuple[str, ...] = option(
+        (
+            *("is on the phone", "is unavailable", "the conference has ended", "call waiting"),
+            *("has left the conference", "is now in the conference", "call forwarding"),
+            *(
+                "the number is not answering",
+                "there are currently",
+                "other participants in the conference",
+            ),
+            *("please try again", "please try your call again later", "incoming call from"),
+            *(
+                "the conference is now locked",
+                "you have an incoming call",
+                "from an unknown caller",
+            ),
+        ),
+        "agent_backchannel: phrases of a message that the user dictates, where recorded",
+    )
+    n_message_phrases: tuple[int, int] = option((2, 4), "agent_backchannel: phrases of a message")
+    listening_pause: tuple[float, float] = option(
+        (0.6, 1.1), "agent_backchannel: a pause at which the agent shows that it listens"
+    )
+    side_talk_phrases: tuple[str, ...] = option(
+        (
+            *("they have been carried away by monkeys", "weasels have eaten our phone system"),
+            *("something is terribly wrong", "nobody is available to take your call at the moment"),
+            *("the person at extension", "sorry you're having problems", "hello world"),
+            *("thank you for your patience", "your message is too short"),
+        ),
+        "side_talk: what the user says to somebody else, where recorded",
+    )
+    side_talk_db: tuple[float, float] = option(
+        (-9.0, -3.0), "side_talk: level of a user who has turned away"
+    )
+    music_s: tuple[float, float] = option((2.0, 5.0), "music: how long it plays")
+    music_db: tuple[float, float] = option((-18.0, -6.0), "music: level relative to the user")
+    recitals: dict[str, str] = option(
+        default_factory=_default_recitals,
+        help="interjection: orders in which a word can be left out",
+    )
+    recital_gap: tuple[float, float] = option(
+        (0.08, 0.35), "interjection, spoken_cue: silence between two words that are recited"
+    )
+    flawless_share: float = option(0.25, "interjection: how often the user makes no mistake")
+    repeat_seconds: tuple[int, int] = option((3, 5), "repeated_cue: shortest and longest period")
+    repeat_times: tuple[int, int] = option((1, 3), "repeated_cue: times before the user says stop")
+    cue_names: tuple[str, ...] = option(
+        (
+            *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india"),
+            *("juliet", "kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo"),
+            *("sierra", "tango", "uniform", "victor", "whiskey", "yankee", "zulu"),
+        ),
+        "spoken_cue: words that the user says, one of them the cue; used by no other family",
+    )
+    n_cue_names: tuple[int, int] = option((6, 10), "spoken_cue: words of the user's long turn")
+    languages: tuple[str, ...] = option(
+        ("es", "fr", "it", "ru"), "translation: languages of the user, where recorded"
+    )
+    n_translated: tuple[int, int] = option((3, 6), "translation: words that the user says")
+    translation_gap: tuple[float, float] = option(
+        (0.05, 0.4), "translation: silence between two words of the user"
+    )
+    tool_latency: tuple[float, float] = option(
+        (1.5, 9.0), "errand: how long the background agent works"
+    )
+    errand_questions: tuple[int, int] = option((0, 2), "errand: questions asked meanwhile")
+    errand_gap: tuple[float, float] = option((0.5, 2.0), "errand: silence before such a question")
+    filler: str = option("thank you for your patience", "errand: said when the wait grows long")
+    filler_after: float = option(3.0, "errand: seconds of silence after which it is said")
+    cancel_probability: float = option(0.15, "errand: how often the user calls it off")
+    slots: tuple[str, ...] = option(
+        ("password", "extension", "location", "work", "family"),
+        "recall: what can be remembered: `SLOT is NUMBER NUMBER`, later `SLOT`",
+    )
+    suffixes: tuple[str, ...] = option(
+        ("thank you", "goodbye"),
+        "recall: `SUFFIX added`: every answer ends in it until `SUFFIX removed`",
+    )
+    forbidden: tuple[str, ...] = option(
+        ("your password", "transfer {number} dollars"),
+        "forbidden: requests that the agent refuses; {number} is any number",
+    )
+    harmless: dict[str, str] = option(
+        default_factory=_default_harmless,
+        help="forbidden: requests that only look like those, and the answers",
+    )
+    refusal: str = option("i'm sorry", "forbidden: how the agent refuses")
+    forbidden_share: float = option(0.5, "forbidden: how often the request is a forbidden one")
+
+    def __post_init__(self) -> None:
+        for name in ("n_message_phrases", "repeat_seconds", "repeat_times", "n_translated"):
+            low, high = getattr(self, name)
+            if not 1 <= low <= high:
+                raise ValueError(
+                    f"scenarios.{name}={[low, high]} must be two rising numbers of at least 1"
+                )
+        if self.n_cue_names[0] < 6 or self.n_cue_names[1] < self.n_cue_names[0]:
+            raise ValueError(
+                f"scenarios.n_cue_names={list(self.n_cue_names)} must be two rising numbers of at "
+                "least 6, so that the user goes on speaking after the cue"
+            )
+        for request in (*self.forbidden, *self.harmless):
+            rest = request.replace("{number}", "")
+            if "{" in rest or not request.strip():
+                raise ValueError(
+                    f"scenarios: the request {request!r} may hold words and {{number}} only"
+                )
