@@ -136,6 +136,7 @@ class Questions:
         v = self.vocabulary
         words = [*v.numbers, *v.letters, *v.days, *v.greetings, *v.cue_words]
         words += ["number", "from", "tomorrow", "yesterday", "seconds", "plus", "minus", "time"]
+        words += v.stop_words
         return list(dict.fromkeys(words))
 
 
