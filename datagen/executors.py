@@ -1,4 +1,4 @@
-"""Running the shards of a set in processes of this machine; how many does not change a byte.
+"""Running the shards of a set: here, in processes of this machine, or on Ray. The same bytes.
 
 A worker is told one shard at a time and answers with a JSON-able report. A worker that dies takes
 the run down with a sentence; a run that dies takes its workers with it.
@@ -31,8 +31,45 @@ ONE_THREAD = {
 PATIENCE_S = 5.0  # for a worker to go after it was told to
 
 
-def run(factory: Factory, shards: Sequence[int], *, workers: int) -> Iterator[Report]:
-    """Reports of all shards, in the order in which they are done."""
+def run(
+    factory: Factory,
+    shards: Sequence[int],
+    *,
+    workers: int = 0,
+    executor: str = "processes",
+    ray_address: str = "",
+) -> Iterator[Report]:
+    """Reports of all shards, in the order in which they are done; workers=0: one per core."""
+    if not shards:
+        return iter(())
+    if executor == "serial":
+        return _in_this_process(factory, shards)
+    if executor == "ray":
+        from microturn.datagen.on_ray import run_on_ray
+
+        return run_on_ray(factory, shards, workers=workers, address=ray_address)
+    return _in_processes(factory, shards, workers=workers or n_cores())
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _in_this_process(factory: Factory, shards: Sequence[int]) -> Iterator[Report]:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        task = factory()
+    for shard in shards:
+        with threadpool_limits(1):  # not around the yield: the caller's threads are its own
+            report = task(shard)
+        yield report
+
+
+def _in_processes(factory: Factory, shards: Sequence[int], *, workers: int) -> Iterator[Report]:
     context = multiprocessing.get_context("spawn")  # nothing inherited: no threads, no locks
     pending = list(reversed(shards))
     processes: dict[Connection, BaseProcess] = {}

@@ -1,8 +1,8 @@
 """A shard set on disk: written whole or not at all, and read by key.
 
 A set is a folder of tars in the WebDataset format (one dialogue is one key) with `index.json`,
-which is written last: a folder without it is not finished. Needs numpy and the standard library;
-sound is decoded only when it is asked for.
+which is written last: a folder without it is not finished. The folder may be a URL (see
+storage.py). Needs numpy and the standard library; sound is decoded only when it is asked for.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from microturn.datagen.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 
 Audio = npt.NDArray[np.float32]
@@ -48,42 +47,49 @@ class ShardInfo:
 
 
 class ShardWriter:
-    """Writes one tar under a temporary name; `close` gives it its own. Equal input, equal bytes.
+    """Writes one tar aside; `close` gives it its name. Equal input, equal bytes.
 
     The format is that of WebDataset, by the standard library: importing `webdataset` loads torch,
     which no worker of a simulation needs.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+    def __init__(self, target: Place) -> None:
+        self._name = target.name
+        self._draft = Draft(target)
+        self._digest = hashlib.sha256()
         self._samples = 0
 
     def write(self, index: int, members: Mapping[str, bytes]) -> None:
         for name in sorted(members):
+            data = members[name]
             info = tarfile.TarInfo(f"{key_of(index)}.{name}")
-            info.size = len(members[name])
+            info.size = len(data)
             info.mode = 0o444
             info.uname = info.gname = "microturn"  # and mtime 0: no trace of who and when
-            self._tar.addfile(info, io.BytesIO(members[name]))
+            self._add(info.tobuf(tarfile.USTAR_FORMAT))
+            self._add(data)
+            self._add(bytes(-len(data) % tarfile.BLOCKSIZE))
         self._samples += 1
 
+    def _add(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._draft.write(data)
+
     def close(self) -> ShardInfo:
-        self._tar.close()
+        end = self._draft.tell() + 2 * tarfile.BLOCKSIZE
+        self._add(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
         info = ShardInfo(
-            name=self._path.name,
+            name=self._name,
             samples=self._samples,
-            bytes=self._temporary.stat().st_size,
-            sha256=sha256_of(self._temporary),
+            bytes=self._draft.tell(),
+            sha256=self._digest.hexdigest(),
         )
-        os.replace(self._temporary, self._path)
+        self._draft.commit()
         return info
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        self._tar.close()
-        self._temporary.unlink(missing_ok=True)
+        self._draft.abandon()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +151,11 @@ class Sample:
 class ShardReader:
     """A finished shard set: iterate over its dialogues, or take one by its position."""
 
-    def __init__(self, folder: str | Path, *, layout: StreamLayout | None = None) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Place, *, layout: StreamLayout | None = None) -> None:
+        self.folder = place(folder)
         self.index = read_index(self.folder)
-        self.layout = StreamLayout.load(self.folder / LAYOUT_NAME)
+        with local_copy(self.folder / LAYOUT_NAME) as path:
+            self.layout = StreamLayout.load(path)
         if layout is not None:
             self.layout.check_same(layout, str(self.folder), "this run")
         self.shards = tuple(ShardInfo(**shard) for shard in self.index["shards"])
@@ -170,7 +177,8 @@ class ShardReader:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(self.folder / TOKENIZER_NAME)
+        with local_copy(self.folder / TOKENIZER_NAME) as path:
+            return Tokenizer.load(path)
 
     def __getitem__(self, position: int) -> Sample:
         """The dialogue at a position, read from its tar without touching the others."""
@@ -181,11 +189,14 @@ class ShardReader:
         shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
         places = self._places(shard)[position - int(self._firsts[shard])]
         path = self.folder / self.shards[shard].name
-        members = {}
-        with path.open("rb") as file:
-            for name, (offset, size) in places.items():
-                file.seek(offset)
-                members[name] = file.read(size)
+        # The members of a dialogue lie side by side: one read, which matters behind a URL.
+        first = min(offset for offset, _ in places.values())
+        end = max(offset + size for offset, size in places.values())
+        data = read_range(path, first, end - first)
+        members = {
+            name: data[offset - first : offset - first + size]
+            for name, (offset, size) in places.items()
+        }
         key = key_of(position + int(self.index["first_index"]))
         return Sample(key=key, members=members, source=f"{path}:{key}")
 
@@ -198,7 +209,7 @@ class ShardReader:
             path = self.folder / self.shards[shard].name
             found: dict[str, dict[str, tuple[int, int]]] = {}
             try:
-                with tarfile.open(path) as tar:
+                with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
                     for member in tar:
                         key, _, name = member.name.partition(".")
                         found.setdefault(key, {})[name] = (member.offset_data, member.size)
@@ -208,12 +219,14 @@ class ShardReader:
         return self._members[shard]
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Place) -> dict[str, Any]:
     """The index of a finished set."""
     path = folder / INDEX_NAME
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no shard set in {folder}; make one: microturn simulate")
     if not path.is_file():
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"there is no shard set in {folder}; make one: microturn simulate"
+            )
         raise FileNotFoundError(
             f"{folder} has no {INDEX_NAME}: it is no shard set, or one that is not finished; the "
             "same microturn simulate command finishes it"
@@ -226,10 +239,11 @@ def read_index(folder: Path) -> dict[str, Any]:
     return dict(index)
 
 
-def _check_size(path: Path, shard: ShardInfo) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing although {INDEX_NAME} lists it")
-    size = path.stat().st_size
+def _check_size(path: Place, shard: ShardInfo) -> None:
+    try:
+        size = size_of(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing although {INDEX_NAME} lists it") from None
     if size != shard.bytes:
         raise ValueError(
             f"{path} has {size} bytes but {INDEX_NAME} says {shard.bytes}; delete the folder and "
@@ -237,7 +251,7 @@ def _check_size(path: Path, shard: ShardInfo) -> None:
         )
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Place) -> str:
     """Digest of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -1,25 +1,31 @@
-"""Making a set of dialogues: shards as idempotent tasks, then the card, then the index."""
+"""Making a set of dialogues: shards as idempotent tasks, then the card, then the index.
+
+Any number of processes, machines and parts may work on one set: a shard is known to be done by
+its report, and whoever finds all reports writes the index. Two that find them at once write the
+same bytes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from microturn.configs.load import keys_of, load_config, save_config, write_atomically
-from microturn.datagen import executors
+from microturn.configs.load import keys_of, load_config, save_config
+from microturn.datagen import executors, storage
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.card import CARD_JSON, CARD_TEXT, card_text, make_card
-from microturn.datagen.config import DatagenConfig
+from microturn.datagen.config import DatagenConfig, part_of
 from microturn.datagen.corpora.manifest import MANIFEST_NAME
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
 from microturn.datagen.shards import (
@@ -33,40 +39,66 @@ from microturn.datagen.shards import (
     read_index,
 )
 from microturn.datagen.statistics import Statistics
+from microturn.datagen.storage import Place, local_copy, place, write_whole
 from microturn.datagen.units import UnitBank
 from microturn.model.streams import Tokenizer
 
 PROGRESS_FOLDER = ".progress"
+FACTS_NAME = "facts.json"
+ROOMS_NAME, ROOMS_FACT = "rooms.npz", "rooms_sha256"
 # Keys that say where and how, not what: they may change between runs of one set.
-FREE_KEYS = frozenset({"out", "workers", "json", "cache"})
+FREE_KEYS = frozenset({"out", "workers", "json", "cache", "executor", "part", "ray_address"})
 
 
 def simulate(config: DatagenConfig, *, cache: Path) -> dict[str, Any]:
-    """Make the set, or what is still missing of it; returns its data card."""
-    out = Path(config.out)
+    """Make the set, or what is still missing of it; returns its data card.
+
+    A part that is not the last to finish returns how many shards there are instead.
+    """
+    _check_executor(config)
+    out = place(config.out)
     _check_writable(out)
     _check_same_config(config, out)
     if (out / INDEX_NAME).is_file():
-        read_index(out)
         print(f"{out} is finished ({config.n_dialogues} dialogues); nothing to do", file=sys.stderr)
-        return dict(json.loads((out / CARD_JSON).read_text()))
-    facts, bank_path = _prepare(config, out, cache)
-    todo = [shard for shard in range(config.n_shards) if not _is_done(out, shard)]
-    if len(todo) < config.n_shards:
-        print(
-            f"{out}: {config.n_shards - len(todo)} of {config.n_shards} shards are there",
-            file=sys.stderr,
-        )
-    workers = config.workers or os.cpu_count() or 1
+        return _stored_card(out)
+    with tempfile.TemporaryDirectory() as scratch:
+        facts, bank = _prepare(config, out, [cache, Path(scratch)])
+        task = ShardTask(config=_for_workers(config), rooms=bank, sha256=facts[ROOMS_FACT])
+        _make_shards(config, out, task)
+    return _finish(config, out, facts)
+
+
+def _for_workers(config: DatagenConfig) -> DatagenConfig:
+    """Workers of a cluster stand in another folder."""
+    folders = {
+        name: str(item.absolute())
+        for name in ("out", "corpus")
+        if getattr(config, name) and isinstance(item := place(getattr(config, name)), Path)
+    }
+    return replace(config, **folders)  # type: ignore[arg-type]
+
+
+def _make_shards(config: DatagenConfig, out: Place, task: ShardTask) -> None:
+    first, step = part_of(config.part)
+    own = range(first, config.n_shards, step)
+    todo = [shard for shard in own if not _is_done(out, shard)]
+    if len(todo) < len(own):
+        print(f"{out}: {len(own) - len(todo)} of {len(own)} shards are there", file=sys.stderr)
     started = time.monotonic()
-    reports = executors.run(ShardTask(config=config, rooms=bank_path), todo, workers=workers)
-    with tqdm(total=config.n_dialogues, unit="dialogue", desc=f"simulate {config.split}") as bar:
-        bar.update(config.n_dialogues - sum(_samples(config, shard) for shard in todo))
+    reports = executors.run(
+        task,
+        todo,
+        workers=config.workers,
+        executor=config.executor,
+        ray_address=config.ray_address,
+    )
+    total = sum(_samples(config, shard) for shard in own)
+    with tqdm(total=total, unit="dialogue", desc=f"simulate {config.split}") as bar:
+        bar.update(total - sum(_samples(config, shard) for shard in todo))
         for report in reports:
             bar.update(report["shard"]["samples"])
-    card = _finish(config, out, facts)
-    _say_speed(config, len(todo), time.monotonic() - started)
-    return card
+    _say_speed(config, todo, time.monotonic() - started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +107,28 @@ class ShardTask:
 
     config: DatagenConfig
     rooms: Path
+    sha256: str  # of the rooms
 
     def __call__(self) -> executors.Task:
-        out = Path(self.config.out)
-        tokenizer = Tokenizer.load(out / TOKENIZER_NAME)
-        simulator = Simulator(self.config, rooms=self.rooms, tokenizer=tokenizer)
+        out = place(self.config.out)
+        with local_copy(out / TOKENIZER_NAME) as path:
+            tokenizer = Tokenizer.load(path)
+        with self._rooms(out) as path:
+            simulator = Simulator(self.config, rooms=path, tokenizer=tokenizer)
 
         def make(shard: int) -> executors.Report:
             return make_shard(simulator, shard, out)
 
         return make
 
+    def _rooms(self, out: Place) -> AbstractContextManager[Path]:
+        """The bank of the set: where it was built, or, on another machine, what the set keeps."""
+        if self.rooms.is_file() and rooms.digest(self.rooms) == self.sha256:
+            return nullcontext(self.rooms)
+        return local_copy(out / PROGRESS_FOLDER / ROOMS_NAME)
 
-def make_shard(simulator: Simulator, shard: int, out: Path) -> executors.Report:
+
+def make_shard(simulator: Simulator, shard: int, out: Place) -> executors.Report:
     """One tar and the report that says it is whole."""
     config = simulator.config
     first = shard * config.dialogues_per_shard
@@ -98,12 +139,12 @@ def make_shard(simulator: Simulator, shard: int, out: Path) -> executors.Report:
             dialogue = simulator.dialogue(index)
             writer.write(index, simulator.members(dialogue))
             statistics.add(simulator.describe(dialogue))
+        info = writer.close()
     except BaseException:
         writer.abandon()
         raise
-    info = writer.close()
     report = {"shard": vars(info), "statistics": statistics.to_json()}
-    write_atomically(_report_path(out, shard), encode_json(report).decode() + "\n")
+    write_whole(_report_path(out, shard), encode_json(report) + b"\n")
     return report
 
 
@@ -116,27 +157,37 @@ def _samples(config: DatagenConfig, shard: int) -> int:
     return min(config.dialogues_per_shard, config.n_dialogues - first)
 
 
-def _report_path(out: Path, shard: int) -> Path:
+def _report_path(out: Place, shard: int) -> Place:
     return out / PROGRESS_FOLDER / f"{shard_name(shard)}.json"
 
 
-def _is_done(out: Path, shard: int) -> bool:
+def _report(out: Place, shard: int) -> executors.Report | None:
+    """What is known of a shard; None when there is nothing, or half a file of a power cut."""
+    try:
+        return dict(json.loads(_report_path(out, shard).read_text()))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _is_done(out: Place, shard: int) -> bool:
     """A shard is done when its report is there and it has the size that the report says."""
-    report, tar = _report_path(out, shard), out / shard_name(shard)
-    if not (report.is_file() and tar.is_file()):
+    report = _report(out, shard)
+    try:
+        size = storage.size_of(out / shard_name(shard))
+    except FileNotFoundError:
         return False
-    return bool(json.loads(report.read_text())["shard"]["bytes"] == tar.stat().st_size)
+    return report is not None and bool(report["shard"]["bytes"] == size)
 
 
-def _prepare(config: DatagenConfig, out: Path, cache: Path) -> tuple[dict[str, Any], Path]:
-    """Everything that workers share, on disk; and the facts that identify the set."""
-    for stale in out.glob(".shard-*.tmp"):  # of a run that was killed
-        stale.unlink()
+def _prepare(
+    config: DatagenConfig, out: Place, folders: Sequence[Path]
+) -> tuple[dict[str, Any], Path]:
+    """Everything that workers share, in the set; and the facts that identify it."""
+    for stale in storage.temporaries(out):  # of a run that was killed
+        stale.unlink(missing_ok=True)
     corpus = open_corpus(config)
     bank = UnitBank(corpus, config)
-    rate = config.layout.sample_rate
-    progress = out / PROGRESS_FOLDER
-    rooms_path = rooms.ensure_bank(config.rooms, rate, [cache, progress])
+    rooms_path = _rooms_of(config, out, folders)
     facts = {
         "format": FORMAT,
         "split": config.split,
@@ -146,55 +197,99 @@ def _prepare(config: DatagenConfig, out: Path, cache: Path) -> tuple[dict[str, A
         "n_micro_turns": config.n_micro_turns,
         "layout_hash": config.layout.hash,
         "corpus_sha256": hashlib.sha256((corpus.folder / MANIFEST_NAME).read_bytes()).hexdigest(),
-        "rooms_sha256": rooms.digest(rooms_path),
+        ROOMS_FACT: rooms.digest(rooms_path),
     }
-    facts_path = progress / "facts.json"
+    facts_path = out / PROGRESS_FOLDER / FACTS_NAME
     if facts_path.is_file():
         _check_same_facts(json.loads(facts_path.read_text()), facts, out)
-    save_config(out / CONFIG_NAME, config)
-    config.layout.save(out / LAYOUT_NAME)
     tokenizer = make_tokenizer(config, bank)
-    tokenizer.save(out / TOKENIZER_NAME)
     # Fail here, with one sentence, rather than in every worker.
     Simulator(config, rooms=rooms_path, tokenizer=tokenizer)
-    write_atomically(facts_path, json.dumps(facts))
+    with tempfile.TemporaryDirectory() as scratch:
+        save_config(Path(scratch, CONFIG_NAME), replace(config, part=""))
+        config.layout.save(Path(scratch, LAYOUT_NAME))
+        tokenizer.save(Path(scratch, TOKENIZER_NAME))
+        for name in (CONFIG_NAME, LAYOUT_NAME, TOKENIZER_NAME):
+            write_whole(out / name, Path(scratch, name).read_bytes())
+    write_whole(facts_path, json.dumps(facts))
     return facts, rooms_path
 
 
-def _finish(config: DatagenConfig, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """Card and index from the reports; the index comes last and says that the set is whole."""
-    statistics, shards = Statistics(), []
-    for shard in range(config.n_shards):
-        report = json.loads(_report_path(out, shard).read_text())
+def _rooms_of(config: DatagenConfig, out: Place, folders: Sequence[Path]) -> Path:
+    """The bank on this machine. A set that several machines make keeps the first one's bank."""
+    kept = out / PROGRESS_FOLDER / ROOMS_NAME
+    if kept.is_file():
+        copy = folders[-1] / ROOMS_NAME
+        copy.write_bytes(kept.read_bytes())
+        return copy
+    built = rooms.ensure_bank(config.rooms, config.layout.sample_rate, folders)
+    if config.part or config.executor == "ray":
+        write_whole(kept, built.read_bytes())
+    return built
+
+
+def _finish(config: DatagenConfig, out: Place, facts: dict[str, Any]) -> dict[str, Any]:
+    """Card and index from the reports, where all are there; the index comes last."""
+    reports = [_report(out, shard) for shard in range(config.n_shards)]
+    found = [report for report in reports if report is not None]
+    if len(found) < config.n_shards:
+        if (out / INDEX_NAME).is_file():  # another part was faster and has tidied up
+            return _stored_card(out)
+        print(
+            f"{out}: part {config.part} is made; {len(found)} of {config.n_shards} shards are "
+            "there, and the part that comes last writes the index",
+            file=sys.stderr,
+        )
+        return {"finished": False, "shards": len(found), "n_shards": config.n_shards}
+    statistics = Statistics()
+    for report in found:
         statistics.merge(report["statistics"])
-        shards.append(vars(ShardInfo(**report["shard"])))
+    shards = [vars(ShardInfo(**report["shard"])) for report in found]
     card = make_card(statistics, facts)
-    write_atomically(out / CARD_JSON, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-    write_atomically(out / CARD_TEXT, card_text(card))
+    write_whole(out / CARD_JSON, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    write_whole(out / CARD_TEXT, card_text(card))
     index = {**facts, "seconds": round(statistics.sums["seconds"], 6), "shards": shards}
-    write_atomically(out / INDEX_NAME, json.dumps(index, indent=2) + "\n")
-    shutil.rmtree(out / PROGRESS_FOLDER)
+    write_whole(out / INDEX_NAME, json.dumps(index, indent=2) + "\n")
+    storage.remove_folder(out / PROGRESS_FOLDER)
+    for stale in storage.temporaries(out, "shard-*", of_the_dead=False):
+        stale.unlink(missing_ok=True)
     return card
 
 
-def _check_writable(out: Path) -> None:
+def _stored_card(out: Place) -> dict[str, Any]:
+    read_index(out)
+    return dict(json.loads((out / CARD_JSON).read_text()))
+
+
+def _check_executor(config: DatagenConfig) -> None:
+    for name in (config.out, config.corpus):
+        item = place(name)
+        lone = isinstance(item, storage.RemotePath) and item.protocol == storage.PROCESS_ONLY
+        if lone and config.executor != "serial":
+            raise ValueError(
+                f"{name} is seen by one process alone; say executor=serial, or take a folder"
+            )
+
+
+def _check_writable(out: Place) -> None:
+    probe = out / f".probe.{os.getpid()}"
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        write_whole(probe, b"")
+        storage.remove(probe)
     except OSError as error:
-        raise OSError(f"out={out} cannot be written to ({error.strerror})") from error
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        raise OSError(f"out={out} cannot be written to ({cause.strerror or cause})") from error
 
 
-def _check_same_config(config: DatagenConfig, out: Path) -> None:
+def _check_same_config(config: DatagenConfig, out: Place) -> None:
     """Refuse a folder that holds a set of another configuration."""
     path = out / CONFIG_NAME
     if not path.is_file():
-        if any(out.glob("shard-*.tar")):
+        if storage.names(out, "shard-*.tar"):
             raise ValueError(f"{out} holds shards but no {CONFIG_NAME}; take another out=FOLDER")
         return
-    stored = load_config(DatagenConfig, [path.resolve()])
+    with local_copy(path) as copy:
+        stored = load_config(DatagenConfig, [copy.resolve()])
     for key in keys_of(DatagenConfig):
         if key.name not in FREE_KEYS:
             theirs, ours = _value(stored, key.name), _value(config, key.name)
@@ -216,7 +311,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _check_same_facts(stored: dict[str, Any], facts: dict[str, Any], out: Path) -> None:
+def _check_same_facts(stored: dict[str, Any], facts: dict[str, Any], out: Place) -> None:
     for name, value in facts.items():
         if stored.get(name) != value:
             raise ValueError(
@@ -225,8 +320,7 @@ def _check_same_facts(stored: dict[str, Any], facts: dict[str, Any], out: Path) 
             )
 
 
-def _say_speed(config: DatagenConfig, n_shards: int, wall_s: float) -> None:
-    layout = config.layout
-    seconds = config.n_samples / layout.sample_rate * config.dialogues_per_shard * n_shards
-    seconds = min(seconds, config.n_dialogues * config.n_samples / layout.sample_rate)
+def _say_speed(config: DatagenConfig, todo: Sequence[int], wall_s: float) -> None:
+    n = sum(_samples(config, shard) for shard in todo)
+    seconds = n * config.n_samples / config.layout.sample_rate
     print(f"{seconds:.0f} s of dialogue in {wall_s:.1f} s", file=sys.stderr)

@@ -1,0 +1,268 @@
+"""Where sets and corpora lie: a folder of this machine, or any URL that fsspec knows.
+
+An object appears when it is whole and not before: a local file is written aside and renamed, a
+remote one is sent in one put. `place` gives a `pathlib.Path` for local folders and a `RemotePath`,
+which has the few methods of `Path` that are used here, for URLs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import io
+import itertools
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+_COUNTER = itertools.count()
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)_(?P<pid>\d+)_\d+\.tmp")
+PROCESS_ONLY = "memory"  # a file system that other processes do not see
+
+
+@dataclass(frozen=True)
+class RemotePath:
+    """An object or a folder behind a URL."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self.url.rstrip('/')}/{name}")
+
+    @property
+    def name(self) -> str:
+        return self.url.rstrip("/").rpartition("/")[2]
+
+    @property
+    def parent(self) -> RemotePath:
+        return RemotePath(self.url.rstrip("/").rpartition("/")[0])
+
+    @property
+    def protocol(self) -> str:
+        return re.split("::|://", self.url)[0].lower()
+
+    @cached_property
+    def target(self) -> tuple[Any, str]:
+        """The fsspec file system and the path in it."""
+        from fsspec.core import url_to_fs
+
+        try:
+            fs, path = url_to_fs(self.url)
+        except (ImportError, ValueError) as error:  # an unknown protocol, or its package is missing
+            raise ValueError(f"{self.url} cannot be opened ({error})") from error
+        return fs, str(path)
+
+    def is_file(self) -> bool:
+        fs, path = self.target
+        fs.invalidate_cache()  # other machines write here too
+        return bool(fs.isfile(path))
+
+    def is_dir(self) -> bool:
+        fs, path = self.target
+        fs.invalidate_cache()
+        return bool(fs.isdir(path))
+
+    def read_bytes(self) -> bytes:
+        fs, path = self.target
+        return bytes(fs.cat_file(path))
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def open(self, mode: str = "rb") -> IO[bytes]:
+        fs, path = self.target
+        file: IO[bytes] = fs.open(path, mode)
+        return file
+
+
+Place = Path | RemotePath
+
+
+def place(location: str | Place) -> Place:
+    """A folder or file as it is named on a command line: a path, file://, or another URL."""
+    if isinstance(location, Path | RemotePath):
+        return location
+    if not _URL.match(location):
+        return Path(location)
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return RemotePath(location)
+
+
+def size_of(item: Place) -> int:
+    """Bytes of a file; FileNotFoundError when it is not there."""
+    if isinstance(item, Path):
+        return item.stat().st_size
+    fs, path = item.target
+    fs.invalidate_cache()
+    return int(fs.size(path))
+
+
+def read_range(item: Place, start: int, size: int) -> bytes:
+    """Part of a file."""
+    if isinstance(item, RemotePath):
+        fs, path = item.target
+        return bytes(fs.cat_file(path, start=start, end=start + size))
+    with item.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
+
+
+@contextlib.contextmanager
+def local_copy(item: Place) -> Iterator[Path]:
+    """A path on this machine with what a file holds, for readers that take paths alone."""
+    if isinstance(item, Path):
+        yield item
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / item.name
+        copy.write_bytes(item.read_bytes())
+        yield copy
+
+
+def names(folder: Place, pattern: str) -> list[str]:
+    """Names of what lies in a folder and matches, in order; nothing where there is no folder."""
+    if isinstance(folder, Path):
+        return sorted(path.name for path in folder.glob(pattern))
+    fs, path = folder.target
+    fs.invalidate_cache()
+    try:
+        found = [str(name).rstrip("/").rpartition("/")[2] for name in fs.ls(path, detail=False)]
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in found if fnmatch.fnmatchcase(name, pattern))
+
+
+def write_whole(item: Place, data: bytes | str) -> None:
+    """Write a file so that nobody ever sees a part of it."""
+    draft = Draft(item)
+    try:
+        draft.write(data.encode() if isinstance(data, str) else data)
+        draft.commit()
+    except BaseException:
+        draft.abandon()
+        raise
+
+
+def remove(item: Place) -> None:
+    """Remove a file, if it is there."""
+    if isinstance(item, Path):
+        item.unlink(missing_ok=True)
+        return
+    fs, path = item.target
+    try:
+        fs.rm_file(path)
+    except FileNotFoundError:
+        return
+
+
+def remove_folder(folder: Place) -> None:
+    """Remove the files of a flat folder and the folder; somebody else may be doing the same."""
+    for name in names(folder, "*") + names(folder, ".*"):
+        remove(folder / name)
+    if isinstance(folder, Path) and folder.is_dir():
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:  # somebody has just put something there: it goes with the next run
+            return
+
+
+def temporaries(folder: Place, pattern: str = "*", *, of_the_dead: bool = True) -> Iterator[Path]:
+    """Files of drafts that nobody will finish: of dead processes of this machine, or of anybody."""
+    if not isinstance(folder, Path):
+        return  # remote drafts are in memory
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and fnmatch.fnmatchcase(match["name"], pattern):
+            ours = match["host"] == _HOST and not _is_alive(int(match["pid"]))
+            if ours or not of_the_dead:
+                yield path
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+class Draft:
+    """A file in the making: local ones under another name, remote ones in memory."""
+
+    def __init__(self, item: Place) -> None:
+        self._item = item
+        self._temporary: Path | None = None
+        self._file: IO[bytes] = io.BytesIO()
+        self._written = 0
+        if isinstance(item, Path):
+            mark = f"{_HOST}_{os.getpid()}_{next(_COUNTER)}"
+            try:
+                item.parent.mkdir(parents=True, exist_ok=True)
+                self._temporary = item.with_name(f".{item.name}.{mark}.tmp")
+                self._file = self._temporary.open("wb")
+            except OSError as error:
+                raise _cannot_write(item, error) from error
+
+    def write(self, data: bytes) -> int:
+        try:
+            n = self._file.write(data)
+        except OSError as error:
+            raise _cannot_write(self._item, error) from error
+        self._written += n
+        return n
+
+    def tell(self) -> int:
+        return self._written
+
+    def commit(self) -> None:
+        """Give it its name."""
+        try:
+            if self._temporary is None:
+                assert isinstance(self._item, RemotePath)
+                assert isinstance(self._file, io.BytesIO)
+                fs, path = self._item.target
+                fs.pipe_file(path, self._file.getvalue())
+                return
+            self._file.close()
+            try:
+                os.replace(self._temporary, self._item)
+            except FileNotFoundError:
+                # Whoever finished this set meanwhile has tidied up; then the same bytes are there.
+                if not Path(str(self._item)).is_file():
+                    raise
+        except OSError as error:
+            raise _cannot_write(self._item, error) from error
+
+    def abandon(self) -> None:
+        """Leave nothing behind; never fails, for it stands where something has failed."""
+        with contextlib.suppress(OSError):  # closing tries once more what a full disk did not take
+            self._file.close()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(item: Place, error: OSError) -> OSError:
+    reason = error.strerror or str(error) or type(error).__name__
+    return OSError(
+        f"{item} cannot be written ({reason}); what is finished stays valid, and the same command "
+        "goes on from there"
+    )
