@@ -241,12 +241,13 @@ class Draft:
                 fs, path = self._item.target
                 fs.pipe_file(path, self._file.getvalue())
                 return
+            assert isinstance(self._item, Path)
             self._file.close()
             try:
                 os.replace(self._temporary, self._item)
             except FileNotFoundError:
                 # Whoever finished this set meanwhile has tidied up; then the same bytes are there.
-                if not Path(str(self._item)).is_file():
+                if not self._item.is_file():
                     raise
         except OSError as error:
             raise _cannot_write(self._item, error) from error

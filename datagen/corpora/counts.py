@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance
+from microturn.datagen.storage import names, size_of
 
 _WORDS = (
     *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "hello"),
@@ -24,7 +25,7 @@ def _sources(corpus: Corpus) -> str:
     groups: dict[tuple[str, str], list[Utterance]] = {}
     for utterance in corpus:
         groups.setdefault((utterance.tar, utterance.language), []).append(utterance)
-    sizes = {path.name: path.stat().st_size for path in corpus.folder.glob("*.tar")}
+    sizes = {name: size_of(corpus.folder / name) for name in names(corpus.folder, "*.tar")}
     rows = []
     for (tar, language), members in sorted(groups.items()):
         speakers = len({utterance.speaker for utterance in members} - {""})

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import soundfile
 from scipy.signal import resample_poly
 
+from microturn.datagen.storage import Place, place, read_range, size_of
 from microturn.model.streams import StreamLayout
 
 Audio = npt.NDArray[np.float32]
@@ -165,7 +166,7 @@ class Corpus:
     """The utterances of one folder; decoded audio is kept up to 128 MiB, oldest use dropped."""
 
     def __init__(
-        self, folder: Path, utterances: Iterable[Utterance], *, sample_rate: int | None = None
+        self, folder: Place, utterances: Iterable[Utterance], *, sample_rate: int | None = None
     ) -> None:
         self.folder = folder
         self.utterances = tuple(utterances)
@@ -175,9 +176,9 @@ class Corpus:
         self._cached_bytes = 0
 
     @staticmethod
-    def open(folder: str | Path = DEFAULT_FOLDER, *, sample_rate: int | None = None) -> Corpus:
-        """Read a corpus folder and check its manifest against its tars."""
-        folder = Path(folder)
+    def open(folder: str | Place = DEFAULT_FOLDER, *, sample_rate: int | None = None) -> Corpus:
+        """Read a corpus folder, here or behind a URL, and check its manifest against its tars."""
+        folder = place(folder)
         manifest = folder / MANIFEST_NAME
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no corpus folder {folder}; {_REBUILD}.")
@@ -267,9 +268,7 @@ class Corpus:
 
     def _decode(self, utterance: Utterance) -> Audio:
         tar = self.folder / utterance.tar
-        with tar.open("rb") as file:
-            file.seek(utterance.offset)
-            stored = file.read(utterance.size)
+        stored = read_range(tar, utterance.offset, utterance.size)
         try:
             samples, rate = soundfile.read(io.BytesIO(stored), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -280,7 +279,7 @@ class Corpus:
         return resample(mono, rate, self.sample_rate)
 
 
-def _read_lines(manifest: Path) -> Iterator[Utterance]:
+def _read_lines(manifest: Place) -> Iterator[Utterance]:
     for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             yield Utterance.from_json(json.loads(line))
@@ -293,7 +292,7 @@ def _read_lines(manifest: Path) -> Iterator[Utterance]:
         raise ValueError(f"{manifest}, line {number}: {reason}; {_REBUILD}.")
 
 
-def _check_tars(folder: Path, utterances: Iterable[Utterance]) -> None:
+def _check_tars(folder: Place, utterances: Iterable[Utterance]) -> None:
     ends: dict[str, int] = {}
     for utterance in utterances:
         end = utterance.offset + utterance.size
@@ -302,5 +301,5 @@ def _check_tars(folder: Path, utterances: Iterable[Utterance]) -> None:
         tar = folder / name
         if not tar.is_file():
             raise FileNotFoundError(f"{folder} lacks {name}, named in its manifest; {_REBUILD}.")
-        if tar.stat().st_size < end:
+        if size_of(tar) < end:
             raise ValueError(f"{tar} is shorter than its manifest says; {_REBUILD}.")
