@@ -68,7 +68,9 @@ def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
         yield f"{what}: the agent speaks where it should stay silent"
     if act == "stop" and timeline.speaks("agent", last - 1, last):
         yield f"{what}: the agent still speaks when the window closes"
-    if act in ("respond", "say", "delegate"):
+    if act == "resume" and not timeline.speaks("agent", first, last):
+        yield f"{what}: the agent is silent where it should go on"
+    if act in ("respond", "say", "delegate", "backchannel", "refuse"):
         starts = [word for word in timeline.agent if first <= word.start < last]
         said = " ".join(word.text for word in timeline.agent if word.start >= first)
         if not starts:

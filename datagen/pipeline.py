@@ -21,7 +21,7 @@ from microturn.datagen.pack import pack
 from microturn.datagen.recipe import Recipe, draw_recipe
 from microturn.datagen.render import Renderer, Sound
 from microturn.datagen.rules import Rules
-from microturn.datagen.scenarios import REGISTRY, Cast, Questions, Script
+from microturn.datagen.scenarios import Cast, Questions, Script, scenarios_of, words_of
 from microturn.datagen.script import write_script
 from microturn.datagen.timeline import FORMAT, Timeline
 from microturn.datagen.units import UnitBank, canonical
@@ -63,8 +63,10 @@ def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
         phrases += bank.phrases(
             (*config.vocabulary.stop_phrases, *config.vocabulary.backchannels), split=split
         )
+    more = words_of(config, bank)
     own = sorted(
         {*questions.agent_words(), *questions.user_words(), *(phrase.text for phrase in phrases)}
+        | {*more.agent, *more.user, *more.texts}
     )
     transcripts = sorted({canonical(u.text) for u in bank.corpus.filter(language="en")})
     return Tokenizer.train(own * OWN_WORD_REPEATS + transcripts, config.tokenizer.vocab_size)
@@ -74,16 +76,14 @@ class Simulator:
     """Makes any dialogue of a set; what it makes depends on configuration and index alone."""
 
     def __init__(self, config: DatagenConfig, *, rooms: Path, tokenizer: Tokenizer) -> None:
-        unknown = sorted(set(config.families) - set(REGISTRY))
-        if unknown:
-            raise ValueError(
-                f"families.{unknown[0]} is no scenario; known are {', '.join(sorted(REGISTRY))}"
-            )
+        scenarios_of(config)  # refuse unknown names before anything is read
         self.config = config
         self.tokenizer = tokenizer
         self.bank = UnitBank(open_corpus(config), config)
         self.questions = Questions(config.vocabulary)
         self.bank.require(agent=self.questions.agent_words(), user=self.questions.user_words())
+        more = words_of(config, self.bank)
+        self.bank.require(agent=more.agent, user=more.user)
         self.beds = NoiseBeds(self.bank, config.channel.noise_kinds)
         self._renderer = Renderer(config, rooms, self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)

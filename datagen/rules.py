@@ -19,6 +19,9 @@ STOP_S: Final = Fraction(4, 5)  # the agent must be silent this long after an in
 CUE_EARLY_S: Final = Fraction(1, 5)
 CUE_LATE_S: Final = Fraction(1)
 RESULT_S: Final = Fraction(1)  # a result is said within this time once the floor is free
+LISTEN_S: Final = Fraction(1)  # a backchannel is said within this time of a listening point
+OVER_S: Final = Fraction(3, 2)  # said over the user, after a spoken cue or a mistake
+TRANSLATE_S: Final = Fraction(2)  # a word is translated within this time of its end
 
 
 class Rules:
@@ -44,9 +47,9 @@ class Rules:
         """A turn that ends in micro-turn m is answered in m + 2: 0.2 to 0.4 s later."""
         return (turn_end - 1) // self.step + 2
 
-    def give_way(self, onset: int) -> int:
+    def give_way(self, onset: int, after: float | Fraction = YIELD_S) -> int:
         """First silent micro-turn after the user has taken the floor at `onset`."""
-        return self.next_boundary(onset + self.samples(YIELD_S))
+        return self.next_boundary(onset + self.samples(after))
 
     def cue(self, turn_end: int, seconds: int) -> int:
         """First micro-turn that begins at or after `seconds` past the end of the request."""
@@ -56,6 +59,11 @@ class Rules:
         """Start sample of the agent's next word after one that ends at `word_end`."""
         earliest = word_end + self.samples(MIN_WORD_GAP_S)
         return self.boundary(self.next_boundary(earliest)) if self.on_grid else earliest
+
+    def follow(self, heard_end: int, said_end: int) -> int:
+        """An answer to what ended at `heard_end`, but not into the agent's own last word."""
+        after = self.next_word(said_end) if said_end else 0
+        return max(self.reply(heard_end), self.next_boundary(after))
 
     def free(self, agent_end: int) -> int:
         """First micro-turn for a new utterance after the agent has finished one."""

@@ -72,6 +72,9 @@ class ScenarioConfig:
         default_factory=_default_recitals,
         help="interjection: orders in which a word can be left out",
     )
+    round_recitals: tuple[str, ...] = option(
+        ("days", "months"), "interjection: those of them that begin again after their end"
+    )
     recital_gap: tuple[float, float] = option(
         (0.08, 0.35), "interjection, spoken_cue: silence between two words that are recited"
     )
@@ -132,6 +135,11 @@ class ScenarioConfig:
             raise ValueError(
                 f"scenarios.n_cue_names={list(self.n_cue_names)} must be two rising numbers of at "
                 "least 6, so that the user goes on speaking after the cue"
+            )
+        lost = sorted(set(self.round_recitals) - set(self.recitals))
+        if lost:
+            raise ValueError(
+                f"scenarios.round_recitals has {lost[0]!r}, which scenarios.recitals has not"
             )
         for request in (*self.forbidden, *self.harmless):
             rest = request.replace("{number}", "")

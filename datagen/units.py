@@ -24,8 +24,14 @@ from microturn.model.streams import normalise
 
 Audio = npt.NDArray[np.float32]
 FADE_S = 0.004
+CUT_FADE_S = 0.015  # of a word that is cut out of connected speech
+CUT_REACH_S = 0.05  # how far from its aligned time a cut may look for a moment of less sound
+CUT_STEP_S = 0.005
+MUSIC_FADE_S = 0.25
 FRAME_S = 0.005  # energy is measured in steps of this, over twice as much
 LARGEST_PEAK = 0.89
+SENTENCE_WORDS = 3
+LONGEST_BREAK_S = 0.1  # between two words of a sentence that is said in one go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +103,8 @@ class UnitBank:
         self._units: dict[tuple[str, str], Unit] = {}
         self._phrases: dict[tuple[tuple[str, ...], str], tuple[Phrase, ...]] = {}
         self._lines: dict[tuple[float, float], tuple[Utterance, ...]] = {}
+        self._parallel: dict[str, tuple[Phrase, ...]] = {}
+        self._within: dict[str, tuple[Utterance, int] | None] = {}
         if not self._prompts:
             raise ValueError(
                 f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
@@ -114,16 +122,40 @@ class UnitBank:
         return self._unit(self._pick(self._prompts, text, "voices.agent"), text, "")
 
     def user(self, text: str, voice: str) -> Unit:
-        """A word in a perturbed voice."""
+        """A word in a perturbed voice; one that is not recorded alone is cut out of a prompt."""
         factor = voice.rpartition("@")[2]
+        if text not in self._user_prompts:
+            found = self._within_prompts(text)
+            if found is not None:
+                return self.cut(*found, float(factor))
         return self._unit(self._pick(self._user_prompts, text, "voices.user"), text, factor)
+
+    def cut(self, utterance: Utterance, word: int, factor: float = 1.0) -> Unit:
+        """One word of an utterance, cut where there is little sound and faded."""
+        key = (f"{utterance.id}#{word}", "" if factor == 1.0 else f"{factor:g}")
+        if key not in self._units:
+            self._units[key] = self._make_cut(utterance, word, key)
+        return self._units[key]
 
     def require(self, *, agent: Iterable[str], user: Iterable[str]) -> None:
         """Raise ValueError for the first word that nobody has recorded."""
         for text in agent:
             self._pick(self._prompts, text, "voices.agent")
         for text in user:
-            self._pick(self._user_prompts, text, "voices.user")
+            if text not in self._user_prompts and self._within_prompts(text) is None:
+                self._pick(self._user_prompts, text, "voices.user")
+
+    def recorded(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """Those of the texts that users can say in their own voice."""
+        return tuple(text for text in texts if text in self._user_prompts)
+
+    def sentences(self, *, shortest_s: float, longest_s: float) -> tuple[str, ...]:
+        """Prompts of several words, without a break inside, that users can say in their voice."""
+        return tuple(
+            text
+            for text, utterance in self._user_prompts.items()
+            if shortest_s <= utterance.duration <= longest_s and _is_fluent(utterance, text)
+        )
 
     @property
     def phrase_factors(self) -> tuple[float, ...]:
@@ -161,8 +193,40 @@ class UnitBank:
         phrase = Phrase(utterance=utterance, text=normalise(utterance.text))
         return self.phrase(phrase, factor)
 
+    def parallel(self, language: str) -> tuple[Phrase, ...]:
+        """Recordings in another language of words that the agent can say; `text` is the agent's."""
+        if language not in self._parallel:
+            mine = {u.key: text for text, u in self._prompts.items() if u.key and " " not in text}
+            self._parallel[language] = tuple(
+                Phrase(utterance=utterance, text=mine[utterance.key])
+                for utterance in self.corpus.filter(language=language, split=self.split)
+                if utterance.key in mine and not utterance.key.startswith("letters/")
+            )
+        return self._parallel[language]
+
+    def foreign(self, phrase: Phrase, voice: str) -> Unit:
+        """A word of another language, perturbed like the voice of the user."""
+        factor = voice.rpartition("@")[2]
+        return self._unit(phrase.utterance, normalise(phrase.utterance.text), factor)
+
     def music(self) -> tuple[Utterance, ...]:
         return self.corpus.filter(tag="music")
+
+    def music_from(self, utterance: Utterance, start: float, n: int) -> Unit:
+        """`n` samples of a piece from a relative place on, faded in and out."""
+        audio = self.corpus.load(utterance)
+        first = round(start * max(len(audio) - n, 0))
+        piece = np.resize(audio[first : first + n], n).astype(np.float32)
+        piece *= _gain(piece, self._voices.user_level_db)
+        _fade(piece, round(MUSIC_FADE_S * self.rate))
+        return Unit(
+            source=utterance.id,
+            voice="",
+            text="",
+            audio=piece,
+            words=(),
+            licence=utterance.licence,
+        )
 
     def _others(self, split: str) -> list[Utterance]:
         own = {self._voices.agent, self._voices.user}
@@ -195,8 +259,41 @@ class UnitBank:
             self._units[key] = self._make(utterance, text, factor)
         return self._units[key]
 
-    def _make(self, utterance: Utterance, text: str, factor: str) -> Unit:
+    def _within_prompts(self, text: str) -> tuple[Utterance, int] | None:
+        """Where the user's speaker says a word within a prompt: the shortest that has it."""
+        if text not in self._within:
+            places = [
+                (utterance.duration, utterance.id, utterance, index)
+                for utterance in self._user_prompts.values()
+                for index, word in enumerate(utterance.words)
+                if word.text == text
+            ]
+            best = min(places, key=lambda place: place[:2], default=None)
+            self._within[text] = None if best is None else (best[2], best[3])
+        return self._within[text]
+
+    def _make_cut(self, utterance: Utterance, word: int, key: tuple[str, str]) -> Unit:
         audio = self.corpus.load(utterance)
+        spoken = utterance.cut(word) or utterance.words[word]
+        start, end = (
+            _quietest_near(audio, round(edge * self.rate), self.rate)
+            for edge in (spoken.start, spoken.end)
+        )
+        text, factor = utterance.words[word].text, key[1]
+        piece, _ = self._levelled(utterance, audio[start:end], factor, CUT_FADE_S)
+        return Unit(
+            source=utterance.id,
+            voice=f"{utterance.speaker}@{factor}" if factor else utterance.speaker,
+            text=text,
+            audio=piece,
+            words=(UnitWord(text=text, start=0, end=len(piece)),),
+            licence=utterance.licence,
+        )
+
+    def _levelled(
+        self, utterance: Utterance, audio: Audio, factor: str, fade_s: float
+    ) -> tuple[Audio, int]:
+        """Sound in its voice: perturbed, trimmed, levelled, faded; and what was cut before it."""
         if factor:
             audio = perturb(audio, float(factor), _tilt(factor, self._voices.tilt))
         start, end = energy_edges(audio, self.rate, self._voices.trim_db)
@@ -204,8 +301,12 @@ class UnitBank:
         is_agent = utterance.speaker == self._voices.agent and not factor
         level = self._voices.agent_level_db if is_agent else self._voices.user_level_db
         trimmed *= _gain(trimmed, level)
-        _fade(trimmed, round(FADE_S * self.rate))
+        _fade(trimmed, round(fade_s * self.rate))
         trimmed.setflags(write=False)
+        return trimmed, start
+
+    def _make(self, utterance: Utterance, text: str, factor: str) -> Unit:
+        trimmed, start = self._levelled(utterance, self.corpus.load(utterance), factor, FADE_S)
         scale = self.rate / (float(factor) if factor else 1.0)
         words = _words_of(utterance, text, start, len(trimmed), scale)
         voice = f"{utterance.speaker}@{factor}" if factor else utterance.speaker
@@ -232,6 +333,20 @@ def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
 def _tilt(factor: str, largest: float) -> float:
     """Every perturbed voice has its own colour, always the same."""
     return float(rng_for(0, 0, f"tilt/{factor}").uniform(-largest, largest))
+
+
+def _quietest_near(audio: Audio, sample: int, rate: int) -> int:
+    """The sample around which least sounds, not far from where a word is said to end."""
+    reach, step = round(CUT_REACH_S * rate), round(CUT_STEP_S * rate)
+    places = range(max(sample - reach, 0), min(sample + reach, len(audio)) + 1, step)
+    if not places:
+        return min(sample, len(audio))
+
+    def sound(place: int) -> float:
+        near = audio[max(place - step, 0) : place + step]
+        return float(np.square(near, dtype=np.float64).sum())
+
+    return min(places, key=lambda place: (sound(place), abs(place - sample)))
 
 
 def _gain(audio: Audio, level_db: float) -> np.float32:
@@ -267,6 +382,12 @@ def _words_of(
         pairs = zip(aligned, ends[:-1], edges[:-2], strict=True)
         ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
     return tuple(UnitWord(text=word, start=edges[i], end=ends[i]) for i, word in enumerate(texts))
+
+
+def _is_fluent(utterance: Utterance, text: str) -> bool:
+    words = utterance.words
+    gaps = (after.start - before.end for before, after in zip(words, words[1:], strict=False))
+    return SENTENCE_WORDS <= len(words) == len(text.split()) and max(gaps) <= LONGEST_BREAK_S
 
 
 def _some(names: Iterable[str]) -> str:

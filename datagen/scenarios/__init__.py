@@ -1,10 +1,21 @@
 """Families of situations; importing this package registers the ones that ship."""
 
 from microturn.datagen.scenarios import (  # noqa: F401  (imported to register)
+    agent_backchannel,
     background,
     delegation,
+    errand,
+    forbidden,
+    interjection,
     interruption,
+    music,
+    recall,
+    repeated_cue,
+    self_correction,
+    side_talk,
+    spoken_cue,
     timed_cue,
+    translation,
     turn,
     user_backchannel,
 )
@@ -16,8 +27,10 @@ from microturn.datagen.scenarios.base import (
     Scenario,
     Script,
     Stage,
+    Words,
     register,
 )
+from microturn.datagen.scenarios.plugins import scenarios_of, words_of
 from microturn.datagen.scenarios.vocabulary import Question, Questions
 
 __all__ = [
@@ -30,5 +43,8 @@ __all__ = [
     "Scenario",
     "Script",
     "Stage",
+    "Words",
     "register",
+    "scenarios_of",
+    "words_of",
 ]

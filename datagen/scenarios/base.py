@@ -19,7 +19,8 @@ from microturn.datagen.rules import RESPOND_S, Rules
 from microturn.datagen.scenarios.vocabulary import Question, Questions
 from microturn.datagen.timeline import Control, Event, Expect, TextArrival, Timeline, Word
 from microturn.datagen.units import Phrase, Unit, UnitBank
-from microturn.model.streams import BG, BG_END, CANCEL, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
+from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
+from microturn.model.streams.text import CANCEL
 
 OTHER_SPEAKER_SHARE = 0.5  # of greetings, where other speakers have recorded them
 
@@ -137,6 +138,10 @@ class Stage:
     def draw(self, seconds: tuple[float, float]) -> int:
         """A uniformly drawn time, in samples."""
         return self.rules.samples(float(self.rng.uniform(*seconds)))
+
+    def whole(self, bounds: tuple[int, int]) -> int:
+        """A drawn whole number, both bounds included."""
+        return int(self.rng.integers(bounds[0], bounds[1] + 1))
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -316,16 +321,23 @@ class Stage:
 
     def arrive(self, text: str, sample: int) -> int:
         """A background result reaches the agent; returns the first micro-turn that knows all."""
-        message = f"{SPECIAL_TOKENS[BG]} {text} {SPECIAL_TOKENS[BG_END]}"
-        self.timeline.text_in.append(TextArrival(text=message, sample=sample))
+        self.timeline.text_in.append(TextArrival(text=_message(text), sample=sample))
+        return self.known_at(text, sample)
+
+    def known_at(self, text: str, sample: int) -> int:
+        """The first micro-turn that knows all of a result that arrives at a sample."""
         layout = self.cast.config.layout
-        n_tokens = len(self.cast.tokenizer.encode(message))
+        n_tokens = len(self.cast.tokenizer.encode(_message(text)))
         micro_turns = -(-n_tokens // max(layout.text_in_positions, 1))
         return layout.micro_turn_of(sample) + micro_turns
 
     def must_end_by(self, sample: int) -> None:
         if sample > self.n_samples:
             raise DoesNotFit
+
+
+def _message(text: str) -> str:
+    return f"{SPECIAL_TOKENS[BG]} {text} {SPECIAL_TOKENS[BG_END]}"
 
 
 def _cut_at(word: Word, end: int) -> Word:

@@ -22,10 +22,13 @@ class Interruption:
         phrases = stage.bank.phrases(vocabulary.stop_phrases)
         if phrases and stage.chance(vocabulary.stop_phrase_share):
             spoken = stage.utter(phrases[stage.choose(phrases)], onset)
+        elif vocabulary.stop_word_share and stage.chance(vocabulary.stop_word_share):
+            text = vocabulary.stop_words[stage.choose(vocabulary.stop_words)]
+            spoken = stage.place(stage.bank.user(text, stage.cast.voice), onset, lane="user")
         else:
             question = stage.questions.long_turn(stage.rng)
             spoken = stage.ask(question, onset, may_pause=False)
-        first_turn(stage, count, until=rules.give_way(onset))
+        first_turn(stage, count, until=stage.give_way(onset))
         stage.event(
             Event(
                 type="interruption",

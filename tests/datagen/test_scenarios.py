@@ -147,7 +147,7 @@ def test_families_come_as_they_are_weighted(config: DatagenConfig, simulator_for
 
 
 def test_an_unknown_family_is_named(config: DatagenConfig, simulator_for: Build) -> None:
-    with pytest.raises(ValueError, match="families.quarrel is no scenario; known are background"):
+    with pytest.raises(ValueError, match="families.quarrel is no scenario; known are agent_"):
         simulator_for(replace(config, families={"quarrel": 1.0}))
 
 

@@ -1,0 +1,56 @@
+"""The user dictates a message with pauses; at each the agent shows that it listens."""
+
+from __future__ import annotations
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.rules import LISTEN_S
+from microturn.datagen.scenarios.base import Span, Stage, Words, register
+from microturn.datagen.units import UnitBank
+
+OPENING, CLOSING, REPLY = "message", "thank you", "saved"
+GAP_S = (0.05, 0.15)  # no listening point: the opening, and before the closing
+
+
+@register
+class AgentBackchannel:
+    """A pause after a phrase asks for a backchannel; the end of the message for a reply."""
+
+    name = "agent_backchannel"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        phrases = bank.recorded(config.scenarios.message_phrases)
+        if not phrases:
+            raise ValueError(
+                f"{bank.corpus.folder} has none of scenarios.message_phrases by voices.user; set "
+                "families.agent_backchannel=0 or give phrases that are recorded"
+            )
+        return Words(
+            agent=(REPLY, *config.scenarios.agent_backchannels), user=(OPENING, CLOSING, *phrases)
+        )
+
+    def build(self, stage: Stage, start: int) -> None:
+        options = stage.cast.config.scenarios
+        phrases = stage.bank.recorded(options.message_phrases)
+        n = min(stage.whole(options.n_message_phrases), len(phrases))
+        chosen = [phrases[i] for i in stage.rng.permutation(len(phrases))[:n]]
+        at = stage.recite((OPENING,), start)[0].end + stage.draw(GAP_S)
+        said = 0
+        for number, text in enumerate(chosen):
+            phrase = stage.recite((text,), at)[0]
+            if number + 1 < n:
+                at = phrase.end + stage.draw(options.listening_pause)
+                said = self._listen(stage, phrase, at, said)
+            else:
+                at = phrase.end + stage.draw(GAP_S)
+        closing = stage.recite((CLOSING,), at)[0]
+        stage.react(closing, (REPLY,), event="turn")
+
+    def _listen(self, stage: Stage, phrase: Span, until: int, said: int) -> int:
+        """One listening point; returns when the agent has finished its backchannel."""
+        texts = stage.cast.config.scenarios.agent_backchannels
+        text = texts[stage.choose(texts)]
+        spoken = stage.say((text,), stage.rules.follow(phrase.end, said))
+        window = (phrase.end, phrase.end + stage.rules.samples(LISTEN_S))
+        point = Span(start=phrase.end, end=until, text="")
+        stage.user_event(self.name, point, "backchannel", window, text)
+        return spoken.end
