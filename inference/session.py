@@ -17,7 +17,7 @@ from torch import Tensor
 from microturn.model.backbone import BackboneState
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.model import MicroTurnInput, ModelState
-from microturn.model.streams import IDLE, MelStream
+from microturn.model.streams import IDLE, MelStream, pack_video
 from microturn.model.streams.mel import dmel_ids
 from microturn.model.vocoder import GriffinLim, VocoderState
 
@@ -66,22 +66,26 @@ class SessionBatch:
         text_in: Sequence[Sequence[int] | None] | None = None,
         active: NDArray[np.bool_] | None = None,
         late: NDArray[np.bool_] | None = None,
+        video: NDArray[np.uint8] | None = None,
     ) -> list[TurnOutput]:
         """Advance every active row by one micro-turn.
 
         audio (B, samples_per_micro_turn); text_in up to `text_in_positions` ids per row; a row
-        marked `late` reads `<late>` in place of its microphone. Raises ValueError for another
-        shape or more text than a micro-turn holds. Samples that are not finite count as silence.
+        marked `late` reads `<late>` in place of its microphone; video (B, H, W, 3), the newest
+        frame of each row, black where there is none. Raises ValueError for another shape or more
+        text than a micro-turn holds. Samples that are not finite count as silence.
         """
         expected = (self.batch_size, self.layout.samples_per_micro_turn)
         if audio.shape != expected:
             raise ValueError(f"audio has shape {audio.shape}, a micro-turn needs {expected}")
         active = np.ones(self.batch_size, np.bool_) if active is None else active
         late = np.zeros(self.batch_size, np.bool_) if late is None else late
+        frames = self._frames(video)  # first: a refused call must not move the front end
         inputs = MicroTurnInput(
             audio_in=self._dmel(audio, active),
             late=torch.from_numpy(late).to(self.device),
             text_in=self._text(text_in),
+            video=frames,
         )
         with torch.inference_mode():
             before = self._state.backbone.seen.clone(), self._state.patch
@@ -109,6 +113,10 @@ class SessionBatch:
             clean = np.nan_to_num(audio[row], nan=0.0, posinf=0.0, neginf=0.0)
             ids[row] = dmel_ids(self._mels[row].push(np.clip(clean, -1.0, 1.0)))[0]
         return torch.from_numpy(ids).to(self.device)
+
+    def _frames(self, video: NDArray[np.uint8] | None) -> Tensor | None:
+        frames = pack_video(video, self.batch_size, self.layout)
+        return None if frames is None else torch.from_numpy(frames).to(self.device)
 
     def _text(self, text_in: Sequence[Sequence[int] | None] | None) -> Tensor:
         ids = torch.full((self.batch_size, self.layout.text_in_positions), IDLE)

@@ -26,6 +26,7 @@ class LaneBatch:
     say_weight: Tensor
     audio_out: Tensor  # (B, N, 16, 80) uint8
     audio_out_weight: Tensor
+    video: Tensor | None = None  # (B, N, H, W, 3) uint8
 
     @classmethod
     def collate(cls, dialogues: Sequence[Lanes]) -> LaneBatch:
@@ -33,13 +34,17 @@ class LaneBatch:
         longest = max(d.n_micro_turns for d in dialogues)
         arrays = {}
         for f in fields(cls):
+            if f.name == "video" and dialogues[0].video is None:
+                continue
             stacked = np.stack([_pad(getattr(d, f.name), longest) for d in dialogues])
             tensor = torch.from_numpy(stacked)
             arrays[f.name] = tensor.long() if stacked.dtype == np.int32 else tensor
         return cls(**arrays)
 
     def to(self, device: torch.device | str) -> LaneBatch:
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        lanes = {f.name: getattr(self, f.name) for f in fields(self)}
+        present = {name: lane for name, lane in lanes.items() if lane is not None}
+        moved = {name: lane.to(device, non_blocking=True) for name, lane in present.items()}
         return LaneBatch(**moved)
 
     @property

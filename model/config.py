@@ -75,6 +75,10 @@ class ModelConfig:
         default=0.3,
         metadata={"help": "largest share of noise in the own-voice patches read in training"},
     )
+    video_channels: tuple[int, ...] = field(
+        default=(64, 128, 256),
+        metadata={"help": "widths inside the video stem, where the layout has the lane"},
+    )
     moe: MoEConfig = field(default_factory=MoEConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from microturn.model.hmlp import VideoEmbedding
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import DMEL_BINS
 
@@ -42,22 +43,39 @@ class DMelEmbedding(nn.Module):
 
 
 class LaneEmbedding(nn.Module):
-    """Vectors for each lane, plus one learned vector per position of the micro-turn."""
+    """Vectors for each lane, plus one learned vector per position of the micro-turn.
 
-    def __init__(self, d_model: int, layout: StreamLayout, vocab_size: int) -> None:
+    The positions of video are marked by their row and column instead.
+    """
+
+    video: VideoEmbedding | None
+
+    def __init__(
+        self,
+        d_model: int,
+        layout: StreamLayout,
+        vocab_size: int,
+        video_channels: tuple[int, ...] = (64, 128, 256),
+    ) -> None:
         super().__init__()
         self.layout = layout
         self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.patch = nn.Linear(layout.patch_dim, d_model)
-        self.lane = nn.Parameter(torch.empty(layout.n_positions, d_model))
+        marked = layout.n_positions - layout.video_positions
+        self.lane = nn.Parameter(torch.empty(marked, d_model))
         self.late = nn.Parameter(torch.empty(d_model))
         nn.init.normal_(self.tokens.weight, std=1.0)
         nn.init.normal_(self.lane, std=0.5)
         nn.init.normal_(self.late, std=1.0)
+        self.video = None
+        if layout.video_positions:
+            rows, cols = layout.video_rows, layout.video_cols
+            self.video = VideoEmbedding(d_model, rows, cols, video_channels)
 
     def _lane(self, name: str) -> Tensor:
-        return self.lane[self.layout.lanes[name]]
+        lane, first = self.layout.lanes[name], self.layout.video_positions
+        return self.lane[lane.start - first : lane.stop - first]
 
     def lane_vector(self, name: str, index: int) -> Tensor:
         """What marks position `index` of a lane, (D,)."""

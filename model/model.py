@@ -40,6 +40,7 @@ class MicroTurnInput:
     audio_in: Tensor  # (B, F, 80) uint8
     late: Tensor  # (B,) bool
     text_in: Tensor  # (B, P) int64
+    video: Tensor | None = None  # (B, H, W, 3) uint8, where the layout has the lane
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,8 @@ class InteractionModel(nn.Module):
 
     def __init__(self, cfg: ModelConfig, layout: StreamLayout, vocab_size: int) -> None:
         super().__init__()
-        if layout.video_positions:
-            raise ValueError("layout.video_rows and video_cols must be 0: no video stem yet")
         self.cfg, self.layout, self.vocab_size = cfg, layout, vocab_size
-        self.embed = LaneEmbedding(cfg.d_model, layout, vocab_size)
+        self.embed = LaneEmbedding(cfg.d_model, layout, vocab_size, cfg.video_channels)
         self.backbone = Backbone(cfg, layout.n_positions)
         self.unembed = nn.Linear(cfg.d_model, vocab_size, bias=False)
         self.flow = FlowHead(cfg.d_model, layout.patch_dim, cfg.flow)
@@ -87,6 +86,7 @@ class InteractionModel(nn.Module):
     def embed_dialogues(self, batch: LaneBatch, patches: Tensor) -> Tensor:
         """All positions of all micro-turns, (B, T, D)."""
         lanes = [
+            *self._seen(batch.video),
             self.embed.audio_in(batch.audio_in, batch.late),
             self.embed.text("text_in", batch.text_in),
             self.embed.text("heard", batch.heard),
@@ -94,6 +94,14 @@ class InteractionModel(nn.Module):
             self.embed.audio_out(patches),
         ]
         return torch.cat(lanes, dim=2).flatten(1, 2)
+
+    def _seen(self, frames: Tensor | None) -> list[Tensor]:
+        """Vectors of the video lane (..., R * C, D); nothing in a layout without it."""
+        if self.embed.video is None:
+            return []
+        if frames is None:
+            raise ValueError("the layout has a video lane but the input has no frames")
+        return [self.embed.video(frames)]
 
     def forward(self, batch: LaneBatch, patches: Tensor) -> dict[str, Tensor]:
         """Hidden states that predict each output lane, (B, N, P, D) by lane name."""
@@ -120,6 +128,7 @@ class InteractionModel(nn.Module):
         noise (B, P, patch_dim), standard normal, seeds the flow head.
         """
         given = [
+            *self._seen(inputs.video),
             self.embed.audio_in(inputs.audio_in, inputs.late),
             self.embed.text("text_in", inputs.text_in),
         ]

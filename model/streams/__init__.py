@@ -23,6 +23,7 @@ from microturn.model.streams.text import (
     Tokenizer,
     normalise,
 )
+from microturn.model.streams.video import frame_shape, pack_video, patches_of
 
 __all__ = [
     "BG",
@@ -41,6 +42,7 @@ __all__ = [
     "dequantise_fine",
     "dmel",
     "fine_mel",
+    "frame_shape",
     "normalise",
     "pack_agent_audio",
     "pack_dialogue",
@@ -48,6 +50,8 @@ __all__ = [
     "pack_say",
     "pack_text_in",
     "pack_user_audio",
+    "pack_video",
+    "patches_of",
     "quantise_fine",
     "token_weights",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from microturn.model.streams import mel
 from microturn.model.streams.layout import StreamLayout
 from microturn.model.streams.text import IDLE, Tokenizer
+from microturn.model.streams.video import pack_video
 
 # Loss weights after JoyAI-VL-Interaction (arXiv 2606.14777): the step into speech counts most,
 # the first idle after it is the decision to stop, and long idling must not drown both.
@@ -50,6 +51,7 @@ class Lanes:
     say_weight: NDArray[np.float32]  # (N, P)
     audio_out: NDArray[np.uint8]  # (N, 16, 80) quantised fine log-mel, shifted
     audio_out_weight: NDArray[np.float32]  # (N, P)
+    video: NDArray[np.uint8] | None = None  # (N, H, W, 3), where the layout has the lane
 
     @property
     def n_micro_turns(self) -> int:
@@ -57,26 +59,36 @@ class Lanes:
 
     def head(self, n: int) -> Lanes:
         """The first `n` micro-turns."""
-        return Lanes(**{f.name: getattr(self, f.name)[:n] for f in fields(self)})
+        lanes = {f.name: getattr(self, f.name) for f in fields(self)}
+        kept: dict[str, Any] = {k: v if v is None else v[:n] for k, v in lanes.items()}
+        return Lanes(**kept)
 
     def token_arrays(self) -> dict[str, NDArray[np.generic]]:
         """What `streams.npz` stores: integer lanes and weights."""
-        names = [f.name for f in fields(self) if f.name not in ("audio_in", "audio_out")]
+        names = [f.name for f in fields(self) if f.name not in ("audio_in", "audio_out", "video")]
         return {name: getattr(self, name) for name in names}
 
     def feature_arrays(self) -> dict[str, NDArray[np.uint8]]:
         """What `features.npz` stores: dMel two per byte, fine mel one byte per channel."""
         return {"audio_in": mel.pack_nibbles(self.audio_in), "audio_out": self.audio_out}
 
+    def video_arrays(self) -> dict[str, NDArray[np.uint8]]:
+        """What `video.npz` stores; nothing when there is no video lane."""
+        return {} if self.video is None else {"frames": self.video}
+
     @classmethod
     def from_arrays(
-        cls, tokens: Mapping[str, NDArray[np.generic]], features: Mapping[str, NDArray[np.uint8]]
+        cls,
+        tokens: Mapping[str, NDArray[np.generic]],
+        features: Mapping[str, NDArray[np.uint8]],
+        video: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> Lanes:
-        """Inverse of `token_arrays` and `feature_arrays`."""
+        """Inverse of `token_arrays`, `feature_arrays` and `video_arrays`."""
         arrays = {name: np.asarray(value) for name, value in tokens.items()}
         return cls(
             audio_in=mel.unpack_nibbles(features["audio_in"]),
             audio_out=np.asarray(features["audio_out"]),
+            video=np.asarray(video["frames"]) if video else None,
             **arrays,
         )
 
@@ -199,8 +211,12 @@ def pack_dialogue(
     layout: StreamLayout,
     tokenizer: Tokenizer,
     late: NDArray[np.bool_] | None = None,
+    video: NDArray[np.uint8] | None = None,
 ) -> Lanes:
-    """All lanes of one dialogue; both channels have the same whole number of micro-turns."""
+    """All lanes of one dialogue; both channels have the same whole number of micro-turns.
+
+    video (N, H, W, 3) is what is seen; without it a layout with the lane sees black.
+    """
     if len(user_audio) != len(agent_audio):
         raise ValueError(f"user has {len(user_audio)} samples but agent has {len(agent_audio)}")
     n = len(user_audio) // layout.samples_per_micro_turn
@@ -219,4 +235,5 @@ def pack_dialogue(
         say_weight=say_weight,
         audio_out=audio_out,
         audio_out_weight=audio_out_weight,
+        video=pack_video(video, n, layout),
     )
