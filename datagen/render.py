@@ -119,9 +119,8 @@ class Renderer:
 
     def _dither(self, recipe: Recipe, n: int) -> Audio:
         """The floor of every real microphone: without it silence would be recognisable as such."""
-        white = recipe.rng("dither").standard_normal(n, dtype=np.float32)
-        white *= np.float32(10 ** (self._config.channel.dither_db / 20))
-        return white
+        level = np.float32(10 ** (self._config.channel.dither_db / 20))
+        return self._beds.cut("dither", float(recipe.rng("dither place").random()), n) * level
 
     def _zeroed(self, recipe: Recipe, script: Script) -> list[tuple[int, int]]:
         """A stretch of digital silence, where no user is speaking."""

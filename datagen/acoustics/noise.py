@@ -1,10 +1,14 @@
-"""Noise beds: endless sound to slice from, made once per process and always the same."""
+"""Noise beds: endless sound to slice from, recorded or made once per process, always the same."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from microturn.datagen.acoustics import recordings
+from microturn.datagen.acoustics.config import RecordingsConfig
+from microturn.datagen.acoustics.recordings import unit_power
+from microturn.datagen.config import DatagenConfig
 from microturn.datagen.seeds import rng_for
 from microturn.datagen.units import UnitBank
 
@@ -13,32 +17,84 @@ BED_S = 48
 BABBLE_VOICES = 6
 LINES_PER_VOICE = 12
 COLOURS = {"white": 0.0, "pink": -0.5, "brown": -1.0}  # slope of the amplitude over frequency
-KINDS = (*COLOURS, "hum", "babble", "music")
+GENERATED = (*COLOURS, "hum", "babble", "music")
+RECORDED = {"recorded": "noise", "recorded_music": "music"}  # kind: folder that it needs
+KINDS = (*GENERATED, *RECORDED)
 
 
 class NoiseBeds:
-    """Beds of unit power by kind; `music` and `babble` need recordings and may be missing."""
+    """Beds of unit power by kind; `music` and `babble` need recordings and may be missing.
 
-    def __init__(self, bank: UnitBank, kinds: tuple[str, ...]) -> None:
-        unknown = [kind for kind in kinds if kind not in KINDS]
-        if unknown:
-            raise ValueError(
-                f"channel.noise_kinds has {unknown[0]!r}; known are {', '.join(KINDS)}"
-            )
+    `kinds` are those of whole dialogues, `stretch_kinds` those of stretches. A user's folders add
+    a kind each; which of its files is heard, and from where on, follows from the offset.
+    """
+
+    def __init__(
+        self,
+        bank: UnitBank,
+        kinds: tuple[str, ...],
+        *,
+        stretch_kinds: tuple[str, ...] = (),
+        folders: RecordingsConfig | None = None,
+    ) -> None:
         self._bank = bank
         self._beds: dict[str, Audio] = {}
         self._n = BED_S * bank.rate
-        self.kinds = tuple(kind for kind in kinds if self._possible(kind))
+        self._recorded = {
+            kind: recordings.recordings(folder, f"acoustics.recordings.{name}")
+            for kind, name in RECORDED.items()
+            if folders is not None and (folder := getattr(folders, name))
+        }
+        self.kinds = self._known(kinds, "channel.noise_kinds")
+        self.stretch_kinds = self._known(stretch_kinds, "acoustics.stretch.kinds")
+
+    @classmethod
+    def of(cls, config: DatagenConfig, bank: UnitBank) -> NoiseBeds:
+        acoustics = config.acoustics
+        return cls(
+            bank,
+            config.channel.noise_kinds,
+            stretch_kinds=acoustics.stretch.kinds if acoustics.stretch.probability else (),
+            folders=acoustics.recordings,
+        )
+
+    def _known(self, kinds: tuple[str, ...], key: str) -> tuple[str, ...]:
+        """Those of the kinds that can be had, and those of the user's folders."""
+        for kind in kinds:
+            if kind not in KINDS:
+                raise ValueError(f"{key} has {kind!r}; known are {', '.join(KINDS)}")
+            if kind in RECORDED and kind not in self._recorded:
+                raise ValueError(
+                    f"{key} has {kind!r}, which needs acoustics.recordings.{RECORDED[kind]}=FOLDER"
+                )
+        possible = [kind for kind in kinds if kind in RECORDED or self._possible(kind)]
+        return (*possible, *(kind for kind in self._recorded if kinds and kind not in kinds))
+
+    def file(self, kind: str, offset: float) -> str | None:
+        """The user's file that is heard; None for a bed of ours."""
+        if kind not in self._recorded:
+            return None
+        return recordings.chosen(self._recorded[kind], offset)[0].path.name
 
     def cut(self, kind: str, offset: float, n: int) -> Audio:
         """`n` samples of a bed from a relative offset on, going round at its end."""
-        bed = self.bed(kind)
+        if kind in self._recorded:
+            recording, offset = recordings.chosen(self._recorded[kind], offset)
+            bed = recordings.decoded(recording, self._bank.rate)
+        else:
+            bed = self.bed(kind)
         start = int(offset * len(bed))
-        return np.take(bed, np.arange(start, start + n), mode="wrap")
+        piece = np.empty(n, np.float32)
+        done = 0
+        while done < n:
+            part = bed[start : start + n - done]
+            piece[done : done + len(part)] = part
+            done, start = done + len(part), 0
+        return piece
 
     def bed(self, kind: str) -> Audio:
         if kind not in self._beds:
-            self._beds[kind] = _unit_power(self._make(kind))
+            self._beds[kind] = unit_power(self._make(kind))
         return self._beds[kind]
 
     def _possible(self, kind: str) -> bool:
@@ -50,6 +106,8 @@ class NoiseBeds:
 
     def _make(self, kind: str) -> Audio:
         rng = rng_for(0, 0, f"bed/{kind}/{self._bank.split}")
+        if kind == "dither":  # beds are not drawn for it: every microphone has some
+            return rng.standard_normal(self._n, dtype=np.float32)
         if kind in COLOURS:
             return _coloured(rng, self._n, COLOURS[kind], self._bank.rate)
         if kind == "hum":
@@ -100,9 +158,3 @@ def _hum(rng: np.random.Generator, n: int, rate: int) -> Audio:
     hiss = rng.standard_normal(n) * 0.03
     mixed: Audio = (hum + hiss).astype(np.float32)
     return mixed
-
-
-def _unit_power(audio: Audio) -> Audio:
-    power = float(np.mean(np.square(audio, dtype=np.float64)))
-    scaled: Audio = audio * np.float32(1.0 / np.sqrt(max(power, 1e-20)))
-    return scaled

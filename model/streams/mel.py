@@ -68,13 +68,64 @@ def hann_window(length: int) -> NDArray[np.float32]:
 def _log_mel(
     padded: NDArray[np.float32], n: int, frames: int, hop: int, window: int, n_fft: int, rate: int
 ) -> NDArray[np.float32]:
-    """log10 mel magnitudes, (n, frames, 80), of `padded` = window - hop carried samples + audio."""
-    view = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: n * frames]
-    spectrum = np.fft.rfft(view * hann_window(window), n_fft, axis=-1)
-    power = spectrum.real**2 + spectrum.imag**2
-    magnitude = np.sqrt(np.maximum(power, np.float32(_MAGNITUDE_FLOOR)))
+    """log10 mel magnitudes, (n, frames, 80), of `padded` = window - hop carried samples + audio.
+
+    Micro-turns of digital silence, which an agent that listens makes most of the time, all look
+    the same and are not computed again.
+    """
+    sounding = _sounding(padded, n, frames * hop)
+    if len(sounding) == n:
+        return _log_mel_of(padded, sounding, frames, hop, window, n_fft, rate)
+    log = np.empty((n, frames, N_MELS), np.float32)
+    log[:] = _silent_log_mel(frames, hop, window, n_fft, rate)
+    if len(sounding):
+        log[sounding] = _log_mel_of(padded, sounding, frames, hop, window, n_fft, rate)
+    return log
+
+
+def _sounding(padded: NDArray[np.float32], n: int, chunk: int) -> NDArray[np.intp]:
+    """Micro-turns with a sample in one of their windows that is not zero, and perhaps a few more.
+
+    The windows of micro-turn k lie within the chunks k and k + 1 of the padded sound.
+    """
+    whole = np.zeros((n + 1) * chunk, np.bool_)
+    whole[: len(padded)] = padded[: len(whole)] != 0.0
+    chunks = whole.reshape(n + 1, chunk).any(axis=1)
+    return np.flatnonzero(chunks[:-1] | chunks[1:])
+
+
+@cache
+def _silent_log_mel(
+    frames: int, hop: int, window: int, n_fft: int, rate: int
+) -> NDArray[np.float32]:
+    silence = np.zeros(window - hop + frames * hop, np.float32)
+    log = _log_mel_of(silence, np.zeros(1, np.intp), frames, hop, window, n_fft, rate)
+    log.flags.writeable = False
+    return log
+
+
+def _log_mel_of(
+    padded: NDArray[np.float32],
+    micro_turns: NDArray[np.intp],
+    frames: int,
+    hop: int,
+    window: int,
+    n_fft: int,
+    rate: int,
+) -> NDArray[np.float32]:
+    from scipy.fft import rfft  # three times as fast as numpy's in single precision
+
+    view = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+    rows = (micro_turns[:, None] * frames + np.arange(frames)).reshape(-1)
+    windows = view[rows]
+    windows *= hann_window(window)
+    spectrum = rfft(windows, n_fft, axis=-1)
+    power = np.square(spectrum.real)
+    power += np.square(spectrum.imag)
+    np.maximum(power, np.float32(_MAGNITUDE_FLOOR), out=power)
+    magnitude = np.sqrt(power, out=power)
     # One small product per micro-turn: its rounding cannot depend on how many there are.
-    blocks = magnitude.reshape(n, frames, -1).astype(np.float32)
+    blocks = magnitude.reshape(len(micro_turns), frames, -1)
     mel = np.matmul(blocks, mel_filters(rate, n_fft))
     log: NDArray[np.float32] = np.log10(np.maximum(mel, np.float32(_MAGNITUDE_FLOOR)))
     return np.clip(log, LOG_MIN, LOG_MAX)
