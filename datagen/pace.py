@@ -1,7 +1,9 @@
 """How fast two people take turns: times drawn from published laws, spread evenly.
 
-Every kind of time follows its law over the whole set. Within it, a dialogue and each of its
-speakers have a tempo: their draws are correlated, and the law stays what it is. Draws walk along a
+Every kind of time follows its law over the whole set. A dialogue and each of its speakers have a
+tempo: their gaps are correlated, and the law of all gaps stays what it is. Overlaps and pauses have
+none, because the shares of overlap and silence are steered by them: a dialogue in which they were
+short would need more of them, and short ones would be too many in the set. Draws walk along a
 sequence that fills the unit interval evenly, from dialogue to dialogue and inside each, so that
 few dialogues, and short ones, already have the right shares and medians.
 """
@@ -76,30 +78,37 @@ class Pace:
         return self.chance("overlaps", self.human.overlapped_changes)
 
     def gap(self, speaker: str) -> float:
+        """With the tempo of the dialogue and the speaker."""
         h = self.human
-        seconds = self._log_normal("gap", speaker, h.gap_median_s, h.gap_sigma)
+        z = (
+            math.sqrt(h.dialogue_tempo) * self._latent("tempo")
+            + math.sqrt(h.speaker_tempo) * self._latent(f"tempo/{speaker}")
+            + math.sqrt(max(1.0 - h.dialogue_tempo - h.speaker_tempo, 0.0)) * self._normal("gap")
+        )
+        seconds = h.gap_median_s * math.exp(h.gap_sigma * z)
         return min(max(seconds, SHORTEST_CHANGE_S), h.longest_gap_s)
 
-    def overlap(self, speaker: str) -> float:
+    def overlap(self) -> float:
         h = self.human
-        seconds = self._log_normal("overlap", speaker, h.overlap_median_s, h.overlap_sigma)
+        seconds = h.overlap_median_s * math.exp(h.overlap_sigma * self._normal("overlap"))
         return min(max(seconds, SHORTEST_CHANGE_S), h.longest_overlap_s)
 
-    def pause(self, speaker: str) -> float:
+    def pause(self) -> float:
         h = self.human
-        seconds = self._log_normal("pause", speaker, h.pause_median_s, h.pause_sigma)
+        seconds = h.pause_median_s * math.exp(h.pause_sigma * self._normal("pause"))
         shortest = h.shortest_pause_s + SHORTEST_PAUSE_MARGIN_S
         return min(max(seconds, shortest), h.longest_gap_s)
 
-    def _log_normal(self, purpose: str, speaker: str, median: float, sigma: float) -> float:
-        """A draw with the tempo of its dialogue and speaker; all in all it has this law."""
-        own = 1.0 - self.human.dialogue_tempo - self.human.speaker_tempo
-        z = (
-            math.sqrt(self.human.dialogue_tempo) * self._latent("tempo")
-            + math.sqrt(self.human.speaker_tempo) * self._latent(f"tempo/{speaker}")
-            + math.sqrt(max(own, 0.0)) * NORMAL.inv_cdf(self.even(purpose))
-        )
-        return median * math.exp(sigma * z)
+    def _normal(self, purpose: str) -> float:
+        return NORMAL.inv_cdf(self.even(purpose))
+
+    # --- second thoughts ---------------------------------------------------------------------
+    def mark(self) -> dict[str, int]:
+        """Where all sequences are, for `rewind`."""
+        return dict(self._drawn)
+
+    def rewind(self, mark: dict[str, int]) -> None:
+        self._drawn = dict(mark)
 
     def _latent(self, purpose: str) -> float:
         return NORMAL.inv_cdf(_inside(self._phase(purpose)))

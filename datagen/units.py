@@ -32,6 +32,8 @@ FRAME_S = 0.005  # energy is measured in steps of this, over twice as much
 LARGEST_PEAK = 0.89
 SENTENCE_WORDS = 3
 LONGEST_BREAK_S = 0.1  # between two words of a sentence that is said in one go
+SILENT_S = 0.13  # a longer stretch of little sound may pass for a pause
+SILENT_DB = -28.0  # little sound, re the loudest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,15 @@ def energy_edges(audio: Audio, sample_rate: int, threshold_db: float) -> tuple[i
     return start, end
 
 
+def longest_silence(audio: Audio, sample_rate: int) -> float:
+    """Length in seconds of the longest stretch of little sound between louder ones."""
+    hop = max(1, round(FRAME_S * sample_rate))
+    n = len(audio) // hop
+    energy = np.square(audio[: n * hop]).reshape(n, hop).sum(axis=1)
+    loud = np.flatnonzero(energy >= energy.max(initial=0.0) * 10 ** (SILENT_DB / 10))
+    return float(np.diff(loud).max(initial=1) - 1) * FRAME_S
+
+
 class UnitBank:
     """Units of a corpus by text and voice, for one split."""
 
@@ -104,6 +115,7 @@ class UnitBank:
         self._phrases: dict[tuple[tuple[str, ...], str], tuple[Phrase, ...]] = {}
         self._lines: dict[tuple[float, float], tuple[Utterance, ...]] = {}
         self._parallel: dict[str, tuple[Phrase, ...]] = {}
+        self._fluent: dict[tuple[str, str], bool] = {}
         self._within: dict[str, tuple[Utterance, int] | None] = {}
         if not self._prompts:
             raise ValueError(
@@ -156,6 +168,13 @@ class UnitBank:
             for text, utterance in self._user_prompts.items()
             if shortest_s <= utterance.duration <= longest_s and _is_fluent(utterance, text)
         )
+
+    def is_fluent(self, unit: Unit) -> bool:
+        """Whether no silence inside a unit is as long as a pause."""
+        key = (unit.source, unit.voice)
+        if key not in self._fluent:
+            self._fluent[key] = longest_silence(unit.audio, self.rate) < SILENT_S
+        return self._fluent[key]
 
     @property
     def phrase_factors(self) -> tuple[float, ...]:

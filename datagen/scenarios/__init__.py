@@ -3,6 +3,7 @@
 from microturn.datagen.scenarios import (  # noqa: F401  (imported to register)
     agent_backchannel,
     background,
+    conversation,
     delegation,
     errand,
     forbidden,

@@ -1,0 +1,430 @@
+"""Two people's timing: exchange after exchange until the dialogue is over.
+
+The user talks (prompts in their own voice), asks something, and may talk on; the agent answers.
+Offsets at the changes of speaker, pauses and backchannels come from `Pace`, so they follow the laws
+of `timing.human`. How much is said steers the share of overlap, and where a pause is made steers
+the share of silence: both are near their targets after a few turns already.
+
+An agent that begins while the user still speaks has heard what it has to know: the question is
+followed by words that add nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.pace import Pace
+from microturn.datagen.rules import RESPOND_S, STOP_S
+from microturn.datagen.scenarios.base import DoesNotFit, Span, Stage, Words, register
+from microturn.datagen.scenarios.vocabulary import Question
+from microturn.datagen.timeline import Event, Expect
+from microturn.datagen.units import Unit, UnitBank
+
+SENTENCE_S = (0.9, 4.0)  # of what a user says besides the question
+KNOWN_S = 0.4  # from the end of the question to the answer, at least
+CHANGE_S = 0.19  # overlap that one turn brings with it on average, backchannels included
+PAUSE_S = 0.57  # mean of a pause
+TURN_S = (1.0, 7.0)
+SHORT_SHARE = 0.3  # of the questions that are answered with a word
+CLOSING_S = 1.3  # the last turn is at least this long
+LONG_OVERLAP_S = 0.3  # needs an answer of several words
+APART_S = 0.25  # between two turns of one speaker, for them to be two
+BACKCHANNEL_TAIL_S = 1.0  # the agent goes on for this long, if it has words left
+LISTENED_S = 0.6  # of the agent's turn before the user says something into it
+TRIES = 6
+CLOSING_TRIES = 48
+LEFT_S = 0.2  # what the last turn leaves of the dialogue, on average
+
+
+@register
+class Conversation:
+    name = "conversation"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        return Words(agent=config.scenarios.agent_backchannels)
+
+    def build(self, stage: Stage, start: int) -> None:
+        Talk(stage).fill(start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A unit of a user's turn and where it sounds."""
+
+    unit: Unit
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.unit.n_samples
+
+
+@dataclass(kw_only=True)
+class UserTurn:
+    """What a user says in one go, and what it brings."""
+
+    said: list[Said]
+    pauses: list[tuple[int, int]] = field(default_factory=list)
+    n_lines: int = 0  # what is said before the question
+
+    @property
+    def start(self) -> int:
+        return self.said[0].start
+
+    @property
+    def end(self) -> int:
+        return self.said[-1].end
+
+    @property
+    def text(self) -> str:
+        return " ".join(item.unit.text for item in self.said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentTurn:
+    """What the agent means to say, and the turn that it answers."""
+
+    asked: UserTurn
+    planned: list[tuple[Unit, int]]
+
+    @property
+    def start(self) -> int:
+        return self.planned[0][1]
+
+    @property
+    def end(self) -> int:
+        unit, start = self.planned[-1]
+        return start + unit.n_samples
+
+
+class Talk:
+    """One conversation while it is put together; all times are samples."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.pace: Pace = stage.cast.pace
+        self.human = self.pace.human
+        self.lines = stage.bank.sentences(shortest_s=SENTENCE_S[0], longest_s=SENTENCE_S[1])
+        if not self.lines:
+            raise ValueError(
+                f"{stage.bank.corpus.folder} has no sentences by voices.user="
+                f"{stage.cast.config.voices.user!r}; set families.conversation=0"
+            )
+        self.silence = 0.0  # so far
+        self.overlap = 0.0
+        self.agent_end = -stage.n_samples  # nothing said yet
+        self.interrupted: int | None = None  # where the user began to talk into the agent's words
+        share = self.human.backchannel_share
+        self.per_turn = share / (1.0 - share)
+        self.backchannels_due = self.pace.even("backchannel") + self.per_turn
+
+    # --- the whole ---------------------------------------------------------------------------
+    def fill(self, start: int) -> None:
+        onset, self.silence = start, float(start + self._samples(LEFT_S))
+        while True:
+            change = self._user_change()
+            exchange = self._exchange(onset, change)
+            if exchange is None:
+                break
+            turn, answer, offset = exchange
+            self._place_user(turn)
+            self._count_change(offset)
+            onset = self._place_agent(answer, change)
+            self._count_change(change)
+        self._close(onset)
+        if not self.stage.end:
+            raise DoesNotFit
+        self.stage.end = self.stage.n_samples
+
+    def _exchange(self, onset: int, change: int) -> tuple[UserTurn, AgentTurn, int] | None:
+        """A turn of the user with its answer, if there is room for both and a last turn."""
+        room = self.stage.n_samples - self._samples(CLOSING_S) - onset
+        offset = self._agent_change()
+        silence, mark = self.silence, self.pace.mark()
+        for attempt in range(TRIES):
+            wanted = self._wanted(onset) * (1.0 - attempt / (2 * TRIES))
+            question = self._question(wanted, short=-change < self._samples(LONG_OVERLAP_S))
+            turn = self._user_turn(onset, question, wanted - self._length(question), offset)
+            planned = self.stage.plan_from(question.answer, turn.end + offset)
+            answer = AgentTurn(asked=turn, planned=planned)
+            apart = answer.end + change - turn.end >= self._samples(APART_S)
+            if answer.end - onset <= room and apart:
+                return turn, answer, offset
+            self.silence = silence
+            self.pace.rewind(mark)
+        return None
+
+    def _wanted(self, now: int) -> float:
+        """Samples that two turns should take for the overlap to be right after them."""
+        ahead = self.overlap + 2 * self._samples(CHANGE_S)
+        low, high = (2 * self._samples(seconds) for seconds in TURN_S)
+        return min(max(ahead / self.human.overlap_ratio - now, low), high)
+
+    # --- changes of speaker ------------------------------------------------------------------
+    def _agent_change(self) -> int:
+        return self._change("agent")
+
+    def _user_change(self) -> int:
+        return self._change("user")
+
+    def _change(self, speaker: str) -> int:
+        """Offset of a speaker who takes over: negative when both speak."""
+        overlaps = self.pace.overlaps()
+        seconds = -self.pace.overlap() if overlaps else self.pace.gap(speaker)
+        return self._samples(seconds)
+
+    def _count_change(self, offset: int) -> None:
+        if offset > 0:
+            self.silence += offset
+        else:
+            self.overlap -= offset
+        self.backchannels_due += self.per_turn
+
+    # --- the user ----------------------------------------------------------------------------
+    def _question(self, wanted: float, *, short: bool) -> Question:
+        """A question with an answer of one word, or a count of about the right length."""
+        stage, rng = self.stage, self.stage.rng
+        if short and stage.chance(SHORT_SHARE):
+            return stage.questions.turn(rng)
+        counts = [stage.questions.count(rng, shortest=3) for _ in range(4)]
+        aim = wanted * float(rng.uniform(0.35, 0.65))
+        return min(counts, key=lambda question: abs(self._length(question) - aim))
+
+    def _length(self, question: Question) -> int:
+        unit, start = self.stage.plan_from(question.answer, 0)[-1]
+        return start + unit.n_samples
+
+    def _user_turn(self, onset: int, question: Question, wanted: float, offset: int) -> UserTurn:
+        """Lines, the question, and a line more if the agent answers before the end."""
+        words = [self._unit(text) for text in question.words]
+        tag = self._tag(offset)
+        spoken = sum(unit.n_samples for unit in words) + (tag.n_samples if tag else 0)
+        least = 2.5 * SENTENCE_S[0] if self.backchannels_due >= 1.0 else 0.0
+        lines = self._lines(max(wanted - spoken, self._samples(least)))
+        turn = UserTurn(said=[], n_lines=len(lines))
+        at = onset
+        for position, unit in enumerate([*lines, *words]):
+            if position:
+                at = self._joint(turn, at)
+            turn.said.append(Said(unit=unit, start=at))
+            at += unit.n_samples
+        if tag is not None:
+            turn.said.append(Said(unit=tag, start=at + self.stage.draw(self._word_gap)))
+        return turn
+
+    def _tag(self, offset: int) -> Unit | None:
+        """Something after the question that is long enough for the agent to have heard that."""
+        missing = self._samples(KNOWN_S) - offset
+        if missing <= 0:
+            return None
+        for number in self.stage.rng.permutation(len(self.lines)):
+            unit = self._unit(self.lines[int(number)])
+            if unit.n_samples >= missing and self.stage.bank.is_fluent(unit):
+                return unit
+        raise DoesNotFit
+
+    def _lines(self, wanted: float) -> list[Unit]:
+        """Lines that together take about this long."""
+        lines: list[Unit] = []
+        while wanted > self._samples(SENTENCE_S[0]):
+            units = [self._line() for _ in range(TRIES)]
+            fitting = [unit for unit in units if unit.n_samples <= wanted]
+            if not fitting:
+                break
+            unit = fitting[0]
+            lines.append(unit)
+            wanted -= unit.n_samples
+        return lines
+
+    def _joint(self, turn: UserTurn, at: int) -> int:
+        """Where the next unit of a turn begins: after a pause if silence is due, else at once."""
+        share, pause = self.human.silence_ratio, self._samples(PAUSE_S)
+        now = abs(self.silence - share * at)
+        then = abs(self.silence + pause - share * (at + pause))
+        if then >= now:
+            return at + self.stage.draw(self._word_gap)
+        after = at + self._samples(self.pace.pause())
+        turn.pauses.append((at, after))
+        self.silence += after - at
+        return after
+
+    def _place_user(self, turn: UserTurn) -> None:
+        stage = self.stage
+        for said in turn.said:
+            stage.place(said.unit, said.start, lane="user")
+        for start, end in turn.pauses:
+            expect = Expect(act="stay_silent", window=(start, end))
+            stage.event(Event(type="pause", start=start, end=end, speaker="user", expect=expect))
+        if self.interrupted is not None:
+            self._interruption_event(turn, self.interrupted)
+            self.interrupted = None
+        if self.backchannels_due >= 1.0:
+            self._agent_backchannel(turn)
+
+    def _interruption_event(self, turn: UserTurn, onset: int) -> None:
+        window = (onset, onset + self.stage.rules.samples(STOP_S))
+        self.stage.event(
+            Event(
+                type="interruption",
+                start=turn.start,
+                end=turn.end,
+                speaker="user",
+                text=turn.text,
+                expect=Expect(act="stop", window=window),
+            )
+        )
+
+    def _agent_backchannel(self, turn: UserTurn) -> None:
+        """The agent says `oh` while the user tells something."""
+        stage = self.stage
+        texts = stage.cast.config.scenarios.agent_backchannels
+        unit = stage.bank.agent(texts[stage.choose(texts)])
+        start = self._listening_point(turn, unit)
+        if start is None:
+            return
+        span = stage.sound([(unit, start)])
+        stage.event(
+            Event(
+                type="agent_backchannel",
+                start=start,
+                end=span.end,
+                speaker="agent",
+                text=span.text,
+                expect=Expect(act="backchannel", text=span.text, window=(start, span.end)),
+            )
+        )
+        self.overlap += unit.n_samples
+        self.backchannels_due -= 1.0
+
+    def _listening_point(self, turn: UserTurn, unit: Unit) -> int | None:
+        """A moment in the lines of a turn, apart from pauses and from the agent's last words."""
+        if not turn.n_lines:
+            return None
+        apart = self._samples(APART_S)
+        first = max(self.agent_end + apart, turn.start + self._samples(LISTENED_S))
+        last = turn.said[turn.n_lines - 1].end - unit.n_samples
+        for _ in range(TRIES):
+            if first >= last:
+                break
+            start = int(self.stage.rng.integers(first, last))
+            end = start + unit.n_samples
+            if not any(a < end and start < b for a, b in turn.pauses):
+                return start
+        return None
+
+    # --- the agent ---------------------------------------------------------------------------
+    def _place_agent(self, turn: AgentTurn, change: int) -> int:
+        """The agent's turn, broken off by a long overlap; returns where the user goes on."""
+        stage = self.stage
+        stop = None
+        if -change >= self._samples(self.human.interruption_s):
+            stop = self._stop(turn, -change)
+        end = turn.end if stop is None else stop
+        onset = end + change
+        said = stage.sound(turn.planned, stop=stop)
+        self._turn_event(turn, said)
+        if self.backchannels_due >= 1.0:
+            self._user_backchannel(turn, min(onset, end))
+        self.interrupted = None if stop is None else onset
+        self.agent_end = end
+        return onset
+
+    def _stop(self, turn: AgentTurn, overlap: int) -> int | None:
+        """Where the agent falls silent: while it says one of its last words."""
+        listened = turn.start + self._samples(LISTENED_S)
+        earliest = max(listened, turn.asked.end + self._samples(APART_S)) + overlap
+        first = max(earliest, turn.planned[max(len(turn.planned) - 3, 0)][1])
+        last = turn.end - self._samples(0.1)
+        return int(self.stage.rng.integers(first, last)) if first < last else None
+
+    def _turn_event(self, turn: AgentTurn, said: Span) -> None:
+        asked, rules = turn.asked, self.stage.rules
+        last = asked.end + rules.samples(RESPOND_S)
+        # An answer that begins early or late opens or closes its window itself.
+        window = (min(asked.end, said.start), max(last, said.start + rules.step))
+        self.stage.event(
+            Event(
+                type="turn",
+                start=asked.start,
+                end=asked.end,
+                speaker="user",
+                text=asked.text,
+                expect=Expect(act="respond", text=said.text, window=window),
+            )
+        )
+
+    def _user_backchannel(self, turn: AgentTurn, until: int) -> None:
+        """The user says `uh huh` or the like; the agent goes on."""
+        stage = self.stage
+        listened = turn.start + self._samples(LISTENED_S)
+        first = max(listened, turn.asked.end + self._samples(LONG_OVERLAP_S))
+        unit = self._backchannel_unit()
+        last = until - unit.n_samples - self._samples(LONG_OVERLAP_S)
+        if first >= last:
+            return
+        spoken = stage.place(unit, int(stage.rng.integers(first, last)), lane="user")
+        tail = spoken.end + self._samples(BACKCHANNEL_TAIL_S)
+        stage.event(
+            Event(
+                type="user_backchannel",
+                start=spoken.start,
+                end=spoken.end,
+                speaker="user",
+                text=spoken.text,
+                expect=Expect(act="resume", window=(spoken.start, min(until, tail))),
+            )
+        )
+        self.overlap += unit.n_samples
+        self.backchannels_due -= 1.0
+
+    def _backchannel_unit(self) -> Unit:
+        stage = self.stage
+        phrases = [
+            phrase
+            for phrase in stage.bank.phrases(stage.questions.vocabulary.backchannels)
+            if phrase.utterance.duration <= self.human.longest_backchannel_s
+        ]
+        if not phrases:
+            raise ValueError(
+                f"no voice of split {stage.bank.split!r} says one of vocabulary.backchannels "
+                f"within {self.human.longest_backchannel_s} s; set families.conversation=0 or add "
+                "a corpus"
+            )
+        return stage.bank.phrase(phrases[stage.choose(phrases)], stage.factor())
+
+    # --- the end -----------------------------------------------------------------------------
+    def _close(self, onset: int) -> None:
+        """The user talks on until the dialogue is over: it is cut out of a longer one."""
+        turn, at = UserTurn(said=[]), onset
+        while (unit := self._last_line(self.stage.n_samples - at)) is not None:
+            turn.said.append(Said(unit=unit, start=at))
+            at = self._joint(turn, at + unit.n_samples)
+        if turn.said:
+            turn.pauses = [pause for pause in turn.pauses if pause[1] <= turn.said[-1].start]
+            turn.n_lines = len(turn.said)
+            self._place_user(turn)
+
+    def _last_line(self, left: int) -> Unit | None:
+        """The longest of some lines that still fits."""
+        tried = [self._line() for _ in range(CLOSING_TRIES)]
+        fitting = [unit for unit in tried if unit.n_samples <= left]
+        return max(fitting, key=lambda unit: unit.n_samples, default=None)
+
+    # --- small things ------------------------------------------------------------------------
+    @property
+    def _word_gap(self) -> tuple[float, float]:
+        return self.stage.timing.word_gap
+
+    def _samples(self, seconds: float) -> int:
+        return self.stage.rules.samples(seconds)
+
+    def _line(self) -> Unit:
+        """A sentence without a silence inside that would be a pause."""
+        while True:
+            unit = self._unit(self.lines[self.stage.choose(self.lines)])
+            if self.stage.bank.is_fluent(unit):
+                return unit
+
+    def _unit(self, text: str) -> Unit:
+        return self.stage.bank.user(text, self.stage.cast.voice)
