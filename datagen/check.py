@@ -84,6 +84,8 @@ def _faults_of_lanes(
 ) -> Iterator[str]:
     """Lanes that are not those which the stored sound and labels give."""
     stored = sample.tokens()
+    late = np.zeros(sample.json["n_micro_turns"], np.bool_)
+    late[sample.json["channel"].get("network", {}).get("late_micro_turns", [])] = True
     packed = pack_dialogue(
         user_audio=sample.user(),
         agent_audio=sample.agent(),
@@ -92,6 +94,7 @@ def _faults_of_lanes(
         text_in=list(text_in_tokens(timeline)),
         layout=layout,
         tokenizer=tokenizer,
+        late=late,
     )
     for name, array in packed.token_arrays().items():
         if not np.array_equal(stored[name], array):

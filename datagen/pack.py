@@ -45,4 +45,5 @@ def pack(timeline: Timeline, sound: Sound, *, layout: StreamLayout, tokenizer: T
         text_in=list(text_in_tokens(timeline)),
         layout=layout,
         tokenizer=tokenizer,
+        late=sound.late,
     )

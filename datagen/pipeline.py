@@ -23,6 +23,7 @@ from microturn.datagen.render import Renderer, Sound
 from microturn.datagen.rules import Rules
 from microturn.datagen.scenarios import Cast, Questions, Script, scenarios_of, words_of
 from microturn.datagen.script import write_script
+from microturn.datagen.surroundings import surround
 from microturn.datagen.timeline import FORMAT, Timeline
 from microturn.datagen.units import UnitBank, canonical
 from microturn.model.streams import Lanes, Tokenizer
@@ -84,7 +85,7 @@ class Simulator:
         self.bank.require(agent=self.questions.agent_words(), user=self.questions.user_words())
         more = words_of(config, self.bank)
         self.bank.require(agent=more.agent, user=more.user)
-        self.beds = NoiseBeds(self.bank, config.channel.noise_kinds)
+        self.beds = NoiseBeds.of(config, self.bank)
         self._renderer = Renderer(config, rooms, self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
 
@@ -102,7 +103,11 @@ class Simulator:
             voice=recipe.voice,
             pace=Pace.of(recipe, self.config.timing.human),
         )
-        return write_script(recipe, cast)
+        script, families = write_script(recipe, cast)
+        timeline, kinds = script.timeline, self.beds.stretch_kinds
+        script.around = surround(self.config, recipe, timeline, kinds=kinds)
+        timeline.sort()
+        return script, families
 
     def dialogue(self, index: int) -> Dialogue:
         recipe = self.recipe(index)

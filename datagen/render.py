@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from microturn.datagen.acoustics import mix
+from microturn.datagen.acoustics.echo import EchoPath, Loudspeaker
+from microturn.datagen.acoustics.line import through
+from microturn.datagen.acoustics.network import concealed
 from microturn.datagen.acoustics.noise import NoiseBeds
-from microturn.datagen.acoustics.rooms import Room, load_bank
+from microturn.datagen.acoustics.rooms import load_bank
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.recipe import Recipe
 from microturn.datagen.scenarios.base import Clip, Script
+from microturn.datagen.seats import Seat, place_of, seats_of
+from microturn.datagen.surroundings import Stretch, Surroundings
 
 Audio = npt.NDArray[np.float32]
 CUT_FADE_S = 0.012  # a word that is broken off fades this long before it is silent
 NOMINAL_DB = -26.0  # level of a user who says nothing, for the noise to be measured against
-MOST_FILTERS = 128
+STRETCH_FADE_S = 0.05  # noise that comes and goes does so without a click
+MOST_FILTERS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +35,7 @@ class Sound:
 
     user: npt.NDArray[np.int16]
     agent: npt.NDArray[np.int16]
+    late: npt.NDArray[np.bool_]  # (micro-turns,) whose input does not arrive in time
     stems: dict[str, Audio]
     room: dict[str, Any]
     channel: dict[str, Any]
@@ -41,42 +49,65 @@ class Renderer:
         self._rate = config.layout.sample_rate
         self._rooms = load_bank(rooms)
         self._beds = beds
-        self._filters: dict[tuple[int, int, int], mix.Filter] = {}
+        self._filters: dict[tuple[int, str, int, int], mix.Filter] = {}
+        self._loudspeakers: dict[tuple[int, int], Loudspeaker] = {}
 
     def render(self, recipe: Recipe, script: Script) -> Sound:
-        n, channel = self._config.n_samples, recipe.channel
-        room = self._rooms[channel.room % len(self._rooms)]
-        far = channel.far_place % len(room.far)
+        n, channel, around = self._config.n_samples, recipe.channel, script.around
+        seats = seats_of(channel, script.clips, self._rooms, far_user=around.far_user)
         agent = self._dry(script.clips, "agent", n)
         gain = np.float32(10 ** (channel.gain_db / 20))
-        user = self._filter(channel.room, -1, room.near, channel.low_pass_hz)(
-            self._dry(script.clips, "user", n)
-        )
-        background = self._filter(channel.room, far, room.far[far], channel.low_pass_hz)(
-            self._dry(script.clips, "background", n)
-        )
+        user = self._heard(seats[:1], channel.low_pass_hz, n) * gain
         spans = [(word.start, word.end) for word in script.timeline.user]
+        level = mix.active_power(user, spans) or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
         stems = {
-            "user": user * gain,
-            "background": background * gain,
-            "echo": self._echo(recipe, agent),
-            "noise": self._noise(recipe, mix.active_power(user * gain, spans), gain),
+            "user": user,
+            "background": self._heard(seats[1:], channel.low_pass_hz, n) * gain,
+            "echo": self._echo(recipe, around, agent),
+            "noise": self._noise(recipe, level),
             "dither": self._dither(recipe, n),
         }
+        if around.stretches:
+            stems["stretches"] = self._stretches(around, level, n)
         zeroed = self._zeroed(recipe, script)
         for start, end in zeroed:
             for stem in stems.values():
                 stem[start:end] = 0.0
         stems = mix.limit(stems)
+        self._send(around, stems)
         return Sound(
             user=mix.to_pcm(mix.mixed(stems)),
             agent=mix.to_pcm(agent),
+            late=self._late(around),
             stems=stems,
-            room=_describe(channel.room, room, far),
-            channel=self._channel_json(recipe, zeroed),
+            room=self._room_json(recipe, seats),
+            channel=self._channel_json(recipe, around, zeroed),
         )
 
-    def _dry(self, clips: list[Clip], lane: str, n: int) -> Audio:
+    def _heard(self, seats: Sequence[Seat], cutoff_hz: float, n: int) -> Audio:
+        """Talkers, each through the response of its own place."""
+        total = np.zeros(n, np.float32)
+        for seat in seats:
+            total += self._filter(seat, cutoff_hz)(self._dry(seat.clips, seat.lane, n))
+        return total
+
+    def _send(self, around: Surroundings, stems: dict[str, Audio]) -> None:
+        """Over line and network; what they change becomes a stem, so that the sum stays true."""
+        line, network = around.line, around.network
+        if line.is_clean and not network.lost:
+            return
+        microphone = mix.mixed(stems)
+        arrived = through(line, microphone, self._rate)
+        if network.lost:
+            arrived = concealed(arrived, network.lost, network.concealment, self._rate)
+        stems["line"] = arrived - microphone
+
+    def _late(self, around: Surroundings) -> npt.NDArray[np.bool_]:
+        late = np.zeros(self._config.n_micro_turns, np.bool_)
+        late[list(around.network.late)] = True
+        return late
+
+    def _dry(self, clips: Sequence[Clip], lane: str, n: int) -> Audio:
         """All clips of a lane at their places."""
         audio = np.zeros(n, np.float32)
         for clip in clips:
@@ -89,33 +120,64 @@ class Renderer:
                 audio[clip.start : clip.end] += piece
         return audio
 
-    def _filter(self, room: int, place: int, response: Audio, cutoff_hz: float) -> mix.Filter:
+    def _filter(self, seat: Seat, cutoff_hz: float) -> mix.Filter:
         step = mix.LOW_PASS_STEP_HZ
         cutoff = round(cutoff_hz / step) * step
-        key = (room, place, cutoff)
+        key = (*seat.key, cutoff)
         if key not in self._filters:
             if len(self._filters) >= MOST_FILTERS:
                 self._filters.pop(next(iter(self._filters)))
+            response = place_of(self._rooms, *seat.key).response
             self._filters[key] = mix.joined(response, mix.low_pass(cutoff, self._rate))
         return self._filters[key]
 
-    def _echo(self, recipe: Recipe, agent: Audio) -> Audio:
+    def _echo(self, recipe: Recipe, around: Surroundings, agent: Audio) -> Audio:
         """The agent's voice as the microphone hears it, weaker and later."""
         channel = recipe.channel
         if channel.echo_db is None:
             return np.zeros_like(agent)
-        lag = round(channel.echo_ms * self._rate / 1000)
-        return mix.delayed(agent, lag, channel.echo_db)
+        if around.echo is None:
+            return mix.delayed(agent, self._echo_lag(recipe, around), channel.echo_db)
+        heard = self._loudspeaker(channel.room, around.echo).echo(agent, around.echo, self._rate)
+        return mix.delayed(heard, self._echo_lag(recipe, around), channel.echo_db)
 
-    def _noise(self, recipe: Recipe, user_power: float, gain: np.float32) -> Audio:
+    def _echo_lag(self, recipe: Recipe, around: Surroundings) -> int:
+        """Of the equipment and, where there is a room, of the way through the air."""
+        place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
+        flight = place.delay_samples if around.echo is not None else 0.0
+        return round(recipe.channel.echo_ms * self._rate / 1000 + flight)
+
+    def _loudspeaker(self, room: int, path: EchoPath) -> Loudspeaker:
+        taps = max(1, round(path.taps_ms * self._rate / 1000))
+        key = (room % len(self._rooms), taps)
+        if key not in self._loudspeakers:
+            response = self._rooms[key[0]].loudspeaker.response
+            self._loudspeakers[key] = Loudspeaker(response, taps=taps)
+        return self._loudspeakers[key]
+
+    def _noise(self, recipe: Recipe, level: float) -> Audio:
         channel, n = recipe.channel, self._config.n_samples
         if not channel.noise:
             return np.zeros(n, np.float32)
         bed = self._beds.cut(channel.noise, channel.noise_offset, n)
-        power = user_power or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
         noise_power = mix.active_power(bed, [(0, n)])
-        scaled: Audio = bed * np.float32(mix.noise_gain(power, noise_power, channel.snr_db))
+        scaled: Audio = bed * np.float32(mix.noise_gain(level, noise_power, channel.snr_db))
         return scaled
+
+    def _stretches(self, around: Surroundings, level: float, n: int) -> Audio:
+        """Beds that come and go; the level of each is that of all of it, fades included."""
+        total = np.zeros(n, np.float32)
+        for stretch in around.stretches:
+            length = stretch.end - stretch.start
+            bed = self._beds.cut(stretch.kind, stretch.offset, length).copy()
+            fade = min(round(STRETCH_FADE_S * self._rate), length // 2)
+            ramp = ((np.arange(fade) + 0.5) / max(fade, 1)).astype(np.float32)
+            bed[:fade] *= ramp
+            bed[length - fade :] *= ramp[::-1]
+            power = mix.active_power(bed, [(0, length)])
+            bed *= np.float32(mix.noise_gain(level, power, stretch.snr_db))
+            total[stretch.start : stretch.end] += bed
+        return total
 
     def _dither(self, recipe: Recipe, n: int) -> Audio:
         """The floor of every real microphone: without it silence would be recognisable as such."""
@@ -134,18 +196,58 @@ class Renderer:
             return []
         return [(start, start + n)]
 
-    def _channel_json(self, recipe: Recipe, zeroed: list[tuple[int, int]]) -> dict[str, Any]:
+    def _seconds(self, *samples: int) -> list[float]:
+        return [round(sample / self._rate, 6) for sample in samples]
+
+    def _channel_json(
+        self, recipe: Recipe, around: Surroundings, zeroed: list[tuple[int, int]]
+    ) -> dict[str, Any]:
         c = recipe.channel
         return {
             "low_pass_hz": round(c.low_pass_hz / mix.LOW_PASS_STEP_HZ) * mix.LOW_PASS_STEP_HZ,
             "gain_db": c.gain_db,
             "noise": c.noise,
+            "noise_offset": c.noise_offset if c.noise else None,
+            "noise_file": self._beds.file(c.noise, c.noise_offset),
             "snr_db": c.snr_db if c.noise else None,
             "echo_db": c.echo_db,
             "echo_ms": None if c.echo_db is None else c.echo_ms,
-            "digital_zero": [
-                [round(a / self._rate, 6), round(b / self._rate, 6)] for a, b in zeroed
-            ],
+            "echo_path": around.echo and self._echo_json(recipe, around, around.echo),
+            "digital_zero": [self._seconds(*span) for span in zeroed],
+            "stretches": [self._stretch_json(stretch) for stretch in around.stretches],
+            "line": around.line.to_json(),
+            "network": around.network.to_json(self._rate),
+        }
+
+    def _echo_json(self, recipe: Recipe, around: Surroundings, path: EchoPath) -> dict[str, Any]:
+        place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
+        lag_ms = self._echo_lag(recipe, around) * 1000 / self._rate
+        loudspeaker = {"loudspeaker_m": place.distance_m, "lag_ms": round(lag_ms, 4)}
+        return {**path.to_json(), **loudspeaker}
+
+    def _stretch_json(self, stretch: Stretch) -> dict[str, Any]:
+        start, end = self._seconds(stretch.start, stretch.end)
+        return {
+            "kind": stretch.kind,
+            "file": self._beds.file(stretch.kind, stretch.offset),
+            "offset": stretch.offset,
+            "start": start,
+            "end": end,
+            "snr_db": stretch.snr_db,
+        }
+
+    def _room_json(self, recipe: Recipe, seats: Sequence[Seat]) -> dict[str, Any]:
+        index = recipe.channel.room % len(self._rooms)
+        room = self._rooms[index]
+        far = recipe.channel.far_place % len(room.far)
+        return {
+            "id": index,
+            "size_m": list(room.size_m),
+            "rt60_s": room.rt60_s,
+            "measured_rt60_s": room.measured_rt60_s,
+            "near_m": room.near.distance_m,
+            "far_m": room.far[far].distance_m,
+            "talkers": [seat.to_json(self._rooms, self._rate) for seat in seats],
         }
 
 
@@ -154,13 +256,3 @@ def _faded_out(audio: Audio, n: int) -> Audio:
     n = min(n, len(faded))
     faded[len(faded) - n :] *= np.linspace(1.0, 0.0, n, dtype=np.float32)
     return faded
-
-
-def _describe(index: int, room: Room, far: int) -> dict[str, Any]:
-    return {
-        "id": index,
-        "size_m": list(room.size_m),
-        "rt60_s": room.rt60_s,
-        "near_m": room.near_m,
-        "far_m": room.far_m[far],
-    }

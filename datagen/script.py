@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from microturn.datagen.recipe import Recipe
 from microturn.datagen.scenarios import REGISTRY, Cast, DoesNotFit, Script, Stage
 from microturn.datagen.scenarios.background import voice_at
+from microturn.datagen.surroundings import nobody_due
 from microturn.datagen.timeline import Event, Expect, Timeline
 from microturn.model.streams import normalise
 
@@ -35,23 +38,34 @@ def write_script(recipe: Recipe, cast: Cast) -> tuple[Script, list[str]]:
         if at >= n_samples:
             break
     for number in range(recipe.channel.n_overlays):
-        _overlay(recipe, cast, script, number)
+        _overlay(cast, script, Stage(cast, recipe.rng(f"overlay/{number}")))
+    _third_voice(recipe, cast, script)
     script.timeline.sort()
     return script, placed
 
 
-def _overlay(recipe: Recipe, cast: Cast, script: Script, number: int) -> None:
-    """A far voice somewhere in the dialogue; expected of the agent is only what is certain."""
-    stage = Stage(cast, recipe.rng(f"overlay/{number}"))
+def _third_voice(recipe: Recipe, cast: Cast, script: Script) -> None:
+    """Somebody beside the user says a line, to the user and not to the agent."""
+    c = cast.config.acoustics.places
+    stage = Stage(cast, recipe.rng("acoustics/third voice"))
+    if stage.chance(c.third_voice_probability):
+        level_db = round(float(stage.rng.uniform(*c.third_voice_db)), 3)
+        _overlay(cast, script, stage, beside_db=level_db)
+
+
+def _overlay(cast: Cast, script: Script, stage: Stage, *, beside_db: float | None = None) -> None:
+    """Another voice somewhere in the dialogue; expected of the agent is only what is certain."""
     start = int(stage.rng.integers(cast.config.n_samples))
     try:
         span = voice_at(stage, start)
     except DoesNotFit:
         return
+    if beside_db is not None:
+        stage.script.clips[-1] = replace(stage.script.clips[-1], gain_db=beside_db, place="beside")
     tail = cast.rules.samples(cast.config.timing.background_tail)
     window = (span.start, min(span.end + tail, cast.config.n_samples))
     expect = None
-    if _nobody_due(script.timeline, window):
+    if nobody_due(script.timeline, window):
         expect = Expect(act="stay_silent", window=window)
     stage.event(
         Event(
@@ -64,15 +78,3 @@ def _overlay(recipe: Recipe, cast: Cast, script: Script, number: int) -> None:
         )
     )
     script.extend(stage.script)
-
-
-def _nobody_due(timeline: Timeline, window: tuple[int, int]) -> bool:
-    """Whether the agent neither speaks nor may speak inside a window."""
-    if timeline.speaks("agent", *window):
-        return False
-    speaking = [
-        event.expect.window
-        for event in timeline.events
-        if event.expect is not None and event.expect.act not in ("stay_silent", "stop")
-    ]
-    return not any(start < window[1] and window[0] < end for start, end in speaking)

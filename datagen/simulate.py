@@ -24,6 +24,7 @@ from tqdm import tqdm
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.datagen import executors, storage
 from microturn.datagen.acoustics import rooms
+from microturn.datagen.acoustics.recordings import fingerprints
 from microturn.datagen.card import CARD_JSON, CARD_TEXT, card_text, make_card
 from microturn.datagen.config import DatagenConfig, part_of
 from microturn.datagen.corpora.manifest import MANIFEST_NAME
@@ -198,6 +199,7 @@ def _prepare(
         "layout_hash": config.layout.hash,
         "corpus_sha256": hashlib.sha256((corpus.folder / MANIFEST_NAME).read_bytes()).hexdigest(),
         ROOMS_FACT: rooms.digest(rooms_path),
+        **fingerprints(config.acoustics.recordings),
     }
     facts_path = out / PROGRESS_FOLDER / FACTS_NAME
     if facts_path.is_file():
@@ -222,7 +224,8 @@ def _rooms_of(config: DatagenConfig, out: Place, folders: Sequence[Path]) -> Pat
         copy = folders[-1] / ROOMS_NAME
         copy.write_bytes(kept.read_bytes())
         return copy
-    built = rooms.ensure_bank(config.rooms, config.layout.sample_rate, folders)
+    workers, rate = config.workers or os.cpu_count() or 1, config.layout.sample_rate
+    built = rooms.ensure_bank(config.rooms, rate, folders, workers=workers)
     if config.part or config.executor == "ray":
         write_whole(kept, built.read_bytes())
     return built

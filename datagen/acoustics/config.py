@@ -40,6 +40,8 @@ class RoomsConfig:
             raise ValueError(f"rooms.method={self.method!r} is not one of images, tail")
         if self.n_rooms < 1:
             raise ValueError(f"rooms.n_rooms={self.n_rooms} must be at least 1")
+        if not 0 < self.longest <= 0.5:
+            raise ValueError(f"rooms.longest={self.longest} must be above 0 and at most 0.5 s")
         if self.n_far < 2:
             raise ValueError(f"rooms.n_far={self.n_far} must be at least 2")
 

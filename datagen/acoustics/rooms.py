@@ -1,44 +1,32 @@
-"""A small bank of simulated rooms, built once, kept on disk under the digest of what it is made of.
-
-Responses start with the direct sound at sample 0 and have unit energy, so that a recording keeps
-its times and its level; distance is heard as reverberation and set as a gain elsewhere.
-"""
+"""A bank of simulated rooms: built once, in processes, and kept on disk under a digest of what it
+is made of; how many processes built it does not change a byte."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import multiprocessing
 import os
+import signal
+import time
 import zipfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
-from microturn.datagen.config import RoomsConfig
-from microturn.datagen.seeds import rng_for
+from microturn.datagen.acoustics.config import RoomsConfig
+from microturn.datagen.acoustics.responses import Place, Room, simulate_room
 
-Audio = npt.NDArray[np.float32]
-BANK_VERSION = 1  # bump when the same configuration gives other responses
-N_FAR = 2
-LONGEST_S = 0.35
-DECAY_DB = 45.0  # a response ends where what is left of its energy is this far down
-MARGIN_M = 0.4  # nothing stands nearer to a wall
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Room:
-    """The responses of one room and what describes it."""
-
-    size_m: tuple[float, float, float]
-    rt60_s: float
-    near_m: float
-    far_m: tuple[float, ...]
-    near: Audio
-    far: tuple[Audio, ...]
+BANK_VERSION: Final = 2  # bump when the same configuration gives other responses
+SERIAL_S: Final = 3.0  # what is left is shared among processes when it would take longer than this
 
 
 def bank_key(config: RoomsConfig, sample_rate: int) -> str:
@@ -47,13 +35,15 @@ def bank_key(config: RoomsConfig, sample_rate: int) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def ensure_bank(config: RoomsConfig, sample_rate: int, folders: Sequence[Path]) -> Path:
+def ensure_bank(
+    config: RoomsConfig, sample_rate: int, folders: Sequence[Path], *, workers: int = 1
+) -> Path:
     """The file of a bank: from the first folder that has it, else built into one that takes it."""
     name = f"rooms-{bank_key(config, sample_rate)}.npz"
     for folder in folders:
         if _readable(folder / name):
             return folder / name
-    stored = _serialise(_build(config, sample_rate))
+    stored = _serialise(build_bank(config, sample_rate, workers=workers))
     problem: OSError | None = None
     for folder in folders:
         try:
@@ -68,20 +58,52 @@ def ensure_bank(config: RoomsConfig, sample_rate: int, folders: Sequence[Path]) 
     raise OSError(f"the bank of rooms can be written to none of {_names(folders)} ({problem})")
 
 
+def build_bank(
+    config: RoomsConfig, sample_rate: int, *, workers: int = 1, serial_s: float = SERIAL_S
+) -> tuple[Room, ...]:
+    """All rooms, in order; in several processes once that is worth starting them."""
+    import pyroomacoustics  # noqa: F401  (what that takes is not the time of a room)
+
+    make = partial(simulate_room, config, sample_rate)
+    n = config.n_rooms
+    with tqdm(total=n, desc="simulate rooms", unit="room", delay=1.0) as bar:
+        started = time.monotonic()
+        rooms: list[Room] = []
+        while len(rooms) < n:
+            rooms.append(make(len(rooms)))
+            bar.update()
+            spent = time.monotonic() - started
+            if spent / len(rooms) * (n - len(rooms)) > serial_s:
+                break
+        rest = range(len(rooms), n)
+        if min(workers, len(rest)) > 1:
+            for room in _in_processes(make, rest, min(workers, len(rest))):
+                rooms.append(room)
+                bar.update()
+        else:
+            for index in rest:
+                rooms.append(make(index))
+                bar.update()
+    return tuple(rooms)
+
+
+def _in_processes(make: partial[Room], indices: Sequence[int], workers: int) -> Iterator[Room]:
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),  # nothing inherited: no threads, no locks
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the parent
+    )
+    try:
+        yield from pool.map(make, indices)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def load_bank(path: Path) -> tuple[Room, ...]:
     with path.open("rb") as file, np.load(file) as stored:
         facts = json.loads(bytes(stored["facts"]).decode())
-        return tuple(
-            Room(
-                size_m=tuple(fact["size_m"]),
-                rt60_s=fact["rt60_s"],
-                near_m=fact["near_m"],
-                far_m=tuple(fact["far_m"]),
-                near=stored[f"near{i}"],
-                far=tuple(stored[f"far{i}_{j}"] for j in range(len(fact["far_m"]))),
-            )
-            for i, fact in enumerate(facts)
-        )
+        return tuple(_room(fact, i, stored) for i, fact in enumerate(facts))
 
 
 def digest(path: Path) -> str:
@@ -104,93 +126,52 @@ def _names(folders: Sequence[Path]) -> str:
     return ", ".join(map(str, folders))
 
 
-def _serialise(rooms: Sequence[Room]) -> bytes:
-    facts = [
-        {"size_m": r.size_m, "rt60_s": r.rt60_s, "near_m": r.near_m, "far_m": r.far_m}
-        for r in rooms
-    ]
-    arrays: dict[str, npt.NDArray[np.generic]] = {
-        "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)
+def _places(room: Room) -> dict[str, tuple[Place, ...]]:
+    return {
+        "near": (room.near,),
+        "far": room.far,
+        "beside": room.beside,
+        "loudspeaker": (room.loudspeaker,),
     }
+
+
+def _serialise(rooms: Sequence[Room]) -> bytes:
+    facts, arrays = [], {}
     for i, room in enumerate(rooms):
-        arrays[f"near{i}"] = room.near
-        for j, far in enumerate(room.far):
-            arrays[f"far{i}_{j}"] = far
+        places = _places(room)
+        facts.append(
+            {
+                "size_m": room.size_m,
+                "rt60_s": room.rt60_s,
+                "measured_rt60_s": room.measured_rt60_s,
+                "places": {
+                    kind: [[place.distance_m, place.delay_samples] for place in of_kind]
+                    for kind, of_kind in places.items()
+                },
+            }
+        )
+        for kind, of_kind in places.items():
+            for j, place in enumerate(of_kind):
+                arrays[f"{i}_{kind}_{j}"] = place.response
+    about = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, facts=about, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _build(config: RoomsConfig, sample_rate: int) -> tuple[Room, ...]:
-    return tuple(_room(config, sample_rate, index) for index in range(config.n_rooms))
+def _room(fact: Mapping[str, Any], i: int, stored: Mapping[str, npt.NDArray[Any]]) -> Room:
+    def places(kind: str) -> tuple[Place, ...]:
+        return tuple(
+            Place(distance_m=metres, delay_samples=delay, response=stored[f"{i}_{kind}_{j}"])
+            for j, (metres, delay) in enumerate(fact["places"][kind])
+        )
 
-
-def _room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
-    import pyroomacoustics as pra
-
-    rng = rng_for(config.seed, index, "room")
-    size = [round(float(x), 2) for x in rng.uniform((3.0, 2.6, 2.3), (7.0, 5.0, 3.2))]
-    rt60 = round(float(rng.uniform(*config.rt60)), 3)
-    absorption, order = _reachable(pra, rt60, size)
-    room = pra.ShoeBox(
-        size,
-        fs=sample_rate,
-        materials=pra.Material(absorption),
-        max_order=min(order, config.max_order),
-    )
-    microphone = rng.uniform(MARGIN_M, np.array(size) - MARGIN_M)
-    wanted = [rng.uniform(*config.near_m)] + [rng.uniform(*config.far_m) for _ in range(N_FAR)]
-    places = [_place(microphone, float(distance), size, rng) for distance in wanted]
-    for place in places:
-        room.add_source(place)
-    room.add_microphone(microphone)
-    room.compute_rir()
-    responses = [_clean(np.asarray(room.rir[0][s]), sample_rate) for s in range(len(places))]
-    metres = [round(float(np.linalg.norm(place - microphone)), 2) for place in places]
     return Room(
-        size_m=(size[0], size[1], size[2]),
-        rt60_s=rt60,
-        near_m=metres[0],
-        far_m=tuple(metres[1:]),
-        near=responses[0],
-        far=tuple(responses[1:]),
+        size_m=tuple(fact["size_m"]),
+        rt60_s=fact["rt60_s"],
+        measured_rt60_s=fact["measured_rt60_s"],
+        near=places("near")[0],
+        far=places("far"),
+        beside=places("beside"),
+        loudspeaker=places("loudspeaker")[0],
     )
-
-
-def _reachable(pra: object, rt60: float, size: Sequence[float]) -> tuple[float, int]:
-    """Wall absorption for a reverberation time; the driest possible where it cannot be had."""
-    try:
-        absorption, order = pra.inverse_sabine(rt60, size)  # type: ignore[attr-defined]
-    except ValueError:
-        return 0.95, 3
-    return float(absorption), int(order)
-
-
-def _place(
-    microphone: npt.NDArray[np.float64],
-    distance: float,
-    size: Sequence[float],
-    rng: np.random.Generator,
-) -> npt.NDArray[np.float64]:
-    """A point about so far from the microphone and inside the room."""
-    direction = rng.standard_normal(3)
-    direction[2] *= 0.3  # people are rarely above each other
-    place = microphone + distance * direction / np.linalg.norm(direction)
-    inside = np.clip(place, MARGIN_M, np.array(size) - MARGIN_M)
-    if np.linalg.norm(inside - microphone) < 0.2:  # pressed into a corner, onto the microphone
-        inside = microphone + (np.array(size) / 2 - microphone) * 0.5
-    return np.asarray(inside, np.float64)
-
-
-def _clean(response: npt.NDArray[np.float64], sample_rate: int) -> Audio:
-    """From the direct sound to where the energy has decayed, with unit energy."""
-    direct = int(np.argmax(np.abs(response) > 0.3 * np.abs(response).max()))
-    cut = response[direct : direct + round(LONGEST_S * sample_rate)]
-    left = np.cumsum(np.square(cut)[::-1])[::-1]
-    n = int(np.count_nonzero(left > left[0] * 10 ** (-DECAY_DB / 10)))
-    cut = cut[: max(n, 1)].copy()
-    fade = min(len(cut) // 4, round(0.005 * sample_rate))
-    if fade:
-        cut[-fade:] *= np.linspace(1.0, 0.0, fade)
-    unit: Audio = (cut / np.sqrt(np.sum(np.square(cut)))).astype(np.float32)
-    return unit

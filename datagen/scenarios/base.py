@@ -17,6 +17,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.pace import Pace
 from microturn.datagen.rules import RESPOND_S, Rules
 from microturn.datagen.scenarios.vocabulary import Question, Questions
+from microturn.datagen.surroundings import Surroundings
 from microturn.datagen.timeline import Control, Event, Expect, TextArrival, Timeline, Word
 from microturn.datagen.units import Phrase, Unit, UnitBank
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
@@ -38,6 +39,7 @@ class Clip:
     n_samples: int
     lane: str
     gain_db: float = 0.0
+    place: str = ""  # "beside" for somebody beside the user; else where the lane belongs
 
     @property
     def end(self) -> int:
@@ -50,6 +52,7 @@ class Script:
 
     timeline: Timeline
     clips: list[Clip] = field(default_factory=list)
+    around: Surroundings = field(default_factory=Surroundings)
 
     def extend(self, other: Script) -> None:
         self.timeline.extend(other.timeline)

@@ -1,0 +1,135 @@
+"""What happens to a whole microphone signal on its way: overdriven, badly clocked, telephoned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import firwin, upfirdn
+
+from microturn.datagen.acoustics import g711
+
+Audio = npt.NDArray[np.float32]
+TAPS: Final = 32  # of the interpolation between samples
+PHASES: Final = 2048  # places between two samples at which it is tabulated
+BAND_TAPS: Final = 161  # of the telephone band, at its own rate
+HALF_TAPS: Final = 65  # of the way to half the rate and back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The drawn properties of a line; None where it has no such fault."""
+
+    clip_db: float | None = None
+    drift_ppm: float | None = None
+    law: str | None = None  # of the telephone
+    telephone_hz: tuple[float, float] = (300.0, 3400.0)
+
+    @property
+    def is_clean(self) -> bool:
+        return self.clip_db is None and self.drift_ppm is None and self.law is None
+
+    def to_json(self) -> Mapping[str, Any]:
+        return {
+            "clip_db": self.clip_db,
+            "drift_ppm": self.drift_ppm,
+            "telephone": self.law
+            and {"law": self.law, "hz": list(self.telephone_hz), "sample_rate": 8000},
+        }
+
+
+def through(line: Line, audio: Audio, sample_rate: int) -> Audio:
+    """The signal at the other end of a line; same length."""
+    if line.clip_db is not None:
+        audio = clipped(audio, line.clip_db)
+    if line.drift_ppm is not None:
+        audio = drifted(audio, line.drift_ppm)
+    if line.law is not None:
+        audio = telephoned(audio, line.law, line.telephone_hz, sample_rate)
+    return audio
+
+
+def clipped(audio: Audio, over_db: float) -> Audio:
+    """Cut off where the signal is less than `over_db` below its peak."""
+    limit = np.float32(np.abs(audio).max(initial=0.0) * 10 ** (-over_db / 20))
+    cut: Audio = np.clip(audio, -limit, limit)
+    return cut
+
+
+def drifted(audio: Audio, ppm: float) -> Audio:
+    """As sampled by a clock that runs `ppm` millionths slow: sample n is taken at n * (1 + ppm).
+
+    Both clocks agree at sample 0. Between samples a windowed sinc interpolates; whole stretches
+    share the same integer part of the shift, so that their windows are views.
+    """
+    n, step = len(audio), 1.0 + ppm * 1e-6
+    beyond = TAPS + max(0, int(n * (step - 1.0)) + 1)  # what is read past the end is silent
+    padded = np.concatenate([np.zeros(TAPS, np.float32), audio, np.zeros(beyond, np.float32)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, TAPS)
+    table, out = _interpolators(), np.zeros(n, np.float32)
+    start = 0
+    while start < n:
+        shift = int(np.floor(start * step)) - start
+        end = _same_shift(start, shift, step, n)
+        position = np.arange(start, end) * step - np.arange(start + shift, end + shift)
+        phase = np.clip(np.rint(position * PHASES), 0, PHASES).astype(np.intp)
+        first = start + shift + TAPS // 2 + 1  # of the window, in padded samples
+        out[start:end] = np.einsum("nt,nt->n", windows[first : first + end - start], table[phase])
+        start = end
+    return out
+
+
+def _same_shift(start: int, shift: int, step: float, n: int) -> int:
+    """Where the integer part of the shift changes next; at most some thousand samples on."""
+    end = min(start + 4096, n)
+    if int(np.floor((end - 1) * step)) - (end - 1) == shift:
+        return end
+    samples = np.arange(start, end)
+    return start + int(np.argmax(np.floor(samples * step).astype(np.int64) - samples != shift))
+
+
+@cache
+def _interpolators() -> Audio:
+    """Taps of the interpolation at every phase, (PHASES + 1, TAPS), each summing to 1."""
+    phase = np.arange(PHASES + 1)[:, None] / PHASES
+    distance = np.arange(TAPS)[None, :] - (TAPS // 2 - 1) - phase
+    window = np.cos(np.pi * distance / (TAPS + 2)) ** 2
+    taps = np.sinc(distance) * window
+    table: Audio = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+    return table
+
+
+def telephoned(audio: Audio, law: str, band_hz: tuple[float, float], sample_rate: int) -> Audio:
+    """Half the rate, the band of a telephone, G.711, and back; without the delay of the filters."""
+    if sample_rate != 16_000:
+        raise ValueError(
+            f"a telephone needs layout.sample_rate=16000, twice its own, not {sample_rate}; set "
+            "acoustics.line.telephone_probability=0"
+        )
+    n, half, band = len(audio), _half_band(), _band(*band_hz, sample_rate // 2)
+    narrow = upfirdn(half, audio, up=1, down=2)
+    narrow = upfirdn(band, narrow)[(HALF_TAPS // 2) // 2 + BAND_TAPS // 2 :][: -(-n // 2)]
+    pcm = np.clip(np.rint(narrow * 32768.0), -32768, 32767).astype(np.int16)
+    heard = g711.through(pcm, law).astype(np.float32) / np.float32(32768.0)
+    wide = upfirdn(half * np.float32(2.0), heard, up=2)
+    out: Audio = wide[HALF_TAPS // 2 :][:n].astype(np.float32)
+    return out
+
+
+@cache
+def _half_band() -> Audio:
+    """Keeps what half the rate can carry."""
+    taps: Audio = firwin(HALF_TAPS, 0.475, window=("kaiser", 6.0)).astype(np.float32)
+    return taps
+
+
+@cache
+def _band(low_hz: float, high_hz: float, sample_rate: int) -> Audio:
+    taps: Audio = firwin(BAND_TAPS, [low_hz, high_hz], pass_zero=False, fs=sample_rate).astype(
+        np.float32
+    )
+    return taps
