@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Up to this many tokens the kernels of `moe_decode` serve, above it the grouped matmul.
-DECODE_TOKENS = 32
+# Up to this many tokens the kernels of `moe_decode` serve, above it the grouped matmul. H100,
+# d=1024, 64 experts, top-4, ff=512, bf16: 89 against 169 us at 128 tokens, 149 against 175 at 256.
+DECODE_TOKENS = 256
 _HAS_TRITON = find_spec("triton") is not None
 
 

@@ -24,7 +24,9 @@ import triton.language as tl
 from torch import Tensor
 
 INTERPRETED = triton.knobs.runtime.interpret
-PAIR_TOKENS = 4  # up to this many tokens a program owns one pair, beyond it one expert
+# Up to this many tokens a program owns one pair, beyond it one expert. H100, 64 experts, top-4,
+# both kernels at T=8: 33.2 us by pair, 38.4 us by expert.
+PAIR_TOKENS = 8
 _BLOCK_M = 16  # tokens of one expert that share one pass over its weights; the tensor cores' least
 
 
@@ -241,13 +243,27 @@ def _down_token_kernel(
     tl.store(p_y, b_y.to(y.dtype.element_ty), mask=m_m[:, None] & m_d[None, :])
 
 
+# The fastest of some twenty tiles each at d=1024, 64 experts, top-4, ff=512, bf16 on an H100 whose
+# copy runs at 2,973 GB/s. Whole layers then took 13.9 us at T=1 (30 % of the copy), 16.3 at 2,
+# 22.1 at 4 (71 %), 33.7 at 8 (81 %), 53.5 at 16, 68.4 at 32 (86 %), 77.6 at 64, 149.4 at 256.
+_TILES = (
+    (1, (Tile(32, 128, 4, 6), Tile(16, 256, 4, 4))),
+    (2, (Tile(32, 64, 4, 6), Tile(16, 256, 4, 4))),
+    (4, (Tile(64, 64, 8, 4), Tile(32, 128, 4, 6))),
+    (PAIR_TOKENS, (Tile(128, 64, 4, 4), Tile(64, 128, 4, 4))),
+    (24, (Tile(64, 64, 8, 4), Tile(64, 128, 4, 3))),
+    (256, (Tile(128, 64, 4, 4), Tile(64, 128, 4, 3))),
+)
+
+
 def tiles_for(n_tokens: int, dtype: torch.dtype) -> tuple[Tile, Tile]:
     """Tiles of the up and the down kernel."""
     if dtype == torch.float32:  # no tensor cores: small tiles, so that nothing spills
         return Tile(32, 32, 4, 2), Tile(32, 32, 4, 2)
-    if n_tokens <= PAIR_TOKENS:
-        return Tile(16, 128, 4, 4), Tile(16, 128, 4, 4)
-    return Tile(32, 128, 4, 3), Tile(64, 128, 4, 3)
+    for most, tiles in _TILES:
+        if n_tokens <= most:
+            return tiles
+    return _TILES[-1][1]
 
 
 def up_decode(x_ND: Tensor, ids_NK: Tensor, up: Tensor, tile: Tile, *, by_pair: bool) -> Tensor:

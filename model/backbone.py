@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from microturn.kernels.dispatch import has_kernels
 from microturn.model.attention import Attention, LayerCache, StepPlan, rope_angles
 from microturn.model.config import ModelConfig
 from microturn.model.moe import MixtureOfExperts, SwiGLU
@@ -45,12 +46,18 @@ class Block(nn.Module):
         self.ff: SwiGLU | MixtureOfExperts
         self.ff = SwiGLU(cfg.d_model, cfg.d_ff) if dense else MixtureOfExperts(cfg.d_model, cfg.moe)
 
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
         x = x + self.attention(self.attention_norm(x), mask, cos, sin)
         return x + self.ff(self.ff_norm(x))
 
     def step_(self, x: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
-        x = x + self.attention.step_(self.attention_norm(x), plan, cache)
+        y = self.attention.step_(self.attention_norm(x), plan, cache)
+        if has_kernels(x):
+            from microturn.kernels.pointwise import add_norm
+
+            x, y = add_norm(x, y, self.ff_norm.weight, torch.finfo(x.dtype).eps)
+            return x + self.ff(y)
+        x = x + y
         return x + self.ff(self.ff_norm(x))
 
 
@@ -65,6 +72,8 @@ class Backbone(nn.Module):
             Block(cfg, dense=layer == 0 or cfg.moe.n_experts == 0) for layer in range(cfg.n_layers)
         )
         self.norm_out = nn.RMSNorm(cfg.d_model)
+        for block in self._all_blocks():
+            block.attention.window = self.window
 
     def _all_blocks(self) -> Iterator[Block]:
         """`self.blocks` with the type that ModuleList forgets."""
@@ -76,8 +85,10 @@ class Backbone(nn.Module):
         """Hidden states of whole dialogues, (B, T, D) to (B, T, D)."""
         T = x.shape[1]
         positions = torch.arange(T, device=x.device)
-        distance = positions[:, None] - positions[None, :]
-        mask = (distance >= 0) & (distance < self.window)  # (T, T)
+        mask = None  # causal, and nothing is beyond the window
+        if self.window < T:
+            distance = positions[:, None] - positions[None, :]
+            mask = (distance >= 0) & (distance < self.window)  # (T, T)
         cos, sin = rope_angles(positions, self.cfg.head_dim, self.cfg.rope_base)
         x = self.norm_in(x)
         for block in self._all_blocks():
@@ -95,7 +106,8 @@ class Backbone(nn.Module):
         ]
         return BackboneState(layers, torch.zeros(rows, dtype=torch.int64, device=device))
 
-    def _plan(self, seen: Tensor, T: int) -> StepPlan:
+    def plan(self, seen: Tensor, T: int) -> StepPlan:
+        """The next T <= n_positions positions of rows that have seen so many (B,)."""
         positions = seen[:, None] + torch.arange(T, device=seen.device)  # (B, T)
         slots = torch.arange(self.capacity, device=seen.device)
         last = positions[:, -1:]  # (B, 1)
@@ -104,12 +116,17 @@ class Backbone(nn.Module):
         distance = positions[:, :, None] - held[:, None, :]  # (B, T, C)
         mask = (distance >= 0) & (distance < self.window) & (held >= 0)[:, None, :]
         cos, sin = rope_angles(positions, self.cfg.head_dim, self.cfg.rope_base)
-        return StepPlan(positions % self.capacity, mask[:, None], cos[:, None], sin[:, None])
+        slots = positions % self.capacity
+        return StepPlan(positions, slots, mask[:, None], cos[:, None], sin[:, None])
 
     def step(self, x: Tensor, state: BackboneState) -> tuple[Tensor, BackboneState]:
         """The next T <= n_positions positions of every row, (B, T, D); consumes `state`."""
-        plan = self._plan(state.seen, x.shape[1])
+        y = self.step_planned_(x, state.layers, self.plan(state.seen, x.shape[1]))
+        return y, replace(state, seen=state.seen + x.shape[1])
+
+    def step_planned_(self, x: Tensor, layers: list[LayerCache], plan: StepPlan) -> Tensor:
+        """The positions of `plan`, (B, T, D); writes into the rings."""
         x = self.norm_in(x)
-        for block, cache in zip(self._all_blocks(), state.layers, strict=True):
+        for block, cache in zip(self._all_blocks(), layers, strict=True):
             x = block.step_(x, plan, cache)
-        return self.norm_out(x), replace(state, seen=state.seen + x.shape[1])
+        return self.norm_out(x)

@@ -56,12 +56,13 @@ class FlowHead(nn.Module):
         half = _TIME_FEATURES // 2
         rates = torch.exp(-math.log(1000.0) * torch.arange(half, device=t.device) / half)
         angles = 1000.0 * t.unsqueeze(-1) * rates
-        return self.time_in(torch.cat([angles.cos(), angles.sin()], dim=-1))
+        features = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return self.time_in(features.to(self.patch_in.weight.dtype))
 
-    def _predict(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """Clean patch from a noised one; condition (N, W) already embedded."""
+    def _predict(self, x_t: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+        """Clean patch from a noised one; time and condition (N, W) already embedded."""
         hidden = self.patch_in(x_t) + condition
-        modulation = F.silu(condition + self._time(t))
+        modulation = F.silu(condition + time)
         for block in self.blocks:
             hidden = block(hidden, modulation)
         return self.patch_out(self.norm_out(hidden))
@@ -79,19 +80,21 @@ class FlowHead(nn.Module):
         condition, x = condition.repeat(draws, 1), x.repeat(draws, 1)
         t = torch.rand(len(x), device=x.device) * _T_MAX
         x_t = (1 - t)[:, None] * torch.randn_like(x) + t[:, None] * x
-        error = (self._predict(x_t, t, condition).float() - x).square().mean(-1)
+        error = (self._predict(x_t, self._time(t), condition).float() - x).square().mean(-1)
         return error.view(draws, N).mean(0)
 
     def sample(self, z: Tensor, previous: Tensor, noise: Tensor) -> Tensor:
-        """Patches (N, P) by Euler steps from `noise` (N, P), standard normal."""
-        given = self.condition_in(z) + self.previous_in(previous)
-        free = self.no_condition + self.previous_in(previous)
+        """Patches (N, P) in fp32 by Euler steps from `noise` (N, P), standard normal."""
+        dtype = self.patch_in.weight.dtype
+        z, previous = z.to(dtype), previous.to(dtype)
+        steps, before = self.cfg.steps, self.previous_in(previous)
+        given, free = self.condition_in(z) + before, self.no_condition + before
+        times = self._time(torch.arange(steps, device=z.device) / steps)
         x = noise * self.cfg.temperature
-        for step in range(self.cfg.steps):
-            t = torch.full((len(x),), step / self.cfg.steps, device=x.device)
-            clean = self._predict(x, t, given)
+        for step, time in enumerate(times):
+            clean = self._predict(x.to(dtype), time, given)
             if self.cfg.guidance != 1.0:
-                without = self._predict(x, t, free)
+                without = self._predict(x.to(dtype), time, free)
                 clean = without + self.cfg.guidance * (clean - without)
-            x = x + (clean - x) / (self.cfg.steps - step)
+            x = x + (clean - x) / (steps - step)
         return x

@@ -132,26 +132,34 @@ class InteractionModel(nn.Module):
             self.embed.audio_in(inputs.audio_in, inputs.late),
             self.embed.text("text_in", inputs.text_in),
         ]
-        hidden, backbone = self.backbone.step(torch.cat(given, dim=1), state.backbone)
-        z = hidden[:, -1:]
+        layers, seen = state.backbone.layers, state.backbone.seen
+        plan, done = self.backbone.plan(seen, self.layout.n_positions), 0
+
+        def advance(vectors: Tensor) -> Tensor:
+            nonlocal done
+            part = plan.part(done, vectors.shape[1])
+            done += vectors.shape[1]
+            return self.backbone.step_planned_(vectors, layers, part)[:, -1:]
+
+        z = advance(torch.cat(given, dim=1))
         tokens: dict[str, list[Tensor]] = {"heard": [], "say": []}
         for name in tokens:
             for index in range(self.layout.lane_sizes[name]):
                 token = self.unembed(z).argmax(-1)  # (B, 1)
                 tokens[name].append(token)
-                vector = self.embed.tokens(token) + self.embed.lane_vector(name, index)
-                z, backbone = self.backbone.step(vector, backbone)
+                z = advance(self.embed.tokens(token) + self.embed.lane_vector(name, index))
         patches, patch = [], state.patch
         for index in range(self.layout.audio_out_positions):
             patch = self.flow.sample(z[:, 0], patch, noise[:, index])
             patches.append(patch)
-            vector = self.embed.patch(patch)[:, None] + self.embed.lane_vector("audio_out", index)
-            z, backbone = self.backbone.step(vector, backbone)
+            vector = self.embed.patch(patch.to(z.dtype))[:, None]
+            z = advance(vector + self.embed.lane_vector("audio_out", index))
         output = MicroTurnOutput(
             heard=torch.cat(tokens["heard"], dim=1),
             say=torch.cat(tokens["say"], dim=1),
             log_mel=self.log_mel(torch.stack(patches, dim=1)),
         )
+        backbone = replace(state.backbone, seen=seen + self.layout.n_positions)
         return output, replace(state, backbone=backbone, patch=patch)
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from microturn.kernels.dispatch import has_kernels
 from microturn.kernels.experts import experts
 from microturn.kernels.router import route
 from microturn.model.config import MoEConfig
@@ -21,7 +22,12 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(d_ff, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.up(x).chunk(2, dim=-1)
+        hidden = self.up(x)
+        if has_kernels(x):
+            from microturn.kernels.pointwise import swiglu
+
+            return self.down(swiglu(hidden.flatten(0, -2)).view(*x.shape[:-1], -1))
+        gate, value = hidden.chunk(2, dim=-1)
         return self.down(F.silu(gate) * value)
 
 
@@ -71,7 +77,12 @@ class MixtureOfExperts(nn.Module):
     def _shared(self, x_ND: Tensor, w_NS: Tensor) -> Tensor:
         """All shared experts as one wide layer, each scaled by its own weight."""
         assert self.shared is not None
-        gate, value = self.shared.up(x_ND).chunk(2, dim=-1)
+        hidden = self.shared.up(x_ND)
+        if has_kernels(x_ND):
+            from microturn.kernels.pointwise import swiglu
+
+            return self.shared.down(swiglu(hidden, w_NS))
+        gate, value = hidden.chunk(2, dim=-1)
         hidden = (F.silu(gate) * value).unflatten(-1, (self.cfg.n_shared, self.cfg.d_expert))
         return self.shared.down((hidden * w_NS.unsqueeze(-1).to(hidden.dtype)).flatten(1))
 

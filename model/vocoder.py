@@ -70,7 +70,8 @@ class GriffinLim:
         """Sound of one micro-turn, (B, samples), from log10-mel (B, F, 80)."""
         mel = 10.0**log_mel
         mel = torch.where(mel > _AUDIBLE, mel, 0.0)
-        if not bool(mel.any()) and not bool(state.frames.any()):
+        # On a GPU asking would wait for it; without the shortcut silence comes out as zeros too.
+        if not mel.is_cuda and not bool(mel.any()) and not bool(state.frames.any()):
             return mel.new_zeros(len(mel), self.frames * self.hop), state
         magnitude = (mel @ self.inverse).clamp_min(0.0)  # (B, F, K)
         past = state.frames

@@ -1,0 +1,284 @@
+# mypy: ignore-errors
+"""Attention of a few new positions over a ring of keys and values, in three launches.
+
+`write` norms and rotates new queries and keys and puts keys and values into the ring; `attend`
+reads a block of ring slots per program for all queries that share them; a last kernel joins the
+blocks in slot order. How the ring is cut depends on its size alone, so a row's result has the same
+bits alone and in any company.
+
+B rows, T new positions, H query heads, G key/value heads, R = H/G, K head size, C ring slots.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+INTERPRETED = triton.knobs.runtime.interpret
+_BLOCK_C = 64  # ring slots of one program
+_NONE = -1e30  # score of what may not be read; finite, so that no difference is NaN
+
+
+def attention_reference(
+    qkv: Tensor,
+    weights: tuple[Tensor, Tensor],
+    angles: tuple[Tensor, Tensor],
+    positions: Tensor,
+    cache: tuple[Tensor, Tensor],
+    window: int,
+    eps: float,
+) -> Tensor:
+    """The definition, row by row and head by head; writes into `cache`, gives (B, T, H * K)."""
+    B, (_, G, C, K) = len(qkv), cache[0].shape
+    q, k, v = qkv.float().split([qkv.shape[-1] - 2 * G * K, G * K, G * K], dim=-1)
+    out = torch.zeros_like(q)
+    for b in range(B):
+        slots = positions[b] % C
+        for g in range(G):
+            part = slice(g * K, (g + 1) * K)
+            cache[0][b, g, slots] = _rotated(
+                k[b, :, part], weights[1], angles[0][b], angles[1][b], eps
+            ).to(cache[0].dtype)
+            cache[1][b, g, slots] = v[b, :, part].to(cache[1].dtype)
+        last = positions[b, -1]
+        held = last - (last - torch.arange(C, device=qkv.device)) % C
+        distance = positions[b][:, None] - held
+        allowed = (distance >= 0) & (distance < window) & (held >= 0)
+        H = q.shape[-1] // K
+        for h in range(H):
+            part, g = slice(h * K, (h + 1) * K), h // (H // G)
+            query = _rotated(q[b, :, part], weights[0], angles[0][b], angles[1][b], eps)
+            keys, values = cache[0][b, g].float(), cache[1][b, g].float()
+            score = (query @ keys.T * K**-0.5).masked_fill(~allowed, -torch.inf)
+            out[b, :, part] = score.softmax(-1) @ values.where(allowed.any(0)[:, None], 0.0)
+    return out.to(qkv.dtype)
+
+
+def _rotated(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
+    x = x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight.float()
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+@triton.jit(do_not_specialize=["T", "p_stride", "a_stride"])
+def _write_kernel(
+    qkv,
+    q_weight,
+    k_weight,
+    cos,
+    sin,
+    positions,
+    q,
+    k_cache,
+    v_cache,
+    T,
+    p_stride,
+    a_stride,
+    eps,
+    H: tl.constexpr,
+    G: tl.constexpr,
+    K: tl.constexpr,
+    C: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One head of one new position."""
+    i_n, i_h = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    i_b, i_t = i_n // T, i_n % T
+    HALF: tl.constexpr = K // 2
+    o = tl.arange(0, BLOCK)
+    m = o < HALF
+    p_x = qkv + (i_n * (H + 2 * G) + i_h) * K + o
+    b_a = tl.load(p_x, mask=m, other=0.0).to(tl.float32)
+    b_b = tl.load(p_x + HALF, mask=m, other=0.0).to(tl.float32)
+    is_q, is_v = i_h < H, i_h >= H + G
+    scale = 1.0 / tl.sqrt((tl.sum(b_a * b_a) + tl.sum(b_b * b_b)) / K + eps)
+    p_angle = i_b * a_stride + i_t * HALF + o
+    b_cos = tl.load(cos + p_angle, mask=m, other=0.0)
+    b_sin = tl.load(sin + p_angle, mask=m, other=0.0)
+    w_qa = tl.load(q_weight + o, mask=m & is_q, other=0.0).to(tl.float32)
+    w_qb = tl.load(q_weight + HALF + o, mask=m & is_q, other=0.0).to(tl.float32)
+    w_ka = tl.load(k_weight + o, mask=m, other=0.0).to(tl.float32)
+    w_kb = tl.load(k_weight + HALF + o, mask=m, other=0.0).to(tl.float32)
+    n_a = b_a * scale * tl.where(is_q, w_qa, w_ka)
+    n_b = b_b * scale * tl.where(is_q, w_qb, w_kb)
+    y_a = tl.where(is_v, b_a, n_a * b_cos - n_b * b_sin)
+    y_b = tl.where(is_v, b_b, n_a * b_sin + n_b * b_cos)
+    p_q = q + ((i_b * H + i_h) * T + i_t) * K + o
+    tl.store(p_q, y_a.to(q.dtype.element_ty), mask=m & is_q)
+    tl.store(p_q + HALF, y_b.to(q.dtype.element_ty), mask=m & is_q)
+    slot = tl.load(positions + i_b * p_stride + i_t) % C
+    i_g = tl.where(is_v, i_h - H - G, i_h - H)
+    p_ring = ((i_b * G + i_g) * C + slot) * K + o
+    is_k = (i_h >= H) & (i_h < H + G)
+    tl.store(k_cache + p_ring, y_a.to(k_cache.dtype.element_ty), mask=m & is_k)
+    tl.store(k_cache + p_ring + HALF, y_b.to(k_cache.dtype.element_ty), mask=m & is_k)
+    tl.store(v_cache + p_ring, y_a.to(v_cache.dtype.element_ty), mask=m & is_v)
+    tl.store(v_cache + p_ring + HALF, y_b.to(v_cache.dtype.element_ty), mask=m & is_v)
+
+
+@triton.jit(do_not_specialize=["T", "p_stride"])
+def _attend_kernel(
+    q,
+    k_cache,
+    v_cache,
+    positions,
+    acc,
+    top,
+    total,
+    T,
+    p_stride,
+    scale,
+    G: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+    C: tl.constexpr,
+    WINDOW: tl.constexpr,
+    SPLITS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    UPCAST: tl.constexpr,
+):
+    """BLOCK_C ring slots for all queries of one key/value head of one row."""
+    i_s, i_bg = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    i_b = i_bg // G
+    o_m, o_k = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_K)
+    o_c = i_s * BLOCK_C + tl.arange(0, BLOCK_C)
+    m_m, m_k = o_m < R * T, o_k < K
+    o_t = o_m % T
+    b_pos = tl.load(positions + i_b * p_stride + o_t, mask=m_m, other=0)
+    last = tl.load(positions + i_b * p_stride + T - 1)
+    b_held = last - ((last - o_c) % C + C) % C
+    distance = b_pos[:, None] - b_held[None, :]
+    m_c = (o_c < C) & (b_held >= 0) & (b_held > last - T - WINDOW)
+    allowed = (distance >= 0) & (distance < WINDOW) & m_c[None, :] & m_m[:, None]
+    # q is (B, G, R, T, K): the rows of one program lie side by side
+    p_q = q + (i_bg * R * T + o_m[:, None]) * K + o_k[None, :]
+    b_q = tl.load(p_q, mask=m_m[:, None] & m_k[None, :], other=0.0)
+    p_ring = (i_bg * C + o_c[:, None]) * K + o_k[None, :]
+    m_ck = m_c[:, None] & m_k[None, :]
+    b_k = tl.load(k_cache + p_ring, mask=m_ck, other=0.0)
+    b_v = tl.load(v_cache + p_ring, mask=m_ck, other=0.0)
+    if UPCAST:
+        b_q, b_k, b_v = b_q.to(tl.float32), b_k.to(tl.float32), b_v.to(tl.float32)
+    b_s = tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale
+    b_s = tl.where(allowed, b_s, -1e30)
+    b_top = tl.max(b_s, axis=1)
+    b_p = tl.where(allowed, tl.exp(b_s - b_top[:, None]), 0.0)
+    b_acc = tl.dot(b_p.to(b_v.dtype), b_v, input_precision="ieee")
+    o_r = (i_bg * R * T + o_m) * SPLITS + i_s
+    tl.store(top + o_r, b_top, mask=m_m)
+    tl.store(total + o_r, tl.sum(b_p, axis=1), mask=m_m)
+    tl.store(acc + o_r[:, None] * K + o_k[None, :], b_acc, mask=m_m[:, None] & m_k[None, :])
+
+
+@triton.jit(do_not_specialize=["T"])
+def _join_kernel(
+    acc,
+    top,
+    total,
+    y,
+    T,
+    H: tl.constexpr,
+    K: tl.constexpr,
+    SPLITS: tl.constexpr,
+    BLOCK_S: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """One query: its blocks become one vector of y (B, T, H * K)."""
+    i_r = tl.program_id(0).to(tl.int64)  # (b * H + h) * T + t
+    i_t, i_h, i_b = i_r % T, i_r // T % H, i_r // T // H
+    o_s, o_k = tl.arange(0, BLOCK_S), tl.arange(0, BLOCK_K)
+    m_s, m_k = o_s < SPLITS, o_k < K
+    b_top = tl.load(top + i_r * SPLITS + o_s, mask=m_s, other=-1e30)
+    b_w = tl.where(m_s, tl.exp(b_top - tl.max(b_top, axis=0)), 0.0)
+    b_total = tl.load(total + i_r * SPLITS + o_s, mask=m_s, other=0.0)
+    p_acc = acc + (i_r * SPLITS + o_s[:, None]) * K + o_k[None, :]
+    b_acc = tl.load(p_acc, mask=m_s[:, None] & m_k[None, :], other=0.0)
+    b_y = tl.sum(b_acc * b_w[:, None], axis=0) / tl.sum(b_total * b_w, axis=0)
+    tl.store(y + ((i_b * T + i_t) * H + i_h) * K + o_k, b_y.to(y.dtype.element_ty), mask=m_k)
+
+
+def ring_attention(
+    qkv: Tensor,
+    weights: tuple[Tensor, Tensor],
+    angles: tuple[Tensor, Tensor],
+    positions: Tensor,
+    cache: tuple[Tensor, Tensor],
+    window: int,
+    eps: float,
+) -> Tensor:
+    """qkv (B, T, (H + 2G) * K) of new positions (B, T) to (B, T, H * K); writes into `cache`.
+
+    weights of the norms of queries and keys (K,); angles: cosine and sine (B, T, K/2), fp32;
+    cache: keys and values (B, G, C, K), contiguous. No backward.
+    """
+    (B, T, width), (_, G, C, K) = qkv.shape, cache[0].shape
+    H, device = width // K - 2 * G, qkv.device
+    qkv, rows = qkv.contiguous(), B * H * T
+    q = torch.empty(rows, K, dtype=cache[0].dtype, device=device)
+    cos, sin = angles
+    assert cos.stride()[1:] == (K // 2, 1)
+    assert cos.stride() == sin.stride()
+    _write_kernel[(B * T, H + 2 * G)](
+        qkv,
+        *weights,
+        cos,
+        sin,
+        positions,
+        q,
+        *cache,
+        T,
+        positions.stride(0),
+        cos.stride(0),
+        eps,
+        H=H,
+        G=G,
+        K=K,
+        C=C,
+        BLOCK=triton.next_power_of_2(K // 2),
+        num_warps=1,
+    )
+    splits = triton.cdiv(C, _BLOCK_C)
+    acc = torch.empty(rows, splits, K, dtype=torch.float32, device=device)
+    top = torch.empty(rows, splits, dtype=torch.float32, device=device)
+    total = torch.empty(rows, splits, dtype=torch.float32, device=device)
+    block_k = max(16, triton.next_power_of_2(K))
+    _attend_kernel[(splits, B * G)](
+        q,
+        *cache,
+        positions,
+        acc,
+        top,
+        total,
+        T,
+        positions.stride(0),
+        K**-0.5,
+        G=G,
+        R=H // G,
+        K=K,
+        C=C,
+        WINDOW=window,
+        SPLITS=splits,
+        BLOCK_M=max(16, triton.next_power_of_2(H // G * T)),
+        BLOCK_C=_BLOCK_C,
+        BLOCK_K=block_k,
+        UPCAST=INTERPRETED,
+        num_warps=4 if H // G * T <= 32 else 8,
+        num_stages=1,
+    )
+    y = torch.empty(B, T, H * K, dtype=qkv.dtype, device=device)
+    _join_kernel[(rows,)](
+        acc,
+        top,
+        total,
+        y,
+        T,
+        H=H,
+        K=K,
+        SPLITS=splits,
+        BLOCK_S=triton.next_power_of_2(splits),
+        BLOCK_K=block_k,
+        num_warps=2,
+    )
+    return y
