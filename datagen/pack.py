@@ -35,8 +35,18 @@ def text_in_tokens(timeline: Timeline) -> Iterable[TimedToken]:
     return (TimedToken(text=item.text, sample=item.sample) for item in timeline.text_in)
 
 
-def pack(timeline: Timeline, sound: Sound, *, layout: StreamLayout, tokenizer: Tokenizer) -> Lanes:
-    """All lanes of a dialogue, computed from the very samples that are stored."""
+def pack(
+    timeline: Timeline,
+    sound: Sound,
+    *,
+    layout: StreamLayout,
+    tokenizer: Tokenizer,
+    hear: bool = True,
+) -> Lanes:
+    """All lanes of a dialogue, computed from the very samples that are stored.
+
+    hear=False leaves out `audio_in`, the larger part of the work.
+    """
     return pack_dialogue(
         user_audio=from_pcm(sound.user),
         agent_audio=from_pcm(sound.agent),
@@ -45,5 +55,6 @@ def pack(timeline: Timeline, sound: Sound, *, layout: StreamLayout, tokenizer: T
         text_in=list(text_in_tokens(timeline)),
         layout=layout,
         tokenizer=tokenizer,
+        hear=hear,
         late=sound.late,
     )

@@ -113,7 +113,13 @@ class Simulator:
         recipe = self.recipe(index)
         script, families = self.script(recipe)
         sound = self._renderer.render(recipe, script)
-        lanes = pack(script.timeline, sound, layout=self.config.layout, tokenizer=self.tokenizer)
+        lanes = pack(
+            script.timeline,
+            sound,
+            layout=self.config.layout,
+            tokenizer=self.tokenizer,
+            hear=self.config.features,
+        )
         return Dialogue(recipe=recipe, script=script, families=families, sound=sound, lanes=lanes)
 
     def members(self, dialogue: Dialogue) -> dict[str, bytes]:

@@ -87,7 +87,7 @@ def delayed(audio: Audio, n: int, gain_db: float) -> Audio:
 def limit(stems: dict[str, Audio]) -> dict[str, Audio]:
     """Turn all sources down together where their sum would clip."""
     total = mixed(stems)
-    peak = float(np.abs(total).max()) if len(total) else 0.0
+    peak = float(max(total.max(), -total.min())) if len(total) else 0.0
     if peak <= LARGEST_PEAK:
         return stems
     gain = np.float32(LARGEST_PEAK / peak)
@@ -96,16 +96,19 @@ def limit(stems: dict[str, Audio]) -> dict[str, Audio]:
 
 def mixed(stems: dict[str, Audio]) -> Audio:
     """The sum of all stems."""
-    total = np.zeros_like(next(iter(stems.values())))
-    for stem in stems.values():
+    first, *others = stems.values()
+    total = first.copy()
+    for stem in others:
         total += stem
     return total
 
 
 def to_pcm(audio: Audio) -> npt.NDArray[np.int16]:
     """16-bit samples."""
-    pcm: npt.NDArray[np.int16] = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
-    return pcm
+    scaled = audio * np.float32(32768.0)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -32768, 32767, out=scaled)
+    return scaled.astype(np.int16)
 
 
 def from_pcm(pcm: npt.NDArray[np.int16]) -> Audio:

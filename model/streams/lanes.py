@@ -212,10 +212,12 @@ def pack_dialogue(
     tokenizer: Tokenizer,
     late: NDArray[np.bool_] | None = None,
     video: NDArray[np.uint8] | None = None,
+    hear: bool = True,
 ) -> Lanes:
     """All lanes of one dialogue; both channels have the same whole number of micro-turns.
 
     video (N, H, W, 3) is what is seen; without it a layout with the lane sees black.
+    hear=False leaves `audio_in` empty, for those who only want the token arrays.
     """
     if len(user_audio) != len(agent_audio):
         raise ValueError(f"user has {len(user_audio)} samples but agent has {len(agent_audio)}")
@@ -226,7 +228,7 @@ def pack_dialogue(
     say_weight[-1:] = 0.0  # would sound after the end: nothing is known about it
     audio_out, audio_out_weight = pack_agent_audio(agent_audio, layout)
     return Lanes(
-        audio_in=pack_user_audio(user_audio, layout),
+        audio_in=pack_user_audio(user_audio if hear else user_audio[:0], layout),
         late=np.zeros(n, np.bool_) if late is None else late,
         text_in=pack_text_in(text_in, n, layout, tokenizer),
         heard=heard_lane,
