@@ -284,7 +284,9 @@ class DatagenConfig:
     ray_address: str = option("", "address of a Ray cluster; empty: RAY_ADDRESS, or a local one")
     features: bool = option(True, "store the model's audio features beside the audio")
     stems: bool = option(False, "store every source of the microphone by itself")
-    corpus: str = option("", "corpus folder or URL; empty: the one that ships")
+    corpus: str = option(
+        "", "corpora, commas between: name, folder or URL; empty: the one that ships (default)"
+    )
     cache: str = option("", "folder for room responses; empty: the user's cache folder")
     json: str = option("", "write the data card to this file (- for stdout)")
     families: dict[str, float] = option(

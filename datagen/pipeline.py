@@ -15,6 +15,7 @@ import soundfile
 from microturn.datagen.acoustics.mix import to_pcm
 from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.pace import Pace
 from microturn.datagen.pack import pack
@@ -48,10 +49,7 @@ class Dialogue:
 
 
 def open_corpus(config: DatagenConfig) -> Corpus:
-    rate = config.layout.sample_rate
-    if config.corpus:
-        return Corpus.open(config.corpus, sample_rate=rate)
-    return Corpus.open(sample_rate=rate)
+    return open_corpora(config.corpus, sample_rate=config.layout.sample_rate)
 
 
 def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:

@@ -7,7 +7,6 @@ same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -27,7 +26,7 @@ from microturn.datagen.acoustics import rooms
 from microturn.datagen.acoustics.recordings import fingerprints
 from microturn.datagen.card import CARD_JSON, CARD_TEXT, card_text, make_card
 from microturn.datagen.config import DatagenConfig, part_of
-from microturn.datagen.corpora.manifest import MANIFEST_NAME
+from microturn.datagen.corpora.home import digest_of, folders_of
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
 from microturn.datagen.shards import (
     CONFIG_NAME,
@@ -72,12 +71,12 @@ def simulate(config: DatagenConfig, *, cache: Path) -> dict[str, Any]:
 
 def _for_workers(config: DatagenConfig) -> DatagenConfig:
     """Workers of a cluster stand in another folder."""
-    folders = {
-        name: str(item.absolute())
-        for name in ("out", "corpus")
-        if getattr(config, name) and isinstance(item := place(getattr(config, name)), Path)
-    }
-    return replace(config, **folders)  # type: ignore[arg-type]
+    out, corpus = place(config.out), config.corpus
+    return replace(
+        config,
+        out=str(out.absolute()) if isinstance(out, Path) else config.out,
+        corpus=",".join(folders_of(corpus)) if corpus else "",
+    )
 
 
 def _make_shards(config: DatagenConfig, out: Place, task: ShardTask) -> None:
@@ -197,7 +196,7 @@ def _prepare(
         "n_dialogues": config.n_dialogues,
         "n_micro_turns": config.n_micro_turns,
         "layout_hash": config.layout.hash,
-        "corpus_sha256": hashlib.sha256((corpus.folder / MANIFEST_NAME).read_bytes()).hexdigest(),
+        "corpus_sha256": digest_of(config.corpus),
         ROOMS_FACT: rooms.digest(rooms_path),
         **fingerprints(config.acoustics.recordings),
     }
@@ -265,7 +264,7 @@ def _stored_card(out: Place) -> dict[str, Any]:
 
 
 def _check_executor(config: DatagenConfig) -> None:
-    for name in (config.out, config.corpus):
+    for name in (config.out, *folders_of(config.corpus)):
         item = place(name)
         lone = isinstance(item, storage.RemotePath) and item.protocol == storage.PROCESS_ONLY
         if lone and config.executor != "serial":

@@ -30,7 +30,7 @@ MANIFEST_NAME = "manifest.jsonl"
 SPLITS = ("train", "test", "any")
 QUALITIES = ("clean", "usable", "poor")  # of cuts, best first
 _CACHE_BYTES = 128 * 2**20
-_REBUILD = "rebuild it with `python datagen/corpora/build_default.py`"
+_REBUILD = "rebuild it with `microturn corpus add`, `python datagen/corpora/build_default.py`"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,180 @@
+"""Folders of Hugging Face `datasets`: `save_to_disk` (Arrow) or Parquet, with the audio inside.
+
+Read with pyarrow alone. The audio column is the one whose values have `bytes` and `path`; other
+columns go by their usual names or by `columns.FIELD=NAME`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from microturn.datagen.corpora.adapters.jsonl import NAMES, check_columns, field
+from microturn.datagen.corpora.recordings import (
+    Decoded,
+    FileSound,
+    Format,
+    Recording,
+    SoundError,
+    decode_bytes,
+    split_named,
+)
+from microturn.datagen.corpora.word_times import words_from_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSound:
+    """The sound of one row of a table."""
+
+    table: Path
+    column: str
+    group: int  # row group of a Parquet file, record batch of an Arrow file
+    row: int  # within it
+    suffix: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.table}, group {self.group}, row {self.row}"
+
+    def decode(self) -> Decoded:
+        value = _audio_of(self.table, self.column, self.group)[self.row].as_py() or {}
+        data = value.get("bytes")
+        if not data:
+            if value.get("path"):
+                return FileSound(path=self.table.parent / value["path"]).decode()
+            raise SoundError("its row holds no sound")
+        samples, rate = decode_bytes(data)
+        single = samples.shape[1] == 1
+        mono = samples[:, 0] if single else samples.mean(axis=1)
+        return Decoded(audio=mono, rate=rate, data=data if single else b"", suffix=self.suffix)
+
+
+@lru_cache(maxsize=2)
+def _audio_of(path: Path, column: str, group: int) -> Any:
+    """One column of one group; rows are asked for in order, so that each is read about once."""
+    return _group(path, group, [column]).column(column)
+
+
+def _group(path: Path, group: int, columns: list[str]) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        return pq.ParquetFile(path).read_row_group(group, columns=columns)
+    with pa.memory_map(str(path)) as source:
+        batch = pa.ipc.open_stream(source).read_all().to_batches()[group]
+        return pa.Table.from_batches([batch]).select([c.partition(".")[0] for c in columns])
+
+
+def _n_groups(path: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        return int(pq.ParquetFile(path).num_row_groups)
+    with pa.memory_map(str(path)) as source:
+        return len(pa.ipc.open_stream(source).read_all().to_batches())
+
+
+def _schema(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        return pq.read_schema(path)
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_stream(source).schema
+
+
+def _tables(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root] if root.suffix in (".parquet", ".arrow") else []
+    arrows = sorted(p for p in root.glob("**/*.arrow") if not p.name.startswith("cache-"))
+    return arrows or sorted(root.glob("**/*.parquet"))
+
+
+def _matches(root: Path) -> bool:
+    return bool(_tables(root))
+
+
+def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
+    check_columns(columns)
+    for path in _tables(root):
+        yield from _read_table(path, root, columns)
+
+
+def _read_table(path: Path, root: Path, columns: dict[str, str]) -> Iterator[Recording]:
+    schema = _schema(path)
+    audio = _audio_column(schema, path, columns)
+    wanted = {columns.get(name, "") for name in NAMES} | {n for ns in NAMES.values() for n in ns}
+    others = [name for name in schema.names if name in wanted and name != audio]
+    parts = (path.stem, *path.relative_to(root).parts[::-1][1:])
+    split = next((s for part in parts if (s := split_named(part))), "")
+    for group in range(_n_groups(path)):
+        table = _group(path, group, [*others, f"{audio}.path"])
+        files = [(value or {}).get("path") or "" for value in _paths(table.column(audio))]
+        rows = table.select(others).to_pylist() if others else [{}] * len(files)
+        for row, (values, file) in enumerate(zip(rows, files, strict=True)):
+            sound = RowSound(
+                table=path, column=audio, group=group, row=row, suffix=Path(file).suffix.lower()
+            )
+            stem = re.sub(r"[^\w./-]+", "-", Path(file).stem)
+            name = stem or f"{path.stem}-{group:04d}-{row:06d}"
+            yield _recording(sound, values, name, split, columns)
+
+
+def _paths(column: Any) -> Iterator[dict[str, Any] | None]:
+    """The structs of a column without their bytes."""
+    import pyarrow as pa
+
+    for chunk in column.chunks:
+        kept = pa.StructArray.from_arrays([chunk.field("path")], names=["path"])
+        yield from kept.to_pylist()
+
+
+def _audio_column(schema: Any, path: Path, columns: Mapping[str, str]) -> str:
+    import pyarrow as pa
+
+    for column in schema:
+        wanted = columns.get("audio", column.name) == column.name
+        if wanted and pa.types.is_struct(column.type):
+            parts = {column.type.field(i).name for i in range(column.type.num_fields)}
+            if {"bytes", "path"} <= parts:
+                return str(column.name)
+    raise ValueError(
+        f"{path} has no column with audio inside (its columns are {', '.join(schema.names)}); "
+        "name it with columns.audio=NAME, or embed the files before saving"
+    )
+
+
+def _recording(
+    sound: RowSound, values: dict[str, Any], name: str, split: str, columns: dict[str, str]
+) -> Recording:
+    def text_of(key: str) -> str:
+        value = field(values, key, columns)
+        return "" if value is None else str(value)
+
+    return Recording(
+        id=text_of("id") or name,
+        sound=sound,
+        text=text_of("text"),
+        speaker=text_of("speaker"),
+        language=text_of("language"),
+        licence=text_of("licence"),
+        split=split_named(text_of("split")) or split,
+        words=words_from_json(field(values, "words", columns)),
+    )
+
+
+HUGGINGFACE = Format(
+    name="huggingface",
+    sign=".arrow files of save_to_disk, or .parquet files, with the audio inside",
+    licence="",
+    language="en",
+    matches=_matches,
+    read=_read,
+)

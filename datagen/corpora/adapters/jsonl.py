@@ -1,0 +1,116 @@
+"""A JSONL manifest: one object per recording, in the names that NeMo and others use.
+
+Every field has a few usual names, and `columns.FIELD=NAME` gives another. Paths are relative to the
+manifest. `words` is what any JSON with word times may hold, see `word_times.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from microturn.datagen.corpora.recordings import (
+    FileSound,
+    Format,
+    Recording,
+    read_text,
+    split_named,
+)
+from microturn.datagen.corpora.word_times import words_from_json
+
+# Usual names of each field, also of the columns of tables.
+NAMES: dict[str, tuple[str, ...]] = {
+    "audio": ("audio", "audio_filepath", "path", "wav", "file", "audio_path", "filename"),
+    "text": ("text", "transcript", "transcription", "sentence", "normalized_text", "raw_text"),
+    "speaker": ("speaker", "speaker_id", "spk", "client_id", "speaker_name"),
+    "language": ("language", "lang", "locale"),
+    "licence": ("licence", "license"),
+    "split": ("split", "subset"),
+    "id": ("id", "utterance_id", "utt_id", "uniq_id", "key"),
+    "words": ("words", "alignment", "alignments", "word_timestamps"),
+    "start": ("offset", "start"),
+    "duration": ("duration",),
+    "channel": ("channel",),
+}
+
+
+def field(row: Mapping[str, Any], name: str, columns: Mapping[str, str]) -> Any:
+    """The value of a field under the name that the user gives or a usual one; None: not there."""
+    names = (columns[name],) if name in columns else NAMES[name]
+    return next((row[one] for one in names if row.get(one) is not None), None)
+
+
+def check_columns(columns: Mapping[str, str]) -> None:
+    for name in columns:
+        if name not in NAMES:
+            raise ValueError(f"columns.{name} is no field; there are {', '.join(NAMES)}")
+
+
+def manifests(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root] if root.suffix in (".jsonl", ".json") else []
+    return sorted(root.glob("*.jsonl")) or sorted(root.glob("*manifest*.json"))
+
+
+def _matches(root: Path) -> bool:
+    return any(_first_row(path) for path in manifests(root))
+
+
+def _first_row(path: Path) -> bool:
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
+    check_columns(columns)
+    for path in manifests(root):
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
+            if line.strip():
+                yield _recording(path, number, line, columns)
+
+
+def _recording(path: Path, number: int, line: str, columns: dict[str, str]) -> Recording:
+    name = f"{path.stem}-{number:07d}"
+    try:
+        row = json.loads(line)
+        audio = field(row, "audio", columns)
+        if not isinstance(audio, str):
+            raise ValueError("its line names no audio file")
+        start = float(field(row, "start", columns) or 0.0)
+        duration = field(row, "duration", columns)
+        parted = field(row, "start", columns) is not None and duration is not None
+        channel = field(row, "channel", columns)
+        return Recording(
+            id=str(field(row, "id", columns) or name),
+            sound=FileSound(
+                path=path.parent / audio,
+                start=start,
+                end=start + float(duration) if parted else None,
+                channel=None if channel is None else int(channel),
+            ),
+            text=str(field(row, "text", columns) or ""),
+            speaker=str(field(row, "speaker", columns) or ""),
+            language=str(field(row, "language", columns) or ""),
+            licence=str(field(row, "licence", columns) or ""),
+            split=split_named(str(field(row, "split", columns) or "")) or split_named(path.stem),
+            words=words_from_json(field(row, "words", columns)),
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        sound = FileSound(path=path)
+        return Recording(id=name, sound=sound, text="", problem=f"line {number}: {error}")
+
+
+JSONL = Format(
+    name="jsonl",
+    sign="a .jsonl manifest with one object per line",
+    licence="",
+    language="en",
+    matches=_matches,
+    read=_read,
+)

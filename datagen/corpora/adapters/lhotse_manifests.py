@@ -1,0 +1,147 @@
+"""Lhotse manifests: `*recordings*.jsonl[.gz]` with `*supervisions*.jsonl[.gz]`, or `*cuts*`.
+
+They are JSON, so reading them does not need lhotse.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from microturn.datagen.corpora.manifest import Word
+from microturn.datagen.corpora.recordings import FileSound, Format, Recording, split_named
+
+Row = dict[str, Any]
+_LATE_S = 0.1  # words may end this long after their supervision
+
+
+def _files(root: Path, kind: str) -> list[Path]:
+    if root.is_file():
+        return [root] if kind in root.name and ".jsonl" in root.name else []
+    return sorted(p for p in root.glob(f"*{kind}*") if p.name.endswith((".jsonl", ".jsonl.gz")))
+
+
+def _matches(root: Path) -> bool:
+    pairs = _files(root, "recordings") and _files(root, "supervisions")
+    return bool(pairs or _files(root, "cuts"))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for line in gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
+    if cuts := _files(root, "cuts"):
+        for path in cuts:
+            for cut in _rows(path):
+                yield from _of_cut(cut, path)
+        return
+    recordings = {row["id"]: row for path in _files(root, "recordings") for row in _rows(path)}
+    for path in _files(root, "supervisions"):
+        for row in _rows(path):
+            yield _recording(row, recordings.get(row["recording_id"]), path, offset=0.0)
+
+
+def _of_cut(cut: Row, path: Path) -> Iterator[Recording]:
+    """The supervisions of a cut; their times count from its start."""
+    several = len(cut.get("supervisions") or ()) > 1
+    for number, row in enumerate(cut.get("supervisions") or ()):
+        name = f"{cut['id']}-{number}" if several else cut["id"]
+        if "recording" not in cut:
+            problem = f"it is a {cut.get('type', 'cut')}, and only plain recordings are read"
+            sound = FileSound(path=path)
+            yield Recording(id=name, sound=sound, text=row.get("text") or "", problem=problem)
+        else:
+            whole = {**row, "id": name, "start": max(0.0, row["start"])}
+            yield _recording(whole, cut["recording"], path, offset=cut["start"])
+
+
+def _recording(row: Row, recording: Row | None, path: Path, *, offset: float) -> Recording:
+    """One supervision; `offset` is where its times count from."""
+    split = next((s for part in path.name.split("_")[::-1] if (s := _split(part))), "")
+    start, end = offset + row["start"], offset + row["start"] + row["duration"]
+    sound, problem = _sound(row, recording, path, (start, end))
+    return Recording(
+        id=row["id"],
+        sound=sound,
+        text=row.get("text") or "",
+        speaker=row.get("speaker") or "",
+        language=_language(row.get("language") or ""),
+        split=split,
+        words=_words(row, offset),
+        problem=problem,
+    )
+
+
+def _words(row: Row, offset: float) -> tuple[Word, ...]:
+    """Word times from the start of a supervision.
+
+    In some cuts they count from the start of the cut, as the supervision does; in those that
+    lhotse has trimmed they still count from the start of the recording.
+    """
+    items = [item for item in (row.get("alignment") or {}).get("word", ()) if item[0]]
+    if not items:
+        return ()
+    start = row["start"]
+    if items[-1][1] + items[-1][2] > start + row["duration"] + _LATE_S:
+        start += offset
+    return tuple(
+        Word(text=item[0], start=max(0.0, item[1] - start), end=item[1] + item[2] - start)
+        for item in items
+    )
+
+
+def _sound(
+    row: Row, recording: Row | None, path: Path, span: tuple[float, float]
+) -> tuple[FileSound, str]:
+    """Where the sound is, and why it cannot be read when it cannot."""
+    if recording is None:
+        return FileSound(path=path), f"there is no recording {row['recording_id']}"
+    channel = row.get("channel", 0)
+    wanted = channel[0] if isinstance(channel, list) else channel
+    sources = [s for s in recording["sources"] if wanted in s["channels"]]
+    if not sources or sources[0]["type"] != "file":
+        kind = sources[0]["type"] if sources else "nothing"
+        return FileSound(path=path), f"its sound is of the type {kind}, and only files are read"
+    if recording.get("transforms"):
+        return FileSound(path=path), "its recording has transforms, which are not applied"
+    source: Mapping[str, Any] = sources[0]
+    file = Path(source["source"])
+    if not file.is_absolute() and (path.parent / file).is_file():
+        file = path.parent / file
+    start, end = span
+    whole = start <= 0 and end >= recording["duration"] - 0.01
+    single = len(source["channels"]) == 1
+    return FileSound(
+        path=file,
+        start=0.0 if whole else start,
+        end=None if whole else end,
+        channel=None if single else source["channels"].index(wanted),
+    ), ""
+
+
+def _split(part: str) -> str:
+    return split_named(part.split(".")[0])
+
+
+def _language(name: str) -> str:
+    """Lhotse's recipes write names out."""
+    return {"english": "en", "german": "de", "french": "fr", "spanish": "es"}.get(
+        name.lower(), name.split("-")[0].lower()
+    )
+
+
+LHOTSE = Format(
+    name="lhotse",
+    sign="recordings and supervisions, or cuts, as .jsonl or .jsonl.gz",
+    licence="",
+    language="en",
+    matches=_matches,
+    read=_read,
+)

@@ -1,0 +1,46 @@
+"""VCTK: `wav48_silence_trimmed/p225/p225_001_mic1.flac` or `wav48/p225/p225_001.wav`; `txt/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from microturn.datagen.corpora.recordings import FileSound, Format, Recording, read_text
+
+_AUDIO = ("wav48_silence_trimmed", "wav48", "wav16")
+
+
+def _folder(root: Path) -> Path | None:
+    return next((root / name for name in _AUDIO if (root / name).is_dir()), None)
+
+
+def _matches(root: Path) -> bool:
+    return _folder(root) is not None and (root / "txt").is_dir()
+
+
+def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
+    folder = _folder(root)
+    assert folder is not None  # it matches
+    takes: dict[tuple[str, str], Path] = {}
+    for path in sorted(folder.glob("*/*")):
+        if path.suffix.lower() in (".flac", ".wav"):
+            name = path.stem.removesuffix("_mic1").removesuffix("_mic2")
+            takes.setdefault((path.parent.name, name), path)  # both microphones: the first
+    for (speaker, name), path in takes.items():
+        text = root / "txt" / speaker / f"{name}.txt"
+        yield Recording(
+            id=name,
+            sound=FileSound(path=path),
+            text=read_text(text).strip() if text.is_file() else "",
+            speaker=speaker,
+        )
+
+
+VCTK = Format(
+    name="vctk",
+    sign="txt/ and wav48_silence_trimmed/ or wav48/",
+    licence="CC-BY-4.0",
+    language="en",
+    matches=_matches,
+    read=_read,
+)

@@ -1,0 +1,40 @@
+"""`microturn corpus add` and `microturn corpus list`."""
+
+import sys
+
+from microturn.configs.command import Command, write_json
+from microturn.datagen.corpora.config import CorpusAddConfig, CorpusListConfig
+
+
+def run_add(config: CorpusAddConfig) -> int:
+    from microturn.datagen.corpora.add import add_corpus
+
+    result = add_corpus(config)
+    write_json(result, config.json)
+    return 0
+
+
+def run_list(config: CorpusListConfig) -> int:
+    from microturn.datagen.corpora.listing import list_corpora, listing_text
+
+    rows = list_corpora(config.folder)
+    write_json({"corpora": rows}, config.json)
+    if config.json != "-":
+        sys.stdout.write(listing_text(rows))
+    return 0
+
+
+CORPUS_ADD = Command(
+    schema=CorpusAddConfig,
+    run=run_add,
+    positionals=("source",),
+    help="Take in recordings: check them, find their word times, write them as a corpus.",
+    on_interrupt="interrupted; the same command again is quicker, alignments are kept",
+)
+
+CORPUS_LIST = Command(
+    schema=CorpusListConfig,
+    run=run_list,
+    positionals=("folder",),
+    help="List the corpora that simulate can use and what is in them.",
+)

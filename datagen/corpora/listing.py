@@ -1,0 +1,57 @@
+"""Which corpora there are: the one that ships, those taken in, and names that can be taken in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from microturn.datagen.corpora.add import FACTS_NAME, count
+from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.packages import PACKAGES
+
+
+def list_corpora(folder: str = "") -> list[dict[str, Any]]:
+    """One row per corpus."""
+    home = Path(folder) if folder else corpora_home()
+    if folder and not home.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    rows = [_row(DEFAULT_NAME, DEFAULT_FOLDER)]
+    inside = sorted(home.glob("*")) if home.is_dir() else []
+    return rows + [_row(path.name, path) for path in inside if (path / MANIFEST_NAME).is_file()]
+
+
+def _row(name: str, folder: Path) -> dict[str, Any]:
+    facts = folder / FACTS_NAME
+    if facts.is_file():
+        found = json.loads(facts.read_text())
+    else:
+        found = {**count(Corpus.open(folder).utterances), "format": "", "skipped": {}}
+    return {**found, "name": name, "folder": str(folder)}
+
+
+def listing_text(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table, and the names that `corpus add` knows."""
+    lines = [("name", "hours", "recordings", "speakers", "languages", "skipped", "licences")]
+    for row in rows:
+        lines.append(
+            (
+                row["name"],
+                f"{row['hours']:.2f}",
+                str(row["recordings"]),
+                " + ".join(f"{n} {split}" for split, n in row["speakers"].items()) or "-",
+                " ".join(row["languages"]) or "-",
+                str(sum(row["skipped"].values())),
+                ", ".join(row["licences"]),
+            )
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        + "\n"
+        for line in lines
+    )
+    there = {row["name"] for row in rows}
+    names = [name for name in PACKAGES if name not in there]
+    return text + f"\nmicroturn corpus add also knows: {', '.join(names)}\n"

@@ -1,0 +1,158 @@
+"""Word times from files: TextGrid, CTM, and JSON in the shapes that aligners write."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from microturn.datagen.corpora.manifest import Word
+from microturn.datagen.corpora.recordings import read_text
+from microturn.model.streams import normalise
+
+_SILENCE = frozenset(["", "sil", "sp", "spn", "<eps>", "<sil>", "<unk>", "[noise]", "<p>", "<s>"])
+_QUOTED = r'"((?:[^"]|"")*)"'
+_NUMBER = r"-?[\d.]+(?:[eE]-?\d+)?"
+
+
+def words_of_textgrid(text: str) -> tuple[Word, ...]:
+    """The intervals of the tier named `words`, or of the first tier; long and short form."""
+    # Both forms hold the same values in the same order; the long one has names around them.
+    tokens = re.findall(rf"{_QUOTED}|(?<![\w.\[])({_NUMBER})(?![\w.\]])|(<exists>)", text)
+    values = [("text", a) if not b and not c else ("number", b) for a, b, c in tokens if not c]
+    texts = [i for i, (kind, value) in enumerate(values) if value in ("IntervalTier", "TextTier")]
+    if not texts:
+        raise ValueError("it is no TextGrid")
+    tiers: dict[str, tuple[Word, ...]] = {}
+    for place in texts:
+        if values[place][1] != "IntervalTier":
+            continue
+        name, count = values[place + 1][1], int(float(values[place + 4][1]))
+        rows = values[place + 5 : place + 5 + 3 * count]
+        tiers[name.lower()] = tuple(
+            Word(text=label.replace('""', '"'), start=float(start), end=float(end))
+            for (_, start), (_, end), (_, label) in zip(
+                rows[0::3], rows[1::3], rows[2::3], strict=True
+            )
+            if label.strip().lower() not in _SILENCE
+        )
+    for name in ("words", "word", *tiers):
+        if name in tiers:
+            return tiers[name]
+    return ()
+
+
+def words_of_ctm(text: str) -> dict[str, tuple[Word, ...]]:
+    """Words by recording: `recording channel start duration word [score ...]` per line."""
+    found: dict[str, list[Word]] = {}
+    for line in text.splitlines():
+        parts = line.split()
+        if len(parts) < 5 or line.startswith(";;"):
+            continue
+        name, _, start, duration, word = parts[:5]
+        if word.lower() not in _SILENCE:
+            end = round(float(start) + float(duration), 6)
+            found.setdefault(name, []).append(Word(text=word, start=float(start), end=end))
+    return {name: tuple(sorted(words, key=lambda w: w.start)) for name, words in found.items()}
+
+
+def words_from_json(value: Any) -> tuple[Word, ...]:
+    """Word times in any of the usual shapes; () where there are none.
+
+    A list of words, each `[text, start, end]`, `[text, [start, end], ...]` or an object with
+    `word` or `text`, `start` and `end` (or `duration`); or an object that holds such a list under
+    `words`, `alignments`, `word`, or in each of its `segments`.
+    """
+    return tuple(word for word in _words(value) if word.text.lower() not in _SILENCE)
+
+
+def _words(value: Any) -> Iterator[Word]:
+    if isinstance(value, Mapping):
+        for name in ("words", "alignments", "alignment", "word", "segments"):
+            if isinstance(value.get(name), list | tuple | Mapping):
+                yield from _words(value[name])
+                return
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if isinstance(item, Mapping) and isinstance(item.get("words"), list):
+                yield from _words(item["words"])
+            else:
+                yield from _word(item)
+
+
+def _word(item: Any) -> Iterator[Word]:
+    if isinstance(item, Mapping):
+        text = item.get("word", item.get("text", item.get("symbol")))
+        start, end = item.get("start"), item.get("end")
+        if end is None and start is not None and item.get("duration") is not None:
+            end = start + item["duration"]
+    else:
+        text, start, *rest = item
+        if isinstance(start, list | tuple):
+            start, end = start
+        else:
+            end = rest[0]
+    if text is not None and start is not None and end is not None:  # aligners leave failures out
+        yield Word(text=str(text).strip(), start=float(start), end=float(end))
+
+
+class WordTimes:
+    """Finds the words of a recording beside its audio, or in a folder or CTM file given for it."""
+
+    def __init__(self, extra: str = "") -> None:
+        self._by_name: dict[str, Path] = {}
+        self._ctm: dict[str, tuple[Word, ...]] = {}
+        if not extra:
+            return
+        path = Path(extra)
+        if not path.exists():
+            raise FileNotFoundError(f"alignments={extra} does not exist")
+        files = [path] if path.is_file() else sorted(path.glob("**/*"))
+        for file in files:
+            if file.suffix.lower() == ".ctm":
+                self._ctm.update(words_of_ctm(read_text(file)))
+            elif file.suffix.lower() in (".textgrid", ".json"):
+                self._by_name[file.stem] = file
+        if not self._ctm and not self._by_name:
+            raise ValueError(f"alignments={extra} holds no .ctm, .TextGrid or .json")
+
+    def find(self, name: str, audio: Path | None) -> tuple[Word, ...]:
+        """The words of a recording by its id, or by the name of its file; () when nobody knows."""
+        stem = audio.stem if audio is not None else name
+        for one in (name, stem, stem.removesuffix("_mic1").removesuffix("_mic2")):
+            if one in self._ctm:
+                return self._ctm[one]
+            if one in self._by_name:
+                return words_of_file(self._by_name[one], one)
+        if audio is not None:
+            for suffix in (".TextGrid", ".textgrid", ".ctm", ".json"):
+                beside = audio.with_suffix(suffix)
+                if beside.is_file():
+                    return words_of_file(beside, stem)
+        return ()
+
+
+def words_of_file(path: Path, name: str) -> tuple[Word, ...]:
+    """The words of one recording in one file; ValueError says what is wrong with the file."""
+    text = read_text(path)
+    try:
+        if path.suffix.lower() == ".textgrid":
+            return words_of_textgrid(text)
+        if path.suffix.lower() == ".ctm":
+            found = words_of_ctm(text)
+            return found.get(name, next(iter(found.values())) if len(found) == 1 else ())
+        return words_from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"its word times in {path.name} cannot be read ({error})") from error
+
+
+def spoken(words: tuple[Word, ...]) -> tuple[Word, ...]:
+    """The words as they are stored: normalised, without what is no word."""
+    kept = []
+    for word in words:
+        for text in normalise(word.text).split()[:1]:
+            if text.strip("'"):
+                kept.append(Word(text=text, start=round(word.start, 4), end=round(word.end, 4)))
+    return tuple(kept)

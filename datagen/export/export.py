@@ -1,0 +1,56 @@
+"""Writing a shard set for another toolkit; the folder appears when it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from microturn.configs.load import save_config
+from microturn.datagen.export.config import ExportConfig
+from microturn.datagen.export.lhotse_cuts import LhotseExport
+from microturn.datagen.export.moshi import MoshiExport
+from microturn.datagen.export.nemo import NemoExport
+from microturn.datagen.shards import Sample, ShardReader
+
+
+class Exporter(Protocol):
+    """Takes the dialogues one after the other, then writes its lists."""
+
+    def add(self, sample: Sample) -> None: ...
+
+    def close(self) -> None: ...
+
+
+EXPORTERS: dict[str, Callable[[ExportConfig, ShardReader, Path, Path], Exporter]] = {
+    "moshi": MoshiExport,
+    "lhotse": LhotseExport,
+    "nemo": NemoExport,
+}
+
+
+def export(config: ExportConfig) -> Path:
+    """Write the set in the format asked for; returns the folder."""
+    reader = ShardReader(config.data)
+    out = Path(config.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"out={out} is there and not empty; take another out=FOLDER")
+    n = min(config.n_dialogues or len(reader), len(reader))
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+    part.mkdir(parents=True)
+    try:
+        exporter = EXPORTERS[config.format](config, reader, part, out)
+        for position in tqdm(range(n), desc=f"export {config.format}", unit="dialogue"):
+            exporter.add(reader[position])
+        exporter.close()
+        save_config(part / "config.yaml", config)
+        os.replace(part, out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return out

@@ -1,0 +1,116 @@
+"""Lhotse: one cut of two channels per dialogue (0 the user, 1 the agent), and Shar on request."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from microturn.datagen.export.config import ExportConfig
+from microturn.datagen.export.dialogue import CHANNELS, duration_of, segments_of
+from microturn.datagen.shards import Sample, ShardReader
+
+SIDES = ("user", "agent")  # in the order of their channels
+# What else a dialogue says about itself goes along under these names.
+CUSTOM = ("seed", "index", "split", "families", "events", "text_in", "room", "channel", "items")
+
+
+class LhotseExport:
+    """Writes `recordings`, `supervisions` and `cuts` as `.jsonl.gz`, `audio/`, and `shar/`."""
+
+    def __init__(self, config: ExportConfig, reader: ShardReader, folder: Path, out: Path) -> None:
+        self._config, self._rate = config, reader.layout.sample_rate
+        self._folder, self._out = folder, out.absolute()
+        self._cuts: list[dict[str, Any]] = []
+        (folder / "audio").mkdir()
+
+    def add(self, sample: Sample) -> None:
+        for side in SIDES:
+            path = self._folder / "audio" / f"{sample.key}.{side}.flac"
+            path.write_bytes(sample.members[f"{side}.flac"])
+        supervisions = [
+            {
+                "id": segment.id,
+                "recording_id": sample.key,
+                "start": segment.start,
+                "duration": segment.duration,
+                "channel": SIDES.index(CHANNELS[segment.lane]),
+                "text": segment.text,
+                "language": "en",
+                "speaker": segment.voice,
+                "custom": {"lane": segment.lane},
+                "alignment": {
+                    "word": [
+                        [word.text, word.start, round(word.end - word.start, 6)]
+                        for word in segment.words
+                    ]
+                },
+            }
+            for segment in segments_of(sample, self._config.join_s)
+        ]
+        duration = duration_of(sample)
+        recording = {
+            "id": sample.key,
+            "sources": [
+                {
+                    "type": "file",
+                    "channels": [channel],
+                    "source": str(self._out / "audio" / f"{sample.key}.{side}.flac"),
+                }
+                for channel, side in enumerate(SIDES)
+            ],
+            "sampling_rate": self._rate,
+            "num_samples": round(duration * self._rate),
+            "duration": duration,
+            "channel_ids": [0, 1],
+        }
+        self._cuts.append(
+            {
+                "id": sample.key,
+                "start": 0,
+                "duration": duration,
+                "channel": [0, 1],
+                "supervisions": supervisions,
+                "recording": recording,
+                "custom": {name: sample.json[name] for name in CUSTOM if name in sample.json},
+                "type": "MultiCut",
+            }
+        )
+
+    def close(self) -> None:
+        recordings = (cut["recording"] for cut in self._cuts)
+        supervisions = (item for cut in self._cuts for item in cut["supervisions"])
+        for name, rows in (
+            ("recordings", recordings),
+            ("supervisions", supervisions),
+            ("cuts", self._cuts),
+        ):
+            _write_jsonl_gz(self._folder / f"{name}.jsonl.gz", rows)
+        if self._config.shar:
+            self._write_shar()
+
+    def _write_shar(self) -> None:
+        from lhotse import CutSet
+        from lhotse.cut import MultiCut
+        from lhotse.shar import SharWriter
+
+        shar = self._folder / "shar"
+        shar.mkdir()
+        here = str(self._folder / "audio")
+        with SharWriter(
+            str(shar), fields={"recording": "flac"}, shard_size=self._config.dialogues_per_shard
+        ) as writer:
+            for row in self._cuts:
+                # The sound is still where it is being written.
+                text = json.dumps(row).replace(json.dumps(str(self._out / "audio"))[1:-1], here)
+                (cut,) = CutSet.from_dicts([json.loads(text)])
+                assert isinstance(cut, MultiCut)
+                writer.write(cut)
+
+
+def _write_jsonl_gz(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Without date or name inside, so that equal rows give equal bytes."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))

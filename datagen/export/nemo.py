@@ -1,0 +1,97 @@
+"""NeMo: manifests for diarization and for recognition, with RTTM and CTM.
+
+Paths in the manifests are relative to them, as NeMo resolves them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from microturn.datagen.export.config import ExportConfig
+from microturn.datagen.export.dialogue import (
+    CHANNELS,
+    Segment,
+    duration_of,
+    segments_of,
+    to_pcm,
+)
+from microturn.datagen.shards import Sample, ShardReader
+
+
+class NemoExport:
+    """Writes `diarization.json`, `asr.json`, `rttm/`, `ctm/` and `audio/`."""
+
+    def __init__(self, config: ExportConfig, reader: ShardReader, folder: Path, out: Path) -> None:
+        self._config, self._rate = config, reader.layout.sample_rate
+        self._folder = folder
+        self._dialogues: list[dict[str, Any]] = []
+        self._segments: list[dict[str, Any]] = []
+        for name in ("audio", "rttm", "ctm"):
+            (folder / name).mkdir()
+
+    def add(self, sample: Sample) -> None:
+        key, segments = sample.key, segments_of(sample, self._config.join_s)
+        for side in ("user", "agent"):
+            (self._folder / f"audio/{key}.{side}.flac").write_bytes(sample.members[f"{side}.flac"])
+        path = self._folder / f"audio/{key}.wav"
+        soundfile.write(path, mono(sample), self._rate, subtype="PCM_16")
+        (self._folder / f"rttm/{key}.rttm").write_text("".join(_rttm(key, s) for s in segments))
+        words = sorted((w.start, _ctm(key, s, w)) for s in segments for w in s.words)
+        (self._folder / f"ctm/{key}.ctm").write_text("".join(line for _, line in words))
+        self._dialogues.append(
+            {
+                "audio_filepath": f"audio/{key}.wav",
+                "offset": 0,
+                "duration": duration_of(sample),
+                "label": "infer",
+                "text": "-",
+                "num_speakers": len({segment.voice for segment in segments}),
+                "rttm_filepath": f"rttm/{key}.rttm",
+                "uem_filepath": None,
+                "ctm_filepath": f"ctm/{key}.ctm",
+            }
+        )
+        self._segments += [_line(key, segment) for segment in segments]
+
+    def close(self) -> None:
+        for name, rows in (("diarization", self._dialogues), ("asr", self._segments)):
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            (self._folder / f"{name}.json").write_text("".join(lines), encoding="utf-8")
+
+
+def mono(sample: Sample) -> npt.NDArray[np.int16]:
+    """Both sides in one channel, each at half its level so that nothing clips."""
+    return to_pcm((sample.user() + sample.agent()) / 2)
+
+
+def _name(voice: str) -> str:
+    return re.sub(r"\s+", "_", voice) or "unknown"
+
+
+def _rttm(key: str, segment: Segment) -> str:
+    span = f"{segment.start:.6f} {segment.duration:.6f}"
+    return f"SPEAKER {key} 1 {span} <NA> <NA> {_name(segment.voice)} <NA> <NA>\n"
+
+
+def _ctm(key: str, segment: Segment, word: Any) -> str:
+    """Source, channel, start, duration, word, confidence, type, speaker (RT-09)."""
+    span = f"{word.start:.6f} {word.end - word.start:.6f}"
+    return f"{key} 1 {span} {word.text} 1.0 lex {_name(segment.voice)}\n"
+
+
+def _line(key: str, segment: Segment) -> dict[str, Any]:
+    return {
+        "audio_filepath": f"audio/{key}.{CHANNELS[segment.lane]}.flac",
+        "offset": segment.start,
+        "duration": segment.duration,
+        "text": segment.text,
+        "speaker": segment.voice,
+        "lang": "en",
+    }
