@@ -7,19 +7,15 @@ is returned is to be played during the next micro-turn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from microturn.model.backbone import BackboneState
+from microturn.inference.tick import Tick
 from microturn.model.checkpoint import LoadedCheckpoint
-from microturn.model.model import MicroTurnInput, ModelState
 from microturn.model.streams import IDLE, MelStream, pack_video
 from microturn.model.streams.mel import dmel_ids
-from microturn.model.vocoder import GriffinLim, VocoderState
 
 
 @dataclass(frozen=True)
@@ -35,30 +31,26 @@ class SessionBatch:
     """`batch_size` conversations with one model, preallocated.
 
     A row's flow noise depends on (seed, micro-turn of that row) alone, so what a session says
-    does not depend on its neighbours or its slot.
+    does not depend on its neighbours or its slot. On a GPU a micro-turn of all rows is one
+    captured graph; `graph=False` launches its kernels one by one instead.
     """
 
-    def __init__(self, checkpoint: LoadedCheckpoint, batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self, checkpoint: LoadedCheckpoint, batch_size: int, seed: int = 0, *, graph: bool = True
+    ) -> None:
         self.model, self.layout = checkpoint.model, checkpoint.layout
         self.tokenizer = checkpoint.tokenizer
         self.batch_size, self.seed = batch_size, seed
-        self.device = next(self.model.parameters()).device
-        self.vocoder = GriffinLim(self.layout, self.device)
+        self._tick = Tick(self.model, batch_size, graph=graph)
+        self.device = self._tick.device
         self._mels = [MelStream(self.layout, fine=False) for _ in range(batch_size)]
-        with torch.inference_mode():
-            self._state = self.model.init_state(batch_size)
-            self._fresh_patch = self._state.patch[0].clone()
-            self._voice = self.vocoder.init_state(batch_size)
         self.micro_turns = np.zeros(batch_size, np.int64)  # appended so far, per row
 
     def reset(self, row: int) -> None:
         """Begin a new conversation in a row."""
         self._mels[row] = MelStream(self.layout, fine=False)
         self.micro_turns[row] = 0
-        with torch.inference_mode():
-            self._state.backbone.reset_(row)
-            self._state.patch[row] = self._fresh_patch
-            self._voice.frames[row] = 0.0
+        self._tick.reset(row)
 
     def append(
         self,
@@ -78,79 +70,52 @@ class SessionBatch:
         expected = (self.batch_size, self.layout.samples_per_micro_turn)
         if audio.shape != expected:
             raise ValueError(f"audio has shape {audio.shape}, a micro-turn needs {expected}")
-        active = np.ones(self.batch_size, np.bool_) if active is None else active
-        late = np.zeros(self.batch_size, np.bool_) if late is None else late
-        frames = self._frames(video)  # first: a refused call must not move the front end
-        inputs = MicroTurnInput(
-            audio_in=self._dmel(audio, active),
-            late=torch.from_numpy(late).to(self.device),
-            text_in=self._text(text_in),
-            video=frames,
-        )
-        with torch.inference_mode():
-            before = self._state.backbone.seen.clone(), self._state.patch
-            output, state = self.model.step(inputs, self._state, self._noise())
-            sound, voice = self.vocoder.step(output.log_mel, self._voice)
-            if not active.all():
-                state, voice = self._keep(torch.from_numpy(active), before, state, voice)
-            self._state, self._voice = state, voice
-        self.micro_turns += active
-        sounds = sound.cpu().numpy()
-        heard, say = output.heard.cpu().tolist(), output.say.cpu().tolist()
-        return [
-            TurnOutput(
-                audio=sounds[row] if active[row] else np.zeros(expected[1], np.float32),
-                heard=[i for i in heard[row] if i != IDLE and active[row]],
-                say=[i for i in say[row] if i != IDLE and active[row]],
-            )
-            for row in range(self.batch_size)
-        ]
-
-    def _dmel(self, audio: NDArray[np.float32], active: NDArray[np.bool_]) -> Tensor:
-        shape = (self.batch_size, self.layout.frames_per_micro_turn, self.layout.n_mels)
-        ids = np.zeros(shape, np.uint8)
-        for row in np.flatnonzero(active):
-            clean = np.nan_to_num(audio[row], nan=0.0, posinf=0.0, neginf=0.0)
-            ids[row] = dmel_ids(self._mels[row].push(np.clip(clean, -1.0, 1.0)))[0]
-        return torch.from_numpy(ids).to(self.device)
-
-    def _frames(self, video: NDArray[np.uint8] | None) -> Tensor | None:
+        given = self._tick.given
+        # What can be refused comes first: a refused call must not move the front end.
         frames = pack_video(video, self.batch_size, self.layout)
-        return None if frames is None else torch.from_numpy(frames).to(self.device)
+        if frames is not None:
+            given["video"][:] = frames
+        self._write_text(text_in, given["text_in"])
+        given["active"][:] = True if active is None else active
+        given["late"][:] = False if late is None else late
+        rows = np.flatnonzero(given["active"])
+        self._write_dmel(audio, rows, given["audio_in"])
+        self._write_noise(rows, given["noise"])
+        made = self._tick.run()
+        self.micro_turns[rows] += 1
+        silence = np.zeros(expected[1], np.float32)
+        outputs = [TurnOutput(silence, [], []) for _ in range(self.batch_size)]
+        for row in rows:
+            heard, say = made["heard"][row].tolist(), made["say"][row].tolist()
+            outputs[row] = TurnOutput(
+                audio=made["sound"][row].copy(),
+                heard=[i for i in heard if i != IDLE],
+                say=[i for i in say if i != IDLE],
+            )
+        return outputs
 
-    def _text(self, text_in: Sequence[Sequence[int] | None] | None) -> Tensor:
-        ids = torch.full((self.batch_size, self.layout.text_in_positions), IDLE)
+    def _write_dmel(
+        self, audio: NDArray[np.float32], rows: NDArray[np.int64], out: NDArray[np.uint8]
+    ) -> None:
+        for row in rows:
+            clean = np.nan_to_num(audio[row], nan=0.0, posinf=0.0, neginf=0.0)
+            out[row] = dmel_ids(self._mels[row].push(np.clip(clean, -1.0, 1.0)))[0]
+
+    def _write_text(
+        self, text_in: Sequence[Sequence[int] | None] | None, out: NDArray[np.int64]
+    ) -> None:
+        out[:] = IDLE
         for row, tokens in enumerate(text_in or ()):
             if tokens:
-                if len(tokens) > ids.shape[1]:
+                if len(tokens) > out.shape[1]:
                     raise ValueError(
-                        f"{len(tokens)} text tokens, a micro-turn holds {ids.shape[1]}; "
+                        f"{len(tokens)} text tokens, a micro-turn holds {out.shape[1]}; "
                         "send the rest with the next one"
                     )
-                ids[row, : len(tokens)] = torch.tensor(list(tokens))
-        return ids.to(self.device)
+                out[row, : len(tokens)] = tokens
 
-    def _noise(self) -> Tensor:
-        shape = (self.layout.audio_out_positions, self.layout.patch_dim)
-        rows = []
-        for count in self.micro_turns:
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, int(count)]))
-            rows.append(generator.standard_normal(shape, np.float32))
-        return torch.from_numpy(np.stack(rows)).to(self.device)
-
-    def _keep(
-        self,
-        active: Tensor,
-        before: tuple[Tensor, Tensor],
-        state: ModelState,
-        voice: VocoderState,
-    ) -> tuple[ModelState, VocoderState]:
-        """Put idle rows back: what they wrote lies beyond `seen` and is overwritten later."""
-        active = active.to(self.device)
-        seen, patch = before
-        backbone: BackboneState = replace(
-            state.backbone, seen=torch.where(active, state.backbone.seen, seen)
-        )
-        kept = ModelState(backbone, torch.where(active[:, None], state.patch, patch))
-        frames = torch.where(active[:, None, None], voice.frames, self._voice.frames)
-        return kept, VocoderState(frames)
+    def _write_noise(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        for row in rows:
+            key = [self.seed, int(self.micro_turns[row])]
+            generator = np.random.Generator(np.random.Philox(key=key))
+            generator.standard_normal(dtype=np.float32, out=out[row])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from microturn.configs.load import load_config, save_config
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InteractionModel
+from microturn.model.moe import MixtureOfExperts
 from microturn.model.streams import StreamLayout, Tokenizer
 
 WEIGHTS, CONFIG, LAYOUT, TOKENIZER = (
@@ -70,7 +71,18 @@ def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ValueError(f"{folder / WEIGHTS}: does not fit {folder / CONFIG}: {reason}") from error
-    return LoadedCheckpoint(model.to(device).eval(), layout, tokenizer)
+    model = model.to(device).eval()
+    if torch.device(device).type == "cuda":
+        experts_to_(model, torch.bfloat16)
+    return LoadedCheckpoint(model, layout, tokenizer)
+
+
+def experts_to_(model: InteractionModel, dtype: torch.dtype) -> None:
+    """Store the experts' weights in another type, for serving: reading them is what costs time."""
+    for module in model.modules():
+        if isinstance(module, MixtureOfExperts):
+            module.up.data = module.up.data.to(dtype)
+            module.down.data = module.down.data.to(dtype)
 
 
 TINY_LAYOUT = StreamLayout(
