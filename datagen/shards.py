@@ -113,7 +113,12 @@ class Sample:
         """The stored lanes; needs the set to have been made with features=true."""
         if "features.npz" not in self.members:
             raise ValueError(f"{self.source} has no features.npz; simulate with features=true")
-        return Lanes.from_arrays(self._arrays("streams.npz"), self._arrays("features.npz"))
+        video = self._arrays("video.npz") if "video.npz" in self.members else None
+        return Lanes.from_arrays(self._arrays("streams.npz"), self._arrays("features.npz"), video)
+
+    def frames(self) -> npt.NDArray[np.uint8] | None:
+        """What the camera sees (N, H, W, 3), where the layout has a video lane."""
+        return self._arrays("video.npz")["frames"] if "video.npz" in self.members else None
 
     def tokens(self) -> dict[str, npt.NDArray[Any]]:
         """Integer lanes and weights, without the audio."""
@@ -199,6 +204,10 @@ class ShardReader:
         }
         key = key_of(position + int(self.index["first_index"]))
         return Sample(key=key, members=members, source=f"{path}:{key}")
+
+    def lanes(self, position: int) -> Lanes:
+        """The stored lanes of one dialogue."""
+        return self[position].lanes()
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[position] for position in range(len(self)))

@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": {"kernels", "configs"},
     "model/streams": set(),
     "datagen": {"configs", "model.streams"},
-    "training": {"configs", "model", "kernels", "datagen.shards"},
+    "training": {"configs", "model", "kernels", "datagen.shards", "datagen.live"},
     "inference": {"configs", "model", "kernels"},
     "evaluation": {"configs", "model", "inference", "datagen"},
 }

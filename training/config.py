@@ -38,7 +38,10 @@ class ListenConfig:
 class TrainingConfig:
     """One run of `microturn train`."""
 
-    data: str = option(help="folder of training shards, made by `microturn simulate`")
+    data: str = option(
+        help="folder or URL of training shards, made by `microturn simulate`; or live:FILE.yaml, "
+        "dialogues that are simulated while training"
+    )
     out: str = option(help="run folder; gets checkpoint/, last.ckpt, log/ and pictures")
     resume: bool = option(True, "go on from out/last.ckpt where there is one")
     seed: int = option(0, "seed of weights, data order and noise")

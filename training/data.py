@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -11,19 +12,32 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from microturn.datagen.shards import ShardReader
 from microturn.model.batch import LaneBatch
 from microturn.model.streams import Lanes
+from microturn.training.live import LiveBatches
+
+if TYPE_CHECKING:
+    from microturn.datagen.live import LiveSource
 
 
 class DialogueDataset(Dataset[Lanes]):
-    """Packed lanes of dialogue `index`; opens shards lazily, so workers can copy it."""
+    """Packed lanes of dialogue `index`; opens shards lazily, so workers can copy it.
+
+    `live:FILE.yaml` in place of a folder: dialogues that are simulated when they are asked for.
+    """
 
     def __init__(self, folder: str) -> None:
-        self.reader = ShardReader(folder)
+        self.reader: ShardReader | LiveSource
+        if folder.startswith("live:"):
+            from microturn.datagen.live import LiveSource  # only where it is needed: it simulates
+
+            self.reader = LiveSource.open(folder)
+        else:
+            self.reader = ShardReader(folder)
 
     def __len__(self) -> int:
         return len(self.reader)
 
     def __getitem__(self, index: int) -> Lanes:
-        return self.reader[index].lanes()
+        return self.reader.lanes(index)
 
 
 class StepSampler(Sampler[list[int]]):
@@ -67,13 +81,36 @@ class DialogueData(L.LightningDataModule):
         self.workers = workers
 
     @property
-    def reader(self) -> ShardReader:
+    def reader(self) -> ShardReader | LiveSource:
         return self.dataset.reader
 
-    def train_dataloader(self) -> DataLoader[Lanes]:
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self.shard_loader() if isinstance(self.reader, ShardReader) else self.live_loader()
+
+    def shard_loader(self) -> DataLoader[Lanes]:
         return DataLoader(
             self.dataset,
             batch_sampler=self.sampler,
+            collate_fn=LaneBatch.collate,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+        )
+
+    def live_loader(self) -> DataLoader[Any]:
+        """Each rank simulates its own dialogues; none is seen twice."""
+        assert not isinstance(self.reader, ShardReader)
+        trainer = self.trainer
+        batches = LiveBatches(
+            self.reader,
+            self.sampler.batch_size,
+            first_step=self.sampler.first_step,
+            steps=self.sampler.steps,
+            rank=trainer.global_rank if trainer else 0,
+            world=trainer.world_size if trainer else 1,
+        )
+        return DataLoader(
+            batches,
+            batch_size=None,
             collate_fn=LaneBatch.collate,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,

@@ -15,7 +15,7 @@ import torch
 from microturn.configs.load import save_config
 from microturn.model.checkpoint import describe
 from microturn.model.model import PATCH_FLOOR, InteractionModel
-from microturn.model.streams import Tokenizer, dequantise_fine
+from microturn.model.streams import dequantise_fine
 from microturn.model.streams.lanes import SILENT_LOG_MEL
 from microturn.model.streams.layout import N_MELS
 from microturn.training.callbacks import CsvLog, Progress, SaveState
@@ -79,7 +79,7 @@ def train(cfg: TrainingConfig) -> int:
         first_step=first_step,
         workers=cfg.loader_workers,
     )
-    tokenizer = Tokenizer.load(Path(cfg.data) / "tokenizer.json")
+    tokenizer = data.reader.tokenizer
     L.seed_everything(cfg.seed + first_step, verbose=False)
     model = InteractionModel(cfg.model, data.reader.layout, len(tokenizer))
     fit_mel_statistics(model, data)

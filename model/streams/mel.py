@@ -90,7 +90,7 @@ def _sounding(padded: NDArray[np.float32], n: int, chunk: int) -> NDArray[np.int
     """
     whole = np.zeros((n + 1) * chunk, np.bool_)
     whole[: len(padded)] = padded[: len(whole)] != 0.0
-    chunks = whole.reshape(n + 1, chunk).any(axis=1)
+    chunks: NDArray[np.bool_] = np.any(whole.reshape(n + 1, chunk), axis=1)
     return np.flatnonzero(chunks[:-1] | chunks[1:])
 
 

@@ -1,0 +1,84 @@
+"""Dialogues made when they are asked for: what a shard set would hold, without the shard set.
+
+`live:datagen/demo.yaml` or `live:datagen/demo.yaml seed=5 n_micro_turns=100` names them where a
+folder of shards is expected. Dialogue `i` is the one that the set of that configuration has at
+`i`, and there is no last one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from microturn.configs.load import load_config
+from microturn.datagen.acoustics import rooms
+from microturn.datagen.cli import cache_folder
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
+from microturn.datagen.units import UnitBank
+from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+
+PREFIX = "live:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSource:
+    """Any dialogue of a configuration; copies to other processes build their own simulator."""
+
+    config: DatagenConfig
+    rooms: Path
+    tokenizer_json: str
+
+    @staticmethod
+    def open(name: str) -> LiveSource:
+        """From `live:FILE.yaml key=value ...`; rooms and tokenizer are made here, once."""
+        words = name.removeprefix(PREFIX).split()
+        files = [word for word in words if "=" not in word]
+        overrides = [word for word in words if "=" in word]
+        return LiveSource.of(load_config(DatagenConfig, files, ["out=live", *overrides]))
+
+    @staticmethod
+    def of(config: DatagenConfig) -> LiveSource:
+        folders = [cache_folder(config.cache), Path(tempfile.gettempdir())]
+        bank = rooms.ensure_bank(config.rooms, config.layout.sample_rate, folders)
+        tokenizer = make_tokenizer(config, UnitBank(open_corpus(config), config))
+        Simulator(config, rooms=bank, tokenizer=tokenizer)  # refuses here what cannot be made
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tokenizer.json"
+            tokenizer.save(path)
+            return LiveSource(config=config, rooms=bank, tokenizer_json=path.read_text())
+
+    @property
+    def layout(self) -> StreamLayout:
+        return self.config.layout
+
+    @property
+    def n_micro_turns(self) -> int:
+        return self.config.n_micro_turns
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tokenizer.json"
+            path.write_text(self.tokenizer_json)
+            return Tokenizer.load(path)
+
+    @cached_property
+    def _simulator(self) -> Simulator:
+        return Simulator(self.config, rooms=self.rooms, tokenizer=self.tokenizer)
+
+    def __len__(self) -> int:
+        """As many as a set would have; there are more."""
+        return self.config.n_dialogues
+
+    def lanes(self, index: int) -> Lanes:
+        """The lanes of one dialogue."""
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"):  # as in the workers of `microturn simulate`
+            return self._simulator.dialogue(index).lanes
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("config", "rooms", "tokenizer_json")}

@@ -1,0 +1,100 @@
+"""Live dialogues are those of the shard set, disjoint over ranks and workers, and resumable."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from microturn.configs.load import ConfigError
+from microturn.configs.main import main
+from microturn.datagen.config import DatagenConfig, RoomsConfig
+from microturn.datagen.live import LiveSource
+from microturn.datagen.shards import ShardReader
+from microturn.datagen.simulate import simulate
+from microturn.model.streams import Lanes
+from microturn.training.live import LiveBatches
+
+CONFIG = DatagenConfig(
+    out="unused",
+    n_dialogues=3,
+    dialogues_per_shard=3,
+    n_micro_turns=50,
+    seed=4,
+    rooms=RoomsConfig(n_rooms=2, max_order=6),
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def source(cache: Path) -> LiveSource:
+    return LiveSource.of(replace(CONFIG, cache=str(cache)))
+
+
+def same(a: Lanes, b: Lanes) -> bool:
+    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Lanes))
+
+
+def test_live_dialogues_are_those_of_the_set(
+    source: LiveSource, cache: Path, tmp_path: Path
+) -> None:
+    simulate(replace(CONFIG, out=str(tmp_path / "set"), executor="serial"), cache=cache)
+    reader = ShardReader(tmp_path / "set", layout=source.layout)
+    copy = pickle.loads(pickle.dumps(source))  # what a worker of another process gets
+    assert len(source) == len(reader) == 3
+    for i in (2, 0):
+        assert same(copy.lanes(i), reader[i].lanes())
+    assert source.tokenizer.encode("one two") == reader.tokenizer.encode("one two")
+
+
+class Indices:
+    """Stands in for a source whose lanes are their own index, to see which are asked for."""
+
+    def lanes(self, index: int) -> int:
+        return index
+
+
+def steps(workers: int, rank: int, world: int, first_step: int = 0) -> list[list[int]]:
+    batches = LiveBatches(
+        Indices(),  # type: ignore[arg-type]
+        4,
+        first_step=first_step,
+        steps=6,
+        rank=rank,
+        world=world,
+    )
+    return [list(b) for b in DataLoader(batches, batch_size=None, num_workers=workers)]
+
+
+def test_steps_do_not_depend_on_workers_and_are_disjoint_over_ranks() -> None:
+    world = 2
+    alone = {rank: steps(0, rank, world) for rank in range(world)}
+    for rank in range(world):
+        assert steps(2, rank, world) == alone[rank]
+        assert steps(1, rank, world, first_step=4) == alone[rank][4:]
+    seen = [i for batches in alone.values() for batch in batches for i in batch]
+    assert sorted(seen) == list(range(world * 6 * 4))
+
+
+def test_a_wrong_name_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="no configuration file nowhere.yaml"):
+        LiveSource.open("live:nowhere.yaml")
+    with pytest.raises(ConfigError, match="unknown key 'sed'"):
+        LiveSource.open("live:datagen/smoke.yaml sed=3")
+
+
+def test_training_on_live_dialogues(cache: Path, tmp_path: Path) -> None:
+    rooms = "rooms.n_rooms=2 rooms.max_order=6"
+    data = f"live:datagen/smoke.yaml n_micro_turns=20 {rooms} cache={cache}"
+    sizes = ["model.n_layers=1", "max_steps=2", "batch_size=2"]
+    argv = ["train", f"data={data}", f"out={tmp_path}", *sizes, "loader_workers=0"]
+    assert main([*argv, "accelerator=cpu"]) == 0
+    assert (tmp_path / "checkpoint" / "tokenizer.json").is_file()
