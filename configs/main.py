@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("microturn.datagen.export.cli", "EXPORT", "write a set for other toolkits"),
     "corpus add": ("microturn.datagen.corpora.cli", "CORPUS_ADD", "take recordings in"),
     "corpus list": ("microturn.datagen.corpora.cli", "CORPUS_LIST", "list the corpora there are"),
+    "listen": ("microturn.datagen.cli", "LISTEN", "listen to every scenario by program"),
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
     "talk": ("microturn.inference.cli", "TALK", "let a checkpoint listen to a file and answer"),

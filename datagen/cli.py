@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from microturn.configs.command import Command, write_json
-from microturn.datagen.config import DatagenConfig, InspectConfig
+from microturn.datagen.config import DatagenConfig, InspectConfig, ListenConfig
 
 
 def run_simulate(config: DatagenConfig) -> int:
@@ -19,6 +19,12 @@ def run_inspect(config: InspectConfig) -> int:
     from microturn.datagen.inspect import inspect
 
     return inspect(config)
+
+
+def run_listen(config: ListenConfig) -> int:
+    from microturn.datagen.listen_check import run_listen
+
+    return run_listen(config)
 
 
 def cache_folder(configured: str) -> Path:
@@ -41,4 +47,10 @@ INSPECT = Command(
     run=run_inspect,
     positionals=("data",),
     help="Show the data card of a shard set; with index=I draw one dialogue and write its sound.",
+)
+
+LISTEN = Command(
+    schema=ListenConfig,
+    run=run_listen,
+    help="Listen to dialogues of every scenario by program: silences, words, clipping, clicks.",
 )

@@ -338,3 +338,18 @@ class InspectConfig:
     out: str = option("", "folder for the picture and sounds; empty: runs/inspect")
     check: bool = option(False, "verify digests, labels and features; fails when one is off")
     json: str = option("", "write the data card to this file (- for stdout)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenConfig:
+    """What `microturn listen` listens to."""
+
+    config: str = option("datagen/everything.yaml", "configuration of the dialogues")
+    dialogues: int = option(100, "dialogues of every scenario")
+    scenarios: tuple[str, ...] = option((), "scenarios to listen to; none: those with a weight")
+    align_every: int = option(10, "words of every such dialogue are aligned; 0: of none")
+    json: str = option("", "write the result to this file (- for stdout)")
+
+    def __post_init__(self) -> None:
+        if self.dialogues < 1 or self.align_every < 0:
+            raise ValueError("dialogues must be at least 1 and align_every at least 0")

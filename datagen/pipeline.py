@@ -125,6 +125,10 @@ class Simulator:
         rate = self.config.layout.sample_rate
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
+    def sound(self, recipe: Recipe, script: Script) -> Sound:
+        """What a dialogue sounds like, without its lanes."""
+        return self._renderer.render(recipe, script)
+
             "agent.flac": encode_flac(dialogue.sound.agent, rate),
             "streams.npz": encode_npz(dialogue.lanes.token_arrays(), compress=True),
             "json": encode_json(self.describe(dialogue)),
