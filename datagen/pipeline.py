@@ -120,15 +120,15 @@ class Simulator:
         )
         return Dialogue(recipe=recipe, script=script, families=families, sound=sound, lanes=lanes)
 
+    def sound(self, recipe: Recipe, script: Script) -> Sound:
+        """What a dialogue sounds like, without its lanes."""
+        return self._renderer.render(recipe, script)
+
     def members(self, dialogue: Dialogue) -> dict[str, bytes]:
         """The files of a sample, by extension, as they stand in a shard."""
         rate = self.config.layout.sample_rate
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
-    def sound(self, recipe: Recipe, script: Script) -> Sound:
-        """What a dialogue sounds like, without its lanes."""
-        return self._renderer.render(recipe, script)
-
             "agent.flac": encode_flac(dialogue.sound.agent, rate),
             "streams.npz": encode_npz(dialogue.lanes.token_arrays(), compress=True),
             "json": encode_json(self.describe(dialogue)),
