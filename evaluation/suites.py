@@ -27,7 +27,10 @@ from microturn.evaluation.outcomes import (
 )
 
 N_RESAMPLES: Final = 1000
-BACKGROUND_TRIGGERS: Final = ("background_speech", "side_talk", "noise", "music", "silence")
+BACKGROUND_TRIGGERS: Final = (
+    *("background_speech", "side_talk", "silence"),
+    *("noise", "music", "echo", "packet_loss"),
+)
 
 # suite: (its headline, what it asks)
 SUITES: Final[dict[str, tuple[str, str]]] = {

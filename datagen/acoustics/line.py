@@ -12,12 +12,13 @@ import numpy.typing as npt
 from scipy.signal import firwin, upfirdn
 
 from microturn.datagen.acoustics import g711
+from microturn.datagen.acoustics.mix import Filter
 
 Audio = npt.NDArray[np.float32]
 TAPS: Final = 32  # of the interpolation between samples
 PHASES: Final = 2048  # places between two samples at which it is tabulated
 BAND_TAPS: Final = 161  # of the telephone band, at its own rate
-HALF_TAPS: Final = 65  # of the way to half the rate and back
+HALF_TAPS: Final = 49  # of the way to half the rate and back; its delay is 24 samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +111,10 @@ def telephoned(audio: Audio, law: str, band_hz: tuple[float, float], sample_rate
             f"a telephone needs layout.sample_rate=16000, twice its own, not {sample_rate}; set "
             "acoustics.line.telephone_probability=0"
         )
-    n, half, band = len(audio), _half_band(), _band(*band_hz, sample_rate // 2)
-    narrow = upfirdn(half, audio, up=1, down=2)
-    narrow = upfirdn(band, narrow)[(HALF_TAPS // 2) // 2 + BAND_TAPS // 2 :][: -(-n // 2)]
+    n, half = len(audio), _half_band()
+    # A delay of even length, so that dividing it by two leaves no fraction.
+    narrow = upfirdn(half, audio, up=1, down=2)[HALF_TAPS // 4 :][: -(-n // 2)]
+    narrow = _band(*band_hz, sample_rate // 2)(narrow)
     pcm = np.clip(np.rint(narrow * 32768.0), -32768, 32767).astype(np.int16)
     heard = g711.through(pcm, law).astype(np.float32) / np.float32(32768.0)
     wide = upfirdn(half * np.float32(2.0), heard, up=2)
@@ -123,13 +125,11 @@ def telephoned(audio: Audio, law: str, band_hz: tuple[float, float], sample_rate
 @cache
 def _half_band() -> Audio:
     """Keeps what half the rate can carry."""
-    taps: Audio = firwin(HALF_TAPS, 0.475, window=("kaiser", 6.0)).astype(np.float32)
+    taps: Audio = firwin(HALF_TAPS, 0.475, window=("kaiser", 5.0)).astype(np.float32)
     return taps
 
 
 @cache
-def _band(low_hz: float, high_hz: float, sample_rate: int) -> Audio:
-    taps: Audio = firwin(BAND_TAPS, [low_hz, high_hz], pass_zero=False, fs=sample_rate).astype(
-        np.float32
-    )
-    return taps
+def _band(low_hz: float, high_hz: float, sample_rate: int) -> Filter:
+    taps = firwin(BAND_TAPS, [low_hz, high_hz], pass_zero=False, fs=sample_rate)
+    return Filter(taps.astype(np.float32), delay=BAND_TAPS // 2)

@@ -1,4 +1,4 @@
-"""Lines: G.711 against the recommendation and libsndfile, clipping, clocks, the telephone's band."""
+"""Lines: G.711 against the recommendation and libsndfile, clipping, clocks, the telephone."""
 
 import io
 
