@@ -95,6 +95,7 @@ def _faults_of_lanes(
         layout=layout,
         tokenizer=tokenizer,
         late=late,
+        video=sample.frames(),
     )
     for name, array in packed.token_arrays().items():
         if not np.array_equal(stored[name], array):

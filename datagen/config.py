@@ -6,6 +6,7 @@ from microturn.configs.command import option
 from microturn.datagen.acoustics.config import AcousticsConfig, ChannelConfig
 from microturn.datagen.acoustics.config import RoomsConfig as RoomsConfig
 from microturn.datagen.scenario_config import ScenarioConfig
+from microturn.datagen.video.config import VideoConfig
 from microturn.model.streams.layout import StreamLayout
 
 SPLITS = ("train", "test")
@@ -22,6 +23,9 @@ MORE_FAMILIES = (
     "errand",
     "recall",
     "forbidden",
+    "visual_count",
+    "visual_span",
+    "visual_question",
 )
 
 
@@ -199,7 +203,7 @@ class HumanTimingConfig:
     speaker_tempo: float = option(0.2, "share of the variance that a speaker has of their own")
     # Overlaps of a user over the agent from this on are interruptions: the agent stops.
     interruption_s: float = option(0.4, "overlaps from this on break the agent off")
-    longest_overlap_s: float = option(0.8, "longest overlap at a change of speaker")
+    longest_overlap_s: float = option(0.75, "longest overlap at a change of speaker")
     longest_gap_s: float = option(3.0, "longest silence between two speakers or inside a turn")
     tolerance: float = option(0.10, "largest difference from a target, as a share of it")
 
@@ -301,6 +305,7 @@ class DatagenConfig:
     rooms: RoomsConfig = field(default_factory=RoomsConfig)
     channel: ChannelConfig = field(default_factory=ChannelConfig)
     acoustics: AcousticsConfig = field(default_factory=AcousticsConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from microturn.datagen.acoustics.mix import from_pcm
 from microturn.datagen.render import Sound
 from microturn.datagen.timeline import Timeline
+from microturn.datagen.video.film import Frames
 from microturn.model.streams import Lanes, StreamLayout, TimedToken, Tokenizer, pack_dialogue
 
 
@@ -42,6 +43,7 @@ def pack(
     layout: StreamLayout,
     tokenizer: Tokenizer,
     hear: bool = True,
+    video: Frames | None = None,
 ) -> Lanes:
     """All lanes of a dialogue, computed from the very samples that are stored.
 
@@ -57,4 +59,5 @@ def pack(
         tokenizer=tokenizer,
         hear=hear,
         late=sound.late,
+        video=video,
     )

@@ -27,6 +27,8 @@ from microturn.datagen.script import write_script
 from microturn.datagen.surroundings import surround
 from microturn.datagen.timeline import FORMAT, Timeline
 from microturn.datagen.units import UnitBank, canonical
+from microturn.datagen.video.film import film
+from microturn.datagen.video.unasked import add_unasked
 from microturn.model.streams import Lanes, Tokenizer
 
 FLAC_LEVEL = 0.4  # half the time of the default for a few per cent of size
@@ -104,6 +106,7 @@ class Simulator:
         script, families = write_script(recipe, cast)
         timeline, kinds = script.timeline, self.beds.stretch_kinds
         script.around = surround(self.config, recipe, timeline, kinds=kinds)
+        add_unasked(self.config, recipe, script)
         timeline.sort()
         return script, families
 
@@ -111,12 +114,14 @@ class Simulator:
         recipe = self.recipe(index)
         script, families = self.script(recipe)
         sound = self._renderer.render(recipe, script)
+        layout, n = self.config.layout, self.config.n_micro_turns
         lanes = pack(
             script.timeline,
             sound,
             layout=self.config.layout,
             tokenizer=self.tokenizer,
             hear=self.config.features,
+            video=film(recipe, self.config.video, script.acts, n, layout),
         )
         return Dialogue(recipe=recipe, script=script, families=families, sound=sound, lanes=lanes)
 
@@ -135,6 +140,8 @@ class Simulator:
         }
         if self.config.features:
             files["features.npz"] = encode_npz(dialogue.lanes.feature_arrays(), compress=False)
+        if dialogue.lanes.video is not None:
+            files["video.npz"] = encode_npz(dialogue.lanes.video_arrays(), compress=True)
         if self.config.stems:
             for name, stem in dialogue.sound.stems.items():
                 files[f"stem_{name}.flac"] = encode_flac(to_pcm(stem), rate)
@@ -158,7 +165,14 @@ class Simulator:
             **dialogue.timeline.to_json(self.config.layout.sample_rate),
             "room": dialogue.sound.room,
             "channel": dialogue.sound.channel,
+            **self._scene(dialogue),
         }
+
+    def _scene(self, dialogue: Dialogue) -> dict[str, Any]:
+        """What happens in front of the camera, where there is one."""
+        if dialogue.lanes.video is None:
+            return {}
+        return {"scene": dialogue.script.acts.to_json(self.config.layout.sample_rate)}
 
 
 def _items(script: Script) -> list[dict[str, Any]]:

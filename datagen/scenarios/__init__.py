@@ -19,6 +19,7 @@ from microturn.datagen.scenarios import (  # noqa: F401  (imported to register)
     translation,
     turn,
     user_backchannel,
+    visual,
 )
 from microturn.datagen.scenarios.base import (
     REGISTRY,

@@ -20,6 +20,7 @@ from microturn.datagen.scenarios.vocabulary import Question, Questions
 from microturn.datagen.surroundings import Surroundings
 from microturn.datagen.timeline import Control, Event, Expect, TextArrival, Timeline, Word
 from microturn.datagen.units import Phrase, Unit, UnitBank
+from microturn.datagen.video.acts import Acts
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
 from microturn.model.streams.text import CANCEL
 
@@ -53,10 +54,12 @@ class Script:
     timeline: Timeline
     clips: list[Clip] = field(default_factory=list)
     around: Surroundings = field(default_factory=Surroundings)
+    acts: Acts = field(default_factory=Acts)  # in front of the camera
 
     def extend(self, other: Script) -> None:
         self.timeline.extend(other.timeline)
         self.clips.extend(other.clips)
+        self.acts.extend(other.acts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,115 @@
+"""What happens in front of the camera, as times and numbers; drawing is elsewhere."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+Keys = tuple[tuple[int, float], ...]  # (sample, value), rising in time
+
+
+def value_at(keys: Keys, sample: int) -> float:
+    """Value between keys along a raised cosine; the outer ones hold on for ever."""
+    index = bisect_right(keys, sample, key=lambda key: key[0])
+    if index == 0:
+        return keys[0][1]
+    if index == len(keys):
+        return keys[-1][1]
+    (start, before), (end, after) = keys[index - 1], keys[index]
+    share = 0.5 - 0.5 * math.cos(math.pi * (sample - start) / (end - start))
+    return before + (after - before) * share
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureAct:
+    """The figure does `action`: `phase` says how far it is in it, `blend` how much of it is it."""
+
+    action: str
+    phase: Keys
+    blend: Keys
+
+    @property
+    def start(self) -> int:
+        return self.blend[0][0]
+
+    @property
+    def end(self) -> int:
+        return self.blend[-1][0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A sign on the board: begins to come at `start`, is there at `ready`, is gone at `end`."""
+
+    text: str
+    start: int
+    ready: int
+    end: int
+    how: str = "fade"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardAct:
+    """Signs that appear on the board, one after the other."""
+
+    items: tuple[Item, ...]
+
+    @property
+    def start(self) -> int:
+        return self.items[0].start
+
+    @property
+    def end(self) -> int:
+        return self.items[-1].end
+
+
+@dataclass(kw_only=True)
+class Acts:
+    """Everything that happens in front of the camera in a dialogue."""
+
+    figure: list[FigureAct] = field(default_factory=list)
+    board: list[BoardAct] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)  # about what is seen then
+
+    def __bool__(self) -> bool:
+        return bool(self.figure or self.board)
+
+    def extend(self, other: Acts) -> None:
+        self.figure += other.figure
+        self.board += other.board
+        self.asked += other.asked
+
+    def to_json(self, sample_rate: int) -> dict[str, Any]:
+        """For a sample's JSON, times in seconds."""
+
+        def seconds(sample: int) -> float:
+            return round(sample / sample_rate, 6)
+
+        def keys(values: Keys) -> list[list[float]]:
+            return [[seconds(sample), round(value, 6)] for sample, value in values]
+
+        return {
+            "figure": [
+                {"action": act.action, "phase": keys(act.phase), "blend": keys(act.blend)}
+                for act in self.figure
+            ],
+            "board": [
+                {
+                    "text": item.text,
+                    "start": seconds(item.start),
+                    "ready": seconds(item.ready),
+                    "end": seconds(item.end),
+                    "how": item.how,
+                }
+                for act in self.board
+                for item in act.items
+            ],
+        }
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether something happens, or is watched for, in [start, end)."""
+        spans = [(act.start, act.end) for act in self.figure]
+        spans += [(act.start, act.end) for act in self.board]
+        return any(first < end and start < last for first, last in spans + self.asked)

@@ -1,0 +1,187 @@
+"""Acts and a world to frames: one per micro-turn, as things are at its end."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from microturn.datagen.recipe import Recipe
+from microturn.datagen.video.acts import Acts, FigureAct, Item, value_at
+from microturn.datagen.video.canvas import Canvas, Image, Point
+from microturn.datagen.video.config import VideoConfig
+from microturn.datagen.video.figures import (
+    ACTIONS,
+    BONES,
+    HEAD_RADIUS,
+    Pose,
+    blended,
+    standing,
+)
+from microturn.datagen.video.glyphs import ASPECT, SPACE, strokes_of
+from microturn.datagen.video.world import (
+    HIGH,
+    VIEW,
+    Project,
+    View,
+    World,
+    draw_distractor,
+    draw_world,
+)
+from microturn.model.streams import StreamLayout, frame_shape
+
+Frames = npt.NDArray[np.uint8]
+BOARD_Y, BOARD_HALF = 0.76, 0.2
+GLYPH_HEIGHT, GLYPH_WIDTH = 0.27, 0.33  # at most
+PEN = 0.024  # radius of a sign's stroke to its height of one, half of it at least
+
+
+def film(
+    recipe: Recipe, config: VideoConfig, acts: Acts, n_micro_turns: int, layout: StreamLayout
+) -> Frames | None:
+    """The frames of a dialogue (N, H, W, 3), or None when the layout has no video lane.
+
+    Frame k is what is there at the end of micro-turn k. It depends on nothing after that, so the
+    first frames of a longer dialogue are those of a shorter one.
+    """
+    if not layout.video_positions:
+        return None
+    height, width, _ = frame_shape(layout)
+    frames = np.zeros((n_micro_turns, height, width, 3), np.uint8)
+    if not acts and recipe.rng("video/off").random() < config.off_probability:
+        return frames
+    world = draw_world(config, recipe.rng("video/world"), height, width)
+    noise = recipe.rng("video/noise")
+    for k in range(n_micro_turns):
+        sample = (k + 1) * layout.samples_per_micro_turn
+        image = picture(world, acts, sample, layout.sample_rate, height, width)
+        grain = noise.standard_normal((height, width, 1), dtype=np.float32)
+        image = image * np.float32(255) + np.float32(world.noise) * grain
+        frames[k] = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    return frames
+
+
+def picture(
+    world: World, acts: Acts, sample: int, sample_rate: int, height: int, width: int
+) -> Image:
+    """What the camera sees at one sample, without its noise."""
+    second = sample / sample_rate
+    view = world.view(second)
+    canvas = Canvas(_room_through(view, world, height, width))
+    scale = height * VIEW * view.zoom
+    project = _projection(view, height, width)
+    for thing in world.distractors:
+        draw_distractor(canvas, project, scale, thing, second)
+    _draw_board(canvas, project, scale, view.roll, world, acts, sample)
+    _draw_figure(canvas, project, scale, world, _pose(acts.figure, sample), second)
+    lit: Image = canvas.image * np.float32(world.brightness(second))
+    return lit
+
+
+def _projection(view: View, height: int, width: int) -> Project:
+    cos, sin = math.cos(view.roll), math.sin(view.roll)
+    scale = height * VIEW * view.zoom
+
+    def project(x: float, y: float) -> Point:
+        dx, dy = x + view.x, y - 0.5 + view.y
+        return (
+            width / 2 + scale * (dx * cos - dy * sin),
+            height / 2 - scale * (dx * sin + dy * cos),
+        )
+
+    return project
+
+
+def _room_through(view: View, world: World, height: int, width: int) -> Image:
+    """The room as the camera sees it, interpolated between its pixels."""
+    scale = height * VIEW * view.zoom
+    cos, sin = math.cos(view.roll) / scale, math.sin(view.roll) / scale
+    right = np.arange(width, dtype=np.float32) + np.float32(0.5 - width / 2)
+    up = np.float32(height / 2 - 0.5) - np.arange(height, dtype=np.float32)[:, None]
+    x = right * np.float32(cos) + up * np.float32(sin) + np.float32(world.reach - view.x)
+    y = up * np.float32(cos) - right * np.float32(sin) + np.float32(0.5 - view.y)
+    rows, cols = world.room.shape[:2]
+    across = np.clip(x * np.float32(height) - np.float32(0.5), 0, cols - 1.001)
+    down = np.clip((np.float32(HIGH) - y) * np.float32(height) - np.float32(0.5), 0, rows - 1.001)
+    left, top = across.astype(np.int32), down.astype(np.int32)
+    wx, wy = (across - left)[..., None], (down - top)[..., None]
+    flat = world.room.reshape(-1, 3)
+    at = top * cols + left
+    upper = flat[at] * (1 - wx) + flat[at + 1] * wx
+    lower = flat[at + cols] * (1 - wx) + flat[at + cols + 1] * wx
+    seen: Image = upper * (1 - wy) + lower * wy
+    return seen
+
+
+def _pose(figure_acts: list[FigureAct], sample: int) -> Pose:
+    for act in figure_acts:
+        if act.start <= sample <= act.end:
+            pose = ACTIONS[act.action](value_at(act.phase, sample))
+            return blended(standing(), pose, value_at(act.blend, sample))
+    return standing()
+
+
+def _draw_figure(
+    canvas: Canvas, project: Project, scale: float, world: World, pose: Pose, second: float
+) -> None:
+    size, flip = world.figure_size, -1.0 if world.faces_left else 1.0
+    sway = 0.008 * math.sin(2 * math.pi * 0.31 * second)
+
+    def place(name: str) -> Point:
+        x, y = pose[name]
+        return project(world.figure_x + size * (flip * x + sway * y), size * y + 0.03)
+
+    head, torso, legs = world.clothes
+    for a, b in BONES:
+        lower = "knee" in b or "foot" in b
+        width = world.limb * (1.7 if (a, b) == ("hip", "neck") else 1.0)
+        canvas.line(place(a), place(b), width * size * scale, legs if lower else torso)
+    canvas.disc(place("head"), HEAD_RADIUS * size * scale, head)
+
+
+def _draw_board(
+    canvas: Canvas,
+    project: Project,
+    scale: float,
+    roll: float,
+    world: World,
+    acts: Acts,
+    sample: int,
+) -> None:
+    surface, ink = world.board
+    half = BOARD_HALF * scale
+    canvas.box(project(world.board_x, BOARD_Y), (half, half * 0.85), -roll, surface)
+    for act in acts.board:
+        for item in act.items:
+            if item.start < sample <= item.end:
+                share = min(1.0, (sample - item.start) / max(item.ready - item.start, 1))
+                _write(canvas, project, scale, world, item, share, ink)
+
+
+def _write(
+    canvas: Canvas,
+    project: Project,
+    scale: float,
+    world: World,
+    item: Item,
+    share: float,
+    ink: tuple[float, float, float],
+) -> None:
+    """A sign on the board; `share` of its coming is over."""
+    width = ASPECT * (len(item.text) + SPACE * (len(item.text) - 1))
+    size = min(GLYPH_HEIGHT, GLYPH_WIDTH / width)
+    opacity, lift = 1.0, 0.0
+    if item.how == "fade":
+        opacity = share
+    elif item.how == "grow":
+        size *= max(share, 0.05)
+    elif item.how == "slide":
+        opacity, lift = share, 0.25 * (1 - share)
+    strokes = strokes_of(item.text)
+    if item.how == "write":
+        strokes = strokes[: math.ceil(share * len(strokes))]
+    for stroke in strokes:
+        points = [project(world.board_x + size * x, BOARD_Y + lift - size * y) for x, y in stroke]
+        for a, b in zip(points, points[1:], strict=False):
+            canvas.line(a, b, (PEN * size / GLYPH_HEIGHT + PEN / 2) * scale / 1.5, ink, opacity)

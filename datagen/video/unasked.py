@@ -1,0 +1,57 @@
+"""Things that happen in front of the camera although nobody has asked about them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.recipe import Recipe
+from microturn.datagen.scenarios.base import Script
+from microturn.datagen.surroundings import nobody_due
+from microturn.datagen.timeline import Event, Expect
+from microturn.datagen.video.acts import BoardAct, FigureAct, Item
+from microturn.datagen.video.figures import REPEATED
+from microturn.datagen.video.glyphs import GLYPHS
+
+LENGTH_S: Final = (2.0, 6.0)
+CYCLE_S: Final = (1.0, 2.0)
+TAKE_UP_S: Final = 0.6
+MARGIN_S: Final = 1.0  # from what the agent has been asked to watch
+
+
+def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
+    """Perhaps a movement or a sign somewhere; the agent, if it is not due to speak, is silent."""
+    if not config.layout.video_positions:
+        return
+    rng, rate = recipe.rng("video/unasked"), config.layout.sample_rate
+    if rng.random() >= config.video.unasked_probability:
+        return
+    length = round(float(rng.uniform(*LENGTH_S)) * rate)
+    margin, n = round(MARGIN_S * rate), config.n_samples
+    if length >= n:
+        return
+    start = int(rng.integers(n - length))
+    end = start + length
+    if script.acts.overlaps(start - margin, end + margin):
+        return
+    if rng.random() < 0.5:
+        what = tuple(REPEATED)[int(rng.integers(len(REPEATED)))]
+        half = round(float(rng.uniform(*CYCLE_S)) * rate / 2)
+        edge = min(round(TAKE_UP_S * rate), length // 3)
+        phase = [(start + edge, 0.0)]
+        while phase[-1][0] + half <= end - edge:
+            phase.append((phase[-1][0] + half, 1.0 - phase[-1][1]))
+        blend = ((start, 0.0), (start + edge, 1.0), (end - edge, 1.0), (end, 0.0))
+        script.acts.figure.append(FigureAct(action=what, phase=tuple(phase), blend=blend))
+        kind = "visual_count"
+    else:
+        what = tuple(GLYPHS)[int(rng.integers(len(GLYPHS)))]
+        script.acts.board.append(
+            BoardAct(items=(Item(text=what, start=start, ready=start + rate // 4, end=end),))
+        )
+        kind = "visual_question"
+    window = (start, end)
+    due = not nobody_due(script.timeline, window)
+    expect = None if due else Expect(act="stay_silent", window=window)
+    event = Event(type=kind, start=start, end=end, speaker="scene", text=what, expect=expect)
+    script.timeline.events.append(event)
