@@ -1,13 +1,22 @@
-"""The data card of a set: what is in it, who speaks, under which licences, and how it is timed."""
+"""The data card of a set: what is in it, who speaks, under which licences, and how it is timed.
+
+Turn-taking is measured twice, from the rendered sound and from the word times. A set that asks for
+people's timing is held against their measurements; `microturn inspect --check` reads the verdict.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from microturn.datagen.config import HumanTimingConfig
 from microturn.datagen.statistics import TIMES, Statistics
+from microturn.datagen.targets import judged
 
 CARD_JSON, CARD_TEXT = "card.json", "card.md"
+PLOT_TIMING, PLOT_CHANNEL = "card-timing.png", "card-channel.png"
+OFFSET_BIN_MS = 50
+HISTOGRAMS = ("snr_db", "rt60_s")  # sorted by value, not by count
 QUANTILES = (("p10", 0.1), ("median", 0.5), ("p90", 0.9), ("max", 1.0))
 TIME_NAMES = {
     "reply_latency": "agent's answer after the end of a turn",
@@ -22,12 +31,21 @@ TIME_NAMES = {
 }
 
 
-def make_card(statistics: Statistics, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The card as JSON; `facts` are those of the index."""
+def make_card(
+    statistics: Statistics, facts: Mapping[str, Any], human: HumanTimingConfig | None = None
+) -> dict[str, Any]:
+    """The card as JSON; `facts` are those of the index, `human` what the set is held against."""
+    human = human or HumanTimingConfig()
+    tallies = statistics.turn_taking
+    measures = {way: tally.measures() for way, tally in tallies.items()}
     return {
         **facts,
         "sums": {name: round(value, 3) for name, value in statistics.sums.items()},
-        "counts": {name: dict(c.most_common()) for name, c in statistics.counts.items() if c},
+        "counts": {
+            name: _by_value(c) if name in HISTOGRAMS else dict(c.most_common())
+            for name, c in statistics.counts.items()
+            if c
+        },
         "times_s": {
             name: {
                 "n": sum(statistics.times[name].values()),
@@ -35,6 +53,20 @@ def make_card(statistics: Statistics, facts: Mapping[str, Any]) -> dict[str, Any
             }
             for name in TIMES
             if statistics.times[name]
+        },
+        "turn_taking": {
+            way: {
+                "n_changes": tally.offsets.total(),
+                "measures": measures[way],
+                "offsets_ms": tally.histogram("offsets", bin_ms=OFFSET_BIN_MS),
+                "pauses_ms": tally.histogram("pauses", bin_ms=OFFSET_BIN_MS),
+            }
+            for way, tally in tallies.items()
+        },
+        "human": {
+            "asked_for": human.enabled,
+            "tolerance": human.tolerance,
+            "targets": judged(human, measures),
         },
     }
 
@@ -60,11 +92,23 @@ def card_text(card: Mapping[str, Any]) -> str:
         "## Times in seconds",
         *_time_table(card["times_s"]),
         "",
+        "## Turn-taking",
+        *_human_lines(card["human"]),
+        "",
+        f"![offsets, pauses and lengths]({PLOT_TIMING})",
+        "",
         "## Users",
         *_table(("voice", "dialogues", "share"), _shares(counts.get("voices", {}))),
         "",
         "## Noise beds",
         *_table(("bed", "dialogues", "share"), _shares(counts.get("noise", {}))),
+        "",
+        "## Signal to noise and reverberation",
+        *_table(("SNR from (dB)", "dialogues", "share"), _shares(counts.get("snr_db", {}))),
+        "",
+        *_table(("RT60 from (s)", "dialogues", "share"), _shares(counts.get("rt60_s", {}))),
+        "",
+        f"![signal to noise and reverberation]({PLOT_CHANNEL})",
         "",
         "## Answers",
         *_table(("answer", "n", "share"), _shares(counts.get("answers", {}), most=30)),
@@ -74,6 +118,48 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _by_value(counts: Mapping[str, int]) -> dict[str, int]:
+    return {edge: counts[edge] for edge in sorted(counts, key=float)}
+
+
+def _human_lines(human: Mapping[str, Any]) -> list[str]:
+    """The measurements beside those of people, with a verdict where one is asked for."""
+    if human["asked_for"]:
+        lines = [f"Held against people's timing; {human['tolerance']:.0%} off is too much.", ""]
+    else:
+        lines = [
+            "This set does not ask for people's timing (timing.human.enabled=false): what is "
+            "measured stands here beside it and is not judged.",
+            "",
+        ]
+    rows = [
+        (
+            row["what"],
+            f"{row['target']:.3g}",
+            *("-" if row[way] is None else f"{row[way]:.3g}" for way in ("sound", "words")),
+            "-" if row["off"] is None else f"{row['off']:.1%}",
+            ("yes" if row["ok"] else "**no**") if human["asked_for"] else "",
+            row["people"],
+        )
+        for row in human["targets"]
+    ]
+    head = ("measure", "target", "sound", "words", "off by", "within", "people")
+    return [*lines, *_table(head, rows)]
+
+
+def missed_targets(card: Mapping[str, Any]) -> list[str]:
+    """A sentence for every target that a set asks for and misses."""
+    human = card.get("human")
+    if not human or not human["asked_for"]:
+        return []
+    return [
+        f"{row['name']} is {row['sound']} in the sound and {row['words']} in the words; "
+        f"{row['target']} is asked for, and {human['tolerance']:.0%} off is too much"
+        for row in human["targets"]
+        if not row["ok"]
+    ]
 
 
 def _share_line(sums: Mapping[str, float]) -> str:

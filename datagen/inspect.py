@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
 from microturn.configs.command import write_json
-from microturn.datagen.card import CARD_JSON, CARD_TEXT
+from microturn.datagen.card import CARD_JSON, CARD_TEXT, missed_targets
 from microturn.datagen.check import faults_of_set
 from microturn.datagen.config import InspectConfig
+from microturn.datagen.page import page_of, stems_of
 from microturn.datagen.shards import Sample, ShardReader
 from microturn.datagen.timeline import Timeline
 
@@ -35,7 +38,7 @@ def inspect(config: InspectConfig) -> int:
         show(reader, reader[config.index], Path(config.out or DEFAULT_OUT))
     elif config.json != "-" and not config.check:
         print((reader.folder / CARD_TEXT).read_text())
-    return check(reader) if config.check else 0
+    return check(reader, card) if config.check else 0
 
 
 def show(reader: ShardReader, sample: Sample, out: Path) -> None:
@@ -52,22 +55,40 @@ def show(reader: ShardReader, sample: Sample, out: Path) -> None:
     )
     user, agent = sample.user(), sample.agent()
     sounds = {"user": user, "agent": agent, "mix": np.stack([user, agent], axis=1)}
+    for name in stems_of(sample):
+        sounds[f"stem_{name}"] = sample.stem(name)
     for name, audio in sounds.items():
         soundfile.write(out / f"{stem}.{name}.wav", audio, layout.sample_rate, subtype="PCM_16")
     (out / f"{stem}.json").write_text(json.dumps(sample.json, indent=2, ensure_ascii=False) + "\n")
-    for suffix in ("png", "user.wav", "agent.wav", "mix.wav", "json"):
+    page = page_of(sample, layout=layout, tokenizer=reader.tokenizer)
+    (out / f"{stem}.html").write_text(page, encoding="utf-8")
+    for suffix in ("html", "png", *(f"{name}.wav" for name in sounds), "json"):
         print(out / f"{stem}.{suffix}")
 
 
-def check(reader: ShardReader) -> int:
-    """Print what is wrong with the set; 1 when something is."""
-    faults = []
-    for fault in tqdm(faults_of_set(reader), desc="faults", unit="", file=sys.stderr, disable=None):
-        faults.append(fault)
+def check(reader: ShardReader, card: Mapping[str, Any]) -> int:
+    """Print what is wrong with the set, and which targets it misses; 1 when there is anything."""
+    from threadpoolctl import threadpool_limits
+
+    faults = list(missed_targets(card))
+    for fault in faults:
         print(fault)
-        if len(faults) == MOST_FAULTS:
-            print("and perhaps more")
-            break
+    found = faults_of_set(reader)
+    with threadpool_limits(1):  # a product that threads share may round differently
+        for fault in tqdm(found, desc="faults", unit="", file=sys.stderr, disable=None):
+            faults.append(fault)
+            print(fault)
+            if len(faults) >= MOST_FAULTS:
+                print("and perhaps more")
+                break
     if not faults:
-        print(f"{reader.folder}: {len(reader)} dialogues, nothing wrong")
+        print(f"{reader.folder}: {len(reader)} dialogues, nothing wrong{_verdict(card)}")
     return 1 if faults else 0
+
+
+def _verdict(card: Mapping[str, Any]) -> str:
+    human = card.get("human")
+    if not human or not human["asked_for"]:
+        return "; it does not ask for people's timing, so that is not judged"
+    n, tolerance = len(human["targets"]), human["tolerance"]
+    return f", all {n} measures of people's timing within {tolerance:.0%}"

@@ -25,6 +25,7 @@ from microturn.datagen import executors, storage
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.acoustics.recordings import fingerprints
 from microturn.datagen.card import CARD_JSON, CARD_TEXT, card_text, make_card
+from microturn.datagen.card_plots import card_plots
 from microturn.datagen.config import DatagenConfig, part_of
 from microturn.datagen.corpora.home import digest_of, folders_of
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
@@ -138,7 +139,7 @@ def make_shard(simulator: Simulator, shard: int, out: Place) -> executors.Report
         for index in range(first, first + _samples(config, shard)):
             dialogue = simulator.dialogue(index)
             writer.write(index, simulator.members(dialogue))
-            statistics.add(simulator.describe(dialogue))
+            statistics.add(simulator.describe(dialogue), dialogue.sound)
         info = writer.close()
     except BaseException:
         writer.abandon()
@@ -247,9 +248,11 @@ def _finish(config: DatagenConfig, out: Place, facts: dict[str, Any]) -> dict[st
     for report in found:
         statistics.merge(report["statistics"])
     shards = [vars(ShardInfo(**report["shard"])) for report in found]
-    card = make_card(statistics, facts)
+    card = make_card(statistics, facts, config.timing.human)
     write_whole(out / CARD_JSON, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     write_whole(out / CARD_TEXT, card_text(card))
+    for name, picture in card_plots(card).items():
+        write_whole(out / name, picture)
     index = {**facts, "seconds": round(statistics.sums["seconds"], 6), "shards": shards}
     write_whole(out / INDEX_NAME, json.dumps(index, indent=2) + "\n")
     storage.remove_folder(out / PROGRESS_FOLDER)

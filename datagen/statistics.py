@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from microturn.datagen import turn_taking
+from microturn.datagen.timing_tally import TimingTally
+
+if TYPE_CHECKING:
+    from microturn.datagen.render import Sound
 
 BIN_S = 0.01  # times are counted in bins of this
+JOIN_S = 0.18  # a shorter silence is inside one stretch of speech (Heldner & Edlund 2010)
+VOICE_DB = -30.0  # a voice sounds where it is above this, re its loud frames
+SNR_BIN_DB, RT60_BIN_S = 2.5, 0.05
+TURN_TAKING = ("sound", "words")
 TIMES = (
     "reply_latency",
     "yield_latency",
@@ -32,6 +44,8 @@ COUNTS = (
     "noise",
     "rooms",
     "channel",
+    "snr_db",
+    "rt60_s",
 )
 SUMS = ("dialogues", "seconds", "user_seconds", "agent_seconds", "background_seconds", "overlap")
 
@@ -45,14 +59,17 @@ class Statistics:
         self.counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTS}
         self.times: dict[str, Counter[int]] = {name: Counter() for name in TIMES}
         self.sums: dict[str, float] = dict.fromkeys(SUMS, 0.0)
+        self.turn_taking = {way: TimingTally() for way in TURN_TAKING}
 
-    def add(self, sample: Mapping[str, Any]) -> None:
-        """Count one sample's JSON."""
+    def add(self, sample: Mapping[str, Any], sound: Sound | None = None) -> None:
+        """Count one sample's JSON and, where it is at hand, its sound."""
+        self._add_turn_taking(sample, sound)
         seconds = sample["n_micro_turns"] * sample["micro_turn_s"]
         self.sums["dialogues"] += 1
         self.sums["seconds"] += seconds
         self.counts["families"].update(sample["families"])
         self.counts["rooms"][str(sample["room"]["id"])] += 1
+        self.counts["rt60_s"][_binned(sample["room"]["rt60_s"], RT60_BIN_S)] += 1
         self.counts["voices"][sample["voice"]] += 1
         self._add_channel(sample["channel"])
         for item in sample["items"]:
@@ -62,7 +79,24 @@ class Statistics:
         for event in sample["events"]:
             self._add_event(event, sample["words"]["agent"])
 
+    def _add_turn_taking(self, sample: Mapping[str, Any], sound: Sound | None) -> None:
+        rate = sample["sample_rate"]
+        found = {"words": turn_taking.of_words(sample, join_s=JOIN_S)}
+        if sound is not None:
+            found["sound"] = turn_taking.of_sound(
+                sample,
+                sound.stems["user"],
+                sound.agent.astype(np.float32),
+                threshold_db=VOICE_DB,
+                join_s=JOIN_S,
+            )
+        for way, measured in found.items():
+            self.turn_taking[way].add(measured, rate)
+
     def _add_channel(self, channel: Mapping[str, Any]) -> None:
+        snr_db = channel.get("snr_db")
+        if snr_db is not None:
+            self.counts["snr_db"][_binned(snr_db, SNR_BIN_DB)] += 1
         self.counts["noise"][channel["noise"] or "none"] += 1
         if channel["echo_db"] is not None:
             self.counts["channel"]["echo"] += 1
@@ -127,6 +161,7 @@ class Statistics:
             "times": {
                 name: {str(b): n for b, n in sorted(c.items())} for name, c in self.times.items()
             },
+            "turn_taking": {way: tally.to_json() for way, tally in self.turn_taking.items()},
         }
 
     def merge(self, report: Report) -> None:
@@ -136,6 +171,8 @@ class Statistics:
             self.counts[name].update(counter)
         for name, histogram in report["times"].items():
             self.times[name].update({int(b): n for b, n in histogram.items()})
+        for way, tally in report["turn_taking"].items():
+            self.turn_taking[way].merge(tally)
 
     def quantile(self, name: str, q: float) -> float | None:
         """Quantile of a time in seconds, to a hundredth; None without any."""
@@ -147,3 +184,8 @@ class Statistics:
             if seen >= q * total and n:
                 return round(time_bin * BIN_S, 2)
         return None
+
+
+def _binned(value: float, width: float) -> str:
+    """Lower edge of the bin of a value."""
+    return f"{value // width * width:.4g}"

@@ -7,7 +7,7 @@ overlap. Backchannels take no turn; which stretches they are is known from the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,8 @@ def voice_spans(audio: Audio, sample_rate: int, *, threshold_db: float, join: in
     """Where the energy of a voice rises above a threshold, re the level of its loud frames."""
     hop = round(HOP_S * sample_rate)
     n = len(audio) // hop
-    energy = np.square(audio[: n * hop]).reshape(n, hop).sum(axis=1)
+    frames = audio[: n * hop].reshape(n, hop)
+    energy = np.einsum("ij,ij->i", frames, frames)
     voiced = energy[energy > 0]
     if not len(voiced):
         return []
@@ -68,22 +69,34 @@ def measure(
 ) -> TurnTaking:
     """How two speakers take turns, from the joined spans of their speech."""
     found = TurnTaking(n_samples=n_samples)
-    lanes = np.zeros((2, n_samples), bool)
     stretches: list[tuple[int, int, int]] = []
     heard = set()
     for lane, spans in enumerate((user, agent)):
         for start, end in spans:
-            lanes[lane, start:end] = True
             label = _label_of(start, end, backchannels)
             if label is None:
                 stretches.append((start, end, lane))
             else:
                 heard.add(label)
-    found.overlap = int((lanes[0] & lanes[1]).sum())
-    found.silence = int(n_samples - (lanes[0] | lanes[1]).sum())
+    found.overlap = _common(user, agent)
+    speech = sum(end - start for start, end in (*user, *agent)) - found.overlap
+    found.silence = n_samples - speech
     found.backchannels = len(heard)
     _walk(sorted(stretches), found)
     return found
+
+
+def _common(first: Sequence[Span], second: Sequence[Span]) -> int:
+    """Samples that two lists of spans share; no span of a list overlaps another of it."""
+    total = place = 0
+    for start, end in first:
+        while place < len(second) and second[place][1] <= start:
+            place += 1
+        for other_start, other_end in second[place:]:
+            if other_start >= end:
+                break
+            total += min(end, other_end) - max(start, other_start)
+    return total
 
 
 def _label_of(start: int, end: int, labels: Sequence[Span]) -> int | None:
@@ -110,7 +123,7 @@ def _walk(stretches: Sequence[tuple[int, int, int]], found: TurnTaking) -> None:
             holder, holder_end = lane, end
 
 
-def of_words(sample: dict[str, Any], *, join_s: float) -> TurnTaking:
+def of_words(sample: Mapping[str, Any], *, join_s: float) -> TurnTaking:
     """From the word times and labels of a sample's JSON."""
     rate = sample["sample_rate"]
     lanes = [
@@ -123,7 +136,7 @@ def of_words(sample: dict[str, Any], *, join_s: float) -> TurnTaking:
 
 
 def of_sound(
-    sample: dict[str, Any], user: Audio, agent: Audio, *, threshold_db: float, join_s: float
+    sample: Mapping[str, Any], user: Audio, agent: Audio, *, threshold_db: float, join_s: float
 ) -> TurnTaking:
     """From the user's voice in the microphone and the agent's voice; labels name backchannels."""
     rate = sample["sample_rate"]
@@ -134,15 +147,15 @@ def of_sound(
     return measure(lanes[0], lanes[1], backchannels=labels_of(sample), n_samples=len(agent))
 
 
-def labels_of(sample: dict[str, Any]) -> list[Span]:
+def labels_of(sample: Mapping[str, Any]) -> list[Span]:
     """Where the labels say that somebody says a backchannel."""
     rate = sample["sample_rate"]
     return [_span(e, rate) for e in sample["events"] if e["type"] in BACKCHANNEL_EVENTS]
 
 
-def _span(item: dict[str, Any], rate: int) -> Span:
+def _span(item: Mapping[str, Any], rate: int) -> Span:
     return round(item["start"] * rate), round(item["end"] * rate)
 
 
-def _length(sample: dict[str, Any], rate: int) -> int:
+def _length(sample: Mapping[str, Any], rate: int) -> int:
     return round(sample["n_micro_turns"] * sample["micro_turn_s"] * rate)

@@ -113,7 +113,7 @@ class Talk:
             )
         self.silence = 0.0  # so far
         self.overlap = 0.0
-        self.agent_end = -stage.n_samples  # nothing said yet
+        self.agent_end = -stage.n_samples  # when the agent's last turn is over
         self.interrupted: int | None = None  # where the user began to talk into the agent's words
         share = self.human.backchannel_share
         self.per_turn = share / (1.0 - share)
@@ -327,7 +327,7 @@ class Talk:
         if self.backchannels_due >= 1.0:
             self._user_backchannel(turn, min(onset, end))
         self.interrupted = None if stop is None else onset
-        self.agent_end = end
+        self.agent_end = end if stop is None else max(end, onset + stage.rules.samples(STOP_S))
         return onset
 
     def _stop(self, turn: AgentTurn, overlap: int) -> int | None:

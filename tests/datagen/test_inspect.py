@@ -35,7 +35,8 @@ def test_a_dialogue_becomes_a_picture_and_sound(
 ) -> None:
     assert main(["inspect", str(finished_set.folder), "index=1", f"out={tmp_path}"]) == 0
     listed = capsys.readouterr().out.split()
-    assert [Path(name).suffix for name in listed] == [".png", ".wav", ".wav", ".wav", ".json"]
+    assert {Path(name).suffix for name in listed} == {".html", ".png", ".wav", ".json"}
+    assert all(Path(name).is_file() for name in listed)
     with Image.open(tmp_path / "dialogue-00000001.png") as picture:
         assert picture.width > 1500
         assert np.asarray(picture.convert("L")).std() > 10
@@ -44,6 +45,8 @@ def test_a_dialogue_becomes_a_picture_and_sound(
     both, _ = soundfile.read(tmp_path / "dialogue-00000001.mix.wav", dtype="float32")
     np.testing.assert_array_equal(user, sample.user())
     np.testing.assert_array_equal(both[:, 1], sample.agent())
+    echo, _ = soundfile.read(tmp_path / "dialogue-00000001.stem_echo.wav", dtype="float32")
+    np.testing.assert_array_equal(echo, sample.stem("echo"))
 
 
 def test_a_dialogue_that_is_not_there_is_named(
@@ -57,7 +60,12 @@ def test_a_good_set_passes_the_check(
     finished_set: ShardReader, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["inspect", str(finished_set.folder), "--check"]) == 0
-    assert "6 dialogues, nothing wrong" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "6 dialogues, nothing wrong; it does not ask for people's timing" in out
+    assert "does not ask for people's timing" in (finished_set.folder / "card.md").read_text()
+    for name in ("card-timing.png", "card-channel.png"):
+        with Image.open(finished_set.folder / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 10
 
 
 def test_a_changed_label_is_found(
