@@ -1,8 +1,9 @@
 """Time micro-turns of live sessions on a GPU: `python -m microturn.inference.gpu_check out=DIR`.
 
-Random weights; a `small` model and a mixture of experts of 16 layers and width 1024. Whole
-micro-turns (sound in, sound out) through `SessionBatch`; beside them the model's step alone, run
-by the host and as a captured graph; kernel launches; first against last micro-turns.
+Random weights; the `small` model and a mixture of experts of 16 layers and width 1024. Whole
+micro-turns (sound in, sound out) through `SessionBatch`, as one captured graph and launched
+kernel by kernel; whether both say the same; kernels and the GPU's busy time; first against last
+micro-turns of a long session. What does not fit into SECONDS is left out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,37 +21,53 @@ import numpy as np
 import torch
 from torch import nn
 
-from microturn.inference.session import SessionBatch
+from microturn.configs.load import load_config
+from microturn.inference.session import SessionBatch, TurnOutput
 from microturn.kernels.measure import device_facts
-from microturn.model.checkpoint import LoadedCheckpoint
+from microturn.model.checkpoint import LoadedCheckpoint, experts_to_
 from microturn.model.config import ModelConfig, MoEConfig
-from microturn.model.model import InteractionModel, MicroTurnInput
-from microturn.model.moe import MixtureOfExperts
+from microturn.model.model import InteractionModel
 from microturn.model.streams import StreamLayout, Tokenizer
 
 SESSIONS: Final = (1, 4, 16, 64)
-MODELS: Final = {
-    "small": ModelConfig(
-        d_model=512,
-        n_layers=8,
-        n_heads=8,
-        d_ff=1408,
-        moe=MoEConfig(n_experts=16, top_k=2, d_expert=512),
-    ),
-    "moe16": ModelConfig(
-        d_model=1024,
-        n_layers=16,
-        n_heads=8,
-        d_ff=2816,
-        moe=MoEConfig(n_experts=64, top_k=4, d_expert=512),
-    ),
-}
+LARGE: Final = ModelConfig(
+    d_model=1024,
+    n_layers=16,
+    n_heads=8,
+    d_ff=2816,
+    moe=MoEConfig(n_experts=64, top_k=4, d_expert=512),
+)
 LONG: Final = "small"  # the model of the long session
 LONG_MICRO_TURNS: Final = 18_000
-LONG_SECONDS: Final = 45.0  # a slower GPU or host plays less than the hour
-MICRO_TURNS: Final = 40
-WARM_UP: Final = 4
+LONG_SECONDS: Final = 28.0  # what is played by then counts, the hour at most
+MICRO_TURNS: Final = 60
+EAGER_MICRO_TURNS: Final = 8
+COMPARED: Final = 6
+WARM_UP: Final = 3
+SECONDS: Final = 120.0
 _LEVEL: Final = 0.05
+_COLUMNS: Final = (
+    ("p50_ms", 9),
+    ("p99_ms", 9),
+    ("tick_ms", 9),
+    ("eager_ms", 9),
+    ("kernels", 9),
+    ("gpu_ms", 8),
+    ("build_s", 9),
+    ("same", 6),
+    ("memory_gb", 11),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """The part of a model's file that is read here."""
+
+    model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes"})
+
+
+def models() -> dict[str, ModelConfig]:
+    return {"small": load_config(_Model, ["model/small.yaml"]).model, "moe16": LARGE}
 
 
 def main(words: list[str]) -> int:
@@ -62,30 +80,32 @@ def main(words: list[str]) -> int:
         return 1
     out = Path(options["out"])
     out.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda")
-    result: dict[str, Any] = {"facts": device_facts(device), "failures": []}
-    for name, config in MODELS.items():
+    device, started = torch.device("cuda"), time.perf_counter()
+    result: dict[str, Any] = {"facts": device_facts(device), "failures": [], "left_out": []}
+    for name, config in models().items():
         checkpoint = random_model(config, device)
-        for n in SESSIONS:
-            key = f"{name} {n}"
-            result[key] = _kept(result, key, partial(measure, checkpoint, n))
-            (out / "sessions.json").write_text(json.dumps(result, indent=1))
-            print(f"{key}: {result[key]}", file=sys.stderr, flush=True)
+        rows: dict[str, Callable[[dict[str, Any]], None]] = {
+            f"{name} {n}": partial(measure, checkpoint, n) for n in SESSIONS
+        }
         if name == LONG:
-            result["long"] = _kept(result, "long", partial(long_session, checkpoint))
-        del checkpoint
+            rows["long"] = partial(long_session, checkpoint)
+        for key, work in rows.items():
+            if time.perf_counter() - started > SECONDS:
+                result["left_out"].append(key)
+                continue
+            result[key] = {}
+            try:
+                work(result[key])
+            except Exception as error:  # the other rows still tell something
+                result["failures"].append(f"{key}: {type(error).__name__}: {error}"[:500])
+            (out / "sessions.json").write_text(json.dumps(result, indent=1))
+            took = time.perf_counter() - started
+            print(f"sessions {key} ({took:.0f} s): {result[key]}", file=sys.stderr, flush=True)
+        del checkpoint, rows, work
         torch.cuda.empty_cache()
     (out / "sessions.json").write_text(json.dumps(result, indent=1))
     print(table(result))
     return 1 if result["failures"] else 0
-
-
-def _kept(result: dict[str, Any], name: str, work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    except Exception as error:  # the other rows still tell something
-        result["failures"].append(f"{name}: {type(error).__name__}: {error}"[:500])
-        return {}
 
 
 def random_model(config: ModelConfig, device: torch.device) -> LoadedCheckpoint:
@@ -99,88 +119,59 @@ def random_model(config: ModelConfig, device: torch.device) -> LoadedCheckpoint:
         for parameter in model.parameters():
             if not parameter.any():
                 nn.init.normal_(parameter, std=0.05)
-    for module in model.modules():
-        if isinstance(module, MixtureOfExperts):
-            module.up.data = module.up.data.bfloat16()
-            module.down.data = module.down.data.bfloat16()
+    experts_to_(model, torch.bfloat16)
     return LoadedCheckpoint(model.eval(), layout, tokenizer)
 
 
-def measure(checkpoint: LoadedCheckpoint, n: int) -> dict[str, Any]:
-    """Milliseconds of whole micro-turns and of the model's step alone."""
-    batch = SessionBatch(checkpoint, n)
-    rng = np.random.default_rng(0)
-    times = []
-    for step in range(-WARM_UP, MICRO_TURNS):
-        took = append(batch, rng)
-        if step >= 0:
-            times.append(took)
-    row: dict[str, Any] = {
-        "p50_ms": float(np.percentile(times, 50)),
-        "p99_ms": float(np.percentile(times, 99)),
-        "launches": kernels_per_tick(batch, rng),
-    }
-    row.update(step_alone(checkpoint.model, n))
+def measure(checkpoint: LoadedCheckpoint, n: int, row: dict[str, Any]) -> None:
+    """Milliseconds of whole micro-turns, of the device's part alone, and without a graph."""
+    torch.cuda.reset_peak_memory_stats()
+    eager, rng = SessionBatch(checkpoint, n, graph=False), np.random.default_rng(0)
+    said = [append(eager, rng)[1] for _ in range(COMPARED)]
+    row["eager_ms"] = float(np.median([append(eager, rng)[0] for _ in range(EAGER_MICRO_TURNS)]))
+    del eager
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    batch, rng = SessionBatch(checkpoint, n), np.random.default_rng(0)
+    torch.cuda.synchronize()
+    row["build_s"] = time.perf_counter() - began
+    row["same"] = all(same(append(batch, rng)[1], turn) for turn in said)
+    times = [append(batch, rng)[0] for _ in range(MICRO_TURNS)]
+    row["p50_ms"] = float(np.percentile(times, 50))
+    row["p99_ms"] = float(np.percentile(times, 99))
+    row["tick_ms"] = _median_ms(batch.tick.run)
     row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-    return row
+    row.update(kernels_per_tick(batch, rng))
 
 
-def append(batch: SessionBatch, rng: np.random.Generator) -> float:
-    """One micro-turn of all sessions; milliseconds."""
+def same(a: list[TurnOutput], b: list[TurnOutput]) -> bool:
+    """Words and, bit for bit, sound."""
+    return all(
+        x.heard == y.heard and x.say == y.say and np.array_equal(x.audio, y.audio)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def append(batch: SessionBatch, rng: np.random.Generator) -> tuple[float, list[TurnOutput]]:
+    """One micro-turn of all sessions: milliseconds, and what was made."""
     samples = batch.layout.samples_per_micro_turn
     audio = (_LEVEL * rng.standard_normal((batch.batch_size, samples))).astype(np.float32)
-    torch.cuda.synchronize()
     started = time.perf_counter()
-    batch.append(audio)
-    torch.cuda.synchronize()
-    return 1000 * (time.perf_counter() - started)
+    outputs = batch.append(audio)  # waits for the device
+    return 1000 * (time.perf_counter() - started), outputs
 
 
 def kernels_per_tick(batch: SessionBatch, rng: np.random.Generator) -> dict[str, float]:
-    """Kernels that one micro-turn launches, and the GPU's share of its time."""
+    """Kernels and copies of one micro-turn, and for how long the GPU is busy with them."""
     from torch.profiler import ProfilerActivity, profile
 
-    ticks = 3
-    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as trace:
-        took = sum(append(batch, rng) for _ in range(ticks))
+    ticks = 2
+    with profile(activities=[ProfilerActivity.CUDA]) as trace:
+        for _ in range(ticks):
+            append(batch, rng)
     events = [e for e in trace.events() if e.device_type.name == "CUDA"]
     busy = sum(event.time_range.elapsed_us() for event in events) / 1000
-    return {"kernels": len(events) / ticks, "gpu_ms": busy / ticks, "traced_ms": took / ticks}
-
-
-def step_alone(model: InteractionModel, n: int) -> dict[str, float]:
-    """The model's step without microphone and vocoder, by the host and as one captured graph."""
-    layout, device = model.layout, model.unembed.weight.device
-    frames = (n, layout.frames_per_micro_turn, layout.n_mels)
-    inputs = MicroTurnInput(
-        audio_in=torch.randint(16, frames, dtype=torch.uint8, device=device),
-        late=torch.zeros(n, dtype=torch.bool, device=device),
-        text_in=torch.zeros(n, layout.text_in_positions, dtype=torch.int64, device=device),
-    )
-    noise = torch.randn(n, layout.audio_out_positions, layout.patch_dim, device=device)
-    with torch.inference_mode():
-        state = model.init_state(n)
-
-        def step() -> None:
-            _, after = model.step(inputs, state, noise)
-            state.backbone.seen.copy_(after.backbone.seen)
-            state.patch.copy_(after.patch)
-
-        row = {"step_ms": _median_ms(step)}
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            step()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                step()
-        except RuntimeError as error:
-            print(f"no graph: {error}"[:300], file=sys.stderr)
-            return row
-        row["graph_ms"] = _median_ms(graph.replay)
-    return row
+    return {"kernels": len(events) / ticks, "gpu_ms": busy / ticks}
 
 
 def _median_ms(work: Callable[[], Any], repeats: int = 15) -> float:
@@ -194,7 +185,7 @@ def _median_ms(work: Callable[[], Any], repeats: int = 15) -> float:
     return float(np.median(times[2:]))
 
 
-def long_session(checkpoint: LoadedCheckpoint) -> dict[str, float]:
+def long_session(checkpoint: LoadedCheckpoint, row: dict[str, Any]) -> None:
     """One session for an hour of micro-turns, or as many as fit into `LONG_SECONDS`.
 
     The first hundred counts from the moment when the window of attention is full.
@@ -207,15 +198,18 @@ def long_session(checkpoint: LoadedCheckpoint) -> dict[str, float]:
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < LONG_MICRO_TURNS and time.perf_counter() - started < LONG_SECONDS:
-        times.append(append(batch, rng))
+        times.append(append(batch, rng)[0])
     first, last = np.median(times[:100]), np.median(times[-100:])
-    return {
-        "micro_turns": len(times),
-        "first_100_ms": float(first),
-        "last_100_ms": float(last),
-        "ratio": float(last / first),
-        "memory_growth": torch.cuda.memory_allocated() / memory - 1,
-    }
+    row.update(
+        micro_turns=len(times),
+        first_100_ms=float(first),
+        last_100_ms=float(last),
+        ratio=float(last / first),
+        p50_ms=float(np.percentile(times, 50)),
+        p99_ms=float(np.percentile(times, 99)),
+        max_ms=max(times),
+        memory_growth=torch.cuda.memory_allocated() / memory - 1,
+    )
 
 
 def table(result: dict[str, Any]) -> str:
@@ -224,17 +218,21 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{facts['device']}: copy {facts['stream_gb_s']:.0f} GB/s, "
         f"bf16 matmul {facts['matmul_tflop_s']:.0f} TFLOP/s; torch {facts['torch']}",
-        "model sessions   p50 ms   p99 ms  step ms  graph ms  kernels  GPU ms  memory GB",
+        "model sessions" + "".join(f"{name:>{width}}" for name, width in _COLUMNS),
     ]
-    for name in MODELS:
-        for n in SESSIONS:
-            row = result.get(f"{name} {n}") or {}
-            launches = row.get("launches", {})
-            cells = [row.get(key, float("nan")) for key in ("p50_ms", "p99_ms", "step_ms")]
-            cells += [row.get("graph_ms", float("nan")), launches.get("kernels", float("nan"))]
-            cells += [launches.get("gpu_ms", float("nan")), row.get("memory_gb", float("nan"))]
-            lines.append(f"{name:<6}{n:>8}" + "".join(f"{cell:>9.1f}" for cell in cells))
+    for key, row in result.items():
+        if isinstance(row, dict) and "eager_ms" in row:
+            name, n = key.split()
+            values = [row.get(column, float("nan")) for column, _ in _COLUMNS]
+            cells = [str(v) if isinstance(v, bool) else f"{v:.1f}" for v in values]
+            widths = [width for _, width in _COLUMNS]
+            lines.append(
+                f"{name:<6}{n:>8}"
+                + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
+            )
+    lines.append("tick: the device's part; eager: without a graph; gpu: busy; same: graph = eager")
     lines.append(f"long session of {LONG}: {result.get('long')}")
+    lines += [f"left out: {key}" for key in result["left_out"]]
     lines += [f"FAILED {failure}" for failure in result["failures"]]
     return "\n".join(lines)
 

@@ -41,8 +41,8 @@ class SessionBatch:
         self.model, self.layout = checkpoint.model, checkpoint.layout
         self.tokenizer = checkpoint.tokenizer
         self.batch_size, self.seed = batch_size, seed
-        self._tick = Tick(self.model, batch_size, graph=graph)
-        self.device = self._tick.device
+        self.tick = Tick(self.model, batch_size, graph=graph)
+        self.device = self.tick.device
         self._mels = [MelStream(self.layout, fine=False) for _ in range(batch_size)]
         self.micro_turns = np.zeros(batch_size, np.int64)  # appended so far, per row
 
@@ -50,7 +50,7 @@ class SessionBatch:
         """Begin a new conversation in a row."""
         self._mels[row] = MelStream(self.layout, fine=False)
         self.micro_turns[row] = 0
-        self._tick.reset(row)
+        self.tick.reset(row)
 
     def append(
         self,
@@ -70,7 +70,7 @@ class SessionBatch:
         expected = (self.batch_size, self.layout.samples_per_micro_turn)
         if audio.shape != expected:
             raise ValueError(f"audio has shape {audio.shape}, a micro-turn needs {expected}")
-        given = self._tick.given
+        given = self.tick.given
         # What can be refused comes first: a refused call must not move the front end.
         frames = pack_video(video, self.batch_size, self.layout)
         if frames is not None:
@@ -81,7 +81,7 @@ class SessionBatch:
         rows = np.flatnonzero(given["active"])
         self._write_dmel(audio, rows, given["audio_in"])
         self._write_noise(rows, given["noise"])
-        made = self._tick.run()
+        made = self.tick.run()
         self.micro_turns[rows] += 1
         silence = np.zeros(expected[1], np.float32)
         outputs = [TurnOutput(silence, [], []) for _ in range(self.batch_size)]

@@ -4,6 +4,7 @@ N tokens, K experts per token, E experts, D model width, F expert width.
 """
 
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,24 +39,61 @@ def experts_reference(
 
 def experts_grouped(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """The same through `grouped_mm`, without a host synchronisation; D and F multiples of 8."""
-    N, K = ids_NK.shape
-    flat = ids_NK.reshape(-1)
+    K, flat = ids_NK.shape[1], ids_NK.reshape(-1)
     order = torch.argsort(flat, stable=True)
     counts = torch.zeros(len(up), dtype=torch.int32, device=x_ND.device)
     counts.scatter_add_(0, flat, torch.ones_like(flat, dtype=torch.int32))
     offsets = counts.cumsum(0, dtype=torch.int32)
     dtype = torch.bfloat16
-    hidden = F.grouped_mm(x_ND[order // K].to(dtype), up.to(dtype), offs=offsets)
+    rows = _Sort.apply(x_ND.to(dtype), order, _inverse(order), K)  # type: ignore[no-untyped-call]
+    hidden = F.grouped_mm(rows, up.to(dtype), offs=offsets)
     gate, value = hidden.chunk(2, dim=-1)
     rows = F.grouped_mm((F.silu(gate) * value).contiguous(), down.to(dtype), offs=offsets)
     return _combine(rows.to(x_ND.dtype), order, w_NK, K)
 
 
+class _Sort(torch.autograd.Function):
+    """Each token's row once per pair, in the order of pairs; its backward gathers as well.
+
+    That of indexing would add up with atomics or sort anew.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, order: Tensor, inverse: Tensor, K: int) -> Tensor:
+        ctx.save_for_backward(inverse)
+        ctx.K = K
+        return x_ND[order // K]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return grad[inverse].view(-1, ctx.K, grad.shape[-1]).sum(1), None, None, None
+
+
+class _Unsort(torch.autograd.Function):
+    """Rows back in the order of tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return rows[inverse]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (order,) = ctx.saved_tensors
+        return grad[order], None, None
+
+
+def _inverse(order: Tensor) -> Tensor:
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    return inverse
+
+
 def _combine(rows: Tensor, order: Tensor, w_NK: Tensor, K: int) -> Tensor:
     """Undo the sorting and mix each token's K rows in slot order."""
-    unsorted = torch.empty_like(order)
-    unsorted[order] = torch.arange(len(order), device=order.device)
-    per_token = rows[unsorted].view(-1, K, rows.shape[-1])
+    unsorted = _Unsort.apply(rows, order, _inverse(order))  # type: ignore[no-untyped-call]
+    per_token = unsorted.view(-1, K, rows.shape[-1])
     return (per_token * w_NK.unsqueeze(-1).to(rows.dtype)).sum(1)
 
 

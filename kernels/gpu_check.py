@@ -2,6 +2,7 @@
 
 Parity with the reference, the same bits alone and in company, every tile, then whole layers
 beside what PyTorch offers. Numbers go to DIR/kernels.json as they come, a short table is last.
+`short=true` leaves out the search for tiles and most competitors: under a minute.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from microturn.kernels.experts import experts_grouped, experts_reference
@@ -40,6 +43,7 @@ from microturn.kernels.moe_decode import (
     experts_decode_reference,
     up_decode,
 )
+from microturn.kernels.ring_attention import attention_reference, ring_attention
 from microturn.kernels.router import route_reference
 from microturn.kernels.router_triton import route_triton
 
@@ -49,6 +53,7 @@ TOKENS: Final = (1, 2, 4, 8, 16, 24, 32)
 LIMITS: Final = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 N_SETS: Final = 12  # 12 sets of four experts each already exceed the L2 at one token
 SECONDS: Final = 165  # after this, what is left is skipped and said to be
+SHORT_SECONDS: Final = 40
 
 UP_TILES: Final = [
     *(Tile(16, 128, w, s) for w, s in ((2, 5), (4, 5), (4, 7))),
@@ -88,13 +93,13 @@ _HEADS: Final = [("T", 4), ("floor", 8), ("of copy", 9), ("decode", 8), ("again"
 
 def main(words: list[str]) -> int:
     options = dict(word.partition("=")[::2] for word in words)
-    if set(options) - {"out"} or not options.get("out"):
-        print("usage: python -m microturn.kernels.gpu_check out=DIR", file=sys.stderr)
+    if set(options) - {"out", "short"} or not options.get("out"):
+        print("usage: python -m microturn.kernels.gpu_check out=DIR [short=true]", file=sys.stderr)
         return 2
     if not torch.cuda.is_available():
         print("gpu_check needs a CUDA device; none was found", file=sys.stderr)
         return 1
-    check = Check(Path(options["out"]))
+    check = Check(Path(options["out"]), short=options.get("short", "false") != "false")
     with torch.inference_mode():
         check.run()
     print(check.table())
@@ -104,8 +109,8 @@ def main(words: list[str]) -> int:
 class Check:
     """Runs step by step; every finished step is on disk."""
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.device = out, torch.device("cuda")
+    def __init__(self, out: Path, *, short: bool) -> None:
+        self.out, self.device, self.short = out, torch.device("cuda"), short
         self.started = time.perf_counter()
         self.result: dict[str, Any] = {"failures": []}
         out.mkdir(parents=True, exist_ok=True)
@@ -121,7 +126,9 @@ class Check:
         self._step("bits", self.same_bits)
         self._step("router", self.router)
         sets = Sets.draw(SHAPE, N_SETS, torch.bfloat16, self.device)
-        self._step("tiles", lambda: self.tiles(sets))
+        self._step("ring attention", self.ring_attention)
+        if not self.short:
+            self._step("tiles", lambda: self.tiles(sets))
         self._step("layer", lambda: self.layer(sets))
         self._step("compiled", lambda: self.compiled(sets))
 
@@ -136,7 +143,7 @@ class Check:
         (self.out / "kernels.json").write_text(json.dumps(self.result, indent=1, default=str))
 
     def _late(self) -> bool:
-        return time.perf_counter() - self.started > SECONDS
+        return time.perf_counter() - self.started > (SHORT_SECONDS if self.short else SECONDS)
 
     def parity(self) -> dict[str, float]:
         """Worst relative error per type and number of tokens, over routings and mappings."""
@@ -209,6 +216,26 @@ class Check:
                 self.result["failures"].append(f"router T={n}: {rows[str(n)]}")
         return rows
 
+    def ring_attention(self) -> dict[str, Any]:
+        """Parity, bits and time of attention over a full ring beside SDPA with the same mask."""
+        rows: dict[str, Any] = {}
+        for n, new in ((1, 1), (1, 6), (4, 1), (16, 1), (64, 1), (64, 6)):
+            ring = Ring.draw(n, new, self.device)
+            with poisoned():
+                got, cache = ring.run(), ring.cache
+            expected = ring.reference()
+            alone = ring.row(n - 1).run()
+            rows[f"B={n} T={new}"] = row = {
+                "error": relative_error(got, expected),
+                "same_bits": torch.equal(got[n - 1 :], alone),
+                "us": 1e6 * seconds_per_call([ring.run] * 8, repeats=11, graph=True),
+                "sdpa_us": 1e6 * seconds_per_call([ring.sdpa] * 8, repeats=11, graph=True),
+                "floor_mb": 2 * cache[0].nbytes / 1e6,
+            }
+            if not (row["error"] < 1e-4 and row["same_bits"]):
+                self.result["failures"].append(f"ring attention B={n} T={new}: {row}")
+        return rows
+
     def tiles(self, sets: Sets) -> dict[str, Any]:
         """Microseconds of each kernel under each tile; the best of each is used afterwards."""
         found: dict[str, Any] = {}
@@ -252,6 +279,8 @@ class Check:
 
     def _best(self, n: int) -> tuple[str, Experts]:
         """The fastest mapping and tiles found for about this many tokens."""
+        if "tiles" not in self.result:
+            return "built in", experts_decode
         choices = []
         for by_pair in (True, False):
             kind = "pair" if by_pair else "expert"
@@ -278,7 +307,7 @@ class Check:
             us = {"decode": time_layer(best, cases), "default": time_layer(experts_decode, cases)}
             us["decode again"] = time_layer(best, cases)
             us["grouped"] = time_layer(experts_grouped, cases)
-            if n <= 32:
+            if n <= 32 and not self.short:
                 us["dense loop"] = time_layer(dense_loop, cases[:4], repeats=5)
                 us["expert loop"] = time_layer(experts_reference, cases, repeats=3, graph=False)
             rows[str(n)] = {
@@ -294,7 +323,7 @@ class Check:
         """The gathers under torch.compile, while time is left."""
         rows: dict[str, Any] = {}
         for n in (1, 8, 16, 4, 32, 2, 24):
-            for run in (gather_reduce, gather_einsum):
+            for run in (gather_reduce,) if self.short else (gather_reduce, gather_einsum):
                 if self._late():
                     return rows
                 compiled = torch.compile(run, dynamic=False)
@@ -314,6 +343,11 @@ class Check:
         ]
         for n, row in self.result.get("router", {}).items():
             lines.append(f"router T={n}: {row['us']:.1f} us, torch {row['torch_us']:.1f} us")
+        for n, row in self.result.get("ring attention", {}).items():
+            lines.append(
+                f"ring attention {n}: {row['us']:.1f} us, SDPA {row['sdpa_us']:.1f} us, "
+                f"{row['floor_mb']:.1f} MB, error {row['error']:.1e}"
+            )
         for name, found in self.result.get("tiles", {}).items():
             lines.append(f"tiles {name}: up {found['up'][:2]} down {found['down'][:2]}")
         lines.append("".join(f"{head:>{width}}" for head, width in _HEADS))
@@ -326,6 +360,62 @@ class Check:
         lines.append("us per layer; decode: best tiles, default: built-in; * under torch.compile")
         lines += [f"FAILED {failure}" for failure in self.result["failures"][:8]]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Rows with a full ring of keys and values: `small`'s eight heads of 64 on one of keys."""
+
+    qkv: Tensor
+    weights: tuple[Tensor, Tensor]
+    angles: tuple[Tensor, Tensor]
+    positions: Tensor
+    cache: tuple[Tensor, Tensor]
+    window: int = 1344
+
+    @classmethod
+    def draw(cls, n: int, new: int, device: torch.device) -> Ring:
+        H, K, C = 8, 64, 1358
+        first = torch.randint(5000, 9000, (n, 1), device=device)
+        turn = torch.rand(n, new, K // 2, device=device) * 6
+        return cls(
+            torch.randn(n, new, (H + 2) * K, device=device),
+            (torch.ones(K, device=device), torch.ones(K, device=device)),
+            (turn.cos(), turn.sin()),
+            first + torch.arange(new, device=device),
+            (torch.randn(n, 1, C, K, device=device), torch.randn(n, 1, C, K, device=device)),
+        )
+
+    def row(self, i: int) -> Ring:
+        part = slice(i, i + 1)
+        angles = (self.angles[0][part], self.angles[1][part])
+        cache = (self.cache[0][part].clone(), self.cache[1][part].clone())
+        return replace(
+            self,
+            qkv=self.qkv[part],
+            angles=angles,
+            positions=self.positions[part],
+            cache=cache,
+        )
+
+    def run(self) -> Tensor:
+        """In place: again gives the same, because the same slots are written."""
+        return ring_attention(
+            self.qkv, self.weights, self.angles, self.positions, self.cache, self.window, 1e-6
+        )
+
+    def reference(self) -> Tensor:
+        cache = (self.cache[0].clone(), self.cache[1].clone())
+        return attention_reference(
+            self.qkv, self.weights, self.angles, self.positions, cache, self.window, 1e-6
+        )
+
+    def sdpa(self) -> Tensor:
+        """The core alone, keys repeated for every head by the library."""
+        (B, T, width), (_, _, C, K) = self.qkv.shape, self.cache[0].shape
+        q = self.qkv[..., : width - 2 * K].view(B, T, -1, K).transpose(1, 2)
+        mask = torch.ones(B, 1, T, C, dtype=torch.bool, device=q.device)
+        return F.scaled_dot_product_attention(q, *self.cache, attn_mask=mask, enable_gqa=True)
 
 
 def _router_us(run: Callable[..., Any], x: Tensor, args: tuple[Any, ...]) -> float:

@@ -137,6 +137,7 @@ def _attend_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
     """BLOCK_C ring slots for all queries of one key/value head of one row."""
@@ -161,11 +162,11 @@ def _attend_kernel(
     b_v = tl.load(v_cache + p_ring, mask=m_ck, other=0.0)
     if UPCAST:
         b_q, b_k, b_v = b_q.to(tl.float32), b_k.to(tl.float32), b_v.to(tl.float32)
-    b_s = tl.dot(b_q, tl.trans(b_k), input_precision="ieee") * scale
+    b_s = tl.dot(b_q, tl.trans(b_k), input_precision=PRECISION) * scale
     b_s = tl.where(allowed, b_s, -1e30)
     b_top = tl.max(b_s, axis=1)
     b_p = tl.where(allowed, tl.exp(b_s - b_top[:, None]), 0.0)
-    b_acc = tl.dot(b_p.to(b_v.dtype), b_v, input_precision="ieee")
+    b_acc = tl.dot(b_p.to(b_v.dtype), b_v, input_precision=PRECISION)
     o_r = (i_bg * R * T + o_m) * SPLITS + i_s
     tl.store(top + o_r, b_top, mask=m_m)
     tl.store(total + o_r, tl.sum(b_p, axis=1), mask=m_m)
@@ -263,6 +264,7 @@ def ring_attention(
         BLOCK_M=max(16, triton.next_power_of_2(H // G * T)),
         BLOCK_C=_BLOCK_C,
         BLOCK_K=block_k,
+        PRECISION="ieee" if INTERPRETED else "tf32x3",  # fp32 to its last bits, on tensor cores
         UPCAST=INTERPRETED,
         num_warps=4 if H // G * T <= 32 else 8,
         num_stages=1,

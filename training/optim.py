@@ -19,6 +19,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic Newton-Schulz iteration of 
 def orthogonalise(g: Tensor, rounds: int = 5) -> Tensor:
     """Nearest semi-orthogonal matrix, roughly, of each (..., rows, columns)."""
     a, b, c = _COEFFICIENTS
+    g = g.bfloat16() if g.is_cuda else g  # five rounds do not need more, and tensor cores do this
     x = g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
@@ -41,20 +42,31 @@ class MuonAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            update = self._muon_ if group["muon"] else self._adamw_
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    update(parameter, parameter.grad, group)
+            present = [p for p in group["params"] if p.grad is not None]
+            if group["muon"]:
+                for alike in _alike(present):
+                    self._muon_(alike, group)
+                continue
+            for parameter in present:
+                self._adamw_(parameter, parameter.grad, group)
         return loss
 
-    def _muon_(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[p]
-        if not state:
-            state["momentum"] = torch.zeros_like(p)
-        momentum = state["momentum"].lerp_(grad, 0.05)
-        update = orthogonalise(grad.lerp(momentum, 0.95))
-        scale = max(1.0, p.shape[-2] / p.shape[-1]) ** 0.5
-        p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+    def _muon_(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """One update of matrices of one shape."""
+        wanted = []
+        for p in parameters:
+            assert p.grad is not None
+            state = self.state[p]
+            if not state:
+                state["momentum"] = torch.zeros_like(p)
+            momentum = state["momentum"].lerp_(p.grad, 0.05)
+            wanted.append(p.grad.lerp(momentum, 0.95))
+        rows, columns = parameters[0].shape[-2:]
+        scale = max(1.0, rows / columns) ** 0.5
+        shrink = 1 - group["lr"] * group["weight_decay"]
+        updates = orthogonalise(torch.stack(wanted) if len(wanted) > 1 else wanted[0][None])
+        for p, update in zip(parameters, updates, strict=True):
+            p.mul_(shrink).add_(update, alpha=-group["lr"] * scale)
 
     def _adamw_(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state, beta2 = self.state[p], group["beta2"]
@@ -68,6 +80,14 @@ class MuonAdamW(torch.optim.Optimizer):
         v_hat = v / (1 - beta2 ** state["step"])
         p.mul_(1 - group["lr"] * group["weight_decay"])
         p.addcdiv_(m_hat, v_hat.sqrt().add_(1e-8), value=-group["lr"])
+
+
+def _alike(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Matrices that are updated together: on a GPU those of one shape, else each by itself."""
+    groups: dict[Any, list[Tensor]] = {}
+    for index, p in enumerate(parameters):
+        groups.setdefault(tuple(p.shape) if p.is_cuda else index, []).append(p)
+    return list(groups.values())
 
 
 def build_optimizer(model: torch.nn.Module, cfg: OptimConfig) -> MuonAdamW:

@@ -1,0 +1,310 @@
+"""Time training on a GPU: `python -m microturn.training.gpu_check out=DIR [data=SHARDS]`.
+
+`small` in bf16: steps on one packed batch of random lanes, then steps through the loader and one
+resume where a shard set is given. `smoke=true` runs everything very small, on a CPU too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from microturn.configs.load import load_config
+from microturn.kernels.measure import device_facts
+from microturn.model.batch import LaneBatch
+from microturn.model.checkpoint import describe
+from microturn.model.losses import compute_losses
+from microturn.model.model import InteractionModel
+from microturn.model.moe import MixtureOfExperts
+from microturn.model.streams import StreamLayout, Tokenizer
+from microturn.training.config import TrainingConfig
+from microturn.training.optim import build_optimizer, rate
+
+MICRO_TURNS: Final = 80
+SIZES: Final = (16, 32)  # dialogues per step
+VOCABULARY: Final = 1024
+WARM_UP: Final = 3
+STEPS: Final = 8
+LOADED_SECONDS: Final = 12.0
+RESUME_STEPS: Final = 6
+
+
+def main(words: list[str]) -> int:
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+    if set(options) - {"out", "data", "smoke"} or not options.get("out"):
+        print(
+            "usage: python -m microturn.training.gpu_check out=DIR [data=SHARDS] [smoke=true]",
+            file=sys.stderr,
+        )
+        return 2
+    smoke = options.get("smoke", "false") != "false"
+    if not smoke and not torch.cuda.is_available():
+        print("gpu_check needs a CUDA device; none was found", file=sys.stderr)
+        return 1
+    check = Check(Path(options["out"]), options.get("data", ""), smoke=smoke)
+    check.run()
+    print(table(check.result))
+    return 1 if check.result["failures"] else 0
+
+
+class Check:
+    """Runs part by part; every finished part is on disk."""
+
+    def __init__(self, out: Path, data: str, *, smoke: bool) -> None:
+        self.out, self.data, self.smoke = out, data, smoke
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        words = [f"data={data or 'none'}", f"out={out / 'run'}"]
+        name = "training/smoke.yaml" if smoke else "training/small.yaml"
+        self.cfg = load_config(TrainingConfig, [name], words)
+        self.layout = StreamLayout.load(Path(data) / "layout.json") if data else StreamLayout()
+        self.result: dict[str, Any] = {"failures": []}
+        out.mkdir(parents=True, exist_ok=True)
+
+    def run(self) -> None:
+        self._part("facts", lambda: device_facts(self.device))
+        self._part("model", self.sizes)
+        for size in (2,) if self.smoke else SIZES:
+            self._part(f"batch {size}", lambda size=size: self.synthetic(size))
+        if self.data:
+            self._part("loader", self.loader)
+            self._part("resume", self.resume)
+
+    def _part(self, name: str, work: Any) -> None:
+        before = time.perf_counter()
+        try:
+            self.result[name] = work()
+        except Exception as error:  # the other parts still tell something
+            self.result["failures"].append(f"{name}: {type(error).__name__}: {error}"[:600])
+        print(f"training {name}: {time.perf_counter() - before:.1f} s", file=sys.stderr, flush=True)
+        (self.out / "training.json").write_text(json.dumps(self.result, indent=1))
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _trainee(self, vocabulary: int = VOCABULARY) -> Trainee:
+        return Trainee(self.cfg, self.layout, vocabulary, self.device)
+
+    def sizes(self) -> dict[str, Any]:
+        self._shape = InteractionModel(self.cfg.model, self.layout, VOCABULARY)
+        sizes = describe(self._shape)
+        flops = flops_per_micro_turn(self._shape, MICRO_TURNS)
+        return {
+            "parameters_total": sizes["parameters_total"],
+            "parameters_active": sizes["parameters_active"],
+            "gflop_per_micro_turn": flops / 1e9,
+            "positions": self.layout.n_positions,
+            "micro_turns": MICRO_TURNS,
+        }
+
+    def synthetic(self, size: int) -> dict[str, float]:
+        """Steps on one batch of random lanes that lies on the device."""
+        trainee = self._trainee()
+        batch = random_lanes(self.layout, size, 12 if self.smoke else MICRO_TURNS).to(self.device)
+        took, parts = [], []
+        for step in range(WARM_UP + STEPS):
+            times = trainee.step(batch)
+            if step >= WARM_UP:
+                took.append(sum(times.values()))
+                parts.append(times)
+        row = self._rates(batch, median(took))
+        row.update({f"{name}_ms": 1e3 * median(p[name] for p in parts) for name in parts[0]})
+        if self.device.type == "cuda":
+            row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            torch.cuda.reset_peak_memory_stats()
+        return row
+
+    def _rates(self, batch: LaneBatch, seconds: float) -> dict[str, float]:
+        B, N = batch.shape
+        flops = B * N * flops_per_micro_turn(self._shape, N)
+        peak = self.result["facts"]["matmul_tflop_s"] * 1e12
+        return {
+            "step_ms": 1e3 * seconds,
+            "positions_per_s": B * N * self.layout.n_positions / seconds,
+            "real_time": B * N * self.layout.micro_turn_ms / 1e3 / seconds,
+            "tflop_s": flops / seconds / 1e12,
+            "utilisation": flops / seconds / peak,
+        }
+
+    def loader(self) -> dict[str, float]:
+        """Steps through the real loader: how long they wait for data."""
+        from microturn.training.data import DialogueData
+
+        workers = 0 if self.smoke else self.cfg.loader_workers
+        data = DialogueData(
+            self.data,
+            batch_size=self.cfg.batch_size,
+            seed=0,
+            steps=10_000,
+            first_step=0,
+            workers=workers,
+        )
+        trainee = self._trainee(len(Tokenizer.load(Path(self.data) / "tokenizer.json")))
+        batches: Iterator[LaneBatch] = iter(data.train_dataloader())
+        for _ in range(WARM_UP):
+            batch = next(batches)
+            trainee.step(batch.to(self.device))
+        waited, steps, began = 0.0, 0, time.perf_counter()
+        while time.perf_counter() - began < (1.0 if self.smoke else LOADED_SECONDS):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            trainee.step(batch.to(self.device))
+            steps += 1
+        seconds = time.perf_counter() - began
+        del batches
+        row = self._rates(batch, seconds / steps)
+        return {**row, "workers": workers, "steps": steps, "data_wait": waited / seconds}
+
+    def resume(self) -> dict[str, float]:
+        """`microturn train` for a few steps, and for a few more from what it left."""
+        from microturn.training.train import train
+
+        steps, seconds = [], []
+        for half in (1, 2):
+            before = time.perf_counter()
+            workers = min(2, self.cfg.loader_workers)
+            train(replace(self.cfg, max_steps=half * RESUME_STEPS, loader_workers=workers))
+            seconds.append(time.perf_counter() - before)
+            state = torch.load(self.out / "run" / "last.ckpt", map_location="cpu")
+            steps.append(int(state["global_step"]))
+        if steps != [RESUME_STEPS, 2 * RESUME_STEPS]:
+            raise ValueError(f"steps after the first and the resumed run: {steps}")
+        (self.out / "run" / "last.ckpt").unlink()  # large, and told already
+        (self.out / "run" / "checkpoint" / "model.safetensors").unlink()
+        return {"first_s": seconds[0], "resumed_s": seconds[1], "step": steps[1]}
+
+
+class Trainee:
+    """What `microturn train` does in one step, with a clock around each third of it."""
+
+    def __init__(
+        self, cfg: TrainingConfig, layout: StreamLayout, vocabulary: int, device: torch.device
+    ) -> None:
+        torch.manual_seed(0)
+        self.cfg, self.device = cfg, device
+        with device:
+            self.model = InteractionModel(cfg.model, layout, vocabulary).train()
+        self.optimizer = build_optimizer(self.model, cfg.optim)
+        self.routers = [m for m in self.model.modules() if isinstance(m, MixtureOfExperts)]
+        self.steps = 0
+
+    def step(self, batch: LaneBatch) -> dict[str, float]:
+        marks = [self._now()]
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate(self.steps, 0.0, self.cfg.optim)
+        half = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            loss = compute_losses(self.model, batch)["loss"]
+        marks.append(self._now())
+        loss.backward()
+        marks.append(self._now())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        for router in self.routers:
+            router.update_bias_()
+        self.steps += 1
+        marks.append(self._now())
+        if not torch.isfinite(loss):
+            raise ValueError(f"step {self.steps}: the loss is not finite")
+        names = ("forward", "backward", "optimizer")
+        return {n: b - a for n, a, b in zip(names, marks[:-1], marks[1:], strict=True)}
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def flops_per_micro_turn(model: InteractionModel, n: int) -> float:
+    """Of forward and backward, on average over dialogues of n micro-turns: matrices and attention.
+
+    6 per active weight and position (2 forward, 4 backward); attention counts what its mask
+    leaves; norms, tables and the router's choice count nothing.
+    """
+    cfg, layout = model.cfg, model.layout
+    S, D = layout.n_positions, cfg.d_model
+    head = (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.head_dim * D + D * D
+    moe = cfg.moe
+    routed = 3 * D * moe.d_expert * moe.n_active + D * (moe.n_experts + moe.n_shared)
+    dense = 3 * D * cfg.d_ff
+    n_dense = cfg.n_layers if not moe.n_experts else 1
+    weights = cfg.n_layers * head + n_dense * dense + (cfg.n_layers - n_dense) * routed
+    T, window = n * S, cfg.window * S
+    reach = sum(min(t + 1, window) for t in range(T)) / T
+    attention = 4 * reach * D * cfg.n_layers * 3  # scores and mixing, forward and backward
+    words = layout.heard_positions + layout.say_positions
+    flow = sum(p.numel() for p in model.flow.parameters() if p.dim() == 2)
+    rest = 6 * words * model.vocab_size * D
+    rest += 6 * layout.audio_out_positions * (layout.patch_dim * D + cfg.flow.draws * flow)
+    return S * (6 * weights + attention) + rest
+
+
+def random_lanes(layout: StreamLayout, B: int, N: int) -> LaneBatch:
+    """Lanes of B dialogues with every weight one."""
+    g = torch.Generator().manual_seed(0)
+    sizes = layout.lane_sizes
+
+    def tokens(lane: str) -> Tensor:
+        return torch.randint(0, VOCABULARY, (B, N, sizes[lane]), generator=g)
+
+    def levels(top: int, frames: int) -> Tensor:
+        shape = (B, N, frames, layout.n_mels)
+        return torch.randint(0, top, shape, generator=g, dtype=torch.uint8)
+
+    return LaneBatch(
+        audio_in=levels(16, layout.frames_per_micro_turn),
+        late=torch.rand(B, N, generator=g) < 0.01,
+        text_in=tokens("text_in"),
+        heard=tokens("heard"),
+        heard_weight=torch.ones(B, N, sizes["heard"]),
+        say=tokens("say"),
+        say_weight=torch.ones(B, N, sizes["say"]),
+        audio_out=levels(256, layout.fine_frames_per_micro_turn),
+        audio_out_weight=torch.ones(B, N, sizes["audio_out"]),
+    )
+
+
+def table(result: dict[str, Any]) -> str:
+    """What a person reads."""
+    facts, model = result.get("facts", {}), result.get("model", {})
+    lines = [
+        f"{facts.get('device')}: copy {facts.get('stream_gb_s', 0):.0f} GB/s, "
+        f"matmul {facts.get('matmul_tflop_s', 0):.1f} TFLOP/s; torch {facts.get('torch')}",
+        f"training: {model.get('parameters_total', 0) / 1e6:.1f} M parameters "
+        f"({model.get('parameters_active', 0) / 1e6:.1f} M active), "
+        f"{model.get('gflop_per_micro_turn', 0):.2f} GFLOP per micro-turn, bf16",
+        "what        step ms  forward  backward  optim  positions/s  x real time  "
+        "TFLOP/s  share of matmul  GB",
+    ]
+    for name, row in result.items():
+        if isinstance(row, dict) and "step_ms" in row:
+            thirds = [
+                row.get(f"{k}_ms", float("nan")) for k in ("forward", "backward", "optimizer")
+            ]
+            lines.append(
+                f"{name:<10}{row['step_ms']:>9.1f}{thirds[0]:>9.1f}{thirds[1]:>10.1f}"
+                f"{thirds[2]:>7.1f}{row['positions_per_s']:>13,.0f}{row['real_time']:>13,.0f}"
+                f"{row['tflop_s']:>9.1f}{row['utilisation']:>17.1%}{row.get('memory_gb', 0):>4.0f}"
+            )
+            if "data_wait" in row:
+                lines.append(
+                    f"loader: {row['workers']} workers, {row['steps']} steps, "
+                    f"{row['data_wait']:.1%} of the time waiting for data"
+                )
+    if "resume" in result:
+        lines.append(f"resume: {result['resume']}")
+    lines += [f"FAILED {failure}" for failure in result["failures"]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
