@@ -112,4 +112,10 @@ class Acts:
         """Whether something happens, or is watched for, in [start, end)."""
         spans = [(act.start, act.end) for act in self.figure]
         spans += [(act.start, act.end) for act in self.board]
-        return any(first < end and start < last for first, last in spans + self.asked)
+        return self.overlaps_asked(start, end) or any(
+            first < end and start < last for first, last in spans
+        )
+
+    def overlaps_asked(self, start: int, end: int) -> bool:
+        """Whether the agent has been asked to watch somewhere in [start, end)."""
+        return any(first < end and start < last for first, last in self.asked)

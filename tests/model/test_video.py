@@ -229,3 +229,34 @@ def test_sessions_see_each_row_its_own_frame(tmp_path: Path) -> None:
         assert np.abs(one[0].audio - one[1].audio).max() > 1e-3
     with pytest.raises(LayoutError, match="video is"):
         both.append(audio, video=video[:2, :40])
+
+
+def test_what_is_seen_can_decide_what_is_said() -> None:
+    """Two dialogues that sound alike: only their frames tell which word comes."""
+    from microturn.training.config import OptimConfig
+    from microturn.training.optim import build_optimizer
+
+    ck = random_checkpoint(6, layout=LAYOUT, config=DENSE)
+    ck.model.train()
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    video = np.full((2, N, *frame_shape(LAYOUT)), 90, np.uint8)
+    video[0, 5:, 10:30, 50:70] = (220, 40, 40)  # a red sign appears, or a blue one
+    video[1, 5:, 10:30, 50:70] = (40, 40, 220)
+    video = np.clip(video + rng.integers(-9, 10, video.shape), 0, 255).astype(np.uint8)
+    batch = LaneBatch.collate([dialogue(LAYOUT, frames) for frames in video])
+    words = torch.zeros_like(batch.say)
+    words[0, 5:], words[1, 5:] = 20, 21
+    batch = replace(batch, say=words)
+    optimizer = build_optimizer(ck.model, OptimConfig())
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"]
+    for _ in range(60):
+        compute_losses(ck.model, batch)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    ck.model.eval()
+    with torch.no_grad():
+        hidden = ck.model(batch, ck.model.patches(batch.audio_out))
+        chosen = ck.model.unembed(hidden["say"]).argmax(-1)
+    assert torch.equal(chosen[:, :-1], words[:, :-1])  # the last micro-turn carries no weight
