@@ -166,7 +166,7 @@ def kernels_per_tick(batch: SessionBatch, rng: np.random.Generator) -> dict[str,
     from torch.profiler import ProfilerActivity, profile
 
     ticks = 2
-    with profile(activities=[ProfilerActivity.CUDA]) as trace:
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as trace:
         for _ in range(ticks):
             append(batch, rng)
     events = [e for e in trace.events() if e.device_type.name == "CUDA"]
