@@ -297,6 +297,7 @@ class DatagenConfig:
         default_factory=_default_families,
         help="scenario family: how often it is drawn (short ones fit in more often)",
     )
+    only: tuple[str, ...] = option((), "draw these families alone, whatever their weights")
     layout: StreamLayout = field(default_factory=StreamLayout)
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     voices: VoicesConfig = field(default_factory=VoicesConfig)
@@ -319,11 +320,18 @@ class DatagenConfig:
         part_of(self.part)
         if self.workers < 0:
             raise ValueError(f"workers={self.workers} must not be negative")
-        if not any(weight > 0 for weight in self.families.values()):
+        if not self.weights:
             raise ValueError("families has no positive weight; give one, such as families.turn=1")
         for name, weight in self.families.items():
             if weight < 0:
                 raise ValueError(f"families.{name}={weight} must not be negative")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How often each family is drawn that is drawn at all."""
+        if self.only:
+            return dict.fromkeys(self.only, 1.0)
+        return {name: weight for name, weight in self.families.items() if weight > 0}
 
     @property
     def n_samples(self) -> int:

@@ -33,7 +33,7 @@ from microturn.datagen.timeline import Timeline, Word
 from microturn.datagen.units import UnitBank, perturb
 
 LOUDEST_PCM: Final = 32_766  # a sample beyond it has clipped
-QUIETEST_WORD_DB: Final = -60.0  # of a word in its lane, dB re full scale
+QUIETEST_WORD_DB: Final = -70.0  # of a word in its lane, dB re full scale; the floor is at -88
 LARGEST_STEP: Final = 0.02  # between two samples where a recording begins or ends, of full scale
 LEAST_RECOGNISED: Final = {"agent": 0.9, "user": 0.8}
 MARGIN_S: Final = 0.05
@@ -261,7 +261,7 @@ def listen_to(
 def run_listen(options: ListenConfig) -> int:
     """Listen to what was asked for; 1 when something is wrong."""
     config = load_config(DatagenConfig, [options.config], ["out=unused"])
-    names = options.scenarios or tuple(name for name, w in config.families.items() if w > 0)
+    names = options.scenarios or tuple(config.weights)
     unknown = sorted(set(names) - set(config.families))
     if unknown:
         raise ValueError(

@@ -24,6 +24,15 @@ COLOURS = {
     "delegation": "#d5bb67",
     "result": "#82c6e2",
     "pause": "#797979",
+    "self_correction": "#4878d0",
+    "recall": "#4878d0",
+    "forbidden": "#d65f5f",
+    "agent_backchannel": "#6acc64",
+    "side_talk": "#956cb4",
+    "music": "#8c613c",
+    "interjection": "#ee854a",
+    "spoken_cue": "#ee854a",
+    "translation": "#82c6e2",
 }
 INCHES_PER_SECOND = 1.3
 ROWS = (1.2, 1.2, 0.9, 2.6, 2.4)

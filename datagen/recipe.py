@@ -62,8 +62,8 @@ def draw_recipe(
     def rng(purpose: str) -> np.random.Generator:
         return dialogue_rng(config.seed, index, config.split, purpose)
 
-    names = tuple(name for name, weight in config.families.items() if weight > 0)
-    weights = np.array([config.families[name] for name in names])
+    names = tuple(config.weights)
+    weights = np.array([config.weights[name] for name in names])
     order = rng("families").choice(len(names), size=MOST_SEGMENTS, p=weights / weights.sum())
     return Recipe(
         seed=config.seed,

@@ -8,6 +8,7 @@ An entry point names a scenario class, or a module whose import registers some:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final
 
@@ -57,12 +58,14 @@ def words_of(config: DatagenConfig, bank: UnitBank) -> Words:
 def scenarios_of(config: DatagenConfig) -> list[Scenario]:
     """The scenarios that have a weight; raises ValueError for a name that nobody registered."""
     load_plugins()
-    unknown = sorted(set(config.families) - set(REGISTRY))
-    if unknown:
-        raise ValueError(
-            f"families.{unknown[0]} is no scenario; known are {', '.join(sorted(REGISTRY))}"
-        )
-    return [REGISTRY[name] for name, weight in config.families.items() if weight > 0]
+    named: dict[str, Iterable[str]] = {"families.": config.families, "only=": config.only}
+    for key, names in named.items():
+        unknown = sorted(set(names) - set(REGISTRY))
+        if unknown:
+            raise ValueError(
+                f"{key}{unknown[0]} is no scenario; known are {', '.join(sorted(REGISTRY))}"
+            )
+    return [REGISTRY[name] for name in config.weights]
 
 
 def _package(point: EntryPoint) -> str:

@@ -330,3 +330,11 @@ def test_what_a_scenario_lacks_is_named(
 
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_only_draws_what_it_names(config: DatagenConfig, simulator_for: Build) -> None:
+    simulator = simulator_for(replace(EVERYTHING, only=("recall",), rooms=config.rooms))
+    for index in range(3):
+        assert set(simulator.script(simulator.recipe(index))[1]) == {"recall"}
+    with pytest.raises(ValueError, match="only=quarrel is no scenario; known are agent_"):
+        simulator_for(replace(EVERYTHING, only=("quarrel",)))
