@@ -22,6 +22,7 @@ class Sample:
     sample_rate: int
     load_user: Callable[[], NDArray[np.float32]]
     load_agent: Callable[[], NDArray[np.float32]]
+    load_video: Callable[[], NDArray[np.uint8] | None] = lambda: None
 
     @property
     def key(self) -> str:
@@ -64,4 +65,5 @@ class SampleSet:
                 sample_rate=self.layout.sample_rate,
                 load_user=stored.user,
                 load_agent=stored.agent,
+                load_video=stored.frames,
             )

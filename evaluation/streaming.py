@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from microturn.evaluation.dialogue import Dialogue, Message
 from microturn.evaluation.performance import Delivery, Performance, words_of_lane
 from microturn.evaluation.samples import Sample
-from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer
+from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer, frame_shape
 
 
 class TurnOutput(Protocol):
@@ -42,6 +42,8 @@ class Sessions(Protocol):
         audio: NDArray[np.float32],
         text_in: Sequence[Sequence[int] | None] | None = None,
         active: NDArray[np.bool_] | None = None,
+        *,
+        video: NDArray[np.uint8] | None = None,
     ) -> Sequence[TurnOutput]: ...
 
 
@@ -86,6 +88,7 @@ class _Part:
 
     sample: Sample
     user: NDArray[np.float32]  # (N, samples_per_micro_turn)
+    video: NDArray[np.uint8] | None  # (N, H, W, 3)
     results: list[ScriptedResult]
     arrivals: dict[int, list[Message]]  # by micro-turn
     waiting: deque[int] = field(default_factory=deque)  # ids that have not been read yet
@@ -130,6 +133,7 @@ class StreamedAgent:
         return _Part(
             sample=sample,
             user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
+            video=sample.load_video(),
             results=scripted_results(sample.dialogue, layout),
             arrivals=arrivals,
         )
@@ -143,11 +147,23 @@ class StreamedAgent:
             if k < len(part.user):
                 audio[row], active[row] = part.user[k], True
                 texts[row] = self._read_text(part, k)
-        outputs = self._sessions.append(audio, texts, active=active)
+        if layout.video_positions:
+            video = self._frames(k, parts)
+            outputs = self._sessions.append(audio, texts, active=active, video=video)
+        else:
+            outputs = self._sessions.append(audio, texts, active=active)
         for row, part in enumerate(parts):
             if active[row]:
                 self._keep(part, k, outputs[row])
         self._on_progress(sum(1 / len(part.user) for part in parts if k < len(part.user)))
+
+    def _frames(self, k: int, parts: Sequence[_Part]) -> NDArray[np.uint8]:
+        """What every row sees in micro-turn k; black where there is nothing."""
+        frames = np.zeros((self._sessions.batch_size, *frame_shape(self._layout)), np.uint8)
+        for row, part in enumerate(parts):
+            if part.video is not None and k < len(part.video):
+                frames[row] = part.video[k]
+        return frames
 
     def _read_text(self, part: _Part, k: int) -> list[int] | None:
         """The next ids of what has arrived: first in, first out, as many as there are positions."""
