@@ -17,11 +17,11 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.pace import Pace
 from microturn.datagen.rules import RESPOND_S, STOP_S
 from microturn.datagen.scenarios.base import DoesNotFit, Span, Stage, Words, register
+from microturn.datagen.scenarios.lines import SENTENCE_S, Lines
 from microturn.datagen.scenarios.vocabulary import Question
 from microturn.datagen.timeline import Event, Expect
 from microturn.datagen.units import Unit, UnitBank
 
-SENTENCE_S = (0.9, 4.0)  # of what a user says besides the question
 KNOWN_S = 0.4  # from the end of the question to the answer, at least
 CHANGE_S = 0.19  # overlap that one turn brings with it on average, backchannels included
 PAUSE_S = 0.57  # mean of a pause
@@ -33,7 +33,6 @@ APART_S = 0.25  # between two turns of one speaker, for them to be two
 BACKCHANNEL_TAIL_S = 1.0  # the agent goes on for this long, if it has words left
 LISTENED_S = 0.6  # of the agent's turn before the user says something into it
 TRIES = 6
-CLOSING_TRIES = 48
 LEFT_S = 0.2  # what the last turn leaves of the dialogue, on average
 
 
@@ -105,12 +104,7 @@ class Talk:
         self.stage = stage
         self.pace: Pace = stage.cast.pace
         self.human = self.pace.human
-        self.lines = stage.bank.sentences(shortest_s=SENTENCE_S[0], longest_s=SENTENCE_S[1])
-        if not self.lines:
-            raise ValueError(
-                f"{stage.bank.corpus.folder} has no sentences by voices.user="
-                f"{stage.cast.config.voices.user!r}; set families.conversation=0"
-            )
+        self.lines = Lines(stage)
         self.silence = 0.0  # so far
         self.overlap = 0.0
         self.agent_end = -stage.n_samples  # when the agent's last turn is over
@@ -198,10 +192,11 @@ class Talk:
     def _user_turn(self, onset: int, question: Question, wanted: float, offset: int) -> UserTurn:
         """Lines, the question, and a line more if the agent answers before the end."""
         words = [self._unit(text) for text in question.words]
-        tag = self._tag(offset)
+        missing = self._samples(KNOWN_S) - offset
+        tag = self.lines.at_least(missing) if missing > 0 else None
         spoken = sum(unit.n_samples for unit in words) + (tag.n_samples if tag else 0)
         least = 2.5 * SENTENCE_S[0] if self.backchannels_due >= 1.0 else 0.0
-        lines = self._lines(max(wanted - spoken, self._samples(least)))
+        lines = self.lines.about(max(wanted - spoken, self._samples(least)))
         turn = UserTurn(said=[], n_lines=len(lines))
         at = onset
         for position, unit in enumerate([*lines, *words]):
@@ -213,36 +208,15 @@ class Talk:
             turn.said.append(Said(unit=tag, start=at + self.stage.draw(self._word_gap)))
         return turn
 
-    def _tag(self, offset: int) -> Unit | None:
-        """Something after the question that is long enough for the agent to have heard that."""
-        missing = self._samples(KNOWN_S) - offset
-        if missing <= 0:
-            return None
-        for number in self.stage.rng.permutation(len(self.lines)):
-            unit = self._unit(self.lines[int(number)])
-            if unit.n_samples >= missing and self.stage.bank.is_fluent(unit):
-                return unit
-        raise DoesNotFit
-
-    def _lines(self, wanted: float) -> list[Unit]:
-        """Lines that together take about this long."""
-        lines: list[Unit] = []
-        while wanted > self._samples(SENTENCE_S[0]):
-            units = [self._line() for _ in range(TRIES)]
-            fitting = [unit for unit in units if unit.n_samples <= wanted]
-            if not fitting:
-                break
-            unit = fitting[0]
-            lines.append(unit)
-            wanted -= unit.n_samples
-        return lines
-
     def _joint(self, turn: UserTurn, at: int) -> int:
-        """Where the next unit of a turn begins: after a pause if silence is due, else at once."""
+        """Where the next unit of a turn begins: after a pause if silence is due, else at once.
+
+        A pause is a silence of both: none while the agent still finishes its words.
+        """
         share, pause = self.human.silence_ratio, self._samples(PAUSE_S)
         now = abs(self.silence - share * at)
         then = abs(self.silence + pause - share * (at + pause))
-        if then >= now:
+        if then >= now or at < self.agent_end:
             return at + self.stage.draw(self._word_gap)
         after = at + self._samples(self.pace.pause())
         turn.pauses.append((at, after))
@@ -397,19 +371,13 @@ class Talk:
     def _close(self, onset: int) -> None:
         """The user talks on until the dialogue is over: it is cut out of a longer one."""
         turn, at = UserTurn(said=[]), onset
-        while (unit := self._last_line(self.stage.n_samples - at)) is not None:
+        while (unit := self.lines.longest(self.stage.n_samples - at)) is not None:
             turn.said.append(Said(unit=unit, start=at))
             at = self._joint(turn, at + unit.n_samples)
         if turn.said:
             turn.pauses = [pause for pause in turn.pauses if pause[1] <= turn.said[-1].start]
             turn.n_lines = len(turn.said)
             self._place_user(turn)
-
-    def _last_line(self, left: int) -> Unit | None:
-        """The longest of some lines that still fits."""
-        tried = [self._line() for _ in range(CLOSING_TRIES)]
-        fitting = [unit for unit in tried if unit.n_samples <= left]
-        return max(fitting, key=lambda unit: unit.n_samples, default=None)
 
     # --- small things ------------------------------------------------------------------------
     @property
@@ -418,13 +386,6 @@ class Talk:
 
     def _samples(self, seconds: float) -> int:
         return self.stage.rules.samples(seconds)
-
-    def _line(self) -> Unit:
-        """A sentence without a silence inside that would be a pause."""
-        while True:
-            unit = self._unit(self.lines[self.stage.choose(self.lines)])
-            if self.stage.bank.is_fluent(unit):
-                return unit
 
     def _unit(self, text: str) -> Unit:
         return self.stage.bank.user(text, self.stage.cast.voice)
