@@ -3,6 +3,7 @@ is made of; how many processes built it does not change a byte."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -46,13 +47,15 @@ def ensure_bank(
     stored = _serialise(build_bank(config, sample_rate, workers=workers))
     problem: OSError | None = None
     for folder in folders:
+        temporary = folder / f".{name}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{name}.{os.getpid()}"
             temporary.write_bytes(stored)
             temporary.replace(folder / name)
         except OSError as error:
             problem = error
+            with contextlib.suppress(OSError):  # of a full disk: leave nothing on it
+                temporary.unlink()
         else:
             return folder / name
     raise OSError(f"the bank of rooms can be written to none of {_names(folders)} ({problem})")
