@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from microturn.datagen.picture import COLOURS
 from microturn.datagen.shards import Sample
 from microturn.model.streams import StreamLayout, Tokenizer
 
@@ -25,29 +26,6 @@ PLACE = "/*DATA*/"
 LANES = ("text_in", "heard", "say")
 COLUMNS = 20  # frames beside each other in the sprite
 EVENT_GAP_S = 0.1
-COLOURS = {
-    "turn": "#4878d0",
-    "interruption": "#d65f5f",
-    "user_backchannel": "#3f9e38",
-    "agent_backchannel": "#2a7a66",
-    "background_speech": "#956cb4",
-    "side_talk": "#7a5aa0",
-    "noise": "#8c613c",
-    "music": "#b07a3c",
-    "timed_cue": "#ee854a",
-    "spoken_cue": "#d9662a",
-    "delegation": "#a8912f",
-    "result": "#3aa0c0",
-    "pause": "#797979",
-    "self_correction": "#c45ab3",
-    "interjection": "#b3475f",
-    "translation": "#4f6bb0",
-    "recall": "#5b8a3a",
-    "forbidden": "#8b1e2d",
-    "visual_count": "#1f8a8a",
-    "visual_span": "#1f6f8a",
-    "visual_question": "#1f558a",
-}
 
 
 def page_of(sample: Sample, *, layout: StreamLayout, tokenizer: Tokenizer) -> str:
@@ -146,7 +124,7 @@ def _peaks(audio: npt.NDArray[np.float32], rate: int) -> list[int]:
 
 def _video(sample: Sample) -> dict[str, Any] | None:
     """All frames on one picture, row by row."""
-    frames = frames_of(sample)
+    frames = sample.frames()
     if frames is None:
         return None
     from PIL import Image
@@ -160,11 +138,3 @@ def _video(sample: Sample) -> dict[str, Any] | None:
     Image.fromarray(sheet.reshape(rows * height, COLUMNS * width, 3)).save(buffer, "PNG")
     sprite = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     return {"sprite": sprite, "n": n, "width": width, "height": height, "columns": COLUMNS}
-
-
-def frames_of(sample: Sample) -> npt.NDArray[np.uint8] | None:
-    """The video of a dialogue, (n, height, width, 3), where there is one."""
-    if "video.npz" not in sample.members:
-        return None
-    with np.load(io.BytesIO(sample.members["video.npz"])) as stored:
-        return np.asarray(stored["frames"], np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,30 @@ COLOURS = {
     "turn": "#4878d0",
     "interruption": "#d65f5f",
     "user_backchannel": "#6acc64",
+    "agent_backchannel": "#2a9d7c",
     "background_speech": "#956cb4",
+    "side_talk": "#7a5aa0",
     "noise": "#8c613c",
+    "music": "#b07a3c",
+    "echo": "#8c613c",
+    "packet_loss": "#8c613c",
     "timed_cue": "#ee854a",
+    "spoken_cue": "#d9662a",
+    "interjection": "#b3475f",
     "delegation": "#d5bb67",
     "result": "#82c6e2",
     "pause": "#797979",
-    "self_correction": "#4878d0",
-    "recall": "#4878d0",
-    "forbidden": "#d65f5f",
-    "agent_backchannel": "#6acc64",
-    "side_talk": "#956cb4",
-    "music": "#8c613c",
-    "interjection": "#ee854a",
-    "spoken_cue": "#ee854a",
-    "translation": "#82c6e2",
+    "self_correction": "#c45ab3",
+    "recall": "#5b8a3a",
+    "forbidden": "#8b1e2d",
+    "translation": "#4f6bb0",
+    "visual_count": "#1f8a8a",
+    "visual_span": "#1f6f8a",
+    "visual_question": "#1f558a",
 }
 INCHES_PER_SECOND = 1.3
 ROWS = (1.2, 1.2, 0.9, 2.6, 2.4)
+VIDEO_ROW = 1.1
 LANES = ("text_in", "heard", "say")
 LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
 
@@ -51,13 +58,18 @@ def draw_dialogue(
     """Write the picture of one dialogue as PNG."""
     seconds = timeline.n_samples / layout.sample_rate
     with mpl.rc_context({"font.size": 9, "hatch.linewidth": 0.4}):
-        figure = Figure(figsize=(2 + INCHES_PER_SECOND * seconds, 10), layout="constrained")
-        axes = figure.subplots(len(ROWS), 1, sharex=True, height_ratios=ROWS)
+        frames = sample.frames()
+        rows = ROWS if frames is None else (*ROWS, VIDEO_ROW)
+        size = (2 + INCHES_PER_SECOND * seconds, 10 * sum(rows) / sum(ROWS))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(rows), 1, sharex=True, height_ratios=rows)
         _spectrogram(axes[0], sample.user(), layout, "microphone")
         _spectrogram(axes[1], sample.agent(), layout, "agent")
         _words(axes[2], timeline, layout.sample_rate)
         _events(axes[3], timeline.events, layout.sample_rate)
         _lanes(axes[4], sample.tokens(), layout, tokenizer)
+        if frames is not None:
+            _thumbnails(axes[5], frames, layout)
         for axis in axes:
             _grid(axis, seconds, layout)
         axes[-1].set_xlabel("seconds; each column is a micro-turn")
@@ -167,6 +179,20 @@ def _lanes(
         axis.axhline(row + 0.5, color="#bbbbbb", linewidth=0.5)
     axis.set_yticks(range(len(LANES)), list(reversed(LANES)))
     axis.set_ylim(-0.5, len(LANES) - 0.5)
+
+
+def _thumbnails(axis: Axes, frames: np.ndarray, layout: StreamLayout) -> None:
+    """As many frames as fit beside each other, each where it was seen."""
+    step = layout.micro_turn_ms / 1000
+    n, height, width = frames.shape[:3]
+    seconds = VIDEO_ROW * width / height / INCHES_PER_SECOND
+    every = max(1, math.ceil(seconds / step))
+    for k in range(0, n, every):
+        left = k * step
+        axis.imshow(frames[k], extent=(left, left + 0.96 * every * step, 0.0, 1.0), aspect="auto")
+    axis.set_ylim(0.0, 1.0)
+    axis.set_yticks([])
+    axis.set_ylabel("video")
 
 
 def _grid(axis: Axes, seconds: float, layout: StreamLayout) -> None:
