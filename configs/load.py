@@ -245,13 +245,25 @@ def _merge(schema: type, base: Any, layer: Any, source: str) -> Any:
     try:
         return OmegaConf.merge(base, plain)
     except OmegaConfBaseException as error:
-        name = error.full_key or str(error.key)
+        # A list of the wrong length is refused without saying where it is.
+        name = error.full_key or ("" if error.key is None else str(error.key)) or _only_path(plain)
         reason = str(error).splitlines()[0]
+        if not name:
+            raise ConfigError(f"{source}{reason}") from error
         given = _value_at(plain, name)
         expected = _type_at(schema, re.sub(r"\[\d+\]", "", name))
         if expected is not Any and given is not None:
             reason = f"must be {type_name(expected)}, not {given!r}"
         raise ConfigError(f"{source}{name} {reason}") from error
+
+
+def _only_path(tree: Any) -> str:
+    """The dotted key of a layer that sets one value, as an override does; else empty."""
+    parts = []
+    while isinstance(tree, Mapping) and len(tree) == 1:
+        ((part, tree),) = tree.items()
+        parts.append(str(part))
+    return "" if isinstance(tree, Mapping) else ".".join(parts)
 
 
 def _value_at(tree: Any, name: str) -> Any:

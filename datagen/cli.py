@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from microturn.configs.command import Command, write_json
+from microturn.datagen.bench_config import BenchSimulateConfig
 from microturn.datagen.config import DatagenConfig, InspectConfig, ListenConfig
 
 
@@ -25,6 +26,12 @@ def run_listen(config: ListenConfig) -> int:
     from microturn.datagen.listen_check import run_listen
 
     return run_listen(config)
+
+
+def run_bench(config: BenchSimulateConfig) -> int:
+    from microturn.datagen.bench import run
+
+    return run(config)
 
 
 def cache_folder(configured: str) -> Path:
@@ -53,4 +60,11 @@ LISTEN = Command(
     schema=ListenConfig,
     run=run_listen,
     help="Listen to dialogues of every scenario by program: silences, words, clipping, clicks.",
+)
+
+BENCH_SIMULATE = Command(
+    schema=BenchSimulateConfig,
+    run=run_bench,
+    help="Seconds of dialogue per CPU second: ours, lhotse, and the least that must be done.",
+    on_interrupt="interrupted; nothing was written",
 )

@@ -81,7 +81,8 @@ def _in_processes(factory: Factory, shards: Sequence[int], *, workers: int) -> I
                 process: BaseProcess = context.Process(
                     target=_work, args=(factory, theirs), daemon=True
                 )
-                process.start()
+                with _deaf_to_interrupts():
+                    process.start()
                 theirs.close()
                 processes[ours] = process
                 ours.send(pending.pop())
@@ -144,6 +145,19 @@ def _leave_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)  # also in the middle of a shard: it has only a temporary name yet
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes begun inside the block never hear Ctrl-C; ours waits until the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -50,9 +50,10 @@ def _connect(address: str) -> None:
             include_dashboard=False if not address else None,
             runtime_env={"env_vars": ONE_THREAD},
         )
-    except (ConnectionError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise OSError(f"ray_address={address}: no Ray cluster answers ({first})") from error
+    except Exception as error:  # Ray raises bare Exception where its processes do not start
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        where = f"ray_address={address}" if address else "Ray"
+        raise OSError(f"{where}: no cluster answers ({first})") from error
 
 
 def _run(factory: Factory, shards: Sequence[int], workers: int) -> Iterator[Report]:

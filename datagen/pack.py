@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from microturn.datagen.acoustics.mix import from_pcm
 from microturn.datagen.render import Sound
 from microturn.datagen.timeline import Timeline
 from microturn.datagen.video.film import Frames
-from microturn.model.streams import Lanes, StreamLayout, TimedToken, Tokenizer, pack_dialogue
+from microturn.model.streams import (
+    FineMemory,
+    Lanes,
+    StreamLayout,
+    TimedToken,
+    Tokenizer,
+    pack_dialogue,
+)
 
 
 def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
@@ -44,13 +53,14 @@ def pack(
     tokenizer: Tokenizer,
     hear: bool = True,
     video: Frames | None = None,
+    memory: FineMemory | None = None,
 ) -> Lanes:
     """All lanes of a dialogue, computed from the very samples that are stored.
 
     hear=False leaves out `audio_in`, the larger part of the work.
     """
     return pack_dialogue(
-        user_audio=from_pcm(sound.user),
+        user_audio=from_pcm(sound.user) if hear else np.empty(len(sound.user), np.float32),
         agent_audio=from_pcm(sound.agent),
         heard=heard_tokens(timeline),
         say=say_tokens(timeline, layout),
@@ -58,6 +68,7 @@ def pack(
         layout=layout,
         tokenizer=tokenizer,
         hear=hear,
+        memory=memory,
         late=sound.late,
         video=video,
     )

@@ -29,7 +29,7 @@ from microturn.datagen.timeline import FORMAT, Timeline
 from microturn.datagen.units import UnitBank, canonical
 from microturn.datagen.video.film import film
 from microturn.datagen.video.unasked import add_unasked
-from microturn.model.streams import Lanes, Tokenizer
+from microturn.model.streams import FineMemory, Lanes, Tokenizer
 
 FLAC_LEVEL = 0.4  # half the time of the default for a few per cent of size
 OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
@@ -86,6 +86,7 @@ class Simulator:
         more = words_of(config, self.bank)
         self.bank.require(agent=more.agent, user=more.user)
         self.beds = NoiseBeds.of(config, self.bank)
+        self._memory = FineMemory(config.layout)
         self._renderer = Renderer(config, rooms, self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
 
@@ -122,6 +123,7 @@ class Simulator:
             tokenizer=self.tokenizer,
             hear=self.config.features,
             video=film(recipe, self.config.video, script.acts, n, layout),
+            memory=self._memory,
         )
         return Dialogue(recipe=recipe, script=script, families=families, sound=sound, lanes=lanes)
 
@@ -129,14 +131,14 @@ class Simulator:
         """What a dialogue sounds like, without its lanes."""
         return self._renderer.render(recipe, script)
 
-    def members(self, dialogue: Dialogue) -> dict[str, bytes]:
-        """The files of a sample, by extension, as they stand in a shard."""
+    def members(self, dialogue: Dialogue, facts: dict[str, Any] | None = None) -> dict[str, bytes]:
+        """The files of a sample, by extension, as they stand in a shard; `facts` describe it."""
         rate = self.config.layout.sample_rate
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
             "agent.flac": encode_flac(dialogue.sound.agent, rate),
             "streams.npz": encode_npz(dialogue.lanes.token_arrays(), compress=True),
-            "json": encode_json(self.describe(dialogue)),
+            "json": encode_json(facts or self.describe(dialogue)),
         }
         if self.config.features:
             files["features.npz"] = encode_npz(dialogue.lanes.feature_arrays(), compress=False)

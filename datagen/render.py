@@ -75,13 +75,15 @@ class Renderer:
         for start, end in zeroed:
             for stem in stems.values():
                 stem[start:end] = 0.0
-        stems = mix.limit(stems)
-        self._send(around, stems)
+        microphone = mix.mixed(stems)
+        limited = mix.limit(stems, microphone)
+        if limited is not stems or not self._is_clean(around):
+            microphone = self._sent(around, limited)
         return Sound(
-            user=mix.to_pcm(mix.mixed(stems)),
+            user=mix.to_pcm(microphone),
             agent=mix.to_pcm(agent),
             late=self._late(around),
-            stems=stems,
+            stems=limited,
             room=self._room_json(recipe, seats),
             channel=self._channel_json(recipe, around, zeroed),
         )
@@ -93,16 +95,21 @@ class Renderer:
             total += self._filter(seat, cutoff_hz)(self._dry(seat.clips, seat.lane, n))
         return total
 
-    def _send(self, around: Surroundings, stems: dict[str, Audio]) -> None:
+    @staticmethod
+    def _is_clean(around: Surroundings) -> bool:
+        return around.line.is_clean and not around.network.lost
+
+    def _sent(self, around: Surroundings, stems: dict[str, Audio]) -> Audio:
         """Over line and network; what they change becomes a stem, so that the sum stays true."""
-        line, network = around.line, around.network
-        if line.is_clean and not network.lost:
-            return
         microphone = mix.mixed(stems)
+        if self._is_clean(around):
+            return microphone
+        line, network = around.line, around.network
         arrived = through(line, microphone, self._rate)
         if network.lost:
             arrived = concealed(arrived, network.lost, network.concealment, self._rate)
         stems["line"] = arrived - microphone
+        return mix.mixed(stems)
 
     def _late(self, around: Surroundings) -> npt.NDArray[np.bool_]:
         late = np.zeros(self._config.n_micro_turns, np.bool_)

@@ -138,8 +138,9 @@ def make_shard(simulator: Simulator, shard: int, out: Place) -> executors.Report
     try:
         for index in range(first, first + _samples(config, shard)):
             dialogue = simulator.dialogue(index)
-            writer.write(index, simulator.members(dialogue))
-            statistics.add(simulator.describe(dialogue), dialogue.sound)
+            facts = simulator.describe(dialogue)
+            writer.write(index, simulator.members(dialogue, facts))
+            statistics.add(facts, dialogue.sound)
         info = writer.close()
     except BaseException:
         writer.abandon()
@@ -278,6 +279,8 @@ def _check_executor(config: DatagenConfig) -> None:
 
 def _check_writable(out: Place) -> None:
     probe = out / f".probe.{os.getpid()}"
+    if isinstance(out, storage.RemotePath):
+        _ = out.target  # an unknown protocol is said of the folder, not of the probe
     try:
         write_whole(probe, b"")
         storage.remove(probe)

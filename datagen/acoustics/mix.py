@@ -84,9 +84,9 @@ def delayed(audio: Audio, n: int, gain_db: float) -> Audio:
     return copy
 
 
-def limit(stems: dict[str, Audio]) -> dict[str, Audio]:
-    """Turn all sources down together where their sum would clip."""
-    total = mixed(stems)
+def limit(stems: dict[str, Audio], total: Audio | None = None) -> dict[str, Audio]:
+    """Turn all sources down together where their sum, `total`, would clip."""
+    total = mixed(stems) if total is None else total
     peak = float(max(total.max(), -total.min())) if len(total) else 0.0
     if peak <= LARGEST_PEAK:
         return stems

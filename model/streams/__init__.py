@@ -12,7 +12,14 @@ from microturn.model.streams.lanes import (
     token_weights,
 )
 from microturn.model.streams.layout import LAYOUT_VERSION, LayoutError, StreamLayout
-from microturn.model.streams.mel import MelStream, dequantise_fine, dmel, fine_mel, quantise_fine
+from microturn.model.streams.mel import (
+    FineMemory,
+    MelStream,
+    dequantise_fine,
+    dmel,
+    fine_mel,
+    quantise_fine,
+)
 from microturn.model.streams.text import (
     BG,
     BG_END,
@@ -33,6 +40,7 @@ __all__ = [
     "IDLE",
     "LAYOUT_VERSION",
     "SPECIAL_TOKENS",
+    "FineMemory",
     "Lanes",
     "LayoutError",
     "MelStream",

@@ -99,13 +99,13 @@ def pack_user_audio(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray
 
 
 def pack_agent_audio(
-    audio: NDArray[np.float32], layout: StreamLayout
+    audio: NDArray[np.float32], layout: StreamLayout, memory: mel.FineMemory | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Shifted fine mel of the agent's voice (N, 16, 80) and patch weights (N, P).
 
     The last micro-turn has no target (it would play after the end) and weight 0.
     """
-    on_clock = mel.quantise_fine(mel.fine_mel(audio, layout))
+    on_clock = memory(audio) if memory else mel.quantise_fine(mel.fine_mel(audio, layout))
     shifted = np.zeros_like(on_clock)
     shifted[:-1] = on_clock[1:]
     loudest = (
@@ -213,11 +213,13 @@ def pack_dialogue(
     late: NDArray[np.bool_] | None = None,
     video: NDArray[np.uint8] | None = None,
     hear: bool = True,
+    memory: mel.FineMemory | None = None,
 ) -> Lanes:
     """All lanes of one dialogue; both channels have the same whole number of micro-turns.
 
     video (N, H, W, 3) is what is seen; without it a layout with the lane sees black.
-    hear=False leaves `audio_in` empty, for those who only want the token arrays.
+    hear=False leaves `audio_in` empty, for those who only want the token arrays. memory changes
+    nothing but the time that it takes.
     """
     if len(user_audio) != len(agent_audio):
         raise ValueError(f"user has {len(user_audio)} samples but agent has {len(agent_audio)}")
@@ -226,7 +228,7 @@ def pack_dialogue(
     say_lane = pack_say(say, n, layout, tokenizer)
     say_weight = token_weights(say_lane)
     say_weight[-1:] = 0.0  # would sound after the end: nothing is known about it
-    audio_out, audio_out_weight = pack_agent_audio(agent_audio, layout)
+    audio_out, audio_out_weight = pack_agent_audio(agent_audio, layout, memory)
     return Lanes(
         audio_in=pack_user_audio(user_audio if hear else user_audio[:0], layout),
         late=np.zeros(n, np.bool_) if late is None else late,

@@ -1,0 +1,275 @@
+"""`microturn bench simulate`: what a second of dialogue costs, in one table from one run.
+
+All rows are measured in one process with one thread, in turns, in CPU seconds, on dialogues of the
+same utterances at the same places. Both channels are made: the agent's, dry, and the user's.
+Making a shard is all that is counted for ours: planning, sound, labels, lanes, FLAC, tar, digest.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from microturn.configs.command import write_json
+from microturn.configs.load import save_config
+from microturn.datagen import executors
+from microturn.datagen.acoustics import rooms
+from microturn.datagen.bench_config import BenchSimulateConfig
+from microturn.datagen.config import ChannelConfig, DatagenConfig
+from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
+from microturn.datagen.shards import ShardWriter
+from microturn.datagen.simulate import make_shard
+from microturn.datagen.units import UnitBank
+from microturn.model.streams import Tokenizer
+
+ROWS = {
+    "ours_dry": "ours, dry, labels and lanes",
+    "ours_reverb": "ours, reverb + noise, labels and lanes",
+    "ours_everything": "ours, every effect on, features and stems too",
+    "floor_dry": "floor: place, encode, tar",
+    "floor_reverb": "floor: place, convolve, add a bed, encode, tar",
+    "lhotse_dry": "lhotse, dry, FLAC",
+    "lhotse_reverb": "lhotse, user's channel convolved, FLAC",
+    "lhotse_reverb_both": "lhotse, both channels convolved, FLAC",
+}
+GOALS = {
+    "reverb_vs_lhotse": 3.0,
+    "dry_vs_lhotse": 1.6,
+    "reverb_vs_floor": 0.85,
+    "two_vs_one": 1.9,
+}
+FAMILIES = {"turn": 1.0, "interruption": 1.0, "user_backchannel": 1.0, "timed_cue": 1.0}
+Job = Callable[[int], object]  # makes one dialogue
+
+
+def run(config: BenchSimulateConfig) -> int:
+    """The command; every row in a fresh process with one thread."""
+    from microturn.datagen.cli import cache_folder
+
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(config=config, folder=Path(folder), cache=cache_folder(config.cache))
+        bench.prepare()
+        (report,) = executors.run(bench, [0], workers=1)
+        seconds = report["seconds_per_cpu_second"]
+        ratios = _ratios(seconds)
+        scaling = _scaling(bench, config) if config.scaling else {}
+        ratios["two_vs_one"] = scaling.get("two_vs_one")
+    result = {
+        "ratios": ratios,
+        "goals": GOALS,
+        "seconds_per_cpu_second": seconds,
+        "rows": {name: ROWS[name] for name in seconds},
+        "scaling": scaling,
+        "spoken_share": report["spoken_share"],
+        "n_dialogues": config.n_dialogues,
+        "seconds_per_dialogue": report["seconds_per_dialogue"],
+        "rounds": config.rounds,
+    }
+    if config.json != "-":
+        sys.stdout.write(table(result))
+    write_json(result, config.json)
+    if config.json not in ("", "-"):
+        save_config(Path(config.json).with_suffix(".config.yaml"), config)
+    return 0
+
+
+def _ratios(seconds: Mapping[str, float]) -> dict[str, float | None]:
+    def ratio(ours: str, theirs: str) -> float | None:
+        return round(seconds[ours] / seconds[theirs], 3) if theirs in seconds else None
+
+    return {
+        "reverb_vs_lhotse": ratio("ours_reverb", "lhotse_reverb"),
+        "reverb_vs_lhotse_both": ratio("ours_reverb", "lhotse_reverb_both"),
+        "dry_vs_lhotse": ratio("ours_dry", "lhotse_dry"),
+        "reverb_vs_floor": ratio("ours_reverb", "floor_reverb"),
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The numbers as a person reads them."""
+    lines = [
+        f"{result['n_dialogues']} dialogues of {result['seconds_per_dialogue']:g} s, two channels, "
+        f"one thread, best of {result['rounds']} rounds",
+        f"{'':<48} {'s per CPU second':>17} {'ms per minute':>14}",
+    ]
+    for name, value in result["seconds_per_cpu_second"].items():
+        lines.append(f"{ROWS[name]:<48} {value:>17.0f} {60_000 / value:>14.1f}")
+    for name, value in result["ratios"].items():
+        goal = result["goals"].get(name)
+        aim = f"  (goal {goal:g})" if goal else ""
+        lines.append(f"{name:<48} {'-' if value is None else f'{value:.2f}':>17}{aim}")
+    return "\n".join(lines) + "\n"
+
+
+def configurations(config: BenchSimulateConfig) -> dict[str, DatagenConfig]:
+    """What ours makes in each row; the same dialogues, and more around them in the last."""
+    quiet = ChannelConfig(
+        low_pass_hz=(8000.0, 8000.0),
+        noise_probability=0.0,
+        overlay_probability=0.0,
+        echo_probability=0.0,
+        zero_probability=0.0,
+        dither_db=-200.0,
+    )
+    dry = DatagenConfig(
+        out="bench",
+        n_dialogues=config.n_dialogues,
+        dialogues_per_shard=config.n_dialogues,
+        n_micro_turns=config.n_micro_turns,
+        seed=config.seed,
+        features=False,
+        families=FAMILIES,
+        channel=quiet,
+    )
+    loud = replace(quiet, low_pass_hz=(3400.0, 8000.0), noise_probability=1.0, dither_db=-88.0)
+    every = replace(loud, overlay_probability=1.0, echo_probability=1.0, zero_probability=1.0)
+    return {
+        "ours_dry": dry,
+        "ours_reverb": replace(dry, channel=loud),
+        "ours_everything": replace(dry, channel=every, features=True, stems=True),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Picklable: prepares in the parent, measures in a process with one thread."""
+
+    config: BenchSimulateConfig
+    folder: Path
+    cache: Path
+
+    @property
+    def bank(self) -> Path:
+        return self.folder / "rooms.npz"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+    def prepare(self) -> None:
+        """Rooms and tokenizer, once; a bank without rooms for the dry rows."""
+        config = configurations(self.config)["ours_reverb"]
+        built = rooms.ensure_bank(
+            config.rooms, config.layout.sample_rate, [self.cache, self.folder]
+        )
+        self.bank.write_bytes(built.read_bytes())
+        with np.load(self.bank) as stored:
+            unit = {
+                name: stored[name] if name == "facts" else np.ones(1, np.float32)
+                for name in stored.files
+            }
+        buffer = io.BytesIO()
+        np.savez(buffer, **unit)
+        self.dry_bank.write_bytes(buffer.getvalue())
+        make_tokenizer(config, UnitBank(open_corpus(config), config)).save(self.tokenizer)
+
+    @property
+    def dry_bank(self) -> Path:
+        return self.folder / "no-rooms.npz"
+
+    def simulator(self, name: str) -> Simulator:
+        return Simulator(
+            configurations(self.config)[name],
+            rooms=self.dry_bank if name == "ours_dry" else self.bank,
+            tokenizer=Tokenizer.load(self.tokenizer),
+        )
+
+    def __call__(self) -> executors.Task:
+        return self.measure
+
+    def measure(self, _: int) -> executors.Report:
+        """Seconds of dialogue per CPU second of every row."""
+        from microturn.datagen.bench_peers import floors, peers
+
+        config = self.config
+        simulators = {name: self.simulator(name) for name in configurations(config)}
+        jobs: dict[str, Callable[[], object]] = {
+            name: _shard(simulator, self.folder / name) for name, simulator in simulators.items()
+        }
+        dialogues = [simulators["ours_reverb"].dialogue(i) for i in range(config.n_dialogues)]
+        jobs |= floors(dialogues, simulators["ours_reverb"], self.bank, self.folder)
+        if config.peers:
+            jobs |= peers(dialogues, simulators["ours_reverb"], self.bank, self.folder)
+        jobs = {name: jobs[name] for name in ROWS if name in jobs}
+        best = dict.fromkeys(jobs, float("inf"))
+        with tqdm(total=(config.rounds + 1) * len(jobs), desc="bench simulate", unit="row") as bar:
+            for number in range(config.rounds + 1):
+                for name, job in jobs.items():
+                    for old in self.folder.glob("**/*.tar"):
+                        old.unlink()  # or writing over it would be counted
+                    started = time.process_time()
+                    job()
+                    spent = time.process_time() - started
+                    if number:  # the first round fills caches
+                        best[name] = min(best[name], spent)
+                    bar.update()
+        datagen = simulators["ours_reverb"].config
+        length = datagen.n_samples / datagen.layout.sample_rate
+        total = length * config.n_dialogues
+        return {
+            "seconds_per_cpu_second": {name: round(total / s, 1) for name, s in best.items()},
+            "seconds_per_dialogue": length,
+            "spoken_share": _spoken_share(dialogues),
+        }
+
+
+def _shard(simulator: Simulator, folder: Path) -> Callable[[], object]:
+    return lambda: make_shard(simulator, 0, folder)
+
+
+def _spoken_share(dialogues: list[Any]) -> dict[str, float]:
+    n = sum(dialogue.timeline.n_samples for dialogue in dialogues)
+    return {
+        lane: round(
+            sum(w.end - w.start for d in dialogues for w in getattr(d.timeline, lane)) / n, 3
+        )
+        for lane in ("user", "agent")
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ScalingTask:
+    """Makes shards and says from when to when; the clock is that of the machine."""
+
+    bench: Bench
+
+    def __call__(self) -> executors.Task:
+        simulator = self.bench.simulator("ours_reverb")
+        simulator.members(simulator.dialogue(0))
+
+        def make(shard: int) -> executors.Report:
+            began, cpu = time.monotonic(), time.process_time()
+            writer = ShardWriter(self.bench.folder / f"scaling-{shard}.tar")
+            for index in range(simulator.config.n_dialogues):
+                writer.write(index, simulator.members(simulator.dialogue(index)))
+            writer.close()
+            return {"from": began, "to": time.monotonic(), "cpu": time.process_time() - cpu}
+
+        return make
+
+
+def _scaling(bench: Bench, config: BenchSimulateConfig) -> dict[str, float]:
+    """Wall-clock seconds for the same shards by one process and by two, start-up left out."""
+    wall, cpu = {1: float("inf"), 2: float("inf")}, {1: float("inf"), 2: float("inf")}
+    for _ in range(min(config.rounds, 2)):
+        for workers in wall:
+            shards = range(config.scaling_shards)
+            reports = list(executors.run(_ScalingTask(bench=bench), shards, workers=workers))
+            span = max(r["to"] for r in reports) - min(r["from"] for r in reports)
+            wall[workers] = min(wall[workers], span)
+            cpu[workers] = min(cpu[workers], sum(r["cpu"] for r in reports))
+    return {
+        "two_vs_one": round(wall[1] / wall[2], 3),
+        "two_vs_one_cpu": round(2 * cpu[1] / cpu[2], 3),  # if two cores had been free
+        "wall_s_one": round(wall[1], 3),
+        "wall_s_two": round(wall[2], 3),
+    }
