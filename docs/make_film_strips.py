@@ -1,0 +1,79 @@
+"""Draw the film strips of docs/video.md: one scene of every visual scenario.
+
+python docs/make_film_strips.py
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from microturn.configs.load import load_config
+from microturn.datagen.cli import cache_folder
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.shards import Sample, ShardReader
+from microturn.datagen.simulate import simulate
+
+PICTURES = Path(__file__).parent / "pictures"
+COLUMNS, ROWS, CAPTION, COLOURS = 12, 2, 13, 48
+SETTINGS = (
+    *("layout.video_rows=2", "layout.video_cols=2", "video.noise=[0,1]", "video.light=0.1"),
+    *("n_dialogues=8", "n_micro_turns=90", "workers=1"),
+)
+# Scenario: how many micro-turns lie between two pictures, and a seed.
+SCENARIOS = {"visual_count": (2, 5), "visual_span": (1, 8), "visual_question": (1, 12)}
+
+
+def strip(sample: Sample, scenario: str, stride: int) -> Image.Image | None:
+    """Frames around what the agent has to say, its words under the frames in which they begin."""
+    frames = sample.frames()
+    assert frames is not None
+    micro_turn_s = sample.json["micro_turn_s"]
+    events = [e for e in sample.json["events"] if e["type"] == scenario and e["expect"]]
+    cues = [e for e in events if e["expect"]["act"] == "say"]
+    first = round(cues[0]["start"] / micro_turn_s) - 2 * stride if cues else -1
+    shown = range(first, first + COLUMNS * ROWS * stride, stride)
+    if first < 0 or shown[-1] >= len(frames):
+        return None
+    _, height, width, _ = frames.shape
+    sheet = Image.new("RGB", (COLUMNS * width, ROWS * (height + CAPTION)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for position, k in enumerate(shown):
+        x, y = position % COLUMNS * width, position // COLUMNS * (height + CAPTION)
+        sheet.paste(Image.fromarray(frames[k]), (x, y))
+        words = sample.json["words"]["agent"]
+        said = [w["text"] for w in words if k <= round(w["start"] / micro_turn_s) < k + stride]
+        pen.text((x + 3, y + height), " ".join(said), fill="black")
+    return sheet.quantize(COLOURS)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        rooms = Image.new("RGB", (0, 0))
+        for row, (scenario, (stride, seed)) in enumerate(SCENARIOS.items()):
+            out = Path(folder) / scenario
+            config = load_config(
+                DatagenConfig,
+                ["datagen/visual.yaml"],
+                [f"out={out}", f"families={{{scenario}: 1.0}}", f"seed={seed}", *SETTINGS],
+            )
+            simulate(config, cache=cache_folder(""))
+            reader = ShardReader(out)
+            strips = (strip(sample, scenario, stride) for sample in reader)
+            picture = next(found for found in strips if found is not None)
+            picture.save(PICTURES / f"{scenario}.png", optimize=True)
+            films = [frames for sample in reader if (frames := sample.frames()) is not None]
+            size = films[0].shape[2], films[0].shape[1]
+            if not row:
+                rooms = Image.new("RGB", (len(films) * size[0], len(SCENARIOS) * size[1]))
+            for column, frames in enumerate(films):
+                rooms.paste(Image.fromarray(frames[40]), (column * size[0], row * size[1]))
+        rooms.quantize(4 * COLOURS).save(PICTURES / "visual_rooms.png", optimize=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
