@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.datagen.shards import Sample as StoredSample
 from microturn.datagen.shards import ShardReader
 from microturn.evaluation.dialogue import Dialogue
 from microturn.model.streams import StreamLayout
@@ -23,6 +25,7 @@ class Sample:
     load_user: Callable[[], NDArray[np.float32]]
     load_agent: Callable[[], NDArray[np.float32]]
     load_video: Callable[[], NDArray[np.uint8] | None] = lambda: None
+    load_late: Callable[[], NDArray[np.bool_] | None] = lambda: None  # by micro-turn
 
     @property
     def key(self) -> str:
@@ -66,4 +69,9 @@ class SampleSet:
                 load_user=stored.user,
                 load_agent=stored.agent,
                 load_video=stored.frames,
+                load_late=partial(_late, stored),
             )
+
+
+def _late(stored: StoredSample) -> NDArray[np.bool_]:
+    return np.asarray(stored.tokens()["late"], np.bool_)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class Sessions(Protocol):
         text_in: Sequence[Sequence[int] | None] | None = None,
         active: NDArray[np.bool_] | None = None,
         *,
+        late: NDArray[np.bool_] | None = None,
         video: NDArray[np.uint8] | None = None,
     ) -> Sequence[TurnOutput]: ...
 
@@ -89,6 +90,7 @@ class _Part:
     sample: Sample
     user: NDArray[np.float32]  # (N, samples_per_micro_turn)
     video: NDArray[np.uint8] | None  # (N, H, W, 3)
+    late: NDArray[np.bool_] | None  # (N,) whose input does not arrive in time
     results: list[ScriptedResult]
     arrivals: dict[int, list[Message]]  # by micro-turn
     waiting: deque[int] = field(default_factory=deque)  # ids that have not been read yet
@@ -134,6 +136,7 @@ class StreamedAgent:
             sample=sample,
             user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
             video=sample.load_video(),
+            late=sample.load_late(),
             results=scripted_results(sample.dialogue, layout),
             arrivals=arrivals,
         )
@@ -147,11 +150,13 @@ class StreamedAgent:
             if k < len(part.user):
                 audio[row], active[row] = part.user[k], True
                 texts[row] = self._read_text(part, k)
+        more: dict[str, NDArray[Any]] = {}
         if layout.video_positions:
-            video = self._frames(k, parts)
-            outputs = self._sessions.append(audio, texts, active=active, video=video)
-        else:
-            outputs = self._sessions.append(audio, texts, active=active)
+            more["video"] = self._frames(k, parts)
+        late = [part.late is not None and k < len(part.late) and part.late[k] for part in parts]
+        if any(late):
+            more["late"] = np.array(late + [False] * (n_rows - len(late)), np.bool_)
+        outputs = self._sessions.append(audio, texts, active=active, **more)
         for row, part in enumerate(parts):
             if active[row]:
                 self._keep(part, k, outputs[row])
