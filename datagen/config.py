@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from microturn.configs.command import option
-from microturn.datagen.acoustics.config import AcousticsConfig, ChannelConfig
+from microturn.datagen.acoustics.config import AcousticsConfig as AcousticsConfig
+from microturn.datagen.acoustics.config import ChannelConfig as ChannelConfig
 from microturn.datagen.acoustics.config import RoomsConfig as RoomsConfig
 from microturn.datagen.scenario_config import ScenarioConfig
 from microturn.datagen.video.config import VideoConfig
