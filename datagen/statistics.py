@@ -120,10 +120,11 @@ class Statistics:
 
     def _add_event(self, event: Mapping[str, Any], agent: list[Mapping[str, Any]]) -> None:
         kind, expect = event["type"], event["expect"]
+        act = expect["act"] if expect else "nothing"
         self.counts["events"][kind] += 1
-        self.counts["expected"][f"{kind}: {expect['act'] if expect else 'nothing'}"] += 1
+        self.counts["expected"][f"{kind}: {act}"] += 1
         length = event["end"] - event["start"]
-        if kind == "turn":
+        if (kind, act) == ("turn", "respond"):
             self.counts["answers"][expect["text"]] += 1
             self.counts["questions"][event["text"]] += 1
             self._after("reply_latency", event["end"], agent)
@@ -132,7 +133,7 @@ class Statistics:
             ends = [w["end"] for w in agent if w["start"] < event["start"] + 0.6]
             cut = [end for end in ends if end > event["start"]]
             self._time("yield_latency", max(cut, default=event["start"]) - event["start"])
-        elif kind == "timed_cue":
+        elif (kind, act) == ("timed_cue", "say"):
             due = expect["window"][0] + 0.2
             self._after("cue_lateness", due, agent)
         elif kind == "result":

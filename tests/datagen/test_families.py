@@ -25,6 +25,7 @@ from microturn.datagen.rules import (
     TRANSLATE_S,
 )
 from microturn.datagen.scenarios import REGISTRY
+from microturn.datagen.statistics import Statistics
 from microturn.datagen.timeline import Event, Timeline
 
 Build = Callable[[DatagenConfig], Simulator]
@@ -338,3 +339,26 @@ def test_only_draws_what_it_names(config: DatagenConfig, simulator_for: Build) -
         assert set(simulator.script(simulator.recipe(index))[1]) == {"recall"}
     with pytest.raises(ValueError, match="only=quarrel is no scenario; known are agent_"):
         simulator_for(replace(EVERYTHING, only=("quarrel",)))
+
+
+def test_the_data_card_counts_events_of_every_kind(trained: Simulator) -> None:
+    statistics, layout = Statistics(), trained.config.layout
+    recipe = trained.recipe(0)
+    sound = trained.sound(recipe, trained.script(recipe)[0])
+    frame = {
+        "n_micro_turns": trained.config.n_micro_turns,
+        "micro_turn_s": layout.samples_per_micro_turn / layout.sample_rate,
+        "sample_rate": layout.sample_rate,
+        "room": sound.room,
+        "channel": sound.channel,
+        "voice": recipe.voice,
+        "items": [],
+    }
+    for family in FAMILIES:
+        for index in range(6):
+            timeline = timeline_of(trained, family, index)
+            statistics.add({**frame, **timeline.to_json(layout.sample_rate), "families": [family]})
+    expected_acts = statistics.to_json()["counts"]["expected"]
+    assert {"forbidden: refuse", "timed_cue: nothing", "timed_cue: stay_silent"} <= set(
+        expected_acts
+    )
