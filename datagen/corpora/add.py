@@ -16,7 +16,9 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from gzip import BadGzipFile
 from io import BytesIO
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,9 @@ class Source:
 
 def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     """Take a corpus in; returns what is in it."""
+    # The same from wherever it is said.
+    source, alignments = _absolute(config.source), _absolute(config.alignments)
+    config = replace(config, source=source, alignments=alignments)
     out = Path(config.out) if config.out else corpora_home() / name_of(config)
     if (out / MANIFEST_NAME).is_file():
         _check_same(config, out)
@@ -77,6 +82,10 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return {**facts, "folder": str(out)}
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if name and Path(name).exists() else name
 
 
 def name_of(config: CorpusAddConfig) -> str:
@@ -142,13 +151,18 @@ def find(config: CorpusAddConfig, folder: Path | None) -> Source:
             recordings=sorted(package.read(folder), key=lambda recording: recording.id),
         )
     form = format_of(Path(config.source), config.format)
+    try:
+        recordings = list(form.read(Path(config.source), dict(config.columns)))
+    except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{config.source} is no whole {form.name} corpus ({reason})") from error
     return Source(
         name=name_of(config),
         form=form.name,
         language=form.language,
         licence=form.licence,
         prefixed=True,
-        recordings=list(form.read(Path(config.source), dict(config.columns))),
+        recordings=recordings,
     )
 
 

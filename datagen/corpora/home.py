@@ -42,24 +42,33 @@ def _folder(name: str) -> str:
 
 
 class Corpora(Corpus):
-    """Several corpora as one; each keeps its own folder and sound."""
+    """Several corpora as one; each keeps its own folder and sound.
+
+    A recording that is in two of them, as a package is that ships in part, is taken once.
+    """
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
         self._owners: dict[str, Corpus] = {}
+        utterances: list[Utterance] = []
         for corpus in corpora:
             for utterance in corpus:
                 owner = self._owners.setdefault(utterance.id, corpus)
-                if owner is not corpus:
+                if owner is corpus:
+                    utterances.append(utterance)
+                elif _said(owner[utterance.id]) != _said(utterance):
                     raise ValueError(
                         f"{corpus.folder} and {owner.folder} both have the id {utterance.id!r}; "
                         "take one of them in under another name"
                     )
-        utterances = (utterance for corpus in corpora for utterance in corpus)
         first = corpora[0]
         super().__init__(first.folder, utterances, sample_rate=first.sample_rate)
 
     def _decode(self, utterance: Utterance) -> Audio:
         return self._owners[utterance.id]._decode(utterance)
+
+
+def _said(utterance: Utterance) -> tuple[str, str, float]:
+    return utterance.speaker, utterance.text, round(utterance.duration, 3)
 
 
 def open_corpora(names: str, *, sample_rate: int | None = None) -> Corpus:

@@ -70,16 +70,15 @@ def words_from_json(value: Any) -> tuple[Word, ...]:
 
 def _words(value: Any) -> Iterator[Word]:
     if isinstance(value, Mapping):
-        for name in ("words", "alignments", "alignment", "word", "segments"):
+        for name in ("words", "alignments", "alignment", "word"):
             if isinstance(value.get(name), list | tuple | Mapping):
                 yield from _words(value[name])
                 return
+        for segment in value.get("segments") or ():  # without words they are sentences
+            yield from _words(segment.get("words"))
     elif isinstance(value, list | tuple):
         for item in value:
-            if isinstance(item, Mapping) and isinstance(item.get("words"), list):
-                yield from _words(item["words"])
-            else:
-                yield from _word(item)
+            yield from _word(item)
 
 
 def _word(item: Any) -> Iterator[Word]:
@@ -149,10 +148,12 @@ def words_of_file(path: Path, name: str) -> tuple[Word, ...]:
 
 
 def spoken(words: tuple[Word, ...]) -> tuple[Word, ...]:
-    """The words as they are stored: normalised, without what is no word."""
+    """The words as they are stored: normalised; one that normalises to several is shared out."""
     kept = []
     for word in words:
-        for text in normalise(word.text).split()[:1]:
-            if text.strip("'"):
-                kept.append(Word(text=text, start=round(word.start, 4), end=round(word.end, 4)))
+        texts = [text for text in normalise(word.text).split() if text.strip("'")]
+        step = (word.end - word.start) / max(len(texts), 1)
+        for i, text in enumerate(texts):
+            start = word.start + i * step
+            kept.append(Word(text=text, start=round(start, 4), end=round(start + step, 4)))
     return tuple(kept)

@@ -358,7 +358,7 @@ def test_segments_of_meetings_with_a_ctm(
     assert facts["skipped"] == {"entry": 2}
     reasons = skipped_of(corpus)
     assert "a command, which is not run" in reasons
-    assert "segments has no such utterance" in reasons
+    assert "segments has no file, start and end for it" in reasons
     for name, original in made.items():
         utterance = corpus[f"ami/{name}"]
         assert same_sound(corpus, utterance.id, sound_of(shipped, original))

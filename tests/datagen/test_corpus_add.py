@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from microturn.datagen.corpora.recordings import FileSound, Recording
 from microturn.datagen.corpora.splits import share_of, with_splits
 from microturn.datagen.corpora.word_times import (
     WordTimes,
+    spoken,
     words_from_json,
     words_of_ctm,
     words_of_textgrid,
@@ -144,6 +146,12 @@ def test_nothing_usable_is_an_error_with_the_first_reason(tmp_path: Path, cache:
         add_corpus(config(tmp_path / "empty", tmp_path / "out", cache))
     with pytest.raises(FileNotFoundError, match="no file or folder here.*fotaq, asterisk-en"):
         add_corpus(config("fotaqq", tmp_path / "out", cache))
+    for name, text in (("one_cuts", b'{"supervisions": [{}]}\n'), ("two_cuts", b"x")):
+        (tmp_path / name).mkdir()
+        data = gzip.compress(text)[: None if name == "one_cuts" else 12]
+        (tmp_path / name / f"{name}.jsonl.gz").write_bytes(data)
+        with pytest.raises(ValueError, match=f"{name} is no whole lhotse corpus"):
+            add_corpus(config(tmp_path / name, tmp_path / "out", cache))
     with pytest.raises(FileNotFoundError, match="alignments=x does not exist"):
         add_corpus(config(tmp_path / "empty", tmp_path / "out", cache, alignments="x"))
 
@@ -248,7 +256,13 @@ def test_what_a_corpus_states_holds_but_not_for_a_speaker_on_both_sides() -> Non
 def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
     expected = (Word(text="hello", start=0.1, end=0.5), Word(text="world", start=0.6, end=1.0))
     assert words_from_json(value) == expected
-    assert words_from_json(None) == words_from_json([]) == ()
+    assert words_from_json(None) == words_from_json([]) == words_from_json("hello world") == ()
+    assert words_from_json({"segments": [{"text": "hello world", "start": 0, "end": 1}]}) == ()
+    hyphen = (Word(text="Well-known", start=0.0, end=1.0), Word(text="...", start=1.0, end=1.1))
+    assert [(w.text, w.start, w.end) for w in spoken(hyphen)] == [
+        ("well", 0.0, 0.5),
+        ("known", 0.5, 1.0),
+    ]
 
 
 def test_ctm_and_textgrid_are_read_whatever_surrounds_the_words(tmp_path: Path) -> None:
@@ -283,8 +297,12 @@ def test_simulate_takes_names_folders_and_several_of_them(
     assert np.array_equal(both.load(both["mine/bob/a"]), alone.load(alone["mine/bob/a"]))
     assert np.array_equal(both.load(both[line.id]), shipped.load(line))
     assert len({digest_of(names) for names in ("", "default", "mine", "default,mine")}) == 3
+    write(tmp_path / "Mine" / "bob" / "a.wav", shipped.load(line), f"{line.text} two")
+    other = config(tmp_path / "Mine", tmp_path / "other" / "mine", cache, align=False)
+    add_corpus(other)
     with pytest.raises(ValueError, match="both have the id .*; take one of them in under another"):
-        open_corpora("default,default")
+        open_corpora(f"mine,{tmp_path / 'other' / 'mine'}")
+    assert len(open_corpora("default,default")) == len(shipped), "taken once"
     with pytest.raises(FileNotFoundError, match="There is no corpus folder .*/nowhere"):
         open_corpora("nowhere")
 

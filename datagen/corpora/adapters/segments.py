@@ -41,11 +41,11 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
             file, start, end = name, 0.0, None
             problem = ""
             if segments:
-                parts = segments.get(name, "").split()
-                if len(parts) == 3:
-                    file, start, end = parts[0], float(parts[1]), float(parts[2])
-                else:
-                    problem = "segments has no such utterance"
+                try:
+                    file, first, last = segments.get(name, "").split()
+                    start, end = float(first), float(last)
+                except ValueError:
+                    problem = "segments has no file, start and end for it"
             source = files.get(file, "")
             if not source:
                 problem = problem or f"wav.scp has no {file}"
