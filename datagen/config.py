@@ -51,7 +51,6 @@ def _default_letters() -> dict[str, str]:
         "i": "india",
         "l": "lima",
         "o": "oscar",
-        "q": "quebec",
         "r": "romeo",
         "w": "whiskey",
         "z": "zulu",
