@@ -58,8 +58,9 @@ class Source:
 def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     """Take a corpus in; returns what is in it."""
     # The same from wherever it is said.
-    source, alignments = _absolute(config.source), _absolute(config.alignments)
-    config = replace(config, source=source, alignments=alignments)
+    config = replace(
+        config, source=_absolute(config.source), alignments=_absolute(config.alignments)
+    )
     out = Path(config.out) if config.out else corpora_home() / name_of(config)
     if (out / MANIFEST_NAME).is_file():
         _check_same(config, out)
