@@ -69,6 +69,13 @@ class StreamLayout:
         for name in ("text_in_positions", "heard_positions", "say_positions"):
             if getattr(self, name) < 0:
                 raise LayoutError(f"layout.{name}={getattr(self, name)} must not be negative")
+        if min(self.video_rows, self.video_cols) < 0 or (not self.video_rows) != (
+            not self.video_cols
+        ):
+            raise LayoutError(
+                f"layout.video_rows={self.video_rows} and layout.video_cols={self.video_cols} must "
+                "both be 0 or both be positive"
+            )
         if self.say_positions < 1:
             raise LayoutError("layout.say_positions must be at least 1: the agent has to speak")
 

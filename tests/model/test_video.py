@@ -103,6 +103,12 @@ def test_a_camera_that_is_off_is_black_and_wrong_frames_are_refused() -> None:
         pack_video(frames(N), N, TINY_LAYOUT)
 
 
+@pytest.mark.parametrize(("rows", "cols"), [(1, 0), (0, 2), (-1, -1)])
+def test_half_a_grid_is_refused(rows: int, cols: int) -> None:
+    with pytest.raises(LayoutError, match="must both be 0 or both be positive"):
+        StreamLayout(video_rows=rows, video_cols=cols)
+
+
 def test_batches_pad_with_black() -> None:
     batch = LaneBatch.collate([dialogue(LAYOUT, frames(N)), dialogue(LAYOUT, frames(4), n=4)])
     assert batch.video is not None
