@@ -30,7 +30,7 @@ from microturn.datagen.timeline import Event, Timeline
 
 Build = Callable[[DatagenConfig], Simulator]
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
-FAMILIES = tuple(name for name, weight in EVERYTHING.families.items() if weight > 0)
+FAMILIES = tuple(name for name in EVERYTHING.weights if not name.startswith("visual_"))
 INDICES = st.integers(min_value=0, max_value=10**6)
 # How long after the end of the event its expectation lasts, for acts that answer something said.
 AFTER_S: dict[tuple[str, str], Fraction] = {

@@ -16,7 +16,7 @@ from microturn.datagen.listen_check import Heard, Listener, Studio, Take, listen
 from microturn.datagen.render import Sound
 
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
-FAMILIES = tuple(name for name, weight in EVERYTHING.families.items() if weight > 0)
+FAMILIES = tuple(EVERYTHING.weights)
 
 
 @pytest.fixture(scope="module")
