@@ -222,6 +222,14 @@ class HumanTimingConfig:
                 f"variance; {self.dialogue_tempo} and {self.speaker_tempo} are more than 1 together"
             )
         for name in ("gap_median_s", "overlap_median_s", "pause_median_s"):
+            longest = "longest_overlap_s" if name == "overlap_median_s" else "longest_gap_s"
+            shortest = self.shortest_pause_s + 0.05 if name == "pause_median_s" else 0.03
+            if not shortest <= getattr(self, name) < getattr(self, longest):
+                raise ValueError(
+                    f"timing.human.{name}={getattr(self, name)} must be at least {shortest:g} and "
+                    f"below timing.human.{longest}={getattr(self, longest)}"
+                )
+        for name in ("gap_sigma", "overlap_sigma", "pause_sigma"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"timing.human.{name}={getattr(self, name)} must be positive")
 

@@ -85,19 +85,18 @@ class Pace:
             + math.sqrt(h.speaker_tempo) * self._latent(f"tempo/{speaker}")
             + math.sqrt(max(1.0 - h.dialogue_tempo - h.speaker_tempo, 0.0)) * self._normal("gap")
         )
-        seconds = h.gap_median_s * math.exp(h.gap_sigma * z)
-        return min(max(seconds, SHORTEST_CHANGE_S), h.longest_gap_s)
+        within = (SHORTEST_CHANGE_S, h.longest_gap_s)
+        return _log_normal(z, h.gap_median_s, h.gap_sigma, within)
 
     def overlap(self) -> float:
         h = self.human
-        seconds = h.overlap_median_s * math.exp(h.overlap_sigma * self._normal("overlap"))
-        return min(max(seconds, SHORTEST_CHANGE_S), h.longest_overlap_s)
+        within = (SHORTEST_CHANGE_S, h.longest_overlap_s)
+        return _log_normal(self._normal("overlap"), h.overlap_median_s, h.overlap_sigma, within)
 
     def pause(self) -> float:
         h = self.human
-        seconds = h.pause_median_s * math.exp(h.pause_sigma * self._normal("pause"))
-        shortest = h.shortest_pause_s + SHORTEST_PAUSE_MARGIN_S
-        return min(max(seconds, shortest), h.longest_gap_s)
+        within = (h.shortest_pause_s + SHORTEST_PAUSE_MARGIN_S, h.longest_gap_s)
+        return _log_normal(self._normal("pause"), h.pause_median_s, h.pause_sigma, within)
 
     def _normal(self, purpose: str) -> float:
         return NORMAL.inv_cdf(self.even(purpose))
@@ -117,6 +116,18 @@ class Pace:
         """Where the sequence of a purpose begins: evenly spread over the dialogues of a set."""
         offset = zlib.crc32(f"{self.seed}/{self.split}/{purpose}".encode()) / 2**32
         return (offset + self.index * math.sqrt(ROOTS[purpose])) % 1.0
+
+
+def _log_normal(z: float, median: float, sigma: float, within: tuple[float, float]) -> float:
+    """The value that belongs to a standard normal `z`, within bounds on both sides of the median.
+
+    Each half of the law is squeezed into its bound by itself, so the median stays where it is and
+    nothing piles up at the bounds.
+    """
+    lowest, highest = (NORMAL.cdf(math.log(edge / median) / sigma) for edge in within)
+    u = NORMAL.cdf(z)
+    u = 0.5 + (u - 0.5) * 2.0 * ((0.5 - lowest) if u < 0.5 else (highest - 0.5))
+    return median * math.exp(sigma * NORMAL.inv_cdf(_inside(u)))
 
 
 def _inside(u: float) -> float:

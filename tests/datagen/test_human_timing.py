@@ -104,6 +104,24 @@ def test_a_pace_is_a_function_of_seed_split_and_index() -> None:
     assert first.gap("agent") != pace(7).gap("agent")
 
 
+def test_times_keep_their_bounds_and_do_not_pile_up_there() -> None:
+    paces = [pace(index) for index in range(400)]
+    overlaps = [p.overlap() for p in paces for _ in range(4)]
+    pauses = [p.pause() for p in paces for _ in range(4)]
+    assert max(overlaps) <= HUMAN.longest_overlap_s
+    assert min(pauses) >= HUMAN.shortest_pause_s
+    for times in (overlaps, pauses):
+        _, counts = np.unique(np.round(times, 3), return_counts=True)
+        assert counts.max() < 0.02 * len(times)
+
+
+def test_a_median_outside_its_bounds_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"timing\.human\.pause_median_s=0\.1 must be at least 0\.23"
+    ):
+        HumanTimingConfig(pause_median_s=0.1)
+
+
 def test_shares_of_one_variance_cannot_be_more_than_it() -> None:
     with pytest.raises(ValueError, match="more than 1 together"):
         HumanTimingConfig(dialogue_tempo=0.7, speaker_tempo=0.6)
