@@ -116,9 +116,7 @@ def test_times_keep_their_bounds_and_do_not_pile_up_there() -> None:
 
 
 def test_a_median_outside_its_bounds_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"pause_median_s=0\.1 must be at least 0\.23"
-    ):
+    with pytest.raises(ValueError, match=r"pause_median_s=0\.1 must be at least 0\.23"):
         HumanTimingConfig(pause_median_s=0.1)
 
 
