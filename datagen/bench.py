@@ -168,7 +168,7 @@ class Bench:
                 for name in stored.files
             }
         buffer = io.BytesIO()
-        np.savez(buffer, **unit)
+        np.savez(buffer, **unit)  # type: ignore[arg-type]
         self.dry_bank.write_bytes(buffer.getvalue())
         make_tokenizer(config, UnitBank(open_corpus(config), config)).save(self.tokenizer)
 

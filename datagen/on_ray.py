@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 
 import ray
 
 from microturn.datagen.executors import ONE_THREAD, Factory, Report, Task
 
+CONNECT_S = 10.0
 RETRIES = 3  # of a shard whose machine went away; making it again gives the same bytes
 
 
@@ -42,6 +44,7 @@ def run_on_ray(
 
 
 def _connect(address: str) -> None:
+    _check_answers(address)
     try:
         ray.init(
             address=address or None,  # None: RAY_ADDRESS, or a cluster of this machine
@@ -54,6 +57,18 @@ def _connect(address: str) -> None:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f"ray_address={address}" if address else "Ray"
         raise OSError(f"{where}: no cluster answers ({first})") from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries an address for minutes before it says that nobody is there."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # "", "auto", ...: no address of a machine
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"ray_address={address}: no cluster answers ({reason})") from error
 
 
 def _run(factory: Factory, shards: Sequence[int], workers: int) -> Iterator[Report]:

@@ -210,7 +210,7 @@ class FineMemory:
             heard = padded[first : first + self._carry + self._chunk]
             key = b""
             if chunks[k] or loud[first : first + self._carry].any():
-                key = blake2b(heard, digest_size=16).digest()
+                key = blake2b(heard.tobytes(), digest_size=16).digest()
             known = self._seen.get(key)
             if known is None:
                 if len(self._seen) >= self._most:

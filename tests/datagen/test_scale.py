@@ -26,7 +26,7 @@ from microturn.datagen.simulate import simulate
 from microturn.datagen.storage import names, place
 
 SMALL = ("rooms.n_rooms=2", "rooms.max_order=6", "n_micro_turns=50", "seed=3")
-SHAPE = ("n_dialogues=12", "dialogues_per_shard=1")
+SHAPE = ("n_dialogues=6", "dialogues_per_shard=1")
 COMMAND = [sys.executable, "-m", "microturn.configs.main"]
 
 
@@ -51,9 +51,8 @@ def straight(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_processes_make_the_same(straight: Path, cache: Path, tmp_path: Path, workers: int) -> None:
-    assert main(words(tmp_path / "set", cache, f"workers={workers}")) == 0
+def test_four_processes_make_the_same(straight: Path, cache: Path, tmp_path: Path) -> None:
+    assert main(words(tmp_path / "set", cache, "workers=4")) == 0
     assert files(tmp_path / "set") == files(straight)
 
 
@@ -79,7 +78,7 @@ def test_parts_make_the_same_and_the_last_one_finishes(
 ) -> None:
     out = tmp_path / "set"
     assert main(words(out, cache, "executor=serial", "part=3/3")) == 0
-    assert "4 of 12 shards are there, and the part that comes last" in capsys.readouterr().err
+    assert "2 of 6 shards are there, and the part that comes last" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="not finished"):
         ShardReader(out)
     assert main(words(out, cache, "executor=serial", "part=1/3")) == 0
@@ -94,7 +93,7 @@ def test_two_parts_that_finish_at_once(
 ) -> None:
     """Both see all reports before either has written the index."""
     out = tmp_path / "set"
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2, timeout=120)
     finish = module._finish
 
     def together(*arguments: object) -> dict[str, object]:
@@ -199,34 +198,35 @@ def test_ctrl_c_is_one_sentence_and_leaves_whole_shards(
 ) -> None:
     out = tmp_path / "set"
     process = subprocess.Popen(
-        [*COMMAND, *words(out, cache, "workers=2")],
+        [*COMMAND, *words(out, cache, "workers=2", "n_dialogues=400")],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list(out.glob("shard-*.tar")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.splitlines()[-1] == (
         "microturn simulate: interrupted; the same command again continues from the finished shards"
     )
     assert "Traceback" not in error
     _finished_shards_are_whole(out)
-    assert main(words(out, cache, "workers=1")) == 0
-    assert files(out) == files(straight)
+    for name, sha256 in digests(straight):  # a dialogue does not depend on how many there are
+        if (out / ".progress" / f"{name}.json").is_file():
+            assert hashlib.sha256((out / name).read_bytes()).hexdigest() == sha256
 
 
-def test_a_full_disk_is_one_sentence(straight: Path, cache: Path, tmp_path: Path) -> None:
-    """No file may grow beyond 300 kB: writing a shard fails as it does on a full disk."""
+def test_a_full_disk_is_one_sentence(cache: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 400 kB: writing a shard fails as it does on a full disk."""
     out = tmp_path / "set"
-    shape = ("n_dialogues=12", "dialogues_per_shard=6", "workers=1")
+    shape = ("n_dialogues=4", "dialogues_per_shard=4", "workers=1")
 
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 
     command = [*COMMAND, *words(out, cache, *shape)]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_files)
@@ -241,7 +241,7 @@ def test_a_full_disk_is_one_sentence(straight: Path, cache: Path, tmp_path: Path
     assert not list(out.glob("shard-*"))
     assert not list(out.glob(".shard-*"))
     assert main(words(out, cache, *shape)) == 0
-    assert len(ShardReader(out)) == 12
+    assert len(ShardReader(out)) == 4
 
 
 @pytest.mark.parametrize(
