@@ -84,7 +84,7 @@ class ScenarioConfig:
     cue_names: tuple[str, ...] = option(
         (
             *("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india"),
-            *("juliet", "kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo"),
+            *("juliet", "kilo", "lima", "mike", "oscar", "papa", "quebec", "romeo"),
             *("sierra", "tango", "uniform", "victor", "whiskey", "yankee", "zulu"),
         ),
         "spoken_cue: words that the user says, one of them the cue; used by no other family",
@@ -140,6 +140,13 @@ class ScenarioConfig:
         if lost:
             raise ValueError(
                 f"scenarios.round_recitals has {lost[0]!r}, which scenarios.recitals has not"
+            )
+        recited = {word for order in self.recitals.values() for word in order.split()}
+        both = sorted(recited & set(self.cue_names))
+        if both:
+            raise ValueError(
+                f"scenarios.cue_names has {both[0]!r}, which scenarios.recitals has too; who "
+                "recites it would give a cue without meaning to"
             )
         for request in (*self.forbidden, *self.harmless):
             rest = request.replace("{number}", "")

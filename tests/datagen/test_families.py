@@ -320,6 +320,7 @@ def test_a_word_can_be_cut_out_of_a_prompt(trained: Simulator) -> None:
         ("scenarios.languages=[xx]", "has no words of scenarios.languages"),
         ("scenarios.forbidden=['your {what}']", r"may hold words and \{number\} only"),
         ("scenarios.n_cue_names=[2,3]", "scenarios.n_cue_names=.* at least 6"),
+        ("scenarios.recitals={more: one alpha}", "scenarios.cue_names has 'alpha', which"),
     ],
 )
 def test_what_a_scenario_lacks_is_named(
