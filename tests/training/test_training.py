@@ -62,9 +62,7 @@ def test_training_leaves_a_checkpoint_a_log_and_a_state(data: Path, tmp_path: Pa
     assert state["global_step"] == 6
 
 
-def test_a_longer_run_goes_on_from_the_saved_state(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_longer_run_goes_on_from_the_saved_state(data: Path, tmp_path: Path) -> None:
     """Weights move on, and the optimiser remembers every step."""
     assert train(data, tmp_path / "a", "max_steps=4") == 0
     before = load_checkpoint(tmp_path / "a" / "checkpoint").model.state_dict()
