@@ -151,8 +151,8 @@ def test_nothing_usable_is_an_error_with_the_first_reason(tmp_path: Path, cache:
         (tmp_path / name / f"{name}.jsonl.gz").write_bytes(data)
         with pytest.raises(ValueError, match=f"{name} is no whole lhotse corpus"):
             add_corpus(config(tmp_path / name, tmp_path / "out", cache))
+    nowhere = str(tmp_path / "no")
     with pytest.raises(FileNotFoundError, match="alignments=.*/no does not exist"):
-        nowhere = str(tmp_path / "no")
         add_corpus(config(tmp_path / "empty", tmp_path / "out", cache, alignments=nowhere))
 
 
