@@ -3,8 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The first Python that the pinned packages are made for; `make setup PYTHON=...` chooses another.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
 .PHONY: setup demo test lint format bench lock
@@ -14,7 +14,7 @@ setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	{ echo "microturn needs Python 3.11 to 3.14 (found: $$($(or $(PYTHON),python3) --version 2>&1)); install one, or say make setup PYTHON=/path/to/python" >&2; exit 1; }
+	{ echo "microturn needs Python 3.11 to 3.13 (found: $$($(or $(PYTHON),python3) --version 2>&1)); install one, or say make setup PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes the first time: PyTorch is large)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock
