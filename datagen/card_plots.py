@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +17,15 @@ from microturn.datagen.statistics import RT60_BIN_S, SNR_BIN_DB
 
 COLOURS = {"sound": "#4878d0", "words": "#ee854a"}
 SHOWN_MS = (-1000, 2000)
+_ONE_AT_A_TIME = threading.Lock()  # matplotlib's settings belong to the whole process
 
 
 def card_plots(card: Mapping[str, Any]) -> dict[str, bytes]:
     """PNG files by name."""
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with (
+        _ONE_AT_A_TIME,
+        mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}),
+    ):
         return {PLOT_TIMING: _timing(card), PLOT_CHANNEL: _channel(card)}
 
 
@@ -34,7 +39,7 @@ def _timing(card: Mapping[str, Any]) -> bytes:
     left.set_xlim(*SHOWN_MS)
     left.set_xlabel("offset at a change of speaker (ms); below 0 both speak")
     left.set_ylabel("share")
-    left.legend(frameon=False)
+    left.legend(loc="upper right", frameon=False)
     middle.set_xlim(0, SHOWN_MS[1])
     middle.set_xlabel("pause inside a turn (ms)")
     _targets(right, card["human"])

@@ -160,7 +160,7 @@ def draw_scores(
     histogram.axvline(limit_s, color="tab:red", linestyle="--", label=f"window {limit_s:g} s")
     histogram.set_xlabel("reply latency in seconds")
     histogram.set_ylabel("turns")
-    histogram.legend(fontsize=8)
+    histogram.legend(loc="upper right", fontsize=8)
     save_figure(figure, path)
 
 

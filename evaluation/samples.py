@@ -73,5 +73,8 @@ class SampleSet:
             )
 
 
-def _late(stored: StoredSample) -> NDArray[np.bool_]:
+def _late(stored: StoredSample) -> NDArray[np.bool_] | None:
+    """Micro-turns that came late; None in sets that hold sound and labels only."""
+    if "streams.npz" not in stored.members:
+        return None
     return np.asarray(stored.tokens()["late"], np.bool_)
