@@ -6,7 +6,7 @@ Scoring reads this and nothing else of a sample, so a dialogue can be written by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from microturn.evaluation.performance import SpokenWord
@@ -59,6 +59,8 @@ class Dialogue:
     messages: tuple[Message, ...] = ()
     delegates_s: tuple[float, ...] = ()  # when the recorded agent delegated
     families: tuple[str, ...] = ()
+    # The whole `json` member, for what only one benchmark reads (rooms, lines, intended words).
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def from_json(cls, key: str, meta: Mapping[str, Any], layout: StreamLayout) -> Dialogue:
@@ -88,6 +90,7 @@ class Dialogue:
                     )
                 ),
                 families=tuple(meta.get("families", ())),
+                raw=meta,
             )
         except KeyError as error:
             raise ValueError(f"dialogue {key}: its json member has no {error}") from error

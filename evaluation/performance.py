@@ -64,6 +64,7 @@ class Trace:
     deliveries: tuple[Delivery, ...]
     heard: tuple[SpokenWord, ...] | None
     sounds: tuple[str | None, ...] | None = None  # what each word sounds like; None: not judged
+    late: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
 
     @classmethod
     def of(
@@ -71,9 +72,11 @@ class Trace:
         performance: Performance,
         config: ActivityConfig,
         sounds: tuple[str | None, ...] | None = None,
+        late: NDArray[np.bool_] | None = None,
     ) -> Trace:
         return cls(
             sounds=sounds,
+            late=() if late is None else tuple(int(k) for k in np.flatnonzero(late)),
             activity=Activity.of(performance.audio, performance.sample_rate, config),
             words=performance.words,
             delegates_s=performance.delegates_s,
@@ -89,6 +92,7 @@ class Trace:
             "deliveries": [asdict(delivery) for delivery in self.deliveries],
             "heard": None if self.heard is None else _words_to_json(self.heard),
             "sounds": None if self.sounds is None else list(self.sounds),
+            "late": list(self.late),
         }
 
     @classmethod
@@ -101,6 +105,7 @@ class Trace:
             deliveries=tuple(Delivery(**delivery) for delivery in entry["deliveries"]),
             heard=None if heard is None else _words_from_json(heard),
             sounds=None if sounds is None else tuple(sounds),
+            late=tuple(entry["late"]),
         )
 
 

@@ -24,7 +24,7 @@ from microturn.evaluation.samples import Sample
 from microturn.evaluation.scene import Scene
 from microturn.evaluation.sound import WordSounds
 
-FORMAT: Final = 1  # bump when the lines of a trace file mean something else
+FORMAT: Final = 2  # bump when the lines of a trace file mean something else
 
 # agent: its outcomes, dialogue by dialogue
 Results = dict[str, list[list[Outcome]]]
@@ -101,18 +101,21 @@ def play(
         for sample in batch:
             played = {name: next(performed) for name, performed in performances.items()}
             if sample.key not in file:
-                file.add(sample.key, _traces(played, activity, sounds or {}))
+                file.add(sample.key, _traces(sample, played, activity, sounds or {}))
             on_played(sample, played)
     return dialogues
 
 
 def _traces(
-    played: Mapping[str, Performance], activity: ActivityConfig, sounds: Mapping[str, WordSounds]
+    sample: Sample,
+    played: Mapping[str, Performance],
+    activity: ActivityConfig,
+    sounds: Mapping[str, WordSounds],
 ) -> dict[str, Trace]:
-    traces = {}
+    traces, late = {}, sample.load_late()
     for name, one in played.items():
         near = sounds[name].nearest(one.audio, one.words) if name in sounds else None
-        traces[name] = Trace.of(one, activity, near)
+        traces[name] = Trace.of(one, activity, near, late)
     return traces
 
 

@@ -16,6 +16,7 @@ from microturn.configs.load import (
 from microturn.configs.main import COMMANDS
 
 FILES = [path.relative_to(CONFIG_DIR).as_posix() for path in shipped_configs()]
+SUITES = "evaluation/suites/"  # held-out dialogues: what `microturn simulate` is asked for
 COMMANDS_OF_MODEL = "training"  # files in configs/model are partial trees for `microturn train`
 
 
@@ -23,6 +24,7 @@ def commands_for(file: str) -> list[Command]:
     """The commands whose module lives in the folder that a configuration file is named after."""
     folder = file.split("/")[0]
     folder = COMMANDS_OF_MODEL if folder == "model" else folder
+    folder = "datagen" if file.startswith(SUITES) else folder
     rows = [row for row in COMMANDS.values() if row[0] == f"microturn.{folder}.cli"]
     return [getattr(import_module(module), attribute) for module, attribute, _ in rows]
 

@@ -14,7 +14,7 @@ from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.listening import listen
 from microturn.evaluation.performance import Performance, Trace
 from microturn.evaluation.pictures import Gallery
-from microturn.evaluation.runner import TraceFile, play, score_traces
+from microturn.evaluation.runner import FORMAT, TraceFile, play, score_traces
 from microturn.evaluation.samples import Sample
 from microturn.evaluation.scene import Scene
 
@@ -91,7 +91,7 @@ def test_traces_of_other_inputs_are_not_mixed_in(
 def test_a_file_of_something_else_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("no JSON at all\n")
     TraceFile(tmp_path / "t.jsonl", HEADER)
-    assert json.loads((tmp_path / "t.jsonl").read_text()) == {"format": 1, "seed": 0}
+    assert json.loads((tmp_path / "t.jsonl").read_text()) == {"format": FORMAT, "seed": 0}
 
 
 def test_a_missing_picture_is_drawn_again(tmp_path: Path, families: list[Any]) -> None:

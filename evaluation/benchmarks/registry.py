@@ -1,0 +1,40 @@
+"""Every benchmark that ships: its name, and the module that holds it as `SUITE`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from microturn.evaluation.benchmarks.suite import Suite
+
+_HERE: Final = "microturn.evaluation.benchmarks"
+
+MODULES: Final[dict[str, str]] = {
+    name: f"{_HERE}.{name}"
+    for name in (
+        "fdb_v1",
+        "fdb_v1_5",
+        "fdb_v3",
+        "multi_challenge",
+        "time_speak",
+        "cue_speak",
+        "rep_count",
+        "proactive_video_qa",
+        "charades",
+        "translation",
+        "interjection",
+        "refusal",
+        "silence",
+        "echo",
+        "network",
+        "long_session",
+    )
+}
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of that name; raises ValueError for an unknown one."""
+    if name not in MODULES:
+        raise ValueError(f"suite {name!r} is not one of {', '.join(MODULES)}")
+    suite: Suite = import_module(MODULES[name]).SUITE
+    return suite
