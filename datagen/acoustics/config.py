@@ -149,6 +149,9 @@ class NetworkConfig:
     packet_ms: float = option(20.0, "length of a packet")
     loss_probability: float = option(0.0, "how often a dialogue loses single packets")
     loss_rate: tuple[float, float] = option((0.005, 0.06), "share of them")
+    loss_rates: tuple[float, ...] = option(
+        (), "shares of which one is drawn instead, each as likely; none: from loss_rate"
+    )
     burst: tuple[float, float] = option((1.0, 2.0), "mean number lost in a row")
     longest_burst: int = option(3, "most lost in a row: words stay intelligible")
     concealments: tuple[str, ...] = option(
@@ -165,6 +168,11 @@ class NetworkConfig:
         _known(self.concealments, CONCEALMENTS, "acoustics.network.concealments")
         if not self.packet_ms > 0:
             raise ValueError(f"acoustics.network.packet_ms={self.packet_ms} must be positive")
+        if any(not 0 <= rate < 1 for rate in self.loss_rates):
+            raise ValueError(
+                f"acoustics.network.loss_rates={list(self.loss_rates)} must be at least 0 and "
+                "below 1"
+            )
         if not 0 < self.late_share <= 1:
             raise ValueError(
                 f"acoustics.network.late_share={self.late_share} must be above 0 and at most 1"
