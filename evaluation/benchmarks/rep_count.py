@@ -23,14 +23,12 @@ from microturn.evaluation.scene import Scene
 
 EVENT: Final = "visual_count"
 SMALLEST: Final = 0.1  # added to the true count where MAE divides by it
-NUMBERS: Final = {
-    text: number
-    for number, text in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty".split(),
-        start=1,
-    )
-}
+_WORDS: Final = (
+    *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+    *("eighteen", "nineteen", "twenty"),
+)
+NUMBERS: Final = {text: number for number, text in enumerate(_WORDS, start=1)}
 
 
 def observe(scene: Scene) -> Facts:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from microturn.evaluation.activity import merge
-from microturn.evaluation.benchmarks.replies import Said, median, replies_in_order, said_in
+from microturn.evaluation.benchmarks.replies import median, replies_in_order, said_in
 from microturn.evaluation.benchmarks.suite import Facts, Measured, Suite
 from microturn.evaluation.dialogue import Event
 from microturn.evaluation.events import word_errors
