@@ -23,7 +23,8 @@ def _serve(config: ServeConfig) -> int:
 
         from microturn.inference.agent import OfflineAgent
         from microturn.inference.engine import LiveEngine
-        from microturn.inference.load import load_batch
+        from microturn.inference.load import load_batch, measured
+        from microturn.inference.notes import check_notes
         from microturn.inference.protocol import MAX_MESSAGE_BYTES
         from microturn.inference.server import create_app
 
@@ -32,7 +33,9 @@ def _serve(config: ServeConfig) -> int:
             n_slots=config.max_sessions,
             seed=config.seed,
             threads=config.threads,
+            device=config.device,
         )
+        check_notes(config.notes, loaded.layout)
         engine = LiveEngine(
             loaded.batch,
             n_slots=config.max_sessions,
@@ -41,6 +44,9 @@ def _serve(config: ServeConfig) -> int:
             agent=OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None,
             agent_config=config.agent,
             max_waiting=config.max_late_micro_turns,
+            late_after_ms=config.late_after_ms,
+            admission=measured(loaded.batch, config),
+            notes=config.notes,
         )
         server = uvicorn.Server(
             uvicorn.Config(

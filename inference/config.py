@@ -32,6 +32,22 @@ class AgentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotesConfig:
+    """What a conversation tells its model about words that it cannot see any more."""
+
+    enabled: bool = option(
+        False,
+        "give words beyond the window again as notes on text_in; for models trained with notes",
+    )
+    lines: int = option(8, "notes that are kept, the newest ones")
+    words: int = option(8, "words of one note at most")
+    pause_s: float = option(1.0, "a pause longer than this ends a note")
+
+    def __post_init__(self) -> None:
+        _at_least(self, "notes", lines=1, words=1, pause_s=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TalkConfig:
     """`microturn talk IN.wav out=DIR`."""
 
@@ -40,7 +56,9 @@ class TalkConfig:
     checkpoint: str = option(DEMO_CHECKPOINT, "folder of a trained model")
     seed: int = option(0, "random numbers of the voice")
     threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
+    device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if there is one")
     agent: AgentConfig = option(default_factory=AgentConfig, help="background agent")
+    notes: NotesConfig = option(default_factory=NotesConfig, help="words from before the window")
 
     def __post_init__(self) -> None:
         _at_least(self, "", threads=0)
@@ -55,18 +73,34 @@ class ServeConfig:
     port: int = option(8765, "port to listen on, 0: any free one")
     token: str = option("", "secret that clients send as ?token= or as a bearer header")
     max_sessions: int = option(4, "conversations at once; one more is refused, not queued")
+    admit_share: float = option(
+        0.7,
+        "a conversation is refused when a micro-turn (p99) would need more than this share of its "
+        "time with it, 0: never",
+    )
+    calibrate: int = option(
+        20, "micro-turns that each number of conversations is timed for before the first comes"
+    )
     max_late_micro_turns: int = option(
         5, "chunks that may wait before the oldest is dropped and reported"
+    )
+    late_after_ms: float = option(
+        0.0,
+        "a micro-turn whose sound is missing this long after it was due goes on as <late>; 0: it "
+        "waits. For models trained with late micro-turns",
     )
     idle_s: float = option(
         30.0, "a connection that sends nothing for this long is closed, 0: never"
     )
     seed: int = option(0, "random numbers of the voice")
     threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
+    device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if there is one")
     agent: AgentConfig = option(default_factory=AgentConfig, help="background agent")
+    notes: NotesConfig = option(default_factory=NotesConfig, help="words from before the window")
 
     def __post_init__(self) -> None:
         _at_least(self, "", max_sessions=1, max_late_micro_turns=1, idle_s=0.0, threads=0, port=0)
+        _at_least(self, "", admit_share=0.0, calibrate=0, late_after_ms=0.0)
         if self.port > 65_535:
             raise ConfigError(f"port={self.port} is above 65535")
         if not is_loopback(self.host) and not self.token:

@@ -21,7 +21,8 @@ from microturn.inference.agent import (
     Job,
     Status,
 )
-from microturn.inference.config import AgentConfig
+from microturn.inference.config import AgentConfig, NotesConfig
+from microturn.inference.notes import Notes
 from microturn.inference.transcript import SpokenWord, Transcript, WordStream
 from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer
 from microturn.model.streams.text import CANCEL
@@ -79,6 +80,7 @@ class Conversation:
 
     Call `text_in()` before and `take()` after each micro-turn of the engine. With `wait_for_agent`
     a result arrives exactly at its time on the conversation's own clock however fast that runs.
+    With `notes` the words beyond the last `window` micro-turns come back on `text_in`.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class Conversation:
         config: AgentConfig,
         name: str = "",
         wait_for_agent: bool = False,
+        notes: NotesConfig | None = None,
+        window: int = 0,
     ) -> None:
         self.layout = layout
         self.transcript = Transcript()
@@ -107,6 +111,9 @@ class Conversation:
         self._heard = WordStream(tokenizer, "user")
         self._said = WordStream(tokenizer, "agent")
         self._waiting_text: deque[int] = deque()
+        self.notes: Notes | None = None
+        if notes is not None and notes.enabled:
+            self.notes = Notes(notes, tokenizer=tokenizer, layout=layout, window=window)
         self._inbox: SimpleQueue[AgentEvent] = SimpleQueue()
         self._events: list[ConversationEvent] = []
 
@@ -116,8 +123,14 @@ class Conversation:
         self._drain_inbox()
         for delegation in list(self._under_way.values()):
             self._advance(delegation)
-        n = min(self.layout.text_in_positions, len(self._waiting_text))
-        return [self._waiting_text.popleft() for _ in range(n)] or None
+        n = self.layout.text_in_positions
+        if self._waiting_text:
+            if self.notes is not None:
+                self.notes.interrupt()
+            return [self._waiting_text.popleft() for _ in range(min(n, len(self._waiting_text)))]
+        if self.notes is None:
+            return None
+        return self.notes.take(n, self.transcript.words, self.micro_turn) or None
 
     def take(self, heard: Sequence[int], say: Sequence[int]) -> list[ConversationEvent]:
         """Read the tokens of the micro-turn that was just run; returns what happened since."""

@@ -1,8 +1,10 @@
 """The live engine: one thread that runs the model for all conversations, micro-turn by micro-turn.
 
-Nothing here runs on the event loop of the server and nothing of the server runs here. A session's
-waiting audio is bounded: when the model falls behind, the oldest is dropped, counted and
-reported, so that a conversation is late once and not later and later.
+Nothing here runs on the event loop of the server and nothing of the server runs here. Whatever is
+ready when a micro-turn begins goes into it together, and what becomes ready meanwhile into the
+next, so as long as a micro-turn of all conversations takes less than it lasts nobody falls
+behind. That this stays so is what `Admission` sees to. A session's waiting audio is bounded: when
+the model falls behind, the oldest is dropped, counted and reported (`pace.py`).
 """
 
 from __future__ import annotations
@@ -13,33 +15,24 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Condition, Thread
-from typing import Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
+from microturn.inference.admission import Admission
 from microturn.inference.agent import BackgroundAgent
 from microturn.inference.audio import Audio
-from microturn.inference.config import AgentConfig
+from microturn.inference.config import AgentConfig, NotesConfig
 from microturn.inference.conversation import Conversation, ConversationEvent
-from microturn.inference.session import TurnOutput
+from microturn.inference.metrics import Metrics
+from microturn.inference.pace import Intake
+from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.sessions import MicroTurn, Session, Sessions
 from microturn.model.streams import StreamLayout, Tokenizer
 
 log = logging.getLogger(__name__)
 _KEPT_TIMES: Final = 1_000
 _JOIN_S: Final = 5.0
-
-
-class Batch(Protocol):
-    """What the engine needs of `SessionBatch`: rows that take a micro-turn or sit it out."""
-
-    def append(
-        self,
-        audio: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-        text_in: list[list[int] | None],
-        active: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None,
-    ) -> list[TurnOutput]: ...
-
-    def reset(self, slot: int) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +45,7 @@ class Turn:
     lag_ms: float  # from the last sample of the input to this output
     waiting: int  # micro-turns of input that still wait
     dropped: int  # micro-turns of input dropped so far
+    late: int = 0  # micro-turns so far that went on without their input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +61,21 @@ _Action = Callable[[Conversation], None]
 
 
 class EngineFull(RuntimeError):
-    """Every slot is taken."""
+    """Every place is taken, or one more conversation would not fit into real time."""
 
 
 @dataclass(kw_only=True)
 class _Slot:
-    """A conversation that occupies a row of the batch."""
+    """A conversation and what the engine keeps for it."""
 
-    index: int
+    name: str
     conversation: Conversation
     deliver: Deliver
-    inputs: deque[tuple[Audio, float]] = field(default_factory=deque)
+    intake: Intake
     actions: deque[_Action] = field(default_factory=deque)
-    dropped: int = 0
-    fresh: bool = True  # the row still holds the state of an earlier conversation
+    session: Session | None = None  # from its first micro-turn on
+    missed: int = 0  # micro-turns answered later than the next one was due
+    lag_ms: float = 0.0  # of the last one
     closed: bool = False
 
 
@@ -106,11 +101,14 @@ class LiveSession:
 
 
 class LiveEngine:
-    """Runs a batch for up to `n_slots` conversations at once on a thread of its own."""
+    """Runs a batch for up to `n_slots` conversations at once on a thread of its own.
+
+    Without `admission` every place may be taken. `clock` gives seconds that never go back.
+    """
 
     def __init__(
         self,
-        batch: Batch,
+        batch: SessionBatch,
         *,
         n_slots: int,
         layout: StreamLayout,
@@ -118,18 +116,24 @@ class LiveEngine:
         agent: BackgroundAgent | None,
         agent_config: AgentConfig,
         max_waiting: int,
+        late_after_ms: float = 0.0,
+        admission: Admission | None = None,
+        notes: NotesConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.layout = layout
         self.n_slots = n_slots
-        self._batch, self._tokenizer = batch, tokenizer
+        self._sessions, self._tokenizer = Sessions(batch), tokenizer
         self._agent, self._agent_config = agent, agent_config
-        self._max_waiting = max_waiting
-        self._slots: list[_Slot | None] = [None] * n_slots
+        self._notes, self._window = notes, batch.model.cfg.window
+        self._max_waiting, self._late_after_ms = max_waiting, late_after_ms
+        self._admission, self._clock = admission, clock
+        self._slots: list[_Slot] = []
         self._wake = Condition()
         self._stopping = False
-        self._opened = 0
         self._times_ms: deque[float] = deque(maxlen=_KEPT_TIMES)
-        self._late = self._dropped = 0
+        self._metrics = Metrics(layout.micro_turn_ms)
+        self._silence = np.zeros(layout.samples_per_micro_turn, np.float32)
         self._thread = Thread(target=self._run, name="engine", daemon=True)
 
     # --- from any thread -----------------------------------------------------------------------
@@ -147,48 +151,100 @@ class LiveEngine:
             self._agent.close()
 
     def open(self, deliver: Deliver) -> LiveSession:
-        """Start a conversation; `deliver` is called on the engine's thread and must not block."""
+        """Start a conversation; `deliver` is called on the engine's thread and must not block.
+
+        Raises EngineFull, with the measured number, when it would not fit into real time.
+        """
         with self._wake:
-            free = [index for index, slot in enumerate(self._slots) if slot is None]
-            if not free or self._stopping:
-                raise EngineFull(
-                    f"all {self.n_slots} places are taken; try again later"
-                    if not self._stopping
-                    else "the server is stopping"
-                )
-            self._opened += 1
-            name = f"s{self._opened}"
+            refusal = self._refusal()
+            if refusal:
+                self._metrics.count("sessions_refused")
+                raise EngineFull(refusal)
+            self._metrics.count("sessions_opened")
+            name = f"s{self._metrics.counters['sessions_opened']}"
             conversation = Conversation(
                 layout=self.layout,
                 tokenizer=self._tokenizer,
                 agent=self._agent,
                 config=self._agent_config,
                 name=f"{name}-",
+                notes=self._notes,
+                window=self._window,
             )
-            slot = _Slot(index=free[0], conversation=conversation, deliver=deliver)
-            self._slots[slot.index] = slot
+            intake = Intake(
+                micro_turn_s=self.layout.micro_turn_ms / 1000,
+                most=self._max_waiting,
+                late_after_s=self._late_after_ms / 1000,
+            )
+            slot = _Slot(name=name, conversation=conversation, deliver=deliver, intake=intake)
+            self._slots.append(slot)
             return LiveSession(self, slot, name)
+
+    def _refusal(self) -> str:
+        if self._stopping:
+            return "the server is stopping"
+        if len(self._slots) >= self.n_slots:
+            return f"all {self.n_slots} places are taken; try again later"
+        if self._admission is None:
+            return ""
+        return self._admission.refusal(len(self._slots) + 1, self._clock())
 
     def health(self) -> dict[str, float | int]:
         """Counters and times of the last micro-turns."""
         with self._wake:
             times = np.array(self._times_ms or [0.0])
             return {
-                "sessions": sum(slot is not None for slot in self._slots),
+                "sessions": len(self._slots),
                 "max_sessions": self.n_slots,
                 "p50_ms": round(float(np.percentile(times, 50)), 3),
                 "p99_ms": round(float(np.percentile(times, 99)), 3),
-                "late_micro_turns": self._late,
-                "dropped_micro_turns": self._dropped,
+                "late_micro_turns": self._metrics.counters["missed"],
+                "dropped_micro_turns": self._metrics.counters["dropped"],
             }
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything that is counted, and each conversation by itself."""
+        with self._wake:
+            return {
+                **self._metrics.to_json(),
+                **self._gauges(),
+                "conversations": {slot.name: self._lateness(slot) for slot in self._slots},
+            }
+
+    def prometheus(self) -> str:
+        """The same in the text format of Prometheus, without the single conversations."""
+        with self._wake:
+            return self._metrics.to_prometheus(self._gauges())
+
+    def _gauges(self) -> dict[str, float]:
+        leads = [self._lateness(slot)["lead_ms"] for slot in self._slots if slot.intake.taken]
+        gauges = {
+            "sessions": len(self._slots),
+            "places": self.n_slots,
+            "waiting": sum(len(slot.intake) for slot in self._slots),
+            "lead_seconds": min(leads, default=self.layout.micro_turn_ms) / 1000,
+        }
+        if self._admission is not None:
+            gauges["admission_limit_seconds"] = self._admission.limit_ms / 1000
+            expected = self._admission.expected_ms(len(self._slots) + 1, self._clock())
+            if expected is not None:
+                gauges["admission_expected_seconds"] = expected / 1000
+        return gauges
+
+    def _lateness(self, slot: _Slot) -> dict[str, float]:
+        return {
+            "micro_turns": slot.intake.taken,
+            "waiting": len(slot.intake),
+            "late": slot.intake.late,
+            "dropped": slot.intake.dropped,
+            "missed": slot.missed,
+            "lag_ms": round(slot.lag_ms, 3),
+            "lead_ms": round(self.layout.micro_turn_ms - slot.lag_ms, 3),
+        }
 
     def _push(self, slot: _Slot, audio: Audio) -> None:
         with self._wake:
-            slot.inputs.append((audio, time.monotonic()))
-            if len(slot.inputs) > self._max_waiting:
-                slot.inputs.popleft()
-                slot.dropped += 1
-                self._dropped += 1
+            self._metrics.count("dropped", slot.intake.push(audio, self._clock()))
             self._wake.notify()
 
     def _act(self, slot: _Slot, action: _Action) -> None:
@@ -205,19 +261,39 @@ class LiveEngine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(self._has_work)
+                self._wake.wait_for(self._has_work, self._until_late())
                 if self._stopping:
                     return
-                slots = [slot for slot in self._slots if slot is not None]
-            for slot in slots:
-                self._settle(slot)
-            self._step([slot for slot in slots if slot.inputs and not slot.closed])
+            self.turn()
 
     def _has_work(self) -> bool:
+        now = self._clock()
         return self._stopping or any(
-            slot is not None and (slot.inputs or slot.actions or slot.closed)
-            for slot in self._slots
+            slot.actions or slot.closed or slot.intake.ready(now) for slot in self._slots
         )
+
+    def _until_late(self) -> float | None:
+        """Seconds until somebody's input is late, if nothing happens before."""
+        with self._wake:
+            times = [slot.intake.late_at() for slot in self._slots]
+            known = [time for time in times if time is not None]
+            return max(0.0, min(known) - self._clock()) if known else None
+
+    def turn(self) -> int:
+        """One micro-turn of every conversation that is ready for it; returns how many were.
+
+        This is what the thread does again and again; without `start` a caller may do it, on a
+        clock of its own.
+        """
+        with self._wake:
+            slots = list(self._slots)
+        for slot in slots:
+            self._settle(slot)
+        now = self._clock()
+        with self._wake:
+            ready = [slot for slot in slots if not slot.closed and slot.intake.ready(now)]
+        self._step(ready)
+        return len(ready)
 
     def _settle(self, slot: _Slot) -> None:
         """Do what was asked of a conversation between two micro-turns."""
@@ -228,52 +304,77 @@ class LiveEngine:
                 slot.deliver(Problem(message=str(error), fatal=False))
         if slot.closed:
             slot.conversation.finish()
+            if slot.session is not None:
+                self._sessions.close(slot.session)
             with self._wake:
-                self._slots[slot.index] = None
+                self._slots.remove(slot)
 
     def _step(self, slots: list[_Slot]) -> None:
         """Run one micro-turn of every conversation that has one."""
         if not slots:
             return
-        audio = np.zeros((self.n_slots, self.layout.samples_per_micro_turn), np.float32)
-        text_in: list[list[int] | None] = [None] * self.n_slots
-        active = np.zeros(self.n_slots, np.bool_)
-        arrived: dict[int, float] = {}
-        started = time.monotonic()
+        started = self._clock()
         try:
-            for slot in slots:
-                with self._wake:
-                    audio[slot.index], arrived[slot.index] = slot.inputs.popleft()
-                active[slot.index] = True
-                text_in[slot.index] = slot.conversation.text_in()
-                if slot.fresh:
-                    self._batch.reset(slot.index)
-                    slot.fresh = False
-            outputs = self._batch.append(audio, text_in, active)
-            for slot in slots:
-                self._hand_out(slot, outputs[slot.index], arrived[slot.index])
+            arrived = self._run_model(slots)
         except Exception as error:  # the server outlives a failed micro-turn; its sessions do not
             log.exception("a micro-turn failed")
             for slot in slots:
                 slot.closed = True
                 slot.deliver(Problem(message=f"the model failed: {error}", fatal=True))
+            return
+        now = self._clock()
+        ms = (now - started) * 1000
         with self._wake:
-            self._times_ms.append((time.monotonic() - started) * 1000)
+            self._times_ms.append(ms)
+            self._metrics.ticks.add(ms)
+            if self._admission is not None:
+                rows = self._sessions.span(s.session for s in slots if s.session is not None)
+                self._admission.note(rows, ms, now)
+        for slot, (output, at) in zip(slots, arrived, strict=True):
+            self._hand_out(slot, output, at)
+
+    def _run_model(self, slots: list[_Slot]) -> list[tuple[TurnOutput, float]]:
+        """What was made for each of these, and when its input was complete."""
+        turns: dict[Session, MicroTurn] = {}
+        arrived: list[tuple[Session, float]] = []
+        for slot in slots:
+            if slot.session is None:
+                slot.session = self._sessions.open()
+            with self._wake:
+                late = slot.intake.late
+                given = slot.intake.take(self._clock())
+                self._metrics.count("late", slot.intake.late - late)
+            text = slot.conversation.text_in() or []
+            self._metrics.count("tokens_given", len(text))
+            audio = self._silence if given.audio is None else given.audio
+            turns[slot.session] = MicroTurn(audio=audio, text_in=text, late=given.audio is None)
+            arrived.append((slot.session, given.arrived))
+        outputs = self._sessions.append_all(turns)
+        return [(outputs[session], at) for session, at in arrived]
 
     def _hand_out(self, slot: _Slot, output: TurnOutput, arrived: float) -> None:
         micro_turn = slot.conversation.micro_turn
         events = slot.conversation.take(output.heard, output.say)
-        lag_ms = (time.monotonic() - arrived) * 1000
+        lag_ms = (self._clock() - arrived) * 1000
         with self._wake:
-            waiting, dropped = len(slot.inputs), slot.dropped
-            self._late += lag_ms > self.layout.micro_turn_ms
-        slot.deliver(
-            Turn(
+            slot.lag_ms = lag_ms
+            missed = lag_ms > self.layout.micro_turn_ms
+            slot.missed += missed
+            for name, n in (
+                ("missed", int(missed)),
+                ("micro_turns", 1),
+                ("tokens_heard", len(output.heard)),
+                ("tokens_said", len(output.say)),
+            ):
+                self._metrics.count(name, n)
+            self._metrics.lag.add(lag_ms)
+            done = Turn(
                 micro_turn=micro_turn,
                 audio=output.audio,
                 events=events,
                 lag_ms=lag_ms,
-                waiting=waiting,
-                dropped=dropped,
+                waiting=len(slot.intake),
+                dropped=slot.intake.dropped,
+                late=slot.intake.late,
             )
-        )
+        slot.deliver(done)

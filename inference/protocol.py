@@ -125,6 +125,7 @@ def turn(done: Turn, dropped_output: int) -> Json:
         "micro_turn": done.micro_turn,
         "lag_ms": round(done.lag_ms, 1),
         "waiting": done.waiting,
+        "late_input": done.late,
         "dropped_input": done.dropped,
         "dropped_output": dropped_output,
     }
@@ -138,6 +139,11 @@ def late(direction: str, dropped: int, layout: StreamLayout) -> Json:
         "dropped": dropped,
         "dropped_s": seconds(dropped, layout),
     }
+
+
+def missing(late: int, layout: StreamLayout) -> Json:
+    """Sound did not arrive in time and the conversation went on; `late` counts all so far."""
+    return {"type": "missing", "late": late, "late_s": seconds(late, layout)}
 
 
 def event(happened: ConversationEvent, layout: StreamLayout) -> Json:

@@ -1,4 +1,4 @@
-"""The server: a socket for audio both ways, the page, and a health line. No state of its own.
+"""The server: a socket for audio both ways, the page, health and metrics. No state of its own.
 
 Each connection has a receiver, which hands micro-turns to the engine, and a sender, which empties
 a bounded outbox. The model never runs on the event loop, and the event loop never waits for it.
@@ -17,8 +17,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -32,6 +32,7 @@ from microturn.inference.engine import EngineFull, LiveEngine, LiveSession, Prob
 WEB: Final = Path(__file__).resolve().parent / "web"
 _OUTBOX_TURNS: Final = 25  # micro-turns of audio that may wait for a slow connection
 _OUTBOX_EVENTS: Final = 500
+_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _CONTENT_POLICY: Final = "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:"
 
 
@@ -57,10 +58,20 @@ def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:
     async def health(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", **engine.health()})
 
+    async def metrics(request: Request) -> Response:
+        refusal = _wrong_token(request, config)
+        if refusal:
+            return PlainTextResponse(refusal, status_code=403)
+        if request.url.path.endswith(".json"):
+            return JSONResponse(engine.metrics())
+        return PlainTextResponse(engine.prometheus(), media_type=_PROMETHEUS)
+
     return Starlette(
         routes=[
             WebSocketRoute(protocol.PATH, talk),
             Route("/health", health),
+            Route("/metrics", metrics),
+            Route("/metrics.json", metrics),
             Mount("/", _Page(directory=WEB, html=True)),
         ],
         lifespan=lifespan,
@@ -77,16 +88,21 @@ class _Page(StaticFiles):
         return response
 
 
-def _refusal(websocket: WebSocket, config: ServeConfig) -> str:
-    """Why this connection is not let in, or nothing."""
-    given = websocket.query_params.get("token", "")
-    scheme, _, bearer = websocket.headers.get("authorization", "").partition(" ")
+def _wrong_token(connection: HTTPConnection, config: ServeConfig) -> str:
+    """Why this request is not let in, or nothing."""
+    given = connection.query_params.get("token", "")
+    scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         given = bearer.strip()
+    if not config.token or hmac.compare_digest(given.encode(), config.token.encode()):
+        return ""
+    return "this server needs its token; add ?token=... to the address"
+
+
+def _refusal(websocket: WebSocket, config: ServeConfig) -> str:
+    """Why this connection is not let in, or nothing."""
     if config.token:
-        if hmac.compare_digest(given.encode(), config.token.encode()):
-            return ""
-        return "this server needs its token; add ?token=... to the address"
+        return _wrong_token(websocket, config)
     # Without a token only this machine is served, and only pages that came from here: any other
     # page that the user has open could reach a loopback address too.
     origin = websocket.headers.get("origin")
@@ -146,7 +162,7 @@ class _Connection:
         self._outbox = _Outbox()
         self._loop = asyncio.get_running_loop()
         self._fatal: asyncio.Future[str] = self._loop.create_future()
-        self._errors = self._reported_input = self._reported_output = 0
+        self._errors = self._reported_input = self._reported_output = self._reported_late = 0
 
     async def serve(self) -> None:
         try:
@@ -215,11 +231,14 @@ class _Connection:
         self._outbox.put(to_pcm16(message.audio))
         for happened in message.events:
             self._outbox.put(protocol.event(happened, self._layout))
-        self._report_late(message.dropped)
+        self._report_late(message.dropped, message.late)
         if self._outbox.overflowing and not self._fatal.done():
             self._fatal.set_result("the connection is too slow for its own audio")
 
-    def _report_late(self, dropped_input: int) -> None:
+    def _report_late(self, dropped_input: int, late_input: int) -> None:
+        if late_input > self._reported_late:
+            self._reported_late = late_input
+            self._outbox.put(protocol.missing(late_input, self._layout))
         if dropped_input > self._reported_input:
             self._reported_input = dropped_input
             self._outbox.put(protocol.late("input", dropped_input, self._layout))

@@ -1,7 +1,8 @@
-"""Streaming sessions: append one micro-turn of microphone per row, get one micro-turn of agent.
+"""Rows of streaming state: append one micro-turn of microphone per row, get one of agent.
 
 All rows of a `SessionBatch` advance together; a row that is not `active` keeps its state. What
-is returned is to be played during the next micro-turn.
+is returned is to be played during the next micro-turn. `inference/sessions.py` is the layer above,
+where a conversation is a handle and not a row.
 """
 
 from __future__ import annotations
@@ -31,26 +32,70 @@ class SessionBatch:
     """`batch_size` conversations with one model, preallocated.
 
     A row's flow noise depends on (seed, micro-turn of that row) alone, so what a session says
-    does not depend on its neighbours or its slot. On a GPU a micro-turn of all rows is one
+    does not depend on its neighbours or its slot. Rows beyond the last active one cost nothing.
+    With `rewind` a row can go back by up to so many micro-turns. On a GPU a micro-turn is one
     captured graph; `graph=False` launches its kernels one by one instead.
     """
 
     def __init__(
-        self, checkpoint: LoadedCheckpoint, batch_size: int, seed: int = 0, *, graph: bool = True
+        self,
+        checkpoint: LoadedCheckpoint,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        graph: bool = True,
+        rewind: int = 0,
     ) -> None:
         self.model, self.layout = checkpoint.model, checkpoint.layout
         self.tokenizer = checkpoint.tokenizer
-        self.batch_size, self.seed = batch_size, seed
-        self.tick = Tick(self.model, batch_size, graph=graph)
+        self.batch_size, self.seed, self.reach = batch_size, seed, rewind
+        self.tick = Tick(self.model, batch_size, graph=graph, rewind=rewind)
         self.device = self.tick.device
         self._mels = [MelStream(self.layout, fine=False) for _ in range(batch_size)]
         self.micro_turns = np.zeros(batch_size, np.int64)  # appended so far, per row
+        self.oldest = np.zeros(batch_size, np.int64)  # boundary that a row can go back to
+        # The sound that the next window still hears, at the last boundaries of each row.
+        carry = self.layout.samples_per_frame
+        self._heard = np.zeros((rewind + 1, batch_size, carry), np.float32)
+        self._silence = np.zeros(self.layout.samples_per_micro_turn, np.float32)
+        self._silence.flags.writeable = False
 
     def reset(self, row: int) -> None:
         """Begin a new conversation in a row."""
         self._mels[row] = MelStream(self.layout, fine=False)
-        self.micro_turns[row] = 0
+        self._heard[0, row] = 0.0
+        self.micro_turns[row] = self.oldest[row] = 0
         self.tick.reset(row)
+
+    def rewind(self, row: int, to: int) -> None:
+        """Forget what a row did after its first `to` micro-turns.
+
+        Raises ValueError for a number that is negative, ahead, or further back than `rewind`.
+        """
+        now, oldest = int(self.micro_turns[row]), int(self.oldest[row])
+        if not 0 <= to <= now:
+            raise ValueError(
+                f"cannot rewind to micro-turn {to}: the session has made {now} micro-turns"
+            )
+        if to < oldest:
+            raise ValueError(
+                f"cannot rewind to micro-turn {to}: sessions of rewind={self.reach} keep their "
+                f"last {self.reach} micro-turns, and the oldest kept here is {oldest}"
+            )
+        if to == now:
+            return
+        self.tick.rewind(row, to)
+        self.micro_turns[row] = to
+        self._mels[row].carry(self._heard[to % (self.reach + 1), row])
+
+    def copy(self, source: int, target: int) -> None:
+        """Make row `target` what row `source` is, with all that it can go back to."""
+        self.tick.copy(source, target)
+        self._heard[:, target] = self._heard[:, source]
+        self.micro_turns[target] = self.micro_turns[source]
+        self.oldest[target] = self.oldest[source]
+        self._mels[target] = MelStream(self.layout, fine=False)
+        self._mels[target].carry(self._heard[self.micro_turns[source] % (self.reach + 1), source])
 
     def append(
         self,
@@ -64,8 +109,9 @@ class SessionBatch:
 
         audio (B, samples_per_micro_turn); text_in up to `text_in_positions` ids per row; a row
         marked `late` reads `<late>` in place of its microphone; video (B, H, W, 3), the newest
-        frame of each row, black where there is none. Raises ValueError for another shape or more
-        text than a micro-turn holds. Samples that are not finite count as silence.
+        frame of each row, black where there is none. Raises ValueError for another shape, for
+        more text than a micro-turn holds and for ids that are none. Samples that are not finite
+        count as silence.
         """
         expected = (self.batch_size, self.layout.samples_per_micro_turn)
         if audio.shape != expected:
@@ -79,12 +125,14 @@ class SessionBatch:
         given["active"][:] = True if active is None else active
         given["late"][:] = False if late is None else late
         rows = np.flatnonzero(given["active"])
+        outputs = [TurnOutput(self._silence, [], []) for _ in range(self.batch_size)]
+        if not len(rows):
+            return outputs
         self._write_dmel(audio, rows, given["audio_in"])
         self._write_noise(rows, given["noise"])
-        made = self.tick.run()
+        made = self.tick.run(int(rows[-1]) + 1)
         self.micro_turns[rows] += 1
-        silence = np.zeros(expected[1], np.float32)
-        outputs = [TurnOutput(silence, [], []) for _ in range(self.batch_size)]
+        np.maximum(self.oldest, self.micro_turns - self.reach, out=self.oldest)
         for row in rows:
             heard, say = made["heard"][row].tolist(), made["say"][row].tolist()
             outputs[row] = TurnOutput(
@@ -97,9 +145,12 @@ class SessionBatch:
     def _write_dmel(
         self, audio: NDArray[np.float32], rows: NDArray[np.int64], out: NDArray[np.uint8]
     ) -> None:
+        carry = self._heard.shape[-1]
         for row in rows:
             clean = np.nan_to_num(audio[row], nan=0.0, posinf=0.0, neginf=0.0)
-            out[row] = dmel_ids(self._mels[row].push(np.clip(clean, -1.0, 1.0)))[0]
+            np.clip(clean, -1.0, 1.0, out=clean)
+            out[row] = dmel_ids(self._mels[row].push(clean))[0]
+            self._heard[(self.micro_turns[row] + 1) % (self.reach + 1), row] = clean[-carry:]
 
     def _write_text(
         self, text_in: Sequence[Sequence[int] | None] | None, out: NDArray[np.int64]
@@ -111,6 +162,11 @@ class SessionBatch:
                     raise ValueError(
                         f"{len(tokens)} text tokens, a micro-turn holds {out.shape[1]}; "
                         "send the rest with the next one"
+                    )
+                if not 0 <= min(tokens) <= max(tokens) < self.model.vocab_size:
+                    raise ValueError(
+                        f"text tokens {list(tokens)} are no ids of this tokenizer, which has "
+                        f"{self.model.vocab_size}"
                     )
                 out[row, : len(tokens)] = tokens
 

@@ -17,7 +17,8 @@ from microturn.inference.agent import OfflineAgent
 from microturn.inference.audio import Audio, read_recording, write_wav
 from microturn.inference.config import TalkConfig
 from microturn.inference.conversation import Conversation
-from microturn.inference.engine import Batch
+from microturn.inference.notes import check_notes
+from microturn.inference.session import SessionBatch
 from microturn.model.streams import StreamLayout
 
 WORDS_FORMAT: Final = 1
@@ -33,7 +34,7 @@ class Talk:
 
 
 def stream(
-    batch: Batch, samples: Audio, conversation: Conversation, *, progress: bool = True
+    batch: SessionBatch, samples: Audio, conversation: Conversation, *, progress: bool = True
 ) -> Talk:
     """Let the first row of a batch listen to a recording; the output has the same length."""
     layout = conversation.layout
@@ -102,7 +103,14 @@ def run(config: TalkConfig) -> int:
     from microturn.inference.load import load_batch
     from microturn.inference.picture import draw
 
-    loaded = load_batch(config.checkpoint, n_slots=1, seed=config.seed, threads=config.threads)
+    loaded = load_batch(
+        config.checkpoint,
+        n_slots=1,
+        seed=config.seed,
+        threads=config.threads,
+        device=config.device,
+    )
+    check_notes(config.notes, loaded.layout)
     recording = read_recording(config.input, sample_rate=loaded.layout.sample_rate)
     for note in recording.notes:
         sys.stderr.write(f"{note}\n")
@@ -115,6 +123,8 @@ def run(config: TalkConfig) -> int:
         agent=agent,
         config=config.agent,
         wait_for_agent=True,
+        notes=config.notes,
+        window=loaded.batch.model.cfg.window,
     )
     try:
         talk = stream(loaded.batch, recording.samples, conversation)

@@ -34,6 +34,7 @@ class Call {
       delegation: () => showDelegation(message),
       result: () => lanes.result(message),
       late: () => lanes.late(message),
+      missing: () => lanes.late({ dropped_s: message.late_s }),
       error: () => complain(message.message),
       closed: () => {},
     }[message.type];

@@ -85,9 +85,9 @@ class ListeningBatch(SessionBatch):
         super().__init__(checkpoint, 1)
         self.heard: list[Audio] = []
 
-    def append(self, audio: Audio, *more: Any) -> list[TurnOutput]:
+    def append(self, audio: Audio, *more: Any, **named: Any) -> list[TurnOutput]:
         self.heard.append(audio[0].copy())
-        return super().append(audio, *more)
+        return super().append(audio, *more, **named)
 
 
 @pytest.fixture

@@ -34,10 +34,10 @@ PATIENT = 1_000
 class FailingBatch(SessionBatch):
     """A model that fails when it hears a loud micro-turn."""
 
-    def append(self, audio: NDArray[np.float32], *more: Any) -> list[TurnOutput]:
+    def append(self, audio: NDArray[np.float32], *more: Any, **named: Any) -> list[TurnOutput]:
         if np.abs(audio).max() > 0.9:
             raise RuntimeError("too loud")
-        return super().append(audio, *more)
+        return super().append(audio, *more, **named)
 
 
 def engine_of(
@@ -320,11 +320,11 @@ class GatedBatch(SessionBatch):
         self.entered, self.gate = threading.Event(), threading.Event()
         self.levels: list[float] = []
 
-    def append(self, audio: NDArray[np.float32], *more: Any) -> list[TurnOutput]:
+    def append(self, audio: NDArray[np.float32], *more: Any, **named: Any) -> list[TurnOutput]:
         self.levels.append(float(audio.max()))
         self.entered.set()
         assert self.gate.wait(WAIT_S)
-        return super().append(audio, *more)
+        return super().append(audio, *more, **named)
 
 
 def test_when_the_model_is_too_slow_the_oldest_input_is_dropped_and_counted(
