@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
     "talk": ("microturn.inference.cli", "TALK", "let a checkpoint listen to a file and answer"),
     "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
+    "ablate": ("microturn.evaluation.ablations", "ABLATE", "what each choice is worth, in a table"),
     "bench simulate": ("microturn.datagen.cli", "BENCH_SIMULATE", "time simulation beside lhotse"),
     "bench session": ("microturn.inference.cli", "BENCH", "time micro-turns of live sessions"),
     "bench kernels": ("microturn.kernels.cli", "BENCH_KERNELS", "check and time the kernels"),

@@ -11,16 +11,17 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from microturn.datagen.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+from microturn.model.streams.npz import read_npz
 
 Audio = npt.NDArray[np.float32]
 INDEX_NAME = "index.json"
@@ -29,6 +30,7 @@ TOKENIZER_NAME = "tokenizer.json"
 CONFIG_NAME = "config.yaml"
 FORMAT = 1
 KEY_DIGITS = 8
+_LANES: Final = frozenset({"features.npz", "streams.npz", "video.npz"})  # members of the lanes
 
 
 def key_of(index: int) -> str:
@@ -111,10 +113,9 @@ class Sample:
 
     def lanes(self) -> Lanes:
         """The stored lanes; needs the set to have been made with features=true."""
-        if "features.npz" not in self.members:
-            raise ValueError(f"{self.source} has no features.npz; simulate with features=true")
-        video = self._arrays("video.npz") if "video.npz" in self.members else None
-        return Lanes.from_arrays(self._arrays("streams.npz"), self._arrays("features.npz"), video)
+        return _lanes(
+            {n: bytearray(self.members[n]) for n in _LANES & set(self.members)}, self.source
+        )
 
     def frames(self) -> npt.NDArray[np.uint8] | None:
         """What the camera sees (N, H, W, 3), where the layout has a video lane."""
@@ -143,8 +144,7 @@ class Sample:
             raise ValueError(f"{self.source} has no member {name}") from None
 
     def _arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
-        with np.load(io.BytesIO(self._member(name))) as stored:
-            return {key: stored[key] for key in stored.files}
+        return read_npz(bytearray(self._member(name)), f"{self.source}.{name}")
 
     def _audio(self, name: str) -> Audio:
         import soundfile
@@ -187,6 +187,22 @@ class ShardReader:
 
     def __getitem__(self, position: int) -> Sample:
         """The dialogue at a position, read from its tar without touching the others."""
+        members, source = self._read(position)
+        key = key_of(position + int(self.index["first_index"]))
+        stored = {name: bytes(member) for name, member in members.items()}
+        return Sample(key=key, members=stored, source=source)
+
+    def lanes(self, position: int) -> Lanes:
+        """The stored lanes of one dialogue; its sound is not read."""
+        return _lanes(*self._read(position, _LANES))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[position] for position in range(len(self)))
+
+    def _read(
+        self, position: int, wanted: Set[str] = frozenset()
+    ) -> tuple[dict[str, memoryview], str]:
+        """Members of a dialogue (none named: all) in memory of its own, and what to call it."""
         if not 0 <= position < len(self):
             raise IndexError(
                 f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
@@ -194,23 +210,20 @@ class ShardReader:
         shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
         places = self._places(shard)[position - int(self._firsts[shard])]
         path = self.folder / self.shards[shard].name
+        source = f"{path}:{key_of(position + int(self.index['first_index']))}"
+        if wanted:
+            places = {name: where for name, where in places.items() if name in wanted}
+        if not places:
+            return {}, source
         # The members of a dialogue lie side by side: one read, which matters behind a URL.
         first = min(offset for offset, _ in places.values())
         end = max(offset + size for offset, size in places.values())
-        data = read_range(path, first, end - first)
+        data = memoryview(read_range(path, first, end - first))
         members = {
             name: data[offset - first : offset - first + size]
             for name, (offset, size) in places.items()
         }
-        key = key_of(position + int(self.index["first_index"]))
-        return Sample(key=key, members=members, source=f"{path}:{key}")
-
-    def lanes(self, position: int) -> Lanes:
-        """The stored lanes of one dialogue."""
-        return self[position].lanes()
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[position] for position in range(len(self)))
+        return members, source
 
     def _places(self, shard: int) -> list[dict[str, tuple[int, int]]]:
         """Where the members of every dialogue of a shard lie in its tar."""
@@ -226,6 +239,14 @@ class ShardReader:
                 raise ValueError(f"{path} is damaged ({error}); simulate the set again") from error
             self._members[shard] = list(found.values())
         return self._members[shard]
+
+
+def _lanes(members: Mapping[str, memoryview | bytearray], source: str) -> Lanes:
+    for name in ("features.npz", "streams.npz"):
+        if name not in members:
+            raise ValueError(f"{source} has no {name}; simulate with features=true")
+    arrays = {name: read_npz(data, f"{source}.{name}") for name, data in members.items()}
+    return Lanes.from_arrays(arrays["streams.npz"], arrays["features.npz"], arrays.get("video.npz"))
 
 
 def read_index(folder: Place) -> dict[str, Any]:

@@ -111,14 +111,16 @@ def size_of(item: Place) -> int:
     return int(fs.size(path))
 
 
-def read_range(item: Place, start: int, size: int) -> bytes:
-    """Part of a file."""
+def read_range(item: Place, start: int, size: int) -> bytearray:
+    """Part of a file, shorter where the file ends; one's own, so that it can be written to."""
     if isinstance(item, RemotePath):
         fs, path = item.target
-        return bytes(fs.cat_file(path, start=start, end=start + size))
-    with item.open("rb") as file:
+        return bytearray(fs.cat_file(path, start=start, end=start + size))
+    data = bytearray(size)
+    with open(item, "rb", buffering=0) as file:
         file.seek(start)
-        return file.read(size)
+        del data[file.readinto(data) :]
+    return data
 
 
 @contextlib.contextmanager

@@ -25,7 +25,8 @@ def commands_for(file: str) -> list[Command]:
     folder = file.split("/")[0]
     folder = COMMANDS_OF_MODEL if folder == "model" else folder
     folder = "datagen" if file.startswith(SUITES) else folder
-    rows = [row for row in COMMANDS.values() if row[0] == f"microturn.{folder}.cli"]
+    modules = (f"microturn.{folder}.cli", f"microturn.evaluation.{folder}")
+    rows = [row for row in COMMANDS.values() if row[0] in modules]
     return [getattr(import_module(module), attribute) for module, attribute, _ in rows]
 
 

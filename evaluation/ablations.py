@@ -1,0 +1,289 @@
+"""`microturn ablate`: what each choice is worth, every run with the same steps, seed and dialogues.
+
+A table of variants comes from a file in configs/ablations/. Each is simulated, trained and scored
+by the commands that a user would type, one process each; what is finished is written down beside
+its result and skipped the next time. Sets and checkpoints that variants share are made once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import copytree
+from typing import Any, Final
+
+from microturn.configs.command import Command, option, write_json
+from microturn.configs.load import write_atomically
+from microturn.evaluation.demo import Stage, run_stage
+
+# What the table shows of scores.json: suite, metric, head of the column.
+COLUMNS: Final = (
+    ("turn", "answered", "turn answered"),
+    ("interruption", "stopped_in_time", "interruption stopped"),
+    ("timed_cue", "in_window", "timed cue in window"),
+    ("overall", "mean_headline", "mean of suites"),
+    ("overall", "spurious_share", "spurious"),
+    ("overall", "sounds_as_written", "sounds as written"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row: words on top of those that all variants share."""
+
+    says: str = option("", "what the row is called in the table")
+    simulate: list[str] = option(default_factory=list, help="more words for `microturn simulate`")
+    train: list[str] = option(default_factory=list, help="more words for `microturn train`")
+    checkpoint_of: str = option("", "score this variant's checkpoint instead of training one")
+    model: dict[str, Any] = option(
+        default_factory=dict, help="with checkpoint_of: model keys that are changed for scoring"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig:
+    """`microturn ablate`."""
+
+    out: str = option("runs/ablations", "folder for sets, runs, scores and the table")
+    steps: int = option(400, "optimiser steps of every training")
+    seed: int = option(0, "seed of every training and training set; test sets take the next one")
+    n_train: int = option(3200, "dialogues to train on")
+    n_test: int = option(160, "held-out dialogues, of held-out voices, to score on")
+    simulate: list[str] = option(default_factory=list, help="words of every `microturn simulate`")
+    train: list[str] = option(default_factory=list, help="words of every `microturn train`")
+    evaluate: list[str] = option(default_factory=list, help="words of every `microturn evaluate`")
+    variants: dict[str, Variant] = field(
+        default_factory=dict, metadata={"help": "rows of the table by name, in order"}
+    )
+    only: list[str] = option(default_factory=list, help="run these variants; none: all")
+    json: str = option("", "also write the table's numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise ValueError("no variants are given; take a file such as ablations/tiny.yaml")
+        for name in self.only:
+            if name not in self.variants:
+                raise ValueError(f"only has {name!r}; there are {', '.join(self.variants)}")
+        for name, variant in self.variants.items():
+            other = variant.checkpoint_of
+            if other and (other not in self.variants or self.variants[other].checkpoint_of):
+                raise ValueError(
+                    f"variants.{name}.checkpoint_of={other} must name a variant that is trained"
+                )
+            if other and (variant.simulate or variant.train):
+                raise ValueError(f"variants.{name} has a checkpoint_of, so it can take no words")
+            if variant.model and not other:
+                raise ValueError(f"variants.{name}.model needs checkpoint_of; put it into train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command, what it reads that an earlier one has made, and what it leaves."""
+
+    stage: Stage
+    needs: tuple[Path, ...] = ()
+
+    @property
+    def note(self) -> Path:
+        return self.stage.result.with_name(f"{self.stage.result.stem}.done.json")
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What the result depends on: the words, and the inputs by content."""
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.needs]
+        return {"words": self.stage.words, "needs": digests}
+
+    def done(self) -> dict[str, Any] | None:
+        """Seconds of the finished step, or nothing when it has to run."""
+        if not self.note.exists() or not self.stage.result.exists():
+            return None
+        note: dict[str, Any] = json.loads(self.note.read_text(encoding="utf-8"))
+        mark = self.mark
+        return note if {name: note.get(name) for name in mark} == mark else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Where everything of a configuration lies, and the steps of one variant."""
+
+    config: AblationConfig
+
+    @property
+    def out(self) -> Path:
+        return Path(self.config.out)
+
+    def data(self, variant: Variant, split: str) -> Path:
+        """A shard set; variants with the same words share it."""
+        words = json.dumps([self.config.simulate, variant.simulate])
+        name = hashlib.sha256(words.encode()).hexdigest()[:8]
+        return self.out / "data" / name / split
+
+    def checkpoint(self, name: str) -> Path:
+        return self.out / name / "checkpoint"
+
+    def steps(self, name: str) -> Iterator[Step]:
+        variant = self.config.variants[name]
+        trained = variant.checkpoint_of or name
+        source = self.config.variants[trained]
+        sets = {split: self.data(source, split) for split in ("train", "test")}
+        sizes = {"train": self.config.n_train, "test": self.config.n_test}
+        for shift, (split, folder) in enumerate(sets.items()):
+            numbers = [f"n_dialogues={sizes[split]}", f"seed={self.config.seed + shift}"]
+            words = [*self.config.simulate, *source.simulate, f"out={folder}", f"split={split}"]
+            yield Step(stage=_stage("simulate", [*words, *numbers], folder / "index.json"))
+        weights = self.checkpoint(trained) / "model.safetensors"
+        words = [*self.config.train, *source.train, f"max_steps={self.config.steps}"]
+        words += [f"seed={self.config.seed}", f"data={sets['train']}", f"out={self.out / trained}"]
+        yield Step(stage=_stage("train", words, weights), needs=(sets["train"] / "index.json",))
+        checkpoint = self.checkpoint(name)
+        scores = self.out / name / "scores"
+        words = [*self.config.evaluate, f"data={sets['test']}", f"checkpoint={checkpoint}"]
+        words += [f"seed={self.config.seed}", f"out={scores}"]
+        needs = [weights, sets["test"] / "index.json"]
+        if variant.model:
+            needs.append(checkpoint / "config.yaml")
+        yield Step(stage=_stage("evaluate", words, scores / "scores.json"), needs=tuple(needs))
+
+
+def _stage(command: str, words: list[str], result: Path) -> Stage:
+    return Stage(name=command, title=command, words=[command, *words], result=result)
+
+
+def run_ablations(config: AblationConfig) -> int:
+    """Run what is not done yet, then write the table of all variants that are."""
+    plan, names = Plan(config=config), config.only or list(config.variants)
+    for number, name in enumerate(names, start=1):
+        print(f"[{number}/{len(names)}] {name}: {config.variants[name].says}", flush=True)
+        for step in plan.steps(name):
+            if step.stage.name == "evaluate" and config.variants[name].model:
+                _change_model(plan, name)
+            code = 0 if step.done() else _run(step)
+            if code:
+                return code
+        _write(plan)  # the table so far
+    rows = _write(plan)
+    sys.stdout.write("" if config.json == "-" else table(rows, config))
+    write_json({"steps": config.steps, "seed": config.seed, "variants": rows}, config.json)
+    return 0
+
+
+def _run(step: Step) -> int:
+    print(f"$ microturn {shlex.join(step.stage.words)}", flush=True)
+    step.note.unlink(missing_ok=True)
+    began, cpu_began = time.monotonic(), _children_seconds()
+    code = run_stage(step.stage)
+    if code < 0 or code == 130:
+        raise KeyboardInterrupt
+    if code:
+        print(f"microturn ablate: `{step.stage.name}` ended with exit code {code}", file=sys.stderr)
+        return 2 if code == 2 else 1
+    spent = {"seconds": time.monotonic() - began, "cpu_seconds": _children_seconds() - cpu_began}
+    write_atomically(step.note, json.dumps({**step.mark, **spent}, indent=2) + "\n")
+    return 0
+
+
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _change_model(plan: Plan, name: str) -> None:
+    """A copy of another variant's checkpoint with other keys in its configuration."""
+    from omegaconf import OmegaConf
+
+    variant, folder = plan.config.variants[name], plan.checkpoint(name)
+    copytree(plan.checkpoint(variant.checkpoint_of), folder, dirs_exist_ok=True)
+    settings = OmegaConf.load(folder / "config.yaml")
+    for key, value in variant.model.items():
+        if OmegaConf.select(settings, key) is None:
+            raise ValueError(f"variants.{name}.model has {key!r}, which the model has not")
+        OmegaConf.update(settings, key, value)
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(settings))
+
+
+def _write(plan: Plan) -> dict[str, Any]:
+    """Rows of finished variants; `table.md` and `table.json` beside the runs."""
+    rows = {}
+    for name, variant in plan.config.variants.items():
+        notes = {}
+        for step in plan.steps(name):
+            if any(not path.exists() for path in step.needs) or not (note := step.done()):
+                break
+            notes[step.stage.name] = note
+        else:
+            rows[name] = {"says": variant.says, **_row(plan, name, notes)}
+    write_atomically(plan.out / "table.md", table(rows, plan.config))
+    write_json(rows, str(plan.out / "table.json"))
+    return rows
+
+
+def _row(plan: Plan, name: str, notes: dict[str, Any]) -> dict[str, Any]:
+    """Sizes, cost and scores of one finished variant."""
+    from microturn.model.checkpoint import describe, load_checkpoint
+
+    loaded = load_checkpoint(plan.checkpoint(name))
+    sizes = describe(loaded.model)
+    scores = json.loads((plan.out / name / "scores" / "scores.json").read_text(encoding="utf-8"))
+    positions = loaded.layout.n_positions * 1000 / loaded.layout.micro_turn_ms
+    return {
+        "parameters_total": sizes["parameters_total"],
+        "parameters_active": sizes["parameters_active"],
+        "positions_per_second": positions,
+        "training_cpu_seconds": round(notes["train"]["cpu_seconds"], 1),
+        "scoring_cpu_seconds": round(notes["evaluate"]["cpu_seconds"], 1),
+        "n_dialogues": scores["n_dialogues"],
+        "metrics": {
+            f"{suite}.{metric}": scores["suites"][suite]["details"][metric]
+            for suite, metric, _ in COLUMNS
+        },
+    }
+
+
+def table(rows: dict[str, Any], config: AblationConfig) -> str:
+    """Markdown: percent with 95 % intervals over dialogues."""
+    head = ["variant", "positions/s", "parameters", "active", "CPU s to train"]
+    head += [title for *_, title in COLUMNS]
+    lines = [
+        f"{config.steps} steps, seed {config.seed}, {config.n_train} dialogues to train on, "
+        f"{config.n_test} held-out ones of held-out voices; closed-domain twins.",
+        "",
+        _line(head),
+        _line(["---"] * len(head)),
+    ]
+    for name, row in rows.items():
+        trained = not config.variants[name].checkpoint_of
+        cells = [
+            row["says"] or name,
+            f"{row['positions_per_second']:g}",
+            f"{row['parameters_total'] / 1e6:.2f} M",
+            f"{row['parameters_active'] / 1e6:.2f} M",
+            f"{row['training_cpu_seconds']:.0f}" if trained else "as above",
+        ]
+        lines.append(_line([*cells, *(_percent(value) for value in row["metrics"].values())]))
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _percent(metric: dict[str, Any]) -> str:
+    if metric["value"] is None:
+        return "-"
+    low, high = metric["ci95"] or (metric["value"], metric["value"])
+    return f"{100 * metric['value']:.1f} [{100 * low:.0f}, {100 * high:.0f}] n={metric['n']}"
+
+
+ABLATE = Command(
+    schema=AblationConfig,
+    run=run_ablations,
+    positionals=("out",),
+    help="Train and score the variants of a file such as ablations/tiny.yaml; finished parts stay.",
+)
