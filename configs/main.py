@@ -25,10 +25,17 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "listen": ("microturn.datagen.cli", "LISTEN", "listen to every scenario by program"),
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
+    "reconstruct": (
+        "microturn.evaluation.reconstruction_cli",
+        "RECONSTRUCT",
+        "what lanes and vocoder leave of a voice",
+    ),
     "talk": ("microturn.inference.cli", "TALK", "let a checkpoint listen to a file and answer"),
     "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
     "ablate": ("microturn.evaluation.ablations", "ABLATE", "what each choice is worth, in a table"),
     "bench simulate": ("microturn.datagen.cli", "BENCH_SIMULATE", "time simulation beside lhotse"),
+    "bench loader": ("microturn.training.cli", "BENCH_LOADER", "time reading beside webdataset"),
+    "bench training": ("microturn.training.cli", "BENCH_TRAINING", "time steps beside bare loops"),
     "bench session": ("microturn.inference.cli", "BENCH", "time micro-turns of live sessions"),
     "bench kernels": ("microturn.kernels.cli", "BENCH_KERNELS", "check and time the kernels"),
 }

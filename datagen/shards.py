@@ -203,13 +203,7 @@ class ShardReader:
         self, position: int, wanted: Set[str] = frozenset()
     ) -> tuple[dict[str, memoryview], str]:
         """Members of a dialogue (none named: all) in memory of its own, and what to call it."""
-        if not 0 <= position < len(self):
-            raise IndexError(
-                f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
-            )
-        shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
-        places = self._places(shard)[position - int(self._firsts[shard])]
-        path = self.folder / self.shards[shard].name
+        path, places = self.where(position)
         source = f"{path}:{key_of(position + int(self.index['first_index']))}"
         if wanted:
             places = {name: where for name, where in places.items() if name in wanted}
@@ -224,6 +218,16 @@ class ShardReader:
             for name, (offset, size) in places.items()
         }
         return members, source
+
+    def where(self, position: int) -> tuple[Place, dict[str, tuple[int, int]]]:
+        """The tar of a dialogue, and offset and size of each of its members."""
+        if not 0 <= position < len(self):
+            raise IndexError(
+                f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
+            )
+        shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
+        places = self._places(shard)[position - int(self._firsts[shard])]
+        return self.folder / self.shards[shard].name, places
 
     def _places(self, shard: int) -> list[dict[str, tuple[int, int]]]:
         """Where the members of every dialogue of a shard lie in its tar."""

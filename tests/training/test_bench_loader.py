@@ -1,0 +1,72 @@
+"""Reading lanes: the fast path gives what the slow one does, and the bench measures both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from microturn.configs.main import main
+from microturn.datagen.shards import ShardReader
+from microturn.model.streams import Lanes
+from microturn.training.bench_loader import ROWS, _from_sound
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "set"
+    words = ["simulate", "datagen/smoke.yaml", f"out={out}", "n_dialogues=3", "workers=1"]
+    assert main([*words, "n_micro_turns=40"]) == 0
+    return out
+
+
+def test_lanes_are_those_of_the_whole_sample_and_of_the_sound(data: Path) -> None:
+    reader = ShardReader(data)
+    computed = _from_sound(reader)
+    for position in range(len(reader)):
+        lanes = reader.lanes(position)
+        for other in (reader[position].lanes(), computed(position)):
+            for f in fields(Lanes):
+                got, expected = getattr(lanes, f.name), getattr(other, f.name)
+                np.testing.assert_array_equal(got, expected, err_msg=f.name)
+        assert lanes.audio_out.flags.writeable
+
+
+def test_a_damaged_member_is_named_and_others_still_read(data: Path, tmp_path: Path) -> None:
+    for file in data.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path, places = ShardReader(tmp_path).where(1)
+    offset, size = places["features.npz"]
+    damaged = bytearray(Path(str(path)).read_bytes())
+    damaged[offset + size // 2] ^= 255
+    Path(str(path)).write_bytes(damaged)
+    reader = ShardReader(tmp_path)
+    with pytest.raises(ValueError, match=r"00000001\.features\.npz cannot be read"):
+        reader.lanes(1)
+    assert reader.lanes(2).n_micro_turns == 40
+
+
+@pytest.mark.filterwarnings("ignore")  # webdataset leaves its files open
+def test_bench_measures_every_row(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "loader.json"
+    words = ["bench", "loader", f"data={data}", "n_dialogues=3", "batch_size=2", "rounds=1"]
+    assert main([*words, f"json={out}"]) in (0, 1)
+    result = json.loads(out.read_text())
+    rates = result["seconds_per_core_second"]
+    assert list(rates) == list(ROWS)
+    assert result["ratios"]["packed_vs_flac_lanes"] > 5
+    assert result["reached"] == (rates["packed"] >= result["goals"]["packed"])
+    # Members of 8 s: 80 bands of 160 dMel frames by half a byte, 640 fine ones by one, and tokens.
+    assert 160 * 40 + 640 * 80 < result["bytes_per_second_of_dialogue"] * 8 < 80_000
+
+
+def test_an_empty_folder_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "loader", f"data={tmp_path}"]) == 1
+    assert "no index.json" in capsys.readouterr().err
+    assert main(["bench", "loader", "rounds=0"]) == 2
+    assert "rounds=0 must be at least 1" in capsys.readouterr().err
