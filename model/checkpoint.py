@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from microturn.configs.load import load_config, save_config
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
@@ -33,18 +37,54 @@ class LoadedCheckpoint:
     tokenizer: Tokenizer
 
 
-def save_checkpoint(folder: str | Path, model: InteractionModel, tokenizer: Tokenizer) -> None:
-    """Write a complete folder aside, then put it in place file by file, weights last."""
+def save_checkpoint(
+    folder: str | Path,
+    model: InteractionModel,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a complete folder, file by file, each aside and then in place, weights last.
+
+    weights: in place of the model's own, where those are spread over devices. Raises OSError, and
+    leaves the weights that were there, where the disk does not take the new ones.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_config(folder / CONFIG, model.cfg)
     model.layout.save(folder / LAYOUT)
     tokenizer.save(folder / TOKENIZER)
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    metadata = {"format": "microturn", "layout_hash": model.layout.hash}
-    aside = folder / (WEIGHTS + ".tmp")
-    save_file(weights, aside, metadata=metadata)
-    aside.replace(folder / WEIGHTS)
+    about = {"format": "microturn", "layout_hash": model.layout.hash}
+    save_tensors(folder / WEIGHTS, weights or model.state_dict(), about)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write safetensors so that a kill or a full disk leaves the file that was there before.
+
+    `about` goes into the header as JSON under one key: the same content gives the same bytes.
+    """
+    aside = path.with_name(f".{path.name}.tmp")
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(plain, aside, metadata={"microturn": json.dumps(about, sort_keys=True)})
+        _to_disk(aside)
+        aside.replace(path)
+        _to_disk(path.parent)
+    except (SafetensorError, OSError) as error:
+        aside.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).rpartition("error: ")[2]
+        raise OSError(
+            f"{path} cannot be written ({reason}); what was saved before is intact"
+        ) from error
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,16 +12,30 @@ from torch import Tensor
 from microturn.model.batch import LaneBatch
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
+from microturn.model.noise import Noise
+
+MICRO_TURNS = "micro_turns"
 
 
-def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum() / weight.sum().clamp_min(1e-6)
+def weight_sums(batch: LaneBatch) -> dict[str, float]:
+    """What the means of `compute_losses` are divided by: weights of each lane, micro-turns."""
+    names = [f.name for f in fields(batch) if f.name.endswith("_weight")]
+    sums = {name: float(getattr(batch, name).double().sum()) for name in names}
+    B, N = batch.shape
+    return {**sums, MICRO_TURNS: float(B * N)}
 
 
-def noised_history(patches: Tensor, largest: float) -> Tensor:
+def weighted_mean(values: Tensor, weight: Tensor, total: float | None = None) -> Tensor:
+    """Of values with weights; `total` in place of their own sum where they are a part of more."""
+    if total is None:
+        return (values * weight).sum() / weight.sum().clamp_min(1e-6)
+    return (values * weight).sum() / max(total, 1e-6)
+
+
+def noised_history(patches: Tensor, largest: float, noise: Noise) -> Tensor:
     """Own-voice patches with a drawn share of noise, as CALM trains its history (2509.06926)."""
-    share = torch.rand(patches.shape[:3] + (1,), device=patches.device) * largest
-    return (1 - share).sqrt() * patches + share.sqrt() * torch.randn_like(patches)
+    share = noise.share * largest
+    return (1 - share).sqrt() * patches + share.sqrt() * noise.history
 
 
 def previous_patches(patches: Tensor, silent: Tensor) -> Tensor:
@@ -29,24 +46,46 @@ def previous_patches(patches: Tensor, silent: Tensor) -> Tensor:
     return before.view(B, N, P, size)
 
 
-def compute_losses(model: InteractionModel, batch: LaneBatch) -> dict[str, Tensor]:
-    """`loss` and its parts: `heard`, `say` (nats), `flow` (squared error), `z` (router)."""
+def compute_losses(
+    model: InteractionModel,
+    batch: LaneBatch,
+    *,
+    noise: Noise | None = None,
+    totals: Mapping[str, float] | None = None,
+) -> dict[str, Tensor]:
+    """`loss` and its parts: `heard`, `say` (nats), `flow` (squared error), `z` (router).
+
+    noise: drawn from torch's global generator where none is given. totals: `weight_sums` of all
+    batches that make up one step; the losses of those batches then add up to that of the step.
+    """
     patches = model.patches(batch.audio_out)
-    history = noised_history(patches, model.cfg.history_noise)
-    hidden = model(batch, history)
+    if noise is None:
+        B, N, P, size = patches.shape
+        noise = Noise.draw((B, N, P, size), model.cfg.flow.draws, patches.device)
+    totals = totals or {}
+    hidden = model(batch, noised_history(patches, model.cfg.history_noise, noise))
     parts: dict[str, Tensor] = {}
     for name in ("heard", "say"):
         logits = model.unembed(hidden[name]).float()
         target, weight = getattr(batch, name), getattr(batch, f"{name}_weight")
         entropy = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
-        parts[name] = weighted_mean(entropy, weight.flatten())
+        parts[name] = weighted_mean(entropy, weight.flatten(), totals.get(f"{name}_weight"))
     previous = previous_patches(patches, model.silent_patch(1))
     error = model.flow.loss(
-        hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2)
+        hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2), noise.flow
     )
-    parts["flow"] = weighted_mean(error, batch.audio_out_weight.flatten())
-    routers = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
-    z_losses = [m.z_loss * m.cfg.z_loss for m in routers if m.z_loss is not None]
-    parts["z"] = torch.stack(z_losses).sum() if z_losses else parts["say"].new_zeros(())
+    weight = batch.audio_out_weight.flatten()
+    parts["flow"] = weighted_mean(error, weight, totals.get("audio_out_weight"))
+    parts["z"] = router_z_loss(model, parts["say"])
+    if MICRO_TURNS in totals:
+        B, N = batch.shape
+        parts["z"] = parts["z"] * (B * N / totals[MICRO_TURNS])
     parts["loss"] = parts["heard"] + parts["say"] + parts["flow"] + parts["z"]
     return parts
+
+
+def router_z_loss(model: InteractionModel, like: Tensor) -> Tensor:
+    """Sum over the routers, weighted; of the positions of the last forward pass."""
+    routers = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
+    z_losses = [m.z_loss * m.cfg.z_loss for m in routers if m.z_loss is not None]
+    return torch.stack(z_losses).sum() if z_losses else like.new_zeros(())

@@ -23,6 +23,8 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if not 0 < self.decay <= 1:
             raise ValueError(f"optim.decay={self.decay} must lie in (0, 1]")
+        if self.clip <= 0:
+            raise ValueError(f"optim.clip={self.clip} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,28 +41,65 @@ class TrainingConfig:
     """One run of `microturn train`."""
 
     data: str = option(
-        help="folder or URL of training shards, made by `microturn simulate`; or live:FILE.yaml, "
-        "dialogues that are simulated while training"
+        help="training shards: a folder or URL made by `microturn simulate`, a brace pattern of "
+        "such (runs/{a,b}) or of tars in them (runs/a/{000000..000003}.tar); or "
+        "live:FILE.yaml, dialogues that are simulated while training"
     )
-    out: str = option(help="run folder; gets checkpoint/, last.ckpt, log/ and pictures")
-    resume: bool = option(True, "go on from out/last.ckpt where there is one")
+    out: str = option(help="run folder; gets checkpoint/, states/, log/ and listening/")
+    resume: bool = option(True, "go on from the last state in out/states where there is one")
     seed: int = option(0, "seed of weights, data order and noise")
     max_steps: int = option(1000, "optimiser steps of the whole run")
     max_minutes: float = option(
         0.0, "minutes of the whole run, 0: no limit; the schedule follows whichever comes first"
     )
-    batch_size: int = option(8, "dialogues per step")
+    batch_size: int = option(8, "dialogues per step, over all devices and parts")
+    accumulate: int = option(1, "parts of a step that a device computes one after another")
     precision: str = option("auto", "32, bf16, or auto: bf16 on a GPU, 32 elsewhere")
     threads: int = option(0, "torch threads, 0: as many as there are cores")
     loader_workers: int = option(1, "processes that read shards, 0: the training process itself")
-    checkpoint_minutes: float = option(1.0, "minutes between two saved states")
+    checkpoint_minutes: float = option(1.0, "minutes between two saved states, 0: not by time")
+    checkpoint_steps: int = option(0, "steps between two saved states, 0: not by steps")
+    checkpoints_kept: int = option(2, "saved states that are kept, the last ones")
+    log: str = option("csv", "csv: out/log/metrics.csv, tensorboard: event files in out/log, both")
+    log_steps: int = option(10, "steps between two lines of the log")
     accelerator: str = option("auto", "Lightning accelerator: auto, cpu or gpu")
+    devices: int = option(1, "GPUs, or processes on a CPU, per machine")
+    nodes: int = option(1, "machines")
+    strategy: str = option(
+        "ddp",
+        "how several devices share the work: ddp (a copy of the model each) or fsdp (a share)",
+    )
+    activation_checkpointing: bool = option(
+        False, "compute blocks a second time for the backward pass instead of keeping them"
+    )
+    compile: bool = option(False, "torch.compile the blocks")
     model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes of the model"})
     optim: OptimConfig = option(default_factory=OptimConfig, help="optimiser and schedule")
     listen: ListenConfig = option(default_factory=ListenConfig, help="listening validation")
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", "32", "bf16"):
-            raise ValueError(f"precision={self.precision} is none of auto, 32, bf16")
-        if self.max_steps < 1 or self.batch_size < 1:
-            raise ValueError("max_steps and batch_size must be at least 1")
+        self._check_one_of("precision", ("auto", "32", "bf16"))
+        self._check_one_of("log", ("csv", "tensorboard", "both"))
+        self._check_one_of("strategy", ("ddp", "fsdp"))
+        self._check_at_least(1, "max_steps", "batch_size", "accumulate", "checkpoints_kept")
+        self._check_at_least(1, "log_steps", "devices", "nodes")
+        self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
+        if self.batch_size % self.slices:
+            raise ValueError(
+                f"batch_size={self.batch_size} must be a multiple of nodes x devices x accumulate="
+                f"{self.slices}"
+            )
+
+    @property
+    def slices(self) -> int:
+        """Equal parts that the batch of a step is cut into."""
+        return self.nodes * self.devices * self.accumulate
+
+    def _check_one_of(self, name: str, known: tuple[str, ...]) -> None:
+        if getattr(self, name) not in known:
+            raise ValueError(f"{name}={getattr(self, name)} is none of {', '.join(known)}")
+
+    def _check_at_least(self, least: int, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")

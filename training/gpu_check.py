@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -27,6 +26,7 @@ from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.streams import StreamLayout, Tokenizer
 from microturn.training.config import TrainingConfig
+from microturn.training.flops import flops_per_micro_turn
 from microturn.training.optim import build_optimizer, rate
 
 MICRO_TURNS: Final = 80
@@ -136,18 +136,18 @@ class Check:
     def loader(self) -> dict[str, float]:
         """Steps through the real loader: how long they wait for data."""
         from microturn.training.data import DialogueData
+        from microturn.training.sources import open_source
 
         workers = 0 if self.smoke else self.cfg.loader_workers
         data = DialogueData(
-            self.data,
+            open_source(self.data),
             batch_size=self.cfg.batch_size,
             seed=0,
             steps=10_000,
-            first_step=0,
             workers=workers,
         )
         trainee = self._trainee(len(Tokenizer.load(Path(self.data) / "tokenizer.json")))
-        batches: Iterator[LaneBatch] = iter(data.train_dataloader())
+        batches = (part.lanes for part in data.train_dataloader())
         for _ in range(WARM_UP):
             batch = next(batches)
             trainee.step(batch.to(self.device))
@@ -165,6 +165,7 @@ class Check:
 
     def resume(self) -> dict[str, float]:
         """`microturn train` for a few steps, and for a few more from what it left."""
+        from microturn.training import state
         from microturn.training.train import train
 
         steps, seconds = [], []
@@ -173,11 +174,11 @@ class Check:
             workers = min(2, self.cfg.loader_workers)
             train(replace(self.cfg, max_steps=half * RESUME_STEPS, loader_workers=workers))
             seconds.append(time.perf_counter() - before)
-            state = torch.load(self.out / "run" / "last.ckpt", map_location="cpu")
-            steps.append(int(state["global_step"]))
+            steps.append(state.load(state.saved_states(self.out / "run")[-1]).step)
         if steps != [RESUME_STEPS, 2 * RESUME_STEPS]:
             raise ValueError(f"steps after the first and the resumed run: {steps}")
-        (self.out / "run" / "last.ckpt").unlink()  # large, and told already
+        for path in state.saved_states(self.out / "run"):  # large, and told already
+            path.unlink()
         (self.out / "run" / "checkpoint" / "model.safetensors").unlink()
         return {"first_s": seconds[0], "resumed_s": seconds[1], "step": steps[1]}
 
@@ -222,30 +223,6 @@ class Trainee:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
-
-
-def flops_per_micro_turn(model: InteractionModel, n: int) -> float:
-    """Of forward and backward, on average over dialogues of n micro-turns: matrices and attention.
-
-    6 per active weight and position (2 forward, 4 backward); attention counts what its mask
-    leaves; norms, tables and the router's choice count nothing.
-    """
-    cfg, layout = model.cfg, model.layout
-    S, D = layout.n_positions, cfg.d_model
-    head = (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.head_dim * D + D * D
-    moe = cfg.moe
-    routed = 3 * D * moe.d_expert * moe.n_active + D * (moe.n_experts + moe.n_shared)
-    dense = 3 * D * cfg.d_ff
-    n_dense = cfg.n_layers if not moe.n_experts else 1
-    weights = cfg.n_layers * head + n_dense * dense + (cfg.n_layers - n_dense) * routed
-    T, window = n * S, cfg.window * S
-    reach = sum(min(t + 1, window) for t in range(T)) / T
-    attention = 4 * reach * D * cfg.n_layers * 3  # scores and mixing, forward and backward
-    words = layout.heard_positions + layout.say_positions
-    flow = sum(p.numel() for p in model.flow.parameters() if p.dim() == 2)
-    rest = 6 * words * model.vocab_size * D
-    rest += 6 * layout.audio_out_positions * (layout.patch_dim * D + cfg.flow.draws * flow)
-    return S * (6 * weights + attention) + rest
 
 
 def random_lanes(layout: StreamLayout, B: int, N: int) -> LaneBatch:

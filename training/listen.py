@@ -17,6 +17,7 @@ from microturn.evaluation.samples import SampleSet
 from microturn.evaluation.streaming import StreamedAgent
 from microturn.inference.session import SessionBatch
 from microturn.model.checkpoint import LoadedCheckpoint
+from microturn.model.model import InteractionModel
 from microturn.model.streams import Tokenizer
 from microturn.training.config import ListenConfig
 from microturn.training.module import TrainingModule
@@ -42,31 +43,35 @@ class Listen(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        self._due = pl_module.trained_seconds + 60 * self.cfg.every_minutes
+        module = pl_module
+        self._due = module.trained_seconds + 60 * self.cfg.every_minutes
+        module.wishes["listen"] = lambda: module.trained_seconds >= self._due
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.trained_seconds < self._due:
+        if not (pl_module.stepped and pl_module.granted.get("listen")):
             return
         began = time.monotonic()
-        self._listen(pl_module)
+        model = pl_module.plain_model()
+        if trainer.is_global_zero:
+            self._listen(model, pl_module.steps, pl_module.cfg.seed)
         pl_module.skip_time(time.monotonic() - began)
         self._due = pl_module.trained_seconds + 60 * self.cfg.every_minutes
 
-    def _listen(self, module: TrainingModule) -> None:
-        module.model.eval()
-        checkpoint = LoadedCheckpoint(module.model, module.model.layout, self.tokenizer)
-        sessions = SessionBatch(checkpoint, len(self.samples), seed=module.cfg.seed)
+    def _listen(self, model: InteractionModel, step: int, seed: int) -> None:
+        model.eval()
+        checkpoint = LoadedCheckpoint(model, model.layout, self.tokenizer)
+        sessions = SessionBatch(checkpoint, len(self.samples), seed=seed)
         agent = StreamedAgent(sessions, checkpoint.layout, self.tokenizer)
-        metrics = listen(agent, self.samples, self.folder, f"step{module.global_step:06d}")
-        module.model.train()
+        metrics = listen(agent, self.samples, self.folder, f"step{step:06d}")
+        model.train()
         with (self.folder / "scores.jsonl").open("a") as file:
-            row = {"step": module.global_step, "suites": metrics}
+            row = {"step": step, "suites": metrics}
             file.write(json.dumps(row, sort_keys=True) + "\n")
         values = [f"{name} {_show(metrics, suite, key)}" for suite, key, name in _SHOWN]
-        tqdm.write(f"listening at step {module.global_step}: {', '.join(values)}", file=sys.stderr)
+        tqdm.write(f"listening at step {step}: {', '.join(values)}", file=sys.stderr)
 
 
 def _show(metrics: dict[str, Any], suite: str, key: str) -> str:

@@ -1,6 +1,7 @@
 """Optimisers and schedule. Muon (Jordan et al. 2024) orthogonalises the momentum of a matrix.
 
-Stacked matrices (experts) of shape (E, rows, columns) are treated as E separate ones.
+Stacked matrices (experts) of shape (E, rows, columns) are treated as E separate ones. Parameters
+that are spread over devices (FSDP, along their first dimension) are updated where they lie.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from microturn.training.config import OptimConfig
+from microturn.training.ranks import local, spread_like, whole
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic Newton-Schulz iteration of the Muon paper
 
@@ -48,7 +50,7 @@ class MuonAdamW(torch.optim.Optimizer):
                     self._muon_(alike, group)
                 continue
             for parameter in present:
-                self._adamw_(parameter, parameter.grad, group)
+                self._adamw_(parameter, group)
         return loss
 
     def _muon_(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
@@ -59,27 +61,40 @@ class MuonAdamW(torch.optim.Optimizer):
             state = self.state[p]
             if not state:
                 state["momentum"] = torch.zeros_like(p)
-            momentum = state["momentum"].lerp_(p.grad, 0.05)
-            wanted.append(p.grad.lerp(momentum, 0.95))
+            grad = local(p.grad)
+            momentum = local(state["momentum"]).lerp_(grad, 0.05)
+            wanted.append(_matrices(grad.lerp(momentum, 0.95), p))
         rows, columns = parameters[0].shape[-2:]
         scale = max(1.0, rows / columns) ** 0.5
         shrink = 1 - group["lr"] * group["weight_decay"]
         updates = orthogonalise(torch.stack(wanted) if len(wanted) > 1 else wanted[0][None])
         for p, update in zip(parameters, updates, strict=True):
-            p.mul_(shrink).add_(update, alpha=-group["lr"] * scale)
+            mine = update if p.dim() == 3 else local(spread_like(update, p))
+            local(p).mul_(shrink).add_(mine, alpha=-group["lr"] * scale)
 
-    def _adamw_(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, beta2 = self.state[p], group["beta2"]
+    def _adamw_(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        assert parameter.grad is not None
+        state, beta2 = self.state[parameter], group["beta2"]
         if not state:
-            state["m"], state["v"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["m"], state["v"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
             state["step"] = 0
         state["step"] += 1
-        m = state["m"].lerp_(grad, 0.1)
-        v = state["v"].lerp_(grad.square(), 1 - beta2)
+        p, grad = local(parameter), local(parameter.grad)
+        m = local(state["m"]).lerp_(grad, 0.1)
+        v = local(state["v"]).lerp_(grad.square(), 1 - beta2)
         m_hat = m / (1 - 0.9 ** state["step"])
         v_hat = v / (1 - beta2 ** state["step"])
         p.mul_(1 - group["lr"] * group["weight_decay"])
         p.addcdiv_(m_hat, v_hat.sqrt().add_(1e-8), value=-group["lr"])
+
+
+def _matrices(wanted: Tensor, p: Tensor) -> Tensor:
+    """What is orthogonalised here: a stack's own matrices, but all rows of a single matrix."""
+    if p.dim() == 3 or local(p) is p:
+        return wanted
+    spread: Any = p  # by rows: they are put together on every device
+    mesh, places = spread.device_mesh, spread.placements
+    return whole(spread.from_local(wanted, mesh, places, shape=p.shape, stride=p.stride()))
 
 
 def _alike(parameters: list[Tensor]) -> list[list[Tensor]]:

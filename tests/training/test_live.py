@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader
 
 from microturn.configs.load import ConfigError
 from microturn.configs.main import main
@@ -17,7 +16,6 @@ from microturn.datagen.live import LiveSource
 from microturn.datagen.shards import ShardReader
 from microturn.datagen.simulate import simulate
 from microturn.model.streams import Lanes
-from microturn.training.live import LiveBatches
 
 CONFIG = DatagenConfig(
     out="unused",
@@ -53,35 +51,6 @@ def test_live_dialogues_are_those_of_the_set(
     for i in (2, 0):
         assert same(copy.lanes(i), reader[i].lanes())
     assert source.tokenizer.encode("one two") == reader.tokenizer.encode("one two")
-
-
-class Indices:
-    """Stands in for a source whose lanes are their own index, to see which are asked for."""
-
-    def lanes(self, index: int) -> int:
-        return index
-
-
-def steps(workers: int, rank: int, world: int, first_step: int = 0) -> list[list[int]]:
-    batches = LiveBatches(
-        Indices(),  # type: ignore[arg-type]
-        4,
-        first_step=first_step,
-        steps=6,
-        rank=rank,
-        world=world,
-    )
-    return [list(b) for b in DataLoader(batches, batch_size=None, num_workers=workers)]
-
-
-def test_steps_do_not_depend_on_workers_and_are_disjoint_over_ranks() -> None:
-    world = 2
-    alone = {rank: steps(0, rank, world) for rank in range(world)}
-    for rank in range(world):
-        assert steps(2, rank, world) == alone[rank]
-        assert steps(1, rank, world, first_step=4) == alone[rank][4:]
-    seen = [i for batches in alone.values() for batch in batches for i in batch]
-    assert sorted(seen) == list(range(world * 6 * 4))
 
 
 def test_a_wrong_name_is_one_sentence() -> None:

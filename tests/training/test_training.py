@@ -1,10 +1,9 @@
 """Training: the order of data, resuming, what is left behind, and errors in one sentence."""
 
-import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,23 +13,14 @@ from microturn.configs.main import main
 from microturn.datagen.shards import ShardReader
 from microturn.model.checkpoint import load_checkpoint
 from microturn.training.config import OptimConfig, TrainingConfig
-from microturn.training.data import DialogueData, StepSampler
+from microturn.training.data import StepSampler
 from microturn.training.optim import build_optimizer, orthogonalise, rate
+from microturn.training.sources import open_source
+from microturn.training.state import load, saved_states
 from microturn.training.train import choose_precision
 
 SMOKE = "training/smoke.yaml"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data") / "set"
-    words = ["simulate", "datagen/smoke.yaml", f"out={out}", "n_dialogues=4", "workers=1"]
-    assert main([*words, "n_micro_turns=40"]) == 0
-    return out
-
-
-def train(data: Path, out: Path, *words: str) -> int:
-    return main(["train", SMOKE, f"data={data}", f"out={out}", "threads=1", *words])
+Train = Callable[..., int]
 
 
 @given(
@@ -51,48 +41,44 @@ def test_a_resumed_order_is_the_rest_of_the_straight_one(
         assert sorted(drawn[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
-def test_training_leaves_a_checkpoint_a_log_and_a_state(data: Path, tmp_path: Path) -> None:
+def test_training_leaves_a_checkpoint_a_log_and_a_state(
+    data: Path, tmp_path: Path, train: Train
+) -> None:
     out = tmp_path / "run"
     assert train(data, out) == 0
     checkpoint = load_checkpoint(out / "checkpoint")
     assert checkpoint.layout == ShardReader(data).layout
     assert all(torch.isfinite(p).all() for p in checkpoint.model.parameters())
     assert (out / "config.yaml").is_file()
-    state = torch.load(out / "last.ckpt", weights_only=True)
-    assert state["global_step"] == 6
+    assert [path.name for path in saved_states(out)] == ["step00000006.safetensors"]
+    assert load(saved_states(out)[-1]).step == 6
 
 
-def test_a_longer_run_goes_on_from_the_saved_state(data: Path, tmp_path: Path) -> None:
+def test_a_longer_run_goes_on_from_the_saved_state(
+    data: Path, tmp_path: Path, train: Train
+) -> None:
     """Weights move on, and the optimiser remembers every step."""
     assert train(data, tmp_path / "a", "max_steps=4") == 0
     before = load_checkpoint(tmp_path / "a" / "checkpoint").model.state_dict()
     assert train(data, tmp_path / "a", "max_steps=8") == 0
-    state = torch.load(tmp_path / "a" / "last.ckpt", weights_only=True)
-    assert state["global_step"] == 8
+    state = load(saved_states(tmp_path / "a")[-1])
+    assert state.step == 8
     after = load_checkpoint(tmp_path / "a" / "checkpoint").model.state_dict()
     moved = [k for k in before if not torch.equal(before[k], after[k])]
     assert len(moved) > len(before) // 2
-    optimizer = state["optimizer_states"][0]["state"]
-    assert {s["step"] for s in optimizer.values() if "step" in s} == {8}
+    assert {int(s["step"]) for s in state.optimiser.values() if "step" in s} == {8}
 
 
-def test_finished_training_is_not_repeated(data: Path, tmp_path: Path) -> None:
+def test_finished_training_is_not_repeated(data: Path, tmp_path: Path, train: Train) -> None:
     assert train(data, tmp_path, "max_steps=2") == 0
     before = (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
     assert train(data, tmp_path, "max_steps=2") == 0
     assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == before
 
 
-def test_log_has_every_loss_by_name(data: Path, tmp_path: Path) -> None:
-    assert train(data, tmp_path, "max_steps=10", "batch_size=1") == 0
-    with (tmp_path / "log" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["10"]
-    for name in ("loss/heard", "loss/say", "loss/flow", "router/imbalance"):
-        assert np.isfinite(float(rows[0][name]))
-
-
-def test_listening_scores_and_draws_held_out_dialogues(data: Path, tmp_path: Path) -> None:
+def test_listening_scores_and_draws_held_out_dialogues(
+    data: Path, tmp_path: Path, train: Train
+) -> None:
     words = [f"listen.data={data}", "listen.n_dialogues=2", "listen.every_minutes=0"]
     assert train(data, tmp_path, "max_steps=2", *words) == 0
     rows = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
@@ -104,11 +90,11 @@ def test_listening_scores_and_draws_held_out_dialogues(data: Path, tmp_path: Pat
     ]
 
 
-def test_minutes_end_a_run_before_its_steps(data: Path, tmp_path: Path) -> None:
+def test_minutes_end_a_run_before_its_steps(data: Path, tmp_path: Path, train: Train) -> None:
     assert train(data, tmp_path, "max_steps=100000", "max_minutes=0.02") == 0
-    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert 0 < state["global_step"] < 100000
-    assert state["trained_seconds"] >= 1.2
+    state = load(saved_states(tmp_path)[-1])
+    assert 0 < state.step < 100000
+    assert state.trained_seconds >= 1.2
 
 
 @pytest.mark.parametrize(
@@ -135,26 +121,17 @@ def test_bad_input_is_one_sentence(
     assert "Traceback" not in error
 
 
-def test_a_damaged_state_is_named(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "last.ckpt").write_bytes(b"garbage")
-    assert train(data, tmp_path) == 1
-    assert "last.ckpt: cannot be read" in capsys.readouterr().err
-
-
 def test_statistics_make_speech_standard(data: Path) -> None:
     from microturn.model.config import ModelConfig
     from microturn.model.model import InteractionModel
     from microturn.training.train import fit_mel_statistics
 
-    batches = DialogueData(str(data), batch_size=1, seed=0, steps=1, first_step=0, workers=0)
-    tokens = len(batches.reader.tokenizer)
+    source = open_source(str(data))
     small = ModelConfig(d_model=32, n_layers=1, n_heads=2)
-    model = InteractionModel(small, batches.reader.layout, tokens)
-    fit_mel_statistics(model, batches)
+    model = InteractionModel(small, source.layout, len(source.tokenizer))
+    fit_mel_statistics(model, source)
     patches = torch.cat(
-        [model.patches(torch.from_numpy(batches.dataset[i].audio_out)[None]) for i in range(4)]
+        [model.patches(torch.from_numpy(source.lanes(i).audio_out)[None]) for i in range(4)]
     )
     silent = model.silent_patch(1)
     speech = patches.flatten(0, 2)[(patches.flatten(0, 2) - silent).abs().mean(-1) > 0.5]

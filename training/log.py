@@ -1,0 +1,131 @@
+"""What a run tells while it goes on: lines of numbers by name, as CSV or for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from microturn.training.module import TrainingModule
+
+
+class Log(Protocol):
+    """Where numbers go."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+    def close(self) -> None: ...
+
+
+class CsvLog:
+    """`metrics.csv`: one line per step that is logged, a column per name, sorted.
+
+    Lines after `step`, where a resumed run goes on, are taken back: the log of a run that was
+    killed reads like that of one that was not. A name that appears later gets a column then.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.rows = path, _rows_until(path, step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        row = {"step": str(step)} | {name: f"{value:.5g}" for name, value in values.items()}
+        known = _columns(self.rows)
+        self.rows.append(row)
+        if not self.path.exists() or known != _columns(self.rows):
+            self._rewrite()
+            return
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, known).writerow(row)
+
+    def _rewrite(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f".{self.path.name}.tmp")
+        with aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, _columns(self.rows))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        aside.replace(self.path)
+
+    def close(self) -> None:
+        if self.rows:
+            self._rewrite()
+
+
+class TensorBoardLog:
+    """Event files for TensorBoard, which hides what follows `step` once a run goes on there."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                "log=tensorboard needs the package tensorboardX; install 'microturn[training]', "
+                "or choose log=csv"
+            ) from error
+        self.writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def open_logs(kind: str, folder: Path, step: int) -> list[Log]:
+    """The logs that `log=` asks for, for a run that goes on at `step`."""
+    logs: list[Log] = []
+    if kind in ("csv", "both"):
+        logs.append(CsvLog(folder / "metrics.csv", step))
+    if kind in ("tensorboard", "both"):
+        logs.append(TensorBoardLog(folder, step))
+    return logs
+
+
+class Logging(Callback):
+    """Every few steps: all losses, norm of the gradient, rate, and load of experts by lane.
+
+    Losses are those of the whole step, over all devices; lanes are watched on the first one.
+    """
+
+    def __init__(self, kind: str, folder: Path, every: int) -> None:
+        self.kind, self.folder, self.every = kind, folder, every
+        self.logs: list[Log] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.is_global_zero:
+            self.logs = open_logs(self.kind, self.folder, pl_module.steps)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+    ) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        if not pl_module.stepped or pl_module.steps % self.every:
+            return
+        values = pl_module.whole_metrics() | {
+            name: float(value) for name, value in pl_module.lane_loads().items()
+        }
+        values["seconds"] = pl_module.trained_seconds
+        for log in self.logs:
+            log.write(pl_module.steps, values)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for log in self.logs:
+            log.close()
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = [dict(row) for row in csv.DictReader(file)]
+    return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
+
+
+def _columns(rows: list[dict[str, str]]) -> list[str]:
+    names = {name for row in rows for name in row}
+    return ["step", *sorted(names - {"step"})]

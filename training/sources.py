@@ -1,0 +1,206 @@
+"""Where dialogues come from: shard sets by folder, URL or brace pattern, or live simulation."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from microturn.datagen.shards import TOKENIZER_NAME, ShardReader
+from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+
+if TYPE_CHECKING:
+    from microturn.datagen.live import LiveSource
+
+LIVE = "live:"
+_DAMAGE = (zipfile.BadZipFile, zlib.error, tarfile.TarError, KeyError, EOFError, IndexError)
+
+
+class Source(Protocol):
+    """Dialogues by number; copies of it go to the loader's processes."""
+
+    @property
+    def layout(self) -> StreamLayout: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def n_micro_turns(self) -> int: ...
+    @property
+    def endless(self) -> bool:
+        """Whether a dialogue of any number can be asked for."""
+        ...
+
+    def __len__(self) -> int: ...
+    def lanes(self, index: int) -> Lanes: ...
+    def name(self, index: int) -> str:
+        """Shard and key of a dialogue, for messages."""
+        ...
+
+
+def open_source(data: str) -> Source:
+    """Open what `data=` names.
+
+    A folder or URL of a shard set; a brace pattern of folders (`runs/{a,b}`) or of tars within
+    sets (`runs/a/{000000..000003}.tar`); or `live:FILE.yaml key=value ...`. Raises OSError or
+    ValueError where something is missing, damaged, empty, or does not fit the rest.
+    """
+    if data.startswith(LIVE):
+        return LiveDialogues.open(data)
+    return ShardDialogues.open(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A run of dialogues of one shard set."""
+
+    reader: ShardReader
+    first: int
+    size: int
+
+
+class ShardDialogues:
+    """The dialogues of one or several shard sets, or of some of their tars, one after another."""
+
+    endless = False
+
+    def __init__(self, data: str, pieces: list[Piece]) -> None:
+        self.pieces = pieces
+        first = pieces[0].reader
+        for piece in pieces[1:]:
+            other = piece.reader
+            first.layout.check_same(other.layout, str(first.folder), str(other.folder))
+            _check_same_words(first, other)
+        self._firsts = np.cumsum([0, *(piece.size for piece in pieces)])
+        self.layout, self.tokenizer = first.layout, first.tokenizer
+        self.n_micro_turns = max(piece.reader.n_micro_turns for piece in pieces)
+        if len(self) == 0:
+            raise ValueError(f"{data}: the shard set holds no dialogue; simulate some first")
+
+    @classmethod
+    def open(cls, data: str) -> ShardDialogues:
+        names = list(expand_braces(data))
+        readers: dict[str, ShardReader] = {}
+        pieces = []
+        for name in names:
+            folder, _, file = name.rpartition("/")
+            tar = file if file.endswith(".tar") else ""
+            folder = (folder or ".") if tar else name
+            try:
+                if folder not in readers:
+                    readers[folder] = ShardReader(folder)
+                pieces.append(_piece(readers[folder], tar))
+            except FileNotFoundError as error:
+                if len(names) == 1:
+                    raise
+                raise FileNotFoundError(
+                    f"{data} names {name}, but {error}; write the pattern so that all of it exists"
+                ) from error
+        return cls(data, pieces)
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    def lanes(self, index: int) -> Lanes:
+        reader, position = self._find(index)
+        try:
+            return reader.lanes(position)
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{self.name(index)} is damaged ({type(error).__name__}: {error}); simulate the "
+                "set again"
+            ) from error
+
+    def name(self, index: int) -> str:
+        reader, position = self._find(index)
+        for shard in reader.shards:
+            if position < shard.samples:
+                break
+            position -= shard.samples
+        return f"{reader.folder / shard.name} dialogue {self._key(index)}"
+
+    def _key(self, index: int) -> int:
+        reader, position = self._find(index)
+        return position + int(reader.index["first_index"])
+
+    def _find(self, index: int) -> tuple[ShardReader, int]:
+        number = int(np.searchsorted(self._firsts, index, side="right")) - 1
+        piece = self.pieces[number]
+        return piece.reader, piece.first + index - int(self._firsts[number])
+
+
+class LiveDialogues:
+    """Dialogues that are simulated when they are asked for; there is no last one."""
+
+    endless = True
+
+    def __init__(self, data: str, source: LiveSource) -> None:
+        self.data, self.source = data, source
+        self.layout, self.n_micro_turns = source.layout, source.n_micro_turns
+
+    @classmethod
+    def open(cls, data: str) -> LiveDialogues:
+        from microturn.datagen.live import LiveSource  # only where it is needed: it simulates
+
+        return cls(data, LiveSource.open(data))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.source.tokenizer
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def lanes(self, index: int) -> Lanes:
+        return self.source.lanes(index)
+
+    def name(self, index: int) -> str:
+        return f"{self.data} dialogue {index}"
+
+
+def expand_braces(pattern: str) -> Iterator[str]:
+    """`a{1,2}` and `a{08..11}` written out, several and nested ones too; as they stand."""
+    start, end = pattern.rfind("{", 0, pattern.find("}") + 1), pattern.find("}")
+    if start < 0 or end < 0:
+        if "{" in pattern or "}" in pattern:
+            raise ValueError(f"{pattern}: a brace is not closed")
+        yield pattern
+        return
+    head, inside, tail = pattern[:start], pattern[start + 1 : end], pattern[end + 1 :]
+    for choice in _choices(inside, pattern):
+        yield from expand_braces(head + choice + tail)
+
+
+def _choices(inside: str, pattern: str) -> list[str]:
+    low, dots, high = inside.partition("..")
+    if not dots:
+        return inside.split(",")
+    if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
+        raise ValueError(f"{pattern}: {{{inside}}} is no range; write {{first..last}} in digits")
+    return [str(n).zfill(len(low)) for n in range(int(low), int(high) + 1)]
+
+
+def _piece(reader: ShardReader, tar: str) -> Piece:
+    """All of a set, or what one of its tars holds."""
+    if not tar:
+        return Piece(reader=reader, first=0, size=len(reader))
+    first = 0
+    for shard in reader.shards:
+        if shard.name == tar:
+            return Piece(reader=reader, first=first, size=shard.samples)
+        first += shard.samples
+    has = ", ".join(shard.name for shard in reader.shards[:: max(1, len(reader.shards) - 1)])
+    raise FileNotFoundError(f"the set in {reader.folder} has no {tar} (first and last: {has})")
+
+
+def _check_same_words(first: ShardReader, other: ShardReader) -> None:
+    one, two = ((r.folder / TOKENIZER_NAME).read_bytes() for r in (first, other))
+    if one != two:
+        raise ValueError(
+            f"{first.folder} and {other.folder} have different tokenizers; simulate them with the "
+            "same texts and vocabulary size"
+        )

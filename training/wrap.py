@@ -1,0 +1,65 @@
+"""Ways to compute the same blocks with less memory, faster, or spread over devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from microturn.model.model import InteractionModel
+from microturn.model.moe import MixtureOfExperts
+
+
+def recompute_blocks(model: InteractionModel) -> None:
+    """Keep a block's input only, and compute the block again for the backward pass."""
+    for block in model.backbone.blocks:
+        block.forward = partial(_recomputed, block.forward, block)
+
+
+def _recomputed(forward: Callable[..., Tensor], block: nn.Module, *args: Any) -> Tensor:
+    if not torch.is_grad_enabled():
+        return forward(*args)
+    contexts: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
+    contexts = lambda: (nullcontext(), _counted_once(block))  # noqa: E731
+    output: Tensor = checkpoint(
+        forward, *args, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
+    )
+    return output
+
+
+@contextmanager
+def _counted_once(block: nn.Module) -> Iterator[None]:
+    """The second pass leaves the loads of the experts and the z-loss as the first one made them."""
+    routers = [m for m in block.modules() if isinstance(m, MixtureOfExperts)]
+    kept = [(m, m.load.clone(), m.z_loss) for m in routers]
+    try:
+        yield
+    finally:
+        for router, load, z_loss in kept:
+            router.load.copy_(load)
+            router.z_loss = z_loss
+
+
+def compile_blocks(model: InteractionModel) -> None:
+    """`torch.compile` for each block; names of weights stay."""
+    for block in model.backbone.blocks:
+        block.compile(dynamic=False)
+
+
+def shard_blocks(model: InteractionModel, mesh: Any) -> None:
+    """FSDP: every block and head keeps its share of each weight, and gathers it to compute."""
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    for block in model.backbone.blocks:
+        fully_shard(block, mesh=mesh)
+    heads = [child for name, child in model.named_children() if name not in ("embed", "backbone")]
+    for head in heads:
+        fully_shard(head, mesh=mesh)
+        if hasattr(head, "loss"):
+            register_fsdp_forward_method(head, "loss")
+    fully_shard(model, mesh=mesh)
