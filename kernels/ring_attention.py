@@ -6,10 +6,14 @@ reads a block of ring slots per program for all queries that share them; a last 
 blocks in slot order. How the ring is cut depends on its size alone, so a row's result has the same
 bits alone and in any company.
 
-B rows, T new positions, H query heads, G key/value heads, R = H/G, K head size, C ring slots.
+Behind the ring a cache holds sinks, keys and values that every query reads.
+
+B rows, T new positions, H query heads, G key/value heads, R = H/G, K head size, C ring slots,
+S sinks.
 """
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -27,9 +31,11 @@ def attention_reference(
     cache: tuple[Tensor, Tensor],
     window: int,
     eps: float,
+    n_sinks: int = 0,
 ) -> Tensor:
     """The definition, row by row and head by head; writes into `cache`, gives (B, T, H * K)."""
     B, (_, G, C, K) = len(qkv), cache[0].shape
+    C -= n_sinks
     q, k, v = qkv.float().split([qkv.shape[-1] - 2 * G * K, G * K, G * K], dim=-1)
     out = torch.zeros_like(q)
     for b in range(B):
@@ -44,6 +50,7 @@ def attention_reference(
         held = last - (last - torch.arange(C, device=qkv.device)) % C
         distance = positions[b][:, None] - held
         allowed = (distance >= 0) & (distance < window) & (held >= 0)
+        allowed = F.pad(allowed, (0, n_sinks), value=True)
         H = q.shape[-1] // K
         for h in range(H):
             part, g = slice(h * K, (h + 1) * K), h // (H // G)
@@ -79,6 +86,7 @@ def _write_kernel(
     G: tl.constexpr,
     K: tl.constexpr,
     C: tl.constexpr,
+    S: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """One head of one new position."""
@@ -108,7 +116,7 @@ def _write_kernel(
     tl.store(p_q + HALF, y_b.to(q.dtype.element_ty), mask=m & is_q)
     slot = tl.load(positions + i_b * p_stride + i_t) % C
     i_g = tl.where(is_v, i_h - H - G, i_h - H)
-    p_ring = ((i_b * G + i_g) * C + slot) * K + o
+    p_ring = ((i_b * G + i_g) * (C + S) + slot) * K + o
     is_k = (i_h >= H) & (i_h < H + G)
     tl.store(k_cache + p_ring, y_a.to(k_cache.dtype.element_ty), mask=m & is_k)
     tl.store(k_cache + p_ring + HALF, y_b.to(k_cache.dtype.element_ty), mask=m & is_k)
@@ -132,6 +140,7 @@ def _attend_kernel(
     R: tl.constexpr,
     K: tl.constexpr,
     C: tl.constexpr,
+    S: tl.constexpr,
     WINDOW: tl.constexpr,
     SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -151,12 +160,15 @@ def _attend_kernel(
     last = tl.load(positions + i_b * p_stride + T - 1)
     b_held = last - ((last - o_c) % C + C) % C
     distance = b_pos[:, None] - b_held[None, :]
-    m_c = (o_c < C) & (b_held >= 0) & (b_held > last - T - WINDOW)
-    allowed = (distance >= 0) & (distance < WINDOW) & m_c[None, :] & m_m[:, None]
+    m_s = (o_c >= C) & (o_c < C + S)
+    m_r = (o_c < C) & (b_held >= 0)
+    m_c = m_s | (m_r & (b_held > last - T - WINDOW))
+    allowed = (distance >= 0) & (distance < WINDOW) & m_r[None, :]
+    allowed = (allowed | m_s[None, :]) & m_m[:, None]
     # q is (B, G, R, T, K): the rows of one program lie side by side
     p_q = q + (i_bg * R * T + o_m[:, None]) * K + o_k[None, :]
     b_q = tl.load(p_q, mask=m_m[:, None] & m_k[None, :], other=0.0)
-    p_ring = (i_bg * C + o_c[:, None]) * K + o_k[None, :]
+    p_ring = (i_bg * (C + S) + o_c[:, None]) * K + o_k[None, :]
     m_ck = m_c[:, None] & m_k[None, :]
     b_k = tl.load(k_cache + p_ring, mask=m_ck, other=0.0)
     b_v = tl.load(v_cache + p_ring, mask=m_ck, other=0.0)
@@ -208,13 +220,15 @@ def ring_attention(
     cache: tuple[Tensor, Tensor],
     window: int,
     eps: float,
+    n_sinks: int = 0,
 ) -> Tensor:
     """qkv (B, T, (H + 2G) * K) of new positions (B, T) to (B, T, H * K); writes into `cache`.
 
     weights of the norms of queries and keys (K,); angles: cosine and sine (B, T, K/2), fp32;
-    cache: keys and values (B, G, C, K), contiguous. No backward.
+    cache: keys and values (B, G, C + S, K), contiguous. No backward.
     """
-    (B, T, width), (_, G, C, K) = qkv.shape, cache[0].shape
+    (B, T, width), (_, G, slots, K) = qkv.shape, cache[0].shape
+    C = slots - n_sinks
     H, device = width // K - 2 * G, qkv.device
     qkv, rows = qkv.contiguous(), B * H * T
     q = torch.empty(rows, K, dtype=cache[0].dtype, device=device)
@@ -237,10 +251,11 @@ def ring_attention(
         G=G,
         K=K,
         C=C,
+        S=n_sinks,
         BLOCK=triton.next_power_of_2(K // 2),
         num_warps=1,
     )
-    splits = triton.cdiv(C, _BLOCK_C)
+    splits = triton.cdiv(slots, _BLOCK_C)
     acc = torch.empty(rows, splits, K, dtype=torch.float32, device=device)
     top = torch.empty(rows, splits, dtype=torch.float32, device=device)
     total = torch.empty(rows, splits, dtype=torch.float32, device=device)
@@ -259,6 +274,7 @@ def ring_attention(
         R=H // G,
         K=K,
         C=C,
+        S=n_sinks,
         WINDOW=window,
         SPLITS=splits,
         BLOCK_M=max(16, triton.next_power_of_2(H // G * T)),

@@ -8,8 +8,9 @@ selected.
 from importlib.util import find_spec
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from microturn.kernels import rows
 
 _HAS_TRITON = find_spec("triton") is not None
 
@@ -20,7 +21,8 @@ def route_reference(
     """Expert ids (N, K), their weights (N, K), the shared experts' weights (N, S)."""
     E = len(bias)
     with torch.autocast(x_ND.device.type, enabled=False):
-        scores = F.linear(x_ND.float(), weight.float()).sigmoid()
+        logits = rows.linear(x_ND.float(), weight.float())
+    scores = rows.elementwise(torch.sigmoid, logits)
     ids_NK = (scores[:, :E] + bias).topk(top_k, dim=-1).indices
     chosen = torch.cat([scores[:, :E].gather(1, ids_NK), scores[:, E:]], dim=-1)
     weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * scale

@@ -1,7 +1,7 @@
 """Grouped-query attention over stream positions: rotary, QK-normed, with a sliding window.
 
-B rows, T positions of this call, C positions in the cache, H query heads, G key/value heads,
-K head size. Positions are counted from the start of a row's session.
+B rows, T positions of this call, C positions in the ring, S sinks, H query heads, G key/value
+heads, K head size. Positions are counted from the start of a row's session.
 """
 
 from __future__ import annotations
@@ -13,43 +13,68 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels.dispatch import has_kernels
+from microturn.kernels.rows import MIN_OUTPUTS, MIN_ROWS, padded
 from microturn.model.config import ModelConfig
+from microturn.model.linear import Linear
 
 
 @dataclass
 class LayerCache:
-    """Keys and values of one layer in a ring over positions."""
+    """Keys and values of one layer: a ring over positions, then the sinks, which never move."""
 
-    k: Tensor  # (B, G, C, K)
-    v: Tensor  # (B, G, C, K)
+    k: Tensor  # (B, G, C + S, K)
+    v: Tensor  # (B, G, C + S, K)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """What layers that reach equally far share: where a call writes, and what it may read."""
+
+    slots: Tensor  # (B, T) ring slots of the new positions
+    mask: Tensor  # (B, 1, rows, C + S) True where attention is allowed; rows as `query_rows` has
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What all layers of one call share: where rows write, what they may read, and angles."""
+    """What all layers of one call share: positions, angles and a ring for each reach."""
 
     positions: Tensor  # (B, T) the new ones
-    slots: Tensor  # (B, T) ring slots that they take
-    mask: Tensor  # (B, 1, T, C) True where attention is allowed
     cos: Tensor  # (B, 1, T, K/2)
     sin: Tensor
+    rings: dict[int, Ring]  # by reach in positions
 
-    def part(self, start: int, size: int) -> StepPlan:
-        """The plan of `size` positions from `start` on; what is written later is masked here."""
-        T = slice(start, start + size)
-        return StepPlan(
-            self.positions[:, T],
-            self.slots[:, T],
-            self.mask[:, :, T],
-            self.cos[:, :, T],
-            self.sin[:, :, T],
-        )
+    @property
+    def size(self) -> int:
+        return self.positions.shape[1]
 
 
-def rope_angles(positions: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (..., T, K/2) of integer positions (..., T)."""
+def query_rows(x: Tensor, n_kv_heads: int) -> Tensor:
+    """(B, H, T, .) to (B, G, rows, .): queries that share keys, H/G * T of them, padded with 0.
+
+    Blocks of a product then never have fewer than four rows; see `kernels.rows`.
+    """
+    x = x.unflatten(1, (n_kv_heads, -1)).flatten(2, 3)
+    return F.pad(x, (0, 0, 0, padded(x.shape[2], MIN_ROWS) - x.shape[2]))
+
+
+def free_pairs(cfg: ModelConfig) -> int:
+    """Rotary pairs of a head that do not turn, the slowest quarter; none without sinks.
+
+    A sink has no position, so its key lives where queries do not turn either. That slow pairs may
+    as well stand still is a result of "Round and Round We Go!" (arXiv 2410.06205).
+    """
+    return cfg.head_dim // 8 if cfg.n_sinks else 0
+
+
+def rope_angles(
+    positions: Tensor, head_dim: int, base: float, free: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (..., T, K/2) of integer positions (..., T); the last `free` pairs rest."""
     index = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float64)
-    angles = positions.double().unsqueeze(-1) * base ** (-index / head_dim)
+    rates = base ** (-index / head_dim)
+    if free:
+        rates[-free:] = 0.0
+    angles = positions.double().unsqueeze(-1) * rates
     return angles.cos().float(), angles.sin().float()
 
 
@@ -61,30 +86,69 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    def __init__(self, cfg: ModelConfig) -> None:
+    """Attention of one layer over `reach` positions and, if there are any, over its sinks.
+
+    A sink is a learned key and value that every query may read: where attention goes when there
+    is nothing to attend to, so that it needs no positions that slide out of the window (the
+    learnable sink of StreamingLLM, arXiv 2309.17453; explicit attention biases, arXiv 2402.17762).
+    """
+
+    def __init__(self, cfg: ModelConfig, reach: int) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads, self.head_dim = cfg.n_heads, cfg.n_kv_heads, cfg.head_dim
-        self.window = 0  # in positions; set by the backbone, which knows the layout
+        self.reach, self.n_sinks, self.free = reach, cfg.n_sinks, free_pairs(cfg)
         widths = (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.head_dim
-        self.qkv = nn.Linear(cfg.d_model, widths, bias=False)
-        self.out = nn.Linear(cfg.d_model, cfg.d_model, bias=False)
+        self.qkv = Linear(cfg.d_model, widths, bias=False)
+        self.out = Linear(cfg.d_model, cfg.d_model, bias=False)
         self.q_norm = nn.RMSNorm(cfg.head_dim)
         self.k_norm = nn.RMSNorm(cfg.head_dim)
+        if cfg.n_sinks:
+            shape = (cfg.n_kv_heads, cfg.n_sinks)
+            self.sink_keys = nn.Parameter(torch.empty(*shape, 2 * self.free))
+            self.sink_values = nn.Parameter(torch.empty(*shape, cfg.head_dim))
 
-    def _project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        B, T, _ = x.shape
+    def sinks(self) -> tuple[Tensor, Tensor]:
+        """Keys and values (G, S, K) of the sinks; keys are zero wherever queries turn."""
+        first, second = self.sink_keys.chunk(2, dim=-1)
+        turning = (self.head_dim // 2 - self.free, 0)
+        return torch.cat([F.pad(first, turning), F.pad(second, turning)], dim=-1), self.sink_values
+
+    def init_cache(
+        self, rows: int, slots: int, *, device: torch.device, dtype: torch.dtype
+    ) -> LayerCache:
+        """An empty ring of at least so many slots, and the sinks as they are now."""
+        total = padded(slots + self.n_sinks, MIN_OUTPUTS)  # scores are products with that many
+        slots = total - self.n_sinks
+        shape = (rows, self.n_kv_heads, total, self.head_dim)
+        cache = LayerCache(
+            torch.zeros(shape, device=device, dtype=dtype),
+            torch.zeros(shape, device=device, dtype=dtype),
+        )
+        if self.n_sinks:
+            with torch.no_grad():
+                for side, sink in zip((cache.k, cache.v), self.sinks(), strict=True):
+                    side[:, :, slots:] = sink
+        return cache
+
+    def _project(self, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        B, T, _ = qkv.shape
         H, G, K = self.n_heads, self.n_kv_heads, self.head_dim
-        q, k, v = self.qkv(x).split([H * K, G * K, G * K], dim=-1)
+        q, k, v = qkv.split([H * K, G * K, G * K], dim=-1)
         q = self.q_norm(q.view(B, T, H, K)).transpose(1, 2)
         k = self.k_norm(k.view(B, T, G, K)).transpose(1, 2)
         v = v.view(B, T, G, K).transpose(1, 2)
         return apply_rope(q, cos, sin), apply_rope(k, cos, sin), v
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
-        """Whole dialogues: x (B, T, D), mask (T, T) True where allowed, None: causal."""
-        q, k, v = self._project(x, cos, sin)
-        if mask is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        """Whole dialogues: x (B, T, D), mask (T, S + T) True where allowed, None: causal."""
+        q, k, v = self._project(self.qkv(x), cos, sin)
+        S, T = self.n_sinks, x.shape[1]
+        if S:
+            sinks = (sink.to(k.dtype).expand(len(x), -1, -1, -1) for sink in self.sinks())
+            k, v = (torch.cat(pair, dim=2) for pair in zip(sinks, (k, v), strict=True))
+        if mask is None:  # a query of no interest in front of each sink keeps the rest causal
+            q = F.pad(q, (0, 0, S, 0))
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)[:, :, -T:]
         elif x.is_cuda:  # no fused kernel takes a mask and fewer keys than queries
             k, v = (t.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for t in (k, v))
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -92,30 +156,38 @@ class Attention(nn.Module):
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
         return self.out(y.transpose(1, 2).flatten(2))
 
-    def step_(self, x: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
-        """T new positions per row, x (B, T, D); writes their keys and values into `cache`."""
-        if has_kernels(x):
-            return self._step_kernels(x, plan, cache)
-        q, k, v = self._project(x, plan.cos, plan.sin)
-        index = plan.slots[:, None, :, None].expand(k.shape)
+    def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:
+        """New positions of every row, x (B, T, D); writes their keys and values into `cache`.
+
+        The plans say which positions; each is at most one micro-turn, for that is what the ring
+        has room for beside the window. All other arithmetic is done at once.
+        """
+        attend = self._attend_kernels if has_kernels(x) else self._attend
+        parts = self.qkv(x).split([plan.size for plan in plans], dim=1)
+        y = [attend(part, plan, cache) for part, plan in zip(parts, plans, strict=True)]
+        return self.out(torch.cat(y, dim=1) if len(y) > 1 else y[0])
+
+    def _attend(self, qkv: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
+        B, T, ring = len(qkv), plan.size, plan.rings[self.reach]
+        q, k, v = self._project(qkv, plan.cos, plan.sin)
+        index = ring.slots[:, None, :, None].expand(k.shape)
         cache.k.scatter_(2, index, k.to(cache.k.dtype))
         cache.v.scatter_(2, index, v.to(cache.v.dtype))
-        y = F.scaled_dot_product_attention(
-            q, cache.k, cache.v, attn_mask=plan.mask, enable_gqa=True
-        )
-        return self.out(y.transpose(1, 2).flatten(2))
+        q = query_rows(q, self.n_kv_heads)
+        y = F.scaled_dot_product_attention(q, cache.k, cache.v, attn_mask=ring.mask)
+        y = y[:, :, : self.n_heads // self.n_kv_heads * T]
+        return y.reshape(B, self.n_heads, T, self.head_dim).transpose(1, 2).flatten(2)
 
-    def _step_kernels(self, x: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
+    def _attend_kernels(self, qkv: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
         from microturn.kernels.ring_attention import ring_attention
 
-        eps = torch.finfo(x.dtype).eps  # that of nn.RMSNorm
-        y = ring_attention(
-            self.qkv(x),
+        return ring_attention(
+            qkv,
             (self.q_norm.weight, self.k_norm.weight),
             (plan.cos[:, 0], plan.sin[:, 0]),
             plan.positions,
             (cache.k, cache.v),
-            self.window,
-            eps,
+            self.reach,
+            torch.finfo(qkv.dtype).eps,  # that of nn.RMSNorm
+            self.n_sinks,
         )
-        return self.out(y)

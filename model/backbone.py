@@ -9,10 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels.dispatch import has_kernels
-from microturn.model.attention import Attention, LayerCache, StepPlan, rope_angles
+from microturn.model.attention import (
+    Attention,
+    LayerCache,
+    Ring,
+    StepPlan,
+    free_pairs,
+    query_rows,
+    rope_angles,
+)
 from microturn.model.config import ModelConfig
 from microturn.model.moe import MixtureOfExperts, SwiGLU
 
@@ -22,7 +31,8 @@ class BackboneState:
     """Caches of all layers and, per row, how many positions it has seen.
 
     A state is consumed by the call that it is passed to: the rings are written in place. Use
-    `clone` to keep one (fork, rewind).
+    `clone` to keep one, `copy_row_` to fork a session within one. With spare room (`init_state`)
+    a row also goes back: lower `seen`, and what was written since is masked until overwritten.
     """
 
     layers: list[LayerCache]
@@ -36,12 +46,19 @@ class BackboneState:
         """Forget everything of one row; stale keys are masked by `seen`."""
         self.seen[row] = 0
 
+    def copy_row_(self, source: int, target: int) -> None:
+        """Row `target` becomes what row `source` is."""
+        for cache in self.layers:
+            cache.k[target] = cache.k[source]
+            cache.v[target] = cache.v[source]
+        self.seen[target] = self.seen[source]
+
 
 class Block(nn.Module):
-    def __init__(self, cfg: ModelConfig, *, dense: bool) -> None:
+    def __init__(self, cfg: ModelConfig, *, dense: bool, reach: int) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(cfg.d_model)
-        self.attention = Attention(cfg)
+        self.attention = Attention(cfg, reach)
         self.ff_norm = nn.RMSNorm(cfg.d_model)
         self.ff: SwiGLU | MixtureOfExperts
         self.ff = SwiGLU(cfg.d_model, cfg.d_ff) if dense else MixtureOfExperts(cfg.d_model, cfg.moe)
@@ -50,8 +67,8 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x), mask, cos, sin)
         return x + self.ff(self.ff_norm(x))
 
-    def step_(self, x: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
-        y = self.attention.step_(self.attention_norm(x), plan, cache)
+    def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:
+        y = self.attention.step_(self.attention_norm(x), plans, cache)
         if has_kernels(x):
             from microturn.kernels.pointwise import add_norm
 
@@ -64,16 +81,17 @@ class Block(nn.Module):
 class Backbone(nn.Module):
     def __init__(self, cfg: ModelConfig, n_positions: int) -> None:
         super().__init__()
-        self.cfg = cfg
-        self.window = cfg.window * n_positions  # in positions
-        self.capacity = self.window + n_positions  # a step may write up to one micro-turn
+        self.cfg, self.n_positions = cfg, n_positions
         self.norm_in = nn.RMSNorm(cfg.d_model)
         self.blocks = nn.ModuleList(
-            Block(cfg, dense=layer == 0 or cfg.moe.n_experts == 0) for layer in range(cfg.n_layers)
+            Block(
+                cfg,
+                dense=cfg.is_dense(layer),
+                reach=n_positions * (cfg.global_window if cfg.is_global(layer) else cfg.window),
+            )
+            for layer in range(cfg.n_layers)
         )
         self.norm_out = nn.RMSNorm(cfg.d_model)
-        for block in self._all_blocks():
-            block.attention.window = self.window
 
     def _all_blocks(self) -> Iterator[Block]:
         """`self.blocks` with the type that ModuleList forgets."""
@@ -81,52 +99,109 @@ class Backbone(nn.Module):
             assert isinstance(block, Block)
             yield block
 
+    @property
+    def reaches(self) -> list[int]:
+        """How far the layers reach back, in positions; each number once."""
+        return sorted({block.attention.reach for block in self._all_blocks()})
+
+    def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        cfg = self.cfg
+        return rope_angles(positions, cfg.head_dim, cfg.rope_base, free_pairs(cfg))
+
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states of whole dialogues, (B, T, D) to (B, T, D)."""
         T = x.shape[1]
         positions = torch.arange(T, device=x.device)
-        mask = None  # causal, and nothing is beyond the window
-        if self.window < T:
-            distance = positions[:, None] - positions[None, :]
-            mask = (distance >= 0) & (distance < self.window)  # (T, T)
-        cos, sin = rope_angles(positions, self.cfg.head_dim, self.cfg.rope_base)
+        masks: dict[int, Tensor | None] = {}
+        for reach in self.reaches:
+            masks[reach] = None  # causal, and nothing is beyond the window
+            if reach < T:
+                distance = positions[:, None] - positions[None, :]
+                allowed = (distance >= 0) & (distance < reach)
+                masks[reach] = F.pad(allowed, (self.cfg.n_sinks, 0), value=True)  # (T, S + T)
+        cos, sin = self._angles(positions)
         x = self.norm_in(x)
         for block in self._all_blocks():
-            x = block(x, mask, cos, sin)
+            x = block(x, masks[block.attention.reach], cos, sin)
         return self.norm_out(x)
 
-    def init_state(self, rows: int, *, device: torch.device, dtype: torch.dtype) -> BackboneState:
-        shape = (rows, self.cfg.n_kv_heads, self.capacity, self.cfg.head_dim)
+    def init_state(
+        self, rows: int, *, device: torch.device, dtype: torch.dtype, spare: int = 0
+    ) -> BackboneState:
+        """Rings of every layer's reach, one micro-turn that is being written, and `spare` more.
+
+        A row may go back up to `spare` micro-turns: set its `seen` to what it was. Nothing within
+        reach of the older position has been overwritten then, and what is newer is not read.
+        """
+        if spare < 0:
+            raise ValueError(f"spare={spare} must be 0 or more micro-turns")
         layers = [
-            LayerCache(
-                torch.zeros(shape, device=device, dtype=dtype),
-                torch.zeros(shape, device=device, dtype=dtype),
+            block.attention.init_cache(
+                rows,
+                block.attention.reach + (1 + spare) * self.n_positions,
+                device=device,
+                dtype=dtype,
             )
-            for _ in self.blocks
+            for block in self._all_blocks()
         ]
         return BackboneState(layers, torch.zeros(rows, dtype=torch.int64, device=device))
 
-    def plan(self, seen: Tensor, T: int) -> StepPlan:
-        """The next T <= n_positions positions of rows that have seen so many (B,)."""
+    def plan(self, state: BackboneState, T: int) -> MicroTurnPlan:
+        """The next T <= n_positions positions of all rows."""
+        seen = state.seen
         positions = seen[:, None] + torch.arange(T, device=seen.device)  # (B, T)
-        slots = torch.arange(self.capacity, device=seen.device)
         last = positions[:, -1:]  # (B, 1)
-        # The newest position that each ring slot holds once this call has written its own.
-        held = last - (last - slots) % self.capacity  # (B, C)
-        distance = positions[:, :, None] - held[:, None, :]  # (B, T, C)
-        mask = (distance >= 0) & (distance < self.window) & (held >= 0)[:, None, :]
-        cos, sin = rope_angles(positions, self.cfg.head_dim, self.cfg.rope_base)
-        slots = positions % self.capacity
-        return StepPlan(positions, slots, mask[:, None], cos[:, None], sin[:, None])
+        rings: dict[int, tuple[Tensor, Tensor]] = {}
+        for block, cache in zip(self._all_blocks(), state.layers, strict=True):
+            reach, capacity = block.attention.reach, cache.k.shape[2] - self.cfg.n_sinks
+            if reach in rings:
+                continue
+            slots = torch.arange(capacity, device=seen.device)
+            # The newest position that each ring slot holds once this call has written its own.
+            # One that the row has gone back from is taken for the older one that it replaced,
+            # which is out of reach: a ring is at least that much longer.
+            held = last - (last - slots) % capacity  # (B, C)
+            distance = positions[:, :, None] - held[:, None, :]  # (B, T, C)
+            mask = (distance >= 0) & (distance < reach) & (held >= 0)[:, None, :]
+            rings[reach] = positions % capacity, F.pad(mask, (0, self.cfg.n_sinks), value=True)
+        return MicroTurnPlan(self, positions, self._angles(positions), rings)
 
     def step(self, x: Tensor, state: BackboneState) -> tuple[Tensor, BackboneState]:
-        """The next T <= n_positions positions of every row, (B, T, D); consumes `state`."""
-        y = self.step_planned_(x, state.layers, self.plan(state.seen, x.shape[1]))
-        return y, replace(state, seen=state.seen + x.shape[1])
+        """Any number of further positions of every row, (B, T, D); consumes `state`.
 
-    def step_planned_(self, x: Tensor, layers: list[LayerCache], plan: StepPlan) -> Tensor:
-        """The positions of `plan`, (B, T, D); writes into the rings."""
+        On a CPU in fp32 with one thread a position's bits depend neither on how positions are
+        spread over calls nor on the other rows.
+        """
+        plans = []
+        for part in x.split(self.n_positions, dim=1):
+            size = part.shape[1]
+            plans.append(self.plan(state, size).part(0, size))
+            state = replace(state, seen=state.seen + size)
+        return self.step_planned_(x, state.layers, plans), state
+
+    def step_planned_(self, x: Tensor, layers: list[LayerCache], plans: list[StepPlan]) -> Tensor:
+        """The positions of `plans`, (B, T, D); writes into the rings."""
         x = self.norm_in(x)
         for block, cache in zip(self._all_blocks(), layers, strict=True):
-            x = block.step_(x, plan, cache)
+            x = block.step_(x, plans, cache)
         return self.norm_out(x)
+
+
+@dataclass(frozen=True)
+class MicroTurnPlan:
+    """Positions of up to one micro-turn that is computed in several parts."""
+
+    backbone: Backbone
+    positions: Tensor  # (B, T)
+    angles: tuple[Tensor, Tensor]  # (B, T, K/2)
+    rings: dict[int, tuple[Tensor, Tensor]]  # slots (B, T) and masks (B, T, C + S) by reach
+
+    def part(self, start: int, size: int) -> StepPlan:
+        """The plan of `size` positions from `start` on; what is written later is masked here."""
+        T, cfg = slice(start, start + size), self.backbone.cfg
+        rings = {}
+        for reach, (slots, mask) in self.rings.items():
+            rows = mask[:, None, T].expand(-1, cfg.n_heads // cfg.n_kv_heads, -1, -1)
+            rings[reach] = Ring(slots[:, T], query_rows(rows, 1))
+        cos, sin = (angle[:, None, T] for angle in self.angles)
+        return StepPlan(self.positions[:, T], cos, sin, rings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from microturn.model.vocoder_config import VocoderConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class MoEConfig:
@@ -70,6 +72,15 @@ class ModelConfig:
     n_kv_heads: int = field(default=1, metadata={"help": "key/value heads"})
     d_ff: int = field(default=448, metadata={"help": "hidden width of dense blocks"})
     window: int = field(default=64, metadata={"help": "micro-turns that attention reaches back"})
+    global_every: int = field(
+        default=0, metadata={"help": "every n-th layer reaches back global_window, 0: none does"}
+    )
+    global_window: int = field(
+        default=256, metadata={"help": "micro-turns that global layers reach back"}
+    )
+    n_sinks: int = field(
+        default=0, metadata={"help": "learned keys and values per key/value head, always in reach"}
+    )
     rope_base: float = field(default=10_000.0, metadata={"help": "base of rotary positions"})
     history_noise: float = field(
         default=0.3,
@@ -81,6 +92,7 @@ class ModelConfig:
     )
     moe: MoEConfig = field(default_factory=MoEConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
 
     def __post_init__(self) -> None:
         if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
@@ -95,7 +107,29 @@ class ModelConfig:
             raise ValueError(f"model.d_model={self.d_model} must be a multiple of 8")
         if self.window < 1:
             raise ValueError(f"model.window={self.window} must be at least 1 micro-turn")
+        if self.global_every < 0:
+            raise ValueError(f"model.global_every={self.global_every} must be 0 (none) or more")
+        if self.global_every and self.global_window < self.window:
+            raise ValueError(
+                f"model.global_window={self.global_window} must be at least "
+                f"window={self.window} micro-turns"
+            )
+        if self.n_sinks < 0:
+            raise ValueError(f"model.n_sinks={self.n_sinks} must be 0 (none) or more")
+        if self.n_sinks and self.head_dim < 8:
+            raise ValueError(
+                f"model.n_sinks={self.n_sinks} needs heads of at least 8 numbers, "
+                f"d_model / n_heads is {self.head_dim}"
+            )
 
     @property
     def head_dim(self) -> int:
         return self.d_model // self.n_heads
+
+    def is_global(self, layer: int) -> bool:
+        """Whether layer 0, 1, ... reaches back `global_window`."""
+        return self.global_every > 0 and (layer + 1) % self.global_every == 0
+
+    def is_dense(self, layer: int) -> bool:
+        """Whether layer 0, 1, ... has no experts."""
+        return layer == 0 or self.moe.n_experts == 0

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.model.hmlp import VideoEmbedding
+from microturn.model.linear import Linear
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import DMEL_BINS
 
@@ -26,7 +27,7 @@ class DMelEmbedding(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.empty(n_mels * DMEL_BINS, d_model))
         self.norm = nn.RMSNorm(d_model)
-        self.join = nn.Linear(group * d_model, d_model, bias=False) if group > 1 else None
+        self.join = Linear(group * d_model, d_model, bias=False) if group > 1 else None
         self.group = group
         offsets = torch.arange(n_mels) * DMEL_BINS
         self.register_buffer("offsets", offsets, persistent=False)
@@ -61,7 +62,7 @@ class LaneEmbedding(nn.Module):
         self.layout = layout
         self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
         self.tokens = nn.Embedding(vocab_size, d_model)
-        self.patch = nn.Linear(layout.patch_dim, d_model)
+        self.patch = Linear(layout.patch_dim, d_model)
         marked = layout.n_positions - layout.video_positions
         self.lane = nn.Parameter(torch.empty(marked, d_model))
         self.late = nn.Parameter(torch.empty(d_model))

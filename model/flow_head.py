@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from microturn.kernels.rows import elementwise
 from microturn.model.config import FlowConfig
+from microturn.model.linear import Linear
+from microturn.model.noise import FlowNoise
 
 _TIME_FEATURES = 64
 _T_MAX = 0.98  # keeps the velocity's 1 / (1 - t) bounded in the loss
@@ -25,31 +28,31 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.up = nn.Linear(width, 2 * width)
-        self.down = nn.Linear(2 * width, width)
-        self.modulation = nn.Linear(width, 3 * width)
+        self.up = Linear(width, 2 * width)
+        self.down = Linear(2 * width, width)
+        self.modulation = Linear(width, 3 * width)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         shift, scale, gate = self.modulation(condition).chunk(3, dim=-1)
         hidden = self.norm(x) * (1 + scale) + shift
-        return x + gate * self.down(F.silu(self.up(hidden)))
+        return x + gate * self.down(elementwise(F.silu, self.up(hidden)))
 
 
 class FlowHead(nn.Module):
     def __init__(self, d_model: int, patch_dim: int, cfg: FlowConfig) -> None:
         super().__init__()
         self.cfg, self.patch_dim = cfg, patch_dim
-        self.patch_in = nn.Linear(patch_dim, cfg.width)
-        self.previous_in = nn.Linear(patch_dim, cfg.width)
-        self.condition_in = nn.Linear(d_model, cfg.width)
+        self.patch_in = Linear(patch_dim, cfg.width)
+        self.previous_in = Linear(patch_dim, cfg.width)
+        self.condition_in = Linear(d_model, cfg.width)
         self.time_in = nn.Sequential(
-            nn.Linear(_TIME_FEATURES, cfg.width), nn.SiLU(), nn.Linear(cfg.width, cfg.width)
+            Linear(_TIME_FEATURES, cfg.width), nn.SiLU(), Linear(cfg.width, cfg.width)
         )
         self.no_condition = nn.Parameter(torch.zeros(cfg.width))
         self.no_previous = nn.Parameter(torch.zeros(cfg.width))
         self.blocks = nn.ModuleList(_Block(cfg.width) for _ in range(cfg.depth))
         self.norm_out = nn.LayerNorm(cfg.width)
-        self.patch_out = nn.Linear(cfg.width, patch_dim)
+        self.patch_out = Linear(cfg.width, patch_dim)
 
     def _time(self, t: Tensor) -> Tensor:
         """Sinusoidal features of t (N,) in [0, 1], embedded to (N, W)."""
@@ -62,24 +65,28 @@ class FlowHead(nn.Module):
     def _predict(self, x_t: Tensor, time: Tensor, condition: Tensor) -> Tensor:
         """Clean patch from a noised one; time and condition (N, W) already embedded."""
         hidden = self.patch_in(x_t) + condition
-        modulation = F.silu(condition + time)
+        modulation = elementwise(F.silu, condition + time)
         for block in self.blocks:
             hidden = block(hidden, modulation)
         return self.patch_out(self.norm_out(hidden))
 
-    def loss(self, z: Tensor, x: Tensor, previous: Tensor) -> Tensor:
+    def loss(
+        self, z: Tensor, x: Tensor, previous: Tensor, drawn: FlowNoise | None = None
+    ) -> Tensor:
         """Squared error per position (N,), mean over patch numbers and noise draws.
 
-        z (N, D) backbone, x (N, P) clean target, previous (N, P) clean previous patch.
+        z (N, D) backbone, x (N, P) clean target, previous (N, P) clean previous patch; `drawn`
+        is made here where it is not given.
         """
         N, draws = len(x), self.cfg.draws
-        keep_z = torch.rand(N, 1, device=x.device) >= self.cfg.drop_condition
-        keep_p = torch.rand(N, 1, device=x.device) >= self.cfg.drop_previous
+        drawn = drawn or FlowNoise.draw(N, self.patch_dim, draws, x.device)
+        keep_z = drawn.drop_condition >= self.cfg.drop_condition
+        keep_p = drawn.drop_previous >= self.cfg.drop_previous
         condition = torch.where(keep_z, self.condition_in(z), self.no_condition)
         condition = condition + torch.where(keep_p, self.previous_in(previous), self.no_previous)
         condition, x = condition.repeat(draws, 1), x.repeat(draws, 1)
-        t = torch.rand(len(x), device=x.device) * _T_MAX
-        x_t = (1 - t)[:, None] * torch.randn_like(x) + t[:, None] * x
+        t = drawn.time * _T_MAX
+        x_t = (1 - t)[:, None] * drawn.noise + t[:, None] * x
         error = (self._predict(x_t, self._time(t), condition).float() - x).square().mean(-1)
         return error.view(draws, N).mean(0)
 

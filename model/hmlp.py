@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from microturn.kernels.rows import elementwise
+from microturn.model.linear import Linear
 from microturn.model.streams.layout import PATCH_SIZE
 
 FOLDS: Final = (5, 2, 2, 2)  # prime factors of the patch size, largest first
@@ -42,8 +44,7 @@ class HMLP(nn.Module):
         widths = (*channels, d_model)
         sources = [f * f * c for f, c in zip(FOLDS, (3, *channels), strict=True)]
         self.stages = nn.ModuleList(
-            nn.Linear(source, width, bias=False)
-            for source, width in zip(sources, widths, strict=True)
+            Linear(source, width, bias=False) for source, width in zip(sources, widths, strict=True)
         )
         self.norms = nn.ModuleList(nn.RMSNorm(width, eps=EPS) for width in widths)
         for stage, source in zip(self.stages, sources, strict=True):
@@ -55,7 +56,7 @@ class HMLP(nn.Module):
         for size, stage, norm in zip(FOLDS, self.stages, self.norms, strict=True):
             x = norm(stage(fold(x, size)))
             if stage is not self.stages[-1]:
-                x = F.gelu(x)
+                x = elementwise(F.gelu, x)
         return x.flatten(-3)
 
 

@@ -17,8 +17,10 @@ from microturn.model.batch import LaneBatch
 from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
+from microturn.model.linear import Linear
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
+from microturn.model.vocoder_istft import IstftVocoder
 
 # Quieter bands are inaudible; without a floor digital silence lies many deviations below speech.
 PATCH_FLOOR = -4.0
@@ -34,6 +36,11 @@ class ModelState:
     def clone(self) -> ModelState:
         return ModelState(self.backbone.clone(), self.patch.clone())
 
+    def copy_row_(self, source: int, target: int) -> None:
+        """Row `target` becomes what row `source` is."""
+        self.backbone.copy_row_(source, target)
+        self.patch[target] = self.patch[source]
+
 
 @dataclass(frozen=True)
 class MicroTurnInput:
@@ -48,6 +55,7 @@ class MicroTurnOutput:
     heard: Tensor  # (B, P) int64
     say: Tensor  # (B, P) int64
     log_mel: Tensor  # (B, 16, 80) fine log10-mel to be played in the next micro-turn
+    patches: Tensor  # (B, P, patch_dim) the same, standardised, as the backbone reads it
 
 
 class InteractionModel(nn.Module):
@@ -59,11 +67,14 @@ class InteractionModel(nn.Module):
         self.cfg, self.layout, self.vocab_size = cfg, layout, vocab_size
         self.embed = LaneEmbedding(cfg.d_model, layout, vocab_size, cfg.video_channels)
         self.backbone = Backbone(cfg, layout.n_positions)
-        self.unembed = nn.Linear(cfg.d_model, vocab_size, bias=False)
+        self.unembed = Linear(cfg.d_model, vocab_size, bias=False)
         self.flow = FlowHead(cfg.d_model, layout.patch_dim, cfg.flow)
         self.register_buffer("mel_mean", torch.full((layout.n_mels,), -3.0))
         self.register_buffer("mel_std", torch.full((layout.n_mels,), 1.5))
         init_weights(self)
+        # None: Griffin-Lim. It draws its own weights, after the others.
+        learned = cfg.vocoder.kind == "istft"
+        self.vocoder = IstftVocoder(cfg.vocoder, layout) if learned else None
 
     # --- patches -----------------------------------------------------------------------------
     def patches(self, levels: Tensor) -> Tensor:
@@ -105,9 +116,12 @@ class InteractionModel(nn.Module):
 
     def forward(self, batch: LaneBatch, patches: Tensor) -> dict[str, Tensor]:
         """Hidden states that predict each output lane, (B, N, P, D) by lane name."""
-        B, N = batch.shape
         hidden = self.backbone(self.embed_dialogues(batch, patches))
-        predicts_next = hidden.view(B, N, self.layout.n_positions, -1)
+        return self._predicting(hidden, batch.shape)
+
+    def _predicting(self, hidden: Tensor, shape: tuple[int, int]) -> dict[str, Tensor]:
+        """The hidden states (B, T, D) one position before those of each output lane."""
+        predicts_next = hidden.view(*shape, self.layout.n_positions, -1)
         lanes = self.layout.lanes
         return {
             name: predicts_next[:, :, lanes[name].start - 1 : lanes[name].stop - 1]
@@ -115,10 +129,25 @@ class InteractionModel(nn.Module):
         }
 
     # --- streaming ---------------------------------------------------------------------------
-    def init_state(self, rows: int) -> ModelState:
+    def init_state(self, rows: int, *, spare: int = 0) -> ModelState:
+        """Of sessions that have seen nothing; a row may go back `spare` micro-turns."""
         device, dtype = self.unembed.weight.device, self.unembed.weight.dtype
-        backbone = self.backbone.init_state(rows, device=device, dtype=dtype)
+        backbone = self.backbone.init_state(rows, device=device, dtype=dtype, spare=spare)
         return ModelState(backbone, self.silent_patch(rows))
+
+    def prefill(
+        self, batch: LaneBatch, patches: Tensor, state: ModelState
+    ) -> tuple[dict[str, Tensor], ModelState]:
+        """Read whole micro-turns, both sides known, into `state`, which is consumed.
+
+        What `forward` gives, by the arithmetic of `step`: after a dialogue that a session had, its
+        state has the session's bits, whether read at once or in pieces (CPU, fp32, one thread).
+        patches (B, N, P, patch_dim) are standardised, as `step` makes them.
+        """
+        x = self.embed_dialogues(batch, patches)
+        hidden, backbone = self.backbone.step(x, state.backbone)
+        after = replace(state, backbone=backbone, patch=patches[:, -1, -1])
+        return self._predicting(hidden, batch.shape), after
 
     def step(
         self, inputs: MicroTurnInput, state: ModelState, noise: Tensor
@@ -133,16 +162,17 @@ class InteractionModel(nn.Module):
             self.embed.text("text_in", inputs.text_in),
         ]
         layers, seen = state.backbone.layers, state.backbone.seen
-        plan, done = self.backbone.plan(seen, self.layout.n_positions), 0
+        plan, done = self.backbone.plan(state.backbone, self.layout.n_positions), 0
 
         def advance(vectors: Tensor) -> Tensor:
             nonlocal done
             part = plan.part(done, vectors.shape[1])
             done += vectors.shape[1]
-            return self.backbone.step_planned_(vectors, layers, part)[:, -1:]
+            return self.backbone.step_planned_(vectors, layers, [part])[:, -1:]
 
         z = advance(torch.cat(given, dim=1))
-        tokens: dict[str, list[Tensor]] = {"heard": [], "say": []}
+        none = inputs.text_in[:, :0]  # a layout may have a lane without positions
+        tokens: dict[str, list[Tensor]] = {"heard": [none], "say": [none]}
         for name in tokens:
             for index in range(self.layout.lane_sizes[name]):
                 token = self.unembed(z).argmax(-1)  # (B, 1)
@@ -158,6 +188,7 @@ class InteractionModel(nn.Module):
             heard=torch.cat(tokens["heard"], dim=1),
             say=torch.cat(tokens["say"], dim=1),
             log_mel=self.log_mel(torch.stack(patches, dim=1)),
+            patches=torch.stack(patches, dim=1),
         )
         backbone = replace(state.backbone, seen=seen + self.layout.n_positions)
         return output, replace(state, backbone=backbone, patch=patch)
@@ -169,12 +200,15 @@ def init_weights(model: InteractionModel) -> None:
     | what | std |
     | linear, experts' up | fan_in ** -0.5 |
     | attention out, down projections | fan_in ** -0.5 / sqrt(2 n_layers) |
-    | unembedding, flow gates and output | 0 |
+    | unembedding, flow gates and output, values of sinks | 0 |
     """
     depth_scale = (2 * model.cfg.n_layers) ** -0.5
     for name, parameter in model.named_parameters():
         leaf = name.rsplit(".", 2)
         if parameter.dim() < 2 or "embed." in name and "patch" not in name and "join" not in name:
+            continue
+        if "sink" in name:  # keys as long as normed ones; values start as nothing
+            nn.init.normal_(parameter, std=1.0 if "keys" in name else 0.0)
             continue
         fan_in = parameter.shape[-2] if parameter.dim() == 3 else parameter.shape[-1]
         std = fan_in**-0.5

@@ -13,13 +13,14 @@ from microturn.kernels.dispatch import has_kernels
 from microturn.kernels.experts import experts
 from microturn.kernels.router import route
 from microturn.model.config import MoEConfig
+from microturn.model.linear import Linear
 
 
 class SwiGLU(nn.Module):
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
-        self.up = nn.Linear(d_model, 2 * d_ff, bias=False)
-        self.down = nn.Linear(d_ff, d_model, bias=False)
+        self.up = Linear(d_model, 2 * d_ff, bias=False)
+        self.down = Linear(d_ff, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.up(x)
@@ -41,13 +42,14 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         self.cfg = cfg
         E, S, width = cfg.n_experts, cfg.n_shared, cfg.d_expert
-        self.router = nn.Linear(d_model, E + S, bias=False)
+        self.router = Linear(d_model, E + S, bias=False)
         self.up = nn.Parameter(torch.empty(E, d_model, 2 * width))
         self.down = nn.Parameter(torch.empty(E, width, d_model))
         self.shared = SwiGLU(d_model, S * width) if S else None
         self.register_buffer("selection_bias", torch.zeros(E))
         self.register_buffer("load", torch.zeros(E), persistent=False)
         self.z_loss: Tensor | None = None
+        self.chosen: Tensor | None = None  # (N, K) of the last forward pass in training
 
     def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Expert ids (N, K), their weights (N, K) and the shared experts' weights (N, S)."""
@@ -62,6 +64,7 @@ class MixtureOfExperts(nn.Module):
         chosen = torch.cat([scores[:, :E].gather(1, ids_NK), scores[:, E:]], dim=-1)
         weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * scale
         if self.training:
+            self.chosen = ids_NK
             self.z_loss = logits.logsumexp(-1).square().mean()
             self.load += torch.bincount(ids_NK.reshape(-1), minlength=E)
         return ids_NK, weights[:, : self.cfg.top_k], weights[:, self.cfg.top_k :]

@@ -94,7 +94,7 @@ def test_steps_equal_the_whole_dialogue_beyond_the_window(layout: StreamLayout) 
 def test_backbone_steps_of_any_size_equal_forward() -> None:
     ck = random_checkpoint(2)
     backbone = ck.model.backbone
-    x = torch.randn(2, 4 * backbone.window, ck.model.cfg.d_model)
+    x = torch.randn(2, 4 * backbone.reaches[0], ck.model.cfg.d_model)
     with torch.no_grad():
         whole = backbone(x)
         state = backbone.init_state(2, device=x.device, dtype=x.dtype)

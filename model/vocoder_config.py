@@ -1,0 +1,34 @@
+"""Which vocoder makes sound of the audio_out lane, and how large it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderConfig:
+    """From fine log-mel to sound."""
+
+    kind: Literal["griffin_lim", "istft"] = field(
+        default="griffin_lim",
+        metadata={"help": "griffin_lim: nothing is learned; istft: a network trained jointly"},
+    )
+    width: int = field(default=128, metadata={"help": "istft: channels of the network"})
+    layers: int = field(default=4, metadata={"help": "istft: convolution blocks"})
+    kernel: int = field(default=7, metadata={"help": "istft: frames that a block looks back over"})
+    weight: float = field(default=0.1, metadata={"help": "istft: weight of its loss"})
+    segments: int = field(
+        default=4, metadata={"help": "istft: pieces of the agent's voice per training step"}
+    )
+    segment_ms: int = field(default=600, metadata={"help": "istft: length of such a piece"})
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "kernel", "segments"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.vocoder.{name}={getattr(self, name)} must be at least 1")
+        if self.segment_ms < 300:
+            raise ValueError(
+                f"model.vocoder.segment_ms={self.segment_ms} must be at least 300: the longest "
+                "window of the loss has to fit in"
+            )
