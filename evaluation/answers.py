@@ -15,7 +15,8 @@ from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.dialogue import Dialogue, Event
 from microturn.evaluation.performance import Delivery, SpokenWord
 
-SPEAKING_ACTS = ("respond", "say", "delegate")
+SPEAKING_ACTS = ("respond", "refuse", "say", "backchannel", "delegate")
+WINDOW_ACTS = ("say", "backchannel")  # their windows say when, not the end of the event
 DISTURBING_ACTS = ("resume", "stop")
 
 _SAME_S = 1e-3
@@ -92,7 +93,7 @@ def delivery_of(event: Event, deliveries: Sequence[Delivery]) -> Delivery | None
 
 
 def _draft(event: Event, shift_s: float, windows: WindowConfig, duration_s: float) -> Answer:
-    if event.act == "say" or event.type == "result":
+    if event.act in WINDOW_ACTS or event.type == "result":
         given = event.window or (event.start_s, event.start_s + windows.result_s)
         # A result that comes later may be said later; what else holds it back stays as it was.
         earliest, latest = given[0] + min(shift_s, 0.0), given[1] + max(shift_s, 0.0)

@@ -2,6 +2,7 @@
 
 `oracle` plays what was recorded for the dialogue, `silent` never speaks, and `always` loops a
 recorded utterance without a gap. A score on which `silent` or `always` does well says little.
+`half_duplex` (half_duplex.py) takes turns: what it loses, full duplex is for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.performance import Delivery, Performance, SpokenWord
 from microturn.evaluation.samples import Sample, Samples
 
-BASELINES = ("silent", "always", "oracle")
+BASELINES = ("silent", "always", "half_duplex", "oracle")
 
 
 class Performer(Protocol):
@@ -130,4 +131,8 @@ def baseline(name: str, samples: Samples, config: ActivityConfig) -> Performer:
         return Oracle()
     if name == "always":
         return AlwaysTalking.from_samples(samples, config)
+    if name == "half_duplex":
+        from microturn.evaluation.half_duplex import HalfDuplex, Voice
+
+        return HalfDuplex(Voice.of(samples))
     raise ValueError(f"baseline={name!r} is not one of {', '.join(BASELINES)}")

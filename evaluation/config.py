@@ -64,8 +64,10 @@ class EvaluateConfig:
     data: str = option(help="folder of a shard set whose dialogues are played to the agent")
     out: str = option(help="folder for scores.json, scores.md and pictures")
     checkpoint: str = option("", "folder of a checkpoint; leave empty with baseline=")
-    baseline: Literal["", "silent", "always", "oracle"] = option(
-        "", "score this instead of a checkpoint: says nothing, never stops, answers as recorded"
+    baseline: Literal["", "silent", "always", "half_duplex", "oracle"] = option(
+        "",
+        "score this instead of a checkpoint: says nothing, never stops, waits for half a second of "
+        "silence and answers, or answers as recorded",
     )
     suites: list[str] = option(default_factory=list, help="suites to report; none: all")
     quick: bool = option(False, "a first impression: at most 16 dialogues, one picture")

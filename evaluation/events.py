@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microturn.evaluation.activity import longest_gap
-from microturn.evaluation.answers import DISTURBING_ACTS, Answer, delivery_of
+from microturn.evaluation.answers import DISTURBING_ACTS, WINDOW_ACTS, Answer, delivery_of
 from microturn.evaluation.dialogue import Event, word_list
 from microturn.evaluation.outcomes import (
+    BackchannelOutcome,
     CueOutcome,
     DelegationOutcome,
     HeardOutcome,
@@ -30,6 +31,7 @@ _SAME_S = 1e-3
 # An agent that counts is "speaking" at an event also when the event falls between two words.
 _WORD_GAP_S = 0.5
 _CUT_WORD_S = 1.0
+_LONGEST_BACKCHANNEL_S = 1.0  # an utterance of a second and more takes the floor
 _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
 
 
@@ -41,10 +43,12 @@ def score(scene: Scene) -> list[Outcome]:
             outcomes.append(score_delegation(scene, event))
         elif event.type == "result" and event.act:
             outcomes.append(score_result(scene, event))
-        elif event.act == "respond":
+        elif event.act in ("respond", "refuse"):
             outcomes.append(score_turn(scene, event))
         elif event.act == "say":
             outcomes.append(score_cue(scene, event))
+        elif event.act == "backchannel":
+            outcomes.append(score_backchannel(scene, event))
         elif event.act == "stop":
             outcomes.append(score_stop(scene, event))
         elif event.act == "resume":
@@ -69,6 +73,8 @@ def score_turn(scene: Scene, event: Event) -> TurnOutcome:
     # Until it has had its time to stop, what an interrupted agent says is no reply.
     deaf_until_s = event.start_s + (windows.stop_s if interrupts else 0.0)
     starts = [start for start, _ in scene.utterances if start > event.start_s + _SAME_S]
+    # What is said over the user because it is asked for there is no early reply.
+    starts = [s for s in starts if s >= event.end_s - _SAME_S or not _is_due(scene, s, event)]
     early = [s for s in starts if deaf_until_s <= s < event.end_s - _SAME_S]
     until_s = min(event.end_s + windows.late_reply_s, scene.dialogue.duration_s)
     replies = [s for s in starts if event.end_s - _SAME_S <= s <= until_s]
@@ -91,6 +97,8 @@ def score_turn(scene: Scene, event: Event) -> TurnOutcome:
         n_expected=n_expected,
         after_interruption=interrupts,
         said=" ".join(word.text for word in said),
+        trigger=event.type,
+        refused=event.act == "refuse",
     )
 
 
@@ -157,7 +165,21 @@ def score_cue(scene: Scene, event: Event) -> CueOutcome:
         onset_s=None if onset is None else onset - answer.earliest_s,
         right=right,
         in_window=right and timely,
+        trigger=event.type,
     )
+
+
+def score_backchannel(scene: Scene, event: Event) -> BackchannelOutcome:
+    """Something short within the window: longer speech takes the floor instead of leaving it."""
+    answer = _answer(scene, event)
+    onset = scene.activity.onset_in(answer.earliest_s, answer.latest_s)
+    if onset is None:
+        return BackchannelOutcome(onset_s=None, given=False, right=False)
+    end_s = next(end for start, end in scene.utterances if end > onset + _SAME_S)
+    given = end_s - onset <= _LONGEST_BACKCHANNEL_S + _SAME_S
+    said = scene.words_between(lead(onset), end_s)
+    right = given and tuple(word.text for word in said) == answer.expected
+    return BackchannelOutcome(onset_s=onset - answer.earliest_s, given=given, right=right)
 
 
 def score_delegation(scene: Scene, event: Event) -> DelegationOutcome:
@@ -268,6 +290,15 @@ def _judge(answer: Answer, said: Sequence[str]) -> tuple[bool | None, int, int]:
     judged = said[: len(expected)] if len(said) <= n else said
     errors = word_errors(judged, expected)
     return errors == 0, errors, len(expected)
+
+
+def _is_due(scene: Scene, moment_s: float, event: Event) -> bool:
+    """Whether another event asks for speech at a moment, whoever speaks."""
+    return any(
+        answer.earliest_s - _SAME_S <= moment_s <= answer.latest_s + _SAME_S
+        for answer in scene.answers
+        if answer.event is not event and answer.event.act in WINDOW_ACTS
+    )
 
 
 def _reply_over_rest(

@@ -21,6 +21,8 @@ class TurnOutcome:
     n_expected: int
     after_interruption: bool
     said: str
+    trigger: str = "turn"  # type of the event
+    refused: bool = False  # a refusal was asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,16 @@ class CueOutcome:
     onset_s: float | None  # relative to the earliest allowed time
     right: bool
     in_window: bool  # the right word, at the right time
+    trigger: str = "timed_cue"  # type of the event
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackchannelOutcome:
+    """A listening point: the agent should show that it listens, and no more."""
+
+    onset_s: float | None  # relative to the end of what was said
+    given: bool  # something short, at the right time
+    right: bool  # one of the words that the recorded agent uses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +125,7 @@ Outcome = (
     | ResumeOutcome
     | SilenceOutcome
     | CueOutcome
+    | BackchannelOutcome
     | DelegationOutcome
     | ResultOutcome
     | IdleOutcome

@@ -6,32 +6,16 @@ share a voice and a room. A metric without events is None, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from microturn.evaluation.outcomes import (
-    CueOutcome,
-    DelegationOutcome,
-    HeardOutcome,
-    IdleOutcome,
-    Outcome,
-    ResultOutcome,
-    ResumeOutcome,
-    SilenceOutcome,
-    SoundOutcome,
-    StopOutcome,
-    TurnOutcome,
-)
+from microturn.evaluation.facts import Fact, facts_of
+from microturn.evaluation.outcomes import Outcome
 
 N_RESAMPLES: Final = 1000
-BACKGROUND_TRIGGERS: Final = (
-    *("background_speech", "side_talk", "silence"),
-    *("noise", "music", "echo", "packet_loss"),
-)
-
 # suite: (its headline, what it asks)
 SUITES: Final[dict[str, tuple[str, str]]] = {
     "turn": ("answered", "a question or request is answered rightly and in time"),
@@ -40,20 +24,13 @@ SUITES: Final[dict[str, tuple[str, str]]] = {
     "background": ("undisturbed", "other voices and noises change nothing"),
     "timed_cue": ("in_window", "the right word at the requested time"),
     "delegation": ("result_spoken", "a result of the background agent is asked for and spoken"),
+    "over_user": ("in_window", "a word that is due while the user speaks is said there"),
+    "agent_backchannel": ("given", "the agent shows that it listens, and does not take the floor"),
+    "recall": ("answered", "what was said before is remembered, kept to or edited"),
+    "refusal": ("right", "what is forbidden is refused, and nothing else"),
+    "visual": ("in_window", "the right word when something is seen"),
     "overall": ("mean_headline", "mean of the suites above, and speech that nobody asked for"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """One contribution to one metric: a part of a share, or a value of a median."""
-
-    suite: str
-    metric: str
-    value: float
-    weight: float = 1.0  # denominator of a share
-    median: bool = False
-    n: int = 1  # events that it stands for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +66,7 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "user_backchannel": ("went_on", "words_right", "longest_gap_s", "speaking_at_backchannel"),
     "background": ("undisturbed", "silent", "went_on"),
-    "timed_cue": ("in_window", "right_word", "onset_from_earliest_s"),
+    "timed_cue": ("in_window", "right_word", "onset_from_earliest_s", "silent_after_stop"),
     "delegation": (
         "result_spoken",
         "delegated",
@@ -98,6 +75,11 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
         "result_right",
         "result_latency_s",
     ),
+    "over_user": ("in_window", "right_word", "onset_from_earliest_s", "silent_without_cause"),
+    "agent_backchannel": ("given", "right_word", "onset_s"),
+    "recall": ("answered",),
+    "refusal": ("right", "refused", "harmless_answered"),
+    "visual": ("in_window", "right_word", "onset_from_earliest_s", "silent_unasked"),
     "overall": (
         "mean_headline",
         "spurious_share",
@@ -106,127 +88,6 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
         "heard_word_error_rate",
         "sounds_as_written",
     ),
-}
-
-
-def facts_of(outcome: Outcome) -> Iterator[Fact]:
-    """What one outcome contributes to which metrics."""
-    yield from _FACTS[type(outcome)](outcome)
-
-
-def _share(suite: str, metric: str, hit: bool | None) -> Iterator[Fact]:
-    if hit is not None:
-        yield Fact(suite=suite, metric=metric, value=float(hit))
-
-
-def _median(suite: str, metric: str, value: float | None) -> Iterator[Fact]:
-    if value is not None:
-        yield Fact(suite=suite, metric=metric, value=value, median=True)
-
-
-def _turn_facts(o: TurnOutcome) -> Iterator[Fact]:
-    yield from _share("turn", "onset_recall", o.in_window)
-    yield from _share("turn", "right_word", o.right)
-    yield from _share("turn", "answered", None if o.right is None else o.in_window and o.right)
-    yield from _share("turn", "early_replies", o.early)
-    if o.n_expected:
-        yield Fact(suite="turn", metric="word_error_rate", value=o.n_errors, weight=o.n_expected)
-    if o.latency_s is not None and o.latency_s >= 0:
-        yield from _median("turn", "turn_latency_s", o.latency_s)
-    if o.after_interruption:
-        answered = None if o.right is None else o.in_window and o.right
-        yield from _share("interruption", "answered_after", answered)
-
-
-def _stop_facts(o: StopOutcome) -> Iterator[Fact]:
-    yield from _share("interruption", "stopped_in_time", o.in_time)
-    yield from _share("interruption", "speaking_when_interrupted", o.speaking)
-    yield from _median("interruption", "stop_latency_s", o.latency_s)
-
-
-def _resume_facts(o: ResumeOutcome) -> Iterator[Fact]:
-    if o.trigger in BACKGROUND_TRIGGERS:
-        yield from _share("background", "went_on", o.went_on)
-        yield from _share("background", "undisturbed", o.went_on)
-        return
-    yield from _share("user_backchannel", "went_on", o.went_on)
-    yield from _share("user_backchannel", "words_right", o.words_right)
-    yield from _share("user_backchannel", "speaking_at_backchannel", o.speaking)
-    if o.speaking:
-        yield from _median("user_backchannel", "longest_gap_s", o.longest_gap_s)
-
-
-def _silence_facts(o: SilenceOutcome) -> Iterator[Fact]:
-    if o.trigger in BACKGROUND_TRIGGERS:
-        yield from _share("background", "silent", o.silent)
-        yield from _share("background", "undisturbed", o.silent)
-    else:
-        yield from _share("turn", "silent_in_pauses", o.silent)
-
-
-def _cue_facts(o: CueOutcome) -> Iterator[Fact]:
-    yield from _share("timed_cue", "in_window", o.in_window)
-    yield from _share("timed_cue", "right_word", o.right)
-    yield from _median("timed_cue", "onset_from_earliest_s", o.onset_s)
-
-
-def _delegation_facts(o: DelegationOutcome) -> Iterator[Fact]:
-    yield from _share("delegation", "delegated", o.delegated)
-    yield from _share("delegation", "acknowledged", o.acknowledged)
-    yield from _median("delegation", "delegate_latency_s", o.latency_s)
-
-
-def _result_facts(o: ResultOutcome) -> Iterator[Fact]:
-    yield from _share("delegation", "result_spoken", o.spoken)
-    yield from _share("delegation", "result_right", o.right)
-    yield from _median("delegation", "result_latency_s", o.latency_s)
-
-
-def _idle_facts(o: IdleOutcome) -> Iterator[Fact]:
-    minutes = o.silent_s / 60
-    if not o.n_silent:
-        return
-    for metric, value, weight in (
-        ("spurious_share", o.n_spurious, float(o.n_silent)),
-        ("spurious_onsets_per_min", o.n_onsets, minutes),
-        ("false_delegates_per_min", o.n_false_delegates, minutes),
-    ):
-        yield Fact(suite="overall", metric=metric, value=value, weight=weight, n=o.n_silent)
-
-
-def _heard_facts(o: HeardOutcome) -> Iterator[Fact]:
-    if o.n_expected:
-        yield Fact(
-            suite="overall",
-            metric="heard_word_error_rate",
-            value=o.n_errors,
-            weight=o.n_expected,
-            n=o.n_expected,
-        )
-
-
-def _sound_facts(o: SoundOutcome) -> Iterator[Fact]:
-    if o.n_judged:
-        yield Fact(
-            suite="overall",
-            metric="sounds_as_written",
-            value=o.n_right,
-            weight=o.n_judged,
-            n=o.n_judged,
-        )
-
-
-_FACTS: Final[Mapping[type[Any], Callable[[Any], Iterator[Fact]]]] = {
-    TurnOutcome: _turn_facts,
-    StopOutcome: _stop_facts,
-    ResumeOutcome: _resume_facts,
-    SilenceOutcome: _silence_facts,
-    CueOutcome: _cue_facts,
-    DelegationOutcome: _delegation_facts,
-    ResultOutcome: _result_facts,
-    IdleOutcome: _idle_facts,
-    HeardOutcome: _heard_facts,
-    SoundOutcome: _sound_facts,
 }
 
 

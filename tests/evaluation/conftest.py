@@ -171,6 +171,33 @@ def all_families() -> list[Script]:
     return [turns, floor, through, later]
 
 
+def rarer() -> Script:
+    """Events of the scenarios that the demo does not have."""
+    seen = Script()
+    seen.event("forbidden", 0.5, 1.0, "refuse", answer="no", window=(1.0, 1.8))
+    seen.says("no", 1.3)
+    seen.event("forbidden", 3.0, 3.5, "respond", answer="two", window=(3.5, 4.3))
+    seen.says("two", 3.8)
+    seen.event("recall", 5.0, 5.5, "respond", answer="seven four", window=(5.5, 6.3))
+    seen.says("seven four", 5.8)
+    seen.event("agent_backchannel", 8.0, 9.0, "backchannel", answer="okay", window=(8.0, 9.0))
+    seen.says("okay", 8.3)
+    seen.event("spoken_cue", 10.0, 10.4, "say", answer="nine", window=(10.4, 11.9))
+    seen.says("nine", 10.7)
+    seen.event("interjection", 12.5, 13.5, "stay_silent", window=(12.5, 13.6))
+    seen.event("timed_cue", 14.0, 14.3, "stay_silent", window=(14.3, 15.0))
+    seen.event("visual_count", 15.0, 15.5, "say", answer="one", window=(15.4, 16.4))
+    seen.says("one", 15.6)
+    seen.event("visual_count", 17.0, 17.6, "stay_silent", window=(17.0, 18.0))
+    seen.duration_s = 18.0
+    return seen
+
+
+@pytest.fixture
+def rare() -> Script:
+    return rarer()
+
+
 @pytest.fixture
 def script() -> Script:
     return Script()

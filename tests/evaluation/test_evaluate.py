@@ -113,9 +113,9 @@ def test_quick_and_json_to_stdout(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "give either checkpoint=DIR or baseline=silent|always|oracle"),
+        ([], 2, "give either checkpoint=DIR or baseline=silent|always|half_duplex|oracle"),
         (["baseline=oracle", "checkpoint=x"], 2, "give either checkpoint=DIR or baseline="),
-        (["baseline=loud"], 2, "baseline must be |silent|always|oracle, not 'loud'"),
+        (["baseline=loud"], 2, "baseline must be |silent|always|half_duplex|oracle, not 'loud'"),
         (["baseline=oracle", "suites=turns"], 2, "suites has 'turns'; there are turn, interrup"),
         (
             ["baseline=oracle", "targets.at_least.turn.recall=1"],
