@@ -273,14 +273,23 @@ class Corpus:
             samples, rate = soundfile.read(io.BytesIO(stored), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise ValueError(
-                f"{tar}: {utterance.member} cannot be decoded ({error}); {_REBUILD}."
+                f"{tar}: {utterance.member} cannot be decoded ({_reason(error)}); {_REBUILD}."
             ) from error
         mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
         return resample(mono, rate, self.sample_rate)
 
 
+def _reason(error: soundfile.LibsndfileError) -> str:
+    """What libsndfile has to say, without the object that it could not open."""
+    return str(error.error_string).rstrip(".")
+
+
 def _read_lines(manifest: Place) -> Iterator[Utterance]:
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = manifest.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{manifest} is no text ({error.reason}); {_REBUILD}.") from error
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
             yield Utterance.from_json(json.loads(line))
         except KeyError as error:

@@ -16,12 +16,19 @@ from microturn.datagen.listen_check import Heard, Listener, Studio, Take, listen
 from microturn.datagen.render import Sound
 
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
+HUMAN = load_config(DatagenConfig, ["datagen/human.yaml"], ["out=unused"])
 FAMILIES = tuple(EVERYTHING.weights)
 
 
 @pytest.fixture(scope="module")
 def studio(config: DatagenConfig, cache: Path) -> Studio:
     return Studio(replace(EVERYTHING, rooms=config.rooms), cache)
+
+
+@pytest.fixture(scope="module")
+def talk(config: DatagenConfig, cache: Path) -> Studio:
+    """Conversations in the timing of people, which fill dialogues of their own."""
+    return Studio(replace(HUMAN, rooms=config.rooms), cache)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +46,30 @@ def test_every_scenario_sounds_as_its_transcript_says(
     assert heard.words["user"]
 
 
+def test_every_family_that_ships_is_listened_to() -> None:
+    """Every configuration draws from the two that are listened to."""
+    shipped = {
+        name
+        for file in ("demo", "smoke", "visual", "everything", "human")
+        for name in load_config(DatagenConfig, [f"datagen/{file}.yaml"], ["out=unused"]).weights
+    }
+    assert shipped == {*FAMILIES, "conversation"}
+
+
+def test_a_conversation_sounds_as_its_transcript_says(talk: Studio, listener: Listener) -> None:
+    heard = listen_to(talk, listener, scenario="conversation", dialogues=1, align_every=1)
+    assert heard.faults == []
+    assert min(heard.words["user"], heard.words["agent"]) > 20
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "conversation"])
 def test_a_hundred_dialogues_of_every_scenario(
-    studio: Studio, listener: Listener, family: str
+    studio: Studio, talk: Studio, listener: Listener, family: str
 ) -> None:
-    heard = listen_to(studio, listener, scenario=family, dialogues=100, align_every=10)
+    where = talk if family == "conversation" else studio
+    heard = listen_to(where, listener, scenario=family, dialogues=100, align_every=10)
     assert heard.faults == []
 
 
