@@ -38,8 +38,10 @@ ROWS = {
     "floor_dry": "floor: place, encode, tar",
     "floor_reverb": "floor: place, convolve, add a bed, encode, tar",
     "lhotse_dry": "lhotse, dry, FLAC",
-    "lhotse_reverb": "lhotse, user's channel convolved, FLAC",
-    "lhotse_reverb_both": "lhotse, both channels convolved, FLAC",
+    "lhotse_dry_our_level": "lhotse, dry, FLAC at our level",
+    "lhotse_reverb": "lhotse, both channels convolved, FLAC",
+    "lhotse_reverb_our_level": "lhotse, both channels convolved, FLAC at our level",
+    "lhotse_reverb_user": "lhotse, user's channel convolved, FLAC",
 }
 GOALS = {
     "reverb_vs_lhotse": 3.0,
@@ -88,8 +90,10 @@ def _ratios(seconds: Mapping[str, float]) -> dict[str, float | None]:
 
     return {
         "reverb_vs_lhotse": ratio("ours_reverb", "lhotse_reverb"),
-        "reverb_vs_lhotse_both": ratio("ours_reverb", "lhotse_reverb_both"),
+        "reverb_vs_lhotse_our_level": ratio("ours_reverb", "lhotse_reverb_our_level"),
+        "reverb_vs_lhotse_user": ratio("ours_reverb", "lhotse_reverb_user"),
         "dry_vs_lhotse": ratio("ours_dry", "lhotse_dry"),
+        "dry_vs_lhotse_our_level": ratio("ours_dry", "lhotse_dry_our_level"),
         "reverb_vs_floor": ratio("ours_reverb", "floor_reverb"),
     }
 

@@ -1,6 +1,8 @@
 """What ours is measured against: lhotse, and the least that any program must do.
 
 Both get what ours has worked out already: which recording, trimmed and levelled, sounds where.
+The floor encodes whole channels by libFLAC at the level that ours uses. lhotse is measured as its
+users have it, with `cut.save_audio`, which takes libsndfile's default level, and at ours.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import numpy.typing as npt
 import soundfile
 
 from microturn.datagen.acoustics.mix import Filter, to_pcm
-from microturn.datagen.pipeline import Dialogue, Simulator, encode_flac
+from microturn.datagen.flac import LEVEL
+from microturn.datagen.pipeline import Dialogue, Simulator
 from microturn.datagen.scenarios.base import Clip
 
 Audio = npt.NDArray[np.float32]
@@ -49,7 +52,7 @@ def floors(dialogues: Sequence[Dialogue], simulator: Simulator, bank: Path, fold
                         if lane in filters:
                             audio = filters[lane](audio)
                             audio += noise[index]
-                        data = encode_flac(to_pcm(audio), rate)
+                        data = _flac(to_pcm(audio), rate)
                         info = tarfile.TarInfo(f"{index:08d}.{lane}.flac")
                         info.size = len(data)
                         tar.addfile(info, io.BytesIO(data))
@@ -66,7 +69,7 @@ def peers(dialogues: Sequence[Dialogue], simulator: Simulator, bank: Path, folde
     """lhotse mixes the same utterances from WAV files; its own reverberation where asked for.
 
     Its `reverberate(cuts, *rirs)` fails when impulse responses are given, so its tracks are
-    reverberated one by one, as that function means to. Files are encoded like ours.
+    reverberated one by one, as that function means to.
     """
     rate = simulator.config.layout.sample_rate
     seconds = simulator.config.n_samples / rate
@@ -80,7 +83,7 @@ def peers(dialogues: Sequence[Dialogue], simulator: Simulator, bank: Path, folde
     ]
     rir = _recording(folder / "room.wav")
 
-    def job(wet: tuple[str, ...]) -> Callable[[], object]:
+    def job(wet: tuple[str, ...], *, own_writer: bool = True) -> Callable[[], object]:
         cuts = [
             {
                 lane: _reverberated(cut, rir) if lane in wet else cut
@@ -90,17 +93,31 @@ def peers(dialogues: Sequence[Dialogue], simulator: Simulator, bank: Path, folde
         ]
 
         def render() -> None:
-            for channels in cuts:
-                for cut in channels.values():
-                    encode_flac(to_pcm(cut.load_audio()[0]), rate)
+            for index, channels in enumerate(cuts):
+                for lane, cut in channels.items():
+                    path = folder / f"{index}-{lane}.flac"
+                    if own_writer:
+                        cut.save_audio(path)
+                    else:
+                        path.write_bytes(_flac(to_pcm(cut.load_audio()[0]), rate))
 
         return render
 
     return {
         "lhotse_dry": job(()),
-        "lhotse_reverb": job(("user",)),
-        "lhotse_reverb_both": job(LANES),
+        "lhotse_dry_our_level": job((), own_writer=False),
+        "lhotse_reverb": job(LANES),
+        "lhotse_reverb_our_level": job(LANES, own_writer=False),
+        "lhotse_reverb_user": job(("user",)),
     }
+
+
+def _flac(pcm: npt.NDArray[np.int16], sample_rate: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, pcm, sample_rate, format="FLAC", subtype="PCM_16", compression_level=LEVEL
+    )
+    return buffer.getvalue()
 
 
 def room_response(bank: Path) -> Audio:

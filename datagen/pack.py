@@ -57,18 +57,20 @@ def pack(
 ) -> Lanes:
     """All lanes of a dialogue, computed from the very samples that are stored.
 
-    hear=False leaves out `audio_in`, the larger part of the work.
+    hear=False leaves out `audio_in`, the larger part of the work. memory changes nothing but the
+    time that it takes.
     """
+    unread = np.empty(len(sound.user), np.float32)
     return pack_dialogue(
-        user_audio=from_pcm(sound.user) if hear else np.empty(len(sound.user), np.float32),
-        agent_audio=from_pcm(sound.agent),
+        user_audio=from_pcm(sound.user) if hear else unread,
+        agent_audio=from_pcm(sound.agent) if memory is None else unread,
         heard=heard_tokens(timeline),
         say=say_tokens(timeline, layout),
         text_in=list(text_in_tokens(timeline)),
         layout=layout,
         tokenizer=tokenizer,
         hear=hear,
-        memory=memory,
+        agent_levels=None if memory is None else memory(sound.agent),
         late=sound.late,
         video=video,
     )

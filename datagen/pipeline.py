@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import soundfile
 
 from microturn.datagen.acoustics.mix import to_pcm
 from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.flac import encode_flac
 from microturn.datagen.pace import Pace
 from microturn.datagen.pack import pack
 from microturn.datagen.recipe import Recipe, draw_recipe
@@ -31,7 +30,6 @@ from microturn.datagen.video.film import film
 from microturn.datagen.video.unasked import add_unasked
 from microturn.model.streams import FineMemory, Lanes, Tokenizer
 
-FLAC_LEVEL = 0.4  # half the time of the default for a few per cent of size
 OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
 
 
@@ -192,14 +190,6 @@ def _items(script: Script) -> list[dict[str, Any]]:
                 "licence": unit.licence,
             }
     return [items[key] for key in sorted(items)]
-
-
-def encode_flac(pcm: npt.NDArray[np.int16], sample_rate: int) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(
-        buffer, pcm, sample_rate, format="FLAC", subtype="PCM_16", compression_level=FLAC_LEVEL
-    )
-    return buffer.getvalue()
 
 
 def encode_npz(arrays: dict[str, Any], *, compress: bool) -> bytes:

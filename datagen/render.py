@@ -27,6 +27,7 @@ CUT_FADE_S = 0.012  # a word that is broken off fades this long before it is sil
 NOMINAL_DB = -26.0  # level of a user who says nothing, for the noise to be measured against
 STRETCH_FADE_S = 0.05  # noise that comes and goes does so without a click
 MOST_FILTERS = 256
+NO_DITHER_DB = -120.0  # a hundredth of a step of 16 bits
 RECYCLED_BYTES = 31 << 20  # below the 32 MiB up to which glibc learns
 
 
@@ -53,18 +54,20 @@ class Renderer:
         self._filters: dict[tuple[int, str, int, int], mix.Filter] = {}
         self._loudspeakers: dict[tuple[int, int], Loudspeaker] = {}
         _recycle_memory()
+        self._silence = np.zeros(config.n_samples, np.float32)
+        self._silence.flags.writeable = False
 
     def render(self, recipe: Recipe, script: Script) -> Sound:
         n, channel, around = self._config.n_samples, recipe.channel, script.around
         seats = seats_of(channel, script.clips, self._rooms, far_user=around.far_user)
         agent = self._dry(script.clips, "agent", n)
         gain = np.float32(10 ** (channel.gain_db / 20))
-        user = self._heard(seats[:1], channel.low_pass_hz, n) * gain
+        user = self._heard(seats[:1], channel.low_pass_hz, gain)
         spans = [(word.start, word.end) for word in script.timeline.user]
         level = mix.active_power(user, spans) or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
         stems = {
             "user": user,
-            "background": self._heard(seats[1:], channel.low_pass_hz, n) * gain,
+            "background": self._heard(seats[1:], channel.low_pass_hz, gain),
             "echo": self._echo(recipe, around, agent),
             "noise": self._noise(recipe, level),
             "dither": self._dither(recipe, n),
@@ -74,8 +77,9 @@ class Renderer:
         zeroed = self._zeroed(recipe, script)
         for start, end in zeroed:
             for stem in stems.values():
-                stem[start:end] = 0.0
-        microphone = mix.mixed(stems)
+                if stem is not self._silence:
+                    stem[start:end] = 0.0
+        microphone = mix.mixed(stems, silence=self._silence)
         limited = mix.limit(stems, microphone)
         if limited is not stems or not self._is_clean(around):
             microphone = self._sent(around, limited)
@@ -88,11 +92,15 @@ class Renderer:
             channel=self._channel_json(recipe, around, zeroed),
         )
 
-    def _heard(self, seats: Sequence[Seat], cutoff_hz: float, n: int) -> Audio:
+    def _heard(self, seats: Sequence[Seat], cutoff_hz: float, gain: np.float32) -> Audio:
         """Talkers, each through the response of its own place."""
-        total = np.zeros(n, np.float32)
+        total = self._silence
         for seat in seats:
-            total += self._filter(seat, cutoff_hz)(self._dry(seat.clips, seat.lane, n))
+            dry = self._dry(seat.clips, seat.lane, len(total))
+            heard = self._filter(seat, cutoff_hz)(dry)
+            total = heard if total is self._silence else total + heard
+        if total is not self._silence:
+            total *= gain
         return total
 
     @staticmethod
@@ -144,7 +152,7 @@ class Renderer:
         """The agent's voice as the microphone hears it, weaker and later."""
         channel = recipe.channel
         if channel.echo_db is None:
-            return np.zeros_like(agent)
+            return self._silence
         if around.echo is None:
             return mix.delayed(agent, self._echo_lag(recipe, around), channel.echo_db)
         heard = self._loudspeaker(channel.room, around.echo).echo(agent, around.echo, self._rate)
@@ -167,18 +175,17 @@ class Renderer:
     def _noise(self, recipe: Recipe, level: float) -> Audio:
         channel, n = recipe.channel, self._config.n_samples
         if not channel.noise:
-            return np.zeros(n, np.float32)
-        bed = self._beds.cut(channel.noise, channel.noise_offset, n)
-        noise_power = mix.active_power(bed, [(0, n)])
-        scaled: Audio = bed * np.float32(mix.noise_gain(level, noise_power, channel.snr_db))
-        return scaled
+            return self._silence
+        place = (channel.noise, channel.noise_offset, n)
+        gain = mix.noise_gain(level, self._beds.power(*place), channel.snr_db)
+        return self._beds.cut(*place, gain=np.float32(gain))
 
     def _stretches(self, around: Surroundings, level: float, n: int) -> Audio:
         """Beds that come and go; the level of each is that of all of it, fades included."""
         total = np.zeros(n, np.float32)
         for stretch in around.stretches:
             length = stretch.end - stretch.start
-            bed = self._beds.cut(stretch.kind, stretch.offset, length).copy()
+            bed = self._beds.cut(stretch.kind, stretch.offset, length)
             fade = min(round(STRETCH_FADE_S * self._rate), length // 2)
             ramp = ((np.arange(fade) + 0.5) / max(fade, 1)).astype(np.float32)
             bed[:fade] *= ramp
@@ -190,8 +197,11 @@ class Renderer:
 
     def _dither(self, recipe: Recipe, n: int) -> Audio:
         """The floor of every real microphone: without it silence would be recognisable as such."""
+        if self._config.channel.dither_db <= NO_DITHER_DB:
+            return self._silence
         level = np.float32(10 ** (self._config.channel.dither_db / 20))
-        return self._beds.cut("dither", float(recipe.rng("dither place").random()), n) * level
+        offset = float(recipe.rng("dither place").random())
+        return self._beds.cut("dither", offset, n, gain=level)
 
     def _zeroed(self, recipe: Recipe, script: Script) -> list[tuple[int, int]]:
         """A stretch of digital silence, where no user is speaking."""

@@ -33,6 +33,10 @@ class Rules:
         self.on_grid = agent_on_grid
 
     def samples(self, seconds: float | Fraction) -> int:
+        if isinstance(seconds, Fraction):  # arithmetic of fractions is slow
+            whole, rest = divmod(seconds.numerator * self.rate, seconds.denominator)
+            if not rest:
+                return whole
         return round(seconds * self.rate)
 
     def boundary(self, micro_turn: int) -> int:

@@ -47,6 +47,8 @@ def write_script(recipe: Recipe, cast: Cast) -> tuple[Script, list[str]]:
 def _third_voice(recipe: Recipe, cast: Cast, script: Script) -> None:
     """Somebody beside the user says a line, to the user and not to the agent."""
     c = cast.config.acoustics.places
+    if not c.third_voice_probability:
+        return
     stage = Stage(cast, recipe.rng("acoustics/third voice"))
     if stage.chance(c.third_voice_probability):
         level_db = round(float(stage.rng.uniform(*c.third_voice_db)), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -110,13 +111,17 @@ class Statistics:
         for lane, lane_spans in spans.items():
             self.sums[f"{lane}_seconds"] += sum(b - a for a, b in lane_spans)
         self.sums["overlap"] += sum(
-            max(0.0, min(b, d) - max(a, c)) for a, b in spans["user"] for c, d in spans["agent"]
+            min(b, d) - max(a, c)
+            for a, b in spans["user"]
+            for c, d in spans["agent"]
+            if a < d and c < b
         )
-        agent_ends = [b for _, b in spans["agent"]]
+        ends = sorted((end, lane) for lane in ("user", "agent") for _, end in spans[lane])
         for start, _ in spans["user"]:
-            before = [end for end in agent_ends if end <= start]
-            if before and not any(max(before) <= b <= start for _, b in spans["user"]):
-                self._time("user_gap", start - max(before))
+            last = bisect_right(ends, (start, "user")) - 1
+            # The agent was the last to end, and the user begins now.
+            if last >= 0 and ends[last][1] == "agent":
+                self._time("user_gap", start - ends[last][0])
 
     def _add_event(self, event: Mapping[str, Any], agent: list[Mapping[str, Any]]) -> None:
         kind, expect = event["type"], event["expect"]

@@ -68,7 +68,7 @@ def surround(
 
 
 def _happens(recipe: Recipe, what: str, probability: float) -> bool:
-    return bool(recipe.rng(f"acoustics/{what}?").random() < probability)
+    return probability > 0 and bool(recipe.rng(f"acoustics/{what}?").random() < probability)
 
 
 def _uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
@@ -108,7 +108,10 @@ def _echo(config: DatagenConfig, recipe: Recipe) -> EchoPath | None:
 
 
 def _line(config: DatagenConfig, recipe: Recipe) -> Line:
-    c, rng = config.acoustics.line, recipe.rng("acoustics/line")
+    c = config.acoustics.line
+    if not (c.clip_probability or c.drift_probability or c.telephone_probability):
+        return Line(telephone_hz=c.telephone_hz)
+    rng = recipe.rng("acoustics/line")
     clip_db, drift_ppm = _uniform(rng, c.clip_db), _uniform(rng, c.drift_ppm)
     law = c.laws[int(rng.integers(len(c.laws)))]
     return Line(
@@ -125,6 +128,8 @@ def _network(config: DatagenConfig, recipe: Recipe, timeline: Timeline) -> Netwo
     packet = max(1, round(c.packet_ms * layout.sample_rate / 1000))
     rate, burst = _uniform(rng, c.loss_rate), _uniform(rng, c.burst)
     concealment = c.concealments[int(rng.integers(len(c.concealments)))]
+    if c.loss_rates:
+        rate = c.loss_rates[int(rng.integers(len(c.loss_rates)))]
     loses = _happens(recipe, "loss", c.loss_probability)
     n_packets = -(-n // packet)
     lost = np.zeros(n_packets, np.bool_)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +113,7 @@ class UnitBank:
         self._prompts = self._by_text(corpus.filter(speaker=config.voices.agent))
         self._user_prompts = self._by_text(corpus.filter(speaker=config.voices.user))
         self._units: dict[tuple[str, str], Unit] = {}
-        self._phrases: dict[tuple[tuple[str, ...], str], tuple[Phrase, ...]] = {}
+        self._phrases: dict[tuple[tuple[str, ...], str, float], tuple[Phrase, ...]] = {}
         self._lines: dict[tuple[float, float], tuple[Utterance, ...]] = {}
         self._parallel: dict[str, tuple[Phrase, ...]] = {}
         self._fluent: dict[tuple[str, str], bool] = {}
@@ -185,14 +186,18 @@ class UnitBank:
         """A whole recording, as it is or perturbed, in its own speaker's voice."""
         return self._unit(phrase.utterance, phrase.text, "" if factor == 1.0 else f"{factor:g}")
 
-    def phrases(self, texts: Sequence[str], *, split: str | None = None) -> tuple[Phrase, ...]:
+    def phrases(
+        self, texts: Sequence[str], *, split: str | None = None, longest_s: float = inf
+    ) -> tuple[Phrase, ...]:
         """Recordings of other speakers of this split that say one of these texts and no more."""
-        key = (tuple(texts), split or self.split)
+        key = (tuple(texts), split or self.split, longest_s)
         if key not in self._phrases:
             wanted = {canonical(text) for text in texts}
             said = ((u, canonical(u.text)) for u in self._others(key[1]))
             self._phrases[key] = tuple(
-                Phrase(utterance=utterance, text=text) for utterance, text in said if text in wanted
+                Phrase(utterance=utterance, text=text)
+                for utterance, text in said
+                if text in wanted and utterance.duration <= longest_s
             )
         return self._phrases[key]
 

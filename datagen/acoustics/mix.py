@@ -41,9 +41,13 @@ class Filter:
         self.n_taps = len(response)
         self._delay = delay  # samples by which the response lags, taken back here
         self._spectrum = fft.rfft(response, FFT_SIZE)
+        taps = np.flatnonzero(response)
+        self._changes_nothing = taps.tolist() == [delay] and response[delay] == 1.0
 
     def __call__(self, audio: Audio) -> Audio:
         """Filtered audio of the same length."""
+        if self._changes_nothing:
+            return audio.copy()
         n, block = len(audio), FFT_SIZE - self.n_taps + 1
         n_blocks = -(-n // block)
         padded = np.zeros(n_blocks * block, np.float32)
@@ -94,12 +98,13 @@ def limit(stems: dict[str, Audio], total: Audio | None = None) -> dict[str, Audi
     return {name: stem * gain for name, stem in stems.items()}
 
 
-def mixed(stems: dict[str, Audio]) -> Audio:
-    """The sum of all stems."""
+def mixed(stems: dict[str, Audio], *, silence: Audio | None = None) -> Audio:
+    """The sum of all stems; those that are the array `silence` are known to add nothing."""
     first, *others = stems.values()
     total = first.copy()
     for stem in others:
-        total += stem
+        if stem is not silence:
+            total += stem
     return total
 
 

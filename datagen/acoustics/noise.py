@@ -7,12 +7,14 @@ import numpy.typing as npt
 
 from microturn.datagen.acoustics import recordings
 from microturn.datagen.acoustics.config import RecordingsConfig
+from microturn.datagen.acoustics.mix import active_power
 from microturn.datagen.acoustics.recordings import unit_power
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.seeds import rng_for
 from microturn.datagen.units import UnitBank
 
 Audio = npt.NDArray[np.float32]
+UNITY = np.float32(1.0)
 BED_S = 48
 BABBLE_VOICES = 6
 LINES_PER_VOICE = 12
@@ -39,6 +41,7 @@ class NoiseBeds:
     ) -> None:
         self._bank = bank
         self._beds: dict[str, Audio] = {}
+        self._energies: dict[str, npt.NDArray[np.float64]] = {}
         self._n = BED_S * bank.rate
         self._recorded = {
             kind: recordings.recordings(folder, f"acoustics.recordings.{name}")
@@ -76,8 +79,8 @@ class NoiseBeds:
             return None
         return recordings.chosen(self._recorded[kind], offset)[0].path.name
 
-    def cut(self, kind: str, offset: float, n: int) -> Audio:
-        """`n` samples of a bed from a relative offset on, going round at its end."""
+    def cut(self, kind: str, offset: float, n: int, *, gain: np.float32 = UNITY) -> Audio:
+        """`n` samples of a bed from a relative offset on, going round at its end; the caller's."""
         if kind in self._recorded:
             recording, offset = recordings.chosen(self._recorded[kind], offset)
             bed = recordings.decoded(recording, self._bank.rate)
@@ -88,9 +91,24 @@ class NoiseBeds:
         done = 0
         while done < n:
             part = bed[start : start + n - done]
-            piece[done : done + len(part)] = part
+            np.multiply(part, gain, out=piece[done : done + len(part)])
             done, start = done + len(part), 0
         return piece
+
+    def power(self, kind: str, offset: float, n: int) -> float:
+        """Mean square of what `cut` gives."""
+        if kind in self._recorded:
+            return active_power(self.cut(kind, offset, n), [(0, n)])
+        energy = self._energy(kind)  # up to each sample of one round
+        length = len(energy) - 1
+        rounds, end = divmod(int(offset * length) + n, length)
+        return float(rounds * energy[-1] + energy[end] - energy[int(offset * length)]) / n
+
+    def _energy(self, kind: str) -> npt.NDArray[np.float64]:
+        if kind not in self._energies:
+            squares = np.square(self.bed(kind), dtype=np.float64)
+            self._energies[kind] = np.concatenate([[0.0], np.cumsum(squares)])
+        return self._energies[kind]
 
     def bed(self, kind: str) -> Audio:
         if kind not in self._beds:

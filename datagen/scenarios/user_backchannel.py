@@ -17,11 +17,7 @@ class UserBackchannel:
 
     def build(self, stage: Stage, start: int) -> None:
         vocabulary = stage.questions.vocabulary
-        phrases = [
-            phrase
-            for phrase in stage.bank.phrases(vocabulary.backchannels)
-            if phrase.utterance.duration <= LONGEST_S
-        ]
+        phrases = stage.bank.phrases(vocabulary.backchannels, longest_s=LONGEST_S)
         if not phrases:
             raise ValueError(
                 f"no voice of split {stage.bank.split!r} says one of vocabulary.backchannels "

@@ -99,21 +99,23 @@ def pack_user_audio(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray
 
 
 def pack_agent_audio(
-    audio: NDArray[np.float32], layout: StreamLayout, memory: mel.FineMemory | None = None
+    audio: NDArray[np.float32], layout: StreamLayout
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Shifted fine mel of the agent's voice (N, 16, 80) and patch weights (N, P).
+    """Shifted fine mel of the agent's voice (N, 16, 80) and patch weights (N, P)."""
+    return pack_agent_levels(mel.quantise_fine(mel.fine_mel(audio, layout)), layout)
+
+
+def pack_agent_levels(
+    on_clock: NDArray[np.uint8], layout: StreamLayout
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The same from the levels of the fine mel on the wall clock (N, 16, 80).
 
     The last micro-turn has no target (it would play after the end) and weight 0.
     """
-    on_clock = memory(audio) if memory else mel.quantise_fine(mel.fine_mel(audio, layout))
     shifted = np.zeros_like(on_clock)
     shifted[:-1] = on_clock[1:]
-    loudest = (
-        mel.dequantise_fine(shifted)
-        .reshape(len(shifted), layout.audio_out_positions, -1)
-        .max(axis=-1)
-    )
-    speaking = loudest > SILENT_LOG_MEL  # (N, P)
+    loudest = shifted.reshape(len(shifted), layout.audio_out_positions, -1).max(axis=-1)
+    speaking = mel.dequantise_fine(loudest) > SILENT_LOG_MEL  # (N, P)
     flat = speaking.reshape(-1)
     just_stopped = np.zeros_like(flat)
     just_stopped[1:] = flat[:-1] & ~flat[1:]
@@ -213,13 +215,13 @@ def pack_dialogue(
     late: NDArray[np.bool_] | None = None,
     video: NDArray[np.uint8] | None = None,
     hear: bool = True,
-    memory: mel.FineMemory | None = None,
+    agent_levels: NDArray[np.uint8] | None = None,
 ) -> Lanes:
     """All lanes of one dialogue; both channels have the same whole number of micro-turns.
 
     video (N, H, W, 3) is what is seen; without it a layout with the lane sees black.
-    hear=False leaves `audio_in` empty, for those who only want the token arrays. memory changes
-    nothing but the time that it takes.
+    hear=False leaves `audio_in` empty, for those who only want the token arrays; agent_levels are
+    the levels of the fine mel of `agent_audio`, which is not read where they are known.
     """
     if len(user_audio) != len(agent_audio):
         raise ValueError(f"user has {len(user_audio)} samples but agent has {len(agent_audio)}")
@@ -228,7 +230,9 @@ def pack_dialogue(
     say_lane = pack_say(say, n, layout, tokenizer)
     say_weight = token_weights(say_lane)
     say_weight[-1:] = 0.0  # would sound after the end: nothing is known about it
-    audio_out, audio_out_weight = pack_agent_audio(agent_audio, layout, memory)
+    if agent_levels is None:
+        agent_levels = mel.quantise_fine(mel.fine_mel(agent_audio, layout))
+    audio_out, audio_out_weight = pack_agent_levels(agent_levels, layout)
     return Lanes(
         audio_in=pack_user_audio(user_audio if hear else user_audio[:0], layout),
         late=np.zeros(n, np.bool_) if late is None else late,

@@ -11,10 +11,10 @@ Shapes: N micro-turns, F frames in one of them, M = 80 mel bands.
 from __future__ import annotations
 
 from functools import cache
-from hashlib import blake2b
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from microturn.model.streams.layout import N_MELS, StreamLayout
@@ -25,6 +25,7 @@ DMEL_BINS: Final = 16
 FINE_LEVELS: Final = 256
 FINE_N_FFT: Final = 1024
 FINE_OVERLAP: Final = 4  # the fine window spans this many hops
+PCM_SCALE: Final = 32768.0  # of 16-bit samples
 _MAGNITUDE_FLOOR: Final = 1e-10
 
 
@@ -188,41 +189,43 @@ class FineMemory:
 
     A simulated agent speaks recorded words from micro-turn boundaries on, so the same 200 ms come
     again and again. The numbers are those of `quantise_fine(fine_mel(...))`, bit for bit: every
-    micro-turn is computed by itself there too.
+    micro-turn is computed by itself there too. Keys are the samples themselves, 8 kB each: a digest
+    of them would take longer than all else.
     """
 
-    def __init__(self, layout: StreamLayout, *, most: int = 20_000) -> None:
+    def __init__(self, layout: StreamLayout, *, most: int = 4000) -> None:
         self._layout = layout
         self._chunk = layout.samples_per_micro_turn
         self._carry = (FINE_OVERLAP - 1) * (self._chunk // layout.fine_frames_per_micro_turn)
         self._most = most
         self._seen: dict[bytes, NDArray[np.uint8]] = {}
 
-    def __call__(self, audio: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Levels of a whole clip, (N, 16, 80)."""
-        n = len(audio) // self._chunk
-        padded = np.concatenate([np.zeros(self._carry, np.float32), audio])
+    def __call__(self, pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
+        """Levels of a whole clip of 16-bit samples, (N, 16, 80)."""
+        n = len(pcm) // self._chunk
+        padded = np.concatenate([np.zeros(self._carry, np.int16), pcm])
+        heard = sliding_window_view(padded, self._carry + self._chunk)[:: self._chunk][:n]
         levels = np.empty((n, self._layout.fine_frames_per_micro_turn, N_MELS), np.uint8)
-        loud = padded != 0.0
-        chunks = loud[self._carry :].reshape(n, self._chunk).any(axis=1)
-        for k in range(n):
-            first = k * self._chunk
-            heard = padded[first : first + self._carry + self._chunk]
-            key = b""
-            if chunks[k] or loud[first : first + self._carry].any():
-                key = blake2b(heard.tobytes(), digest_size=16).digest()
-            known = self._seen.get(key)
-            if known is None:
-                if len(self._seen) >= self._most:
-                    self._seen.clear()
-                known = self._seen[key] = self._levels(heard)
-            levels[k] = known
+        sounding = heard.any(axis=1)
+        if not sounding.all():
+            levels[~sounding] = self._known(b"", np.zeros(heard.shape[1], np.int16))
+        for k in np.flatnonzero(sounding):
+            levels[k] = self._known(heard[k].tobytes(), heard[k])
         return levels
 
-    def _levels(self, heard: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _known(self, key: bytes, heard: NDArray[np.int16]) -> NDArray[np.uint8]:
+        known = self._seen.get(key)
+        if known is None:
+            if len(self._seen) >= self._most:
+                self._seen.clear()
+            known = self._seen[key] = self._levels(heard)
+        return known
+
+    def _levels(self, heard: NDArray[np.int16]) -> NDArray[np.uint8]:
+        audio = heard.astype(np.float32) / np.float32(PCM_SCALE)
         stream = MelStream(self._layout, fine=True)
-        stream.carry(heard[: self._carry])
-        levels: NDArray[np.uint8] = quantise_fine(stream.push(heard[self._carry :]))[0]
+        stream.carry(audio[: self._carry])
+        levels: NDArray[np.uint8] = quantise_fine(stream.push(audio[self._carry :]))[0]
         return levels
 
 

@@ -24,6 +24,8 @@ SPECIAL_TOKENS: Final = (
 )
 IDLE, EOS, DELEGATE, CANCEL, BG, BG_END, USER, SYSTEM, LATE, UNK = range(len(SPECIAL_TOKENS))
 
+MOST_PIECES = 50_000  # words whose ids are remembered
+
 _NOT_WORDS = re.compile(r"[^\w'\s]|_")
 
 
@@ -40,6 +42,7 @@ class Tokenizer:
             if backend.token_to_id(token) != expected:
                 raise ValueError(f"{source}: special token {token} must have id {expected}")
         self._backend = backend
+        self._pieces: dict[str, list[int]] = {}
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -81,8 +84,18 @@ class Tokenizer:
             if piece in SPECIAL_TOKENS:
                 ids.append(SPECIAL_TOKENS.index(piece))
             else:
-                ids += self._backend.encode(normalise(piece), add_special_tokens=False).ids
+                ids += self._piece(piece)
         return ids
+
+    def _piece(self, piece: str) -> list[int]:
+        """Ids of one word; most words come again and again."""
+        known = self._pieces.get(piece)
+        if known is None:
+            if len(self._pieces) >= MOST_PIECES:
+                self._pieces.clear()
+            known = self._backend.encode(normalise(piece), add_special_tokens=False).ids
+            self._pieces[piece] = known
+        return known
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""

@@ -20,7 +20,8 @@ def test_bench_simulate_has_every_row_and_ratio(
     result = json.loads(target.read_text())
     assert set(result["seconds_per_cpu_second"]) == {
         *("ours_dry", "ours_reverb", "ours_everything", "floor_dry", "floor_reverb"),
-        *("lhotse_dry", "lhotse_reverb", "lhotse_reverb_both"),
+        *("lhotse_dry", "lhotse_dry_our_level", "lhotse_reverb", "lhotse_reverb_our_level"),
+        "lhotse_reverb_user",
     }
     assert all(value > 0 for value in result["seconds_per_cpu_second"].values())
     for name in ("reverb_vs_lhotse", "dry_vs_lhotse", "reverb_vs_floor", "two_vs_one"):
