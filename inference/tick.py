@@ -120,6 +120,11 @@ class Tick:
         """Arrays to write into before `run`; rows that are not `active` keep their state."""
         return self._in.arrays
 
+    @property
+    def slabs(self) -> list[Tensor]:
+        """All memory that outlives a micro-turn; none of it ever moves."""
+        return [*_tensors(self._state), *_tensors(self._voice), *self._past]
+
     def reset(self, row: int) -> None:
         """Forget everything of a row."""
         with torch.inference_mode():

@@ -1,0 +1,329 @@
+"""Sessions as handles: what one of them does never changes a bit of another (fp32, one thread)."""
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.sessions import MicroTurn, Session, Sessions, SessionsFull
+from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
+from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
+from microturn.model.streams import StreamLayout
+from microturn.model.vocoder_config import VocoderConfig
+
+PLACES, REACH = 4, 6
+SMALL = ModelConfig(
+    d_model=48,
+    n_layers=2,
+    n_heads=4,
+    d_ff=64,
+    window=5,
+    moe=MoEConfig(n_experts=4, d_expert=16),
+    flow=FlowConfig(width=32, depth=2, steps=2),
+)
+LEARNED = VocoderConfig(kind="istft", width=16, layers=2)
+MODELS = {
+    "griffin_lim": (SMALL, TINY_LAYOUT),
+    "istft": (replace(SMALL, vocoder=LEARNED), TINY_LAYOUT),
+    "wide": (replace(SMALL, n_sinks=2, global_every=2, global_window=9), StreamLayout()),
+    "tiny": (replace(ModelConfig(), window=5), TINY_LAYOUT),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def checkpoint(request: pytest.FixtureRequest) -> LoadedCheckpoint:
+    config, layout = MODELS[request.param]
+    return random_checkpoint(11, config=config, layout=layout)
+
+
+@pytest.fixture(scope="module")
+def small() -> LoadedCheckpoint:
+    """The quickest one: without the rounds of Griffin-Lim."""
+    return random_checkpoint(11, config=replace(SMALL, vocoder=LEARNED))
+
+
+def micro_turn(checkpoint: LoadedCheckpoint, seed: int, **more: Any) -> MicroTurn:
+    rng = np.random.default_rng(seed)
+    samples = checkpoint.layout.samples_per_micro_turn
+    audio = (0.1 * rng.standard_normal(samples)).astype(np.float32)
+    return MicroTurn(audio=audio, **more)
+
+
+def strange(checkpoint: LoadedCheckpoint, seed: int, kind: str) -> MicroTurn:
+    """A micro-turn as it comes from the world outside."""
+    turn = micro_turn(checkpoint, seed)
+    match kind:
+        case "nothing":
+            return replace(turn, audio=np.zeros_like(turn.audio))
+        case "nan":
+            return replace(turn, audio=np.full_like(turn.audio, np.nan))
+        case "garbage":
+            noise = np.random.default_rng(seed).integers(0, 256, 4 * len(turn.audio), np.uint8)
+            return replace(turn, audio=noise.view(np.float32))
+        case "late":
+            return replace(turn, late=True)
+        case "text":
+            return replace(turn, text_in=checkpoint.tokenizer.encode("hello")[:1])
+    return turn
+
+
+def same(a: list[TurnOutput], b: list[TurnOutput]) -> bool:
+    return len(a) == len(b) and all(
+        x.heard == y.heard and x.say == y.say and np.array_equal(x.audio, y.audio)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+@dataclass
+class Told:
+    """What a session was given, and what it made of it."""
+
+    turns: list[MicroTurn] = field(default_factory=list)
+    outputs: list[TurnOutput] = field(default_factory=list)
+
+
+def alone(checkpoint: LoadedCheckpoint, turns: list[MicroTurn]) -> list[TurnOutput]:
+    """The same input to a session that has the model for itself, in a ring of the same length."""
+    sessions = Sessions(SessionBatch(checkpoint, 1, rewind=REACH))
+    session = sessions.open()
+    return [sessions.append(session, turn) for turn in turns]
+
+
+KINDS = ["speech", "speech", "nothing", "nan", "garbage", "late", "text"]
+SCRIPT: list[tuple[str, Any]] = [
+    ("open", 0),
+    ("append", ["speech", "nothing", "speech", "speech"]),
+    ("open", 0),
+    ("append", ["nan", "nothing", "garbage", "speech"]),
+    ("skip", 5),
+    ("append", ["late", "nothing", "text", "speech"]),
+    ("fork", 0),
+    ("append", ["speech", "speech", "speech", "late"]),
+    ("rewind", 3),
+    ("append", ["speech", "nothing", "speech", "speech"]),
+    ("close", 1),
+    ("open", 0),
+    *[("append", ["speech", "nothing", "speech", "garbage"])] * 4,  # beyond the window
+]
+STEP = st.one_of(
+    st.tuples(st.just("append"), st.lists(st.sampled_from(KINDS), min_size=4, max_size=4)),
+    st.tuples(st.just("skip"), st.integers(0, 15)),
+    st.tuples(st.sampled_from(["open", "close", "fork"]), st.integers(0, 7)),
+    st.tuples(st.just("rewind"), st.integers(0, REACH)),
+)
+
+
+def test_nobody_changes_another_ones_bits(checkpoint: LoadedCheckpoint) -> None:
+    """Joining, leaving, late, sitting out, rewound, forked, garbage: each equals itself alone."""
+    check_script(checkpoint, SCRIPT, seed=0)
+
+
+@settings(max_examples=10)
+@given(st.lists(STEP, min_size=4, max_size=16), st.integers(0, 1_000))
+def test_nobody_changes_another_ones_bits_whatever_happens(
+    small: LoadedCheckpoint, steps: list[tuple[str, Any]], seed: int
+) -> None:
+    check_script(small, steps, seed)
+
+
+def check_script(checkpoint: LoadedCheckpoint, steps: list[tuple[str, Any]], seed: int) -> None:
+    sessions = Sessions(SessionBatch(checkpoint, PLACES, rewind=REACH))
+    live: dict[Session, Told] = {sessions.open(): Told()}
+    gone: list[Told] = []
+    for number, (what, detail) in enumerate([("append", KINDS[:4]), *steps]):
+        pick = list(live)[detail % len(live)] if isinstance(detail, int) and live else None
+        match what:
+            case "open" if len(live) < PLACES:
+                live[sessions.open()] = Told()
+            case "close" if pick is not None:
+                sessions.close(pick)
+                gone.append(live.pop(pick))
+            case "fork" if pick is not None and len(live) < PLACES:
+                told = live[pick]
+                live[sessions.fork(pick)] = Told(list(told.turns), list(told.outputs))
+            case "rewind" if live:
+                pick = list(live)[number % len(live)]
+                to = max(sessions.oldest(pick), sessions.micro_turns(pick) - detail)
+                sessions.rewind(pick, to)
+                del live[pick].turns[to:], live[pick].outputs[to:]
+            case "append" | "skip":
+                mask = detail if what == "skip" else 15
+                kinds = detail if what == "append" else ["speech"] * PLACES
+                turns = {
+                    session: strange(checkpoint, 10_000 * seed + 10 * number + index, kinds[index])
+                    for index, session in enumerate(live)
+                    if mask >> index & 1
+                }
+                for session, output in sessions.append_all(turns).items():
+                    live[session].turns.append(turns[session])
+                    live[session].outputs.append(output)
+    for told in [*gone, *live.values()]:
+        assert same(told.outputs, alone(checkpoint, told.turns))
+        assert all(np.isfinite(output.audio).all() for output in told.outputs)
+
+
+def test_a_batch_of_strangers_is_each_of_them_alone(checkpoint: LoadedCheckpoint) -> None:
+    turns = [[micro_turn(checkpoint, 100 * row + k) for k in range(7)] for row in range(7)]
+    sessions = Sessions(SessionBatch(checkpoint, 7, rewind=REACH))
+    handles = [sessions.open() for _ in turns]
+    made = [
+        sessions.append_all(dict(zip(handles, together, strict=True)))
+        for together in zip(*turns, strict=True)
+    ]
+    for row in (0, 3, 6):
+        assert same([outputs[handles[row]] for outputs in made], alone(checkpoint, turns[row]))
+
+
+def test_a_fork_differs_only_by_what_it_is_told(small: LoadedCheckpoint) -> None:
+    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    one = sessions.open()
+    for k in range(9):
+        sessions.append(one, micro_turn(small, k))
+    two = sessions.fork(one)
+    assert sessions.micro_turns(two) == 9
+    same_turn = micro_turn(small, 9)
+    both = sessions.append_all({one: same_turn, two: same_turn})
+    assert same([both[one]], [both[two]])
+    apart = sessions.append_all({one: micro_turn(small, 10), two: micro_turn(small, 11)})
+    assert not same([apart[one]], [apart[two]])
+    sessions.rewind(two, 5)  # the twin has the past of the first
+    again = [sessions.append(two, micro_turn(small, k)) for k in range(5, 9)]
+    assert same(again, alone(small, [micro_turn(small, k) for k in range(9)])[5:])
+
+
+# --- what is refused -------------------------------------------------------------------------
+def test_going_back_has_limits_that_are_said(small: LoadedCheckpoint) -> None:
+    sessions = Sessions(SessionBatch(small, 1, rewind=3))
+    one = sessions.open()
+    for k in range(8):
+        sessions.append(one, micro_turn(small, k))
+    with pytest.raises(ValueError, match=r"micro-turn 9: the session has made 8 micro-turns"):
+        sessions.rewind(one, 9)
+    with pytest.raises(ValueError, match=r"micro-turn -1: the session has made 8"):
+        sessions.rewind(one, -1)
+    with pytest.raises(ValueError, match=r"keep their last 3 micro-turns, .* kept here is 5"):
+        sessions.rewind(one, 4)
+    sessions.rewind(one, 5)
+    with pytest.raises(ValueError, match="the oldest kept here is 5"):
+        sessions.rewind(one, 4)  # going back does not make what is older come back
+    sessions.append(one, micro_turn(small, 5))
+    sessions.rewind(one, 5)
+    sessions.rewind(one, 5)  # being there already is fine
+    never = Sessions(SessionBatch(small, 1))
+    only = never.open()
+    never.append(only, micro_turn(small, 0))
+    with pytest.raises(ValueError, match="sessions of rewind=0 keep their last 0 micro-turns"):
+        never.rewind(only, 0)
+
+
+def test_a_full_house_and_a_closed_session_say_so(small: LoadedCheckpoint) -> None:
+    sessions = Sessions(SessionBatch(small, 2))
+    one, two = sessions.open(), sessions.open()
+    with pytest.raises(SessionsFull, match="all 2 places are taken; close a session first"):
+        sessions.open()
+    with pytest.raises(SessionsFull):
+        sessions.fork(one)
+    sessions.close(one)
+    for wrong in (
+        lambda: sessions.close(one),
+        lambda: sessions.append(one, micro_turn(small, 0)),
+        lambda: sessions.rewind(one, 0),
+        lambda: sessions.fork(one),
+    ):
+        with pytest.raises(ValueError, match="session s1 is closed or not one of these"):
+            wrong()
+    assert len(sessions) == 1
+    three = sessions.open()
+    assert sessions.span([two, three]) == 2
+    assert sessions.span([three]) == 1  # the lowest free row
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"audio": np.zeros(7, np.float32)}, r"audio of session s1 has shape \(7,\)"),
+        ({"text_in": [4, 4]}, "2 text tokens, a micro-turn holds 1"),
+        ({"text_in": [9_999]}, r"text tokens \[9999\] are no ids of this tokenizer"),
+        ({"text_in": [-1]}, "are no ids"),
+        ({"video": np.zeros((40, 40, 3), np.uint8)}, "video"),
+    ],
+)
+def test_refused_input_leaves_everybody_where_they_were(
+    small: LoadedCheckpoint, change: dict[str, Any], sentence: str
+) -> None:
+    turns = [micro_turn(small, k) for k in range(6)]
+    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    one, two = sessions.open(), sessions.open()
+    made = []
+    for turn in turns:
+        with pytest.raises(ValueError, match=sentence):
+            sessions.append_all({two: turn, one: replace(turn, **change)})
+        made.append(sessions.append_all({one: turn, two: turn})[one])
+    assert same(made, alone(small, turns))
+
+
+# --- memory ----------------------------------------------------------------------------------
+def test_nothing_is_kept_from_micro_turn_to_micro_turn(small: LoadedCheckpoint) -> None:
+    """Of 80 micro-turns of sound that were made Python keeps less than four (its free lists still
+    fill up slowly), and of what torch allocates for a micro-turn nothing is left after it."""
+    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    pair = {sessions.open(): micro_turn(small, k) for k in range(2)}
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            sessions.append_all(pair)
+
+    tracemalloc.start()
+    try:
+        run(60)  # caches, rings and free lists fill
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        run(40)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 4 * 4 * small.layout.samples_per_micro_turn
+    assert left_behind(lambda: run(1)) == 0
+
+
+def left_behind(work: Any) -> int:
+    """Bytes of torch's CPU allocator that live on after `work`."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as trace:
+        work()
+    events = [e for e in trace.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
+    assert events
+    return sum(event.nbytes() for event in events)
+
+
+def test_no_state_moves_in_memory(small: LoadedCheckpoint) -> None:
+    """The slabs of the start are those of the end, whoever came, left, forked or went back."""
+    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    tick = sessions.batch.tick
+    addresses = [tensor.data_ptr() for tensor in tick.slabs]
+    one = sessions.open()
+    for k in range(8):
+        sessions.append(one, micro_turn(small, k))
+    two = sessions.fork(one)
+    sessions.rewind(one, 5)
+    sessions.append_all({one: micro_turn(small, 8), two: micro_turn(small, 9)})
+    sessions.close(one)
+    assert [tensor.data_ptr() for tensor in tick.slabs] == addresses
