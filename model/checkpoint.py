@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ def save_checkpoint(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_config(folder / CONFIG, model.cfg)
-    model.layout.save(folder / LAYOUT)
-    tokenizer.save(folder / TOKENIZER)
+    _replace(folder / CONFIG, lambda path: save_config(path, model.cfg))
+    _replace(folder / LAYOUT, model.layout.save)
+    _replace(folder / TOKENIZER, tokenizer.save)
     about = {"format": "microturn", "layout_hash": model.layout.hash}
     save_tensors(folder / WEIGHTS, weights or model.state_dict(), about)
 
@@ -62,11 +62,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
     `about` goes into the header as JSON under one key: the same content gives the same bytes.
     """
-    aside = path.with_name(f".{path.name}.tmp")
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"microturn": json.dumps(about, sort_keys=True)}
+    _replace(path, lambda aside: save_file(plain, aside, metadata=header))
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Put a new file in place of an old one at once, when it is on the disk."""
+    aside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(plain, aside, metadata={"microturn": json.dumps(about, sort_keys=True)})
+        write(aside)
         _to_disk(aside)
         aside.replace(path)
         _to_disk(path.parent)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from microturn.configs.main import main
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.shards import ShardReader, tar_members
 from microturn.model.streams import Lanes
 from microturn.training.bench_loader import ROWS, _from_sound
 
@@ -47,6 +51,33 @@ def test_a_damaged_member_is_named_and_others_still_read(data: Path, tmp_path: P
     with pytest.raises(ValueError, match=r"00000001\.features\.npz cannot be read"):
         reader.lanes(1)
     assert reader.lanes(2).n_micro_turns == 40
+
+
+def test_members_are_found_as_by_tarfile(data: Path, tmp_path: Path) -> None:
+    """Plain headers and those that are left to tarfile, mixed in one tar."""
+    path = tmp_path / "mixed.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a.json", "b" * 150 + ".npz", "c.npz", "ü.npz"):
+            info = tarfile.TarInfo(name)
+            info.size = len(name)
+            tar.addfile(info, io.BytesIO(name.encode()))
+    for tar_path in (path, *data.glob("*.tar")):
+        with tar_path.open("rb") as file, tarfile.open(tar_path) as tar:
+            expected = [(m.name, m.offset_data, m.size) for m in tar]
+            assert list(tar_members(file)) == expected
+
+
+@given(place=st.integers(0, 511), value=st.integers(1, 255))
+def test_a_damaged_header_is_found(place: int, value: int) -> None:
+    info = tarfile.TarInfo("00000001.json")
+    info.size = 3
+    tar = bytearray(info.tobuf(tarfile.USTAR_FORMAT) + b"abc" + bytes(509 + 1024))
+    tar[place] ^= value
+    try:
+        found = list(tar_members(io.BytesIO(tar)))
+    except (tarfile.TarError, ValueError):
+        return
+    assert found in ([], [("00000001.json", 512, 3)])
 
 
 @pytest.mark.filterwarnings("ignore")  # webdataset leaves its files open
