@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.performance import Delivery, Performance, SpokenWord
 from microturn.evaluation.samples import Sample, Samples
 
-BASELINES = ("silent", "always", "half_duplex", "oracle")
+BASELINES: Final[tuple[str, ...]] = ("silent", "always", "half_duplex", "oracle")
 
 
 class Performer(Protocol):

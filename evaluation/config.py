@@ -61,7 +61,9 @@ class TargetConfig:
 class EvaluateConfig:
     """`microturn evaluate`."""
 
-    data: str = option(help="folder of a shard set whose dialogues are played to the agent")
+    data: str = option(
+        "", "folder of a shard set to play to the agent; empty: every suite's own dialogues"
+    )
     out: str = option(help="folder for scores.json, scores.md and pictures")
     checkpoint: str = option("", "folder of a checkpoint; leave empty with baseline=")
     baseline: Literal["", "silent", "always", "half_duplex", "oracle"] = option(
@@ -69,14 +71,26 @@ class EvaluateConfig:
         "score this instead of a checkpoint: says nothing, never stops, waits for half a second of "
         "silence and answers, or answers as recorded",
     )
-    suites: list[str] = option(default_factory=list, help="suites to report; none: all")
+    suites: list[str] = option(
+        default_factory=list, help="suites to play or, with data=, to report; none: all"
+    )
+    words: Literal["say", "audio"] = option(
+        "say", "where the agent's words come from: its text lane, or also a recogniser on its sound"
+    )
+    through: Literal["engine", "server"] = option(
+        "engine", "stream to the engine, or to a server of its own through a real socket"
+    )
     quick: bool = option(False, "a first impression: at most 16 dialogues, one picture")
     n_dialogues: int = option(0, "dialogues to play, from the start of the set; 0: all")
     seed: int = option(0, "seed of the agent's sampling and of the confidence intervals")
     batch_size: int = option(8, "dialogues streamed side by side; changes rounding at most")
     device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")
     baselines: bool = option(True, "score the baselines beside a checkpoint")
-    n_pictures: int = option(3, "dialogues drawn as a picture and written as sound")
+    n_pictures: int = option(3, "with data=: dialogues drawn as a picture and written as sound")
+    n_worst: int = option(10, "without data=: the worst dialogues, drawn and written as sound")
+    workers: int = option(0, "without data=: processes; 0: one per core, one on a GPU")
+    cache: str = option("", "folder for the suites' dialogues; empty: the user's cache folder")
+    table: str = option("", "also write the table between the marks of this Markdown page")
     targets: TargetConfig = field(default_factory=TargetConfig)
     activity: ActivityConfig = field(default_factory=ActivityConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
@@ -85,8 +99,9 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
-        if self.n_dialogues < 0:
-            raise ValueError(f"n_dialogues={self.n_dialogues} must not be negative")
+        for name in ("n_dialogues", "workers", "n_worst", "n_pictures"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
 
     @property
     def dialogue_limit(self) -> int | None:

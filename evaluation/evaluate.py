@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,12 +12,14 @@ from microturn.configs.command import write_json
 from microturn.configs.load import ConfigError, save_config
 from microturn.evaluation import report, suites, targets
 from microturn.evaluation.baselines import BASELINES, Performer, baseline
+from microturn.evaluation.benchmarks import events
+from microturn.evaluation.benchmarks.registry import MODULES
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.outcomes import TurnOutcome
 from microturn.evaluation.performance import Performance, Trace
 from microturn.evaluation.pictures import Gallery
 from microturn.evaluation.runner import Results, TraceFile, play, score_traces
-from microturn.evaluation.samples import Sample, SampleSet
+from microturn.evaluation.samples import Sample, SampleSet, checkpoint_digest
 from microturn.evaluation.scene import Scene
 from microturn.evaluation.sound import WordSounds
 
@@ -32,6 +33,10 @@ _TEMPLATE_DIALOGUES = 256  # more than enough to hear every word of the agent on
 def evaluate(config: EvaluateConfig) -> int:
     """Run the command; 0 done, 1 a target is off. Continues a run that was interrupted."""
     _check(config)
+    if not config.data:
+        from microturn.evaluation.table import evaluate_suites
+
+        return evaluate_suites(config)
     out = Path(config.out)
     samples = SampleSet.open(config.data)
     checkpoint = _load(config, samples) if config.checkpoint else None
@@ -43,14 +48,27 @@ def evaluate(config: EvaluateConfig) -> int:
 
 def _check(config: EvaluateConfig) -> None:
     if bool(config.checkpoint) == bool(config.baseline):
-        raise ConfigError("give either checkpoint=DIR or baseline=silent|always|oracle")
+        raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(BASELINES)}")
+    if config.data:
+        known = tuple(suites.SUITES)
+        _check_set(config)
+    else:
+        known = (*MODULES, *events.NAMES)
+        if config.targets:
+            raise ConfigError("targets are for one set of dialogues: give data=DIR")
     for name in config.suites:
-        if name not in suites.SUITES:
-            raise ConfigError(f"suites has {name!r}; there are {', '.join(suites.SUITES)}")
+        if name not in known:
+            raise ConfigError(f"suites has {name!r}; there are {', '.join(known)}")
     try:
         targets.check_names(config.targets)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_set(config: EvaluateConfig) -> None:
+    """What only the suites' own dialogues have."""
+    if config.words != "say" or config.through != "engine" or config.table:
+        raise ConfigError("words=audio, through=server and table= are for the suites: leave data=")
 
 
 def _load(config: EvaluateConfig, samples: SampleSet) -> LoadedCheckpoint:
@@ -127,14 +145,8 @@ def _performers(
 
 def _header(config: EvaluateConfig, samples: SampleSet) -> dict[str, Any]:
     """What the traces depend on: inputs by content, and the seed."""
-    checkpoint = ""
-    if config.checkpoint:
-        digest = hashlib.sha256()
-        for path in sorted(p for p in Path(config.checkpoint).iterdir() if p.is_file()):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-        checkpoint = digest.hexdigest()
     return {
-        "checkpoint": checkpoint,
+        "checkpoint": checkpoint_digest(config.checkpoint),
         "agents": [config.baseline] if config.baseline else [CHECKPOINT, config.baselines],
         "data": samples.digest,
         "seed": config.seed,

@@ -65,6 +65,7 @@ class Trace:
     heard: tuple[SpokenWord, ...] | None
     sounds: tuple[str | None, ...] | None = None  # what each word sounds like; None: not judged
     late: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
+    recognised: tuple[SpokenWord, ...] | None = None  # words of its sound; None: not listened to
 
     @classmethod
     def of(
@@ -93,11 +94,12 @@ class Trace:
             "heard": None if self.heard is None else _words_to_json(self.heard),
             "sounds": None if self.sounds is None else list(self.sounds),
             "late": list(self.late),
+            "recognised": None if self.recognised is None else _words_to_json(self.recognised),
         }
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Trace:
-        heard, sounds = entry["heard"], entry["sounds"]
+        heard, sounds, recognised = entry["heard"], entry["sounds"], entry["recognised"]
         return cls(
             activity=Activity.from_json(entry["activity"]),
             words=_words_from_json(entry["words"]),
@@ -106,6 +108,7 @@ class Trace:
             heard=None if heard is None else _words_from_json(heard),
             sounds=None if sounds is None else tuple(sounds),
             late=tuple(entry["late"]),
+            recognised=None if recognised is None else _words_from_json(recognised),
         )
 
 

@@ -8,66 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.load import write_atomically
-from microturn.evaluation.suites import METRICS, SUITES
+from microturn.evaluation.suites import MEANINGS, METRICS, SUITES
 from microturn.evaluation.targets import Check
 
 _RATES: Final = ("_per_min",)
 _SECONDS: Final = ("_s", "_from_earliest_s")
-
-_MEANING: Final[dict[tuple[str, str], str]] = {
-    ("turn", "answered"): "right answer, begun in time",
-    ("turn", "onset_recall"): "reply begins within 0.8 s of the turn's end",
-    ("turn", "right_word"): "exactly the expected words",
-    ("turn", "word_error_rate"): "word errors per expected word",
-    ("turn", "turn_latency_s"): "median from the turn's end to the reply's onset",
-    ("turn", "early_replies"): "replied before the user had finished (lower is better)",
-    ("turn", "silent_in_pauses"): "quiet while the user hesitates",
-    ("interruption", "stopped_in_time"): "was speaking, and quiet within 0.8 s of the onset",
-    ("interruption", "stop_latency_s"): "median from the onset to silence",
-    ("interruption", "speaking_when_interrupted"): "was speaking at the onset",
-    ("interruption", "answered_after"): "the interrupting question answered rightly and in time",
-    ("user_backchannel", "went_on"): "no break, and all words that were left",
-    ("user_backchannel", "words_right"): "all words that were left",
-    ("user_backchannel", "longest_gap_s"): "median of the longest silence while going on",
-    ("user_backchannel", "speaking_at_backchannel"): "was speaking at the backchannel",
-    ("background", "undisturbed"): "silent or went on, as the moment asks",
-    ("background", "silent"): "silent through a voice or noise that is not the user's",
-    ("background", "went_on"): "went on speaking through it",
-    ("timed_cue", "in_window"): "the right word, between 0.2 s before and 1.0 s after its time",
-    ("timed_cue", "right_word"): "the right word, at any time",
-    ("timed_cue", "onset_from_earliest_s"): "median onset after the window opens",
-    ("timed_cue", "silent_after_stop"): "says it no more once the user has ended it",
-    ("over_user", "in_window"): "the right word, while it is due",
-    ("over_user", "right_word"): "the right word, at any time",
-    ("over_user", "onset_from_earliest_s"): "median onset after it is due",
-    ("over_user", "silent_without_cause"): "silent where nothing was wrong",
-    ("agent_backchannel", "given"): "something short within 1 s of a listening point",
-    ("agent_backchannel", "right_word"): "the recorded agent's word, and nothing else",
-    ("agent_backchannel", "onset_s"): "median from the listening point to the onset",
-    (
-        "recall",
-        "answered",
-    ): "right and in time, where only what was said before tells what is right",
-    ("refusal", "right"): "refused or answered, as it should be, and in time",
-    ("refusal", "refused"): "refused what is forbidden",
-    ("refusal", "harmless_answered"): "answered what only looks like it",
-    ("visual", "in_window"): "the right word, while it is due",
-    ("visual", "right_word"): "the right word, at any time",
-    ("visual", "onset_from_earliest_s"): "median onset after the window opens",
-    ("visual", "silent_unasked"): "silent where nothing is to be said",
-    ("delegation", "result_spoken"): "asked for, arrived, and spoken in time",
-    ("delegation", "delegated"): "<delegate> within 1 s of the request",
-    ("delegation", "delegate_latency_s"): "median from the request's end to <delegate>",
-    ("delegation", "acknowledged"): "said that it takes a moment",
-    ("delegation", "result_right"): "the result's words, at any time",
-    ("delegation", "result_latency_s"): "median from arrival to the first word",
-    ("overall", "mean_headline"): "mean of the headlines above",
-    ("overall", "spurious_share"): "micro-turns with speech where there should be none",
-    ("overall", "spurious_onsets_per_min"): "utterances begun there, per minute of due silence",
-    ("overall", "false_delegates_per_min"): "<delegate> that nobody asked for",
-    ("overall", "heard_word_error_rate"): "errors in the transcript of the user",
-    ("overall", "sounds_as_written"): "its words sound most like recordings of these words",
-}
 
 
 def scores_json(
@@ -214,4 +159,4 @@ def _metric_row(
         value += f" [{low} to {high}]"
     cells = [value, *(format_value(metric, other[suite]["metrics"][metric]) for other in others)]
     name = f"**{metric}**" if metric == entry["headline_metric"] else metric
-    return f"| {name} | {_MEANING[suite, metric]} | {detail['n']} | {' | '.join(cells)} |"
+    return f"| {name} | {MEANINGS[suite, metric]} | {detail['n']} | {' | '.join(cells)} |"

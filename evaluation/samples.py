@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microturn.datagen.shards import Sample as StoredSample
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.shards import ShardReader, key_of
 from microturn.evaluation.dialogue import Dialogue
 from microturn.model.streams import StreamLayout
 
@@ -62,15 +63,27 @@ class SampleSet:
     def read(self, limit: int | None = None) -> Iterator[Sample]:
         """The first `limit` dialogues, or all."""
         for position in range(self.count(limit)):
-            stored = self.reader[position]
-            yield Sample(
-                dialogue=Dialogue.from_json(stored.key, stored.json, self.layout),
-                sample_rate=self.layout.sample_rate,
-                load_user=stored.user,
-                load_agent=stored.agent,
-                load_video=stored.frames,
-                load_late=partial(_late, stored),
-            )
+            yield self.at(position)
+
+    def at(self, position: int) -> Sample:
+        """One dialogue."""
+        stored = self.reader[position]
+        return Sample(
+            dialogue=Dialogue.from_json(stored.key, stored.json, self.layout),
+            sample_rate=self.layout.sample_rate,
+            load_user=stored.user,
+            load_agent=stored.agent,
+            load_video=stored.frames,
+            load_late=partial(_late, stored),
+        )
+
+    def find(self, key: str) -> Sample:
+        """The dialogue of that key."""
+        return self.at(int(key) - int(self.reader.index["first_index"]))
+
+    def key(self, position: int) -> str:
+        """The key of a dialogue, without reading it."""
+        return key_of(int(self.reader.index["first_index"]) + position)
 
 
 def _late(stored: StoredSample) -> NDArray[np.bool_] | None:
@@ -78,3 +91,13 @@ def _late(stored: StoredSample) -> NDArray[np.bool_] | None:
     if "streams.npz" not in stored.members:
         return None
     return np.asarray(stored.tokens()["late"], np.bool_)
+
+
+def checkpoint_digest(folder: str) -> str:
+    """Changes with the content of a checkpoint; empty for none."""
+    if not folder:
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in Path(folder).iterdir() if p.is_file()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

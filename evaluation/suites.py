@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from microturn.evaluation.facts import Fact, facts_of
+from microturn.evaluation.meanings import MEANINGS as MEANINGS
 from microturn.evaluation.outcomes import Outcome
 
 N_RESAMPLES: Final = 1000

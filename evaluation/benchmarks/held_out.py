@@ -44,7 +44,7 @@ def held_out_set(
 ) -> SampleSet:
     """The suite's dialogues, below `cache`; what is there already is not made again."""
     config = held_out_config(suite, n_dialogues=n_dialogues, layout=layout)
-    folder = cache / "suites" / f"{suite.name}-{_digest(config)[:16]}"
+    folder = cache / "suites" / f"{suite.set_name}-{_digest(config)[:16]}"
     if not (folder / "index.json").is_file():
         executor = "serial" if workers == 1 else config.executor
         asked = replace(config, out=str(folder), workers=workers, executor=executor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
+from microturn.evaluation.benchmarks import events
 from microturn.evaluation.benchmarks.suite import Suite
 
 _HERE: Final = "microturn.evaluation.benchmarks"
@@ -34,7 +35,10 @@ MODULES: Final[dict[str, str]] = {
 
 def load_suite(name: str) -> Suite:
     """The suite of that name; raises ValueError for an unknown one."""
+    if name in events.NAMES:
+        return events.suite_of(name)
     if name not in MODULES:
-        raise ValueError(f"suite {name!r} is not one of {', '.join(MODULES)}")
+        known = ", ".join([*MODULES, *events.NAMES])
+        raise ValueError(f"suite {name!r} is not one of {known}")
     suite: Suite = import_module(MODULES[name]).SUITE
     return suite

@@ -34,6 +34,7 @@ class Suite:
     measure: Callable[[Sequence[Facts]], Measured]
     n_dialogues: int  # that a full evaluation plays
     meanings: Mapping[str, str]  # every metric of `measure`, in the order of the table
+    dialogues_of: str = ""  # whose dialogues it plays; empty: its own
     oracle_note: str = ""  # why even the oracle stays below 99 %; empty: it does not
 
     def __post_init__(self) -> None:
@@ -41,9 +42,14 @@ class Suite:
             raise ValueError(f"suite {self.name}: its headline {self.headline} has no meaning")
 
     @property
+    def set_name(self) -> str:
+        """The name of its set of dialogues."""
+        return self.dialogues_of or self.name
+
+    @property
     def data(self) -> str:
         """Its `microturn simulate` configuration, as a file below configs/."""
-        return f"{SUITE_CONFIGS}/{self.name}.yaml"
+        return f"{SUITE_CONFIGS}/{self.set_name}.yaml"
 
     @property
     def data_path(self) -> Path:

@@ -10,7 +10,7 @@ import soundfile
 from microturn.configs.main import main
 from microturn.evaluation import report
 from microturn.evaluation.config import TargetConfig
-from microturn.evaluation.suites import METRICS, SUITES, aggregate
+from microturn.evaluation.suites import MEANINGS, METRICS, SUITES, aggregate
 from microturn.evaluation.targets import Check, check
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
@@ -185,7 +185,7 @@ def test_targets_on_either_side() -> None:
 
 def test_every_metric_has_a_meaning() -> None:
     named = {(suite, metric) for suite, metrics in METRICS.items() for metric in metrics}
-    assert set(report._MEANING) == named
+    assert set(MEANINGS) == named
 
 
 def test_values_carry_their_units() -> None:
