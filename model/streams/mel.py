@@ -249,7 +249,7 @@ def pack_nibbles(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def unpack_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Inverse of `pack_nibbles`."""
-    pairs = packed.astype("<u2")  # the low byte comes first in memory
+    pairs = packed.astype("<u2", order="C")  # the low byte comes first in memory
     pairs |= pairs << 4
     pairs &= 0x0F0F
     return pairs.view(np.uint8)

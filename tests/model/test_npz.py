@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from microturn.model.streams.mel import pack_nibbles, unpack_nibbles
 from microturn.model.streams.npz import read_npz
 
 Arrays = dict[str, NDArray[Any]]
@@ -78,3 +79,19 @@ def test_python_objects_are_refused() -> None:
 def test_another_archive_is_refused() -> None:
     with pytest.raises(ValueError, match="its end is missing"):
         read_npz(b"no archive at all, but long enough to look into", "x")
+
+
+@given(
+    ids=hnp.arrays(
+        np.uint8,
+        hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=6).map(
+            lambda shape: (*shape[:-1], 2 * shape[-1])
+        ),
+        elements=st.integers(0, 15),
+    ),
+    fortran=st.booleans(),
+)
+def test_nibbles_come_back(ids: NDArray[np.uint8], fortran: bool) -> None:
+    packed_ids = pack_nibbles(ids)
+    packed_ids = np.asfortranarray(packed_ids) if fortran else packed_ids
+    np.testing.assert_array_equal(unpack_nibbles(packed_ids), ids)
