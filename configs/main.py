@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "listen": ("microturn.datagen.cli", "LISTEN", "listen to every scenario by program"),
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
+    "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),
+    "compare": ("microturn.evaluation.cli", "COMPARE", "tell two evaluations apart"),
     "reconstruct": (
         "microturn.evaluation.reconstruction_cli",
         "RECONSTRUCT",
@@ -33,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "talk": ("microturn.inference.cli", "TALK", "let a checkpoint listen to a file and answer"),
     "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
     "ablate": ("microturn.evaluation.ablations", "ABLATE", "what each choice is worth, in a table"),
+    "plan": ("microturn.model.cli", "PLAN", "say what a model needs and how to spread it"),
     "bench simulate": ("microturn.datagen.cli", "BENCH_SIMULATE", "time simulation beside lhotse"),
     "bench loader": ("microturn.training.cli", "BENCH_LOADER", "time reading beside webdataset"),
     "bench training": ("microturn.training.cli", "BENCH_TRAINING", "time steps beside bare loops"),

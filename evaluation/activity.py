@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,13 +72,13 @@ class Activity:
     def duration_s(self) -> float:
         return len(self.frames) * self.frame_s
 
-    @property
+    @cached_property
     def runs(self) -> list[Span]:
         """Stretches of speech, in seconds."""
         edges = _edges(self.frames)
         return [(start * self.frame_s, end * self.frame_s) for start, end in edges]
 
-    @property
+    @cached_property
     def utterances(self) -> list[Span]:
         """Stretches of speech, word gaps bridged."""
         return merge(self.runs, self.utterance_gap_s)

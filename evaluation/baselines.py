@@ -66,13 +66,22 @@ class AlwaysTalking:
 
     @classmethod
     def from_samples(cls, samples: Samples, config: ActivityConfig) -> AlwaysTalking:
-        """Cut the loop from the first dialogue in which the agent speaks."""
+        """Cut the loop from the first dialogue in which the agent speaks, or make bursts of noise.
+
+        Raises ValueError for a set without dialogues.
+        """
+        rate = 0
         for sample in samples():
+            rate = sample.sample_rate
             audio = sample.load_agent()
             activity = Activity.of(audio, sample.sample_rate, config)
             if activity.runs:
                 return cls._of_longest_utterance(sample, audio, activity)
-        raise ValueError("baseline always: the agent speaks in no dialogue of this set")
+        if not rate:
+            raise ValueError("baseline always: there are no dialogues in this set")
+        n = round(_BURST_S * rate)
+        burst = 0.1 * np.random.default_rng(0).standard_normal(n).astype(np.float32)
+        return cls(loop=burst, words=(SpokenWord(text="oh", start_s=0.0, end_s=_BURST_S),))
 
     @classmethod
     def _of_longest_utterance(
@@ -119,6 +128,7 @@ class AlwaysTalking:
             )
 
 
+_BURST_S = 0.4
 # A recorded word may begin a little before its energy does.
 _BEFORE_SOUND_S = 0.1
 

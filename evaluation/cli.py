@@ -1,9 +1,10 @@
-"""Subcommands of this folder; what they need is imported when they run."""
+"""Commands of this folder; what they need is imported when they run."""
 
 from typing import Any
 
 from microturn.configs.command import Command
-from microturn.evaluation.config import EvaluateConfig
+from microturn.evaluation.benchmarks.fdb_folder_config import FdbConfig
+from microturn.evaluation.config import CompareConfig, EvaluateConfig
 
 
 def _evaluate(config: EvaluateConfig) -> int:
@@ -12,10 +13,37 @@ def _evaluate(config: EvaluateConfig) -> int:
     return evaluate(config)
 
 
+def _compare(config: CompareConfig) -> int:
+    from microturn.evaluation.compare import compare
+
+    return compare(config)
+
+
+def _fdb(config: FdbConfig) -> int:
+    from microturn.evaluation.benchmarks.fdb_folder import run
+
+    return run(config)
+
+
 EVALUATE = Command(
     schema=EvaluateConfig,
     run=_evaluate,
     help="Play held-out dialogues to a checkpoint or a baseline and score what it does, and when.",
+)
+
+
+COMPARE = Command(
+    schema=CompareConfig,
+    run=_compare,
+    positionals=("first", "second"),
+    help="Which differences between two evaluations are more than chance.",
+)
+
+EVALUATE_FDB = Command(
+    schema=FdbConfig,
+    run=_fdb,
+    positionals=("path",),
+    help="Run and score a folder in the layout of Full-Duplex-Bench.",
 )
 
 

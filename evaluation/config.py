@@ -58,6 +58,24 @@ class TargetConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """`microturn compare A B`."""
+
+    first: str = option(help="result folder of `microturn evaluate`")
+    second: str = option(help="another one, of the same dialogues")
+    agent: str = option(
+        "", "compare this agent of both tables (oracle, ...); empty: the scored one"
+    )
+    seed: int = option(0, "seed of the resampling")
+    resamples: int = option(2000, "resamples of dialogues")
+    json: str = option("", "also write the result to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100:
+            raise ValueError(f"resamples={self.resamples} must be at least 100")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """`microturn evaluate`."""
 

@@ -133,6 +133,8 @@ def format_value(metric: str, value: float | None) -> str:
         return f"{value:.2f} s"
     if metric.endswith(("_error", "_words", "_n")):
         return f"{value:.2f}"
+    if metric.endswith("_jsd"):
+        return f"{value:.3f}"
     return f"{100 * value:.1f} %"
 
 

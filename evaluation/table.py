@@ -70,7 +70,7 @@ def evaluate_suites(config: EvaluateConfig) -> int:
 
 
 def _cast(config: EvaluateConfig) -> Cast:
-    listed = [config.baseline] if config.baseline else []
+    listed: list[str] = [config.baseline] if config.baseline else []
     if config.checkpoint and config.baselines:
         listed = list(reversed(BASELINES))
     return Cast(
