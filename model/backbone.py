@@ -84,11 +84,7 @@ class Backbone(nn.Module):
         self.cfg, self.n_positions = cfg, n_positions
         self.norm_in = nn.RMSNorm(cfg.d_model)
         self.blocks = nn.ModuleList(
-            Block(
-                cfg,
-                dense=cfg.is_dense(layer),
-                reach=n_positions * (cfg.global_window if cfg.is_global(layer) else cfg.window),
-            )
+            Block(cfg, dense=cfg.is_dense(layer), reach=n_positions * cfg.reach(layer))
             for layer in range(cfg.n_layers)
         )
         self.norm_out = nn.RMSNorm(cfg.d_model)

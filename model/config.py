@@ -130,6 +130,10 @@ class ModelConfig:
         """Whether layer 0, 1, ... reaches back `global_window`."""
         return self.global_every > 0 and (layer + 1) % self.global_every == 0
 
+    def reach(self, layer: int) -> int:
+        """Micro-turns that layer 0, 1, ... reaches back."""
+        return self.global_window if self.is_global(layer) else self.window
+
     def is_dense(self, layer: int) -> bool:
         """Whether layer 0, 1, ... has no experts."""
         return layer == 0 or self.moe.n_experts == 0

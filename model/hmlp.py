@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels.rows import elementwise
+from microturn.model.flops import FOLDS
 from microturn.model.linear import Linear
 from microturn.model.streams.layout import PATCH_SIZE
 
-FOLDS: Final = (5, 2, 2, 2)  # prime factors of the patch size, largest first
 EPS: Final = 1e-6
 # Pixels are standardised with the constants of CLIP, as the reference does.
 PIXEL_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)

@@ -17,7 +17,7 @@ from microturn.configs.main import COMMANDS
 
 FILES = [path.relative_to(CONFIG_DIR).as_posix() for path in shipped_configs()]
 SUITES = "evaluation/suites/"  # held-out dialogues: what `microturn simulate` is asked for
-COMMANDS_OF_MODEL = "training"  # files in configs/model are partial trees for `microturn train`
+COMMANDS_OF_MODEL = "training"  # files in configs/model are for `microturn train` and `plan`
 
 
 def commands_for(file: str) -> list[Command]:
@@ -26,6 +26,7 @@ def commands_for(file: str) -> list[Command]:
     folder = COMMANDS_OF_MODEL if folder == "model" else folder
     folder = "datagen" if file.startswith(SUITES) else folder
     modules = (f"microturn.{folder}.cli", f"microturn.evaluation.{folder}")
+    modules += ("microturn.model.cli",) if file.startswith("model/") else ()
     rows = [row for row in COMMANDS.values() if row[0] in modules]
     return [getattr(import_module(module), attribute) for module, attribute, _ in rows]
 

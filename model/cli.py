@@ -1,0 +1,20 @@
+"""The command of this folder: `plan`."""
+
+from __future__ import annotations
+
+from microturn.configs.command import Command
+from microturn.model.plan_config import PlanConfig
+
+
+def _plan(config: PlanConfig) -> int:
+    from microturn.model.plan import run
+
+    return run(config)
+
+
+PLAN = Command(
+    schema=PlanConfig,
+    run=_plan,
+    help="Say how large a model is, what it needs and how to spread it; nothing is computed.",
+    on_interrupt="interrupted; nothing was written",
+)

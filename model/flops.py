@@ -1,0 +1,69 @@
+"""How much arithmetic a micro-turn is: matrices and attention, two per multiply-add.
+
+Norms, tables, softmax and the choice of experts count nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from microturn.model.config import ModelConfig
+from microturn.model.streams import StreamLayout
+from microturn.model.streams.layout import PATCH_SIZE
+
+FOLDS: Final = (5, 2, 2, 2)  # stages of the video stem: prime factors of the patch size
+
+
+def forward_flops(
+    cfg: ModelConfig, layout: StreamLayout, vocab_size: int, n: int, *, training: bool
+) -> dict[str, float]:
+    """Of one micro-turn's forward pass, by part, on average over dialogues of n micro-turns.
+
+    training: the flow head runs once per noise draw; else once per Euler step, and twice that
+    with guidance. A backward pass takes twice as much again.
+    """
+    S, D, moe = layout.n_positions, cfg.d_model, cfg.moe
+    n_dense = sum(cfg.is_dense(layer) for layer in range(cfg.n_layers))
+    experts = D * (3 * moe.d_expert * moe.n_active + moe.n_experts + moe.n_shared)
+    words = layout.heard_positions + layout.say_positions
+    return {
+        "video": video_flops(cfg, layout),
+        "projections": 2.0 * S * cfg.n_layers * projection_weights(cfg),
+        "attention": sum(
+            4.0 * S * D * (mean_reach(n * S, reach) + cfg.n_sinks)
+            for reach in (S * cfg.reach(layer) for layer in range(cfg.n_layers))
+        ),
+        "dense": 2.0 * S * n_dense * 3 * D * cfg.d_ff,
+        "experts": 2.0 * S * (cfg.n_layers - n_dense) * experts,
+        "words": 2.0 * words * vocab_size * D,
+        "flow": layout.audio_out_positions * flow_flops(cfg, layout.patch_dim, training=training),
+    }
+
+
+def projection_weights(cfg: ModelConfig) -> int:
+    """Weights of one layer around its attention."""
+    return cfg.d_model * (cfg.d_model + (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.head_dim)
+
+
+def mean_reach(n_positions: int, reach: int) -> float:
+    """Positions that a causal query sees on average in a dialogue of so many, itself included."""
+    full = max(0, n_positions - reach)
+    ramp = n_positions - full
+    return (ramp * (ramp + 1) / 2 + full * reach) / n_positions
+
+
+def flow_flops(cfg: ModelConfig, patch_dim: int, *, training: bool) -> float:
+    """One position of the flow head with its embedding back into the backbone."""
+    flow, W = cfg.flow, cfg.flow.width
+    passes = flow.draws if training else flow.steps * (1 if flow.guidance == 1.0 else 2)
+    once = cfg.d_model * W + patch_dim * W + patch_dim * cfg.d_model
+    return 2.0 * (passes * (2 * patch_dim * W + flow.depth * 7 * W * W) + once)
+
+
+def video_flops(cfg: ModelConfig, layout: StreamLayout) -> float:
+    """The stem over all patches of a frame."""
+    channels, side, total = (3, *cfg.video_channels, cfg.d_model), PATCH_SIZE, 0
+    for fold, before, after in zip(FOLDS, channels, channels[1:], strict=False):
+        side //= fold
+        total += side * side * fold * fold * before * after
+    return 2.0 * layout.video_positions * total
