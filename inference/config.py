@@ -119,6 +119,13 @@ class BenchSessionConfig:
     )
     micro_turns: int = option(200, "measured micro-turns in each row")
     warm_up: int = option(20, "micro-turns before the measurement")
+    hour: int = option(18_000, "micro-turns of one long conversation, an hour by default; 0: none")
+    lengths: list[int] = option(
+        default_factory=lambda: [50, 200, 800, 3000],
+        help="lengths of a dialogue, in micro-turns, at which a server that reads it all again and "
+        "a cache that grows are timed; []: not",
+    )
+    peer_seconds: float = option(2.0, "time for each of these, three micro-turns at least")
     checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
     threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
     seed: int = option(0, "random numbers of weights, input and voice")
@@ -126,9 +133,16 @@ class BenchSessionConfig:
     json: str = option("", "write the numbers to this file, - for stdout")
 
     def __post_init__(self) -> None:
-        _at_least(self, "", micro_turns=1, warm_up=0, threads=0, limit_ms=0.0)
+        _at_least(self, "", micro_turns=1, warm_up=0, threads=0, limit_ms=0.0, peer_seconds=0.0)
         if not self.sessions or min(self.sessions) < 1:
             raise ConfigError(f"sessions={self.sessions} must be counts of at least 1")
+        if self.lengths and min(self.lengths) < 1:
+            raise ConfigError(f"lengths={self.lengths} must be micro-turns, at least 1")
+        if self.hour and self.hour < 200:
+            raise ConfigError(
+                f"hour={self.hour} must be 0 or at least 200: its first hundred micro-turns are "
+                "compared with its last"
+            )
 
 
 def is_loopback(host: str) -> bool:

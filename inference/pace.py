@@ -49,7 +49,7 @@ class Intake:
         room = self._most
         if self._late_after_s:  # no further ahead of the clock than one micro-turn
             elapsed = int((now - self._started) / self._micro_turn_s) + 1
-            room = min(room, max(1, elapsed + 1 - self.taken))
+            room = min(room, max(0, elapsed + 1 - self.taken))
         shed = max(0, len(self._waiting) - room)
         for _ in range(shed):
             self._waiting.popleft()
