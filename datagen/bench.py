@@ -23,6 +23,14 @@ from microturn.configs.command import write_json
 from microturn.configs.load import save_config
 from microturn.datagen import executors
 from microturn.datagen.acoustics import rooms
+from microturn.datagen.acoustics.config import (
+    AcousticsConfig,
+    EchoConfig,
+    LineConfig,
+    NetworkConfig,
+    PlacesConfig,
+    StretchConfig,
+)
 from microturn.datagen.bench_config import BenchSimulateConfig
 from microturn.datagen.config import ChannelConfig, DatagenConfig
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
@@ -34,7 +42,7 @@ from microturn.model.streams import Tokenizer
 ROWS = {
     "ours_dry": "ours, dry, labels and lanes",
     "ours_reverb": "ours, reverb + noise, labels and lanes",
-    "ours_everything": "ours, every effect on, features and stems too",
+    "ours_everything": "ours, every effect in every dialogue, features, stems",
     "floor_dry": "floor: place, encode, tar",
     "floor_reverb": "floor: place, convolve, add a bed, encode, tar",
     "lhotse_dry": "lhotse, dry, FLAC",
@@ -136,10 +144,17 @@ def configurations(config: BenchSimulateConfig) -> dict[str, DatagenConfig]:
     )
     loud = replace(quiet, low_pass_hz=(3400.0, 8000.0), noise_probability=1.0, dither_db=-88.0)
     every = replace(loud, overlay_probability=1.0, echo_probability=1.0, zero_probability=1.0)
+    around = AcousticsConfig(
+        places=PlacesConfig(third_voice_probability=1.0),
+        stretch=StretchConfig(probability=1.0),
+        echo=EchoConfig(room_probability=1.0, cancel_probability=1.0),
+        line=LineConfig(clip_probability=1.0, drift_probability=1.0, telephone_probability=1.0),
+        network=NetworkConfig(loss_probability=1.0, stall_probability=1.0),
+    )
     return {
         "ours_dry": dry,
         "ours_reverb": replace(dry, channel=loud),
-        "ours_everything": replace(dry, channel=every, features=True, stems=True),
+        "ours_everything": replace(dry, channel=every, acoustics=around, features=True, stems=True),
     }
 
 
