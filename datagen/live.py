@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from microturn.configs.load import load_config
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.cli import cache_folder
@@ -19,6 +22,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.datagen.units import UnitBank
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+from microturn.model.streams.mel import PCM_SCALE
 
 PREFIX = "live:"
 
@@ -79,6 +83,13 @@ class LiveSource:
 
         with threadpool_limits(1, "blas"):  # as in the workers of `microturn simulate`
             return self._simulator.dialogue(index).lanes
+
+    def agent(self, index: int) -> NDArray[np.float32]:
+        """The agent's voice in one dialogue; simulated once more, without its lanes."""
+        recipe = self._simulator.recipe(index)
+        script, _ = self._simulator.script(recipe)
+        pcm = self._simulator.sound(recipe, script).agent
+        return pcm.astype(np.float32) / np.float32(PCM_SCALE)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in ("config", "rooms", "tokenizer_json")}

@@ -22,6 +22,7 @@ from microturn.training.data import Part
 from microturn.training.optim import build_optimizer, rate
 from microturn.training.ranks import Ranks, whole
 from microturn.training.state import State, restore_optimiser
+from microturn.training.vocoder_loss import VoiceTask
 from microturn.training.wrap import shard_blocks
 
 _NAMED = 8  # dialogues of a bad batch that a message names
@@ -42,8 +43,10 @@ class TrainingModule(L.LightningModule):
         *,
         names: Callable[[int], str] = str,
         resumed: State | None = None,
+        voice: VoiceTask | None = None,
     ) -> None:
         super().__init__()
+        self.voice = voice
         self.model, self.cfg, self.names, self.resumed = model, cfg, names, resumed
         self.steps = resumed.step if resumed else 0
         self.trained_seconds = resumed.trained_seconds if resumed else 0.0
@@ -108,6 +111,11 @@ class TrainingModule(L.LightningModule):
             self._begin(part)
         torch.manual_seed(seed_of(self.cfg.seed, part.step, part.first_row, 1))
         parts = compute_losses(self.model, part.lanes, noise=self._noise(part), totals=self._totals)
+        if self.voice is not None and self.model.vocoder is not None:
+            rows = range(part.first_row, part.first_row + part.lanes.shape[0])
+            parts |= self.voice.loss(self.model.vocoder, part.step, rows, self.cfg.batch_size)
+            weight = self.model.cfg.vocoder.weight
+            parts["loss"] = parts["loss"] + weight * parts["vocoder"]
         self._done.append((part, {name: value.detach() for name, value in parts.items()}))
         # The trainer takes the mean over parts and devices; these losses add up.
         return parts["loss"] * (self.cfg.accumulate * self.ranks.world)

@@ -106,10 +106,10 @@ def _alike(parameters: list[Tensor]) -> list[list[Tensor]]:
 
 
 def build_optimizer(model: torch.nn.Module, cfg: OptimConfig) -> MuonAdamW:
-    """Muon for the matrices inside blocks and the flow head, AdamW for all else."""
+    """Muon for the matrices inside blocks, flow head and vocoder, AdamW for all else."""
     matrices, tables, vectors = [], [], []
     for name, parameter in model.named_parameters():
-        if parameter.dim() < 2 or "lane" in name:
+        if parameter.dim() < 2 or "lane" in name or "sink" in name:
             vectors.append(parameter)
         elif _is_hidden_matrix(name) and cfg.muon_lr > 0:
             matrices.append(parameter)
@@ -125,8 +125,8 @@ def build_optimizer(model: torch.nn.Module, cfg: OptimConfig) -> MuonAdamW:
 
 
 def _is_hidden_matrix(name: str) -> bool:
-    inside = name.startswith("backbone.blocks") or name.startswith("flow.blocks")
-    return inside and "router" not in name
+    inside = name.startswith(("backbone.blocks", "flow.blocks", "vocoder.blocks"))
+    return inside and "router" not in name and "taps" not in name
 
 
 def rate(step: int, progress: float, cfg: OptimConfig) -> float:

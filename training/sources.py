@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microturn.datagen.shards import TOKENIZER_NAME, ShardReader
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
@@ -37,6 +38,10 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
     def lanes(self, index: int) -> Lanes: ...
+    def agent(self, index: int) -> NDArray[np.float32]:
+        """The agent's voice on the wall clock."""
+        ...
+
     def name(self, index: int) -> str:
         """Shard and key of a dialogue, for messages."""
         ...
@@ -115,6 +120,10 @@ class ShardDialogues:
                 "set again"
             ) from error
 
+    def agent(self, index: int) -> NDArray[np.float32]:
+        reader, position = self._find(index)
+        return reader[position].agent()
+
     def name(self, index: int) -> str:
         reader, position = self._find(index)
         for shard in reader.shards:
@@ -157,6 +166,9 @@ class LiveDialogues:
 
     def lanes(self, index: int) -> Lanes:
         return self.source.lanes(index)
+
+    def agent(self, index: int) -> NDArray[np.float32]:
+        return self.source.agent(index)
 
     def name(self, index: int) -> str:
         return f"{self.data} dialogue {index}"

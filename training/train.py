@@ -29,6 +29,7 @@ from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
 from microturn.training.sources import Source, open_source
 from microturn.training.state import Facts, State
+from microturn.training.vocoder_loss import VoiceTask
 from microturn.training.wrap import compile_blocks, recompute_blocks
 
 _STATISTICS_DIALOGUES = 64
@@ -104,7 +105,10 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     if rank_zero_only.rank == 0:
         out.mkdir(parents=True, exist_ok=True)
         save_config(out / "config.yaml", cfg)
-    module = TrainingModule(model, cfg, names=source.name, resumed=resumed)
+    voice = None
+    if model.vocoder is not None:
+        voice = VoiceTask(source, cfg.model.vocoder, source.layout, seed=cfg.seed)
+    module = TrainingModule(model, cfg, names=source.name, resumed=resumed, voice=voice)
     if module.progress >= 1:
         save_checkpoint(out / "checkpoint", model, source.tokenizer)
         return 0
