@@ -1,0 +1,40 @@
+"""`microturn reconstruct`: how much of the agent's voice survives lanes and vocoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microturn.configs.command import Command, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructConfig:
+    """`microturn reconstruct`."""
+
+    data: str = option(help="folder of a shard set")
+    out: str = option(help="folder for reconstruction.md, reconstruction.json, pictures and sounds")
+    checkpoint: str = option(
+        "", "folder of a checkpoint with a learned vocoder; empty: Griffin-Lim alone"
+    )
+    n_dialogues: int = option(24, "dialogues to resynthesise, from the start of the set; 0: all")
+    n_samples: int = option(3, "dialogues drawn and written as sound")
+    words: bool = option(True, "count word errors with pocketsphinx, which takes most of the time")
+    json: str = option("", "also write reconstruction.json to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        for name in ("n_dialogues", "n_samples"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+
+def _reconstruct(config: ReconstructConfig) -> int:
+    from microturn.evaluation.reconstruction_report import reconstruct
+
+    return reconstruct(config)
+
+
+RECONSTRUCT = Command(
+    schema=ReconstructConfig,
+    run=_reconstruct,
+    help="Turn the agent's recorded voice into lanes and back, and say what was lost on the way.",
+)
