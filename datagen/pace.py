@@ -73,9 +73,9 @@ class Pace:
     def chance(self, purpose: str, probability: float) -> bool:
         return self.even(purpose) < probability
 
-    def overlaps(self) -> bool:
-        """Whether the next change of speaker does."""
-        return self.chance("overlaps", self.human.overlapped_changes)
+    def overlaps(self, share: float | None = None) -> bool:
+        """Whether the next change of speaker does; `share` in place of that of the set."""
+        return self.chance("overlaps", self.human.overlapped_changes if share is None else share)
 
     def gap(self, speaker: str) -> float:
         """With the tempo of the dialogue and the speaker."""

@@ -18,7 +18,7 @@ def write_script(recipe: Recipe, cast: Cast) -> tuple[Script, list[str]]:
     """What is said and expected in a dialogue, and the families that found a place in it."""
     timing, rate = cast.config.timing, cast.rules.rate
     n_samples = cast.config.n_samples
-    script = Script(timeline=Timeline(n_samples=n_samples))
+    script = cast.script = Script(timeline=Timeline(n_samples=n_samples))
     gaps = recipe.rng("gaps")
     at = round(float(gaps.uniform(*timing.lead_in)) * rate)
     placed: list[str] = []

@@ -120,6 +120,7 @@ class Cast:
     tokenizer: Tokenizer
     voice: str  # of the user
     pace: Pace  # how fast the two take turns, where people's timing is asked for
+    script: Script | None = None  # what the segments before have placed
 
 
 class Stage:

@@ -3,7 +3,8 @@
 The user talks (prompts in their own voice), asks something, and may talk on; the agent answers.
 Offsets at the changes of speaker, pauses and backchannels come from `Pace`, so they follow the laws
 of `timing.human`. How much is said steers the share of overlap, and where a pause is made steers
-the share of silence: both are near their targets after a few turns already.
+the share of silence: both are near their targets after a few turns already. Where other segments
+came before, whose turns follow rules and hardly overlap, it makes up for what they lack.
 
 An agent that begins while the user still speaks has heard what it has to know: the question is
 followed by words that add nothing.
@@ -11,15 +12,16 @@ followed by words that add nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.pace import Pace
 from microturn.datagen.rules import RESPOND_S, STOP_S
 from microturn.datagen.scenarios.base import DoesNotFit, Span, Stage, Words, register
+from microturn.datagen.scenarios.exchange import AgentTurn, Said, UserTurn
 from microturn.datagen.scenarios.lines import SENTENCE_S, Lines
+from microturn.datagen.scenarios.so_far import share_from_here, turn_taking_until
 from microturn.datagen.scenarios.vocabulary import Question
 from microturn.datagen.timeline import Event, Expect
+from microturn.datagen.turn_taking import TurnTaking
 from microturn.datagen.units import Unit, UnitBank
 
 KNOWN_S = 0.4  # from the end of the question to the answer, at least
@@ -34,6 +36,7 @@ BACKCHANNEL_TAIL_S = 1.0  # the agent goes on for this long, if it has words lef
 LISTENED_S = 0.6  # of the agent's turn before the user says something into it
 TRIES = 6
 LEFT_S = 0.2  # what the last turn leaves of the dialogue, on average
+PER_CHANGE_S = 4.6  # from one change of speaker to the next, on average
 
 
 @register
@@ -45,56 +48,6 @@ class Conversation:
 
     def build(self, stage: Stage, start: int) -> None:
         Talk(stage).fill(start)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """A unit of a user's turn and where it sounds."""
-
-    unit: Unit
-    start: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.unit.n_samples
-
-
-@dataclass(kw_only=True)
-class UserTurn:
-    """What a user says in one go, and what it brings."""
-
-    said: list[Said]
-    pauses: list[tuple[int, int]] = field(default_factory=list)
-    n_lines: int = 0  # what is said before the question
-
-    @property
-    def start(self) -> int:
-        return self.said[0].start
-
-    @property
-    def end(self) -> int:
-        return self.said[-1].end
-
-    @property
-    def text(self) -> str:
-        return " ".join(item.unit.text for item in self.said)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgentTurn:
-    """What the agent means to say, and the turn that it answers."""
-
-    asked: UserTurn
-    planned: list[tuple[Unit, int]]
-
-    @property
-    def start(self) -> int:
-        return self.planned[0][1]
-
-    @property
-    def end(self) -> int:
-        unit, start = self.planned[-1]
-        return start + unit.n_samples
 
 
 class Talk:
@@ -112,10 +65,12 @@ class Talk:
         share = self.human.backchannel_share
         self.per_turn = share / (1.0 - share)
         self.backchannels_due = self.pace.even("backchannel") + self.per_turn
+        self.overlapped_changes = self.human.overlapped_changes
 
     # --- the whole ---------------------------------------------------------------------------
     def fill(self, start: int) -> None:
-        onset, self.silence = start, float(start + self._samples(LEFT_S))
+        self._go_on_from(start)
+        onset = start
         while True:
             change = self._user_change()
             exchange = self._exchange(onset, change)
@@ -130,6 +85,20 @@ class Talk:
         if not self.stage.end:
             raise DoesNotFit
         self.stage.end = self.stage.n_samples
+
+    def _go_on_from(self, start: int) -> None:
+        """Take over what the segments before have of everything, too much or too little."""
+        found = TurnTaking(n_samples=start, silence=start)
+        if self.stage.cast.script is not None:
+            join = self._samples(self.human.shortest_pause_s)
+            found = turn_taking_until(self.stage.cast.script, start, join=join)
+        self.silence = float(found.silence + self._samples(LEFT_S))
+        self.overlap = float(found.overlap)
+        self.backchannels_due += self.per_turn * found.turns - found.backchannels
+        if found.offsets:
+            ahead = (self.stage.n_samples - start) / self._samples(PER_CHANGE_S)
+            offsets = [*found.offsets, self._samples(APART_S)]  # and a gap from there to here
+            self.overlapped_changes = share_from_here(offsets, self.human.overlapped_changes, ahead)
 
     def _exchange(self, onset: int, change: int) -> tuple[UserTurn, AgentTurn, int] | None:
         """A turn of the user with its answer, if there is room for both and a last turn."""
@@ -164,7 +133,7 @@ class Talk:
 
     def _change(self, speaker: str) -> int:
         """Offset of a speaker who takes over: negative when both speak."""
-        overlaps = self.pace.overlaps()
+        overlaps = self.pace.overlaps(self.overlapped_changes)
         seconds = -self.pace.overlap() if overlaps else self.pace.gap(speaker)
         return self._samples(seconds)
 

@@ -21,6 +21,7 @@ from microturn.datagen.check import faults_of_timeline
 from microturn.datagen.config import DatagenConfig, HumanTimingConfig
 from microturn.datagen.pace import Pace
 from microturn.datagen.pipeline import Simulator
+from microturn.datagen.scenarios.so_far import MOST_OVERLAPPED, share_from_here
 from microturn.datagen.shards import ShardReader
 from microturn.datagen.statistics import JOIN_S, VOICE_DB, Statistics
 from microturn.datagen.targets import judged, targets_of
@@ -39,7 +40,7 @@ SPANS = st.lists(
 @pytest.fixture(scope="module")
 def human_config(config: DatagenConfig) -> DatagenConfig:
     mix = load_config(DatagenConfig, ["datagen/human.yaml"], ["out=unused"])
-    return replace(mix, rooms=config.rooms)
+    return replace(mix, only=("conversation",), rooms=config.rooms)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,14 @@ def human(
     human_config: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
 ) -> Simulator:
     return simulator_for(human_config)
+
+
+@pytest.fixture(scope="module")
+def mix(
+    human_config: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
+) -> Simulator:
+    """The whole of the mix: every spoken scenario."""
+    return simulator_for(replace(human_config, only=()))
 
 
 def timelines(simulator: Simulator, n: int) -> list[Timeline]:
@@ -68,6 +77,28 @@ def off_by(simulator: Simulator, n: int) -> dict[str, float]:
     measures = tally.measures()
     rows = judged(HUMAN, {"sound": measures, "words": measures})
     return {row["name"]: row["off"] for row in rows}
+
+
+# --- every scenario beside conversations --------------------------------------------------------
+def test_a_mix_of_all_scenarios_keeps_every_target(mix: Simulator) -> None:
+    families: set[str] = set()
+    for index in range(40):
+        families.update(mix.script(mix.recipe(index))[1])
+    assert len(families) > 12
+    assert max(off_by(mix, 150).values()) <= HUMAN.tolerance
+
+
+def test_labels_of_the_mix_agree_with_each_other(mix: Simulator) -> None:
+    assert [list(faults_of_timeline(timeline)) for timeline in timelines(mix, 20)] == [[]] * 20
+
+
+def test_what_changes_before_lack_is_made_up_for() -> None:
+    assert share_from_here([], 0.4, 10.0) == 0.4
+    assert share_from_here([300, 300], 0.4, 8.0) == pytest.approx(0.5)  # 0.4 of 10 in 8
+    assert share_from_here([-50, -50], 0.4, 8.0) == pytest.approx(0.25)
+    assert share_from_here([300] * 50, 0.4, 2.0) == MOST_OVERLAPPED
+    assert share_from_here([-50] * 50, 0.4, 2.0) == 0.0
+    assert share_from_here([300], 0.4, 0.0) <= MOST_OVERLAPPED  # nothing ahead
 
 
 # --- the laws ---------------------------------------------------------------------------------
