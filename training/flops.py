@@ -38,12 +38,11 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) 
     """FLOP/s of large square products on this device, the best of those that fit in `seconds`."""
     size = 8192 if device.type == "cuda" else 1024
     a = torch.randn(size, size, device=device, dtype=dtype)
-    best, began = float("inf"), time.perf_counter()
-    a @ a
-    while time.perf_counter() - began < seconds:
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end or best == float("inf"):
         before = time.perf_counter()
         a @ a
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - before)
-    return 2 * size**3 / best if best < float("inf") else float("nan")
+    return 2 * size**3 / best

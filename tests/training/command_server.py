@@ -1,8 +1,8 @@
 """Runs `microturn` commands in processes of their own, for tests that kill them.
 
 Importing torch and Lightning takes seconds: this script does it once, and each command is a fork.
-Reads lines of JSON: {"words": [...], "errors": FILE, "file_limit": BYTES} answers with the id of
-a process, {"wait": ID} with its exit status, which is minus the signal that killed it.
+Reads lines of JSON: {"words": [...], "errors": FILE, "file_limit": BYTES, "env": {...}} answers
+with the id of a process, {"wait": ID} with its exit status, minus the signal that killed it.
 """
 
 import json
@@ -11,6 +11,8 @@ import resource
 import signal
 import sys
 import traceback
+
+from lightning.pytorch.utilities import rank_zero_only
 
 import microturn.training.train  # noqa: F401
 from microturn.configs.main import main
@@ -21,7 +23,9 @@ def child(job: dict) -> int:  # type: ignore[type-arg]
     errors = open(job["errors"], "a", buffering=1)  # noqa: SIM115
     os.dup2(errors.fileno(), 2)
     sys.stderr = errors
-    if job.get("file_limit"):
+    os.environ.update(job["env"])
+    rank_zero_only.rank = int(job["env"].get("RANK", 0))  # Lightning asks when it is imported
+    if job["file_limit"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit"], resource.RLIM_INFINITY))
     try:
         return main(job["words"])

@@ -1,6 +1,9 @@
 """A small shard set and a way to train on it, for all tests of training."""
 
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +29,43 @@ def train() -> Callable[..., int]:
         return main(["train", "training/smoke.yaml", *fixed, *words])
 
     return run
+
+
+class Server:
+    """Commands in processes of their own (command_server.py)."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("command_server.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _ask(self, **question: object) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def start(
+        self,
+        words: list[str],
+        errors: Path,
+        *,
+        file_limit: int = 0,
+        env: dict[str, str] | None = None,
+    ) -> int:
+        """`microturn train WORDS`; returns the process id. Files may grow to `file_limit` bytes."""
+        words = ["train", *words]
+        return self._ask(words=words, errors=str(errors), file_limit=file_limit, env=env or {})
+
+    def wait(self, pid: int) -> int:
+        """Its exit status; minus the signal that killed it."""
+        return self._ask(wait=pid)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.process.communicate(timeout=60)

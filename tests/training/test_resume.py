@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,33 +155,6 @@ def test_another_seed_is_said_and_allowed(
 
 
 # --- from outside: signals, kills, a full disk ---------------------------------------------------
-class Server:
-    """Commands in processes of their own (command_server.py)."""
-
-    def __init__(self) -> None:
-        script = Path(__file__).with_name("command_server.py")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([sys.executable, str(script)], **pipes)  # type: ignore[call-overload]
-
-    def ask(self, **question: Any) -> int:
-        self.process.stdin.write(json.dumps(question) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def start(self, words: list[str], errors: Path, file_limit: int = 0) -> int:
-        return self.ask(words=["train", *words], errors=str(errors), file_limit=file_limit)
-
-    def wait(self, pid: int) -> int:
-        return self.ask(wait=pid)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.process.communicate(timeout=60)
-
-
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -192,7 +162,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def kill_at_random(server: Server, data: Path, out: Path, kills: int, seed: int) -> None:
+def kill_at_random(server: Any, data: Path, out: Path, kills: int, seed: int) -> None:
     """Start the run again and again; kill it at moments around, and inside, the saving."""
     chance = random.Random(seed)
     killed, errors = 0, out.parent / "errors"
@@ -217,7 +187,7 @@ def kill_at_random(server: Server, data: Path, out: Path, kills: int, seed: int)
 
 
 def test_killed_and_resumed_is_never_killed(
-    server: Server, data: Path, straight: Path, tmp_path: Path
+    server: Any, data: Path, straight: Path, tmp_path: Path
 ) -> None:
     kill_at_random(server, data, tmp_path / "run", kills=3, seed=0)
     assert_same_run(straight, tmp_path / "run")
@@ -227,7 +197,7 @@ def test_killed_and_resumed_is_never_killed(
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_killed_often_and_resumed_is_never_killed(
-    seed: int, server: Server, data: Path, straight: Path, tmp_path: Path
+    seed: int, server: Any, data: Path, straight: Path, tmp_path: Path
 ) -> None:
     kill_at_random(server, data, tmp_path / "run", kills=10, seed=seed)
     assert_same_run(straight, tmp_path / "run")
@@ -235,7 +205,7 @@ def test_killed_often_and_resumed_is_never_killed(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_exits_130(
-    number: int, server: Server, data: Path, straight: Path, tmp_path: Path
+    number: int, server: Any, data: Path, straight: Path, tmp_path: Path
 ) -> None:
     out, errors = tmp_path / "run", tmp_path / "errors"
     pid = server.start(words_of(data, out, "max_steps=100000"), errors)
@@ -251,7 +221,7 @@ def test_a_signal_saves_and_exits_130(
 
 
 def test_no_space_is_one_sentence_and_the_run_goes_on_once_there_is(
-    server: Server, data: Path, straight: Path, tmp_path: Path
+    server: Any, data: Path, straight: Path, tmp_path: Path
 ) -> None:
     """Files of a process may grow to a limit only, which stands for a disk that is full."""
     out, errors = tmp_path / "run", tmp_path / "errors"

@@ -1,0 +1,195 @@
+"""Parts, devices and ways to compute: the gradient of the step is that of one process.
+
+Two processes talk by gloo on the CPU. Stated tolerance: after one step the averages of gradients
+that the optimiser keeps (Adam's first moment, Muon's momentum) differ by less than 1e-5 of their
+largest entry; sums in another order explain it. Weights after four steps: 1e-3.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from microturn.configs.main import INTERRUPTED, main
+from microturn.training.state import load, path_of, saved_states
+
+STEPS = 4
+GRADIENT_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-3
+
+
+def words_of(data: Path, out: Path, *more: str) -> list[str]:
+    fixed = ["batch_size=4", f"max_steps={STEPS}", "checkpoint_steps=1", "checkpoints_kept=9"]
+    where = [f"data={data}", f"out={out}", "threads=1", "accelerator=cpu", "log_steps=1"]
+    return ["training/smoke.yaml", *where, *fixed, *more]
+
+
+@pytest.fixture(scope="module")
+def one(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process, the batch of a step at once."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    assert main(["train", *words_of(data, out)]) == 0
+    return out
+
+
+def two_processes(server: Any, words: list[str], errors: Path) -> list[int]:
+    """Start both ranks of a run as a launcher such as torchrun does; returns their ids."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+        "GROUP_RANK": "0",
+    }
+    return [
+        server.start(
+            [*words, "devices=2"],
+            errors.with_name(f"{errors.name}{rank}"),
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+
+
+def both_done(server: Any, pids: list[int], errors: Path, first: int = 0) -> None:
+    said = [errors.with_name(f"{errors.name}{rank}") for rank in (0, 1)]
+    codes = [server.wait(pid) for pid in pids]
+    assert codes == [first, 0], "\n".join(path.read_text() for path in said)
+
+
+def apart(one: dict[str, Tensor], other: dict[str, Tensor], names: list[str]) -> float:
+    """The largest difference, relative to the largest entry of its tensor."""
+    assert names
+    return max(
+        float((one[n] - other[n]).abs().max() / one[n].abs().max().clamp_min(1e-12)) for n in names
+    )
+
+
+def assert_equal_steps(one: Path, other: Path) -> None:
+    first, other_first = (load_file(path_of(out, 1)) for out in (one, other))
+    assert first.keys() == other_first.keys()
+    gradients = [n for n in first if n.startswith(("optimiser/m/", "optimiser/momentum/"))]
+    assert apart(first, other_first, gradients) < GRADIENT_TOLERANCE
+    last, other_last = (load_file(path_of(out, STEPS)) for out in (one, other))
+    biases = [n for n in last if n.endswith("selection_bias")]
+    assert biases
+    assert all(torch.equal(last[n], other_last[n]) for n in biases)
+    weights = [n for n in last if n.startswith("model/") and n not in biases]
+    assert apart(last, other_last, weights) < WEIGHT_TOLERANCE
+    assert losses(one) == pytest.approx(losses(other), rel=1e-4)
+
+
+def losses(out: Path) -> list[float]:
+    """All that is logged as a loss, of all steps."""
+    rows = [line.split(",") for line in (out / "log" / "metrics.csv").read_text().splitlines()]
+    columns = [i for i, name in enumerate(rows[0]) if name.startswith("loss/")]
+    return [float(row[i]) for row in rows[1:] for i in columns]
+
+
+def test_parts_add_up_to_the_step(data: Path, one: Path, tmp_path: Path) -> None:
+    assert main(["train", *words_of(data, tmp_path, "accumulate=4")]) == 0
+    assert_equal_steps(one, tmp_path)
+
+
+def test_blocks_computed_again_give_the_same_bits(data: Path, one: Path, tmp_path: Path) -> None:
+    assert main(["train", *words_of(data, tmp_path, "activation_checkpointing=true")]) == 0
+    for step in (1, STEPS):
+        a, b = (load_file(path_of(out, step)) for out in (one, tmp_path))
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.compile
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
+def test_compiled_blocks_learn_the_same(
+    data: Path, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    assert main(["train", *words_of(data, tmp_path, "compile=true")]) == 0
+    assert_equal_steps(one, tmp_path)
+
+
+def test_two_processes_take_the_steps_of_one(
+    server: Any, data: Path, one: Path, tmp_path: Path
+) -> None:
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    both_done(server, two_processes(server, words_of(data, out, "accumulate=2"), errors), errors)
+    assert_equal_steps(one, out)
+    assert len((tmp_path / "errors1").read_text()) == 0  # the first one speaks for both
+
+
+def test_sharded_weights_take_the_steps_of_one_and_go_on_from_its_state(
+    server: Any, data: Path, one: Path, tmp_path: Path
+) -> None:
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    words = words_of(data, out, "strategy=fsdp")
+    both_done(server, two_processes(server, words, errors), errors)
+    assert_equal_steps(one, out)
+    for path in saved_states(out)[2:]:
+        path.unlink()
+    shutil.copy(path_of(one, 2), path_of(out, 2))
+    both_done(server, two_processes(server, words, errors), errors)
+    assert "resuming at step 2" in (tmp_path / "errors0").read_text()
+    a, b = (load_file(path_of(run, STEPS)) for run in (one, out))
+    assert apart(a, b, [n for n in a if n.startswith("model/")]) < WEIGHT_TOLERANCE
+
+
+def test_one_of_two_processes_is_interrupted(server: Any, data: Path, tmp_path: Path) -> None:
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    pids = two_processes(server, words_of(data, out, "max_steps=100000"), errors)
+    end = time.monotonic() + 120
+    while not saved_states(out) and time.monotonic() < end:
+        time.sleep(0.05)
+    os.kill(pids[1], signal.SIGINT)
+    both_done(server, pids, errors, first=INTERRUPTED)
+    assert load(saved_states(out)[-1]).step > 0
+
+
+def test_what_one_of_two_processes_cannot_read_stops_both(
+    server: Any, data: Path, one: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "set")
+    tar = sorted((tmp_path / "set").glob("*.tar"))[0]
+    tar.write_bytes(tar.read_bytes()[:512].ljust(tar.stat().st_size, b"\0"))
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    (out / "states").mkdir(parents=True)
+    shutil.copy(path_of(one, 2), path_of(out, 2))
+    words = words_of(tmp_path / "set", out)
+    both_done(server, two_processes(server, words, errors), errors, first=1)
+    assert (tmp_path / "errors0").read_text().count(f"microturn train: {tar}") == 1
+    assert [load(path).step for path in saved_states(out)] == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_devices_are_launched_from_the_command_line(
+    strategy: str, data: Path, one: Path, tmp_path: Path
+) -> None:
+    words = words_of(data, tmp_path, "devices=2", f"strategy={strategy}")
+    command = [sys.executable, "-m", "microturn.configs.main", "train", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert_equal_steps(one, tmp_path)
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(
+    data: Path, tmp_path: Path, train: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "batch_size=6", "accumulate=4") == 2
+    assert "batch_size=6 must be a multiple of" in capsys.readouterr().err
