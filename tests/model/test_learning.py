@@ -1,0 +1,140 @@
+"""Everything learns: all options on, one batch to the words, the same curve as ever."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from microturn.model.batch import LaneBatch
+from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
+from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
+from microturn.model.losses import compute_losses
+from microturn.model.model import InteractionModel, MicroTurnInput
+from microturn.model.streams import StreamLayout
+from microturn.model.vocoder_config import VocoderConfig
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALL = ModelConfig(
+    d_model=48,
+    n_layers=2,
+    n_heads=4,
+    d_ff=64,
+    window=8,
+    moe=MoEConfig(n_experts=4, d_expert=16),
+    flow=FlowConfig(width=32, depth=2, steps=2),
+)
+EVERYTHING = replace(
+    SMALL,
+    n_layers=3,
+    n_kv_heads=2,
+    window=3,
+    n_sinks=2,
+    global_every=3,
+    global_window=6,
+    video_channels=(8, 16, 24),
+    vocoder=VocoderConfig(kind="istft", width=16, layers=2),
+)
+GROUPED = StreamLayout(audio_in_group=2, video_rows=1, video_cols=2)
+
+
+def random_batch(ck: LoadedCheckpoint, B: int, N: int) -> LaneBatch:
+    g = torch.Generator().manual_seed(0)
+    layout, V = ck.layout, len(ck.tokenizer)
+    sizes = layout.lane_sizes
+
+    def draw(high: int, *shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+        return torch.randint(0, high, (B, N, *shape), generator=g, dtype=dtype)
+
+    frame = (40 * layout.video_rows, 40 * layout.video_cols, 3)
+    return LaneBatch(
+        audio_in=draw(16, layout.frames_per_micro_turn, 80, dtype=torch.uint8),
+        late=torch.rand(B, N, generator=g) < 0.2,
+        text_in=draw(V, sizes["text_in"]),
+        heard=draw(V, sizes["heard"]),
+        heard_weight=torch.ones(B, N, sizes["heard"]),
+        say=draw(V, sizes["say"]),
+        say_weight=torch.ones(B, N, sizes["say"]),
+        audio_out=draw(256, layout.fine_frames_per_micro_turn, 80, dtype=torch.uint8),
+        audio_out_weight=torch.ones(B, N, sizes["audio_out"]),
+        video=draw(256, *frame, dtype=torch.uint8) if layout.video_positions else None,
+    )
+
+
+def losses_of(ck: LoadedCheckpoint, batch: LaneBatch, steps: int) -> list[dict[str, float]]:
+    """Plain AdamW on one batch; the losses before each step."""
+    ck.model.train()
+    optimizer = torch.optim.AdamW(ck.model.parameters(), lr=5e-3, weight_decay=0.0)
+    curve = []
+    for _ in range(steps):
+        parts = compute_losses(ck.model, batch)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+        curve.append({name: float(value.detach()) for name, value in parts.items()})
+    return curve
+
+
+def test_gradient_reaches_every_parameter_with_all_options_on() -> None:
+    """But for the vocoder, which has a loss of its own."""
+    ck = random_checkpoint(5, layout=GROUPED, config=EVERYTHING)
+    ck.model.train()
+    torch.manual_seed(0)
+    compute_losses(ck.model, random_batch(ck, 4, 12))["loss"].backward()
+    named = [(n, p) for n, p in ck.model.named_parameters() if not n.startswith("vocoder.")]
+    assert [n for n, p in named if p.grad is None or not p.grad.any()] == []
+    assert all(p.grad.isfinite().all() for _, p in named if p.grad is not None)
+
+
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, n_sinks=2)], ids=["plain", "sinks"])
+def test_one_batch_is_learnt_to_the_words(config: ModelConfig) -> None:
+    """Streamed with its own voice in its ear, the model says what it was shown, word for word."""
+    ck = random_checkpoint(6, config=config)
+    batch = random_batch(ck, 2, 8)
+    torch.manual_seed(0)
+    curve = losses_of(ck, batch, 150)
+    assert curve[-1]["say"] < 0.05 * curve[0]["say"]
+    assert curve[-1]["heard"] < 0.05 * curve[0]["heard"]
+    ck.model.eval()
+    state = ck.model.init_state(2)
+    noise = torch.zeros(2, ck.layout.audio_out_positions, ck.layout.patch_dim)
+    with torch.no_grad():
+        for k in range(8):
+            given = MicroTurnInput(batch.audio_in[:, k], batch.late[:, k], batch.text_in[:, k])
+            out, state = ck.model.step(given, state, noise)
+            assert torch.equal(out.heard, batch.heard[:, k]), k
+            assert torch.equal(out.say, batch.say[:, k]), k
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "layout"),
+    [("plain", SMALL, TINY_LAYOUT), ("everything", EVERYTHING, GROUPED)],
+    ids=["plain", "everything"],
+)
+def test_the_loss_falls_along_the_same_curve_as_ever(
+    name: str, config: ModelConfig, layout: StreamLayout
+) -> None:
+    """Twelve steps from a fixed seed. After a change that is meant to move it: write it anew."""
+    ck = random_checkpoint(7, layout=layout, config=config)
+    torch.manual_seed(0)
+    curve = losses_of(ck, random_batch(ck, 2, 10), 12)
+    golden = json.loads((GOLDEN / "loss.json").read_text())[name]
+    for part in ("heard", "say", "flow", "z"):
+        got = [step[part] for step in curve]
+        assert got == pytest.approx(golden[part], rel=2e-3), part
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "layout"),
+    [("tiny", ModelConfig(), TINY_LAYOUT), ("everything", EVERYTHING, GROUPED)],
+    ids=["tiny", "everything"],
+)
+def test_a_checkpoint_has_the_keys_that_it_always_had(
+    name: str, config: ModelConfig, layout: StreamLayout
+) -> None:
+    """Renaming one of them would make every checkpoint there is unreadable."""
+    with torch.device("meta"):
+        model = InteractionModel(config, layout, 64)
+    keys = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert keys == json.loads((GOLDEN / "checkpoint_keys.json").read_text())[name]
