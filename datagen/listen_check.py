@@ -30,7 +30,8 @@ from microturn.datagen.recipe import Recipe
 from microturn.datagen.render import Sound
 from microturn.datagen.scenarios import Script
 from microturn.datagen.timeline import Timeline, Word
-from microturn.datagen.units import UnitBank, perturb
+from microturn.datagen.units import UnitBank
+from microturn.datagen.waveform import perturb
 
 LOUDEST_PCM: Final = 32_766  # a sample beyond it has clipped
 QUIETEST_WORD_DB: Final = -70.0  # of a word in its lane, dB re full scale; the floor is at -88

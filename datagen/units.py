@@ -10,31 +10,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from math import inf
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Corpus, Utterance
 from microturn.datagen.seeds import rng_for
+from microturn.datagen.waveform import (
+    energy_edges,
+    fade,
+    level_gain,
+    longest_silence,
+    perturb,
+    quietest_near,
+)
 from microturn.model.streams import normalise
 
 Audio = npt.NDArray[np.float32]
 FADE_S = 0.004
 CUT_FADE_S = 0.015  # of a word that is cut out of connected speech
-CUT_REACH_S = 0.05  # how far from its aligned time a cut may look for a moment of less sound
-CUT_STEP_S = 0.005
 MUSIC_FADE_S = 0.25
-FRAME_S = 0.005  # energy is measured in steps of this, over twice as much
-LARGEST_PEAK = 0.89
 SENTENCE_WORDS = 3
 LONGEST_BREAK_S = 0.1  # between two words of a sentence that is said in one go
 SILENT_S = 0.13  # a longer stretch of little sound may pass for a pause
-SILENT_DB = -28.0  # little sound, re the loudest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,31 +76,6 @@ def canonical(text: str) -> str:
     text = re.sub(r"\b(?:h+m+|m+h*m+)\b", "hmm", normalise(text))
     text = re.sub(r"\bu+h*m+\b", "um", text)
     return re.sub(r"\ba+h+\b", "ah", re.sub(r"\bo+h+\b", "oh", text))
-
-
-def energy_edges(audio: Audio, sample_rate: int, threshold_db: float) -> tuple[int, int]:
-    """First and last sample between which the level rises above the threshold, re its peak."""
-    hop = max(1, round(FRAME_S * sample_rate))
-    padded = np.concatenate([np.zeros(hop, np.float32), audio, np.zeros(2 * hop, np.float32)])
-    n = (len(padded) - hop) // hop
-    squares = np.square(padded[: (n + 1) * hop], dtype=np.float64).reshape(n + 1, hop).sum(axis=1)
-    level = squares[:-1] + squares[1:]  # frame i covers samples (i - 1) * hop to (i + 1) * hop
-    if not level.any():
-        return 0, len(audio)
-    loud = np.flatnonzero(level >= level.max() * 10 ** (threshold_db / 10))
-    # The quieter half of an edge frame is not speech: go in by half a frame.
-    start = max(0, (int(loud[0]) - 1) * hop + hop // 2)
-    end = min(len(audio), (int(loud[-1]) + 1) * hop - hop // 2)
-    return start, end
-
-
-def longest_silence(audio: Audio, sample_rate: int) -> float:
-    """Length in seconds of the longest stretch of little sound between louder ones."""
-    hop = max(1, round(FRAME_S * sample_rate))
-    n = len(audio) // hop
-    energy = np.square(audio[: n * hop]).reshape(n, hop).sum(axis=1)
-    loud = np.flatnonzero(energy >= energy.max(initial=0.0) * 10 ** (SILENT_DB / 10))
-    return float(np.diff(loud).max(initial=1) - 1) * FRAME_S
 
 
 class UnitBank:
@@ -241,8 +217,8 @@ class UnitBank:
         audio = self.corpus.load(utterance)
         first = round(start * max(len(audio) - n, 0))
         piece = np.resize(audio[first : first + n], n).astype(np.float32)
-        piece *= _gain(piece, self._voices.user_level_db)
-        _fade(piece, round(MUSIC_FADE_S * self.rate))
+        piece *= level_gain(piece, self._voices.user_level_db)
+        fade(piece, round(MUSIC_FADE_S * self.rate))
         return Unit(
             source=utterance.id,
             voice="",
@@ -300,7 +276,7 @@ class UnitBank:
         audio = self.corpus.load(utterance)
         spoken = utterance.cut(word) or utterance.words[word]
         start, end = (
-            _quietest_near(audio, round(edge * self.rate), self.rate)
+            quietest_near(audio, round(edge * self.rate), self.rate)
             for edge in (spoken.start, spoken.end)
         )
         text, factor = utterance.words[word].text, key[1]
@@ -324,8 +300,8 @@ class UnitBank:
         trimmed = audio[start:end].copy()
         is_agent = utterance.speaker == self._voices.agent and not factor
         level = self._voices.agent_level_db if is_agent else self._voices.user_level_db
-        trimmed *= _gain(trimmed, level)
-        _fade(trimmed, round(fade_s * self.rate))
+        trimmed *= level_gain(trimmed, level)
+        fade(trimmed, round(fade_s * self.rate))
         trimmed.setflags(write=False)
         return trimmed, start
 
@@ -344,48 +320,10 @@ class UnitBank:
         )
 
 
-def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
-    """Play a recording `factor` times as fast, which raises its pitch and formants alike."""
-    ratio = Fraction(factor).limit_denominator(50)
-    moved = resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
-    tilted = moved.copy()
-    tilted[1:] -= np.float32(tilt) * moved[:-1]
-    return tilted
-
-
 @lru_cache
 def _tilt(factor: str, largest: float) -> float:
     """Every perturbed voice has its own colour, always the same."""
     return float(rng_for(0, 0, f"tilt/{factor}").uniform(-largest, largest))
-
-
-def _quietest_near(audio: Audio, sample: int, rate: int) -> int:
-    """The sample around which least sounds, not far from where a word is said to end."""
-    reach, step = round(CUT_REACH_S * rate), round(CUT_STEP_S * rate)
-    places = range(max(sample - reach, 0), min(sample + reach, len(audio)) + 1, step)
-    if not places:
-        return min(sample, len(audio))
-
-    def sound(place: int) -> float:
-        near = audio[max(place - step, 0) : place + step]
-        return float(np.square(near, dtype=np.float64).sum())
-
-    return min(places, key=lambda place: (sound(place), abs(place - sample)))
-
-
-def _gain(audio: Audio, level_db: float) -> np.float32:
-    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
-    if rms == 0.0:
-        return np.float32(1.0)
-    peak = float(np.abs(audio).max())
-    return np.float32(min(10 ** (level_db / 20) / rms, LARGEST_PEAK / peak))
-
-
-def _fade(audio: Audio, n: int) -> None:
-    n = min(n, len(audio) // 2)
-    ramp = ((np.arange(n, dtype=np.float32) + 0.5) / max(n, 1)).astype(np.float32)
-    audio[:n] *= ramp
-    audio[len(audio) - n :] *= ramp[::-1]
 
 
 def _words_of(

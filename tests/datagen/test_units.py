@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from microturn.datagen.pipeline import Simulator
-from microturn.datagen.units import canonical, energy_edges, perturb
+from microturn.datagen.units import canonical
+from microturn.datagen.waveform import energy_edges, perturb
 
 RATE = 16_000
 
