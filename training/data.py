@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -206,7 +207,7 @@ class DialogueData(L.LightningDataModule):
         return Parts(loader, sampler, self.parts)
 
 
-def _as_it_is(item: Slice) -> Slice:
+def _as_it_is(item: Any) -> Any:
     return item
 
 

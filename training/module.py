@@ -65,6 +65,7 @@ class TrainingModule(L.LightningModule):
     def configure_model(self) -> None:
         wanted = self.cfg.strategy == "fsdp" and self.trainer.world_size > 1
         if wanted and not self._is_sharded:
+            assert self.device_mesh is not None
             shard_blocks(self.model, self.device_mesh["data_parallel"])
 
     @property
@@ -249,9 +250,7 @@ def seed_of(*numbers: int) -> int:
 
 def _row(lanes: LaneBatch, b: int) -> LaneBatch:
     every = {f.name: getattr(lanes, f.name) for f in fields(lanes)}
-    return LaneBatch(
-        **{name: lane if lane is None else lane[b : b + 1] for name, lane in every.items()}
-    )
+    return LaneBatch(**{n: lane[b : b + 1] for n, lane in every.items() if lane is not None})
 
 
 def _under(prefix: str, values: dict[str, float]) -> dict[str, float]:

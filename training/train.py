@@ -82,7 +82,7 @@ def train(cfg: TrainingConfig, *, watch: L.Callback | None = None) -> int:
     try:
         return _train(cfg, watch)
     except (ValueError, OSError, KeyboardInterrupt):
-        if rank_zero_only.rank == 0:
+        if _is_first():
             raise
         return 0  # all processes stop for the same reason; the first one tells it
 
@@ -102,7 +102,7 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         fit_mel_statistics(model, source)
     else:
         _restore(model, resumed)
-    if rank_zero_only.rank == 0:
+    if _is_first():
         out.mkdir(parents=True, exist_ok=True)
         save_config(out / "config.yaml", cfg)
     voice = None
@@ -232,6 +232,11 @@ def _announce(module: TrainingModule, source: Source, precision: str) -> None:
     )
 
 
-@rank_zero_only
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    if _is_first():
+        print(text, file=sys.stderr)
+
+
+def _is_first() -> bool:
+    """Whether this is the process that speaks and writes; known before they have met."""
+    return getattr(rank_zero_only, "rank", 0) == 0
