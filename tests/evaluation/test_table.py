@@ -1,0 +1,200 @@
+"""`microturn evaluate` without a set: suites made, played by processes, scored and written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from microturn.configs.main import main
+from microturn.evaluation import suite_report
+from microturn.evaluation.baselines import Oracle
+from microturn.evaluation.benchmarks.held_out import held_out_config, held_out_set
+from microturn.evaluation.benchmarks.registry import MODULES, load_suite
+from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.performance import Trace
+from microturn.evaluation.recognise import recognise
+from microturn.evaluation.samples import checkpoint_digest
+from microturn.evaluation.suite_scores import score_suite
+from microturn.model.checkpoint import random_checkpoint, save_checkpoint
+from microturn.model.streams import StreamLayout
+
+SUITES = "suites=[turn,interruption]"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def evaluate(cache: Path, out: Path, *words: str) -> int:
+    fixed = [f"cache={cache}", f"out={out}", "n_dialogues=4", "batch_size=2", SUITES]
+    return main(["evaluate", *fixed, *words])
+
+
+def read(out: Path) -> dict[str, Any]:
+    scores: dict[str, Any] = json.loads((out / "scores.json").read_text())
+    return scores
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_suite_is_whole(name: str) -> None:
+    suite = load_suite(name)
+    assert suite.name == name
+    assert suite.asks
+    assert suite.title_note
+    config = held_out_config(suite)
+    assert config.split == "test"
+    assert config.seed >= 9000  # nobody trains there
+    nothing = suite.check(suite.measure([]))
+    assert list(nothing) == list(suite.meanings)
+    assert nothing[suite.headline] is None
+
+
+def test_an_oracle_of_suites_is_the_same_by_any_number_of_processes(
+    cache: Path, tmp_path: Path
+) -> None:
+    assert evaluate(cache, tmp_path / "one", "baseline=oracle", "workers=1") == 0
+    assert evaluate(cache, tmp_path / "two", "baseline=oracle", "workers=2") == 0
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    assert one["suites"] == two["suites"]
+    assert one["timing"] == two["timing"]
+    assert one["suites"]["turn"]["headline"] == 1.0
+    assert one["sets"]["events"]["n"] == 4
+    for name in ("scores.md", "scores.png", "scenarios.png", "latencies.png", "facts.jsonl"):
+        assert (tmp_path / "one" / name).stat().st_size > 100
+    assert "closed-domain twin" in (tmp_path / "one" / "scores.md").read_text()
+
+
+def test_a_run_that_was_killed_goes_on(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("baseline=half_duplex", "workers=1")
+    assert evaluate(cache, tmp_path / "whole", *words) == 0
+    traces = tmp_path / "part" / "traces"
+    traces.mkdir(parents=True)
+    text = (tmp_path / "whole" / "traces" / "events.jsonl").read_text()
+    lines = text.splitlines(keepends=True)
+    (traces / "events.jsonl").write_text("".join(lines[:3]) + lines[3][:40])
+    assert evaluate(cache, tmp_path / "part", *words) == 0
+    assert "starting over" not in capsys.readouterr().err
+    assert (traces / "events.jsonl").read_text() == text
+    assert read(tmp_path / "part")["suites"] == read(tmp_path / "whole")["suites"]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    loaded = random_checkpoint()
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_checkpoint(folder, loaded.model, loaded.tokenizer)
+    return folder
+
+
+def test_a_checkpoint_stands_beside_every_baseline(
+    cache: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{suite_report.BEGIN}\nold\n{suite_report.END}\nafter\n")
+    out = tmp_path / "out"
+    words = (f"checkpoint={checkpoint}", "workers=1", "n_worst=1", "device=cpu", "words=audio")
+    assert evaluate(cache, out, *words, f"table={page}") == 0
+    scores = read(out)
+    assert scores["agent"] == "checkpoint"
+    names = ["checkpoint", "oracle", "half_duplex", "always", "silent"]
+    assert [name for name in scores["timing"] if name in names] == names
+    assert "checkpoint, words from its sound" in scores["baselines"]
+    assert len(list((out / "worst").glob("*.png"))) == len(list((out / "worst").glob("*.wav"))) == 1
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| turn | answered |" in text
+    capsys.readouterr()
+    assert main(["compare", str(out), str(out), "json=-"]) == 0
+    found = json.loads(capsys.readouterr().out)["differences"]
+    assert found
+    assert not any(row["significant"] for row in found)
+
+
+@pytest.mark.slow
+def test_the_same_is_heard_through_the_socket(
+    cache: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    words = (f"checkpoint={checkpoint}", "device=cpu", "baselines=false", "n_dialogues=1")
+    words = (*words, "workers=1", "n_worst=0")
+    traces = []
+    for through in ("engine", "server"):
+        out = tmp_path / through
+        assert evaluate(cache, out, *words, f"through={through}") == 0
+        line = (out / "traces" / "events.jsonl").read_text().splitlines()[1]
+        traces.append(Trace.from_json(json.loads(line)["agents"]["checkpoint"]))
+    engine, server = traces
+    # The server gives out what never ends in pieces; a word begins where it does in the engine.
+    assert server.words[0].start_s == pytest.approx(engine.words[0].start_s)
+    # The wire carries 16 bits, so a frame at the threshold may fall on its other side.
+    assert np.count_nonzero(engine.activity.frames != server.activity.frames) <= 8
+
+
+def test_what_the_oracle_says_is_what_its_sound_says(cache: Path) -> None:
+    samples = held_out_set(load_suite("turn"), cache, n_dialogues=6, workers=1).read()
+    right = total = 0
+    for sample in samples:
+        played = next(Oracle().perform([sample]))
+        trace = Trace.of(played, ActivityConfig())
+        heard = [word.text for word in recognise(played.audio, sample, trace.activity)]
+        said = [word.text for word in played.words]
+        total += len(said)
+        right += sum(word in heard for word in said)
+    assert total > 20
+    assert right / total > 0.8
+
+
+def test_few_dialogues_have_no_interval() -> None:
+    suite = load_suite("turn")
+    lone = {"facts": [{"suite": "turn", "metric": "answered", "value": 1.0}]}
+    assert score_suite(suite, [lone], ["a"], seed=0).to_json()["ci95"] is None
+    many = score_suite(suite, [lone] * 8, list("abcdefgh"), seed=0).to_json()
+    assert many["ci95"] == [1.0, 1.0]
+    assert many["n"] == 8
+    assert many["details"]["turn_latency_s"] == {"value": None, "n": 8, "ci95": None}
+
+
+def test_pages_without_marks_are_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(suite_report.END + suite_report.BEGIN)
+    with pytest.raises(ValueError, match="needs one line <!-- scores begin -->"):
+        suite_report.put_into(page, "x")
+
+
+def test_a_checkpoint_is_known_by_its_content(checkpoint: Path, tmp_path: Path) -> None:
+    digest = checkpoint_digest(str(checkpoint))
+    (tmp_path / "layout.json").write_bytes((checkpoint / "layout.json").read_bytes())
+    assert digest != checkpoint_digest(str(tmp_path))
+    assert checkpoint_digest("") == ""
+
+
+def test_pictures_are_as_the_checkpoint_sees_them() -> None:
+    suite = load_suite("rep_count")
+    own = held_out_config(suite)
+    blind = StreamLayout(say_positions=1)
+    assert held_out_config(suite, layout=blind).layout == own.layout
+    seeing = StreamLayout(video_rows=1, video_cols=3)
+    assert held_out_config(suite, layout=seeing).layout.video_cols == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["suites=turns"], "suites has 'turns'; there are fdb_v1,"),
+        (["targets.at_least.turn.right_word=1"], "targets are for one set of dialogues"),
+        (["data=x", "words=audio"], "words=audio, through=server and table= are for the suites"),
+        (["workers=-1"], "workers=-1 must not be negative"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["evaluate", "baseline=oracle", f"out={tmp_path / 'out'}", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
