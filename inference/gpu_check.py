@@ -126,13 +126,14 @@ def random_model(config: ModelConfig, device: torch.device) -> LoadedCheckpoint:
 def measure(checkpoint: LoadedCheckpoint, n: int, row: dict[str, Any]) -> None:
     """Milliseconds of whole micro-turns, of the device's part alone, and without a graph."""
     torch.cuda.reset_peak_memory_stats()
-    eager, rng = SessionBatch(checkpoint, n, graph=False), np.random.default_rng(0)
+    eager = SessionBatch(checkpoint, n, graph=False, sizes=[n])
+    rng = np.random.default_rng(0)
     said = [append(eager, rng)[1] for _ in range(COMPARED)]
     row["eager_ms"] = float(np.median([append(eager, rng)[0] for _ in range(EAGER_MICRO_TURNS)]))
     del eager
     torch.cuda.synchronize()
     began = time.perf_counter()
-    batch, rng = SessionBatch(checkpoint, n), np.random.default_rng(0)
+    batch, rng = SessionBatch(checkpoint, n, sizes=[n]), np.random.default_rng(0)
     torch.cuda.synchronize()
     row["build_s"] = time.perf_counter() - began
     row["same"] = all(same(append(batch, rng)[1], turn) for turn in said)

@@ -34,7 +34,8 @@ class SessionBatch:
     A row's flow noise depends on (seed, micro-turn of that row) alone, so what a session says
     does not depend on its neighbours or its slot. Rows beyond the last active one cost nothing.
     With `rewind` a row can go back by up to so many micro-turns. On a GPU a micro-turn is one
-    captured graph; `graph=False` launches its kernels one by one instead.
+    captured graph for each of `sizes` numbers of rows (powers of two if none are given);
+    `graph=False` launches its kernels one by one instead.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class SessionBatch:
         *,
         graph: bool = True,
         rewind: int = 0,
+        sizes: Sequence[int] = (),
     ) -> None:
         self.model, self.layout = checkpoint.model, checkpoint.layout
         self.tokenizer = checkpoint.tokenizer
         self.batch_size, self.seed, self.reach = batch_size, seed, rewind
-        self.tick = Tick(self.model, batch_size, graph=graph, rewind=rewind)
+        self.tick = Tick(self.model, batch_size, graph=graph, rewind=rewind, sizes=sizes)
         self.device = self.tick.device
         self._mels = [MelStream(self.layout, fine=False) for _ in range(batch_size)]
         self.micro_turns = np.zeros(batch_size, np.int64)  # appended so far, per row

@@ -7,7 +7,8 @@ memory and nothing is copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
@@ -64,12 +65,26 @@ class Tick:
 
     Rows are taken from the first on: a call may run as few of them as are in use. With `rewind`
     a row can go back by so many micro-turns: rings of keys are that much longer, and what else
-    a row carries (last patch, sound that still overlaps) is kept for as many boundaries.
+    a row carries (last patch, sound that still overlaps) is kept for as many boundaries. A call
+    computes the next of `sizes` rows: on a CPU any number if none are given, on a GPU those that
+    have a graph, powers of two and all.
     """
 
-    def __init__(self, model: InteractionModel, rows: int, *, graph: bool, rewind: int = 0) -> None:
+    def __init__(
+        self,
+        model: InteractionModel,
+        rows: int,
+        *,
+        graph: bool,
+        rewind: int = 0,
+        sizes: Sequence[int] = (),
+    ) -> None:
         self.model, self.rows = model, rows
         self.device = next(model.parameters()).device
+        # The thread that runs may be another one than this, and its current device the first.
+        self._on_device: AbstractContextManager[Any] = nullcontext()
+        if self.device.type == "cuda":
+            self._on_device = torch.cuda.device(self.device)
         layout = model.layout
         frames, samples = layout.frames_per_micro_turn, layout.samples_per_micro_turn
         inputs: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
@@ -81,7 +96,7 @@ class Tick:
         }
         if layout.video_positions:
             inputs["video"] = (torch.uint8, (rows, *frame_shape(layout)))
-        with torch.inference_mode():
+        with torch.inference_mode(), self._on_device:
             self._in = Buffers(inputs, self.device)
             self._out = Buffers(
                 {
@@ -103,17 +118,18 @@ class Tick:
                 for tensor in self._carried
             ]
             self._keeps, self._index = rewind, torch.arange(rows, device=self.device)
-            self._sizes = self._buckets() if self.device.type == "cuda" else range(1, rows + 1)
+            self._sizes = sorted(sizes) or self._usual_sizes()
+            assert self._sizes[-1] == rows
             self._parts = {size: self._part(size) for size in self._sizes}
             self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
             if graph and self.device.type == "cuda":
                 for size in reversed(self._sizes):  # the largest first: the others fit its memory
                     self._graphs[size] = self._captured(size)
 
-    def _buckets(self) -> list[int]:
-        """Numbers of rows that have a graph: powers of two, and all."""
-        sizes = [1 << power for power in range(self.rows.bit_length())]
-        return sorted({*sizes, self.rows} - {size for size in sizes if size > self.rows})
+    def _usual_sizes(self) -> list[int]:
+        if self.device.type != "cuda":
+            return list(range(1, self.rows + 1))
+        return sorted({*(1 << power for power in range(self.rows.bit_length())), self.rows})
 
     @property
     def given(self) -> dict[str, NDArray[Any]]:
@@ -154,7 +170,7 @@ class Tick:
         """One micro-turn of the first `rows` (all if None); the arrays hold until the next call."""
         wanted = self.rows if rows is None else rows
         size = next(size for size in self._sizes if size >= wanted)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._on_device:
             self._in.send()
             if size in self._graphs:
                 self._graphs[size].replay()

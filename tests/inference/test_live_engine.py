@@ -317,5 +317,6 @@ def test_six_minutes_on_a_fake_clock(very_small: LoadedCheckpoint, clock: Clock)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_000)
 def test_an_hour_on_a_fake_clock(very_small: LoadedCheckpoint, clock: Clock) -> None:
     an_hour(very_small, clock, HOUR)

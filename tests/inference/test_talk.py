@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from microturn.configs.load import load_config
@@ -114,3 +115,48 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "agent.latency_s" in capsys.readouterr().err
     assert talk("a.wav", "out=x", "agent.max_pending=0") == 2
     assert "agent.max_pending=0 must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [
+        ("gpu", "device=gpu is no device; say cpu, cuda, cuda:0 or auto"),
+        ("meta", "device=meta does not serve"),
+        pytest.param(
+            "cuda",
+            "device=cuda, but PyTorch finds no GPU here; say cpu or auto",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        pytest.param(
+            "cuda:99",
+            "device=cuda:99, but",
+        ),
+    ],
+)
+def test_a_device_that_is_not_there_is_said(
+    recording_file: Path,
+    checkpoint_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    device: str,
+    sentence: str,
+) -> None:
+    words = [f"out={tmp_path}", f"checkpoint={checkpoint_folder}", f"device={device}"]
+    assert talk(recording_file, *words) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_notes_are_given_while_talking(
+    recording_file: Path, checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    """Opt-in: the answer is the plain one until the first note, and goes on with notes."""
+    words = [recording_file, f"checkpoint={checkpoint_folder}", "agent.enabled=false"]
+    assert talk(*words, f"out={tmp_path / 'plain'}") == 0
+    assert talk(*words, f"out={tmp_path / 'noted'}", "notes.enabled=true") == 0
+    plain, noted = (
+        soundfile.read(tmp_path / name / "output.wav", dtype="float32")[0]
+        for name in ("plain", "noted")
+    )
+    assert plain.shape == noted.shape
+    unchanged = StreamLayout().samples_per_micro_turn * 8  # nothing can leave a window of 8 before
+    assert np.array_equal(plain[:unchanged], noted[:unchanged])
