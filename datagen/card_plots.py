@@ -39,7 +39,8 @@ def _timing(card: Mapping[str, Any]) -> bytes:
     left.set_xlim(*SHOWN_MS)
     left.set_xlabel("offset at a change of speaker (ms); below 0 both speak")
     left.set_ylabel("share")
-    left.legend(loc="upper right", frameon=False)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(loc="upper right", frameon=False)
     middle.set_xlim(0, SHOWN_MS[1])
     middle.set_xlabel("pause inside a turn (ms)")
     _targets(right, card["human"])
