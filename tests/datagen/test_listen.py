@@ -138,3 +138,16 @@ def test_words_in_the_wrong_place_are_noticed(studio: Studio, listener: Listener
 def test_a_scenario_without_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="scenarios has 'quarrel', which datagen/everything.yaml"):
         run_listen(ListenConfig(scenarios=("quarrel",)))
+
+
+def test_what_only_asks_for_needs_no_weight(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the configurations of benchmarks, which draw one scenario and give no weights."""
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        f"only: [spoken_cue]\ncache: {cache}\nn_micro_turns: 80\n"
+        "families: {spoken_cue: 0.0}\nrooms: {n_rooms: 2, max_order: 6}\n"
+    )
+    assert run_listen(ListenConfig(config=str(file), dialogues=1, align_every=0)) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("spoken_cue")
