@@ -3,7 +3,8 @@
 The promise is that 99 of 100 micro-turns of all conversations together end within a share of the
 time that a micro-turn lasts. What one more conversation would cost is read from measurements, not
 from a model of the machine: `calibrate` times every number of conversations before the first one
-comes, and live times say how much slower (never faster) the machine is now than it was then.
+comes, and live times of the last minute say how much slower the machine is now than it was then,
+or, once there are enough of them for a 99th percentile, how much faster.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 _KEPT: Final = 512  # live times that count, of each number of conversations
 _YOUNG_S: Final = 60.0  # and for how long they do: one bad moment is forgiven
+_ENOUGH: Final = 100  # live times from which on they may also say that the machine is faster
 
 
 def p99(times_ms: Sequence[float]) -> float:
@@ -32,6 +35,8 @@ class Admission:
         self.micro_turn_ms = micro_turn_ms
         self._before: dict[int, float] = {}  # p99 by number of conversations, machine at rest
         self._live: dict[int, deque[tuple[float, float]]] = {}  # (when, milliseconds)
+        self._again: Callable[[], None] | None = None
+        self._asked = -_YOUNG_S
 
     @property
     def calibrated(self) -> dict[int, float]:
@@ -48,6 +53,7 @@ class Admission:
     ) -> None:
         """Time `run(n)`, a micro-turn of n conversations, for n = 1, 2, 4, ... and `most`."""
         counts = sorted({*(1 << k for k in range(most.bit_length()) if 1 << k <= most), most})
+        found = {}
         for n in counts:
             run(n)  # the first one allocates
             times = []
@@ -55,7 +61,20 @@ class Admission:
                 started = clock()
                 run(n)
                 times.append((clock() - started) * 1000)
-            self._before[n] = p99(times)
+            found[n] = p99(times)
+        self._before = found
+        self._again = partial(self.calibrate, run, most, micro_turns=micro_turns, clock=clock)
+
+    def calibrate_again(self, now: float) -> bool:
+        """Measure anew, while there is no conversation; at most once a minute, says whether it did.
+
+        So a machine that was busy when the server started does not refuse for ever.
+        """
+        if self._again is None or now - self._asked < _YOUNG_S:
+            return False
+        self._asked = now
+        self._again()
+        return True
 
     def note(self, n: int, ms: float, now: float) -> None:
         """A micro-turn of n conversations took so long."""
@@ -63,32 +82,35 @@ class Admission:
 
     def expected_ms(self, n: int, now: float) -> float | None:
         """p99 that n conversations at once would have; None when nothing was measured at all."""
-        live = self._live_p99(now)
+        live = self._live_times(now)
         before = self._between(self._before, n)
         if before is None:  # nothing but live times: twice the conversations, twice the time
-            return max((ms * max(1.0, n / m) for m, ms in live.items()), default=None)
-        slower = [1.0]
+            return max((p99(ms) * max(1.0, n / m) for m, ms in live.items()), default=None)
+        slower = []
         for m, ms in live.items():
             then = self._between(self._before, m)
-            slower.append(ms / then if then else 1.0)
-        return max([before * max(slower), *(ms for m, ms in live.items() if m >= n)])
+            ratio = p99(ms) / then if then else 1.0
+            slower.append(ratio if len(ms) >= _ENOUGH else max(1.0, ratio))
+        at_least = [p99(ms) for m, ms in live.items() if m >= n]
+        return max([before * max(slower, default=1.0), *at_least])
 
     def refusal(self, n: int, now: float) -> str:
         """Why n conversations at once are too many, in one sentence; empty when they are not."""
         expected = self.expected_ms(n, now)
         if expected is None or expected < self.limit_ms:
             return ""
+        what = "one conversation" if n == 1 else f"{n} conversations at once"
         return (
-            f"{n} conversations at once would need {expected:.0f} ms (p99) of every "
+            f"{what} would need {expected:.0f} ms (p99) of every "
             f"{self.micro_turn_ms:g} ms, and {self.limit_ms:g} ms is the limit; try again later"
         )
 
-    def _live_p99(self, now: float) -> dict[int, float]:
+    def _live_times(self, now: float) -> dict[int, list[float]]:
         found = {}
         for n, times in self._live.items():
             young = [ms for when, ms in times if now - when <= _YOUNG_S]
             if young:
-                found[n] = p99(young)
+                found[n] = young
         return found
 
     @staticmethod

@@ -130,7 +130,7 @@ class LiveEngine:
         self._admission, self._clock = admission, clock
         self._slots: list[_Slot] = []
         self._wake = Condition()
-        self._stopping = False
+        self._stopping = self._measure_again = False
         self._times_ms: deque[float] = deque(maxlen=_KEPT_TIMES)
         self._metrics = Metrics(layout.micro_turn_ms)
         self._silence = np.zeros(layout.samples_per_micro_turn, np.float32)
@@ -187,7 +187,11 @@ class LiveEngine:
             return f"all {self.n_slots} places are taken; try again later"
         if self._admission is None:
             return ""
-        return self._admission.refusal(len(self._slots) + 1, self._clock())
+        refusal = self._admission.refusal(len(self._slots) + 1, self._clock())
+        if refusal and not self._slots:  # nobody is here: perhaps the measurement was unlucky
+            self._measure_again = True
+            self._wake.notify()
+        return refusal
 
     def health(self) -> dict[str, float | int]:
         """Counters and times of the last micro-turns."""
@@ -268,8 +272,10 @@ class LiveEngine:
 
     def _has_work(self) -> bool:
         now = self._clock()
-        return self._stopping or any(
-            slot.actions or slot.closed or slot.intake.ready(now) for slot in self._slots
+        return (
+            self._stopping
+            or self._measure_again
+            or any(slot.actions or slot.closed or slot.intake.ready(now) for slot in self._slots)
         )
 
     def _until_late(self) -> float | None:
@@ -289,6 +295,10 @@ class LiveEngine:
             slots = list(self._slots)
         for slot in slots:
             self._settle(slot)
+        if self._measure_again:
+            self._measure_again = False
+            if self._admission is not None and not slots:
+                self._admission.calibrate_again(self._clock())
         now = self._clock()
         with self._wake:
             ready = [slot for slot in slots if not slot.closed and slot.intake.ready(now)]

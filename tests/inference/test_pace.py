@@ -121,6 +121,7 @@ def calibrated(ms: dict[int, float], share: float = 0.7) -> Admission:
 
     admission.calibrate(run, max(ms), micro_turns=5, clock=clock)
     assert admission.calibrated == pytest.approx(ms)
+    assert admission.calibrated is not ms
     return admission
 
 
@@ -140,9 +141,24 @@ def test_a_machine_that_has_become_slower_takes_fewer_until_it_recovers() -> Non
         admission.note(2, 100.0, now=k * P)  # twice what it was
     assert "180 ms (p99)" in admission.refusal(3, now=20.0)
     assert admission.refusal(3, now=100.0) == ""  # these times are old by then
-    for k in range(200):
-        admission.note(2, 20.0, now=100.0 + k * P)  # a quick spell promises nothing
-    assert admission.expected_ms(3, now=140.0) == pytest.approx(90.0)
+    for k in range(50):
+        admission.note(2, 25.0, now=100.0 + k * P)  # a quick spell promises nothing
+    assert admission.expected_ms(3, now=110.0) == pytest.approx(90.0)
+    for k in range(50, 120):
+        admission.note(2, 25.0, now=100.0 + k * P)  # enough for a percentile of their own
+    assert admission.expected_ms(3, now=124.0) == pytest.approx(45.0)
+
+
+def test_an_unlucky_measurement_is_made_again_but_not_all_the_time() -> None:
+    ms = {1: 400.0}
+    admission = calibrated(ms)
+    assert admission.refusal(1, 0.0)
+    ms[1] = 20.0
+    assert admission.calibrate_again(0.0)
+    assert not admission.calibrate_again(30.0)
+    assert admission.calibrate_again(60.0)
+    assert admission.refusal(1, 60.0) == ""
+    assert not Admission(micro_turn_ms=200, share=0.7).calibrate_again(0.0)  # there was none
 
 
 def test_without_calibration_live_times_alone_decide() -> None:

@@ -31,7 +31,7 @@ SMALL = ModelConfig(
 )
 LEARNED = VocoderConfig(kind="istft", width=16, layers=2)
 MODELS = {
-    "griffin_lim": (SMALL, TINY_LAYOUT),
+    "griffin_lim": (replace(SMALL, vocoder=VocoderConfig(kind="griffin_lim")), TINY_LAYOUT),
     "istft": (replace(SMALL, vocoder=LEARNED), TINY_LAYOUT),
     "wide": (replace(SMALL, n_sinks=2, global_every=2, global_window=9), StreamLayout()),
     "tiny": (replace(ModelConfig(), window=5), TINY_LAYOUT),
