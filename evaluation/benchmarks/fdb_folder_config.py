@@ -29,6 +29,7 @@ class FdbConfig:
     quirks: Quirks = field(default_factory=Quirks)
     activity: ActivityConfig = field(default_factory=ActivityConfig)
     cache: str = option("", "folder for dialogues of export=; empty: the user's cache folder")
+    workers: int = option(0, "processes that make the dialogues of export=; 0: one per core")
     seed: int = option(0, "seed of the agent's sampling")
     batch_size: int = option(8, "recordings streamed side by side")
     device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")

@@ -49,7 +49,7 @@ def export_dialogues(config: FdbConfig) -> int:
     """Write `export` dialogues in the layout of `version`; how many recordings they became."""
     suite = load_suite(SUITES[config.version])
     cache = cache_folder(config.cache)
-    samples = held_out_set(suite, cache, n_dialogues=config.export)
+    samples = held_out_set(suite, cache, n_dialogues=config.export, workers=config.workers)
     writer = Writer(Path(config.path), config)
     for sample in samples.read():
         writer.add(sample, config.version)
