@@ -152,7 +152,7 @@ def _fit(
     if cfg.listen.data:
         from microturn.training.listen import Listen
 
-        callbacks.append(Listen(cfg.listen, out, source.tokenizer))
+        callbacks.append(Listen(cfg.listen, out, source.layout, source.tokenizer))
     callbacks.append(_progress(module, source, gpu=gpu, half="bf16" in precision))
     if watch is not None:
         callbacks.append(watch)

@@ -84,10 +84,18 @@ def test_listening_scores_and_draws_held_out_dialogues(
     rows = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1, 2]
     assert "turn" in json.loads(rows[0])["suites"]
-    assert sorted(p.suffix for p in (tmp_path / "listening").glob("step000002.*")) == [
-        ".png",
-        ".wav",
+    assert sorted(p.name for p in (tmp_path / "listening").glob("step000002*")) == [
+        "step000002-lanes.png",
+        "step000002.png",
+        "step000002.wav",
     ]
+
+
+def test_a_run_listens_when_it_ends(data: Path, tmp_path: Path, train: Train) -> None:
+    words = [f"listen.data={data}", "listen.n_dialogues=1", "listen.every_minutes=60"]
+    assert train(data, tmp_path, "max_steps=2", *words) == 0
+    rows = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [2]
 
 
 def test_minutes_end_a_run_before_its_steps(data: Path, tmp_path: Path, train: Train) -> None:
