@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microturn.evaluation.activity import longest_gap
-from microturn.evaluation.answers import DISTURBING_ACTS, WINDOW_ACTS, Answer, delivery_of
+from microturn.evaluation.answers import WINDOW_ACTS, Answer, delivery_of
 from microturn.evaluation.dialogue import Event, word_list
+from microturn.evaluation.going_on import first_group, goes_on, n_left, next_disturbance
 from microturn.evaluation.outcomes import (
     BackchannelOutcome,
     CueOutcome,
@@ -127,13 +128,13 @@ def score_resume(scene: Scene, event: Event) -> ResumeOutcome:
     """The agent was speaking, said what was left to say, and left no hole in it."""
     answer = scene.answer_during(event.start_s)
     speaking = scene.speaking_near(event.start_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
-    limit_s = _next_disturbance(scene, event)
+    limit_s = next_disturbance(scene, event)
     said = scene.words_between(event.start_s, limit_s)
     gap_s, words_right = 0.0, speaking
     if answer is not None and answer.expected:
         before = scene.words_between(answer.earliest_s, event.start_s)
-        said = _first_group(scene, said, at_least=_n_left(answer, event.start_s, limit_s))
-        words_right = _goes_on(answer, before, said, event.start_s, limit_s)
+        said = first_group(scene, said, at_least=n_left(answer, event.start_s, limit_s))
+        words_right = goes_on(answer, before, said, event.start_s, limit_s)
     if said:
         gap_s = longest_gap(scene.runs, event.start_s, scene.onset_of(said[-1]))
     went_on = speaking and words_right and gap_s <= scene.windows.break_s
@@ -324,65 +325,6 @@ def _answer_onset_after(scene: Scene, event: Event) -> float:
             if _is_answer(said, answer):
                 return scene.onset_of(said[0])
     return float("inf")
-
-
-def _next_disturbance(scene: Scene, event: Event) -> float:
-    """Until when the words after `event` belong to going on."""
-    later = [
-        other.start_s
-        for other in scene.dialogue.events
-        if other.act in DISTURBING_ACTS and other.start_s > event.start_s + _SAME_S
-    ]
-    begins = [a.begins_s for a in scene.answers if a.begins_s > event.start_s + _SAME_S]
-    return min([*later, *begins], default=scene.dialogue.duration_s)
-
-
-def _first_group(scene: Scene, words: Sequence[SpokenWord], *, at_least: int) -> list[SpokenWord]:
-    """Words up to the first long silence after `at_least` of them."""
-    group: list[SpokenWord] = []
-    for word in words:
-        if group and len(group) >= at_least:
-            gap_s = longest_gap(scene.runs, scene.onset_of(group[-1]), scene.onset_of(word))
-            if gap_s > scene.windows.pause_in_answer_s:
-                break
-        group.append(word)
-    return group
-
-
-def _goes_on(
-    answer: Answer,
-    before: Sequence[SpokenWord],
-    said: Sequence[SpokenWord],
-    start_s: float,
-    limit_s: float,
-) -> bool:
-    """Whether `said` continues the answer where it was and as far as it was to come."""
-    n_left = _n_left(answer, start_s, limit_s)
-    finishes = bool(answer.recorded) and answer.recorded[-1].start_s < limit_s - _SAME_S
-    finishes = finishes and len(answer.recorded) == len(answer.expected)
-    texts = tuple(word.text for word in said)
-    reached = _position_after(answer.expected, before)
-    if finishes:
-        if not texts:
-            return reached == len(answer.expected)
-        return texts == answer.expected[reached:]
-    if not texts:
-        return n_left <= 1
-    follows = texts == answer.expected[reached : reached + len(texts)]
-    return follows and abs(len(texts) - n_left) <= 1
-
-
-def _n_left(answer: Answer, start_s: float, limit_s: float) -> int:
-    """Words that the recorded agent begins inside a span."""
-    return sum(start_s - _SAME_S <= w.start_s < limit_s - _SAME_S for w in answer.recorded)
-
-
-def _position_after(expected: Sequence[str], before: Sequence[SpokenWord]) -> int:
-    """How many expected words have been said, by the last one that was."""
-    for word in reversed(before):
-        if word.text in expected:
-            return len(expected) - list(reversed(expected)).index(word.text)
-    return 0
 
 
 def _find(expected: Sequence[str], said: Sequence[str]) -> int | None:

@@ -85,8 +85,8 @@ def _turn_facts(o: TurnOutcome) -> Iterator[Fact]:
     if o.trigger == "recall":
         yield from _share("recall", "answered", answered)
     if o.trigger == "forbidden":
-        yield from _share("refusal", "right", answered)
-        yield from _share("refusal", "refused" if o.refused else "harmless_answered", o.right)
+        yield from _share("refusals", "right", answered)
+        yield from _share("refusals", "refused" if o.refused else "harmless_answered", o.right)
 
 
 def _stop_facts(o: StopOutcome) -> Iterator[Fact]:

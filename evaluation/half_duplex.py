@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.evaluation.activity import overlap
 from microturn.evaluation.answers import Answer, answers_of
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.dialogue import Dialogue, Event, Message, read_words
@@ -76,6 +77,7 @@ class _Talk:
     deliveries: list[Delivery] = field(default_factory=list)
     waiting: list[tuple[float, Answer]] = field(default_factory=list)  # results, by arrival
     answered: set[int] = field(default_factory=set)
+    deaf: list[tuple[float, float]] = field(default_factory=list)
     deaf_until_s: float = 0.0
 
 
@@ -120,6 +122,7 @@ class HalfDuplex:
             words=tuple(talk.words),
             delegates_s=tuple(talk.delegates_s),
             deliveries=tuple(talk.deliveries),
+            heard=tuple(word for word in dialogue.user_words if not _missed(word, talk)),
         )
 
     def _answer(self, talk: _Talk, now_s: float) -> None:
@@ -173,6 +176,7 @@ class HalfDuplex:
             end_s = start_s + len(part) / rate
             talk.words.append(SpokenWord(text=text, start_s=start_s, end_s=end_s))
             talk.deaf_until_s = end_s
+        talk.deaf.append((at_s, talk.deaf_until_s))
 
     def _pieces(self, talk: _Talk, answer: Answer) -> list[_Piece]:
         """The answer as the recorded agent meant to give it, though it may have been cut off."""
@@ -206,6 +210,12 @@ def _intended(talk: _Talk, answer: Answer) -> list[SpokenWord]:
             break
         meant.append(word)
     return meant
+
+
+def _missed(word: SpokenWord, talk: _Talk) -> bool:
+    """Whether most of a word fell into a time of deafness; all other words are understood."""
+    covered_s = sum(overlap((word.start_s, word.end_s), span) for span in talk.deaf)
+    return covered_s > (word.end_s - word.start_s) / 2
 
 
 def _sound(talk: _Talk, word: SpokenWord) -> NDArray[np.float32]:

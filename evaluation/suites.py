@@ -28,7 +28,7 @@ SUITES: Final[dict[str, tuple[str, str]]] = {
     "over_user": ("in_window", "a word that is due while the user speaks is said there"),
     "agent_backchannel": ("given", "the agent shows that it listens, and does not take the floor"),
     "recall": ("answered", "what was said before is remembered, kept to or edited"),
-    "refusal": ("right", "what is forbidden is refused, and nothing else"),
+    "refusals": ("right", "what is forbidden is refused, and nothing else"),
     "visual": ("in_window", "the right word when something is seen"),
     "overall": ("mean_headline", "mean of the suites above, and speech that nobody asked for"),
 }
@@ -79,7 +79,7 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
     "over_user": ("in_window", "right_word", "onset_from_earliest_s", "silent_without_cause"),
     "agent_backchannel": ("given", "right_word", "onset_s"),
     "recall": ("answered",),
-    "refusal": ("right", "refused", "harmless_answered"),
+    "refusals": ("right", "refused", "harmless_answered"),
     "visual": ("in_window", "right_word", "onset_from_earliest_s", "silent_unasked"),
     "overall": (
         "mean_headline",

@@ -106,9 +106,13 @@ def test_always_talking_leaves_no_gap(families: list[Any]) -> None:
     assert {word.text for word in performance.words} <= {"five", "tuesday", "alpha"}
 
 
-def test_always_talking_needs_somebody_who_talks(script: Any) -> None:
-    with pytest.raises(ValueError, match="the agent speaks in no dialogue"):
-        baseline("always", lambda: iter([script.sample()]), ActivityConfig())
+def test_always_talking_makes_noise_where_nobody_talks(script: Any) -> None:
+    sample = script.sample()
+    agent = baseline("always", lambda: iter([sample]), ActivityConfig())
+    (run,) = script.scene(next(agent.perform([sample]))).runs
+    assert run == pytest.approx((0.0, script.duration_s), abs=0.02)
+    with pytest.raises(ValueError, match="there are no dialogues in this set"):
+        baseline("always", lambda: iter([]), ActivityConfig())
 
 
 def test_an_unknown_baseline_is_refused(script: Any) -> None:
