@@ -37,6 +37,7 @@ class Served:
     process: "subprocess.Popen[str]"
     url: str
     said: "Queue[str]"
+    reader: threading.Thread
 
     @property
     def socket_url(self) -> str:
@@ -50,13 +51,15 @@ class Served:
 
 def start(checkpoint: Path, *words: str) -> Served:
     command = [sys.executable, "-m", "microturn.configs.main", "serve", "port=0"]
+    command.append("admit_share=0")  # a busy machine is no reason to turn a test away
     process = subprocess.Popen(
         [*command, f"checkpoint={checkpoint}", *words], stderr=subprocess.PIPE, text=True
     )
     said: Queue[str] = Queue()
     stderr = process.stderr
     assert stderr is not None
-    threading.Thread(target=lambda: [said.put(line) for line in stderr], daemon=True).start()
+    reader = threading.Thread(target=lambda: [said.put(line) for line in stderr], daemon=True)
+    reader.start()
     try:
         line = said.get(timeout=START_S)
     except Empty:
@@ -64,16 +67,18 @@ def start(checkpoint: Path, *words: str) -> Served:
         raise
     found = re.search(r"http://\S+", line)
     assert found, line
-    return Served(process, found[0], said)
+    return Served(process, found[0], said, reader)
 
 
 def stop(served: Served) -> tuple[int, str]:
     served.process.send_signal(signal.SIGINT)
     code = served.process.wait(20)
+    served.reader.join()
     lines = []
     while not served.said.empty():
         lines.append(served.said.get())
     assert served.process.stderr is not None
+    served.process.stderr.close()
     return code, "".join(lines)
 
 
@@ -224,3 +229,18 @@ def test_what_cannot_be_served_is_one_sentence(
 ) -> None:
     assert main(["serve", *words]) == code
     assert sentence in capsys.readouterr().err
+
+
+def test_what_was_measured_before_decides_who_may_come(checkpoint_folder: Path) -> None:
+    """Nothing is quick enough for a thousandth of a micro-turn."""
+    served = start(checkpoint_folder, "admit_share=0.001", "calibrate=2", "max_sessions=2")
+    try:
+        with connect(served.socket_url) as socket:
+            told = json.loads(socket.recv(timeout=START_S))
+            assert re.search(r"one conversation would need \d+ ms \(p99\)", told["message"])
+            assert json.loads(socket.recv(timeout=START_S))["type"] == "closed"
+        assert served.health()["sessions"] == 0
+        with urllib.request.urlopen(served.url + "metrics", timeout=START_S) as response:
+            assert "microturn_sessions_refused_total 1" in response.read().decode()
+    finally:
+        stop(served)
