@@ -85,6 +85,7 @@ def _suite(
         first, *rest = details
         cells = [_with_interval(metric, first)]
         cells += [format_value(metric, detail["value"]) for detail in rest]
+        meaning = meaning.replace("|", "\\|")
         lines.append(f"| {name} | {meaning} | {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -102,7 +103,7 @@ def _timing(timing: Mapping[str, Any]) -> list[str]:
     names = list(timing)
     lines += [f"| | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
     for kind in KINDS:
-        cells = [_kind(timing[name]["kinds"][kind]) for name in names]
+        cells = [_kind(kind, timing[name]["kinds"][kind]) for name in names]
         lines.append(f"| {_KIND_NAMES[kind]} | {' | '.join(cells)} |")
     cells = [
         _seconds(timing[name]["offset_median_s"])
@@ -113,10 +114,12 @@ def _timing(timing: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def _kind(entry: Mapping[str, Any]) -> str:
+def _kind(kind: str, entry: Mapping[str, Any]) -> str:
     text = f"{entry['per_min'] or 0:.1f}/min, {entry['seconds_per_min'] or 0:.1f} s/min"
     distance = entry.get("distance_s")
-    return text if distance is None else f"{text}; {distance:.2f} s off"
+    if distance is None or kind == "user_ipu":  # everybody hears the same user
+        return text
+    return f"{text}; {distance:.2f} s off"
 
 
 def _seconds(value: float | None) -> str:
@@ -131,7 +134,7 @@ def format_value(metric: str, value: float | None) -> str:
         return f"{value:.2f}/min"
     if metric.endswith("_s"):
         return f"{value:.2f} s"
-    if metric.endswith(("_error", "_words", "_n")):
+    if metric.endswith(("_error", "_n")):
         return f"{value:.2f}"
     if metric.endswith("_jsd"):
         return f"{value:.3f}"
