@@ -1,0 +1,167 @@
+"""What one step does, and refuses to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from microturn.model.checkpoint import random_checkpoint
+from microturn.model.losses import compute_losses, weight_sums
+from microturn.model.model import InteractionModel
+from microturn.model.moe import MixtureOfExperts
+from microturn.model.noise import Noise
+from microturn.training.config import TrainingConfig
+from microturn.training.data import DialogueData, Part
+from microturn.training.module import TrainingModule, seed_of
+from microturn.training.sources import open_source
+from microturn.training.state import load, saved_states
+from microturn.training.wrap import recompute_blocks
+
+Train = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def parts(data: Path) -> list[Part]:
+    """The four parts of one step of eight dialogues."""
+    loaded = DialogueData(open_source(str(data)), batch_size=8, seed=0, steps=1, parts=4)
+    return list(loaded.train_dataloader())
+
+
+def module_of(data: Path, **changes: object) -> TrainingModule:
+    source = open_source(str(data))
+    model = InteractionModel(random_checkpoint().model.cfg, source.layout, len(source.tokenizer))
+    cfg = TrainingConfig(data=str(data), out="run", **changes)  # type: ignore[arg-type]
+    return TrainingModule(model.train(), cfg, names=source.name)
+
+
+def step(module: TrainingModule, parts: list[Part]) -> torch.optim.Optimizer:
+    """All of a step but the change of weights."""
+    optimizer = module.configure_optimizers()
+    for index, part in enumerate(parts):
+        module.training_step(part, index).backward()
+    module.on_before_optimizer_step(optimizer)
+    return optimizer
+
+
+def spoil(part: Part, row: int) -> Part:
+    weight = part.lanes.say_weight.clone()
+    weight[row, 2] = torch.nan
+    return replace(part, lanes=replace(part.lanes, say_weight=weight))
+
+
+def test_a_loss_that_is_not_finite_names_the_dialogue(data: Path, parts: list[Part]) -> None:
+    module = module_of(data, accumulate=4)
+    optimizer = step(module, [parts[0], spoil(parts[1], 1), *parts[2:]])
+    before = [p.clone() for p in module.model.parameters()]
+    with pytest.raises(ValueError, match="step 0: the loss or its gradient is not finite") as error:
+        module.configure_gradient_clipping(optimizer)
+    names = [open_source(str(data)).name(i) for part in parts for i in part.dialogues]
+    assert [name for name in names if name in str(error.value)] == [names[3]]
+    assert "run/states" in str(error.value)
+    assert all(map(torch.equal, before, module.model.parameters()))
+
+
+def test_weights_that_are_not_finite_blame_no_single_dialogue(
+    data: Path, parts: list[Part]
+) -> None:
+    module = module_of(data)
+    module.model.unembed.weight.data.fill_(torch.inf)
+    optimizer = step(module, parts[:1])
+    with pytest.raises(ValueError) as error:
+        module.configure_gradient_clipping(optimizer)
+    for i in parts[0].dialogues:
+        assert open_source(str(data)).name(i) in str(error.value)
+
+
+def test_a_run_that_diverges_stops_and_keeps_its_state(
+    data: Path, tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "max_steps=3") == 0
+    before = saved_states(tmp_path)[-1].read_bytes()
+    capsys.readouterr()
+    rates = ["optim.lr=1e36", "optim.muon_lr=1e36", "optim.warmup_steps=0"]
+    assert train(data, tmp_path, "max_steps=99", *rates) == 1
+    said = capsys.readouterr().err
+    assert said.count("microturn train: step 4: the loss or its gradient is not finite") == 1
+    assert ".tar dialogue" in said
+    assert "Traceback" not in said
+    (state,) = saved_states(tmp_path)
+    assert state.read_bytes() == before
+    assert load(state).step == 3
+
+
+def test_noise_of_a_dialogue_does_not_depend_on_its_batch(parts: list[Part]) -> None:
+    seeds = [seed_of(7, 3, row) for row in range(5)]
+    shape, draws = (20, 4, 320), 2
+    device = torch.device("cpu")
+    whole = Noise.draw_by_row(seeds, shape, draws, device)
+    last = Noise.draw_by_row(seeds[3:], shape, draws, device)
+    assert torch.equal(whole.share[3:], last.share)
+    assert torch.equal(whole.history[3:], last.history)
+    each = whole.flow.noise.view(draws, 5, -1)[:, 3:]
+    assert torch.equal(each, last.flow.noise.view(draws, 2, -1))
+    assert torch.equal(whole.flow.time.view(draws, 5, -1)[:, 3:], last.flow.time.view(draws, 2, -1))
+    assert abs(float(whole.history.mean())) < 0.01
+    assert float(whole.history.std()) == pytest.approx(1.0, abs=0.01)
+    assert len(set(seeds)) == 5
+
+
+def test_losses_of_parts_add_up_to_those_of_the_batch(data: Path, parts: list[Part]) -> None:
+    model = module_of(data).model
+    sums = [weight_sums(part.lanes) for part in parts]
+    totals = {name: sum(s[name] for s in sums) for name in sums[0]}
+    assert totals == pytest.approx(parts[0].sums)
+    device = torch.device("cpu")
+    layout, draws = model.layout, model.cfg.flow.draws
+    shape = (20, layout.audio_out_positions, layout.patch_dim)
+    drawn = [Noise.draw_by_row([1, 2], shape, draws, device) for _ in parts]
+    pairs = list(zip(parts, drawn, strict=True))
+    with torch.no_grad():
+        own = [compute_losses(model, part.lanes, noise=noise) for part, noise in pairs]
+        alone = [compute_losses(model, p.lanes, noise=noise, totals=totals) for p, noise in pairs]
+    shares = [s["say_weight"] / totals["say_weight"] for s in sums]
+    mean = sum(share * float(p["say"]) for share, p in zip(shares, own, strict=True))
+    assert sum(float(p["say"]) for p in alone) == pytest.approx(mean, rel=1e-5)
+    z = sum(float(p["z"]) for p in own) / len(parts)
+    assert sum(float(p["z"]) for p in alone) == pytest.approx(z, rel=1e-5)
+
+
+def test_balance_is_watched_lane_by_lane(data: Path, parts: list[Part]) -> None:
+    module = module_of(data)
+    step(module, parts[:1])
+    loads = module.lane_loads()
+    assert set(loads) == {f"router/{n}" for n, s in module.model.layout.lane_sizes.items() if s}
+    (router,) = [m for m in module.model.modules() if isinstance(m, MixtureOfExperts)]
+    assert router.chosen is not None
+    S, E = module.model.layout.n_positions, router.cfg.n_experts
+    chosen = router.chosen.view(-1, S, router.cfg.top_k).numpy()
+    counts = np.bincount(chosen[:, module.model.layout.lanes["say"]].ravel(), minlength=E)
+    assert float(loads["router/say"]) == pytest.approx(counts.max() / counts.mean())
+
+
+def test_recomputed_blocks_count_their_experts_once(data: Path, parts: list[Part]) -> None:
+    plain, again = module_of(data), module_of(data)
+    again.model.load_state_dict(plain.model.state_dict())
+    recompute_blocks(again.model)
+    for module in (plain, again):
+        step(module, parts[:2])
+    loads = [
+        torch.stack([m.load for m in module.model.modules() if isinstance(m, MixtureOfExperts)])
+        for module in (plain, again)
+    ]
+    assert loads[0].sum() > 0
+    assert torch.equal(*loads)
+
+
+def test_a_wrapped_model_streams_and_saves_as_before(
+    data: Path, tmp_path: Path, train: Train
+) -> None:
+    words = [f"listen.data={data}", "listen.n_dialogues=1", "listen.every_minutes=0"]
+    wrapped = ["activation_checkpointing=true", "accumulate=2", "max_steps=1"]
+    assert train(data, tmp_path, *words, *wrapped) == 0
+    assert (tmp_path / "listening" / "scores.jsonl").read_text().count("\n") == 1
