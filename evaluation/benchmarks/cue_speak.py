@@ -8,6 +8,7 @@ is agreed, a long turn follows, and "seven" is due within 1.5 s of every "alpha"
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -72,7 +73,7 @@ def _strays(scene: Scene, due: Sequence[Event], turns: Sequence[Span]) -> int:
 
 def measure(dialogues: Sequence[Facts]) -> Measured:
     cues = [cue for facts in dialogues for cue in facts["cues"]]
-    minutes = sum(facts["user_s"] for facts in dialogues) / 60
+    minutes = math.fsum(facts["user_s"] for facts in dialogues) / 60
     strays = sum(facts["strays"] for facts in dialogues)
     right = [cue for cue in cues if cue["right"]]
     return {

@@ -7,6 +7,7 @@ TransRAC (arXiv 2204.01018), whose MAE divides by the true count plus 0.1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -69,7 +70,7 @@ def mean_absolute_error(counts: Sequence[tuple[int | None, int]]) -> float | Non
     if not counts:
         return None
     errors = [abs((said or 0) - true) / (true + SMALLEST) for said, true in counts]
-    return sum(errors) / len(errors)
+    return math.fsum(errors) / len(errors)
 
 
 def measure(dialogues: Sequence[Facts]) -> Measured:

@@ -5,6 +5,7 @@ Shared by the suites in which several things are expected one after the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,7 +87,7 @@ def segments(scene: Scene, event_type: str) -> list[Segment]:
 
 def mean(values: Sequence[float]) -> float | None:
     """Arithmetic mean; None of nothing."""
-    return sum(values) / len(values) if values else None
+    return math.fsum(values) / len(values) if values else None
 
 
 def share(hits: Sequence[bool]) -> float | None:

@@ -9,6 +9,7 @@ that of StreamPro (arXiv 2605.16381).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -80,7 +81,7 @@ def timed_f1(offsets_s: Sequence[float], n_said: int, n_due: int) -> float | Non
     """
     if not n_due:
         return None
-    total = sum(max(0.0, 1.0 - abs(off_s) / TOLERANCE_S) for off_s in offsets_s)
+    total = math.fsum(max(0.0, 1.0 - abs(off_s) / TOLERANCE_S) for off_s in offsets_s)
     if not total:
         return 0.0
     precision, recall = total / max(n_said, len(offsets_s)), total / n_due

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microturn.evaluation.baselines import Oracle
+from microturn.evaluation.benchmarks.play import facts_of
+from microturn.evaluation.benchmarks.registry import load_suite
 from microturn.evaluation.benchmarks.suite import Facts, Measured
 from microturn.evaluation.benchmarks.time_speak import measure, observe, requests_of, timed_f1
 from microturn.evaluation.dialogue import Event
 from microturn.evaluation.performance import SpokenWord
+from microturn.evaluation.samples import Sample
+
+SIZES = {"time_speak": 10, "proactive_video_qa": 6, "charades": 6}  # as in the tests of each
 
 
 def word(text: str, start_s: float) -> SpokenWord:
@@ -169,3 +176,17 @@ def test_an_event_is_not_changed_by_scoring(script: Any) -> None:
     before: tuple[Event, ...] = script.dialogue().events
     observe(script.scene(script.recorded()))
     assert script.dialogue().events == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["time_speak", "cue_speak", "rep_count", "proactive_video_qa", "charades", "translation"],
+)
+def test_facts_survive_json_and_their_order_does_not_matter(
+    name: str, held_out: Callable[[str, int], list[Sample]]
+) -> None:
+    suite, n = load_suite(name), SIZES.get(name, 8)
+    facts = facts_of(suite, Oracle(), held_out(name, n))
+    assert json.loads(json.dumps(facts)) == facts
+    assert suite.measure(facts[::-1]) == suite.measure(facts)
+    assert set(suite.measure(facts)) == set(suite.meanings)
