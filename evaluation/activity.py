@@ -6,6 +6,7 @@ terms and against the loud frames of the same recording, clicks dropped and shor
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,14 +86,20 @@ class Activity:
 
     def seconds_in(self, start_s: float, end_s: float) -> float:
         """Seconds of speech inside a span; part frames count in part."""
-        return sum(overlap(run, (start_s, end_s)) for run in self.runs)
+        return sum(overlap(run, (start_s, end_s)) for run in self._runs_near(start_s, end_s))
 
     def onset_in(self, start_s: float, end_s: float) -> float | None:
         """First moment of speech inside a span."""
-        for run_start, run_end in self.runs:
+        for run_start, run_end in self._runs_near(start_s, end_s):
             if run_end > start_s + _EDGE_S and run_start <= end_s + _EDGE_S:
                 return max(run_start, start_s)
         return None
+
+    def _runs_near(self, start_s: float, end_s: float) -> list[Span]:
+        """Runs that may touch a span: an hour has thousands, and is asked about as often."""
+        first = bisect_left(self.runs, start_s - _EDGE_S, key=lambda run: run[1])
+        last = bisect_right(self.runs, end_s + _EDGE_S, key=lambda run: run[0])
+        return self.runs[first:last]
 
 
 def frame_levels_dbfs(audio: NDArray[np.float32], frame: int) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy as np
 from microturn.evaluation.benchmarks.suite import Facts, Measured, Suite
 from microturn.evaluation.suites import resamples
 
-N_RESAMPLES: Final = 300  # percentiles move by less than a tenth of an interval beyond it
+N_RESAMPLES: Final = 1000
 FEWEST_DIALOGUES: Final = 4  # fewer say nothing about others
 
 
