@@ -372,10 +372,11 @@ class Ring:
     positions: Tensor
     cache: tuple[Tensor, Tensor]
     window: int = 1344
+    n_sinks: int = 4
 
     @classmethod
     def draw(cls, n: int, new: int, device: torch.device) -> Ring:
-        H, K, C = 8, 64, 1358
+        H, K, slots = 8, 64, 1358 + cls.n_sinks
         first = torch.randint(5000, 9000, (n, 1), device=device)
         turn = torch.rand(n, new, K // 2, device=device) * 6
         return cls(
@@ -383,7 +384,10 @@ class Ring:
             (torch.ones(K, device=device), torch.ones(K, device=device)),
             (turn.cos(), turn.sin()),
             first + torch.arange(new, device=device),
-            (torch.randn(n, 1, C, K, device=device), torch.randn(n, 1, C, K, device=device)),
+            (
+                torch.randn(n, 1, slots, K, device=device),
+                torch.randn(n, 1, slots, K, device=device),
+            ),
         )
 
     def row(self, i: int) -> Ring:
@@ -400,15 +404,15 @@ class Ring:
 
     def run(self) -> Tensor:
         """In place: again gives the same, because the same slots are written."""
-        return ring_attention(
-            self.qkv, self.weights, self.angles, self.positions, self.cache, self.window, 1e-6
-        )
+        return ring_attention(*self._arguments(self.cache))
 
     def reference(self) -> Tensor:
         cache = (self.cache[0].clone(), self.cache[1].clone())
-        return attention_reference(
-            self.qkv, self.weights, self.angles, self.positions, cache, self.window, 1e-6
-        )
+        return attention_reference(*self._arguments(cache))
+
+    def _arguments(self, cache: tuple[Tensor, Tensor]) -> tuple[Any, ...]:
+        given = (self.qkv, self.weights, self.angles, self.positions, cache)
+        return (*given, self.window, 1e-6, self.n_sinks)
 
     def sdpa(self) -> Tensor:
         """The core alone, keys repeated for every head by the library."""

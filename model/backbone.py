@@ -148,6 +148,8 @@ class Backbone(nn.Module):
         positions = seen[:, None] + torch.arange(T, device=seen.device)  # (B, T)
         last = positions[:, -1:]  # (B, 1)
         rings: dict[int, tuple[Tensor, Tensor]] = {}
+        if has_kernels(seen):  # which know where to write and what to read
+            return MicroTurnPlan(self, positions, self._angles(positions), rings)
         for block, cache in zip(self._all_blocks(), state.layers, strict=True):
             reach, capacity = block.attention.reach, cache.k.shape[2] - self.cfg.n_sinks
             if reach in rings:
