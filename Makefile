@@ -24,8 +24,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/microturn demo
 
+# One process per core, up to eight; the tests of a file stay together and share what they made.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .
