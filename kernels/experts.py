@@ -32,10 +32,11 @@ def experts_reference(
     counts = torch.bincount(flat, minlength=len(up)).tolist()
     rows = x_ND[order // K]
     outputs = []
-    for expert, chunk in enumerate(rows.split(counts)):
+    # Slices by unbind: its backward is one stack, that of indexing all experts of zeros each time.
+    for up_e, down_e, chunk in zip(up.unbind(), down.unbind(), rows.split(counts), strict=True):
         if len(chunk):
-            gate, value = matmul(chunk, up[expert]).chunk(2, dim=-1)
-            outputs.append(matmul(F.silu(gate) * value, down[expert]))
+            gate, value = matmul(chunk, up_e).chunk(2, dim=-1)
+            outputs.append(matmul(F.silu(gate) * value, down_e))
     return _combine(torch.cat(outputs), order, w_NK, K)
 
 
