@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,17 +20,17 @@ from microturn.evaluation.reconstruction import (
     Take,
     Vocoder,
     distance,
-    periodicity,
     resynthesise,
 )
 from microturn.evaluation.reconstruction_cli import ReconstructConfig
 from microturn.model.checkpoint import load_checkpoint
-from microturn.model.streams import StreamLayout, fine_mel
+from microturn.model.streams import StreamLayout
 from microturn.model.streams.lanes import pack_agent_audio
 from microturn.model.vocoder import GriffinLim
 
 _NAMES: Final = {"original": "recording", "griffin_lim": "Griffin-Lim", "istft": "learned (istft)"}
-_PERIOD: Final = 0.7
+_DRAWN_S: Final = 2.5
+_MARGIN_S: Final = 0.2
 
 
 def reconstruct(config: ReconstructConfig) -> int:
@@ -130,26 +131,15 @@ def _measure(
 
         recogniser = Recogniser(word.text for take in takes for word in take.words)
         errors = count_errors(tqdm(takes, desc="words"), recogniser, layout.sample_rate)
-    natural = np.concatenate([periodicity(take.recorded, layout) for take in takes])
-    voiced = natural[natural > _PERIOD]
-    versions: dict[str, Any] = {
-        "original": {
-            "log_mel_db": 0.0,
-            "spectrum_db": 0.0,
-            "periodicity": float(voiced.mean()) if voiced.size else None,
-        }
-    }
-    for name, watch in watches.items():
-        found = distance([(take.recorded, take.made[name]) for take in takes], layout)
+    versions: dict[str, Any] = {}
+    for name in takes[0].sounds():
+        found = distance([(take.recorded, take.sounds()[name]) for take in takes], layout)
         versions[name] = {
-            "log_mel_db": found.log_mel_db,
-            "spectrum_db": found.spectrum_db,
-            "periodicity": found.periodicity,
-            "seconds_per_second": watch.share,
+            **asdict(found),
+            "seconds_per_second": watches[name].share if name in watches else None,
+            "word_error": errors[name].rate if name in errors else None,
+            "words_wrong": errors[name].errors if name in errors else None,
         }
-    for name, version in versions.items():
-        version["word_error"] = errors[name].rate if name in errors else None
-        version["words_wrong"] = errors[name].errors if name in errors else None
     return {
         "data": config.data,
         "checkpoint": config.checkpoint,
@@ -167,7 +157,7 @@ def _table(result: Mapping[str, Any]) -> str:
     ]
     for name, version in result["versions"].items():
         wrong = "-" if version["word_error"] is None else f"{version['word_error']:.1%}"
-        spent = version.get("seconds_per_second")
+        spent = version["seconds_per_second"]
         rows.append(
             f"| {_NAMES[name]} | {version['log_mel_db']:.2f} | {version['spectrum_db']:.2f} "
             f"| {_number(version['periodicity'])} | {wrong} | {_number(spent)} |"
@@ -192,8 +182,9 @@ def _markdown(result: Mapping[str, Any], keys: list[str]) -> str:
         "Errors are means over the moments in which the agent speaks. Log-mel: 80 bands every "
         "12.5 ms, what the lane holds; spectrum: bins of a window of 2,048 samples, which tells "
         "harmonics apart; periodicity: autocorrelation at the pitch period where the recording "
-        "is voiced, 1 is a perfectly steady tone; word error: pocketsphinx with the words of "
-        "these dialogues in any order. `s per s`: processor seconds for a second of sound. "
+        "is voiced, 1 is a perfectly steady tone; word error: words, each cut out where it was "
+        "said, that pocketsphinx takes for another of these dialogues' words, or does not hear. "
+        "`s per s`: seconds spent per second of sound. "
         f"Sound comes {result['lag_samples']} samples after its micro-turn begins to play, "
         "because windows overlap.",
         "",
@@ -207,22 +198,22 @@ def _markdown(result: Mapping[str, Any], keys: list[str]) -> str:
 
 
 def _draw(path: Path, take: Take, layout: StreamLayout) -> None:
-    """Fine log-mel of every version below each other, around the first words."""
+    """Narrow-band spectrograms of every version below each other, around the first words."""
     from microturn.evaluation.figures import new_figure, save_figure
 
-    rate = layout.sample_rate
-    first = max(0.0, take.words[0].start_s - 0.3)
-    last = min(len(take.recorded) / rate, first + 6.0)
-    sounds = take.sounds()
+    rate, sounds = layout.sample_rate, take.sounds()
+    first = max(0.0, take.words[0].start_s - _MARGIN_S)
+    last = min(len(take.recorded) / rate, first + _DRAWN_S)
+    faint = np.random.default_rng(0).standard_normal(len(take.recorded)) * 1e-6
     figure = new_figure(width=10.0, height=2.2 * len(sounds))
     rows = figure.subplots(len(sounds), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, audio) in zip(rows, sounds.items(), strict=True):
-        mel = fine_mel(audio, layout).reshape(-1, layout.n_mels)
-        extent = (0.0, len(audio) / rate, 0, layout.n_mels)
-        axis.imshow(
-            mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-4.0, vmax=0.5
+        # Windows of 40 ms show harmonics; noise far below hearing keeps the logarithm finite.
+        axis.specgram(
+            audio + faint, NFFT=640, Fs=rate, noverlap=560, cmap="magma", vmin=-120, vmax=-35
         )
-        axis.set_ylabel(f"{_NAMES[name]}\nmel band")
+        axis.set_ylim(0, 4_000)
+        axis.set_ylabel(f"{_NAMES[name]}\nHz")
         axis.set_xlim(first, last)
         for k in range(len(audio) // layout.samples_per_micro_turn):
             border = k * layout.samples_per_micro_turn / rate

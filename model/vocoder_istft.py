@@ -124,11 +124,12 @@ class IstftVocoder(nn.Module):
         """Windowed sound of each frame, (B, F, window), in fp32."""
         correction, cosine, sine = self.spectrum(x).float().chunk(3, dim=-1)
         mel = 10.0 ** log_mel.float()
+        audible = mel > AUDIBLE
         with torch.autocast(mel.device.type, enabled=False):  # a spectrum has more range than bf16
-            envelope = (mel @ self.inverse).clamp_min(_FLOOR)
+            envelope = (torch.where(audible, mel, 0.0) @ self.inverse).clamp_min(_FLOOR)
         magnitude = envelope * correction.clamp(_QUIETER, _LOUDER).exp()
         # Digital silence stays digital silence.
-        magnitude = magnitude * (mel.amax(-1, keepdim=True) > AUDIBLE)
+        magnitude = magnitude * audible.any(-1, keepdim=True)
         length = torch.rsqrt(cosine.square() + sine.square() + 1e-6)
         scale = magnitude * length
         bins = torch.complex(scale * cosine, scale * sine)
