@@ -73,6 +73,7 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(aside)
+        aside.chmod(0o644)  # safetensors makes files that nobody else may read
         _to_disk(aside)
         aside.replace(path)
         _to_disk(path.parent)
