@@ -19,9 +19,8 @@ from microturn.configs.command import write_json
 from microturn.configs.load import save_config
 from microturn.inference.bench_peers import PEERS, PeerTimes, measure_peer
 from microturn.inference.config import BenchSessionConfig
-from microturn.inference.load import LoadedBatch, batch_of
+from microturn.inference.load import LoadedBatch, batch_of, shipped_model
 from microturn.model.checkpoint import LoadedCheckpoint, load_checkpoint, random_checkpoint
-from microturn.model.config import ModelConfig
 
 _LEVEL: Final = 0.05  # noise at about the level of speech, so that nothing is trivially silent
 _COMPARED: Final = 100  # first and last micro-turns of the long conversation
@@ -36,7 +35,7 @@ def run(config: BenchSessionConfig) -> int:
     if config.checkpoint:
         loaded = load_checkpoint(config.checkpoint)
     else:
-        loaded = random_checkpoint(config.seed, config=ModelConfig())
+        loaded = random_checkpoint(config.seed, config=shipped_model("model/tiny.yaml"))
     if config.threads:
         torch.set_num_threads(config.threads)
     result = {

@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from microturn.configs.load import load_config
+from microturn.inference.load import shipped_model
 from microturn.inference.session import SessionBatch, TurnOutput
 from microturn.kernels.measure import device_facts
 from microturn.model.checkpoint import LoadedCheckpoint, experts_to_
@@ -59,15 +58,8 @@ _COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Model:
-    """The part of a model's file that is read here."""
-
-    model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes"})
-
-
 def models() -> dict[str, ModelConfig]:
-    return {"small": load_config(_Model, ["model/small.yaml"]).model, "moe16": LARGE}
+    return {"small": shipped_model("model/small.yaml"), "moe16": LARGE}
 
 
 def main(words: list[str]) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from microturn.configs.load import load_config
 from microturn.inference.admission import Admission
 from microturn.inference.config import ServeConfig
 from microturn.inference.session import SessionBatch
 from microturn.model.checkpoint import LoadedCheckpoint, load_checkpoint
+from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout, Tokenizer
 
 
@@ -22,6 +24,18 @@ class LoadedBatch:
     batch: SessionBatch
     layout: StreamLayout
     tokenizer: Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ModelFile:
+    """The part of a model's file that is read here."""
+
+    model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes"})
+
+
+def shipped_model(file: str) -> ModelConfig:
+    """Sizes of a model in `configs/`: `model/tiny.yaml`."""
+    return load_config(_ModelFile, [file]).model
 
 
 def chosen_device(name: str) -> str:
