@@ -59,9 +59,7 @@ def markdown(scores: Mapping[str, Any], checks: Sequence[Check]) -> str:
         lines += ["| target | reached | |", "|---|---|---|"]
         lines += [_check_row(check) for check in checks]
         lines.append("")
-    for suite, entry in scores["suites"].items():
-        if not any(detail["n"] for detail in entry["details"].values()):
-            continue  # no event of its kind in these dialogues
+    for suite, entry in with_events(scores["suites"]).items():
         lines += [f"## {suite}: {entry['asks']}", ""]
         lines += [f"| metric | meaning | n | {' | '.join(agents)} |"]
         lines += [f"|---|---|---:|{'---:|' * len(agents)}"]
@@ -72,12 +70,22 @@ def markdown(scores: Mapping[str, Any], checks: Sequence[Check]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_events(suites: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Suites of which the dialogues have events; all of them where there are none at all."""
+    found = {
+        name: entry
+        for name, entry in suites.items()
+        if any(detail["n"] for detail in entry["details"].values())
+    }
+    return found or suites
+
+
 def summary(scores: Mapping[str, Any], checks: Sequence[Check]) -> str:
     """What the command prints."""
     rows = [
         f"  {suite:<18}{format_value(entry['headline_metric'], entry['headline']):>9}"
         f"   n={entry['n']:<5} {entry['asks']}"
-        for suite, entry in scores["suites"].items()
+        for suite, entry in with_events(scores["suites"]).items()
     ]
     lines = [f"{scores['agent']} on {scores['n_dialogues']} dialogues:", *rows]
     if checks:
@@ -112,7 +120,7 @@ def draw_scores(
     bars, histogram = figure.subplots(1, 2, gridspec_kw={"width_ratios": [2.2, 1]})
     agents = {scores["agent"]: scores["suites"]}
     agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
-    names = [name for name in scores["suites"] if name in SUITES]
+    names = [name for name in with_events(scores["suites"]) if name in SUITES]
     width = 0.8 / len(agents)
     for i, (agent, suites) in enumerate(agents.items()):
         heights = [suites[name]["headline"] or 0.0 for name in names]
