@@ -172,7 +172,7 @@ def test_what_cannot_be_is_one_sentence(
 def test_the_text_says_what_the_json_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "model/tiny.yaml"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("parameters 3.67 M, active 2.84 M")
+    assert said.startswith("parameters 4.26 M, active 3.43 M")
     for part in ("routed experts", "memory per GPU", "traffic per GPU", "session cache"):
         assert part in said
     assert main(["plan", "model/tiny.yaml", "json=-"]) == 0
