@@ -198,6 +198,12 @@ def rare() -> Script:
     return rarer()
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which tests share simulated suites."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def script() -> Script:
     return Script()

@@ -7,6 +7,7 @@ therefore not in the panel.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,8 +120,7 @@ class Broken:
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]]:
-    cache = tmp_path_factory.mktemp("suites")
+def sets(cache: Path) -> dict[str, list[Sample]]:
     return {
         name: list(
             held_out_set(load_suite(name), cache, n_dialogues=N_DIALOGUES[name], workers=1).read()

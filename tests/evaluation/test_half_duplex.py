@@ -17,10 +17,8 @@ from microturn.evaluation.suites import Metrics, aggregate
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    cache = tmp_path_factory.mktemp("suites")
-    found = held_out_set(load_suite("turn"), cache, n_dialogues=24, workers=1)
-    return list(found.read())
+def samples(cache: Path) -> list[Sample]:
+    return list(held_out_set(load_suite("turn"), cache, workers=1).read(24))
 
 
 @pytest.fixture(scope="module")

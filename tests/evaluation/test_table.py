@@ -23,11 +23,6 @@ from microturn.model.streams import StreamLayout
 SUITES = "suites=[turn,interruption]"
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 def evaluate(cache: Path, out: Path, *words: str) -> int:
     fixed = [f"cache={cache}", f"out={out}", "n_dialogues=4", "batch_size=2", SUITES]
     return main(["evaluate", *fixed, *words])
@@ -137,7 +132,7 @@ def test_the_same_is_heard_through_the_socket(
 
 
 def test_what_the_oracle_says_is_what_its_sound_says(cache: Path) -> None:
-    samples = held_out_set(load_suite("turn"), cache, n_dialogues=6, workers=1).read()
+    samples = held_out_set(load_suite("turn"), cache, workers=1).read(6)
     right = total = 0
     for sample in samples:
         played = next(Oracle().perform([sample]))
