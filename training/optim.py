@@ -27,7 +27,8 @@ def orthogonalise(g: Tensor, rounds: int = 5) -> Tensor:
     x = x.mT if tall else x
     for _ in range(rounds):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        square = (c * gram) @ gram
+        x = (a * x).add_(gram.mul_(b).add_(square) @ x)  # in place: the bits are the same
     return x.mT if tall else x
 
 
