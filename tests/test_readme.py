@@ -19,7 +19,10 @@ SMOKE = {
     "evaluate": ["quick=true", "n_pictures=0"],
     "talk": ["threads=1"],
     "serve": ["port=0", "threads=1"],
-    "bench session": ["sessions=[1]", "micro_turns=3", "warm_up=1", "threads=1"],
+    "bench session": [
+        *("sessions=[1]", "micro_turns=3", "warm_up=1", "threads=1"),
+        *("hour=0", "lengths=[]"),
+    ],
 }
 
 
