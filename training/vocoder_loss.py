@@ -211,10 +211,19 @@ class VoiceTask:
     def _take(self, step: int, mine: range) -> Pieces:
         """Pieces of a step; a thread begins with the same ones of the next step."""
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
+            self._thread = ThreadPoolExecutor(
+                1, thread_name_prefix="voice", initializer=_one_blas_thread
+            )
         ready = self._ahead.pop((step, mine), None)
         self._ahead[step + 1, mine] = self._thread.submit(self._pieces.draw, step + 1, mine)
         return ready.result() if ready else self._pieces.draw(step, mine)
+
+
+def _one_blas_thread() -> None:
+    """numpy's BLAS threads wait by spinning, on cores that the step needs; torch has its own."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, "blas")
 
 
 def pieces_of(rows: range, batch_size: int, n: int) -> range:
