@@ -35,7 +35,7 @@ class BenchTrainingConfig:
     train: str = option("training/tiny.yaml", "configuration of the training that is timed")
     threads: list[int] = option(default_factory=lambda: [1, 2], help="torch threads of each row")
     steps: int = option(12, "measured steps of each row, each beside a round of bare products")
-    warm_up: int = option(3, "steps of each row that are not counted")
+    warm_up: int = option(12, "steps of each row that are not counted")
     n_dialogues: int = option(64, "without data: dialogues that are simulated")
     json: str = option("", "write the numbers to this file, - for stdout")
 
