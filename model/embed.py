@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from microturn.kernels.dispatch import has_kernels
 from microturn.model.hmlp import VideoEmbedding
 from microturn.model.linear import Linear
 from microturn.model.streams import StreamLayout
@@ -35,12 +36,21 @@ class DMelEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(..., F, 80) bin ids to (..., F / group, D)."""
-        index = ids.long() + self.offsets
-        flat = F.embedding_bag(index.reshape(-1, index.shape[-1]), self.table, mode="sum")
-        frames = self.norm(flat).view(*ids.shape[:-1], -1)
+        frames = self._bags(ids.flatten(0, -2)).view(*ids.shape[:-1], -1)
         if self.join is None:
             return frames
         return self.join(frames.unflatten(-2, (-1, self.group)).flatten(-2))
+
+    def _bags(self, ids: Tensor) -> Tensor:
+        """Frames (N, 80) to (N, D)."""
+        if has_kernels(self.table):
+            from microturn.kernels.dmel_bag import dmel_bag
+
+            eps = torch.finfo(self.table.dtype).eps  # that of nn.RMSNorm
+            return dmel_bag(ids, self.table, self.norm.weight, eps)
+        index = ids.long() + self.offsets
+        frames: Tensor = self.norm(F.embedding_bag(index, self.table, mode="sum"))
+        return frames
 
 
 class LaneEmbedding(nn.Module):
