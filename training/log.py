@@ -29,6 +29,8 @@ class CsvLog:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path, self.rows = path, _rows_until(path, step)
+        if path.is_file():
+            self._rewrite()  # at once: lines to come are added to the file
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         row = {"step": str(step)} | {name: f"{value:.5g}" for name, value in values.items()}
@@ -123,7 +125,9 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
         return []
     with path.open(newline="") as file:
         rows = [dict(row) for row in csv.DictReader(file)]
-    return [row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step]
+    # A line that a kill cut short lacks columns.
+    whole = [row for row in rows if None not in row.values() and row["step"].isdecimal()]
+    return [row for row in whole if int(row["step"]) <= step]
 
 
 def _columns(rows: list[dict[str, str]]) -> list[str]:

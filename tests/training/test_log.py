@@ -79,3 +79,16 @@ def test_a_log_goes_on_where_the_run_does(tmp_path: Path) -> None:
     again.write(8, {"b": 8.0})
     again.close()
     assert path.read_text().splitlines() == ["step,a,b", "2,,2", "4,,4", "6,1,6.5", "8,,8"]
+
+
+def test_a_log_of_runs_that_were_killed_has_every_step_once(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    first = CsvLog(path, 0)
+    for step in range(1, 8):
+        first.write(step, {"loss": 1.0 / step, "rate": 0.5})
+    CsvLog(path, 5).write(6, {"loss": 1.0 / 6, "rate": 0.5})  # killed with steps 6 and 7 undone
+    with path.open("a") as file:
+        file.write("7,0.1")  # and again in the middle of a line
+    CsvLog(path, 6).write(7, {"loss": 1.0 / 7, "rate": 0.5})
+    lines = path.read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["step", *"1234567"]

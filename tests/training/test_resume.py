@@ -162,17 +162,24 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
+def written(out: Path) -> tuple[object, ...]:
+    """What changes when a run saves a state, or its checkpoint when no step was left."""
+    weights = out / "checkpoint" / "model.safetensors"
+    half = list((out / "states").glob(".*"))
+    return saved_states(out), half, weights.exists() and weights.stat().st_mtime_ns
+
+
 def kill_at_random(server: Any, data: Path, out: Path, kills: int, seed: int) -> None:
     """Start the run again and again; kill it at moments around, and inside, the saving."""
     chance = random.Random(seed)
     killed, errors = 0, out.parent / "errors"
     while True:
-        before = saved_states(out)
+        before = written(out)
         pid = server.start(words_of(data, out), errors)
         if killed == kills:
             assert server.wait(pid) == 0, errors.read_text()
             return
-        wait_for(lambda: saved_states(out) != before or bool(list((out / "states").glob(".*"))))  # noqa: B023
+        wait_for(lambda: written(out) != before)  # noqa: B023
         time.sleep(chance.uniform(0, 0.15))
         os.kill(pid, signal.SIGKILL)
         status = server.wait(pid)
