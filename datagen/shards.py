@@ -30,6 +30,7 @@ TOKENIZER_NAME = "tokenizer.json"
 CONFIG_NAME = "config.yaml"
 FORMAT = 1
 KEY_DIGITS = 8
+_VOICE: Final = frozenset({"agent.flac"})
 _LANES: Final = frozenset({"features.npz", "streams.npz", "video.npz"})  # members of the lanes
 
 
@@ -187,7 +188,11 @@ class ShardReader:
 
     def __getitem__(self, position: int) -> Sample:
         """The dialogue at a position, read from its tar without touching the others."""
-        members, source = self._read(position)
+        return self._sample(position)
+
+    def _sample(self, position: int, wanted: Set[str] = frozenset()) -> Sample:
+        """A dialogue with some of its members (none named: all)."""
+        members, source = self._read(position, wanted)
         key = key_of(position + int(self.index["first_index"]))
         stored = {name: bytes(member) for name, member in members.items()}
         return Sample(key=key, members=stored, source=source)
@@ -195,6 +200,10 @@ class ShardReader:
     def lanes(self, position: int) -> Lanes:
         """The stored lanes of one dialogue; its sound is not read."""
         return _lanes(*self._read(position, _LANES))
+
+    def agent(self, position: int) -> Audio:
+        """The agent's voice of one dialogue; nothing else of it is read."""
+        return self._sample(position, _VOICE).agent()
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[position] for position in range(len(self)))

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from microturn.configs.command import write_json
@@ -43,7 +44,11 @@ Job = Callable[[], None]
 def run(config: BenchLoaderConfig) -> int:
     """The command; exit code 1 when the packed path misses its goal."""
     torch.set_num_threads(1)
-    with shard_set(config.data, config.simulate, config.n_dialogues, config.seed) as folder:
+    # numpy's BLAS threads spin after each product, which would be counted with other rows.
+    with (
+        shard_set(config.data, config.simulate, config.n_dialogues, config.seed) as folder,
+        threadpool_limits(1, "blas"),
+    ):
         result = measure(ShardReader(folder), config)
     sys.stdout.write(table(result) if config.json != "-" else "")
     write_json(result, config.json)

@@ -122,7 +122,7 @@ class ShardDialogues:
 
     def agent(self, index: int) -> NDArray[np.float32]:
         reader, position = self._find(index)
-        return reader[position].agent()
+        return reader.agent(position)
 
     def name(self, index: int) -> str:
         reader, position = self._find(index)

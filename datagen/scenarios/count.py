@@ -4,11 +4,9 @@ count    nobody disturbs it
 recount  the user takes the floor with another request to count
 """
 
-from microturn.datagen.rules import STOP_S
 from microturn.datagen.scenarios.base import Stage, register
 from microturn.datagen.scenarios.counting import ask_to_count
-from microturn.datagen.scenarios.interruption import WORDS_LEFT, first_turn
-from microturn.datagen.timeline import Event, Expect
+from microturn.datagen.scenarios.interruption import WORDS_LEFT, first_turn, interrupted
 
 SHORTEST_COUNT = 4
 INTERRUPTED_COUNT = 5
@@ -32,14 +30,5 @@ class Recounted:
         again = stage.questions.count(stage.rng, shortest=SHORTEST_COUNT)
         spoken = stage.ask(again, onset, may_pause=False)
         first_turn(stage, count, until=stage.give_way(onset))
-        stage.event(
-            Event(
-                type="interruption",
-                start=onset,
-                end=spoken.end,
-                speaker="user",
-                text=spoken.text,
-                expect=Expect(act="stop", window=(onset, onset + stage.rules.samples(STOP_S))),
-            )
-        )
+        interrupted(stage, spoken)
         stage.answer(again, spoken)

@@ -14,7 +14,6 @@ class Interruption:
     name = "interruption"
 
     def build(self, stage: Stage, start: int) -> None:
-        rules = stage.rules
         count = ask_to_count(stage, start, shortest=SHORTEST_COUNT)
         onset = count.inside(stage, 1, len(count.planned) - WORDS_LEFT)
         question = None
@@ -29,18 +28,24 @@ class Interruption:
             question = stage.questions.long_turn(stage.rng)
             spoken = stage.ask(question, onset, may_pause=False)
         first_turn(stage, count, until=stage.give_way(onset))
-        stage.event(
-            Event(
-                type="interruption",
-                start=onset,
-                end=spoken.end,
-                speaker="user",
-                text=spoken.text,
-                expect=Expect(act="stop", window=(onset, onset + rules.samples(STOP_S))),
-            )
-        )
+        interrupted(stage, spoken)
         if question is not None:
             stage.answer(question, spoken)
+
+
+def interrupted(stage: Stage, spoken: Span) -> None:
+    """The event of a user who has taken the floor: the agent falls silent in time."""
+    onset = spoken.start
+    stage.event(
+        Event(
+            type="interruption",
+            start=onset,
+            end=spoken.end,
+            speaker="user",
+            text=spoken.text,
+            expect=Expect(act="stop", window=(onset, onset + stage.rules.samples(STOP_S))),
+        )
+    )
 
 
 def first_turn(stage: Stage, count: Count, *, until: int | None = None) -> Span:
