@@ -60,7 +60,8 @@ def _serve(config: ServeConfig) -> int:
             )
         )
         print(
-            f"serving {config.checkpoint} on {url_of(listener, config.host)} (Ctrl-C stops)",
+            f"serving {config.checkpoint} on {url_of(listener, config.host)} with "
+            f"{loaded.runs_on} (Ctrl-C stops)",
             file=sys.stderr,
             flush=True,
         )

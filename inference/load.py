@@ -25,6 +25,15 @@ class LoadedBatch:
     layout: StreamLayout
     tokenizer: Tokenizer
 
+    @property
+    def runs_on(self) -> str:
+        """What computes, as a person calls it."""
+        device = self.batch.device
+        if device.type == "cuda":
+            return f"{torch.cuda.get_device_name(device)} ({device})"
+        n = torch.get_num_threads()
+        return f"the CPU ({n} thread{'s' if n > 1 else ''})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _ModelFile:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from microturn.inference.tick import Tick
 from microturn.model.checkpoint import LoadedCheckpoint
-from microturn.model.streams import IDLE, MelStream, pack_video
-from microturn.model.streams.mel import dmel_ids
+from microturn.model.streams import IDLE, pack_video
+from microturn.model.streams.mel import dmel_rows
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,19 @@ class SessionBatch:
         self.batch_size, self.seed, self.reach = batch_size, seed, rewind
         self.tick = Tick(self.model, batch_size, graph=graph, rewind=rewind, sizes=sizes)
         self.device = self.tick.device
-        self._mels = [MelStream(self.layout, fine=False) for _ in range(batch_size)]
         self.micro_turns = np.zeros(batch_size, np.int64)  # appended so far, per row
         self.oldest = np.zeros(batch_size, np.int64)  # boundary that a row can go back to
         # The sound that the next window still hears, at the last boundaries of each row.
         carry = self.layout.samples_per_frame
         self._heard = np.zeros((rewind + 1, batch_size, carry), np.float32)
+        # Noise of a row, and the micro-turn that it belongs to.
+        self._noise = np.zeros_like(self.tick.given["noise"])
+        self._noise_of = np.full(batch_size, -1, np.int64)
         self._silence = np.zeros(self.layout.samples_per_micro_turn, np.float32)
         self._silence.flags.writeable = False
 
     def reset(self, row: int) -> None:
         """Begin a new conversation in a row."""
-        self._mels[row] = MelStream(self.layout, fine=False)
         self._heard[0, row] = 0.0
         self.micro_turns[row] = self.oldest[row] = 0
         self.tick.reset(row)
@@ -88,7 +89,6 @@ class SessionBatch:
             return
         self.tick.rewind(row, to)
         self.micro_turns[row] = to
-        self._mels[row].carry(self._heard[to % (self.reach + 1), row])
 
     def copy(self, source: int, target: int) -> None:
         """Make row `target` what row `source` is, with all that it can go back to."""
@@ -96,8 +96,6 @@ class SessionBatch:
         self._heard[:, target] = self._heard[:, source]
         self.micro_turns[target] = self.micro_turns[source]
         self.oldest[target] = self.oldest[source]
-        self._mels[target] = MelStream(self.layout, fine=False)
-        self._mels[target].carry(self._heard[self.micro_turns[source] % (self.reach + 1), source])
 
     def append(
         self,
@@ -131,10 +129,13 @@ class SessionBatch:
         if not len(rows):
             return outputs
         self._write_dmel(audio, rows, given["audio_in"])
-        self._write_noise(rows, given["noise"])
-        made = self.tick.run(int(rows[-1]) + 1)
+        self._draw_noise(rows)
+        given["noise"][rows] = self._noise[rows]
+        self.tick.start(int(rows[-1]) + 1)
         self.micro_turns[rows] += 1
         np.maximum(self.oldest, self.micro_turns - self.reach, out=self.oldest)
+        self._draw_noise(rows)  # of the next micro-turn, while a GPU is at this one
+        made = self.tick.wait()
         for row in rows:
             heard, say = made["heard"][row].tolist(), made["say"][row].tolist()
             outputs[row] = TurnOutput(
@@ -147,12 +148,13 @@ class SessionBatch:
     def _write_dmel(
         self, audio: NDArray[np.float32], rows: NDArray[np.int64], out: NDArray[np.uint8]
     ) -> None:
-        carry = self._heard.shape[-1]
-        for row in rows:
-            clean = np.nan_to_num(audio[row], nan=0.0, posinf=0.0, neginf=0.0)
-            np.clip(clean, -1.0, 1.0, out=clean)
-            out[row] = dmel_ids(self._mels[row].push(clean))[0]
-            self._heard[(self.micro_turns[row] + 1) % (self.reach + 1), row] = clean[-carry:]
+        clean = np.nan_to_num(audio[rows], nan=0.0, posinf=0.0, neginf=0.0)
+        clean = clean.clip(-1.0, 1.0).astype(np.float32, copy=False)
+        boundaries, _, carry = self._heard.shape
+        now = self.micro_turns[rows]
+        before = self._heard[now % boundaries, rows]
+        out[rows] = dmel_rows(np.concatenate([before, clean], axis=1), self.layout)
+        self._heard[(now + 1) % boundaries, rows] = clean[:, -carry:]
 
     def _write_text(
         self, text_in: Sequence[Sequence[int] | None] | None, out: NDArray[np.int64]
@@ -172,8 +174,9 @@ class SessionBatch:
                     )
                 out[row, : len(tokens)] = tokens
 
-    def _write_noise(self, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-        for row in rows:
+    def _draw_noise(self, rows: NDArray[np.int64]) -> None:
+        for row in rows[self._noise_of[rows] != self.micro_turns[rows]]:
+            self._noise_of[row] = self.micro_turns[row]
             key = [self.seed, int(self.micro_turns[row])]
             generator = np.random.Generator(np.random.Philox(key=key))
-            generator.standard_normal(dtype=np.float32, out=out[row])
+            generator.standard_normal(dtype=np.float32, out=self._noise[row])

@@ -112,7 +112,7 @@ def run(config: TalkConfig) -> int:
     )
     check_notes(config.notes, loaded.layout)
     recording = read_recording(config.input, sample_rate=loaded.layout.sample_rate)
-    for note in recording.notes:
+    for note in (*recording.notes, f"{config.checkpoint} runs on {loaded.runs_on}"):
         sys.stderr.write(f"{note}\n")
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be is said now

@@ -54,9 +54,12 @@ class Buffers:
             self.there.copy_(self.host, non_blocking=True)
 
     def fetch(self) -> None:
-        """Returns when the host has everything that was made; the only wait of a micro-turn."""
+        """Returns at once; the host has what was made after `wait`."""
         if self._copies:
             self.host.copy_(self.there, non_blocking=True)
+
+    def wait(self) -> None:
+        if self._copies:
             torch.cuda.current_stream(self.there.device).synchronize()
 
 
@@ -167,7 +170,15 @@ class Tick:
                 past[:, target] = past[:, source]
 
     def run(self, rows: int | None = None) -> dict[str, NDArray[Any]]:
-        """One micro-turn of the first `rows` (all if None); the arrays hold until the next call."""
+        """`start` and `wait`."""
+        self.start(rows)
+        return self.wait()
+
+    def start(self, rows: int | None = None) -> None:
+        """Begin a micro-turn of the first `rows` (all if None); a GPU is still at it afterwards.
+
+        What is `given` may be written again after `wait`, not before.
+        """
         wanted = self.rows if rows is None else rows
         size = next(size for size in self._sizes if size >= wanted)
         with torch.inference_mode(), self._on_device:
@@ -177,6 +188,13 @@ class Tick:
             else:
                 self._advance(self._parts[size])
             self._out.fetch()
+
+    def wait(self) -> dict[str, NDArray[Any]]:
+        """What was made, once it is there: the only wait of a micro-turn.
+
+        The arrays hold until the next call.
+        """
+        self._out.wait()
         return self._out.arrays
 
     def _captured(self, size: int) -> torch.cuda.CUDAGraph:

@@ -11,19 +11,19 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from microturn.kernels.dmel_bag import dmel_bag, dmel_bag_reference
 from microturn.kernels.experts import experts_grouped, experts_reference
 from microturn.kernels.measure import (
     ROUTINGS,
     Experts,
+    Ring,
     Sets,
     Shape,
     dense_loop,
@@ -43,7 +43,6 @@ from microturn.kernels.moe_decode import (
     experts_decode_reference,
     up_decode,
 )
-from microturn.kernels.ring_attention import attention_reference, ring_attention
 from microturn.kernels.router import route_reference
 from microturn.kernels.router_triton import route_triton
 
@@ -52,6 +51,10 @@ ODD: Final = Shape(d_model=200, n_experts=7, top_k=3, d_expert=72)
 TOKENS: Final = (1, 2, 4, 8, 16, 24, 32)
 LIMITS: Final = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 N_SETS: Final = 12  # 12 sets of four experts each already exceed the L2 at one token
+RINGS: Final = [  # rows, new positions, how far they reach
+    *((n, 1, reach) for reach in (672, 2688) for n in (1, 4, 16, 64)),
+    *((n, 6, reach) for reach in (672, 2688) for n in (1, 64)),
+]
 SECONDS: Final = 165  # after this, what is left is skipped and said to be
 SHORT_SECONDS: Final = 40
 
@@ -127,6 +130,7 @@ class Check:
         self._step("router", self.router)
         sets = Sets.draw(SHAPE, N_SETS, torch.bfloat16, self.device)
         self._step("ring attention", self.ring_attention)
+        self._step("dmel bag", self.dmel_bag)
         if not self.short:
             self._step("tiles", lambda: self.tiles(sets))
         self._step("layer", lambda: self.layer(sets))
@@ -208,8 +212,8 @@ class Check:
                 "same_ids": torch.equal(got[0], ref[0]),
                 "error": max(relative_error(got[1], ref[1]), relative_error(got[2], ref[2])),
                 "same_bits": torch.equal(got[1], alone),
-                "us": _router_us(route_triton, x, args),
-                "torch_us": _router_us(route_reference, x, args),
+                "us": _us(route_triton, (x, *args)),
+                "torch_us": _us(route_reference, (x, *args)),
             }
             bad = not (rows[str(n)]["same_bits"] and rows[str(n)]["error"] < 1e-4)
             if bad:
@@ -217,15 +221,18 @@ class Check:
         return rows
 
     def ring_attention(self) -> dict[str, Any]:
-        """Parity, bits and time of attention over a full ring beside SDPA with the same mask."""
+        """Parity, bits and time of attention over a full ring beside SDPA with the same mask.
+
+        `small` has a window of 48 micro-turns of 14 positions, its global layers one of 192.
+        """
         rows: dict[str, Any] = {}
-        for n, new in ((1, 1), (1, 6), (4, 1), (16, 1), (64, 1), (64, 6)):
-            ring = Ring.draw(n, new, self.device)
+        for n, new, reach in RINGS:
+            ring = Ring.draw(n, new, reach, self.device)
             with poisoned():
                 got, cache = ring.run(), ring.cache
             expected = ring.reference()
             alone = ring.row(n - 1).run()
-            rows[f"B={n} T={new}"] = row = {
+            rows[f"B={n} T={new} of {reach}"] = row = {
                 "error": relative_error(got, expected),
                 "same_bits": torch.equal(got[n - 1 :], alone),
                 "us": 1e6 * seconds_per_call([ring.run] * 8, repeats=11, graph=True),
@@ -233,7 +240,28 @@ class Check:
                 "floor_mb": 2 * cache[0].nbytes / 1e6,
             }
             if not (row["error"] < 1e-4 and row["same_bits"]):
-                self.result["failures"].append(f"ring attention B={n} T={new}: {row}")
+                self.result["failures"].append(f"ring attention {n} {new} {reach}: {row}")
+        return rows
+
+    def dmel_bag(self) -> dict[str, Any]:
+        """Parity, bits and time of frames of the microphone, four for each session of `small`."""
+        rows: dict[str, Any] = {}
+        table, weight = (torch.randn(*size, device=self.device) for size in ((1280, 512), (512,)))
+        for n in (4, 64, 256):
+            ids = torch.randint(16, (n, 80), dtype=torch.uint8, device=self.device)
+            args = (ids, table, weight, 1e-6)
+            with poisoned():
+                got = dmel_bag(*args)
+            alone = torch.cat([dmel_bag(ids[i : i + 1], *args[1:]) for i in range(n)])
+            rows[str(n)] = row = {
+                "error": relative_error(got, dmel_bag_reference(*args)),
+                "same_bits": torch.equal(got, alone),
+                "us": _us(dmel_bag, args),
+                "torch_us": _us(dmel_bag_reference, args),
+                "read_mb": n * 80 * table[0].nbytes / 1e6,
+            }
+            if not (row["error"] < 1e-6 and row["same_bits"]):
+                self.result["failures"].append(f"dMel bag N={n}: {row}")
         return rows
 
     def tiles(self, sets: Sets) -> dict[str, Any]:
@@ -348,6 +376,11 @@ class Check:
                 f"ring attention {n}: {row['us']:.1f} us, SDPA {row['sdpa_us']:.1f} us, "
                 f"{row['floor_mb']:.1f} MB, error {row['error']:.1e}"
             )
+        for n, row in self.result.get("dmel bag", {}).items():
+            lines.append(
+                f"dMel bag N={n}: {row['us']:.1f} us, torch {row['torch_us']:.1f} us, "
+                f"{row['read_mb']:.1f} MB, error {row['error']:.1e}"
+            )
         for name, found in self.result.get("tiles", {}).items():
             lines.append(f"tiles {name}: up {found['up'][:2]} down {found['down'][:2]}")
         lines.append("".join(f"{head:>{width}}" for head, width in _HEADS))
@@ -362,68 +395,8 @@ class Check:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Ring:
-    """Rows with a full ring of keys and values: `small`'s eight heads of 64 on one of keys."""
-
-    qkv: Tensor
-    weights: tuple[Tensor, Tensor]
-    angles: tuple[Tensor, Tensor]
-    positions: Tensor
-    cache: tuple[Tensor, Tensor]
-    window: int = 1344
-    n_sinks: int = 4
-
-    @classmethod
-    def draw(cls, n: int, new: int, device: torch.device) -> Ring:
-        H, K, slots = 8, 64, 1358 + cls.n_sinks
-        first = torch.randint(5000, 9000, (n, 1), device=device)
-        turn = torch.rand(n, new, K // 2, device=device) * 6
-        return cls(
-            torch.randn(n, new, (H + 2) * K, device=device),
-            (torch.ones(K, device=device), torch.ones(K, device=device)),
-            (turn.cos(), turn.sin()),
-            first + torch.arange(new, device=device),
-            (
-                torch.randn(n, 1, slots, K, device=device),
-                torch.randn(n, 1, slots, K, device=device),
-            ),
-        )
-
-    def row(self, i: int) -> Ring:
-        part = slice(i, i + 1)
-        angles = (self.angles[0][part], self.angles[1][part])
-        cache = (self.cache[0][part].clone(), self.cache[1][part].clone())
-        return replace(
-            self,
-            qkv=self.qkv[part],
-            angles=angles,
-            positions=self.positions[part],
-            cache=cache,
-        )
-
-    def run(self) -> Tensor:
-        """In place: again gives the same, because the same slots are written."""
-        return ring_attention(*self._arguments(self.cache))
-
-    def reference(self) -> Tensor:
-        cache = (self.cache[0].clone(), self.cache[1].clone())
-        return attention_reference(*self._arguments(cache))
-
-    def _arguments(self, cache: tuple[Tensor, Tensor]) -> tuple[Any, ...]:
-        given = (self.qkv, self.weights, self.angles, self.positions, cache)
-        return (*given, self.window, 1e-6, self.n_sinks)
-
-    def sdpa(self) -> Tensor:
-        """The core alone, keys repeated for every head by the library."""
-        (B, T, width), (_, _, C, K) = self.qkv.shape, self.cache[0].shape
-        q = self.qkv[..., : width - 2 * K].view(B, T, -1, K).transpose(1, 2)
-        mask = torch.ones(B, 1, T, C, dtype=torch.bool, device=q.device)
-        return F.scaled_dot_product_attention(q, *self.cache, attn_mask=mask, enable_gqa=True)
-
-
-def _router_us(run: Callable[..., Any], x: Tensor, args: tuple[Any, ...]) -> float:
-    return 1e6 * seconds_per_call([lambda: run(x, *args)] * 8, repeats=11, graph=True)
+def _us(run: Callable[..., Any], args: tuple[Any, ...]) -> float:
+    return 1e6 * seconds_per_call([lambda: run(*args)] * 8, repeats=11, graph=True)
 
 
 def _ranked(times: dict[Tile, float]) -> list[tuple[tuple[int, ...], float]]:

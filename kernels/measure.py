@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -226,3 +226,66 @@ def time_layer(
     """Seconds of one layer."""
     calls = [lambda case=case: run(*case) for case in cases]
     return seconds_per_call(calls, repeats=repeats, graph=graph)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Rows with a full ring of keys and values: `small`'s eight heads of 64 on one of keys."""
+
+    qkv: Tensor
+    weights: tuple[Tensor, Tensor]
+    angles: tuple[Tensor, Tensor]
+    positions: Tensor
+    cache: tuple[Tensor, Tensor]
+    reach: int
+    n_sinks: int = 4
+
+    @classmethod
+    def draw(cls, n: int, new: int, reach: int, device: torch.device) -> Ring:
+        """n rows that reach `reach` positions back, `new` positions each."""
+        H, K, slots = 8, 64, reach + 14 + cls.n_sinks
+        first = torch.randint(5000, 9000, (n, 1), device=device)
+        turn = torch.rand(n, new, K // 2, device=device) * 6
+        return cls(
+            torch.randn(n, new, (H + 2) * K, device=device),
+            (torch.ones(K, device=device), torch.ones(K, device=device)),
+            (turn.cos(), turn.sin()),
+            first + torch.arange(new, device=device),
+            (
+                torch.randn(n, 1, slots, K, device=device),
+                torch.randn(n, 1, slots, K, device=device),
+            ),
+            reach,
+        )
+
+    def row(self, i: int) -> Ring:
+        part = slice(i, i + 1)
+        return replace(
+            self,
+            qkv=self.qkv[part],
+            angles=(self.angles[0][part], self.angles[1][part]),
+            positions=self.positions[part],
+            cache=(self.cache[0][part].clone(), self.cache[1][part].clone()),
+        )
+
+    def run(self) -> Tensor:
+        """In place: again gives the same, because the same slots are written."""
+        from microturn.kernels.ring_attention import ring_attention
+
+        return ring_attention(*self._arguments(self.cache))
+
+    def reference(self) -> Tensor:
+        from microturn.kernels.ring_attention import attention_reference
+
+        return attention_reference(*self._arguments((self.cache[0].clone(), self.cache[1].clone())))
+
+    def _arguments(self, cache: tuple[Tensor, Tensor]) -> tuple[Any, ...]:
+        given = (self.qkv, self.weights, self.angles, self.positions, cache)
+        return (*given, self.reach, 1e-6, self.n_sinks)
+
+    def sdpa(self) -> Tensor:
+        """The core alone, keys repeated for every head by the library."""
+        (B, T, width), (_, _, C, K) = self.qkv.shape, self.cache[0].shape
+        q = self.qkv[..., : width - 2 * K].view(B, T, -1, K).transpose(1, 2)
+        mask = torch.ones(B, 1, T, C, dtype=torch.bool, device=q.device)
+        return F.scaled_dot_product_attention(q, *self.cache, attn_mask=mask, enable_gqa=True)

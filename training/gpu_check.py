@@ -1,20 +1,24 @@
 """Time training on a GPU: `python -m microturn.training.gpu_check out=DIR [data=SHARDS]`.
 
-`small` in bf16: steps on one packed batch of random lanes, then steps through the loader and one
-resume where a shard set is given. `smoke=true` runs everything very small, on a CPU too.
+`small` in bf16: steps on one packed batch of random lanes, with blocks compiled too; where a shard
+set is given, runs of `microturn train` as they are, vocoder included, and one resume. `smoke=true`
+runs everything very small, on a CPU too.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from microturn.configs.load import load_config
@@ -24,17 +28,19 @@ from microturn.model.checkpoint import describe
 from microturn.model.losses import compute_losses
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
-from microturn.model.streams import StreamLayout, Tokenizer
+from microturn.model.streams import StreamLayout
 from microturn.training.config import TrainingConfig
 from microturn.training.flops import flops_per_micro_turn
 from microturn.training.optim import build_optimizer, rate
+from microturn.training.wrap import compile_blocks
 
 MICRO_TURNS: Final = 80
 SIZES: Final = (16, 32)  # dialogues per step
 VOCABULARY: Final = 1024
 WARM_UP: Final = 3
 STEPS: Final = 8
-LOADED_SECONDS: Final = 12.0
+RUN_STEPS: Final = 80  # of `microturn train`, the first RUN_WARM_UP of them not measured
+RUN_WARM_UP: Final = 15
 RESUME_STEPS: Final = 6
 
 
@@ -72,11 +78,16 @@ class Check:
     def run(self) -> None:
         self._part("facts", lambda: device_facts(self.device))
         self._part("model", self.sizes)
-        for size in (2,) if self.smoke else SIZES:
+        sizes = (2,) if self.smoke else SIZES
+        for size in sizes:
             self._part(f"batch {size}", lambda size=size: self.synthetic(size))
+        if not self.smoke:
+            self._part("compiled", lambda: self.synthetic(sizes[-1], compiled=True))
         if self.data:
-            self._part("loader", self.loader)
+            self._part("train", self.trained)
             self._part("resume", self.resume)
+            if not self.smoke:
+                self._part("train, compiled", lambda: self.trained(compiled=True))
 
     def _part(self, name: str, work: Any) -> None:
         before = time.perf_counter()
@@ -88,9 +99,6 @@ class Check:
         (self.out / "training.json").write_text(json.dumps(self.result, indent=1))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _trainee(self, vocabulary: int = VOCABULARY) -> Trainee:
-        return Trainee(self.cfg, self.layout, vocabulary, self.device)
 
     def sizes(self) -> dict[str, Any]:
         self._shape = InteractionModel(self.cfg.model, self.layout, VOCABULARY)
@@ -104,25 +112,31 @@ class Check:
             "micro_turns": MICRO_TURNS,
         }
 
-    def synthetic(self, size: int) -> dict[str, float]:
-        """Steps on one batch of random lanes that lies on the device."""
-        trainee = self._trainee()
-        batch = random_lanes(self.layout, size, 12 if self.smoke else MICRO_TURNS).to(self.device)
+    def synthetic(self, size: int, *, compiled: bool = False) -> dict[str, float]:
+        """Steps on one batch of random lanes on the device; the vocoder learns nothing."""
+        trainee = Trainee(self.cfg, self.layout, self.device)
+        if compiled:
+            compile_blocks(trainee.model)
+        n = 12 if self.smoke else MICRO_TURNS
+        batch = random_lanes(self.layout, size, n).to(self.device)
         took, parts = [], []
+        began = time.perf_counter()
         for step in range(WARM_UP + STEPS):
             times = trainee.step(batch)
+            if step == 0:
+                first = time.perf_counter() - began
             if step >= WARM_UP:
                 took.append(sum(times.values()))
                 parts.append(times)
-        row = self._rates(batch, median(took))
+        row = {"first_step_s": first, **self._rates(size, n, median(took))}
         row.update({f"{name}_ms": 1e3 * median(p[name] for p in parts) for name in parts[0]})
         if self.device.type == "cuda":
             row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
             torch.cuda.reset_peak_memory_stats()
+            row.update(kernels_of(lambda: trainee.step(batch)))
         return row
 
-    def _rates(self, batch: LaneBatch, seconds: float) -> dict[str, float]:
-        B, N = batch.shape
+    def _rates(self, B: int, N: int, seconds: float) -> dict[str, float]:
         flops = B * N * flops_per_micro_turn(self._shape, N)
         peak = self.result["facts"]["matmul_tflop_s"] * 1e12
         return {
@@ -133,35 +147,28 @@ class Check:
             "utilisation": flops / seconds / peak,
         }
 
-    def loader(self) -> dict[str, float]:
-        """Steps through the real loader: how long they wait for data."""
-        from microturn.training.data import DialogueData
-        from microturn.training.sources import open_source
+    def trained(self, *, compiled: bool = False) -> dict[str, float]:
+        """`microturn train` for some steps: loader, learned vocoder, Lightning, log."""
+        from microturn.training.train import train
 
-        workers = 0 if self.smoke else self.cfg.loader_workers
-        data = DialogueData(
-            open_source(self.data),
-            batch_size=self.cfg.batch_size,
-            seed=0,
-            steps=10_000,
-            workers=workers,
-        )
-        trainee = self._trainee(len(Tokenizer.load(Path(self.data) / "tokenizer.json")))
-        batches = (part.lanes for part in data.train_dataloader())
-        for _ in range(WARM_UP):
-            batch = next(batches)
-            trainee.step(batch.to(self.device))
-        waited, steps, began = 0.0, 0, time.perf_counter()
-        while time.perf_counter() - began < (1.0 if self.smoke else LOADED_SECONDS):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
-            trainee.step(batch.to(self.device))
-            steps += 1
-        seconds = time.perf_counter() - began
-        del batches
-        row = self._rates(batch, seconds / steps)
-        return {**row, "workers": workers, "steps": steps, "data_wait": waited / seconds}
+        clock = Clock()
+        n_steps = 4 if self.smoke else RUN_STEPS
+        warm_up = 1 if self.smoke else RUN_WARM_UP
+        with tempfile.TemporaryDirectory() as out:
+            run = replace(self.cfg, out=out, max_steps=n_steps, checkpoint_minutes=0.0)
+            began = time.perf_counter()
+            train(replace(run, compile=compiled), watch=clock)
+        starts, ends = clock.starts[warm_up:], clock.ends[warm_up - 1 :]
+        waits = [start - end for start, end in zip(starts, ends, strict=False)]
+        took = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+        return {
+            **self._rates(self.cfg.batch_size, MICRO_TURNS, median(took)),
+            "mean_step_ms": 1e3 * sum(took) / len(took),
+            "workers": self.cfg.loader_workers,
+            "steps": len(took),
+            "data_wait": sum(waits) / sum(took),
+            "first_step_s": clock.ends[0] - began,
+        }
 
     def resume(self) -> dict[str, float]:
         """`microturn train` for a few steps, and for a few more from what it left."""
@@ -183,16 +190,28 @@ class Check:
         return {"first_s": seconds[0], "resumed_s": seconds[1], "step": steps[1]}
 
 
+class Clock(Callback):
+    """When the steps of a run began and ended, in seconds."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.starts.append(time.perf_counter())
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+
 class Trainee:
     """What `microturn train` does in one step, with a clock around each third of it."""
 
-    def __init__(
-        self, cfg: TrainingConfig, layout: StreamLayout, vocabulary: int, device: torch.device
-    ) -> None:
+    def __init__(self, cfg: TrainingConfig, layout: StreamLayout, device: torch.device) -> None:
         torch.manual_seed(0)
         self.cfg, self.device = cfg, device
         with device:
-            self.model = InteractionModel(cfg.model, layout, vocabulary).train()
+            self.model = InteractionModel(cfg.model, layout, VOCABULARY).train()
         self.optimizer = build_optimizer(self.model, cfg.optim)
         self.routers = [m for m in self.model.modules() if isinstance(m, MixtureOfExperts)]
         self.steps = 0
@@ -223,6 +242,18 @@ class Trainee:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
+
+
+def kernels_of(work: Callable[[], object]) -> dict[str, float]:
+    """Kernels that it launches, and for how long the GPU is busy with them."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as trace:
+        work()
+        torch.cuda.synchronize()
+    events = [e for e in trace.events() if e.device_type.name == "CUDA"]
+    busy = sum(event.time_range.elapsed_us() for event in events) / 1000
+    return {"kernels": len(events), "gpu_ms": busy}
 
 
 def random_lanes(layout: StreamLayout, B: int, N: int) -> LaneBatch:
@@ -259,23 +290,23 @@ def table(result: dict[str, Any]) -> str:
         f"training: {model.get('parameters_total', 0) / 1e6:.1f} M parameters "
         f"({model.get('parameters_active', 0) / 1e6:.1f} M active), "
         f"{model.get('gflop_per_micro_turn', 0):.2f} GFLOP per micro-turn, bf16",
-        "what        step ms  forward  backward  optim  positions/s  x real time  "
-        "TFLOP/s  share of matmul  GB",
+        "what             step ms  forward  backward  optim  GPU busy  kernels  positions/s  "
+        "x real time  TFLOP/s  share of matmul  GB",
     ]
     for name, row in result.items():
         if isinstance(row, dict) and "step_ms" in row:
-            thirds = [
-                row.get(f"{k}_ms", float("nan")) for k in ("forward", "backward", "optimizer")
-            ]
+            parts = ("forward_ms", "backward_ms", "optimizer_ms", "gpu_ms", "kernels")
+            a, b, c, busy, kernels = (row.get(part, float("nan")) for part in parts)
             lines.append(
-                f"{name:<10}{row['step_ms']:>9.1f}{thirds[0]:>9.1f}{thirds[1]:>10.1f}"
-                f"{thirds[2]:>7.1f}{row['positions_per_s']:>13,.0f}{row['real_time']:>13,.0f}"
+                f"{name:<15}{row['step_ms']:>9.1f}{a:>9.1f}{b:>10.1f}{c:>7.1f}{busy:>10.1f}"
+                f"{kernels:>9.0f}{row['positions_per_s']:>13,.0f}{row['real_time']:>13,.0f}"
                 f"{row['tflop_s']:>9.1f}{row['utilisation']:>17.1%}{row.get('memory_gb', 0):>4.0f}"
             )
             if "data_wait" in row:
                 lines.append(
-                    f"loader: {row['workers']} workers, {row['steps']} steps, "
-                    f"{row['data_wait']:.1%} of the time waiting for data"
+                    f"{name}: {row['workers']} workers, {row['steps']} steps, "
+                    f"{row['data_wait']:.1%} of the time waiting for data, first step after "
+                    f"{row['first_step_s']:.1f} s"
                 )
     if "resume" in result:
         lines.append(f"resume: {result['resume']}")

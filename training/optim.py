@@ -49,44 +49,61 @@ class MuonAdamW(torch.optim.Optimizer):
             if group["muon"]:
                 for alike in _alike(present):
                     self._muon_(alike, group)
-                continue
-            for parameter in present:
-                self._adamw_(parameter, group)
+            else:
+                self._adamw_(present, group)
         return loss
 
     def _muon_(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """One update of matrices of one shape."""
-        wanted = []
         for p in parameters:
-            assert p.grad is not None
-            state = self.state[p]
-            if not state:
-                state["momentum"] = torch.zeros_like(p)
-            grad = local(p.grad)
-            momentum = local(state["momentum"]).lerp_(grad, 0.05)
-            wanted.append(_matrices(grad.lerp(momentum, 0.95), p))
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        grads = _local_grads(parameters)
+        momenta = [local(self.state[p]["momentum"]) for p in parameters]
+        torch._foreach_lerp_(momenta, grads, 0.05)
+        mixed = torch._foreach_lerp(grads, momenta, 0.95)
+        wanted = [_matrices(w, p) for w, p in zip(mixed, parameters, strict=True)]
         rows, columns = parameters[0].shape[-2:]
         scale = max(1.0, rows / columns) ** 0.5
-        shrink = 1 - group["lr"] * group["weight_decay"]
-        updates = orthogonalise(torch.stack(wanted) if len(wanted) > 1 else wanted[0][None])
-        for p, update in zip(parameters, updates, strict=True):
-            mine = update if p.dim() == 3 else local(spread_like(update, p))
-            local(p).mul_(shrink).add_(mine, alpha=-group["lr"] * scale)
+        stack = torch.stack(wanted) if len(wanted) > 1 else wanted[0][None]
+        updates = orthogonalise(stack).to(stack.dtype).unbind()
+        mine = [
+            update if p.dim() == 3 else local(spread_like(update, p))
+            for p, update in zip(parameters, updates, strict=True)
+        ]
+        numbers = [local(p) for p in parameters]
+        torch._foreach_mul_(numbers, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(numbers, mine, alpha=-group["lr"] * scale)
 
-    def _adamw_(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        assert parameter.grad is not None
-        state, beta2 = self.state[parameter], group["beta2"]
-        if not state:
-            state["m"], state["v"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            state["step"] = 0
-        state["step"] += 1
-        p, grad = local(parameter), local(parameter.grad)
-        m = local(state["m"]).lerp_(grad, 0.1)
-        v = local(state["v"]).lerp_(grad.square(), 1 - beta2)
-        m_hat = m / (1 - 0.9 ** state["step"])
-        v_hat = v / (1 - beta2 ** state["step"])
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.addcdiv_(m_hat, v_hat.sqrt().add_(1e-8), value=-group["lr"])
+    def _adamw_(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """All parameters of a group: on a GPU one launch of each operation for all of them."""
+        beta2 = group["beta2"]
+        for p in parameters:
+            state = self.state[p]
+            if not state:
+                state["m"], state["v"] = torch.zeros_like(p), torch.zeros_like(p)
+                state["step"] = 0
+            state["step"] += 1
+        grads, steps = _local_grads(parameters), [self.state[p]["step"] for p in parameters]
+        m, v = ([local(self.state[p][name]) for p in parameters] for name in ("m", "v"))
+        torch._foreach_lerp_(m, grads, 0.1)
+        torch._foreach_lerp_(v, torch._foreach_mul(grads, grads), 1 - beta2)
+        m_hat = torch._foreach_div(m, [1 - 0.9**step for step in steps])
+        below = torch._foreach_div(v, [1 - beta2**step for step in steps])
+        torch._foreach_sqrt_(below)
+        torch._foreach_add_(below, 1e-8)
+        numbers = [local(p) for p in parameters]
+        torch._foreach_mul_(numbers, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(numbers, m_hat, below, value=-group["lr"])
+
+
+def _local_grads(parameters: list[Tensor]) -> list[Tensor]:
+    """This device's share of the gradients."""
+    grads = []
+    for p in parameters:
+        assert p.grad is not None
+        grads.append(local(p.grad))
+    return grads
 
 
 def _matrices(wanted: Tensor, p: Tensor) -> Tensor:

@@ -19,12 +19,14 @@ from microturn.model.streams import (
     TimedToken,
     Tokenizer,
     dequantise_fine,
+    dmel,
     fine_mel,
     pack_dialogue,
     pack_heard,
     pack_say,
     quantise_fine,
 )
+from microturn.model.streams.mel import dmel_rows
 
 LAYOUT = StreamLayout()
 TINY = StreamLayout(
@@ -93,6 +95,17 @@ def test_streaming_mel_equals_whole_clip(fine: bool, cuts: list[int], seed: int)
     edges = [0, *sorted(cuts), 7]
     parts = [stream.push(audio[a * SPM : b * SPM]) for a, b in pairwise(edges)]
     assert np.array_equal(np.concatenate(parts), whole)
+
+
+@given(channels=st.integers(1, 9), seed=st.integers(0, 99))
+def test_dmel_of_several_channels_is_that_of_each(channels: int, seed: int) -> None:
+    sounds = [noise(3 * SPM, 10 * seed + channel) for channel in range(channels)]
+    sounds[0][:] = 0.0
+    alone = [dmel(sound, LAYOUT) for sound in sounds]
+    padded = np.stack([np.pad(sound, (LAYOUT.samples_per_frame, 0)) for sound in sounds])
+    for k in range(3):
+        heard = padded[:, k * SPM : (k + 1) * SPM + LAYOUT.samples_per_frame]
+        assert np.array_equal(dmel_rows(heard, LAYOUT), [ids[k] for ids in alone])
 
 
 def test_mel_filters_match_torchaudio() -> None:
