@@ -66,7 +66,8 @@ class MixtureOfExperts(nn.Module):
         if self.training:
             self.chosen = ids_NK
             self.z_loss = logits.logsumexp(-1).square().mean()
-            self.load += torch.bincount(ids_NK.reshape(-1), minlength=E)
+            chosen_once = torch.ones_like(ids_NK, dtype=self.load.dtype).flatten()
+            self.load.scatter_add_(0, ids_NK.flatten(), chosen_once)  # counting waits for a GPU
         return ids_NK, weights[:, : self.cfg.top_k], weights[:, self.cfg.top_k :]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -120,6 +120,7 @@ class VocoderLoss(nn.Module):
     discriminator: at this budget the plain losses sound well and cost a small share of a step.
     """
 
+    names = ("vocoder", "vocoder_stft", "vocoder_mel", "vocoder_wave")
     filters: Tensor
 
     def __init__(self, layout: StreamLayout) -> None:
@@ -131,8 +132,8 @@ class VocoderLoss(nn.Module):
             window = torch.tensor(hann_window(size))
             self.register_buffer(f"window_{size}", window, persistent=False)
 
-    def forward(self, vocoder: IstftVocoder, pieces: Pieces) -> dict[str, Tensor]:
-        """`vocoder` and its unweighted parts by name, each (B,)."""
+    def forward(self, vocoder: IstftVocoder, pieces: Pieces) -> tuple[Tensor, ...]:
+        """The loss, and its unweighted parts as `names` says, each (B,)."""
         made = vocoder(pieces.log_mel)[:, vocoder.lag :]
         wanted = pieces.sound[:, : made.shape[1]]
         warm = _WARM_UP * vocoder.hop
@@ -140,12 +141,7 @@ class VocoderLoss(nn.Module):
         stft = torch.stack([self._stft_loss(made, wanted, size) for size in _WINDOWS]).mean(0)
         mel, wave = self._mel_loss(made, wanted), self._wave_loss(made, wanted)
         total = stft + _MEL_WEIGHT * mel + _WAVE_WEIGHT * wave
-        return {
-            "vocoder": total,
-            "vocoder_stft": stft,
-            "vocoder_mel": mel,
-            "vocoder_wave": wave,
-        }
+        return total, stft, mel, wave
 
     def _spectrum(self, sound: Tensor, size: int, hop: int, n_fft: int) -> Tensor:
         frames = sound.unfold(1, size, hop) * getattr(self, f"window_{size}")
@@ -174,6 +170,18 @@ class VocoderLoss(nn.Module):
         return torch.view_as_real(a - b).abs().mean((1, 2, 3))
 
 
+class _Judged(nn.Module):
+    """A vocoder and its loss from tensors to tensors: the loss, then its parts to be looked at."""
+
+    def __init__(self, vocoder: IstftVocoder, loss: VocoderLoss) -> None:
+        super().__init__()
+        self.vocoder, self.loss = vocoder, loss
+
+    def forward(self, log_mel: Tensor, sound: Tensor) -> tuple[Tensor, ...]:
+        total, *parts = self.loss(self.vocoder, Pieces(log_mel, sound))
+        return total, *(part.detach() for part in parts)
+
+
 class VoiceTask:
     """The vocoder's part of a training step: draws pieces, reads ahead, gives the loss."""
 
@@ -182,6 +190,7 @@ class VoiceTask:
     ) -> None:
         self._pieces, self._n = VoicePieces(voices, cfg, layout, seed=seed), cfg.segments
         self._loss, self._device = VocoderLoss(layout), torch.device("cpu")
+        self._graphs: dict[torch.Size, Any] = {}  # callables, as `_Judged.forward`
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: dict[tuple[int, range], Future[Pieces]] = {}
 
@@ -205,8 +214,21 @@ class VoiceTask:
         pieces = self._take(step, mine)
         log_mel = pieces.log_mel.to(device, non_blocking=True)
         sound = pieces.sound.to(device, non_blocking=True)
-        losses: dict[str, Tensor] = self._loss(vocoder, Pieces(log_mel, sound))
-        return {name: values.sum() / self._n for name, values in losses.items()}
+        values = self._judged(vocoder, log_mel, sound)
+        return {n: v.sum() / self._n for n, v in zip(VocoderLoss.names, values, strict=True)}
+
+    def _judged(self, vocoder: IstftVocoder, log_mel: Tensor, sound: Tensor) -> tuple[Tensor, ...]:
+        """On one GPU as captured graphs: 800 small launches would take longer than their work."""
+        judged = _Judged(vocoder, self._loss)
+        if not log_mel.is_cuda or torch.distributed.is_initialized():
+            return judged(log_mel, sound)
+        if log_mel.shape not in self._graphs:
+            half, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+            with torch.autocast("cuda", dtype=dtype, enabled=half, cache_enabled=False):
+                graph = torch.cuda.make_graphed_callables(judged, (log_mel, sound))
+            self._graphs[log_mel.shape] = graph
+        values: tuple[Tensor, ...] = self._graphs[log_mel.shape](log_mel, sound)
+        return values
 
     def _take(self, step: int, mine: range) -> Pieces:
         """Pieces of a step; a thread begins with the same ones of the next step."""

@@ -46,8 +46,11 @@ def _counted_once(block: nn.Module) -> Iterator[None]:
 
 
 def compile_blocks(model: InteractionModel) -> None:
-    """`torch.compile` for each block; names of weights stay."""
-    for block in model.backbone.blocks:
+    """`torch.compile` for each block, of flow head and vocoder too; names of weights stay."""
+    blocks = [*model.backbone.blocks, *model.flow.blocks]
+    if model.vocoder is not None:
+        blocks += model.vocoder.blocks
+    for block in blocks:
         block.compile(dynamic=False)
 
 

@@ -31,9 +31,11 @@ def test_a_recording_is_answered_on_its_own_clock(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert talk(recording_file, f"out={tmp_path}", f"checkpoint={checkpoint_folder}") == 0
+    where = [f"out={tmp_path}", f"checkpoint={checkpoint_folder}", "device=cpu"]
+    assert talk(recording_file, *where) == 0
     shown = capsys.readouterr()
     assert "talk:" in shown.err
+    assert f"{checkpoint_folder} runs on the CPU (1 thread)" in shown.err
     assert "resampled" not in shown.err
     assert "heard:" in shown.out
 

@@ -8,6 +8,7 @@ from microturn.configs.main import main
 QUICK = ["tokens=[1,3]", "repeats=1", "d_model=16", "n_experts=4", "top_k=2", "d_expert=8"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, where it compiles
 def test_bench_kernels_says_parity_and_times(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,11 +6,13 @@ import torch
 
 from microturn.inference.session import SessionBatch
 from microturn.kernels.moe_decode import experts_decode
+from microturn.kernels.ring_attention import INTERPRETED
 from microturn.kernels.router_triton import route_triton
 from microturn.model import attention, backbone, moe
 from microturn.model.checkpoint import experts_to_, random_checkpoint
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="kernels that are not interpreted take no CPU tensor")
 def test_a_session_through_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dispatch asks for a GPU; here the interpreter takes its place."""
     checkpoint = random_checkpoint(5)
