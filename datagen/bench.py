@@ -3,17 +3,21 @@
 All rows are measured in one process with one thread, in turns, in CPU seconds, on dialogues of the
 same utterances at the same places. Both channels are made: the agent's, dry, and the user's.
 Making a shard is all that is counted for ours: planning, sound, labels, lanes, FLAC, tar, digest.
+No round makes a dialogue that was made before: ours remembers words that it has encoded, and it
+shall know as many of them as in any set once some dozens of dialogues are there.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -33,9 +37,8 @@ from microturn.datagen.acoustics.config import (
 )
 from microturn.datagen.bench_config import BenchSimulateConfig
 from microturn.datagen.config import ChannelConfig, DatagenConfig
-from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
-from microturn.datagen.shards import ShardWriter
-from microturn.datagen.simulate import make_shard
+from microturn.datagen.pipeline import Dialogue, Simulator, make_tokenizer, open_corpus
+from microturn.datagen.simulate import indices_of, make_shard
 from microturn.datagen.units import UnitBank
 from microturn.model.streams import Tokenizer
 
@@ -58,7 +61,7 @@ GOALS = {
     "two_vs_one": 1.9,
 }
 FAMILIES = {"turn": 1.0, "interruption": 1.0, "user_backchannel": 1.0, "timed_cue": 1.0}
-Job = Callable[[int], object]  # makes one dialogue
+Job = Callable[[], object]  # makes the dialogues of a round
 
 
 def run(config: BenchSimulateConfig) -> int:
@@ -69,8 +72,7 @@ def run(config: BenchSimulateConfig) -> int:
         bench = Bench(config=config, folder=Path(folder), cache=cache_folder(config.cache))
         bench.prepare()
         (report,) = executors.run(bench, [0], workers=1)
-        seconds = report["seconds_per_cpu_second"]
-        ratios = _ratios(seconds)
+        seconds, ratios = report["seconds_per_cpu_second"], report["ratios"]
         scaling = _scaling(bench, config) if config.scaling else {}
         ratios["two_vs_one"] = scaling.get("two_vs_one")
     result = {
@@ -92,9 +94,14 @@ def run(config: BenchSimulateConfig) -> int:
     return 0
 
 
-def _ratios(seconds: Mapping[str, float]) -> dict[str, float | None]:
+def _ratios(spent: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+    """How often ours fits into the other row's time: the median over rounds."""
+
     def ratio(ours: str, theirs: str) -> float | None:
-        return round(seconds[ours] / seconds[theirs], 3) if theirs in seconds else None
+        if theirs not in spent:
+            return None
+        pairs = zip(spent[theirs], spent[ours], strict=True)
+        return round(median(other / own for other, own in pairs), 3)
 
     return {
         "reverb_vs_lhotse": ratio("ours_reverb", "lhotse_reverb"),
@@ -110,7 +117,7 @@ def table(result: Mapping[str, Any]) -> str:
     """The numbers as a person reads them."""
     lines = [
         f"{result['n_dialogues']} dialogues of {result['seconds_per_dialogue']:g} s, two channels, "
-        f"one thread, best of {result['rounds']} rounds",
+        f"one thread, median of {result['rounds']} rounds",
         f"{'':<48} {'s per CPU second':>17} {'ms per minute':>14}",
     ]
     for name, value in result["seconds_per_cpu_second"].items():
@@ -132,9 +139,10 @@ def configurations(config: BenchSimulateConfig) -> dict[str, DatagenConfig]:
         zero_probability=0.0,
         dither_db=-200.0,
     )
+    shards = max(config.rounds + 1, config.scaling_shards)
     dry = DatagenConfig(
         out="bench",
-        n_dialogues=config.n_dialogues,
+        n_dialogues=(config.warm_shards + shards) * config.n_dialogues,
         dialogues_per_shard=config.n_dialogues,
         n_micro_turns=config.n_micro_turns,
         seed=config.seed,
@@ -195,9 +203,9 @@ class Bench:
     def dry_bank(self) -> Path:
         return self.folder / "no-rooms.npz"
 
-    def simulator(self, name: str) -> Simulator:
+    def simulator(self, name: str, **changes: Any) -> Simulator:
         return Simulator(
-            configurations(self.config)[name],
+            replace(configurations(self.config)[name], **changes),
             rooms=self.dry_bank if name == "ours_dry" else self.bank,
             tokenizer=Tokenizer.load(self.tokenizer),
         )
@@ -207,45 +215,70 @@ class Bench:
 
     def measure(self, _: int) -> executors.Report:
         """Seconds of dialogue per CPU second of every row."""
-        from microturn.datagen.bench_peers import floors, peers
-
-        config = self.config
+        config, folder = self.config, self.folder
         simulators = {name: self.simulator(name) for name in configurations(config)}
-        jobs: dict[str, Callable[[], object]] = {
-            name: _shard(simulator, self.folder / name) for name, simulator in simulators.items()
-        }
-        dialogues = [simulators["ours_reverb"].dialogue(i) for i in range(config.n_dialogues)]
-        jobs |= floors(dialogues, simulators["ours_reverb"], self.bank, self.folder)
-        if config.peers:
-            jobs |= peers(dialogues, simulators["ours_reverb"], self.bank, self.folder)
-        jobs = {name: jobs[name] for name in ROWS if name in jobs}
-        best = dict.fromkeys(jobs, float("inf"))
-        with tqdm(total=(config.rounds + 1) * len(jobs), desc="bench simulate", unit="row") as bar:
-            for number in range(config.rounds + 1):
-                for name, job in jobs.items():
-                    for old in self.folder.glob("**/*.tar"):
-                        old.unlink()  # or writing over it would be counted
-                    started = time.process_time()
-                    job()
-                    spent = time.process_time() - started
-                    if number:  # the first round fills caches
-                        best[name] = min(best[name], spent)
-                    bar.update()
-        datagen = simulators["ours_reverb"].config
-        length = datagen.n_samples / datagen.layout.sample_rate
+        scene = self.simulator("ours_reverb", stems=True)
+        spent: dict[str, list[float]] = {name: [] for name in ROWS}
+        shares = []
+        n_rounds = config.warm_shards + 1 + config.rounds
+        with tqdm(total=n_rounds, desc="bench simulate", unit="round") as bar:
+            for shard in range(config.warm_shards):
+                for name, simulator in simulators.items():
+                    make_shard(simulator, shard, folder / name)
+                bar.update()
+            for shard in range(config.warm_shards, n_rounds):
+                dialogues = [scene.dialogue(index) for index in indices_of(scene.config, shard)]
+                jobs = {
+                    name: _shard(simulator, shard, folder / name)
+                    for name, simulator in simulators.items()
+                }
+                for name, seconds in _round(jobs | self._others(dialogues, scene), folder).items():
+                    spent[name].append(seconds)
+                shares.append(_spoken_share(dialogues))
+                bar.update()
+        spent = {name: seconds[1:] for name, seconds in spent.items() if seconds}
+        length = scene.config.n_samples / scene.config.layout.sample_rate
         total = length * config.n_dialogues
         return {
-            "seconds_per_cpu_second": {name: round(total / s, 1) for name, s in best.items()},
+            "seconds_per_cpu_second": {
+                name: round(total / median(seconds), 1) for name, seconds in spent.items()
+            },
+            "ratios": _ratios(spent),
             "seconds_per_dialogue": length,
-            "spoken_share": _spoken_share(dialogues),
+            "spoken_share": {
+                lane: round(fmean(share[lane] for share in shares[1:]), 3) for lane in shares[0]
+            },
         }
 
+    def _others(self, dialogues: list[Dialogue], scene: Simulator) -> dict[str, Job]:
+        """The floor and, where it is asked for, lhotse."""
+        from microturn.datagen.bench_peers import floors, peers
 
-def _shard(simulator: Simulator, folder: Path) -> Callable[[], object]:
-    return lambda: make_shard(simulator, 0, folder)
+        jobs = floors(dialogues, scene, self.bank, self.folder)
+        if self.config.peers:
+            jobs |= peers(dialogues, scene, self.bank, self.folder)
+        return jobs
 
 
-def _spoken_share(dialogues: list[Any]) -> dict[str, float]:
+def _round(jobs: Mapping[str, Job], folder: Path) -> dict[str, float]:
+    """CPU seconds of every job, in the order of the rows."""
+    spent = {}
+    for name in ROWS:
+        if name not in jobs:
+            continue
+        for old in folder.glob("**/*.tar"):
+            old.unlink()  # or writing over it would be counted
+        started = time.process_time()
+        jobs[name]()
+        spent[name] = time.process_time() - started
+    return spent
+
+
+def _shard(simulator: Simulator, shard: int, folder: Path) -> Job:
+    return lambda: make_shard(simulator, shard, folder)
+
+
+def _spoken_share(dialogues: list[Dialogue]) -> dict[str, float]:
     n = sum(dialogue.timeline.n_samples for dialogue in dialogues)
     return {
         lane: round(
@@ -260,29 +293,38 @@ class _ScalingTask:
     """Makes shards and says from when to when; the clock is that of the machine."""
 
     bench: Bench
+    folder: Path  # empty
+    workers: int
 
     def __call__(self) -> executors.Task:
-        simulator = self.bench.simulator("ours_reverb")
-        simulator.members(simulator.dialogue(0))
+        simulator, n_warm = self.bench.simulator("ours_reverb"), self.bench.config.warm_shards
+        for shard in range(n_warm):  # what fills memories is start-up, too
+            for index in indices_of(simulator.config, shard):
+                simulator.members(simulator.dialogue(index))
+        self._wait_for_others()
 
         def make(shard: int) -> executors.Report:
             began, cpu = time.monotonic(), time.process_time()
-            writer = ShardWriter(self.bench.folder / f"scaling-{shard}.tar")
-            for index in range(simulator.config.n_dialogues):
-                writer.write(index, simulator.members(simulator.dialogue(index)))
-            writer.close()
+            make_shard(simulator, n_warm + shard, self.folder)
             return {"from": began, "to": time.monotonic(), "cpu": time.process_time() - cpu}
 
         return make
+
+    def _wait_for_others(self) -> None:
+        (self.folder / f"{os.getpid()}.ready").touch()
+        while len(list(self.folder.glob("*.ready"))) < self.workers:
+            time.sleep(0.005)
 
 
 def _scaling(bench: Bench, config: BenchSimulateConfig) -> dict[str, float]:
     """Wall-clock seconds for the same shards by one process and by two, start-up left out."""
     wall, cpu = {1: float("inf"), 2: float("inf")}, {1: float("inf"), 2: float("inf")}
-    for _ in range(min(config.rounds, 2)):
+    for number in range(min(config.rounds, 2)):
         for workers in wall:
-            shards = range(config.scaling_shards)
-            reports = list(executors.run(_ScalingTask(bench=bench), shards, workers=workers))
+            folder = bench.folder / f"scaling-{number}-{workers}"
+            folder.mkdir()
+            task = _ScalingTask(bench=bench, folder=folder, workers=workers)
+            reports = list(executors.run(task, range(config.scaling_shards), workers=workers))
             span = max(r["to"] for r in reports) - min(r["from"] for r in reports)
             wall[workers] = min(wall[workers], span)
             cpu[workers] = min(cpu[workers], sum(r["cpu"] for r in reports))

@@ -15,7 +15,7 @@ from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.flac import encode_flac
+from microturn.datagen.flac import FrameStore, encode_flac
 from microturn.datagen.pace import Pace
 from microturn.datagen.pack import pack
 from microturn.datagen.recipe import Recipe, draw_recipe
@@ -84,7 +84,9 @@ class Simulator:
         more = words_of(config, self.bank)
         self.bank.require(agent=more.agent, user=more.user)
         self.beds = NoiseBeds.of(config, self.bank)
-        self._memory = FineMemory(config.layout)
+        # What comes again and again where the agent begins with micro-turns, and hardly elsewhere.
+        self._memory = FineMemory(config.layout) if config.timing.agent_on_grid else None
+        self._frames = FrameStore() if config.timing.agent_on_grid else None
         self._renderer = Renderer(config, rooms, self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
 
@@ -134,7 +136,7 @@ class Simulator:
         rate = self.config.layout.sample_rate
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
-            "agent.flac": encode_flac(dialogue.sound.agent, rate),
+            "agent.flac": encode_flac(dialogue.sound.agent, rate, self._frames),
             "streams.npz": encode_npz(dialogue.lanes.token_arrays(), compress=True),
             "json": encode_json(facts or self.describe(dialogue)),
         }

@@ -21,6 +21,7 @@ from microturn.datagen.recipe import Recipe
 from microturn.datagen.scenarios.base import Clip, Script
 from microturn.datagen.seats import Seat, place_of, seats_of
 from microturn.datagen.surroundings import Stretch, Surroundings
+from microturn.datagen.turn_taking import joined
 
 Audio = npt.NDArray[np.float32]
 CUT_FADE_S = 0.012  # a word that is broken off fades this long before it is silent
@@ -28,6 +29,7 @@ NOMINAL_DB = -26.0  # level of a user who says nothing, for the noise to be meas
 STRETCH_FADE_S = 0.05  # noise that comes and goes does so without a click
 MOST_FILTERS = 256
 NO_DITHER_DB = -120.0  # a hundredth of a step of 16 bits
+SPAN_JOIN = 1600  # samples
 RECYCLED_BYTES = 31 << 20  # below the 32 MiB up to which glibc learns
 
 
@@ -38,7 +40,7 @@ class Sound:
     user: npt.NDArray[np.int16]
     agent: npt.NDArray[np.int16]
     late: npt.NDArray[np.bool_]  # (micro-turns,) whose input does not arrive in time
-    stems: dict[str, Audio]
+    stems: dict[str, Audio]  # the user's voice alone unless the configuration asks for all
     room: dict[str, Any]
     channel: dict[str, Any]
 
@@ -62,32 +64,26 @@ class Renderer:
         seats = seats_of(channel, script.clips, self._rooms, far_user=around.far_user)
         agent = self._dry(script.clips, "agent", n)
         gain = np.float32(10 ** (channel.gain_db / 20))
-        user = self._heard(seats[:1], channel.low_pass_hz, gain)
+        voice = self._heard(seats[:1], channel.low_pass_hz, gain)
         spans = [(word.start, word.end) for word in script.timeline.user]
-        level = mix.active_power(user, spans) or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
-        stems = {
-            "user": user,
-            "background": self._heard(seats[1:], channel.low_pass_hz, gain),
-            "echo": self._echo(recipe, around, agent),
-            "noise": self._noise(recipe, level),
-            "dither": self._dither(recipe, n),
-        }
+        level = mix.active_power(voice, spans) or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
+        microphone = mix.Mixture(voice, silence=self._silence, keep=self._config.stems)
+        microphone.add("background", self._heard(seats[1:], channel.low_pass_hz, gain))
+        microphone.add("echo", self._echo(recipe, around, agent))
+        microphone.add("noise", self._noise(recipe, level))
+        microphone.add("dither", self._dither(recipe, n))
         if around.stretches:
-            stems["stretches"] = self._stretches(around, level, n)
+            microphone.add("stretches", self._stretches(around, level, n))
         zeroed = self._zeroed(recipe, script)
-        for start, end in zeroed:
-            for stem in stems.values():
-                if stem is not self._silence:
-                    stem[start:end] = 0.0
-        microphone = mix.mixed(stems, silence=self._silence)
-        limited = mix.limit(stems, microphone)
-        if limited is not stems or not self._is_clean(around):
-            microphone = self._sent(around, limited)
+        microphone.zero(zeroed)
+        microphone.limit()
+        if not (around.line.is_clean and not around.network.lost):
+            microphone.add("line", self._line(around, microphone.total))
         return Sound(
-            user=mix.to_pcm(microphone),
-            agent=mix.to_pcm(agent),
+            user=mix.to_pcm(microphone.total),
+            agent=mix.to_pcm(agent, _spans(script.clips, "agent")),
             late=self._late(around),
-            stems=limited,
+            stems=microphone.stems,
             room=self._room_json(recipe, seats),
             channel=self._channel_json(recipe, around, zeroed),
         )
@@ -103,21 +99,13 @@ class Renderer:
             total *= gain
         return total
 
-    @staticmethod
-    def _is_clean(around: Surroundings) -> bool:
-        return around.line.is_clean and not around.network.lost
-
-    def _sent(self, around: Surroundings, stems: dict[str, Audio]) -> Audio:
-        """Over line and network; what they change becomes a stem, so that the sum stays true."""
-        microphone = mix.mixed(stems)
-        if self._is_clean(around):
-            return microphone
-        line, network = around.line, around.network
-        arrived = through(line, microphone, self._rate)
-        if network.lost:
-            arrived = concealed(arrived, network.lost, network.concealment, self._rate)
-        stems["line"] = arrived - microphone
-        return mix.mixed(stems)
+    def _line(self, around: Surroundings, microphone: Audio) -> Audio:
+        """What line and network change."""
+        arrived = through(around.line, microphone, self._rate)
+        if around.network.lost:
+            lost, concealment = around.network.lost, around.network.concealment
+            arrived = concealed(arrived, lost, concealment, self._rate)
+        return arrived - microphone
 
     def _late(self, around: Surroundings) -> npt.NDArray[np.bool_]:
         late = np.zeros(self._config.n_micro_turns, np.bool_)
@@ -277,6 +265,11 @@ def _recycle_memory() -> None:
     a third of the time of rendering. No other allocator minds.
     """
     np.empty(RECYCLED_BYTES, np.uint8)
+
+
+def _spans(clips: Sequence[Clip], lane: str) -> list[tuple[int, int]]:
+    """Where a lane sounds; what is close together is one."""
+    return joined([(clip.start, clip.end) for clip in clips if clip.lane == lane], SPAN_JOIN)
 
 
 def _faded_out(audio: Audio, n: int) -> Audio:

@@ -94,9 +94,9 @@ def _make_shards(config: DatagenConfig, out: Place, task: ShardTask) -> None:
         executor=config.executor,
         ray_address=config.ray_address,
     )
-    total = sum(_samples(config, shard) for shard in own)
+    total = sum(len(indices_of(config, shard)) for shard in own)
     with tqdm(total=total, unit="dialogue", desc=f"simulate {config.split}") as bar:
-        bar.update(total - sum(_samples(config, shard) for shard in todo))
+        bar.update(total - sum(len(indices_of(config, shard)) for shard in todo))
         for report in reports:
             bar.update(report["shard"]["samples"])
     _say_speed(config, todo, time.monotonic() - started)
@@ -132,11 +132,10 @@ class ShardTask:
 def make_shard(simulator: Simulator, shard: int, out: Place) -> executors.Report:
     """One tar and the report that says it is whole."""
     config = simulator.config
-    first = shard * config.dialogues_per_shard
     writer = ShardWriter(out / shard_name(shard))
     statistics = Statistics()
     try:
-        for index in range(first, first + _samples(config, shard)):
+        for index in indices_of(config, shard):
             dialogue = simulator.dialogue(index)
             facts = simulator.describe(dialogue)
             writer.write(index, simulator.members(dialogue, facts))
@@ -154,9 +153,10 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:06d}.tar"
 
 
-def _samples(config: DatagenConfig, shard: int) -> int:
+def indices_of(config: DatagenConfig, shard: int) -> range:
+    """The dialogues of a shard."""
     first = shard * config.dialogues_per_shard
-    return min(config.dialogues_per_shard, config.n_dialogues - first)
+    return range(first, min(first + config.dialogues_per_shard, config.n_dialogues))
 
 
 def _report_path(out: Place, shard: int) -> Place:
@@ -329,6 +329,6 @@ def _check_same_facts(stored: dict[str, Any], facts: dict[str, Any], out: Place)
 
 
 def _say_speed(config: DatagenConfig, todo: Sequence[int], wall_s: float) -> None:
-    n = sum(_samples(config, shard) for shard in todo)
+    n = sum(len(indices_of(config, shard)) for shard in todo)
     seconds = n * config.n_samples / config.layout.sample_rate
     print(f"{seconds:.0f} s of dialogue in {wall_s:.1f} s", file=sys.stderr)

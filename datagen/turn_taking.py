@@ -35,7 +35,7 @@ def voice_spans(audio: Audio, sample_rate: int, *, threshold_db: float, join: in
     loud = float(np.quantile(heard, LOUD_SHARE))
     active = energy > loud * 10 ** (threshold_db / 10)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
-    spans = [(int(a) * hop, int(b) * hop) for a, b in edges.reshape(-1, 2)]
+    spans = [(a, b) for a, b in (edges.reshape(-1, 2) * hop).tolist()]
     shortest = round(SHORTEST_S * sample_rate)
     return [(a, b) for a, b in joined(spans, join) if b - a >= shortest]
 

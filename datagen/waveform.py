@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 Audio = npt.NDArray[np.float32]
 CUT_REACH_S = 0.05  # how far from its aligned time a cut may look for a moment of less sound
@@ -44,10 +45,20 @@ def longest_silence(audio: Audio, sample_rate: int) -> float:
 def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
     """Play a recording `factor` times as fast, which raises its pitch and formants alike."""
     ratio = Fraction(factor).limit_denominator(50)
-    moved = resample_poly(audio, ratio.denominator, ratio.numerator).astype(np.float32)
-    tilted = moved.copy()
+    up, down = ratio.denominator, ratio.numerator
+    moved = audio
+    if up != down:
+        moved = resample_poly(audio, up, down, window=_resampling_taps(max(up, down)))
+    tilted = moved.astype(np.float32)
     tilted[1:] -= np.float32(tilt) * moved[:-1]
     return tilted
+
+
+@lru_cache(maxsize=64)
+def _resampling_taps(ratio: int) -> Audio:
+    """What `resample_poly` designs for itself, anew in every call."""
+    taps: Audio = firwin(20 * ratio + 1, 1.0 / ratio, window=("kaiser", 5.0)).astype(np.float32)
+    return taps
 
 
 def quietest_near(audio: Audio, sample: int, rate: int) -> int:

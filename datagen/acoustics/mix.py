@@ -49,19 +49,23 @@ class Filter:
         if self._changes_nothing:
             return audio.copy()
         n, block = len(audio), FFT_SIZE - self.n_taps + 1
-        n_blocks = -(-n // block)
-        padded = np.zeros(n_blocks * block, np.float32)
-        padded[:n] = audio
-        blocks = padded.reshape(n_blocks, block)
-        sounding = np.flatnonzero(blocks.any(axis=1))
-        out = np.zeros(n_blocks * block + self.n_taps + self._delay, np.float32)
-        if len(sounding):
-            spectra = fft.rfft(blocks[sounding], FFT_SIZE, axis=1)
-            spectra *= self._spectrum
-            filtered = fft.irfft(spectra, FFT_SIZE, axis=1)
-            for i, row in zip(sounding, filtered, strict=True):
-                out[i * block : i * block + FFT_SIZE][: len(row)] += row[: len(out) - i * block]
-        return out[self._delay : self._delay + n]
+        n_whole, tail = n // block, self.n_taps - 1
+        sounding = np.append(audio[: n_whole * block].reshape(n_whole, block).any(axis=1), True)
+        places = np.flatnonzero(sounding)
+        frames = np.empty((len(places), FFT_SIZE), np.float32)
+        frames[:-1, :block] = audio[: n_whole * block].reshape(n_whole, block)[places[:-1]]
+        frames[:-1, block:] = 0.0
+        frames[-1, : n - n_whole * block] = audio[n_whole * block :]
+        frames[-1, n - n_whole * block :] = 0.0
+        spectra = fft.rfft(frames, FFT_SIZE, axis=1)
+        spectra *= self._spectrum
+        filtered = fft.irfft(spectra, FFT_SIZE, axis=1)
+        out = np.empty((n_whole + 2, block), np.float32)
+        out[places] = filtered[:, :block]
+        out[np.flatnonzero(~sounding)] = 0.0
+        out[-1] = 0.0
+        out[places + 1, :tail] += filtered[:, block:]
+        return out.reshape(-1)[self._delay : self._delay + n]
 
 
 def joined(room: Audio, band: Audio) -> Filter:
@@ -88,32 +92,56 @@ def delayed(audio: Audio, n: int, gain_db: float) -> Audio:
     return copy
 
 
-def limit(stems: dict[str, Audio], total: Audio | None = None) -> dict[str, Audio]:
-    """Turn all sources down together where their sum, `total`, would clip."""
-    total = mixed(stems) if total is None else total
-    peak = float(max(total.max(), -total.min())) if len(total) else 0.0
-    if peak <= LARGEST_PEAK:
-        return stems
-    gain = np.float32(LARGEST_PEAK / peak)
-    return {name: stem * gain for name, stem in stems.items()}
+class Mixture:
+    """A microphone, source by source: the voice in front of it and what is added to that.
+
+    `silence` is the array that stands for a source that adds nothing. keep=True remembers all
+    sources as stems; else there is only that of the voice.
+    """
+
+    def __init__(self, voice: Audio, *, silence: Audio, keep: bool) -> None:
+        self.total = voice
+        self.stems = {"user": voice}
+        self._silence = silence
+        self._keep = keep
+
+    def add(self, name: str, stem: Audio) -> None:
+        if stem is not self._silence:
+            if self.total is self.stems["user"]:
+                self.total = self.total + stem  # the voice stays as it is
+            else:
+                self.total += stem
+        if self._keep:
+            self.stems[name] = stem
+
+    def zero(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Silence in spans of samples, of whatever has been added."""
+        for start, end in spans:
+            for audio in self._sounding():
+                audio[start:end] = 0.0
+
+    def limit(self) -> None:
+        """Turn all sources down together where their sum would clip."""
+        peak = float(max(self.total.max(), -self.total.min())) if len(self.total) else 0.0
+        if peak > LARGEST_PEAK:
+            for audio in self._sounding():
+                audio *= np.float32(LARGEST_PEAK / peak)
+
+    def _sounding(self) -> list[Audio]:
+        """Every array once: without a second source the voice is the sum."""
+        arrays = {id(audio): audio for audio in (self.total, *self.stems.values())}
+        return [audio for audio in arrays.values() if audio is not self._silence]
 
 
-def mixed(stems: dict[str, Audio], *, silence: Audio | None = None) -> Audio:
-    """The sum of all stems; those that are the array `silence` are known to add nothing."""
-    first, *others = stems.values()
-    total = first.copy()
-    for stem in others:
-        if stem is not silence:
-            total += stem
-    return total
-
-
-def to_pcm(audio: Audio) -> npt.NDArray[np.int16]:
-    """16-bit samples."""
-    scaled = audio * np.float32(32768.0)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, -32768, 32767, out=scaled)
-    return scaled.astype(np.int16)
+def to_pcm(audio: Audio, spans: Sequence[tuple[int, int]] | None = None) -> npt.NDArray[np.int16]:
+    """16-bit samples; where `spans` are given, audio is known to be silent outside of them."""
+    pcm = (np.empty if spans is None else np.zeros)(len(audio), np.int16)
+    for start, end in [(0, len(audio))] if spans is None else spans:
+        scaled = audio[start:end] * np.float32(32768.0)
+        np.rint(scaled, out=scaled)
+        np.clip(scaled, -32768, 32767, out=scaled)
+        pcm[start:end] = scaled
+    return pcm
 
 
 def from_pcm(pcm: npt.NDArray[np.int16]) -> Audio:

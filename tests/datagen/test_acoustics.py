@@ -171,7 +171,10 @@ def test_an_unknown_bed_is_named(simulator: Simulator) -> None:
 
 
 def test_loud_stems_are_turned_down_together() -> None:
-    stems = {"a": np.full(10, 0.9, np.float32), "b": np.full(10, 0.6, np.float32)}
-    quiet = mix.limit(stems)
-    assert np.abs(mix.mixed(quiet)).max() == pytest.approx(mix.LARGEST_PEAK)
-    assert quiet["a"][0] / quiet["b"][0] == pytest.approx(1.5)
+    voice, more = np.full(10, 0.9, np.float32), np.full(10, 0.6, np.float32)
+    microphone = mix.Mixture(voice, silence=np.zeros(10, np.float32), keep=True)
+    microphone.add("more", more)
+    microphone.limit()
+    assert np.abs(microphone.total).max() == pytest.approx(mix.LARGEST_PEAK)
+    np.testing.assert_allclose(sum(microphone.stems.values()), microphone.total, rtol=1e-6)
+    assert voice[0] / more[0] == pytest.approx(1.5)

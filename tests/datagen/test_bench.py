@@ -15,7 +15,7 @@ def test_bench_simulate_has_every_row_and_ratio(
 ) -> None:
     pytest.importorskip("lhotse")
     target = tmp_path / "bench.json"
-    small = ["n_dialogues=1", "n_micro_turns=40", "rounds=1", "scaling_shards=2"]
+    small = ["n_dialogues=1", "n_micro_turns=40", "rounds=1", "warm_up=1", "scaling_shards=2"]
     assert main(["bench", "simulate", *small, f"cache={tmp_path}", f"json={target}"]) == 0
     result = json.loads(target.read_text())
     assert set(result["seconds_per_cpu_second"]) == {
@@ -33,7 +33,14 @@ def test_bench_simulate_has_every_row_and_ratio(
 
 def test_without_the_peer_there_are_no_ratios_with_it(tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
-    small = ["n_dialogues=1", "n_micro_turns=40", "rounds=1", "peers=false", "scaling=false"]
+    small = [
+        "n_dialogues=1",
+        "n_micro_turns=40",
+        "rounds=1",
+        "warm_up=1",
+        "peers=false",
+        "scaling=false",
+    ]
     assert main(["bench", "simulate", *small, f"cache={tmp_path}", f"json={target}"]) == 0
     ratios = json.loads(target.read_text())["ratios"]
     assert ratios["reverb_vs_lhotse"] is None

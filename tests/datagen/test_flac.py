@@ -1,4 +1,4 @@
-"""Silence that was encoded before: the same frames as libFLAC makes of the whole channel."""
+"""Silence and words that were encoded before: the frames that libFLAC makes of whole channels."""
 
 import io
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microturn.datagen import flac
-from microturn.datagen.flac import encode_flac
+from microturn.datagen.flac import FrameStore, encode_flac
 
 RATE = 16_000
 BLOCK = 4096
@@ -66,3 +66,31 @@ def test_a_part_can_be_read() -> None:
 def test_a_channel_without_silence_keeps_its_checksum() -> None:
     pcm = np.ones(3 * BLOCK, np.int16)
     assert encode_flac(pcm, RATE) == whole(pcm)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    starts=st.lists(st.integers(0, 8 * BLOCK // 128 - 1), min_size=1, max_size=6),
+    rest=st.sampled_from([0, 1, 700]),
+    most=st.sampled_from([3, 1000]),
+)
+def test_frames_from_the_store_are_those_of_the_whole_channel(
+    starts: list[int], rest: int, most: int
+) -> None:
+    """Whatever was encoded before, and however often the store was full."""
+    store = FrameStore(most=most)
+    word = (np.random.default_rng(1).standard_normal(2 * BLOCK) * 3000).astype(np.int16)
+    for start in starts:
+        pcm = np.zeros(10 * BLOCK + rest, np.int16)
+        pcm[start * 128 : start * 128 + len(word)] = word
+        made, expected = encode_flac(pcm, RATE, store), whole(pcm)
+        at = flac._audio_start(expected)
+        assert made[at:] == expected[at:]
+
+
+def test_bytes_do_not_depend_on_what_a_store_holds() -> None:
+    store = FrameStore()
+    pcm = (np.random.default_rng(2).standard_normal(5 * BLOCK) * 300).astype(np.int16)
+    first = encode_flac(pcm, RATE, store)
+    assert encode_flac(pcm, RATE, store) == first == encode_flac(pcm, RATE, FrameStore())
+    assert np.array_equal(soundfile.read(io.BytesIO(first), dtype="int16")[0], pcm)

@@ -1,15 +1,24 @@
 """What is stored is what was asked for: stems, noise level, echo, digital silence."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from microturn.datagen.acoustics import mix
+from microturn.datagen.config import DatagenConfig
 from microturn.datagen.pipeline import Dialogue, Simulator
 from microturn.datagen.recipe import Recipe
 
 RATE = 16_000
+Build = Callable[[DatagenConfig], Simulator]
+
+
+@pytest.fixture(scope="module")
+def simulator(config: DatagenConfig, simulator_for: Build) -> Simulator:
+    """One that keeps the stems."""
+    return simulator_for(replace(config, stems=True))
 
 
 def dialogue_with(simulator: Simulator, index: int, **channel: object) -> Dialogue:
@@ -30,8 +39,19 @@ def dialogue_with(simulator: Simulator, index: int, **channel: object) -> Dialog
 @pytest.mark.parametrize("index", range(4))
 def test_the_microphone_is_the_sum_of_its_stems(simulator: Simulator, index: int) -> None:
     dialogue = simulator.dialogue(index)
-    total = mix.mixed(dialogue.sound.stems)
+    total = sum(dialogue.sound.stems.values())
     assert np.abs(mix.from_pcm(dialogue.sound.user) - total).max() <= 0.51 / 32768
+
+
+def test_keeping_stems_changes_nothing(
+    config: DatagenConfig, simulator: Simulator, simulator_for: Build
+) -> None:
+    without = simulator_for(config)
+    for index in range(3):
+        kept, plain = simulator.dialogue(index).sound, without.dialogue(index).sound
+        assert plain.stems.keys() == {"user"} < kept.stems.keys()
+        for name in ("user", "agent"):
+            assert getattr(kept, name).tobytes() == getattr(plain, name).tobytes()
 
 
 @pytest.mark.parametrize("snr_db", [5.0, 20.0])
