@@ -78,6 +78,7 @@ class Simulator:
         scenarios_of(config)  # refuse unknown names before anything is read
         self.config = config
         self.tokenizer = tokenizer
+        self._layout_hash = config.layout.hash
         self.bank = UnitBank(open_corpus(config), config)
         self.questions = Questions(config.vocabulary)
         self.bank.require(agent=self.questions.agent_words(), user=self.questions.user_words())
@@ -157,7 +158,7 @@ class Simulator:
             "seed": recipe.seed,
             "index": recipe.index,
             "split": recipe.split,
-            "layout_hash": self.config.layout.hash,
+            "layout_hash": self._layout_hash,
             "sample_rate": self.config.layout.sample_rate,
             "n_micro_turns": self.config.n_micro_turns,
             "micro_turn_s": self.config.layout.micro_turn_ms / 1000,

@@ -31,6 +31,7 @@ class Rules:
         self.step = layout.samples_per_micro_turn
         self.rate = layout.sample_rate
         self.on_grid = agent_on_grid
+        self._word_gap = self.samples(MIN_WORD_GAP_S)
 
     def samples(self, seconds: float | Fraction) -> int:
         if isinstance(seconds, Fraction):  # arithmetic of fractions is slow
@@ -61,7 +62,7 @@ class Rules:
 
     def next_word(self, word_end: int) -> int:
         """Start sample of the agent's next word after one that ends at `word_end`."""
-        earliest = word_end + self.samples(MIN_WORD_GAP_S)
+        earliest = word_end + self._word_gap
         return self.boundary(self.next_boundary(earliest)) if self.on_grid else earliest
 
     def follow(self, heard_end: int, said_end: int) -> int:

@@ -45,19 +45,28 @@ def longest_silence(audio: Audio, sample_rate: int) -> float:
 def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
     """Play a recording `factor` times as fast, which raises its pitch and formants alike."""
     ratio = Fraction(factor).limit_denominator(50)
-    up, down = ratio.denominator, ratio.numerator
-    moved = audio
-    if up != down:
-        moved = resample_poly(audio, up, down, window=_resampling_taps(max(up, down)))
+    moved = resampled(audio, ratio.denominator, ratio.numerator)
     tilted = moved.astype(np.float32)
     tilted[1:] -= np.float32(tilt) * moved[:-1]
     return tilted
 
 
+def resampled(audio: Audio, up: int, down: int) -> Audio:
+    """`scipy.signal.resample_poly`, which designs its filter anew in every call; here it is kept.
+
+    up and down have no common divisor.
+    """
+    if up == down:
+        return audio
+    taps = _resampling_taps(max(up, down)).astype(audio.dtype)
+    moved: Audio = resample_poly(audio, up, down, window=taps)
+    return moved
+
+
 @lru_cache(maxsize=64)
-def _resampling_taps(ratio: int) -> Audio:
-    """What `resample_poly` designs for itself, anew in every call."""
-    taps: Audio = firwin(20 * ratio + 1, 1.0 / ratio, window=("kaiser", 5.0)).astype(np.float32)
+def _resampling_taps(ratio: int) -> npt.NDArray[np.float64]:
+    """The taps that `resample_poly` takes by default."""
+    taps: npt.NDArray[np.float64] = firwin(20 * ratio + 1, 1.0 / ratio, window=("kaiser", 5.0))
     return taps
 
 

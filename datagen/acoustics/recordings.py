@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from scipy.signal import resample_poly
 
 from microturn.datagen.acoustics.config import RecordingsConfig
+from microturn.datagen.waveform import resampled
 
 Audio = npt.NDArray[np.float32]
 SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
@@ -89,7 +89,7 @@ def decoded(recording: Recording, sample_rate: int) -> Audio:
     mono = frames.mean(axis=1)
     if rate != sample_rate:
         ratio = Fraction(sample_rate, rate)
-        mono = resample_poly(mono, ratio.numerator, ratio.denominator)
+        mono = resampled(mono, ratio.numerator, ratio.denominator)
     return looped(unit_power(mono.astype(np.float32)), round(SEAM_S * sample_rate))
 
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from scipy.signal import resample_poly
 
 from microturn.datagen.storage import Place, place, read_range, size_of
+from microturn.datagen.waveform import resampled
 from microturn.model.streams import StreamLayout
 
 Audio = npt.NDArray[np.float32]
@@ -158,7 +158,7 @@ def resample(audio: Audio, rate: int, new_rate: int) -> Audio:
     """Polyphase resampling; the same length in seconds."""
     if rate != new_rate:
         common = math.gcd(rate, new_rate)
-        audio = resample_poly(audio, new_rate // common, rate // common)
+        audio = resampled(audio, new_rate // common, rate // common)
     return np.ascontiguousarray(audio, dtype=np.float32)
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.units import canonical
-from microturn.datagen.waveform import energy_edges, perturb
+from microturn.datagen.waveform import energy_edges, perturb, resampled
 
 RATE = 16_000
 
@@ -76,3 +77,13 @@ def test_an_unknown_word_is_named(simulator: Simulator) -> None:
 )
 def test_sounds_have_one_spelling(text: str, spelling: str) -> None:
     assert canonical(text) == spelling
+
+
+@pytest.mark.parametrize(("up", "down"), [(1, 1), (2, 3), (160, 441), (47, 50), (3, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_resampling_is_that_of_scipy(up: int, down: int, dtype: type) -> None:
+    audio = np.random.default_rng(0).standard_normal(5001).astype(dtype)
+    for _ in range(2):  # the second time with kept taps
+        moved, expected = resampled(audio, up, down), resample_poly(audio, up, down)
+        assert moved.dtype == expected.dtype
+        assert np.array_equal(moved, expected)
