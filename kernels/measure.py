@@ -104,7 +104,12 @@ def poisoned() -> Iterator[None]:
 
     def nan(*args: Any, **kwargs: Any) -> Tensor:
         out = empty(*args, **kwargs)
-        return out.fill_(torch.nan if out.is_floating_point() else torch.iinfo(out.dtype).min)
+        with torch.no_grad():  # a compiler makes leaves that want gradients, and flags
+            if out.is_floating_point():
+                out.fill_(torch.nan)
+            elif out.dtype != torch.bool:
+                out.fill_(torch.iinfo(out.dtype).min)
+        return out
 
     torch.empty = nan
     try:

@@ -1,6 +1,7 @@
 """On a GPU: a run of several losses learns, compiled or not, and goes on where it was stopped."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,16 @@ def test_a_run_goes_on(data: Path, tmp_path: Path) -> None:
     assert a == pytest.approx(b, rel=0.01)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_listens_in_between(data: Path, tmp_path: Path) -> None:
+    """Sessions are captured from the model that is being trained, and it goes on learning."""
+    often = ("listen.every_minutes=0", f"listen.data={data}", "listen.n_dialogues=2")
+    rows = train(data, tmp_path, "max_steps=3", *often)
+    heard = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in heard] == [1, 2, 3]
+    assert float(rows[-1]["loss/loss"]) < float(rows[0]["loss/loss"])
+
+
 def test_the_vocoders_graph_is_its_loss(data: Path) -> None:
     source = open_source(str(data))
     cfg = VocoderConfig(kind="istft", width=32, layers=2)
@@ -84,7 +95,7 @@ def test_the_vocoders_graph_is_its_loss(data: Path) -> None:
             losses.append(task.loss(vocoder, step, range(4), 4))
             losses[-1]["vocoder"].backward()
         for name, value in losses[0].items():
-            assert float(losses[1][name]) == pytest.approx(float(value), rel=1e-3)
+            assert losses[1][name].item() == pytest.approx(value.item(), rel=1e-3)
         for a, b in zip(here.parameters(), there.parameters(), strict=True):
             assert a.grad is not None
             assert b.grad is not None
