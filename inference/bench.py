@@ -103,27 +103,40 @@ def _micro_turn(loaded: LoadedBatch, n: int, rng: np.random.Generator) -> float:
 def _hour(loaded: LoadedCheckpoint, config: BenchSessionConfig) -> dict[str, float]:
     """One conversation of many micro-turns as fast as it goes.
 
-    The first hundred counts from the moment when every layer's window is full. Memory is that of
-    the process after these hundred, and at the end.
+    The first hundred counts from the moment when every layer's window is full. A machine may be
+    slower an hour later: the last hundred stands beside a young conversation, in turns with it,
+    too. Memory is that of the process after the first hundred, and at the end.
     """
     batch, rng = batch_of(loaded, n_slots=1, seed=config.seed), np.random.default_rng(config.seed)
     full = max(loaded.model.backbone.reaches) // loaded.layout.n_positions + config.warm_up
-    times = np.zeros(config.hour)
-    resident = 0
-    with tqdm(total=config.hour, desc="bench hour", unit="micro-turn", file=sys.stderr) as bar:
-        for _ in range(full):
-            _micro_turn(batch, 1, rng)
-        for step in range(config.hour):
-            if step == _COMPARED:
-                resident = resident_bytes()
-            times[step] = _micro_turn(batch, 1, rng)
+    times, resident = np.zeros(config.hour), 0
+    young, young_times = batch_of(loaded, n_slots=1, seed=config.seed), np.zeros(_COMPARED)
+    total = full + config.hour + full + _COMPARED
+    with tqdm(total=total, desc="bench hour", unit="micro-turn", file=sys.stderr) as bar:
+
+        def micro_turn(of: LoadedBatch) -> float:
             bar.update()
+            return _micro_turn(of, 1, rng)
+
+        for _ in range(full):
+            micro_turn(batch)
+        for step in range(config.hour - _COMPARED):
+            times[step] = micro_turn(batch)
+            if step == _COMPARED - 1:
+                resident = resident_bytes()
+        for _ in range(full):
+            micro_turn(young)
+        for step in range(_COMPARED):
+            times[step - _COMPARED] = micro_turn(batch)
+            young_times[step] = micro_turn(young)
     first, last = np.median(times[:_COMPARED]), np.median(times[-_COMPARED:])
     return {
         "micro_turns": config.hour,
         "first_ms": float(first),
         "last_ms": float(last),
         "last_over_first": float(last / first),
+        "young_ms": float(np.median(young_times)),
+        "last_over_young": float(last / np.median(young_times)),
         "p50_ms": float(np.percentile(times, 50)),
         "p99_ms": float(np.percentile(times, 99)),
         "max_ms": float(times.max()),
@@ -187,7 +200,8 @@ def table(result: dict[str, Any]) -> str:
     if hour:
         lines.append(
             f"{hour['micro_turns']} micro-turns of one: first hundred {hour['first_ms']:.2f} ms, "
-            f"last {hour['last_ms']:.2f} ms, ratio {hour['last_over_first']:.3f}; "
+            f"last {hour['last_ms']:.2f} ms, ratio {hour['last_over_first']:.3f}, and "
+            f"{hour['last_over_young']:.3f} of a young conversation in turns with it; "
             f"p99 {hour['p99_ms']:.1f}, max {hour['max_ms']:.1f}; "
             f"resident memory {hour['rss_growth']:+.2%}"
         )

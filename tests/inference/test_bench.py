@@ -33,6 +33,7 @@ def test_an_hour_and_the_peers_are_in_the_result(
     hour = result["hour"]
     assert hour["micro_turns"] == 200
     assert hour["last_over_first"] == pytest.approx(hour["last_ms"] / hour["first_ms"])
+    assert hour["last_over_young"] == pytest.approx(hour["last_ms"] / hour["young_ms"])
     assert abs(hour["rss_growth"]) < 0.1
     for peer in PEERS:
         assert list(result["peers"][peer]) == ["4", "8", "40"]
