@@ -30,7 +30,7 @@ from microturn.training.module import TrainingModule
 from microturn.training.sources import Source, open_source
 from microturn.training.state import Facts, State
 from microturn.training.vocoder_loss import VoiceTask
-from microturn.training.wrap import compile_blocks, recompute_blocks
+from microturn.training.wrap import check_compiler, compile_blocks, recompute_blocks
 
 _STATISTICS_DIALOGUES = 64
 
@@ -89,6 +89,8 @@ def train(cfg: TrainingConfig, *, watch: L.Callback | None = None) -> int:
 
 def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     _quiet()
+    if cfg.compile:
+        check_compiler()
     torch.set_num_threads(cfg.threads or max(1, len(os.sched_getaffinity(0)) // cfg.devices))
     out = Path(cfg.out)
     source = open_source(cfg.data)

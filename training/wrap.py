@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -43,6 +45,17 @@ def _counted_once(block: nn.Module) -> Iterator[None]:
         for router, load, z_loss in kept:
             router.load.copy_(load)
             router.z_loss = z_loss
+
+
+def check_compiler() -> None:
+    """ValueError where `torch.compile` would find no compiler; Triton needs one of C."""
+    names = ("gcc", "clang") if torch.cuda.is_available() else ("g++",)
+    own = os.environ.get("CC" if torch.cuda.is_available() else "CXX", "")
+    if not any(shutil.which(name) for name in (own, *names) if name):
+        raise ValueError(
+            f"compile=true needs a compiler ({' or '.join(names)}), and there is none on PATH; "
+            "install one or say compile=false"
+        )
 
 
 def compile_blocks(model: InteractionModel) -> None:

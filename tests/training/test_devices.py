@@ -114,6 +114,20 @@ def test_blocks_computed_again_give_the_same_bits(data: Path, one: Path, tmp_pat
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_without_a_compiler_compiling_is_refused(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["train", *words_of(data, tmp_path / "run", "compile=true")]) != 0
+    assert "there is none on PATH; install one or say compile=false" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.compile
 @pytest.mark.timeout(1200)
