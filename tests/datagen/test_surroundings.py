@@ -61,10 +61,14 @@ def dialogues(loud: Simulator) -> list[Dialogue]:
     return [loud.dialogue(index) for index in range(10)]
 
 
-def test_nothing_happens_unless_it_is_switched_on(simulator: Simulator) -> None:
+def test_nothing_happens_unless_it_is_switched_on(
+    config: DatagenConfig, simulator_for: Build
+) -> None:
+    simulator = simulator_for(replace(config, stems=True))
     for index in range(4):
         dialogue = simulator.dialogue(index)
         assert not dialogue.sound.late.any()
+        assert {"line", "stretches"}.isdisjoint(dialogue.sound.stems)
         channel = dialogue.sound.channel
         assert channel["line"] == {"clip_db": None, "drift_ppm": None, "telephone": None}
         assert channel["network"]["lost"] == channel["stretches"] == []
