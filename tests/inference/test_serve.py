@@ -165,6 +165,7 @@ def test_garbage_of_every_kind_leaves_the_server_standing(server: Served) -> Non
         client.recv()
         client.send(to_pcm16(np.zeros(1_000, np.float32)))
         client.socket.close()
+    wait_for_places(server)
     with connect(server.socket_url, max_size=None) as client:  # too much at once
         client.recv()
         client.send(bytes(MAX_MESSAGE_BYTES + 2))
