@@ -37,8 +37,14 @@ class Command:
     schema: type
     run: Callable[[Any], int]
     help: str
+    files: str = ""  # folder below configs/ of the YAML files that fit; empty: that of the schema
     positionals: tuple[str, ...] = ()  # keys that bare words fill, in order
     on_interrupt: str = "interrupted; the same command again continues from here"
+
+    @property
+    def folder(self) -> str:
+        """The folder below configs/ whose YAML files this command takes."""
+        return self.files or self.schema.__module__.removeprefix("microturn.").split(".")[0]
 
 
 @overload
@@ -60,6 +66,15 @@ def option(
     if default is not dataclasses.MISSING:
         return dataclasses.field(default=default, metadata=metadata)
     return dataclasses.field(metadata=metadata)
+
+
+def require_at_least(config: object, section: str, **limits: float) -> None:
+    """Raise ConfigError for a field below its limit; `section` is the dotted name before it."""
+    for name, limit in limits.items():
+        value = getattr(config, name)
+        if not value >= limit:
+            dotted = f"{section}.{name}" if section else name
+            raise ConfigError(f"{dotted}={value} must be at least {limit:g}")
 
 
 def parse_words(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -102,9 +117,8 @@ def help_text(name: str, command: Command, words: Sequence[str] = ()) -> str:
         value = OmegaConf.select(merged, key.name, throw_on_missing=False)
         missing = key.default is REQUIRED and value is None
         lines += _key_lines(key, "required" if missing else _shown(value))
-    _, _, folder = command.schema.__module__.partition("microturn.")
-    files = [path.relative_to(CONFIG_DIR) for path in shipped_configs(folder.split(".")[0])]
-    if folder and files:
+    files = [path.relative_to(CONFIG_DIR) for path in shipped_configs(command.folder)]
+    if files:
         lines += ["", f"files in configs/: {' '.join(map(str, files))}"]
     lines += ["", "A true/false key can be given as --key. Later words win."]
     return "\n".join(lines) + "\n"

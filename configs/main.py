@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),
     "compare": ("microturn.evaluation.cli", "COMPARE", "tell two evaluations apart"),
     "reconstruct": (
-        "microturn.evaluation.reconstruction_cli",
+        "microturn.evaluation.reconstruct.cli",
         "RECONSTRUCT",
         "what lanes and vocoder leave of a voice",
     ),
@@ -36,11 +36,31 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
     "ablate": ("microturn.evaluation.ablations", "ABLATE", "what each choice is worth, in a table"),
     "plan": ("microturn.model.cli", "PLAN", "say what a model needs and how to spread it"),
-    "bench simulate": ("microturn.datagen.cli", "BENCH_SIMULATE", "time simulation beside lhotse"),
-    "bench loader": ("microturn.training.cli", "BENCH_LOADER", "time reading beside webdataset"),
-    "bench training": ("microturn.training.cli", "BENCH_TRAINING", "time steps beside bare loops"),
-    "bench session": ("microturn.inference.cli", "BENCH", "time micro-turns of live sessions"),
-    "bench kernels": ("microturn.kernels.cli", "BENCH_KERNELS", "check and time the kernels"),
+    "bench simulate": (
+        "microturn.evaluation.bench.cli",
+        "BENCH_SIMULATE",
+        "time simulation beside lhotse",
+    ),
+    "bench loader": (
+        "microturn.evaluation.bench.cli",
+        "BENCH_LOADER",
+        "time reading beside webdataset",
+    ),
+    "bench training": (
+        "microturn.evaluation.bench.cli",
+        "BENCH_TRAINING",
+        "time steps beside bare loops",
+    ),
+    "bench session": (
+        "microturn.evaluation.bench.cli",
+        "BENCH_SESSION",
+        "time micro-turns of live sessions",
+    ),
+    "bench kernels": (
+        "microturn.evaluation.bench.cli",
+        "BENCH_KERNELS",
+        "check and time the kernels",
+    ),
 }
 
 

@@ -236,7 +236,7 @@ class HumanTimingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TimingConfig:
-    """When things happen, in seconds; the agent itself follows fixed rules (datagen/rules.py)."""
+    """When things happen, in seconds; the agent itself follows `datagen/dialogue/rules.py`."""
 
     agent_on_grid: bool = option(True, "the agent's words start on micro-turn boundaries")
     lead_in: tuple[float, float] = option((0.3, 1.6), "silence before the first segment")

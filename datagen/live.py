@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.configs.load import load_config
+from microturn.configs.paths import cache_folder
 from microturn.datagen.acoustics import rooms
-from microturn.datagen.cli import cache_folder
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
-from microturn.datagen.units import UnitBank
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.mel import PCM_SCALE
 
@@ -87,8 +87,8 @@ class LiveSource:
     def agent(self, index: int) -> NDArray[np.float32]:
         """The agent's voice in one dialogue; simulated once more, without its lanes."""
         recipe = self._simulator.recipe(index)
-        script, _ = self._simulator.script(recipe)
-        pcm = self._simulator.sound(recipe, script).agent
+        script, _, conditions = self._simulator.script(recipe)
+        pcm = self._simulator.sound(recipe, script, conditions).agent
         return pcm.astype(np.float32) / np.float32(PCM_SCALE)
 
     def __getstate__(self) -> dict[str, object]:

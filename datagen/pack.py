@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from microturn.datagen.acoustics.mix import from_pcm
-from microturn.datagen.render import Sound
-from microturn.datagen.timeline import Timeline
+from microturn.datagen.acoustics.render import Sound
+from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.video.film import Frames
 from microturn.model.streams import (
-    FineMemory,
+    FineMelCache,
     Lanes,
     StreamLayout,
     TimedToken,
@@ -53,7 +53,7 @@ def pack(
     tokenizer: Tokenizer,
     hear: bool = True,
     video: Frames | None = None,
-    memory: FineMemory | None = None,
+    memory: FineMelCache | None = None,
 ) -> Lanes:
     """All lanes of a dialogue, computed from the very samples that are stored.
 

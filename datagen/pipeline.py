@@ -6,31 +6,39 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from microturn.datagen.acoustics.conditions import AcousticConditions, draw_conditions
 from microturn.datagen.acoustics.mix import to_pcm
 from microturn.datagen.acoustics.noise import NoiseBeds
+from microturn.datagen.acoustics.render import Renderer, Sound
+from microturn.datagen.compose import write_script
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.flac import FrameStore, encode_flac
-from microturn.datagen.pace import Pace
+from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
+from microturn.datagen.dialogue.rules import Rules
+from microturn.datagen.dialogue.timeline import FORMAT, Timeline
+from microturn.datagen.dialogue.units import UnitBank, canonical
 from microturn.datagen.pack import pack
-from microturn.datagen.recipe import Recipe, draw_recipe
-from microturn.datagen.render import Renderer, Sound
-from microturn.datagen.rules import Rules
-from microturn.datagen.scenarios import Cast, Questions, Script, scenarios_of, words_of
-from microturn.datagen.script import write_script
-from microturn.datagen.surroundings import surround
-from microturn.datagen.timeline import FORMAT, Timeline
-from microturn.datagen.units import UnitBank, canonical
+from microturn.datagen.scenarios import DialogueContext, Questions, Script, scenarios_of, words_of
+from microturn.datagen.sets.flac import FrameStore, encode_flac
 from microturn.datagen.video.film import film
 from microturn.datagen.video.unasked import add_unasked
-from microturn.model.streams import FineMemory, Lanes, Tokenizer
+from microturn.model.streams import FineMelCache, Lanes, Tokenizer
 
 OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
+
+
+class Composed(NamedTuple):
+    """A dialogue before anything sounds."""
+
+    script: Script
+    families: list[str]  # that found a place in it
+    conditions: AcousticConditions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +48,7 @@ class Dialogue:
     recipe: Recipe
     script: Script
     families: list[str]
+    conditions: AcousticConditions
     sound: Sound
     lanes: Lanes
 
@@ -86,7 +95,7 @@ class Simulator:
         self.bank.require(agent=more.agent, user=more.user)
         self.beds = NoiseBeds.of(config, self.bank)
         # What comes again and again where the agent begins with micro-turns, and hardly elsewhere.
-        self._memory = FineMemory(config.layout) if config.timing.agent_on_grid else None
+        self._memory = FineMelCache(config.layout) if config.timing.agent_on_grid else None
         self._frames = FrameStore() if config.timing.agent_on_grid else None
         self._renderer = Renderer(config, rooms, self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
@@ -95,8 +104,8 @@ class Simulator:
         voices, kinds = self.bank.user_voices, self.beds.kinds
         return draw_recipe(self.config, index, voices=voices, noise_kinds=kinds)
 
-    def script(self, recipe: Recipe) -> tuple[Script, list[str]]:
-        cast = Cast(
+    def script(self, recipe: Recipe) -> Composed:
+        context = DialogueContext(
             config=self.config,
             bank=self.bank,
             questions=self.questions,
@@ -105,17 +114,17 @@ class Simulator:
             voice=recipe.voice,
             pace=Pace.of(recipe, self.config.timing.human),
         )
-        script, families = write_script(recipe, cast)
+        script, families = write_script(recipe, context)
         timeline, kinds = script.timeline, self.beds.stretch_kinds
-        script.around = surround(self.config, recipe, timeline, kinds=kinds)
+        conditions = draw_conditions(self.config, recipe, timeline, kinds=kinds)
         add_unasked(self.config, recipe, script)
         timeline.sort()
-        return script, families
+        return Composed(script, families, conditions)
 
     def dialogue(self, index: int) -> Dialogue:
         recipe = self.recipe(index)
-        script, families = self.script(recipe)
-        sound = self._renderer.render(recipe, script)
+        script, families, conditions = self.script(recipe)
+        sound = self.sound(recipe, script, conditions)
         layout, n = self.config.layout, self.config.n_micro_turns
         lanes = pack(
             script.timeline,
@@ -126,11 +135,18 @@ class Simulator:
             video=film(recipe, self.config.video, script.acts, n, layout),
             memory=self._memory,
         )
-        return Dialogue(recipe=recipe, script=script, families=families, sound=sound, lanes=lanes)
+        return Dialogue(
+            recipe=recipe,
+            script=script,
+            families=families,
+            conditions=conditions,
+            sound=sound,
+            lanes=lanes,
+        )
 
-    def sound(self, recipe: Recipe, script: Script) -> Sound:
+    def sound(self, recipe: Recipe, script: Script, conditions: AcousticConditions) -> Sound:
         """What a dialogue sounds like, without its lanes."""
-        return self._renderer.render(recipe, script)
+        return self._renderer.render(recipe, script, conditions)
 
     def members(self, dialogue: Dialogue, facts: dict[str, Any] | None = None) -> dict[str, bytes]:
         """The files of a sample, by extension, as they stand in a shard; `facts` describe it."""

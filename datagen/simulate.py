@@ -21,15 +21,19 @@ from typing import Any
 from tqdm import tqdm
 
 from microturn.configs.load import keys_of, load_config, save_config
-from microturn.datagen import executors, storage
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.acoustics.recordings import fingerprints
-from microturn.datagen.card import CARD_JSON, CARD_TEXT, card_text, make_card
-from microturn.datagen.card_plots import card_plots
 from microturn.datagen.config import DatagenConfig, part_of
 from microturn.datagen.corpora.home import digest_of, folders_of
+from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.executors.run import run_tasks
+from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
-from microturn.datagen.shards import (
+from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, card_text, make_card
+from microturn.datagen.report.card_plots import card_plots
+from microturn.datagen.report.set_statistics import Statistics
+from microturn.datagen.sets import storage
+from microturn.datagen.sets.shards import (
     CONFIG_NAME,
     FORMAT,
     INDEX_NAME,
@@ -39,9 +43,7 @@ from microturn.datagen.shards import (
     ShardWriter,
     read_index,
 )
-from microturn.datagen.statistics import Statistics
-from microturn.datagen.storage import Place, local_copy, place, write_whole
-from microturn.datagen.units import UnitBank
+from microturn.datagen.sets.storage import Place, local_copy, place, write_whole
 from microturn.model.streams import Tokenizer
 
 PROGRESS_FOLDER = ".progress"
@@ -87,7 +89,7 @@ def _make_shards(config: DatagenConfig, out: Place, task: ShardTask) -> None:
     if len(todo) < len(own):
         print(f"{out}: {len(own) - len(todo)} of {len(own)} shards are there", file=sys.stderr)
     started = time.monotonic()
-    reports = executors.run(
+    reports = run_tasks(
         task,
         todo,
         workers=config.workers,
@@ -110,14 +112,14 @@ class ShardTask:
     rooms: Path
     sha256: str  # of the rooms
 
-    def __call__(self) -> executors.Task:
+    def __call__(self) -> Task:
         out = place(self.config.out)
         with local_copy(out / TOKENIZER_NAME) as path:
             tokenizer = Tokenizer.load(path)
         with self._rooms(out) as path:
             simulator = Simulator(self.config, rooms=path, tokenizer=tokenizer)
 
-        def make(shard: int) -> executors.Report:
+        def make(shard: int) -> Report:
             return make_shard(simulator, shard, out)
 
         return make
@@ -129,7 +131,7 @@ class ShardTask:
         return local_copy(out / PROGRESS_FOLDER / ROOMS_NAME)
 
 
-def make_shard(simulator: Simulator, shard: int, out: Place) -> executors.Report:
+def make_shard(simulator: Simulator, shard: int, out: Place) -> Report:
     """One tar and the report that says it is whole."""
     config = simulator.config
     writer = ShardWriter(out / shard_name(shard))
@@ -163,7 +165,7 @@ def _report_path(out: Place, shard: int) -> Place:
     return out / PROGRESS_FOLDER / f"{shard_name(shard)}.json"
 
 
-def _report(out: Place, shard: int) -> executors.Report | None:
+def _report(out: Place, shard: int) -> Report | None:
     """What is known of a shard; None when there is nothing, or half a file of a power cut."""
     try:
         return dict(json.loads(_report_path(out, shard).read_text()))

@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from microturn.configs.load import load_config
-from microturn.datagen.cli import cache_folder
+from microturn.configs.paths import cache_folder
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import Sample, ShardReader
 from microturn.datagen.simulate import simulate
 
 PICTURES = Path(__file__).parent / "pictures"

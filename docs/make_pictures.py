@@ -12,10 +12,10 @@ from pathlib import Path
 from PIL import Image
 
 from microturn.configs.load import load_config
-from microturn.datagen.cli import cache_folder
+from microturn.configs.paths import cache_folder
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.inspect import show
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.report.inspect import show
+from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -24,7 +24,7 @@ QUIET = (
     *("timing.lead_in=[0.2,0.4]", "seed=17", "workers=1"),
 )
 N_DIALOGUES = 12
-LARGEST_WIDTH, COLOURS, LARGEST_BYTES = 1100, 40, 58_000
+MAX_WIDTH, COLOURS, MAX_BYTES = 1100, 40, 58_000
 # Micro-turns of the dialogue, and the events that should be in the picture.
 SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "turn": (30, ("turn", "pause")),
@@ -73,12 +73,12 @@ def draw(scenario: str, folder: Path) -> Path:
 
 def shrink(source: Path, target: Path) -> None:
     """Few colours, and as large as the limit allows."""
-    picture, width = Image.open(source).convert("RGB"), LARGEST_WIDTH
+    picture, width = Image.open(source).convert("RGB"), MAX_WIDTH
     while True:
         height = round(picture.height * width / picture.width)
         small = picture.resize((width, height), Image.Resampling.LANCZOS)
         small.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
-        if target.stat().st_size <= LARGEST_BYTES:
+        if target.stat().st_size <= MAX_BYTES:
             return
         width = width * 9 // 10
 

@@ -285,5 +285,6 @@ ABLATE = Command(
     schema=AblationConfig,
     run=run_ablations,
     positionals=("out",),
+    files="ablations",
     help="Train and score the variants of a file such as ablations/tiny.yaml; finished parts stay.",
 )

@@ -3,8 +3,8 @@
 from typing import Any
 
 from microturn.configs.command import Command
-from microturn.evaluation.benchmarks.fdb_folder_config import FdbConfig
 from microturn.evaluation.config import CompareConfig, EvaluateConfig
+from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 
 
 def _evaluate(config: EvaluateConfig) -> int:
@@ -20,7 +20,7 @@ def _compare(config: CompareConfig) -> int:
 
 
 def _fdb(config: FdbConfig) -> int:
-    from microturn.evaluation.benchmarks.fdb_folder import run
+    from microturn.evaluation.suites.fdb.folder import run
 
     return run(config)
 

@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 
 from microturn.configs.command import write_json
-from microturn.evaluation.benchmarks.registry import load_suite
-from microturn.evaluation.benchmarks.suite import Facts, Suite
 from microturn.evaluation.config import CompareConfig
-from microturn.evaluation.suite_report import TWINS, format_value
-from microturn.evaluation.suite_scores import FEWEST_DIALOGUES, interval, resampled
+from microturn.evaluation.report.tables import TWINS, format_value
+from microturn.evaluation.suites.registry import load_suite
+from microturn.evaluation.suites.score_suite import MIN_DIALOGUES, interval, resampled
+from microturn.evaluation.suites.suite import Facts, Suite
 from microturn.evaluation.table import FACTS_NAME
 
 LEVEL: Final = 0.05
@@ -122,7 +122,7 @@ def differences(
     rng = np.random.default_rng([seed, len(keys)])
     draws = rng.integers(0, max(len(keys), 1), (n, len(keys)))
     a, b = suite.check(suite.measure(ours)), suite.check(suite.measure(theirs))
-    few = len(keys) < FEWEST_DIALOGUES
+    few = len(keys) < MIN_DIALOGUES
     rows = None if few else resampled(suite, theirs, draws) - resampled(suite, ours, draws)
     found = []
     for column, name in enumerate(suite.meanings):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.load import write_atomically
-from microturn.evaluation.report import format_value
+from microturn.evaluation.report.scores import format_value
 
 
 def write_report(out: Path, seconds: Mapping[str, float]) -> int:

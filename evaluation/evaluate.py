@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from microturn.configs.command import write_json
 from microturn.configs.load import ConfigError, save_config
-from microturn.evaluation import report, suites, targets
-from microturn.evaluation.baselines import BASELINES, Performer, baseline
-from microturn.evaluation.benchmarks import events
-from microturn.evaluation.benchmarks.registry import MODULES
+from microturn.evaluation.agents.baselines import BASELINES, Performer, baseline
 from microturn.evaluation.config import EvaluateConfig
-from microturn.evaluation.outcomes import TurnOutcome
-from microturn.evaluation.performance import Performance, Trace
-from microturn.evaluation.pictures import Gallery
+from microturn.evaluation.report import scores as report
+from microturn.evaluation.report import targets
+from microturn.evaluation.report.pictures import Gallery
 from microturn.evaluation.runner import Results, TraceFile, play, score_traces
-from microturn.evaluation.samples import Sample, SampleSet, checkpoint_digest
-from microturn.evaluation.scene import Scene
-from microturn.evaluation.sound import WordSounds
+from microturn.evaluation.scoring.agent_output import Performance, Trace
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, Sample, checkpoint_digest
+from microturn.evaluation.scoring.outcomes import TurnOutcome
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.speech.sound import WordSounds
+from microturn.evaluation.suites import event_metrics as suites
+from microturn.evaluation.suites import event_suites as events
+from microturn.evaluation.suites.registry import MODULES
 
 if TYPE_CHECKING:
     from microturn.model.checkpoint import LoadedCheckpoint
@@ -38,7 +40,7 @@ def evaluate(config: EvaluateConfig) -> int:
 
         return evaluate_suites(config)
     out = Path(config.out)
-    samples = SampleSet.open(config.data)
+    samples = DialogueSet.open(config.data)
     checkpoint = _load(config, samples) if config.checkpoint else None
     out.mkdir(parents=True, exist_ok=True)
     save_config(out / "config.yaml", config)
@@ -71,7 +73,7 @@ def _check_set(config: EvaluateConfig) -> None:
         raise ConfigError("words=audio, through=server and table= are for the suites: leave data=")
 
 
-def _load(config: EvaluateConfig, samples: SampleSet) -> LoadedCheckpoint:
+def _load(config: EvaluateConfig, samples: DialogueSet) -> LoadedCheckpoint:
     from microturn.model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(config.checkpoint, _device(config.device))
@@ -88,7 +90,7 @@ def _device(name: str) -> str:
 
 
 def _play(
-    config: EvaluateConfig, samples: SampleSet, checkpoint: LoadedCheckpoint | None
+    config: EvaluateConfig, samples: DialogueSet, checkpoint: LoadedCheckpoint | None
 ) -> Results:
     out = Path(config.out)
     agent = CHECKPOINT if checkpoint else config.baseline
@@ -123,15 +125,15 @@ def _play(
 
 def _performers(
     config: EvaluateConfig,
-    samples: SampleSet,
+    samples: DialogueSet,
     checkpoint: LoadedCheckpoint | None,
     advance: Any,
 ) -> dict[str, Performer]:
     """Who plays: the checkpoint beside the baselines, or one baseline alone."""
     if checkpoint is None:
         return {config.baseline: baseline(config.baseline, samples.read, config.activity)}
-    from microturn.evaluation.streaming import StreamedAgent
-    from microturn.inference.session import SessionBatch
+    from microturn.evaluation.agents.streaming import StreamedAgent
+    from microturn.inference.rows import SessionBatch
 
     sessions = SessionBatch(checkpoint, config.batch_size, config.seed)
     agent = StreamedAgent(sessions, checkpoint.layout, checkpoint.tokenizer, on_progress=advance)
@@ -143,7 +145,7 @@ def _performers(
     return performers
 
 
-def _header(config: EvaluateConfig, samples: SampleSet) -> dict[str, Any]:
+def _header(config: EvaluateConfig, samples: DialogueSet) -> dict[str, Any]:
     """What the traces depend on: inputs by content, and the seed."""
     return {
         "checkpoint": checkpoint_digest(config.checkpoint),

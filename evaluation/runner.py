@@ -14,15 +14,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.evaluation.baselines import Performer
+from microturn.evaluation.agents.baselines import Performer
 from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.dialogue import Dialogue
-from microturn.evaluation.events import score
-from microturn.evaluation.outcomes import Outcome
-from microturn.evaluation.performance import Performance, Trace
-from microturn.evaluation.samples import Sample
-from microturn.evaluation.scene import Scene
-from microturn.evaluation.sound import WordSounds
+from microturn.evaluation.scoring.agent_output import Performance, Trace
+from microturn.evaluation.scoring.dialogue import Dialogue
+from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.outcomes import Outcome
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.speech.sound import WordSounds
 
 FORMAT: Final = 2  # bump when the lines of a trace file mean something else
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from microturn.datagen import executors
-from microturn.evaluation.baselines import Performer, baseline
+from microturn.datagen.executors.run import run_tasks
+from microturn.datagen.executors.task import Report, Task
+from microturn.evaluation.agents.baselines import Performer, baseline
 from microturn.evaluation.config import ActivityConfig
-from microturn.evaluation.performance import Trace
 from microturn.evaluation.runner import TraceFile
-from microturn.evaluation.samples import Sample, SampleSet
+from microturn.evaluation.scoring.agent_output import Trace
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, Sample
 
 if TYPE_CHECKING:
     from microturn.model.checkpoint import LoadedCheckpoint
@@ -30,7 +31,7 @@ class HeldOut:
     """One set of dialogues that is to be played."""
 
     name: str
-    samples: SampleSet
+    samples: DialogueSet
     n_dialogues: int
 
     @property
@@ -81,10 +82,10 @@ class PlayTask:
     batches: tuple[Batch, ...]
     activity: ActivityConfig
 
-    def __call__(self) -> executors.Task:
+    def __call__(self) -> Task:
         stage = Stage(self.cast, self.activity)
 
-        def play(number: int) -> executors.Report:
+        def play(number: int) -> Report:
             return {"batch": number, "rows": stage.play(self.batches[number])}
 
         return play
@@ -100,7 +101,7 @@ class Stage:
 
     def play(self, batch: Batch) -> list[dict[str, Any]]:
         """One row per dialogue: its key, and the trace of every agent as JSON."""
-        samples = SampleSet.open(batch.folder)
+        samples = DialogueSet.open(batch.folder)
         if batch.folder != self._folder:
             self._folder, self._performers = batch.folder, self.performers(samples)
         played = [samples.at(batch.first + i) for i in range(batch.count)]
@@ -115,7 +116,7 @@ class Stage:
             {"key": sample.key, "agents": row} for sample, row in zip(played, traces, strict=True)
         ]
 
-    def performers(self, samples: SampleSet) -> dict[str, Performer]:
+    def performers(self, samples: DialogueSet) -> dict[str, Performer]:
         """Everybody who plays this set, by name."""
         found: dict[str, Performer] = {}
         if self._checkpoint is not None:
@@ -128,11 +129,11 @@ class Stage:
 def checkpoint_performer(cast: Cast) -> Performer:
     """The checkpoint in streaming sessions, in this process or behind a socket of its own."""
     if cast.through == "server":
-        from microturn.evaluation.through_server import ServedAgent
+        from microturn.evaluation.agents.through_server import ServedAgent
 
         return ServedAgent.start(cast.checkpoint, device=cast.device, seed=cast.seed)
-    from microturn.evaluation.streaming import StreamedAgent
-    from microturn.inference.session import SessionBatch
+    from microturn.evaluation.agents.streaming import StreamedAgent
+    from microturn.inference.rows import SessionBatch
 
     loaded = load(cast)
     sessions = SessionBatch(loaded, cast.batch_size, cast.seed)
@@ -154,7 +155,7 @@ def load(cast: Cast) -> LoadedCheckpoint:
 def _heard(trace: Trace, sample: Sample, audio: Any) -> Trace:
     from dataclasses import replace
 
-    from microturn.evaluation.recognise import recognise
+    from microturn.evaluation.speech.recognise import recognise
 
     return replace(trace, recognised=recognise(audio, sample, trace.activity))
 
@@ -189,7 +190,7 @@ def play_sets(
     advance(known)
     task = PlayTask(cast=cast, batches=tuple(batches), activity=activity)
     executor = "serial" if workers == 1 else "processes"
-    for report in executors.run(task, range(len(batches)), workers=workers, executor=executor):
+    for report in run_tasks(task, range(len(batches)), workers=workers, executor=executor):
         batch = batches[report["batch"]]
         for row in report["rows"]:
             if row["key"] not in files[batch.name]:

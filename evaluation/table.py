@@ -11,25 +11,27 @@ from typing import Any
 
 from microturn.configs.command import write_json
 from microturn.configs.load import save_config, write_atomically
-from microturn.datagen.cli import cache_folder
-from microturn.datagen.executors import n_cores
-from microturn.evaluation import suite_plots, suite_report, worst
-from microturn.evaluation.baselines import BASELINES
-from microturn.evaluation.benchmarks.held_out import held_out_set
-from microturn.evaluation.benchmarks.registry import MODULES, load_suite
-from microturn.evaluation.benchmarks.suite import Facts, Suite
+from microturn.configs.paths import cache_folder
+from microturn.datagen.executors.task import n_cores
+from microturn.evaluation.agents.baselines import BASELINES
 from microturn.evaluation.config import EvaluateConfig
-from microturn.evaluation.events import score
-from microturn.evaluation.outcomes import Outcome
-from microturn.evaluation.performance import Trace
+from microturn.evaluation.report import plots as suite_plots
+from microturn.evaluation.report import tables as suite_report
+from microturn.evaluation.report import worst_dialogues as worst
 from microturn.evaluation.runner import TraceFile
-from microturn.evaluation.samples import checkpoint_digest
-from microturn.evaluation.scene import Scene
+from microturn.evaluation.scoring.agent_output import Trace
+from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
+from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.outcomes import Outcome
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.timing import Timing, of_scene
 from microturn.evaluation.suite_runs import CHECKPOINT, Cast, HeldOut, play_sets, trace_file
-from microturn.evaluation.suite_scores import SuiteScore, score_suite
-from microturn.evaluation.suites import aggregate
-from microturn.evaluation.suites import to_json as events_json
-from microturn.evaluation.timing import Timing, of_scene
+from microturn.evaluation.suites.event_metrics import aggregate
+from microturn.evaluation.suites.event_metrics import to_json as events_json
+from microturn.evaluation.suites.held_out import held_out_set
+from microturn.evaluation.suites.registry import MODULES, load_suite
+from microturn.evaluation.suites.score_suite import SuiteScore, score_suite
+from microturn.evaluation.suites.suite import Facts, Suite
 from microturn.model.streams import StreamLayout
 
 FACTS_NAME = "facts.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from microturn.configs.command import Command
-from microturn.inference.config import BenchSessionConfig, ServeConfig, TalkConfig
+from microturn.inference.config import ServeConfig, TalkConfig
 
 
 def _talk(config: TalkConfig) -> int:
@@ -15,18 +15,18 @@ def _talk(config: TalkConfig) -> int:
 
 
 def _serve(config: ServeConfig) -> int:
-    from microturn.inference.server import listen, url_of
+    from microturn.inference.serve.server import listen, url_of
 
     listener = listen(config.host, config.port)  # before the model: a taken port is said at once
     with listener:
         import uvicorn
 
-        from microturn.inference.agent import OfflineAgent
-        from microturn.inference.engine import LiveEngine
+        from microturn.inference.agent.agent import OfflineAgent
         from microturn.inference.load import load_batch, measured
         from microturn.inference.notes import check_notes
-        from microturn.inference.protocol import MAX_MESSAGE_BYTES
-        from microturn.inference.server import create_app
+        from microturn.inference.serve.engine import LiveEngine
+        from microturn.inference.serve.protocol import MAX_MESSAGE_BYTES
+        from microturn.inference.serve.server import create_app
 
         loaded = load_batch(
             config.checkpoint,
@@ -69,12 +69,6 @@ def _serve(config: ServeConfig) -> int:
     return 0
 
 
-def _bench(config: BenchSessionConfig) -> int:
-    from microturn.inference.bench import run
-
-    return run(config)
-
-
 TALK = Command(
     schema=TalkConfig,
     run=_talk,
@@ -87,10 +81,4 @@ SERVE = Command(
     run=_serve,
     help="Serve a checkpoint to the web page at / and to clients of the socket at /ws.",
     on_interrupt="stopped",
-)
-BENCH = Command(
-    schema=BenchSessionConfig,
-    run=_bench,
-    help="Time micro-turns of 1, 2, 4 and 8 conversations at once.",
-    on_interrupt="interrupted; nothing was written",
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, Literal
 
-from microturn.configs.command import option
+from microturn.configs.command import option, require_at_least
 from microturn.configs.load import ConfigError
 
 DEMO_CHECKPOINT: Final = "runs/demo/checkpoint"
@@ -28,7 +28,7 @@ class AgentConfig:
     max_pending: int = option(4, "delegations under way at once in one conversation")
 
     def __post_init__(self) -> None:
-        _at_least(self, "agent", settle_s=0.0, latency_s=0.0, timeout_s=0.1, max_pending=1)
+        require_at_least(self, "agent", settle_s=0.0, latency_s=0.0, timeout_s=0.1, max_pending=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class NotesConfig:
     pause_s: float = option(1.0, "a pause longer than this ends a note")
 
     def __post_init__(self) -> None:
-        _at_least(self, "notes", lines=1, words=1, pause_s=0.0)
+        require_at_least(self, "notes", lines=1, words=1, pause_s=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class TalkConfig:
     notes: NotesConfig = option(default_factory=NotesConfig, help="words from before the window")
 
     def __post_init__(self) -> None:
-        _at_least(self, "", threads=0)
+        require_at_least(self, "", threads=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,49 +99,16 @@ class ServeConfig:
     notes: NotesConfig = option(default_factory=NotesConfig, help="words from before the window")
 
     def __post_init__(self) -> None:
-        _at_least(self, "", max_sessions=1, max_late_micro_turns=1, idle_s=0.0, threads=0, port=0)
-        _at_least(self, "", admit_share=0.0, calibrate=0, late_after_ms=0.0)
+        require_at_least(
+            self, "", max_sessions=1, max_late_micro_turns=1, idle_s=0.0, threads=0, port=0
+        )
+        require_at_least(self, "", admit_share=0.0, calibrate=0, late_after_ms=0.0)
         if self.port > 65_535:
             raise ConfigError(f"port={self.port} is above 65535")
         if not is_loopback(self.host) and not self.token:
             raise ConfigError(
                 f"host={self.host} can be reached from other machines; "
                 "give token=SECRET too, or keep host=127.0.0.1"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSessionConfig:
-    """`microturn bench session`."""
-
-    sessions: list[int] = option(
-        default_factory=lambda: [1, 2, 4, 8], help="conversations at once, one row each"
-    )
-    micro_turns: int = option(200, "measured micro-turns in each row")
-    warm_up: int = option(20, "micro-turns before the measurement")
-    hour: int = option(18_000, "micro-turns of one long conversation, an hour by default; 0: none")
-    lengths: list[int] = option(
-        default_factory=lambda: [50, 200, 800, 3000],
-        help="lengths of a dialogue, in micro-turns, at which a server that reads it all again and "
-        "a cache that grows are timed; []: not",
-    )
-    peer_seconds: float = option(2.0, "time for each of these, three micro-turns at least")
-    checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
-    threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
-    seed: int = option(0, "random numbers of weights, input and voice")
-    limit_ms: float = option(0.0, "exit 1 if p99 of one session is above this, 0: no limit")
-    json: str = option("", "write the numbers to this file, - for stdout")
-
-    def __post_init__(self) -> None:
-        _at_least(self, "", micro_turns=1, warm_up=0, threads=0, limit_ms=0.0, peer_seconds=0.0)
-        if not self.sessions or min(self.sessions) < 1:
-            raise ConfigError(f"sessions={self.sessions} must be counts of at least 1")
-        if self.lengths and min(self.lengths) < 1:
-            raise ConfigError(f"lengths={self.lengths} must be micro-turns, at least 1")
-        if self.hour and self.hour < 200:
-            raise ConfigError(
-                f"hour={self.hour} must be 0 or at least 200: its first hundred micro-turns are "
-                "compared with its last"
             )
 
 
@@ -153,11 +120,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _at_least(config: object, section: str, **limits: float) -> None:
-    for name, limit in limits.items():
-        value = getattr(config, name)
-        if not value >= limit:
-            dotted = f"{section}.{name}" if section else name
-            raise ConfigError(f"{dotted}={value} must be at least {limit:g}")

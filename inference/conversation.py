@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Final, Literal
 
-from microturn.inference.agent import (
+from microturn.inference.agent.agent import (
     OVER,
     AgentEvent,
     BackgroundAgent,

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from microturn.configs.load import load_config
-from microturn.inference.admission import Admission
 from microturn.inference.config import ServeConfig
-from microturn.inference.session import SessionBatch
+from microturn.inference.rows import SessionBatch
+from microturn.inference.serve.admission import Admission
 from microturn.model.checkpoint import LoadedCheckpoint, load_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout, Tokenizer

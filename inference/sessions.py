@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.rows import SessionBatch, TurnOutput
 
 
 class SessionsFull(RuntimeError):

@@ -12,13 +12,13 @@ import numpy as np
 from tqdm import tqdm
 
 from microturn.configs.load import save_config, write_atomically
-from microturn.inference import protocol
-from microturn.inference.agent import OfflineAgent
+from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.audio import Audio, read_recording, write_wav
 from microturn.inference.config import TalkConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.notes import check_notes
-from microturn.inference.session import SessionBatch
+from microturn.inference.rows import SessionBatch
+from microturn.inference.serve import protocol
 from microturn.model.streams import StreamLayout
 
 WORDS_FORMAT: Final = 1

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from microturn.model.model import InteractionModel, MicroTurnInput, ModelState
 from microturn.model.streams.video import frame_shape
-from microturn.model.vocoder import GriffinLim, VocoderState
+from microturn.model.vocoders.griffin_lim import GriffinLim, VocoderState
 
 _ALIGNMENT: Final = 64  # bytes
 _WARM_UP: Final = 2  # runs before the capture: libraries choose and allocate

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from microturn.kernels import rows
+from microturn.kernels import batch_invariant
 
 _HAS_TRITON = find_spec("triton") is not None
 
@@ -21,8 +21,8 @@ def route_reference(
     """Expert ids (N, K), their weights (N, K), the shared experts' weights (N, S)."""
     E = len(bias)
     with torch.autocast(x_ND.device.type, enabled=False):
-        logits = rows.linear(x_ND.float(), weight.float())
-    scores = rows.elementwise(torch.sigmoid, logits)
+        logits = batch_invariant.linear(x_ND.float(), weight.float())
+    scores = batch_invariant.elementwise(torch.sigmoid, logits)
     ids_NK = (scores[:, :E] + bias).topk(top_k, dim=-1).indices
     chosen = torch.cat([scores[:, :E].gather(1, ids_NK), scores[:, E:]], dim=-1)
     weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * scale

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.dispatch import has_kernels
-from microturn.kernels.rows import MIN_OUTPUTS, MIN_ROWS, padded
+from microturn.kernels.batch_invariant import MIN_OUTPUTS, MIN_ROWS, padded
+from microturn.kernels.ops import has_kernels
 from microturn.model.config import ModelConfig
 from microturn.model.linear import Linear
 

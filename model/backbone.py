@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.dispatch import has_kernels
+from microturn.kernels.ops import has_kernels
 from microturn.model.attention import (
     Attention,
     LayerCache,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from microturn.configs.command import Command
-from microturn.model.plan_config import PlanConfig
+from microturn.model.plan.config import PlanConfig
 
 
 def _plan(config: PlanConfig) -> int:
-    from microturn.model.plan import run
+    from microturn.model.plan.plan import run
 
     return run(config)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from microturn.model.vocoder_config import VocoderConfig
+from microturn.model.vocoders.config import VocoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.dispatch import has_kernels
+from microturn.kernels.ops import has_kernels
 from microturn.model.hmlp import VideoEmbedding
 from microturn.model.linear import Linear
 from microturn.model.streams import StreamLayout

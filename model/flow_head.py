@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.rows import elementwise
+from microturn.kernels.batch_invariant import elementwise
 from microturn.model.config import FlowConfig
 from microturn.model.linear import Linear
 from microturn.model.noise import FlowNoise

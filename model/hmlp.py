@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.rows import elementwise
+from microturn.kernels.batch_invariant import elementwise
 from microturn.model.flops import FOLDS
 from microturn.model.linear import Linear
 from microturn.model.streams.layout import PATCH_SIZE

@@ -20,7 +20,7 @@ from microturn.model.flow_head import FlowHead
 from microturn.model.linear import Linear
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
-from microturn.model.vocoder_istft import IstftVocoder
+from microturn.model.vocoders.istft import IstftVocoder
 
 # Quieter bands are inaudible; without a floor digital silence lies many deviations below speech.
 PATCH_FLOOR = -4.0

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.dispatch import has_kernels
 from microturn.kernels.experts import experts
+from microturn.kernels.ops import has_kernels
 from microturn.kernels.router import route
 from microturn.model.config import MoEConfig
 from microturn.model.linear import Linear

@@ -21,14 +21,11 @@ COMMANDS_OF_MODEL = "training"  # files in configs/model are for `microturn trai
 
 
 def commands_for(file: str) -> list[Command]:
-    """The commands whose module lives in the folder that a configuration file is named after."""
-    folder = file.split("/")[0]
-    folder = COMMANDS_OF_MODEL if folder == "model" else folder
-    folder = "datagen" if file.startswith(SUITES) else folder
-    modules = (f"microturn.{folder}.cli", f"microturn.evaluation.{folder}")
-    modules += ("microturn.model.cli",) if file.startswith("model/") else ()
-    rows = [row for row in COMMANDS.values() if row[0] in modules]
-    return [getattr(import_module(module), attribute) for module, attribute, _ in rows]
+    """The commands that take the files of the folder that a configuration file lies in."""
+    folder = "datagen" if file.startswith(SUITES) else file.split("/")[0]
+    folders = (folder, COMMANDS_OF_MODEL) if folder == "model" else (folder,)
+    commands = [getattr(import_module(row[0]), row[1]) for row in COMMANDS.values()]
+    return [command for command in commands if command.folder in folders]
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -9,19 +9,51 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED: dict[str, set[str]] = {
-    "kernels": {"configs"},
+    "kernels": set(),
     "configs": set(),
     "model": {"kernels", "configs"},
     "model/streams": set(),
     "datagen": {"configs", "model.streams"},
-    "training": {"configs", "model", "kernels", "datagen.shards", "datagen.live"},
+    "training": {"configs", "model", "kernels", "datagen.sets.shards", "datagen.live"},
     "inference": {"configs", "model", "kernels"},
     "evaluation": {"configs", "model", "inference", "datagen"},
 }
-# Two files close a loop on purpose: a validation that listens, and the demo that runs everything.
+# Two places close a loop on purpose: the validation that streams, and the benches that time all.
 MORE: dict[str, set[str]] = {
-    "training/listen.py": {"evaluation", "inference.session"},
-    "evaluation/demo.py": {"training"},
+    "training/streaming_validation.py": {"evaluation", "inference.rows"},
+    "evaluation/bench": {"training", "kernels"},
+}
+# Rooms of the two large folders, from the bottom up: a file imports from its own line or from lines
+# above it. `config` stands for every config.py, whose room does not matter.
+ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "datagen": (
+        ("config", "scenario_config"),
+        ("executors", "sets"),
+        ("corpora",),
+        ("dialogue",),
+        ("acoustics",),
+        ("video",),
+        ("scenarios",),
+        ("compose",),
+        ("pack",),
+        ("pipeline",),
+        ("report",),
+        ("simulate", "live", "export"),
+        ("cli",),
+    ),
+    "evaluation": (
+        ("config",),
+        ("scoring",),
+        ("speech",),
+        ("agents",),
+        ("suites",),
+        ("report",),
+        ("runner",),
+        ("evaluate", "compare", "reconstruct", "demo_report"),
+        ("demo",),
+        ("ablations", "bench"),
+        ("cli",),
+    ),
 }
 
 
@@ -45,11 +77,87 @@ def test_folders_import_only_what_the_picture_allows(folder: str) -> None:
     wrong = []
     for path in sorted((ROOT / folder).rglob("*.py")):
         file = path.relative_to(ROOT).as_posix()
-        allowed = ALLOWED[folder] | MORE.get(file, set()) | {own}
+        more = {name for place, names in MORE.items() if file.startswith(place) for name in names}
+        allowed = ALLOWED[folder] | more | {own}
         for name in sorted(imported_modules(path)):
             if not any(name == one or name.startswith(f"{one}.") for one in allowed):
                 wrong.append(f"{file} imports {name}")
     assert not wrong, f"{wrong}; {folder}/ may import only {sorted(ALLOWED[folder])}"
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Every module of ours and the modules of ours that it imports, functions included."""
+    tops = sorted({folder.split("/")[0] for folder in ALLOWED})
+    paths = [path for top in tops for path in sorted((ROOT / top).rglob("*.py"))]
+    files = {
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in paths
+    }
+    known = {name.removesuffix(".__init__") for name in files}
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        targets: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("microturn."):
+                module = (node.module or "").removeprefix("microturn.")
+                inside = {f"{module}.{alias.name}" for alias in node.names} & known
+                targets |= inside or {module}
+        own = name.removesuffix(".__init__")
+        graph[own] = (targets & known) - {own}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one module (Tarjan 1972)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        order[name] = lowest[name] = len(order)
+        stack.append(name)
+        for target in graph[name]:
+            if target not in order:
+                visit(target)
+                lowest[name] = min(lowest[name], lowest[target])
+            elif target in stack:
+                lowest[name] = min(lowest[name], order[target])
+        if lowest[name] == order[name]:
+            component = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for name in graph:
+        if name not in order:
+            visit(name)
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles(module_graph()) == []
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return "config" if parts[-1] == "config" else parts[1]
+
+
+@pytest.mark.parametrize("folder", sorted(ROOMS))
+def test_rooms_import_only_downwards(folder: str) -> None:
+    level = {room: number for number, rooms in enumerate(ROOMS[folder]) for room in rooms}
+    graph = module_graph()
+    own = {module: targets for module, targets in graph.items() if module.startswith(f"{folder}.")}
+    unplaced = sorted({room_of(module) for module in own} - set(level))
+    assert not unplaced, f"give these rooms of {folder}/ a place in ROOMS: {unplaced}"
+    upward = [
+        f"{module} imports {target}"
+        for module, targets in own.items()
+        for target in sorted(targets)
+        if target.startswith(f"{folder}.") and level[room_of(target)] > level[room_of(module)]
+    ]
+    assert not upward, f"{upward}; the order of rooms is in {Path(__file__).name}"
 
 
 def test_top_level_folders_are_no_packages_of_their_own() -> None:
@@ -60,7 +168,8 @@ def test_top_level_folders_are_no_packages_of_their_own() -> None:
 LIGHT = ["microturn.model.streams"] + [
     f"microturn.{path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')}"
     for name in ("cli.py", "config.py")
-    for path in sorted(ROOT.glob(f"*/{name}"))
+    for top in sorted({folder.split("/")[0] for folder in ALLOWED})
+    for path in sorted((ROOT / top).rglob(name))
 ]
 
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes
-from microturn.training.ranks import Ranks
+from microturn.training.process_group import ProcessGroup
 from microturn.training.sources import Source
 
 
@@ -140,7 +140,7 @@ class Parts:
 
     def __init__(self, loader: DataLoader[Slice], sampler: StepSampler, parts: int) -> None:
         self.loader, self.sampler, self.parts = loader, sampler, parts
-        self.ranks = Ranks()  # where one device cannot go on, none does
+        self.ranks = ProcessGroup()  # where one device cannot go on, none does
 
     def __len__(self) -> int:
         return len(self.sampler) * self.parts

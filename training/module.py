@@ -20,10 +20,10 @@ from microturn.model.noise import Noise
 from microturn.training.config import TrainingConfig
 from microturn.training.data import Part
 from microturn.training.optim import build_optimizer, rate
-from microturn.training.ranks import Ranks, whole
+from microturn.training.parallel import shard_blocks
+from microturn.training.process_group import ProcessGroup, whole
 from microturn.training.state import State, restore_optimiser
 from microturn.training.vocoder_loss import VoiceTask
-from microturn.training.wrap import shard_blocks
 
 _NAMED = 8  # dialogues of a bad batch that a message names
 
@@ -53,7 +53,7 @@ class TrainingModule(L.LightningModule):
         self.wishes: dict[str, Callable[[], bool]] = {}  # what callbacks want done after a step
         self.granted: dict[str, bool] = {}
         self.metrics: dict[str, Tensor] = {}  # of the last step, this device's share
-        self.ranks = Ranks()
+        self.ranks = ProcessGroup()
         self.stepped = False  # whether the part that has just been done ended a step
         self._last_tick = 0.0
         self._totals: dict[str, float] = {}
@@ -80,7 +80,7 @@ class TrainingModule(L.LightningModule):
         return self.optimizer
 
     def on_train_start(self) -> None:
-        self.ranks = Ranks()
+        self.ranks = ProcessGroup()
         self._last_tick = time.monotonic()
 
     # --- time --------------------------------------------------------------------------------

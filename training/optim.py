@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from microturn.training.config import OptimConfig
-from microturn.training.ranks import local, spread_like, whole
+from microturn.training.process_group import local, spread_like, whole
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic Newton-Schulz iteration of the Muon paper
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.datagen.shards import TOKENIZER_NAME, ShardReader
+from microturn.datagen.sets.shards import TOKENIZER_NAME, ShardReader
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from microturn.model.checkpoint import save_tensors
 from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout, Tokenizer
-from microturn.training.ranks import spread_like, whole
+from microturn.training.process_group import spread_like, whole
 
 FORMAT: Final = 1
 FOLDER: Final = "states"

@@ -27,10 +27,10 @@ from microturn.training.data import DialogueData
 from microturn.training.flops import flops_per_micro_turn, matmul_rate
 from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
+from microturn.training.parallel import check_compiler, compile_blocks, recompute_blocks
 from microturn.training.sources import Source, open_source
 from microturn.training.state import Facts, State
 from microturn.training.vocoder_loss import VoiceTask
-from microturn.training.wrap import check_compiler, compile_blocks, recompute_blocks
 
 _STATISTICS_DIALOGUES = 64
 
@@ -152,7 +152,7 @@ def _fit(
     stop = Stop()
     callbacks: list[L.Callback] = [stop, Logging(cfg.log, out / "log", cfg.log_steps), saver]
     if cfg.listen.data:
-        from microturn.training.listen import Listen
+        from microturn.training.streaming_validation import Listen
 
         callbacks.append(Listen(cfg.listen, out, source.layout, source.tokenizer))
     callbacks.append(_progress(module, source, gpu=gpu, half="bf16" in precision))

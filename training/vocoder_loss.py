@@ -25,9 +25,9 @@ from microturn.model.streams.mel import (
     mel_filters,
     quantise_fine,
 )
-from microturn.model.vocoder import FrameGrid
-from microturn.model.vocoder_config import VocoderConfig
-from microturn.model.vocoder_istft import IstftVocoder
+from microturn.model.vocoders.config import VocoderConfig
+from microturn.model.vocoders.griffin_lim import FrameGrid
+from microturn.model.vocoders.istft import IstftVocoder
 
 Audio = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ Audio = npt.NDArray[np.float32]
 FFT_SIZE = 16_384
 LOW_PASS_TAPS = 65
 LOW_PASS_STEP_HZ = 200  # band limits are rounded to this, so that filters are few
-LARGEST_PEAK = 0.98
+MAX_PEAK = 0.98
 
 
 @lru_cache(maxsize=64)
@@ -123,9 +123,9 @@ class Mixture:
     def limit(self) -> None:
         """Turn all sources down together where their sum would clip."""
         peak = float(max(self.total.max(), -self.total.min())) if len(self.total) else 0.0
-        if peak > LARGEST_PEAK:
+        if peak > MAX_PEAK:
             for audio in self._sounding():
-                audio *= np.float32(LARGEST_PEAK / peak)
+                audio *= np.float32(MAX_PEAK / peak)
 
     def _sounding(self) -> list[Audio]:
         """Every array once: without a second source the voice is the sum."""

@@ -13,8 +13,8 @@ from microturn.model.streams.layout import StreamLayout
 
 Audio = npt.NDArray[np.float32]
 Span = tuple[int, int]
-SHORTEST_PITCH_S: Final = 0.005  # after Appendix I of G.711
-LONGEST_PITCH_S: Final = 0.015
+MIN_PITCH_S: Final = 0.005  # after Appendix I of G.711
+MAX_PITCH_S: Final = 0.015
 COMPARED_S: Final = 0.020
 HOLD_S: Final = 0.010  # a filled hole keeps its level this long
 FADE_S: Final = 0.050  # and is silent so much later
@@ -117,8 +117,8 @@ def concealed(audio: Audio, spans: Sequence[Span], method: str, sample_rate: int
 
 def _pitch(audio: Audio, end: int, sample_rate: int) -> int:
     """By how much the sound before `end` resembles itself shifted; 0 if there is too little."""
-    shortest = round(SHORTEST_PITCH_S * sample_rate)
-    longest = round(LONGEST_PITCH_S * sample_rate)
+    shortest = round(MIN_PITCH_S * sample_rate)
+    longest = round(MAX_PITCH_S * sample_rate)
     n = round(COMPARED_S * sample_rate)
     if end < n + longest:
         return 0

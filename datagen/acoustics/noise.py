@@ -10,8 +10,8 @@ from microturn.datagen.acoustics.config import RecordingsConfig
 from microturn.datagen.acoustics.mix import active_power
 from microturn.datagen.acoustics.recordings import unit_power
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.seeds import rng_for
-from microturn.datagen.units import UnitBank
+from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.dialogue.units import UnitBank
 
 Audio = npt.NDArray[np.float32]
 UNITY = np.float32(1.0)

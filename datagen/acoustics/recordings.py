@@ -15,12 +15,12 @@ import numpy.typing as npt
 import soundfile
 
 from microturn.datagen.acoustics.config import RecordingsConfig
-from microturn.datagen.waveform import resampled
+from microturn.datagen.corpora.waveform import resampled
 
 Audio = npt.NDArray[np.float32]
 SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
-LONGEST_S: Final = 60.0  # of a file; what comes later is not read
-SHORTEST_S: Final = 0.25
+MAX_LENGTH_S: Final = 60.0  # of a file; what comes later is not read
+MIN_LENGTH_S: Final = 0.25
 SEAM_S: Final = 0.03  # end and beginning of a file are faded into each other over this long
 KEPT: Final = 32  # decoded files per process
 
@@ -50,8 +50,10 @@ def _examined(path: Path, key: str) -> Recording:
         raise ValueError(
             f"{key}: {path} cannot be read ({error}); take it out of the folder"
         ) from error
-    if about.frames < SHORTEST_S * about.samplerate:
-        raise ValueError(f"{key}: {path} is shorter than {SHORTEST_S} s; take it out of the folder")
+    if about.frames < MIN_LENGTH_S * about.samplerate:
+        raise ValueError(
+            f"{key}: {path} is shorter than {MIN_LENGTH_S} s; take it out of the folder"
+        )
     return Recording(path=path, sample_rate=about.samplerate, n_frames=about.frames)
 
 
@@ -80,7 +82,7 @@ def decoded(recording: Recording, sample_rate: int) -> Audio:
     try:
         frames, rate = soundfile.read(
             recording.path,
-            frames=round(LONGEST_S * recording.sample_rate),
+            frames=round(MAX_LENGTH_S * recording.sample_rate),
             dtype="float32",
             always_2d=True,
         )

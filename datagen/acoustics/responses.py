@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microturn.datagen.acoustics.config import RoomsConfig
-from microturn.datagen.seeds import rng_for
+from microturn.datagen.dialogue.seeds import rng_for
 
 Audio = npt.NDArray[np.float32]
 Samples = npt.NDArray[np.float64]

@@ -25,16 +25,17 @@ from typing import Any
 from tqdm import tqdm
 
 from microturn.configs.load import keys_of, load_config, save_config, write_atomically
-from microturn.datagen import executors
-from microturn.datagen.cli import cache_folder
+from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
 from microturn.datagen.corpora.checking import Checker, Kept, Settings, Skipped
 from microturn.datagen.corpora.config import CorpusAddConfig
+from microturn.datagen.corpora.default_corpus.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus, Utterance
-from microturn.datagen.corpora.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.recordings import Recording
 from microturn.datagen.corpora.splits import with_splits
+from microturn.datagen.executors.run import run_tasks
+from microturn.datagen.executors.task import Report, Task
 
 SKIPPED_NAME, FACTS_NAME, CONFIG_NAME = "skipped.jsonl", "corpus.json", "config.yaml"
 TAR_BYTES = 2**30  # a new tar is begun after this many
@@ -181,10 +182,10 @@ class CheckTask:
     settings: Settings
     batches: Sequence[Sequence[Recording]]
 
-    def __call__(self) -> executors.Task:
+    def __call__(self) -> Task:
         checker = Checker(self.settings)
 
-        def check(number: int) -> executors.Report:
+        def check(number: int) -> Report:
             return {"number": number, "outcomes": [checker.check(r) for r in self.batches[number]]}
 
         return check
@@ -197,9 +198,9 @@ def _checked(
     batches = [recordings[i : i + BATCH] for i in range(0, len(recordings), BATCH)]
     task, numbers = CheckTask(settings=settings, batches=batches), range(len(batches))
     if min(workers, len(batches)) == 1:
-        reports: Iterator[executors.Report] = map(task(), numbers)
+        reports: Iterator[Report] = map(task(), numbers)
     else:
-        reports = executors.run(task, numbers, workers=workers)
+        reports = run_tasks(task, numbers, workers=workers)
     early: dict[int, list[Kept | Skipped]] = {}
     turn = 0
     for report in reports:

@@ -16,10 +16,10 @@ import soundfile
 
 from microturn.datagen.corpora.aligned_cache import CachedAligner
 from microturn.datagen.corpora.alignment import UNSCORED, words_of
-from microturn.datagen.corpora.build_default import RIVALS, UNITS
 from microturn.datagen.corpora.cutting import RATE, cut_word, levels_db, voiced_span
+from microturn.datagen.corpora.default_corpus.build import RIVALS, UNITS
+from microturn.datagen.corpora.default_corpus.queen_selection import tags_of
 from microturn.datagen.corpora.manifest import Audio, Cut, Utterance, Word, resample
-from microturn.datagen.corpora.queen_selection import tags_of
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, SoundError
 from microturn.datagen.corpora.word_times import WordTimes, spoken
 from microturn.model.streams import normalise
@@ -27,7 +27,7 @@ from microturn.model.streams import normalise
 KEPT_AS_THEY_ARE = (".flac", ".mp3", ".ogg", ".opus")
 NO_LICENCE = "LicenseRef-Unknown"
 SILENT_DB = -55.0  # loudest 10 ms of a recording in which nobody speaks
-SHORTEST_S = 0.05
+MIN_LENGTH_S = 0.05
 SHORT_LINE_WORDS, SHORT_LINE_DB = 2, 20.0  # the shorter a line, the less its score tells
 SAME_WORDS = 0.8  # likeness of the words with times and those of the transcript
 FASTEST = 40.0  # letters per second; people do not speak half as fast
@@ -149,7 +149,7 @@ class Checker:
     def _sounding(self, decoded: Decoded) -> Audio:
         """The sound at 16 kHz, if there is any."""
         seconds = len(decoded.audio) / decoded.rate
-        if seconds < SHORTEST_S:
+        if seconds < MIN_LENGTH_S:
             raise Unusable("empty", f"it has {len(decoded.audio)} samples")
         if seconds > self._settings.longest_s:
             limit = f"longest_s={self._settings.longest_s:g}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance
-from microturn.datagen.storage import names, size_of
+from microturn.datagen.sets.storage import names, size_of
 
 _WORDS = (
     *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "hello"),

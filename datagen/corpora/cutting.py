@@ -21,7 +21,7 @@ _NEAR = 8  # hops (40 ms) in which the dip between two joined words is sought
 _DIP_DB = 12.0  # a dip is this far below the word's loudest window
 # The more there is beside a word, the better it has to fit to be believed.
 ALONE_SCORE, CLEAN_SCORE, USABLE_SCORE = -60.0, -40.0, -30.0
-_SHORTEST_S, _LONGEST_S = 0.08, 1.5
+_MIN_LENGTH_S, _MAX_LENGTH_S = 0.08, 1.5
 
 Levels = npt.NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def cut_word(audio: Audio, words: tuple[Word, ...], index: int, score: float) ->
     first, last, isolated = _edges(levels, words, index)
     start, end = _seconds(first, last, len(audio))
     quality = "poor"
-    if _SHORTEST_S <= end - start <= _LONGEST_S:
+    if _MIN_LENGTH_S <= end - start <= _MAX_LENGTH_S:
         edge = max(levels[first], levels[last])
         if isolated and score >= CLEAN_SCORE:
             quality = "clean"

@@ -14,7 +14,7 @@ from microturn.datagen.corpora.manifest import (
     Corpus,
     Utterance,
 )
-from microturn.datagen.storage import place
+from microturn.datagen.sets.storage import place
 
 DEFAULT_NAME = "default"  # of the corpus that ships
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from microturn.datagen.corpora.add import FACTS_NAME, count
+from microturn.datagen.corpora.default_corpus.packages import PACKAGES
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
-from microturn.datagen.corpora.packages import PACKAGES
 
 
 def list_corpora(folder: str = "") -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from microturn.datagen.storage import Place, place, read_range, size_of
-from microturn.datagen.waveform import resampled
+from microturn.datagen.corpora.waveform import resampled
+from microturn.datagen.sets.storage import Place, place, read_range, size_of
 from microturn.model.streams import StreamLayout
 
 Audio = npt.NDArray[np.float32]
@@ -30,7 +30,9 @@ MANIFEST_NAME = "manifest.jsonl"
 SPLITS = ("train", "test", "any")
 QUALITIES = ("clean", "usable", "poor")  # of cuts, best first
 _CACHE_BYTES = 128 * 2**20
-_REBUILD = "rebuild it with `microturn corpus add`, `python datagen/corpora/build_default.py`"
+_REBUILD = (
+    "rebuild it with `microturn corpus add`, `python datagen/corpora/default_corpus/build.py`"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.shards import Sample
+from microturn.datagen.sets.shards import Sample
 
 LANES = ("user", "agent", "background")
 CHANNELS = {"user": "user", "agent": "agent", "background": "user"}  # where a lane is heard

@@ -15,7 +15,7 @@ from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.lhotse_cuts import LhotseExport
 from microturn.datagen.export.moshi import MoshiExport
 from microturn.datagen.export.nemo import NemoExport
-from microturn.datagen.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import Sample, ShardReader
 
 
 class Exporter(Protocol):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.sets.shards import ShardReader
 
 BATCH = 64  # dialogues whose types are found at once
 if TYPE_CHECKING:

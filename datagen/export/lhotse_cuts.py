@@ -10,7 +10,7 @@ from typing import Any
 
 from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.dialogue import CHANNELS, duration_of, segments_of
-from microturn.datagen.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import Sample, ShardReader
 
 SIDES = ("user", "agent")  # in the order of their channels
 # What else a dialogue says about itself goes along under these names.

@@ -13,7 +13,7 @@ import soundfile
 from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.dialogue import duration_of, segments_of, to_pcm
-from microturn.datagen.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import Sample, ShardReader
 
 RATE = 24_000
 SPEAKERS = {"agent": "SPEAKER_MAIN", "user": "SPEAKER_OTHER"}  # the model learns the words of MAIN

@@ -22,7 +22,7 @@ from microturn.datagen.export.dialogue import (
     segments_of,
     to_pcm,
 )
-from microturn.datagen.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import Sample, ShardReader
 
 
 class NemoExport:

@@ -1,48 +1,47 @@
 """Families of situations; importing this package registers the ones that ship."""
 
-from microturn.datagen.scenarios import (  # noqa: F401  (imported to register)
-    agent_backchannel,
-    background,
-    conversation,
+# Imported to register.
+from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
+from microturn.datagen.scenarios.background import background, music, side_talk, silence  # noqa: F401
+from microturn.datagen.scenarios.base import (
+    REGISTRY,
+    DialogueContext,
+    Scenario,
+    SegmentBuilder,
+    Words,
+    register,
+)
+from microturn.datagen.scenarios.cues import (  # noqa: F401
+    interjection,
+    repeated_cue,
+    spoken_cue,
+    timed_cue,
+    translation,
+    visual,
+)
+from microturn.datagen.scenarios.plugins import scenarios_of, words_of
+from microturn.datagen.scenarios.requests import (  # noqa: F401
     count,
     delegation,
     errand,
     forbidden,
-    hush,
-    interjection,
-    interruption,
     long_memory,
-    music,
-    overlap,
     recall,
-    repeated_cue,
+)
+from microturn.datagen.scenarios.turns import (  # noqa: F401
+    agent_backchannel,
+    conversation,
+    interruption,
+    overlap,
     self_correction,
-    side_talk,
-    spoken_cue,
-    timed_cue,
-    translation,
     turn,
     user_backchannel,
-    visual,
 )
-from microturn.datagen.scenarios.base import (
-    REGISTRY,
-    Cast,
-    Clip,
-    DoesNotFit,
-    Scenario,
-    Script,
-    Span,
-    Stage,
-    Words,
-    register,
-)
-from microturn.datagen.scenarios.plugins import scenarios_of, words_of
 from microturn.datagen.scenarios.vocabulary import Question, Questions
 
 __all__ = [
     "REGISTRY",
-    "Cast",
+    "DialogueContext",
     "Clip",
     "DoesNotFit",
     "Question",
@@ -50,7 +49,7 @@ __all__ = [
     "Scenario",
     "Script",
     "Span",
-    "Stage",
+    "SegmentBuilder",
     "Words",
     "register",
     "scenarios_of",

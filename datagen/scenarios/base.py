@@ -1,74 +1,29 @@
-"""What a scenario is, and the stage on which it places words and events.
+"""The scenario interface, its registry, and the builder with which a scenario places a segment.
 
-A scenario is a class with a `name` and a `build(stage, start)` that puts one segment of a
-dialogue on the stage, beginning at or after sample `start`. `@register` makes it known by name, so
-that a configuration can give it a weight; scenarios of other packages register in the same way.
+A scenario is a class with a `name` and a `build(segment, start)` that places words and events of
+one segment of a dialogue, beginning at or after sample `start`. `@register` makes it known by name,
+so that a configuration can give it a weight; scenarios of other packages register in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.pace import Pace
-from microturn.datagen.rules import RESPOND_S, Rules
+from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.rules import RESPOND_S, Rules
+from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
+from microturn.datagen.dialogue.timeline import Control, Event, Expect, TextArrival, Timeline, Word
+from microturn.datagen.dialogue.units import Phrase, Unit, UnitBank
 from microturn.datagen.scenarios.vocabulary import Question, Questions
-from microturn.datagen.surroundings import Surroundings
-from microturn.datagen.timeline import Control, Event, Expect, TextArrival, Timeline, Word
-from microturn.datagen.units import Phrase, Unit, UnitBank
-from microturn.datagen.video.acts import Acts
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
 from microturn.model.streams.text import CANCEL
 
 OTHER_SPEAKER_SHARE = 0.5  # of greetings, where other speakers have recorded them
-
-
-class DoesNotFit(Exception):
-    """A segment would run past the end of the dialogue."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Clip:
-    """A unit that sounds from `start`; only its first `n_samples` do when it is broken off."""
-
-    unit: Unit
-    start: int
-    n_samples: int
-    lane: str
-    gain_db: float = 0.0
-    place: str = ""  # "beside" for somebody beside the user; else where the lane belongs
-
-    @property
-    def end(self) -> int:
-        return self.start + self.n_samples
-
-
-@dataclass(kw_only=True)
-class Script:
-    """A timeline and the clips that make it sound."""
-
-    timeline: Timeline
-    clips: list[Clip] = field(default_factory=list)
-    around: Surroundings = field(default_factory=Surroundings)
-    acts: Acts = field(default_factory=Acts)  # in front of the camera
-
-    def extend(self, other: Script) -> None:
-        self.timeline.extend(other.timeline)
-        self.clips.extend(other.clips)
-        self.acts.extend(other.acts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """Where something that was said begins and ends."""
-
-    start: int
-    end: int
-    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +44,7 @@ class Scenario(Protocol):
 
     name: str
 
-    def build(self, stage: Stage, start: int) -> None:
+    def build(self, segment: SegmentBuilder, start: int) -> None:
         """Place one segment that begins at or after sample `start`."""
 
 
@@ -110,7 +65,7 @@ def register(scenario: type[Scenario]) -> type[Scenario]:
 
 
 @dataclass(kw_only=True)
-class Cast:
+class DialogueContext:
     """What all segments of a dialogue share."""
 
     config: DatagenConfig
@@ -123,17 +78,17 @@ class Cast:
     script: Script | None = None  # what the segments before have placed
 
 
-class Stage:
+class SegmentBuilder:
     """Where one segment is put together; everything on it is checked to fit the dialogue."""
 
-    def __init__(self, cast: Cast, rng: np.random.Generator) -> None:
-        self.cast = cast
+    def __init__(self, context: DialogueContext, rng: np.random.Generator) -> None:
+        self.context = context
         self.rng = rng
-        self.rules = cast.rules
-        self.bank = cast.bank
-        self.questions = cast.questions
-        self.timing = cast.config.timing
-        self.n_samples = cast.config.n_samples
+        self.rules = context.rules
+        self.bank = context.bank
+        self.questions = context.questions
+        self.timing = context.config.timing
+        self.n_samples = context.config.n_samples
         self.script = Script(timeline=Timeline(n_samples=self.n_samples))
         self.end = 0  # when everything placed so far is over
 
@@ -167,7 +122,7 @@ class Stage:
         hesitates = may_pause and len(words) > 1 and self.chance(self.timing.pause_probability)
         pause_before = 1 + int(self.rng.integers(len(words) - 1)) if hesitates else 0
         for position, text in enumerate(words):
-            unit = self.bank.user(text, self.cast.voice)
+            unit = self.bank.user(text, self.context.voice)
             span = self.place(unit, at, lane="user")
             spans.append(span)
             pausing = position + 1 == pause_before
@@ -184,7 +139,7 @@ class Stage:
         spans: list[Span] = []
         for text in texts:
             at = spans[-1].end + self.draw(gap or self.timing.word_gap) if spans else start
-            spans.append(self.place(self.bank.user(text, self.cast.voice), at, lane="user"))
+            spans.append(self.place(self.bank.user(text, self.context.voice), at, lane="user"))
         return spans
 
     def _pause(self, start: int, end: int) -> None:
@@ -333,8 +288,8 @@ class Stage:
 
     def known_at(self, text: str, sample: int) -> int:
         """The first micro-turn that knows all of a result that arrives at a sample."""
-        layout = self.cast.config.layout
-        n_tokens = len(self.cast.tokenizer.encode(_message(text)))
+        layout = self.context.config.layout
+        n_tokens = len(self.context.tokenizer.encode(_message(text)))
         micro_turns = -(-n_tokens // max(layout.text_in_positions, 1))
         return layout.micro_turn_of(sample) + micro_turns
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from microturn.datagen.scenarios.base import Span, Stage
+from microturn.datagen.dialogue.script import Span
+from microturn.datagen.dialogue.units import Unit
+from microturn.datagen.scenarios.base import SegmentBuilder
 from microturn.datagen.scenarios.vocabulary import Question
-from microturn.datagen.units import Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +21,14 @@ class Count:
         unit, start = self.planned[-1]
         return start + unit.n_samples
 
-    def inside(self, stage: Stage, first: int, last: int) -> int:
+    def inside(self, segment: SegmentBuilder, first: int, last: int) -> int:
         """A drawn sample between the start of word `first` and that of word `last`."""
-        return int(stage.rng.integers(self.planned[first][1], self.planned[last][1]))
+        return int(segment.rng.integers(self.planned[first][1], self.planned[last][1]))
 
 
-def ask_to_count(stage: Stage, start: int, *, shortest: int) -> Count:
+def ask_to_count(segment: SegmentBuilder, start: int, *, shortest: int) -> Count:
     """The user asks for a count of at least `shortest` words; nothing is said yet."""
-    question = stage.questions.count(stage.rng, shortest=shortest)
-    asked = stage.ask(question, start)
-    planned = stage.plan(question.answer, stage.rules.reply(asked.end))
+    question = segment.questions.count(segment.rng, shortest=shortest)
+    asked = segment.ask(question, start)
+    planned = segment.plan(question.answer, segment.rules.reply(asked.end))
     return Count(question=question, asked=asked, planned=planned)

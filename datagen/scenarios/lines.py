@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from microturn.datagen.scenarios.base import DoesNotFit, Stage
-from microturn.datagen.units import Unit
+from microturn.datagen.dialogue.script import DoesNotFit
+from microturn.datagen.dialogue.units import Unit
+from microturn.datagen.scenarios.base import SegmentBuilder
 
 SENTENCE_S = (0.9, 4.0)  # length of a recorded sentence
 TRIES, CLOSING_TRIES = 6, 48
@@ -14,10 +15,10 @@ PATIENCE = 1000
 class Lines:
     """Draws sentences without a silence inside that would pass for a pause."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, segment: SegmentBuilder) -> None:
+        self._segment = segment
         shortest, longest = SENTENCE_S
-        self._texts = stage.bank.sentences(shortest_s=shortest, longest_s=longest)
+        self._texts = segment.bank.sentences(shortest_s=shortest, longest_s=longest)
         self._recent: list[str] = []
         if not self._texts:
             raise self._none()
@@ -25,7 +26,7 @@ class Lines:
     def about(self, wanted: float) -> list[Unit]:
         """Sentences that together take at most this many samples, and nearly as many."""
         units: list[Unit] = []
-        while wanted > SENTENCE_S[0] * self._stage.rules.rate:
+        while wanted > SENTENCE_S[0] * self._segment.rules.rate:
             drawn = [self._draw() for _ in range(TRIES)]
             fitting = [unit for unit in drawn if unit.n_samples <= wanted]
             if not fitting:
@@ -36,9 +37,9 @@ class Lines:
 
     def at_least(self, n_samples: int) -> Unit:
         """Any sentence that is as long as this."""
-        for number in self._stage.rng.permutation(len(self._texts)):
+        for number in self._segment.rng.permutation(len(self._texts)):
             unit = self._unit(int(number))
-            if unit.n_samples >= n_samples and self._stage.bank.is_fluent(unit):
+            if unit.n_samples >= n_samples and self._segment.bank.is_fluent(unit):
                 return self._said(unit)
         raise DoesNotFit
 
@@ -50,9 +51,9 @@ class Lines:
 
     def _draw(self) -> Unit:
         for _ in range(PATIENCE):
-            unit = self._unit(self._stage.choose(self._texts))
+            unit = self._unit(self._segment.choose(self._texts))
             said_before = unit.source in self._recent and len(self._texts) > 4 * RECENT
-            if self._stage.bank.is_fluent(unit) and not said_before:
+            if self._segment.bank.is_fluent(unit) and not said_before:
                 return unit
         raise self._none()
 
@@ -61,10 +62,10 @@ class Lines:
         return unit
 
     def _unit(self, number: int) -> Unit:
-        return self._stage.bank.user(self._texts[number], self._stage.cast.voice)
+        return self._segment.bank.user(self._texts[number], self._segment.context.voice)
 
     def _none(self) -> ValueError:
         return ValueError(
-            f"{self._stage.bank.corpus.folder} has no sentences without pauses by voices.user="
-            f"{self._stage.cast.config.voices.user!r}; set families.conversation=0"
+            f"{self._segment.bank.corpus.folder} has no sentences without pauses by voices.user="
+            f"{self._segment.context.config.voices.user!r}; set families.conversation=0"
         )

@@ -16,7 +16,7 @@ from microturn.datagen.scenarios.base import REGISTRY, Scenario, Words, register
 
 if TYPE_CHECKING:
     from microturn.datagen.config import DatagenConfig
-    from microturn.datagen.units import UnitBank
+    from microturn.datagen.dialogue.units import UnitBank
 
 GROUP: Final = "microturn.scenarios"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from microturn.configs.command import option
 
-MOST_DISTRACTORS = 8
+MAX_DISTRACTORS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,10 @@ class VideoConfig:
 
     def __post_init__(self) -> None:
         low, high = self.distractors
-        if not 0 <= low <= high <= MOST_DISTRACTORS:
+        if not 0 <= low <= high <= MAX_DISTRACTORS:
             raise ValueError(
                 f"video.distractors={[low, high]} must be two rising numbers between 0 and "
-                f"{MOST_DISTRACTORS}"
+                f"{MAX_DISTRACTORS}"
             )
         if len(self.span_answers) != 2 or len(set(self.span_answers)) != 2:
             raise ValueError(

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.recipe import Recipe
-from microturn.datagen.video.acts import Acts, FigureAct, Item, value_at
+from microturn.datagen.dialogue.camera_acts import Acts, FigureAct, Item, value_at
+from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.video.canvas import Canvas, Image, Point
 from microturn.datagen.video.config import VideoConfig
 from microturn.datagen.video.figures import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.recipe import Recipe
-from microturn.datagen.scenarios.base import Script
-from microturn.datagen.surroundings import nobody_due
-from microturn.datagen.timeline import Event, Expect
-from microturn.datagen.video.acts import BoardAct, FigureAct, Item
+from microturn.datagen.dialogue.camera_acts import BoardAct, FigureAct, Item
+from microturn.datagen.dialogue.expectations import agent_must_be_silent
+from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.script import Script
+from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.video.figures import REPEATED
 from microturn.datagen.video.glyphs import GLYPHS
 
@@ -51,7 +51,7 @@ def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
         )
         kind = "visual_question"
     window = (start, end)
-    due = not nobody_due(script.timeline, window)
+    due = not agent_must_be_silent(script.timeline, window)
     expect = None if due else Expect(act="stay_silent", window=window)
     event = Event(type=kind, start=start, end=end, speaker="scene", text=what, expect=expect)
     script.timeline.events.append(event)

@@ -13,7 +13,7 @@ from microturn.model.streams.lanes import (
 )
 from microturn.model.streams.layout import LAYOUT_VERSION, LayoutError, StreamLayout
 from microturn.model.streams.mel import (
-    FineMemory,
+    FineMelCache,
     MelStream,
     dequantise_fine,
     dmel,
@@ -40,7 +40,7 @@ __all__ = [
     "IDLE",
     "LAYOUT_VERSION",
     "SPECIAL_TOKENS",
-    "FineMemory",
+    "FineMelCache",
     "Lanes",
     "LayoutError",
     "MelStream",

@@ -198,7 +198,7 @@ def fine_mel(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.flo
     return MelStream(layout, fine=True).push(audio)
 
 
-class FineMemory:
+class FineMelCache:
     """Quantised fine log-mel that remembers micro-turns it has seen.
 
     A simulated agent speaks recorded words from micro-turn boundaries on, so the same 200 ms come

@@ -24,7 +24,7 @@ SPECIAL_TOKENS: Final = (
 )
 IDLE, EOS, DELEGATE, CANCEL, BG, BG_END, USER, SYSTEM, LATE, UNK = range(len(SPECIAL_TOKENS))
 
-MOST_PIECES = 50_000  # words whose ids are remembered
+MAX_PIECES = 50_000  # words whose ids are remembered
 
 _NOT_WORDS = re.compile(r"[^\w'\s]|_")
 
@@ -91,7 +91,7 @@ class Tokenizer:
         """Ids of one word; most words come again and again."""
         known = self._pieces.get(piece)
         if known is None:
-            if len(self._pieces) >= MOST_PIECES:
+            if len(self._pieces) >= MAX_PIECES:
                 self._pieces.clear()
             known = self._backend.encode(normalise(piece), add_special_tokens=False).ids
             self._pieces[piece] = known

@@ -10,10 +10,10 @@ import pytest
 
 from microturn.datagen.acoustics.rooms import ensure_bank
 from microturn.datagen.config import DatagenConfig, RoomsConfig
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
-from microturn.datagen.units import UnitBank
 
 ROOMS = RoomsConfig(n_rooms=2, max_order=6)
 

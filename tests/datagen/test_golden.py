@@ -14,8 +14,8 @@ from pathlib import Path
 from microturn.datagen.acoustics.rooms import ensure_bank
 from microturn.datagen.config import DatagenConfig, RoomsConfig
 from microturn.datagen.corpora.manifest import MANIFEST_NAME
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
-from microturn.datagen.units import UnitBank
 
 GOLDEN = Path(__file__).parent / "golden.json"
 N_DIALOGUES = 4

@@ -21,9 +21,9 @@ import pytest
 from microturn.configs.main import main
 from microturn.datagen import simulate as module
 from microturn.datagen.config import DatagenConfig, part_of
-from microturn.datagen.shards import ShardReader, read_index
+from microturn.datagen.sets.shards import ShardReader, read_index
+from microturn.datagen.sets.storage import names, place
 from microturn.datagen.simulate import simulate
-from microturn.datagen.storage import names, place
 
 SMALL = ("rooms.n_rooms=2", "rooms.max_order=6", "n_micro_turns=50", "seed=3")
 SHAPE = ("n_dialogues=6", "dialogues_per_shard=1")

@@ -16,7 +16,7 @@ import pytest
 from microturn.configs.main import main
 from microturn.datagen.acoustics.rooms import ensure_bank
 from microturn.datagen.config import DatagenConfig, VocabularyConfig, VoicesConfig
-from microturn.datagen.shards import ShardReader, read_index
+from microturn.datagen.sets.shards import ShardReader, read_index
 from microturn.datagen.simulate import simulate
 
 SMALL = ("rooms.n_rooms=2", "rooms.max_order=6", "n_micro_turns=50", "seed=3")

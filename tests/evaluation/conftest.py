@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from microturn.datagen.shards import ShardWriter
+from microturn.datagen.sets.shards import ShardWriter
 from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.dialogue import Dialogue, Event, Message
-from microturn.evaluation.performance import Delivery, Performance, SpokenWord, Trace
-from microturn.evaluation.samples import Sample
-from microturn.evaluation.scene import Scene
+from microturn.evaluation.scoring.agent_output import Delivery, Performance, SpokenWord, Trace
+from microturn.evaluation.scoring.dialogue import Dialogue, Event, Message
+from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.scene import Scene
 from microturn.model.streams import StreamLayout
 
 RATE = 16_000

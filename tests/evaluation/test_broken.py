@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microturn.evaluation.answers import answers_of
-from microturn.evaluation.baselines import Oracle
-from microturn.evaluation.benchmarks.held_out import held_out_set
-from microturn.evaluation.benchmarks.play import facts_of
-from microturn.evaluation.benchmarks.registry import load_suite
+from microturn.evaluation.agents.baselines import Oracle
+from microturn.evaluation.agents.half_duplex import Voice
 from microturn.evaluation.config import WindowConfig
-from microturn.evaluation.half_duplex import Voice
-from microturn.evaluation.performance import Performance, SpokenWord
-from microturn.evaluation.samples import Sample
+from microturn.evaluation.scoring.agent_output import Performance, SpokenWord
+from microturn.evaluation.scoring.answers import answers_of
+from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.suites.held_out import held_out_set
+from microturn.evaluation.suites.play import facts_of
+from microturn.evaluation.suites.registry import load_suite
 
 PANEL = ("fdb_v1", "fdb_v1_5", "rep_count", "time_speak")
 N_DIALOGUES = {"fdb_v1": 8, "fdb_v1_5": 8, "rep_count": 4, "time_speak": 4}

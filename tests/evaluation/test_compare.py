@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from microturn.configs.main import main
-from microturn.evaluation.benchmarks.suite import Facts, Measured, Suite
 from microturn.evaluation.compare import differences, holm
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
 
 
 def measure(dialogues: Sequence[Facts]) -> Measured:

@@ -8,10 +8,10 @@ import pytest
 import soundfile
 
 from microturn.configs.main import main
-from microturn.evaluation import report
 from microturn.evaluation.config import TargetConfig
-from microturn.evaluation.suites import MEANINGS, METRICS, SUITES, aggregate
-from microturn.evaluation.targets import Check, check
+from microturn.evaluation.report import scores as report
+from microturn.evaluation.report.targets import Check, check
+from microturn.evaluation.suites.event_metrics import MEANINGS, METRICS, SUITES, aggregate
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_layout_is_refused(
 
 
 def test_a_dialogue_without_events_names_itself(tmp_path: Path) -> None:
-    from microturn.evaluation.dialogue import Dialogue
+    from microturn.evaluation.scoring.dialogue import Dialogue
 
     with pytest.raises(ValueError, match="dialogue 00000007: its json member has no 'events'"):
         Dialogue.from_json("00000007", {"words": {}, "n_micro_turns": 3}, StreamLayout())
@@ -198,7 +198,7 @@ def test_values_carry_their_units() -> None:
 
 
 def test_a_report_of_nothing_is_a_report(tmp_path: Path) -> None:
-    from microturn.evaluation.suites import to_json
+    from microturn.evaluation.suites.event_metrics import to_json
 
     scores = report.scores_json(
         agent="oracle",

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from microturn.evaluation import suites
-from microturn.evaluation.baselines import Oracle, Silent
+from microturn.evaluation.agents.baselines import Oracle, Silent
+from microturn.evaluation.agents.validation_scores import listen
 from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.listening import listen
-from microturn.evaluation.performance import Performance, Trace
-from microturn.evaluation.pictures import Gallery
+from microturn.evaluation.report.pictures import Gallery
 from microturn.evaluation.runner import FORMAT, TraceFile, play, score_traces
-from microturn.evaluation.samples import Sample
-from microturn.evaluation.scene import Scene
+from microturn.evaluation.scoring.agent_output import Performance, Trace
+from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites import event_metrics as suites
 
 HEADER = {"seed": 0}
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from microturn.evaluation.streaming import StreamedAgent
-from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.evaluation.agents.streaming import StreamedAgent
+from microturn.inference.rows import SessionBatch, TurnOutput
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 
 LAYOUT = replace(TINY_LAYOUT, video_rows=1, video_cols=1)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from microturn.evaluation.baselines import AlwaysTalking, Oracle, Silent, baseline
+from microturn.evaluation.agents.baselines import AlwaysTalking, Oracle, Silent, baseline
 from microturn.evaluation.config import ActivityConfig
-from microturn.evaluation.events import score
-from microturn.evaluation.outcomes import CueOutcome, Outcome, TurnOutcome
-from microturn.evaluation.performance import Performance, SpokenWord
-from microturn.evaluation.suites import METRICS, SUITES, Metrics, aggregate, to_json
+from microturn.evaluation.scoring.agent_output import Performance, SpokenWord
+from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.outcomes import CueOutcome, Outcome, TurnOutcome
+from microturn.evaluation.suites.event_metrics import METRICS, SUITES, Metrics, aggregate, to_json
 
 # Metrics in which less is better or whose size is no quality; shares of the others are 1 at best.
 LOWER = {

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from microturn.configs.main import main
-from microturn.evaluation import suite_report
-from microturn.evaluation.baselines import Oracle
-from microturn.evaluation.benchmarks.held_out import held_out_config, held_out_set
-from microturn.evaluation.benchmarks.registry import MODULES, load_suite
+from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.config import ActivityConfig
-from microturn.evaluation.performance import Trace
-from microturn.evaluation.recognise import recognise
-from microturn.evaluation.samples import checkpoint_digest
-from microturn.evaluation.suite_scores import score_suite
+from microturn.evaluation.report import tables as suite_report
+from microturn.evaluation.scoring.agent_output import Trace
+from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
+from microturn.evaluation.speech.recognise import recognise
+from microturn.evaluation.suites.held_out import held_out_config, held_out_set
+from microturn.evaluation.suites.registry import MODULES, load_suite
+from microturn.evaluation.suites.score_suite import score_suite
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 

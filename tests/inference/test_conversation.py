@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from microturn.inference.agent import (
+from microturn.inference.agent.agent import (
     AgentEvent,
     BackgroundAgent,
     ContextPackage,
@@ -26,7 +26,7 @@ from microturn.inference.conversation import (
     ResultEvent,
     WordEvent,
 )
-from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.rows import SessionBatch, TurnOutput
 from microturn.inference.talk import Talk, stream, words_of
 from microturn.inference.transcript import WordStream
 from microturn.model.checkpoint import LoadedCheckpoint

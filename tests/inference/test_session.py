@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.rows import SessionBatch, TurnOutput
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
 from microturn.model.streams import MelStream, pack_user_audio
 from microturn.model.streams.mel import dmel_ids

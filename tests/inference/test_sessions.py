@@ -12,12 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.rows import SessionBatch, TurnOutput
 from microturn.inference.sessions import MicroTurn, Session, Sessions, SessionsFull
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.streams import StreamLayout
-from microturn.model.vocoder_config import VocoderConfig
+from microturn.model.vocoders.config import VocoderConfig
 
 PLACES, REACH = 4, 6
 SMALL = ModelConfig(

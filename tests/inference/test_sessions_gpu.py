@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from microturn.inference.config import AgentConfig
-from microturn.inference.engine import LiveEngine, Problem, Turn
-from microturn.inference.session import SessionBatch, TurnOutput
+from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.serve.engine import LiveEngine, Problem, Turn
 from microturn.inference.sessions import MicroTurn, Session, Sessions
 from microturn.model.checkpoint import LoadedCheckpoint, experts_to_, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
-from microturn.model.vocoder_config import VocoderConfig
+from microturn.model.vocoders.config import VocoderConfig
 
 pytestmark = pytest.mark.gpu
 

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from microturn.kernels.measure import poisoned
+from microturn.evaluation.bench.kernels_measure import poisoned
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from microturn.evaluation.bench.kernels_measure import relative_error
 from microturn.kernels.dmel_bag import dmel_bag, dmel_bag_reference
-from microturn.kernels.measure import relative_error
 from microturn.model.embed import DMelEmbedding
 from microturn.model.streams.mel import DMEL_BINS
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from microturn.evaluation.bench.kernels_measure import ROUTINGS, Shape, relative_error
 from microturn.kernels.experts import experts, experts_reference
-from microturn.kernels.measure import ROUTINGS, Shape, relative_error
 from microturn.kernels.moe_decode import Tile, experts_decode, experts_decode_reference
 
 SHAPES = [

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from microturn.kernels.measure import relative_error
+from microturn.evaluation.bench.kernels_measure import relative_error
 from microturn.kernels.pointwise import (
     add_norm,
     add_norm_reference,

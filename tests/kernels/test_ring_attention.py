@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from microturn.kernels.measure import relative_error
+from microturn.evaluation.bench.kernels_measure import relative_error
 from microturn.kernels.ring_attention import attention_reference, ring_attention
 
 WINDOW, RING = 70, 77

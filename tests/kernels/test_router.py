@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from microturn.kernels.measure import relative_error
+from microturn.evaluation.bench.kernels_measure import relative_error
 from microturn.kernels.router import route_reference
 from microturn.kernels.router_triton import route_triton
 from microturn.model.config import MoEConfig

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from microturn.kernels import rows as by_rows
+from microturn.kernels import batch_invariant as by_rows
 from microturn.kernels.experts import experts_reference
 from microturn.kernels.router import route_reference
 from microturn.model.batch import LaneBatch

@@ -13,7 +13,7 @@ from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.losses import compute_losses
 from microturn.model.model import InteractionModel, MicroTurnInput
 from microturn.model.streams import StreamLayout
-from microturn.model.vocoder_config import VocoderConfig
+from microturn.model.vocoders.config import VocoderConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = ModelConfig(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.model.streams import FineMemory, StreamLayout, fine_mel, quantise_fine
+from microturn.model.streams import FineMelCache, StreamLayout, fine_mel, quantise_fine
 
 LAYOUT = StreamLayout()
 SPM = LAYOUT.samples_per_micro_turn
@@ -26,6 +26,6 @@ def test_remembered_levels_are_those_that_are_computed(
         audio[at : at + 2 * SPM] += units[unit]
     pcm = np.rint(audio * 32768).astype(np.int16)
     expected = quantise_fine(fine_mel(pcm.astype(np.float32) / 32768, LAYOUT))
-    memory = FineMemory(LAYOUT, most=most)
+    memory = FineMelCache(LAYOUT, most=most)
     for _ in range(2):
         assert np.array_equal(memory(pcm), expected)

@@ -12,10 +12,10 @@ from microturn.model.checkpoint import random_checkpoint
 from microturn.model.config import ModelConfig, MoEConfig
 from microturn.model.flops import FOLDS, forward_flops, mean_reach
 from microturn.model.model import InteractionModel
-from microturn.model.plan import plan
-from microturn.model.plan_config import PlanConfig
-from microturn.model.plan_count import count, is_block_matrix, meta_model
-from microturn.model.plan_layout import available, choose, layouts
+from microturn.model.plan.config import PlanConfig
+from microturn.model.plan.count import count, is_block_matrix, meta_model
+from microturn.model.plan.parallel_layout import available, choose, layouts
+from microturn.model.plan.plan import plan
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import PATCH_SIZE
 from microturn.training.config import OptimConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.inference.session import SessionBatch
+from microturn.inference.rows import SessionBatch
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, load_checkpoint, random_checkpoint
 from microturn.model.checkpoint import save_checkpoint as save

@@ -13,7 +13,7 @@ from microturn.configs.load import ConfigError
 from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig, RoomsConfig
 from microturn.datagen.live import LiveSource
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
 from microturn.model.streams import Lanes
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.configs.main import main
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.sets.shards import ShardReader
 from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.training.data import DialogueData, SliceDataset, StepSampler

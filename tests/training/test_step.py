@@ -18,9 +18,9 @@ from microturn.model.noise import Noise
 from microturn.training.config import TrainingConfig
 from microturn.training.data import DialogueData, Part
 from microturn.training.module import TrainingModule, seed_of
+from microturn.training.parallel import recompute_blocks
 from microturn.training.sources import open_source
 from microturn.training.state import load, saved_states
-from microturn.training.wrap import recompute_blocks
 
 Train = Callable[..., int]
 

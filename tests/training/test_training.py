@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.configs.main import main
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.sets.shards import ShardReader
 from microturn.model.checkpoint import load_checkpoint
 from microturn.training.config import OptimConfig, TrainingConfig
 from microturn.training.data import StepSampler

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from microturn.configs.main import main
-from microturn.kernels.measure import relative_error
-from microturn.model.vocoder_config import VocoderConfig
-from microturn.model.vocoder_istft import IstftVocoder
+from microturn.evaluation.bench.kernels_measure import relative_error
+from microturn.model.vocoders.config import VocoderConfig
+from microturn.model.vocoders.istft import IstftVocoder
 from microturn.training.optim import _rounds, orthogonalise
 from microturn.training.sources import open_source
 from microturn.training.state import load, path_of, saved_states

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.configs.main import main
-from microturn.datagen.shards import ShardReader
+from microturn.datagen.sets.shards import ShardReader
 from microturn.model.checkpoint import load_checkpoint
 from microturn.model.streams import StreamLayout, fine_mel
 from microturn.model.streams.mel import dequantise_fine, quantise_fine
-from microturn.model.vocoder_config import VocoderConfig
-from microturn.model.vocoder_istft import IstftVocoder
+from microturn.model.vocoders.config import VocoderConfig
+from microturn.model.vocoders.istft import IstftVocoder
 from microturn.training.sources import open_source
 from microturn.training.vocoder_loss import VoicePieces, VoiceTask, pieces_of
 

@@ -1,0 +1,283 @@
+"""Script to sound: the microphone and the agent's voice, sample by sample on the wall clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microturn.datagen.acoustics import mix
+from microturn.datagen.acoustics.conditions import AcousticConditions, Stretch
+from microturn.datagen.acoustics.echo import EchoPath, Loudspeaker
+from microturn.datagen.acoustics.line import through
+from microturn.datagen.acoustics.network import concealed
+from microturn.datagen.acoustics.noise import NoiseBeds
+from microturn.datagen.acoustics.rooms import load_bank
+from microturn.datagen.acoustics.talkers import TalkerPosition, place_of, talker_positions
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.script import Clip, Script
+from microturn.datagen.dialogue.turn_taking import joined
+
+Audio = npt.NDArray[np.float32]
+CUT_FADE_S = 0.012  # a word that is broken off fades this long before it is silent
+NOMINAL_DB = -26.0  # level of a user who says nothing, for the noise to be measured against
+STRETCH_FADE_S = 0.05  # noise that comes and goes does so without a click
+MAX_FILTERS = 256
+NO_DITHER_DB = -120.0  # a hundredth of a step of 16 bits
+SPAN_JOIN = 16_000  # samples; shorter gaps cost less than one more stretch of sound
+RECYCLED_BYTES = 31 << 20  # below the 32 MiB up to which glibc learns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """Both channels as 16-bit samples and what the microphone is made of."""
+
+    user: npt.NDArray[np.int16]
+    agent: npt.NDArray[np.int16]
+    late: npt.NDArray[np.bool_]  # (micro-turns,) whose input does not arrive in time
+    stems: dict[str, Audio]  # the user's voice alone unless the configuration asks for all
+    room: dict[str, Any]
+    channel: dict[str, Any]
+
+
+class Renderer:
+    """Turns scripts into sound; holds what dialogues share."""
+
+    def __init__(self, config: DatagenConfig, rooms: Path, beds: NoiseBeds) -> None:
+        self._config = config
+        self._rate = config.layout.sample_rate
+        self._rooms = load_bank(rooms)
+        self._beds = beds
+        self._filters: dict[tuple[int, str, int, int], mix.Filter] = {}
+        self._loudspeakers: dict[tuple[int, int], Loudspeaker] = {}
+        _recycle_memory()
+        self._silence = np.zeros(config.n_samples, np.float32)
+        self._silence.flags.writeable = False
+
+    def render(self, recipe: Recipe, script: Script, conditions: AcousticConditions) -> Sound:
+        n, channel = self._config.n_samples, recipe.channel
+        seats = talker_positions(channel, script.clips, self._rooms, far_user=conditions.far_user)
+        agent = self._dry(script.clips, "agent", n)
+        gain = np.float32(10 ** (channel.gain_db / 20))
+        voice = self._heard(seats[:1], channel.low_pass_hz, gain)
+        spans = [(word.start, word.end) for word in script.timeline.user]
+        level = mix.active_power(voice, spans) or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
+        microphone = mix.Mixture(voice, silence=self._silence, keep=self._config.stems)
+        microphone.add("background", self._heard(seats[1:], channel.low_pass_hz, gain))
+        microphone.add("echo", self._echo(recipe, conditions, agent))
+        microphone.add("noise", self._noise(recipe, level))
+        microphone.add("dither", self._dither(recipe, n))
+        if conditions.stretches:
+            microphone.add("stretches", self._stretches(conditions, level, n))
+        zeroed = self._zeroed(recipe, script)
+        microphone.zero(zeroed)
+        microphone.limit()
+        if not (conditions.line.is_clean and not conditions.network.lost):
+            microphone.add("line", self._line(conditions, microphone.total))
+        return Sound(
+            user=mix.to_pcm(microphone.total),
+            agent=mix.to_pcm(agent, _spans(script.clips, "agent")),
+            late=self._late(conditions),
+            stems=microphone.stems,
+            room=self._room_json(recipe, seats),
+            channel=self._channel_json(recipe, conditions, zeroed),
+        )
+
+    def _heard(self, seats: Sequence[TalkerPosition], cutoff_hz: float, gain: np.float32) -> Audio:
+        """Talkers, each through the response of its own place."""
+        total = self._silence
+        for seat in seats:
+            dry = self._dry(seat.clips, seat.lane, len(total))
+            heard = self._filter(seat, cutoff_hz)(dry)
+            total = heard if total is self._silence else total + heard
+        if total is not self._silence:
+            total *= gain
+        return total
+
+    def _line(self, conditions: AcousticConditions, microphone: Audio) -> Audio:
+        """What line and network change."""
+        arrived = through(conditions.line, microphone, self._rate)
+        if conditions.network.lost:
+            lost, concealment = conditions.network.lost, conditions.network.concealment
+            arrived = concealed(arrived, lost, concealment, self._rate)
+        return arrived - microphone
+
+    def _late(self, conditions: AcousticConditions) -> npt.NDArray[np.bool_]:
+        late = np.zeros(self._config.n_micro_turns, np.bool_)
+        late[list(conditions.network.late)] = True
+        return late
+
+    def _dry(self, clips: Sequence[Clip], lane: str, n: int) -> Audio:
+        """All clips of a lane at their places."""
+        audio = np.zeros(n, np.float32)
+        for clip in clips:
+            if clip.lane == lane:
+                piece = clip.unit.audio[: clip.n_samples]
+                if clip.n_samples < clip.unit.n_samples:
+                    piece = _faded_out(piece, round(CUT_FADE_S * self._rate))
+                if clip.gain_db:
+                    piece = piece * np.float32(10 ** (clip.gain_db / 20))
+                audio[clip.start : clip.end] += piece
+        return audio
+
+    def _filter(self, seat: TalkerPosition, cutoff_hz: float) -> mix.Filter:
+        step = mix.LOW_PASS_STEP_HZ
+        cutoff = round(cutoff_hz / step) * step
+        key = (*seat.key, cutoff)
+        if key not in self._filters:
+            if len(self._filters) >= MAX_FILTERS:
+                self._filters.pop(next(iter(self._filters)))
+            response = place_of(self._rooms, *seat.key).response
+            self._filters[key] = mix.joined(response, mix.low_pass(cutoff, self._rate))
+        return self._filters[key]
+
+    def _echo(self, recipe: Recipe, conditions: AcousticConditions, agent: Audio) -> Audio:
+        """The agent's voice as the microphone hears it, weaker and later."""
+        channel = recipe.channel
+        if channel.echo_db is None:
+            return self._silence
+        if conditions.echo is None:
+            return mix.delayed(agent, self._echo_lag(recipe, conditions), channel.echo_db)
+        heard = self._loudspeaker(channel.room, conditions.echo).echo(
+            agent, conditions.echo, self._rate
+        )
+        return mix.delayed(heard, self._echo_lag(recipe, conditions), channel.echo_db)
+
+    def _echo_lag(self, recipe: Recipe, conditions: AcousticConditions) -> int:
+        """Of the equipment and, where there is a room, of the way through the air."""
+        place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
+        flight = place.delay_samples if conditions.echo is not None else 0.0
+        return round(recipe.channel.echo_ms * self._rate / 1000 + flight)
+
+    def _loudspeaker(self, room: int, path: EchoPath) -> Loudspeaker:
+        taps = max(1, round(path.taps_ms * self._rate / 1000))
+        key = (room % len(self._rooms), taps)
+        if key not in self._loudspeakers:
+            response = self._rooms[key[0]].loudspeaker.response
+            self._loudspeakers[key] = Loudspeaker(response, taps=taps)
+        return self._loudspeakers[key]
+
+    def _noise(self, recipe: Recipe, level: float) -> Audio:
+        channel, n = recipe.channel, self._config.n_samples
+        if not channel.noise:
+            return self._silence
+        place = (channel.noise, channel.noise_offset, n)
+        gain = mix.noise_gain(level, self._beds.power(*place), channel.snr_db)
+        return self._beds.cut(*place, gain=np.float32(gain))
+
+    def _stretches(self, conditions: AcousticConditions, level: float, n: int) -> Audio:
+        """Beds that come and go; the level of each is that of all of it, fades included."""
+        total = np.zeros(n, np.float32)
+        for stretch in conditions.stretches:
+            length = stretch.end - stretch.start
+            bed = self._beds.cut(stretch.kind, stretch.offset, length)
+            fade = min(round(STRETCH_FADE_S * self._rate), length // 2)
+            ramp = ((np.arange(fade) + 0.5) / max(fade, 1)).astype(np.float32)
+            bed[:fade] *= ramp
+            bed[length - fade :] *= ramp[::-1]
+            power = mix.active_power(bed, [(0, length)])
+            bed *= np.float32(mix.noise_gain(level, power, stretch.snr_db))
+            total[stretch.start : stretch.end] += bed
+        return total
+
+    def _dither(self, recipe: Recipe, n: int) -> Audio:
+        """The floor of every real microphone: without it silence would be recognisable as such."""
+        if self._config.channel.dither_db <= NO_DITHER_DB:
+            return self._silence
+        level = np.float32(10 ** (self._config.channel.dither_db / 20))
+        offset = float(recipe.rng("dither place").random())
+        return self._beds.cut("dither", offset, n, gain=level)
+
+    def _zeroed(self, recipe: Recipe, script: Script) -> list[tuple[int, int]]:
+        """A stretch of digital silence, where no user is speaking."""
+        n = round(recipe.channel.zero_s * self._rate)
+        if not n or n >= self._config.n_samples:
+            return []
+        start = int(recipe.rng("zero").integers(self._config.n_samples - n))
+        if script.timeline.speaks("user", start, start + n):
+            return []
+        if script.timeline.speaks("background", start, start + n):
+            return []
+        return [(start, start + n)]
+
+    def _seconds(self, *samples: int) -> list[float]:
+        return [round(sample / self._rate, 6) for sample in samples]
+
+    def _channel_json(
+        self, recipe: Recipe, conditions: AcousticConditions, zeroed: list[tuple[int, int]]
+    ) -> dict[str, Any]:
+        c = recipe.channel
+        return {
+            "low_pass_hz": round(c.low_pass_hz / mix.LOW_PASS_STEP_HZ) * mix.LOW_PASS_STEP_HZ,
+            "gain_db": c.gain_db,
+            "noise": c.noise,
+            "noise_offset": c.noise_offset if c.noise else None,
+            "noise_file": self._beds.file(c.noise, c.noise_offset),
+            "snr_db": c.snr_db if c.noise else None,
+            "echo_db": c.echo_db,
+            "echo_ms": None if c.echo_db is None else c.echo_ms,
+            "echo_path": conditions.echo and self._echo_json(recipe, conditions, conditions.echo),
+            "digital_zero": [self._seconds(*span) for span in zeroed],
+            "stretches": [self._stretch_json(stretch) for stretch in conditions.stretches],
+            "line": conditions.line.to_json(),
+            "network": conditions.network.to_json(self._rate),
+        }
+
+    def _echo_json(
+        self, recipe: Recipe, conditions: AcousticConditions, path: EchoPath
+    ) -> dict[str, Any]:
+        place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
+        lag_ms = self._echo_lag(recipe, conditions) * 1000 / self._rate
+        loudspeaker = {"loudspeaker_m": place.distance_m, "lag_ms": round(lag_ms, 4)}
+        return {**path.to_json(), **loudspeaker}
+
+    def _stretch_json(self, stretch: Stretch) -> dict[str, Any]:
+        start, end = self._seconds(stretch.start, stretch.end)
+        return {
+            "kind": stretch.kind,
+            "file": self._beds.file(stretch.kind, stretch.offset),
+            "offset": stretch.offset,
+            "start": start,
+            "end": end,
+            "snr_db": stretch.snr_db,
+        }
+
+    def _room_json(self, recipe: Recipe, seats: Sequence[TalkerPosition]) -> dict[str, Any]:
+        index = recipe.channel.room % len(self._rooms)
+        room = self._rooms[index]
+        far = recipe.channel.far_place % len(room.far)
+        return {
+            "id": index,
+            "size_m": list(room.size_m),
+            "rt60_s": room.rt60_s,
+            "measured_rt60_s": room.measured_rt60_s,
+            "near_m": room.near.distance_m,
+            "far_m": room.far[far].distance_m,
+            "talkers": [seat.to_json(self._rooms, self._rate) for seat in seats],
+        }
+
+
+def _recycle_memory() -> None:
+    """Free one large block, from which glibc learns to keep blocks up to this size for reuse.
+
+    Else every array as long as a dialogue is a new mapping, whose pages are faulted in one by one:
+    a third of the time of rendering. No other allocator minds.
+    """
+    np.empty(RECYCLED_BYTES, np.uint8)
+
+
+def _spans(clips: Sequence[Clip], lane: str) -> list[tuple[int, int]]:
+    """Where a lane sounds; what is close together is one."""
+    return joined([(clip.start, clip.end) for clip in clips if clip.lane == lane], SPAN_JOIN)
+
+
+def _faded_out(audio: Audio, n: int) -> Audio:
+    faded = audio.copy()
+    n = min(n, len(faded))
+    faded[len(faded) - n :] *= np.linspace(1.0, 0.0, n, dtype=np.float32)
+    return faded

@@ -1,0 +1,96 @@
+"""Recipe to script: the segments of a dialogue, one after the other, and voices laid over it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from microturn.datagen.dialogue.expectations import agent_must_be_silent
+from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
+from microturn.datagen.scenarios import (
+    REGISTRY,
+    DialogueContext,
+    DoesNotFit,
+    Script,
+    SegmentBuilder,
+)
+from microturn.datagen.scenarios.background.background import voice_at
+from microturn.model.streams import normalise
+
+TRIES = 3  # segments tried for the space that is left before the dialogue is closed
+
+
+def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list[str]]:
+    """What is said and expected in a dialogue, and the families that found a place in it."""
+    timing, rate = context.config.timing, context.rules.rate
+    n_samples = context.config.n_samples
+    script = context.script = Script(timeline=Timeline(n_samples=n_samples))
+    gaps = recipe.rng("gaps")
+    at = round(float(gaps.uniform(*timing.lead_in)) * rate)
+    placed: list[str] = []
+    misses = 0
+    for number, name in enumerate(recipe.families):
+        segment = SegmentBuilder(context, recipe.rng(f"segment/{number}"))
+        try:
+            REGISTRY[name].build(segment, at)
+        except DoesNotFit:
+            misses += 1
+            if misses == TRIES:
+                break
+            continue
+        script.extend(segment.script)
+        placed.append(name)
+        at = segment.end + round(float(gaps.uniform(*timing.gap)) * rate)
+        if at >= n_samples:
+            break
+    for number in range(recipe.channel.n_overlays):
+        _overlay(context, script, SegmentBuilder(context, recipe.rng(f"overlay/{number}")))
+    _third_voice(recipe, context, script)
+    script.timeline.sort()
+    return script, placed
+
+
+def _third_voice(recipe: Recipe, context: DialogueContext, script: Script) -> None:
+    """Somebody beside the user says a line, to the user and not to the agent."""
+    c = context.config.acoustics.places
+    if not c.third_voice_probability:
+        return
+    segment = SegmentBuilder(context, recipe.rng("acoustics/third voice"))
+    if segment.chance(c.third_voice_probability):
+        level_db = round(float(segment.rng.uniform(*c.third_voice_db)), 3)
+        _overlay(context, script, segment, beside_db=level_db)
+
+
+def _overlay(
+    context: DialogueContext,
+    script: Script,
+    segment: SegmentBuilder,
+    *,
+    beside_db: float | None = None,
+) -> None:
+    """Another voice somewhere in the dialogue; expected of the agent is only what is certain."""
+    start = int(segment.rng.integers(context.config.n_samples))
+    try:
+        span = voice_at(segment, start)
+    except DoesNotFit:
+        return
+    if beside_db is not None:
+        segment.script.clips[-1] = replace(
+            segment.script.clips[-1], gain_db=beside_db, place="beside"
+        )
+    tail = context.rules.samples(context.config.timing.background_tail)
+    window = (span.start, min(span.end + tail, context.config.n_samples))
+    expect = None
+    if agent_must_be_silent(script.timeline, window):
+        expect = Expect(act="stay_silent", window=window)
+    segment.event(
+        Event(
+            type="background_speech",
+            start=span.start,
+            end=span.end,
+            speaker="background",
+            text=normalise(span.text),
+            expect=expect,
+        )
+    )
+    script.extend(segment.script)

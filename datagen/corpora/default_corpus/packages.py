@@ -1,0 +1,214 @@
+"""Speech in Debian packages, by name: fetched with apt-get, unpacked, read like any corpus."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from microturn.datagen.corpora.cutting import RATE
+from microturn.datagen.corpora.default_corpus import asterisk
+from microturn.datagen.corpora.default_corpus.amazon_queen import Archive
+from microturn.datagen.corpora.default_corpus.build import DOC, QUEEN, QUEEN_LICENCE
+from microturn.datagen.corpora.default_corpus.queen_selection import (
+    HELD_OUT,
+    speaker_name,
+    tags_of,
+    usable,
+)
+from microturn.datagen.corpora.recordings import (
+    Decoded,
+    FileSound,
+    Recording,
+    SoundError,
+    decode_bytes,
+    read_text,
+)
+
+_FISH = "usr/share/games/fillets-ng"
+_LINE = re.compile(
+    r'dialogId\("([^"]+)",\s*"([^"]*)",\s*"(?:[^"\\]|\\.)*"\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A name that can be taken in, and the Debian packages behind it."""
+
+    package: str
+    more: tuple[str, ...] = ()
+    what: str
+    language: str
+    licence: str
+    read: Callable[[Path], Iterator[Recording]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveSound:
+    """A clip inside the data file of a game."""
+
+    path: Path
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.name}"
+
+    def decode(self) -> Decoded:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        samples, rate = decode_bytes(data)
+        return Decoded(audio=samples.mean(axis=1), rate=rate, data=data, suffix=".mp3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class G722Sound:
+    """A bare G.722 file."""
+
+    path: Path
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    def decode(self) -> Decoded:
+        if not self.path.is_file():
+            raise SoundError("the file is missing")
+        return Decoded(audio=asterisk.decode_g722(self.path), rate=RATE)
+
+
+def _queen(root: Path) -> Iterator[Recording]:
+    """Every line of Flight of the Amazon Queen whose speaker is known."""
+    for clip in Archive(root / QUEEN).clips():
+        speaker = speaker_name(clip.speaker)
+        if usable(clip):
+            name = f"{clip.id}.SB"
+            yield Recording(
+                id=clip.id,
+                sound=ArchiveSound(
+                    path=root / QUEEN, name=name, offset=clip.offset, size=clip.size
+                ),
+                text=clip.text,
+                speaker=speaker,
+                split="test" if speaker in HELD_OUT else "train",
+                tags=tags_of(clip.text),
+            )
+
+
+def _prompts(voice: asterisk.Voice) -> Callable[[Path], Iterator[Recording]]:
+    """The prompts of one Asterisk voice whose texts we have."""
+
+    def read(root: Path) -> Iterator[Recording]:
+        for key, text in sorted(asterisk.texts(voice.language).items()):
+            yield Recording(
+                id=key,
+                sound=G722Sound(path=root / asterisk.SOUNDS / voice.folder / f"{key}.g722"),
+                text=text,
+                speaker=voice.speaker,
+                split="any",
+                key=key,
+                tags=asterisk.tags_of(key, text),
+            )
+
+    return read
+
+
+def _fish(language: str) -> Callable[[Path], Iterator[Recording]]:
+    """The dialogue of the two fish of Fish Fillets; the small one is held out."""
+
+    def read(root: Path) -> Iterator[Recording]:
+        for script in sorted((root / _FISH / "script").glob(f"*/dialogs_{language}.lua")):
+            level = script.parent.name
+            for name, font, text in _LINE.findall(read_text(script)):
+                speaker = {"font_small": "small-fish", "font_big": "big-fish"}.get(font, "")
+                sound = root / _FISH / "sound" / level / language / f"{name}.ogg"
+                if speaker and sound.is_file():
+                    yield Recording(
+                        id=f"{level}/{name}",
+                        sound=FileSound(path=sound),
+                        text=text.replace('\\"', '"'),
+                        speaker=f"fillets-{language}-{speaker}",
+                        split="test" if speaker == "small-fish" else "train",
+                    )
+
+    return read
+
+
+PACKAGES: dict[str, Package] = {
+    "fotaq": Package(
+        package="flight-of-the-amazon-queen",
+        what="the whole dialogue of the game Flight of the Amazon Queen",
+        language="en",
+        licence=QUEEN_LICENCE,
+        read=_queen,
+    ),
+    **{
+        voice.speaker: Package(
+            package=f"asterisk-core-sounds-{voice.language}-g722",
+            what=f"telephone prompts, language {voice.language}",
+            language=voice.language,
+            licence=voice.licence,
+            read=_prompts(voice),
+        )
+        for voice in asterisk.VOICES
+    },
+    **{
+        f"fillets-{language}": Package(
+            package=f"fillets-ng-data-{language}",
+            more=("fillets-ng-data",),
+            what=f"two fish in conversation, language {language}",
+            language=language,
+            licence="GPL-2.0",
+            read=_fish(language),
+        )
+        for language in ("cs", "nl")
+    },
+}
+
+
+@contextmanager
+def unpacked(source: str, root: str, folder: Path) -> Iterator[Path | None]:
+    """The folder into which the named package is unpacked; None for a folder of the user's."""
+    if Path(source).exists():
+        yield None
+        return
+    package = PACKAGES.get(source)
+    if package is None:
+        raise FileNotFoundError(
+            f"{source} is no file or folder here, nor a package of speech; those are "
+            f"{', '.join(PACKAGES)}"
+        )
+    if root:
+        if not (Path(root) / DOC / package.package).is_dir():
+            raise FileNotFoundError(f"root={root} lacks the package {package.package}")
+        yield Path(root)
+        return
+    yield fetch(source, package, folder)
+
+
+def fetch(name: str, package: Package, folder: Path) -> Path:
+    """Download the packages and unpack them; needs no rights and installs nothing."""
+    missing = [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]
+    if missing:
+        raise OSError(
+            f"{name} is the Debian package {package.package}, and there is no {missing[0]} here to "
+            "fetch it; unpack the package yourself and say root=FOLDER"
+        )
+    folder.mkdir(parents=True)
+    wanted = [package.package, *package.more]
+    command = ["apt-get", "download", *wanted]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise OSError(f"apt-get download {' '.join(wanted)} failed ({reason}); try apt-get update")
+    for file in sorted(folder.glob("*.deb")):
+        subprocess.run(["dpkg", "-x", str(file), str(folder / "root")], check=True)
+        file.unlink()
+    return folder / "root"

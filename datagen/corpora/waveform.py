@@ -1,0 +1,101 @@
+"""Waveforms of single recordings: where they sound, how loud they are, faded and perturbed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import firwin, resample_poly
+
+Audio = npt.NDArray[np.float32]
+CUT_REACH_S = 0.05  # how far from its aligned time a cut may look for a moment of less sound
+CUT_STEP_S = 0.005
+FRAME_S = 0.005  # energy is measured in steps of this, over twice as much
+MAX_PEAK = 0.89
+SILENT_DB = -28.0  # little sound, re the loudest
+
+
+def energy_edges(audio: Audio, sample_rate: int, threshold_db: float) -> tuple[int, int]:
+    """First and last sample between which the level rises above the threshold, re its peak."""
+    hop = max(1, round(FRAME_S * sample_rate))
+    padded = np.concatenate([np.zeros(hop, np.float32), audio, np.zeros(2 * hop, np.float32)])
+    n = (len(padded) - hop) // hop
+    squares = np.square(padded[: (n + 1) * hop], dtype=np.float64).reshape(n + 1, hop).sum(axis=1)
+    level = squares[:-1] + squares[1:]  # frame i covers samples (i - 1) * hop to (i + 1) * hop
+    if not level.any():
+        return 0, len(audio)
+    loud = np.flatnonzero(level >= level.max() * 10 ** (threshold_db / 10))
+    # The quieter half of an edge frame is not speech: go in by half a frame.
+    start = max(0, (int(loud[0]) - 1) * hop + hop // 2)
+    end = min(len(audio), (int(loud[-1]) + 1) * hop - hop // 2)
+    return start, end
+
+
+def longest_silence(audio: Audio, sample_rate: int) -> float:
+    """Length in seconds of the longest stretch of little sound between louder ones."""
+    hop = max(1, round(FRAME_S * sample_rate))
+    n = len(audio) // hop
+    energy = np.square(audio[: n * hop]).reshape(n, hop).sum(axis=1)
+    loud = np.flatnonzero(energy >= energy.max(initial=0.0) * 10 ** (SILENT_DB / 10))
+    return float(np.diff(loud).max(initial=1) - 1) * FRAME_S
+
+
+def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
+    """Play a recording `factor` times as fast, which raises its pitch and formants alike."""
+    ratio = Fraction(factor).limit_denominator(50)
+    moved = resampled(audio, ratio.denominator, ratio.numerator)
+    tilted = moved.astype(np.float32)
+    tilted[1:] -= np.float32(tilt) * moved[:-1]
+    return tilted
+
+
+def resampled(audio: Audio, up: int, down: int) -> Audio:
+    """`scipy.signal.resample_poly`, which designs its filter anew in every call; here it is kept.
+
+    up and down have no common divisor.
+    """
+    if up == down:
+        return audio
+    taps = _resampling_taps(max(up, down)).astype(audio.dtype)
+    moved: Audio = resample_poly(audio, up, down, window=taps)
+    return moved
+
+
+@lru_cache(maxsize=64)
+def _resampling_taps(ratio: int) -> npt.NDArray[np.float64]:
+    """The taps that `resample_poly` takes by default."""
+    taps: npt.NDArray[np.float64] = firwin(20 * ratio + 1, 1.0 / ratio, window=("kaiser", 5.0))
+    return taps
+
+
+def quietest_near(audio: Audio, sample: int, rate: int) -> int:
+    """The sample around which least sounds, not far from where a word is said to end."""
+    reach, step = round(CUT_REACH_S * rate), round(CUT_STEP_S * rate)
+    places = range(max(sample - reach, 0), min(sample + reach, len(audio)) + 1, step)
+    if not places:
+        return min(sample, len(audio))
+
+    def sound(place: int) -> float:
+        near = audio[max(place - step, 0) : place + step]
+        return float(np.square(near, dtype=np.float64).sum())
+
+    return min(places, key=lambda place: (sound(place), abs(place - sample)))
+
+
+def level_gain(audio: Audio, level_db: float) -> np.float32:
+    """Factor that brings a recording to a level, but no peak above `MAX_PEAK`."""
+    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+    if rms == 0.0:
+        return np.float32(1.0)
+    peak = float(np.abs(audio).max())
+    return np.float32(min(10 ** (level_db / 20) / rms, MAX_PEAK / peak))
+
+
+def fade(audio: Audio, n: int) -> None:
+    """Fade `n` samples in and out, in place."""
+    n = min(n, len(audio) // 2)
+    ramp = ((np.arange(n, dtype=np.float32) + 0.5) / max(n, 1)).astype(np.float32)
+    audio[:n] *= ramp
+    audio[len(audio) - n :] *= ramp[::-1]

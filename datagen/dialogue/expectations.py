@@ -1,0 +1,49 @@
+"""What a timeline leaves to expect of the agent around sounds that are not addressed to it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from microturn.datagen.dialogue.timeline import Expect, Timeline
+
+SAME_UTTERANCE_S: Final = 0.5  # the agent has not stopped when it is silent for less
+MIN_LEFT_S: Final = 0.6  # of an utterance, for going on to be audible
+
+
+def expectation_during(
+    timeline: Timeline, start: int, end: int, *, rate: int, tail: int
+) -> Expect | None:
+    """What can be expected of the agent during a sound that is not addressed to it, or None.
+
+    It stays silent where it neither speaks nor may speak; it goes on where it is speaking, has
+    something left to say and nobody stops it. Otherwise nothing is certain.
+    """
+    window = (start, min(end + tail, timeline.n_samples))
+    if agent_must_be_silent(timeline, window):
+        return Expect(act="stay_silent", window=window)
+    for first, last in timeline.stretches("agent", join=round(SAME_UTTERANCE_S * rate)):
+        if not first <= start < last - round(MIN_LEFT_S * rate):
+            continue
+        until = min(end, last)
+        stopped = any(
+            event.expect is not None
+            and event.expect.act == "stop"
+            and event.start < until
+            and start < event.expect.window[1]
+            for event in timeline.events
+        )
+        left = any(start < word.start < last for word in timeline.agent)
+        return Expect(act="resume", window=(start, until)) if left and not stopped else None
+    return None
+
+
+def agent_must_be_silent(timeline: Timeline, window: tuple[int, int]) -> bool:
+    """Whether the agent neither speaks nor may speak inside a window."""
+    if timeline.speaks("agent", *window):
+        return False
+    speaking = [
+        event.expect.window
+        for event in timeline.events
+        if event.expect is not None and event.expect.act not in ("stay_silent", "stop")
+    ]
+    return not any(start < window[1] and window[0] < end for start, end in speaking)

@@ -1,0 +1,52 @@
+"""A script: the timeline of a dialogue and the recordings that make it sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from microturn.datagen.dialogue.camera_acts import Acts
+from microturn.datagen.dialogue.timeline import Timeline
+from microturn.datagen.dialogue.units import Unit
+
+
+class DoesNotFit(Exception):
+    """A segment would run past the end of the dialogue."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """A unit that sounds from `start`; only its first `n_samples` do when it is broken off."""
+
+    unit: Unit
+    start: int
+    n_samples: int
+    lane: str
+    gain_db: float = 0.0
+    place: str = ""  # "beside" for somebody beside the user; else where the lane belongs
+
+    @property
+    def end(self) -> int:
+        return self.start + self.n_samples
+
+
+@dataclass(kw_only=True)
+class Script:
+    """A timeline and the clips that make it sound."""
+
+    timeline: Timeline
+    clips: list[Clip] = field(default_factory=list)
+    acts: Acts = field(default_factory=Acts)  # in front of the camera
+
+    def extend(self, other: Script) -> None:
+        self.timeline.extend(other.timeline)
+        self.clips.extend(other.clips)
+        self.acts.extend(other.acts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Where something that was said begins and ends."""
+
+    start: int
+    end: int
+    text: str

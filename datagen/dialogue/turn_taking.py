@@ -1,0 +1,161 @@
+"""Who speaks when, and how two speakers take turns: measured from sound or from word times.
+
+Speech is joined over silences shorter than a pause. A change of speaker has an offset, from the end
+of one speaker's last stretch to the start of the other's first: positive for a gap, negative for an
+overlap. Backchannels take no turn; which stretches they are is known from the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Audio = npt.NDArray[np.float32]
+Span = tuple[int, int]  # samples
+HOP_S = 0.005
+LOUD_SHARE = 0.95  # the level of speech is that of its loudest frames but these
+MIN_LENGTH_S = 0.03  # a shorter sound is a click
+BACKCHANNEL_EVENTS = ("user_backchannel", "agent_backchannel")
+
+
+def voice_spans(audio: Audio, sample_rate: int, *, threshold_db: float, join: int) -> list[Span]:
+    """Where the energy of a voice rises above a threshold, re the level of its loud frames."""
+    hop = round(HOP_S * sample_rate)
+    n = len(audio) // hop
+    frames = audio[: n * hop].reshape(n, hop)
+    energy = np.einsum("ij,ij->i", frames, frames)
+    voiced = energy[energy > 0]
+    if not len(voiced):
+        return []
+    heard = voiced[voiced > voiced.max() * 1e-4]
+    loud = float(np.quantile(heard, LOUD_SHARE))
+    active = energy > loud * 10 ** (threshold_db / 10)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
+    spans = [(a, b) for a, b in (edges.reshape(-1, 2) * hop).tolist()]
+    shortest = round(MIN_LENGTH_S * sample_rate)
+    return [(a, b) for a, b in joined(spans, join) if b - a >= shortest]
+
+
+def joined(spans: Sequence[Span], join: int) -> list[Span]:
+    """Spans in order, those together that are less than `join` apart."""
+    found: list[Span] = []
+    for start, end in sorted(spans):
+        if found and start - found[-1][1] < join:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
+
+
+@dataclass(kw_only=True)
+class TurnTaking:
+    """What was measured in one dialogue; times in samples."""
+
+    n_samples: int
+    offsets: list[int] = field(default_factory=list)
+    pauses: list[int] = field(default_factory=list)
+    overlap: int = 0
+    silence: int = 0
+    turns: int = 0
+    backchannels: int = 0
+
+
+def measure(
+    user: Sequence[Span], agent: Sequence[Span], *, backchannels: Sequence[Span], n_samples: int
+) -> TurnTaking:
+    """How two speakers take turns, from the joined spans of their speech."""
+    found = TurnTaking(n_samples=n_samples)
+    stretches: list[tuple[int, int, int]] = []
+    heard = set()
+    for lane, spans in enumerate((user, agent)):
+        for start, end in spans:
+            label = _label_of(start, end, backchannels)
+            if label is None:
+                stretches.append((start, end, lane))
+            else:
+                heard.add(label)
+    found.overlap = _common(user, agent)
+    speech = sum(end - start for start, end in (*user, *agent)) - found.overlap
+    found.silence = n_samples - speech
+    found.backchannels = len(heard)
+    _walk(sorted(stretches), found)
+    return found
+
+
+def _common(first: Sequence[Span], second: Sequence[Span]) -> int:
+    """Samples that two lists of spans share; no span of a list overlaps another of it."""
+    total = place = 0
+    for start, end in first:
+        while place < len(second) and second[place][1] <= start:
+            place += 1
+        for other_start, other_end in second[place:]:
+            if other_start >= end:
+                break
+            total += min(end, other_end) - max(start, other_start)
+    return total
+
+
+def _label_of(start: int, end: int, labels: Sequence[Span]) -> int | None:
+    """The backchannel that a stretch is: it covers most of the stretch."""
+    for number, (a, b) in enumerate(labels):
+        if 2 * (min(end, b) - max(start, a)) > end - start:
+            return number
+    return None
+
+
+def _walk(stretches: Sequence[tuple[int, int, int]], found: TurnTaking) -> None:
+    """Count turns, pauses inside them and offsets between them."""
+    holder, holder_end = -1, 0
+    for start, end, lane in stretches:
+        if lane == holder:
+            found.pauses.append(start - holder_end)
+            holder_end = end
+        elif holder >= 0 and end <= holder_end:
+            continue  # said into the other's turn, which goes on
+        else:
+            if holder >= 0:
+                found.offsets.append(start - holder_end)
+            found.turns += 1
+            holder, holder_end = lane, end
+
+
+def of_words(sample: Mapping[str, Any], *, join_s: float) -> TurnTaking:
+    """From the word times and labels of a sample's JSON."""
+    rate = sample["sample_rate"]
+    lanes = [
+        joined([_span(word, rate) for word in sample["words"][lane]], round(join_s * rate))
+        for lane in ("user", "agent")
+    ]
+    return measure(
+        lanes[0], lanes[1], backchannels=labels_of(sample), n_samples=_length(sample, rate)
+    )
+
+
+def of_sound(
+    sample: Mapping[str, Any], user: Audio, agent: Audio, *, threshold_db: float, join_s: float
+) -> TurnTaking:
+    """From the user's voice in the microphone and the agent's voice; labels name backchannels."""
+    rate = sample["sample_rate"]
+    lanes = [
+        voice_spans(audio, rate, threshold_db=threshold_db, join=round(join_s * rate))
+        for audio in (user, agent)
+    ]
+    return measure(lanes[0], lanes[1], backchannels=labels_of(sample), n_samples=len(agent))
+
+
+def labels_of(sample: Mapping[str, Any]) -> list[Span]:
+    """Where the labels say that somebody says a backchannel."""
+    rate = sample["sample_rate"]
+    return [_span(e, rate) for e in sample["events"] if e["type"] in BACKCHANNEL_EVENTS]
+
+
+def _span(item: Mapping[str, Any], rate: int) -> Span:
+    return round(item["start"] * rate), round(item["end"] * rate)
+
+
+def _length(sample: Mapping[str, Any], rate: int) -> int:
+    return round(sample["n_micro_turns"] * sample["micro_turn_s"] * rate)

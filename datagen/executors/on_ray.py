@@ -1,0 +1,102 @@
+"""Running the shards of a set on a Ray cluster: `executor=ray`, one actor per core."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+
+import ray
+
+from microturn.datagen.executors.task import ONE_THREAD, Factory, Report, Task
+
+CONNECT_S = 10.0
+RETRIES = 3  # of a shard whose machine went away; making it again gives the same bytes
+
+
+class Worker:
+    """Lives in a process of the cluster; builds its task when the first shard arrives."""
+
+    def __init__(self, factory: Factory) -> None:
+        self._factory = factory
+        self._task: Task | None = None
+
+    def make(self, shard: int) -> tuple[str, Report | Exception]:
+        try:
+            if self._task is None:
+                self._task = self._factory()
+            return "report", self._task(shard)
+        except (OSError, ValueError) as error:  # what a user can mend: the sentence is enough
+            return "error", type(error)(str(error))
+
+
+def run_on_ray(
+    factory: Factory, shards: Sequence[int], *, workers: int, address: str
+) -> Iterator[Report]:
+    """Reports of all shards, in the order in which they are done; workers=0: all cores."""
+    started = not ray.is_initialized()
+    if started:
+        _connect(address)
+    try:
+        yield from _run(factory, shards, workers or int(ray.cluster_resources().get("CPU", 1)))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    _check_answers(address)
+    try:
+        ray.init(
+            address=address or None,  # None: RAY_ADDRESS, or a cluster of this machine
+            log_to_driver=False,
+            logging_level="ERROR",
+            include_dashboard=False if not address else None,
+            runtime_env={"env_vars": ONE_THREAD},
+        )
+    except Exception as error:  # Ray raises bare Exception where its processes do not start
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        where = f"ray_address={address}" if address else "Ray"
+        raise OSError(f"{where}: no cluster answers ({first})") from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries an address for minutes before it says that nobody is there."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # "", "auto", ...: no address of a machine
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"ray_address={address}: no cluster answers ({reason})") from error
+
+
+def _run(factory: Factory, shards: Sequence[int], workers: int) -> Iterator[Report]:
+    remote = ray.remote(num_cpus=1, max_restarts=RETRIES, max_task_retries=RETRIES)(Worker)
+    actors = [remote.remote(factory) for _ in range(min(workers, len(shards)))]
+    pending = list(reversed(shards))
+    busy = {actor.make.remote(pending.pop()): actor for actor in actors}
+    try:
+        while busy:
+            (done,), _ = ray.wait(list(busy), num_returns=1)
+            actor = busy.pop(done)
+            if pending:
+                busy[actor.make.remote(pending.pop())] = actor
+            yield _receive(done)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _receive(done: ray.ObjectRef) -> Report:
+    try:
+        outcome, value = ray.get(done)
+    except ray.exceptions.RayActorError as error:
+        raise OSError(
+            f"a Ray worker died {RETRIES + 1} times over one shard, perhaps for lack of memory; "
+            "run the same command again, with fewer workers, to continue"
+        ) from error
+    if outcome == "error":
+        raise value
+    report: Report = value
+    return report

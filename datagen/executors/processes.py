@@ -1,0 +1,135 @@
+"""Runs tasks in this process, or in processes of this machine that get one shard at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from microturn.datagen.executors.task import ONE_THREAD, Factory, Report
+
+PATIENCE_S = 5.0  # for a worker to go after it was told to
+
+
+def run_here(factory: Factory, shards: Sequence[int]) -> Iterator[Report]:
+    """Reports of all shards, made in this process on one thread."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        task = factory()
+    for shard in shards:
+        with threadpool_limits(1):  # not around the yield: the caller's threads are its own
+            report = task(shard)
+        yield report
+
+
+def run_in_processes(factory: Factory, shards: Sequence[int], *, workers: int) -> Iterator[Report]:
+    """Reports of all shards, in the order in which `workers` processes finish them."""
+    context = multiprocessing.get_context("spawn")  # nothing inherited: no threads, no locks
+    pending = list(reversed(shards))
+    processes: dict[Connection, BaseProcess] = {}
+    done = False
+    try:
+        with _environment(ONE_THREAD):
+            for _ in range(min(workers, len(shards))):
+                ours, theirs = context.Pipe()
+                process: BaseProcess = context.Process(
+                    target=_work, args=(factory, theirs), daemon=True
+                )
+                with _deaf_to_interrupts():
+                    process.start()
+                theirs.close()
+                processes[ours] = process
+                ours.send(pending.pop())
+        yield from _collect(processes, pending)
+        done = True
+    finally:
+        for process in processes.values():
+            if done:
+                process.join(PATIENCE_S)
+            process.kill()
+            process.join()
+
+
+def _collect(processes: dict[Connection, BaseProcess], pending: list[int]) -> Iterator[Report]:
+    busy = set(processes)
+    while busy:
+        for connection in wait(list(busy)):
+            assert isinstance(connection, Connection)
+            report = _receive(connection, processes[connection])
+            if pending:
+                connection.send(pending.pop())
+            else:
+                connection.send(None)
+                busy.remove(connection)
+            yield report
+
+
+def _receive(connection: Connection, process: BaseProcess) -> Report:
+    """The next report of a worker; what went wrong there is raised here."""
+    try:
+        outcome, value = connection.recv()
+    except (EOFError, ConnectionResetError) as error:
+        process.join(PATIENCE_S)
+        raise OSError(
+            f"a worker process died (exit code {process.exitcode}), perhaps for lack of memory; "
+            "run the same command again, with fewer workers, to continue"
+        ) from error
+    if outcome == "error":
+        raise value
+    report: Report = value
+    return report
+
+
+def _work(factory: Factory, connection: Connection) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        task = factory()
+        while (shard := connection.recv()) is not None:
+            connection.send(("report", task(shard)))
+    except (OSError, ValueError) as error:  # what a user can mend: the sentence is enough
+        connection.send(("error", type(error)(str(error))))
+    except EOFError:
+        pass
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # also in the middle of a shard: it has only a temporary name yet
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes begun inside the block never hear Ctrl-C; ours waits until the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Environment of the processes started inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,199 @@
+"""The data card of a set: what is in it, who speaks, under which licences, and how it is timed.
+
+Turn-taking is measured twice, from the rendered sound and from the word times. A set that asks for
+people's timing is held against their measurements; `microturn inspect --check` reads the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from microturn.datagen.config import HumanTimingConfig
+from microturn.datagen.report.set_statistics import TIMES, Statistics
+from microturn.datagen.report.targets import judged
+
+CARD_JSON, CARD_TEXT = "card.json", "card.md"
+PLOT_TIMING, PLOT_CHANNEL = "card-timing.png", "card-channel.png"
+OFFSET_BIN_MS = 50
+HISTOGRAMS = ("snr_db", "rt60_s")  # sorted by value, not by count
+QUANTILES = (("p10", 0.1), ("median", 0.5), ("p90", 0.9), ("max", 1.0))
+TIME_NAMES = {
+    "reply_latency": "agent's answer after the end of a turn",
+    "yield_latency": "agent's silence after an interruption begins",
+    "cue_lateness": "timed word after it was due",
+    "result_wait": "background result until it is said",
+    "user_gap": "user's next words after the agent's",
+    "pause": "hesitation inside a turn",
+    "backchannel": "length of a user's backchannel",
+    "interruption": "length of an interruption",
+    "background_speech": "length of a background voice",
+}
+
+
+def make_card(
+    statistics: Statistics, facts: Mapping[str, Any], human: HumanTimingConfig | None = None
+) -> dict[str, Any]:
+    """The card as JSON; `facts` are those of the index, `human` what the set is held against."""
+    human = human or HumanTimingConfig()
+    tallies = statistics.turn_taking
+    measures = {way: tally.measures() for way, tally in tallies.items()}
+    return {
+        **facts,
+        "sums": {name: round(value, 3) for name, value in statistics.sums.items()},
+        "counts": {
+            name: _by_value(c) if name in HISTOGRAMS else dict(c.most_common())
+            for name, c in statistics.counts.items()
+            if c
+        },
+        "times_s": {
+            name: {
+                "n": sum(statistics.times[name].values()),
+                **{label: statistics.quantile(name, q) for label, q in QUANTILES},
+            }
+            for name in TIMES
+            if statistics.times[name]
+        },
+        "turn_taking": {
+            way: {
+                "n_changes": tally.offsets.total(),
+                "measures": measures[way],
+                "offsets_ms": tally.histogram("offsets", bin_ms=OFFSET_BIN_MS),
+                "pauses_ms": tally.histogram("pauses", bin_ms=OFFSET_BIN_MS),
+            }
+            for way, tally in tallies.items()
+        },
+        "human": {
+            "asked_for": human.enabled,
+            "tolerance": human.tolerance,
+            "targets": judged(human, measures),
+        },
+    }
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The card for people, as Markdown."""
+    sums, counts = card["sums"], card["counts"]
+    minutes = sums["seconds"] / 60
+    lines = [
+        f"# {int(sums['dialogues'])} simulated dialogues, {minutes:.1f} minutes ({card['split']})",
+        "",
+        f"Seed {card['seed']}, layout {card['layout_hash']}, "
+        f"{card['n_micro_turns']} micro-turns each. Every voice is a recording of a person.",
+        "",
+        _share_line(sums),
+        "",
+        "## Families",
+        *_table(("family", "segments", "share"), _shares(counts.get("families", {}))),
+        "",
+        "## Events",
+        *_table(("event: expected", "n", "share"), _shares(counts.get("expected", {}))),
+        "",
+        "## Times in seconds",
+        *_time_table(card["times_s"]),
+        "",
+        "## Turn-taking",
+        *_human_lines(card["human"]),
+        "",
+        f"![offsets, pauses and lengths]({PLOT_TIMING})",
+        "",
+        "## Users",
+        *_table(("voice", "dialogues", "share"), _shares(counts.get("voices", {}))),
+        "",
+        "## Noise beds",
+        *_table(("bed", "dialogues", "share"), _shares(counts.get("noise", {}))),
+        "",
+        "## Signal to noise and reverberation",
+        *_table(("SNR from (dB)", "dialogues", "share"), _shares(counts.get("snr_db", {}))),
+        "",
+        *_table(("RT60 from (s)", "dialogues", "share"), _shares(counts.get("rt60_s", {}))),
+        "",
+        f"![signal to noise and reverberation]({PLOT_CHANNEL})",
+        "",
+        "## Answers",
+        *_table(("answer", "n", "share"), _shares(counts.get("answers", {}), most=30)),
+        "",
+        "## Licences of the recordings",
+        *_table(("licence", "uses", "share"), _shares(counts.get("licences", {}))),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _by_value(counts: Mapping[str, int]) -> dict[str, int]:
+    return {edge: counts[edge] for edge in sorted(counts, key=float)}
+
+
+def _human_lines(human: Mapping[str, Any]) -> list[str]:
+    """The measurements beside those of people, with a verdict where one is asked for."""
+    if human["asked_for"]:
+        lines = [f"Held against people's timing; {human['tolerance']:.0%} off is too much.", ""]
+    else:
+        lines = [
+            "This set does not ask for people's timing (timing.human.enabled=false): what is "
+            "measured stands here beside it and is not judged.",
+            "",
+        ]
+    rows = [
+        (
+            row["what"],
+            f"{row['target']:.3g}",
+            *("-" if row[way] is None else f"{row[way]:.3g}" for way in ("sound", "words")),
+            "-" if row["off"] is None else f"{row['off']:.1%}",
+            ("yes" if row["ok"] else "**no**") if human["asked_for"] else "",
+            row["people"],
+        )
+        for row in human["targets"]
+    ]
+    head = ("measure", "target", "sound", "words", "off by", "within", "people")
+    return [*lines, *_table(head, rows)]
+
+
+def missed_targets(card: Mapping[str, Any]) -> list[str]:
+    """A sentence for every target that a set asks for and misses."""
+    human = card.get("human")
+    if not human or not human["asked_for"]:
+        return []
+    return [
+        f"{row['name']} is {row['sound']} in the sound and {row['words']} in the words; "
+        f"{row['target']} is asked for, and {human['tolerance']:.0%} off is too much"
+        for row in human["targets"]
+        if not row["ok"]
+    ]
+
+
+def _share_line(sums: Mapping[str, float]) -> str:
+    total = sums["seconds"] or 1.0
+    parts = [
+        f"{name} {sums[f'{name}_seconds'] / total:.0%}" for name in ("user", "agent", "background")
+    ]
+    spoken = sums["user_seconds"] + sums["agent_seconds"]
+    overlap = sums["overlap"] / spoken if spoken else 0.0
+    return (
+        f"Share of the time: {', '.join(parts)}; user and agent overlap in {overlap:.1%} of speech."
+    )
+
+
+def _shares(counts: Mapping[str, int], *, most: int = 100) -> list[tuple[str, str, str]]:
+    total = sum(counts.values()) or 1
+    rows = [(name, str(n), f"{n / total:.1%}") for name, n in counts.items()]
+    if len(rows) > most:
+        rows = [*rows[:most], (f"({len(rows) - most} more)", "", "")]
+    return rows
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [_row(head), _row(("---",) * len(head)), *map(_row, rows)]
+
+
+def _time_table(times: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    labels = [label for label, _ in QUANTILES]
+    rows = [
+        (TIME_NAMES[name], str(row["n"]), *(f"{row[label]:.2f}" for label in labels))
+        for name, row in times.items()
+    ]
+    return _table(("time", "n", *labels), rows)
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"

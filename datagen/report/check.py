@@ -1,0 +1,109 @@
+"""Verifying a shard set: digests, labels against the rules, and stored lanes against the sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import numpy as np
+
+from microturn.datagen.dialogue.timeline import Event, Timeline
+from microturn.datagen.pack import heard_tokens, say_tokens, text_in_tokens
+from microturn.datagen.sets.shards import Sample, ShardReader, sha256_of
+from microturn.model.streams import Lanes, StreamLayout, Tokenizer, pack_dialogue
+
+
+def faults_of_set(reader: ShardReader) -> Iterator[str]:
+    """A sentence for everything that is wrong with a set."""
+    for shard in reader.shards:
+        if sha256_of(reader.folder / shard.name) != shard.sha256:
+            yield f"{reader.folder / shard.name}: the digest is not that of index.json"
+    for sample in reader:
+        for fault in faults_of_sample(sample, layout=reader.layout, tokenizer=reader.tokenizer):
+            yield f"{sample.source}: {fault}"
+
+
+def faults_of_sample(
+    sample: Sample, *, layout: StreamLayout, tokenizer: Tokenizer
+) -> Iterator[str]:
+    """What is wrong with one dialogue."""
+    n_samples = sample.json["n_micro_turns"] * layout.samples_per_micro_turn
+    rate = layout.sample_rate
+    timeline = Timeline.from_json(sample.json, sample_rate=rate, n_samples=n_samples)
+    if sample.json["layout_hash"] != layout.hash:
+        yield f"layout_hash is {sample.json['layout_hash']}, not {layout.hash}"
+    for name, audio in (("user.flac", sample.user()), ("agent.flac", sample.agent())):
+        if len(audio) != n_samples:
+            yield f"{name} has {len(audio)} samples, not {n_samples}"
+            return
+    yield from faults_of_timeline(timeline)
+    yield from _faults_of_lanes(sample, timeline, layout, tokenizer)
+
+
+def faults_of_timeline(timeline: Timeline) -> Iterator[str]:
+    """Labels that contradict themselves or each other."""
+    for lane in ("user", "agent", "background"):
+        for word in getattr(timeline, lane):
+            if not 0 <= word.start < word.end <= timeline.n_samples:
+                yield f"{lane} says {word.text!r} at {word.start}..{word.end}, outside the dialogue"
+    agent = sorted(timeline.agent, key=lambda word: word.start)
+    for before, after in zip(agent, agent[1:], strict=False):
+        if after.start < before.end:
+            yield f"the agent says {before.text!r} and {after.text!r} at once"
+    for event in timeline.events:
+        yield from _faults_of_event(event, timeline)
+
+
+def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
+    if not 0 <= event.start <= event.end <= timeline.n_samples:
+        yield f"event {event.type} at {event.start}..{event.end} is outside the dialogue"
+    if event.expect is None:
+        return
+    first, last = event.expect.window
+    what = f"event {event.type} at {event.start}"
+    if not 0 <= first < last <= timeline.n_samples:
+        yield f"{what}: window {first}..{last} is outside the dialogue"
+    act = event.expect.act
+    if act == "stay_silent" and timeline.speaks("agent", first, last):
+        yield f"{what}: the agent speaks where it should stay silent"
+    if act == "stop" and timeline.speaks("agent", last - 1, last):
+        yield f"{what}: the agent still speaks when the window closes"
+    if act == "resume" and not timeline.speaks("agent", first, last):
+        yield f"{what}: the agent is silent where it should go on"
+    if act in ("respond", "say", "delegate", "backchannel", "refuse"):
+        starts = [word for word in timeline.agent if first <= word.start < last]
+        said = " ".join(word.text for word in timeline.agent if word.start >= first)
+        if not starts:
+            yield f"{what}: the agent says nothing in the window"
+        elif not f"{said} ".startswith(f"{event.expect.text} "):
+            yield f"{what}: the agent says {said[:40]!r}, not {event.expect.text!r}"
+
+
+def _faults_of_lanes(
+    sample: Sample, timeline: Timeline, layout: StreamLayout, tokenizer: Tokenizer
+) -> Iterator[str]:
+    """Lanes that are not those which the stored sound and labels give."""
+    stored = sample.tokens()
+    late = np.zeros(sample.json["n_micro_turns"], np.bool_)
+    late[sample.json["channel"].get("network", {}).get("late_micro_turns", [])] = True
+    packed = pack_dialogue(
+        user_audio=sample.user(),
+        agent_audio=sample.agent(),
+        heard=heard_tokens(timeline),
+        say=say_tokens(timeline, layout),
+        text_in=list(text_in_tokens(timeline)),
+        layout=layout,
+        tokenizer=tokenizer,
+        late=late,
+        video=sample.frames(),
+    )
+    for name, array in packed.token_arrays().items():
+        if not np.array_equal(stored[name], array):
+            yield f"streams.npz: lane {name} is not what the labels give"
+    if "features.npz" in sample.members:
+        lanes = sample.lanes()
+        for field in fields(Lanes):
+            if field.name in ("audio_in", "audio_out"):
+                same = np.array_equal(getattr(lanes, field.name), getattr(packed, field.name))
+                if not same:
+                    yield f"features.npz: {field.name} is not what the front end computes"

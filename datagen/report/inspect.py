@@ -1,0 +1,94 @@
+"""`microturn inspect`: the data card, one dialogue as picture and sound, or a check of all."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from microturn.configs.command import write_json
+from microturn.datagen.config import InspectConfig
+from microturn.datagen.dialogue.timeline import Timeline
+from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, missed_targets
+from microturn.datagen.report.check import faults_of_set
+from microturn.datagen.report.page import page_of, stems_of
+from microturn.datagen.sets.shards import Sample, ShardReader
+
+DEFAULT_OUT = Path("runs/inspect")
+MAX_FAULTS = 20
+
+
+def inspect(config: InspectConfig) -> int:
+    """Show what was asked for; returns the exit code."""
+    reader = ShardReader(config.data)
+    card = json.loads((reader.folder / CARD_JSON).read_text())
+    write_json(card, config.json)
+    if config.index >= 0:
+        if config.index >= len(reader):
+            raise ValueError(
+                f"index={config.index}: {reader.folder} has {len(reader)} dialogues, "
+                f"0 to {len(reader) - 1}"
+            )
+        show(reader, reader[config.index], Path(config.out or DEFAULT_OUT))
+    elif config.json != "-" and not config.check:
+        print((reader.folder / CARD_TEXT).read_text())
+    return check(reader, card) if config.check else 0
+
+
+def show(reader: ShardReader, sample: Sample, out: Path) -> None:
+    """Write the picture and the sound of one dialogue."""
+    from microturn.datagen.report.picture import draw_dialogue
+
+    out.mkdir(parents=True, exist_ok=True)
+    layout = reader.layout
+    n_samples = reader.n_micro_turns * layout.samples_per_micro_turn
+    timeline = Timeline.from_json(sample.json, sample_rate=layout.sample_rate, n_samples=n_samples)
+    stem = f"dialogue-{sample.key}"
+    draw_dialogue(
+        sample, timeline, layout=layout, tokenizer=reader.tokenizer, path=out / f"{stem}.png"
+    )
+    user, agent = sample.user(), sample.agent()
+    sounds = {"user": user, "agent": agent, "mix": np.stack([user, agent], axis=1)}
+    for name in stems_of(sample):
+        sounds[f"stem_{name}"] = sample.stem(name)
+    for name, audio in sounds.items():
+        soundfile.write(out / f"{stem}.{name}.wav", audio, layout.sample_rate, subtype="PCM_16")
+    (out / f"{stem}.json").write_text(json.dumps(sample.json, indent=2, ensure_ascii=False) + "\n")
+    page = page_of(sample, layout=layout, tokenizer=reader.tokenizer)
+    (out / f"{stem}.html").write_text(page, encoding="utf-8")
+    for suffix in ("html", "png", *(f"{name}.wav" for name in sounds), "json"):
+        print(out / f"{stem}.{suffix}")
+
+
+def check(reader: ShardReader, card: Mapping[str, Any]) -> int:
+    """Print what is wrong with the set, and which targets it misses; 1 when there is anything."""
+    from threadpoolctl import threadpool_limits
+
+    faults = list(missed_targets(card))
+    for fault in faults:
+        print(fault)
+    found = faults_of_set(reader)
+    with threadpool_limits(1):  # a product that threads share may round differently
+        for fault in tqdm(found, desc="faults", unit="", file=sys.stderr, disable=None):
+            faults.append(fault)
+            print(fault)
+            if len(faults) >= MAX_FAULTS:
+                print("and perhaps more")
+                break
+    if not faults:
+        print(f"{reader.folder}: {len(reader)} dialogues, nothing wrong{_verdict(card)}")
+    return 1 if faults else 0
+
+
+def _verdict(card: Mapping[str, Any]) -> str:
+    human = card.get("human")
+    if not human or not human["asked_for"]:
+        return "; it does not ask for people's timing, so that is not judged"
+    n, tolerance = len(human["targets"]), human["tolerance"]
+    return f", all {n} measures of people's timing within {tolerance:.0%}"

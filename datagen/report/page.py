@@ -1,0 +1,140 @@
+"""One dialogue as a page of its own: a timeline with a moving cursor, and the sound beside it.
+
+Everything is inside the file (no network, no other files), so it can be sent to somebody.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microturn.datagen.report.picture import COLOURS
+from microturn.datagen.sets.shards import Sample
+from microturn.model.streams import StreamLayout, Tokenizer
+
+PEAKS_PER_S = 100
+LOUDEST = 0.6  # this is drawn in full height
+TEMPLATE = Path(__file__).parent / "web" / "inspect.html"
+PLACE = "/*DATA*/"
+LANES = ("text_in", "heard", "say")
+COLUMNS = 20  # frames beside each other in the sprite
+EVENT_GAP_S = 0.1
+
+
+def page_of(sample: Sample, *, layout: StreamLayout, tokenizer: Tokenizer) -> str:
+    """The page of a dialogue as HTML."""
+    facts = sample.json
+    seconds = facts["n_micro_turns"] * facts["micro_turn_s"]
+    sounds = _sounds(sample)
+    data = {
+        "title": f"dialogue {facts['index']} ({facts['split']}, seed {facts['seed']})",
+        "facts": _facts(facts),
+        "seconds": seconds,
+        "micro_turn_s": facts["micro_turn_s"],
+        "words": facts["words"],
+        **_events(facts["events"]),
+        "colours": COLOURS,
+        "tokens": _tokens(sample, tokenizer),
+        "peaks_per_s": PEAKS_PER_S,
+        "peaks": {
+            "microphone": _peaks(sample.user(), layout.sample_rate),
+            "agent": _peaks(sample.agent(), layout.sample_rate),
+        },
+        "sounds": {name: base64.b64encode(flac).decode() for name, flac in sounds.items()},
+        "video": _video(sample),
+    }
+    # "</" would end the script element; "<!--" would begin a comment in it.
+    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    template = TEMPLATE.read_text(encoding="utf-8")
+    return template.replace(PLACE, text)
+
+
+def stems_of(sample: Sample) -> dict[str, bytes]:
+    """The stored sources of the microphone, as FLAC."""
+    prefix, suffix = "stem_", ".flac"
+    return {
+        name.removeprefix(prefix).removesuffix(suffix): content
+        for name, content in sorted(sample.members.items())
+        if name.startswith(prefix) and name.endswith(suffix)
+    }
+
+
+def _sounds(sample: Sample) -> dict[str, bytes]:
+    stems = {f"stem: {name}": flac for name, flac in stems_of(sample).items()}
+    return {
+        "microphone": sample.members["user.flac"],
+        "agent": sample.members["agent.flac"],
+        **stems,
+    }
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    channel, room = facts["channel"], facts["room"]
+    parts = [", ".join(facts["families"]), f"user {facts['voice']}"]
+    if room.get("rt60_s") is not None:
+        parts.append(f"room of {room['rt60_s']:.2f} s")
+    if channel.get("noise"):
+        parts.append(f"{channel['noise']} at {channel['snr_db']:.0f} dB")
+    if channel.get("echo_db") is not None:
+        parts.append(f"echo of {channel['echo_db']:.0f} dB")
+    return "; ".join(parts)
+
+
+def _events(events: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Events with the row on which each of them has room for itself and its window."""
+    ends: list[float] = []
+    placed = []
+    for event in sorted(events, key=lambda item: (item["start"], item["end"])):
+        window = event["expect"]["window"] if event["expect"] else (event["start"], event["end"])
+        first = min(event["start"], window[0])
+        row = next((i for i, end in enumerate(ends) if end <= first), len(ends))
+        ends[row : row + 1] = [max(event["end"], window[1]) + EVENT_GAP_S]
+        placed.append({**event, "row": row})
+    return {"events": placed, "eventRows": max(len(ends), 1)}
+
+
+def _tokens(sample: Sample, tokenizer: Tokenizer) -> dict[str, list[tuple[int, str]]]:
+    """Words of the token lanes, each at the micro-turn that holds it."""
+    stored = sample.tokens()
+    lanes = {}
+    for lane in LANES:
+        rows = []
+        for k, ids in enumerate(stored[lane]):
+            words = [word for word, _ in tokenizer.words([int(i) for i in ids])]
+            if words:
+                rows.append((k, " ".join(words)))
+        lanes[lane] = rows
+    return lanes
+
+
+def _peaks(audio: npt.NDArray[np.float32], rate: int) -> list[int]:
+    """Loudness in hundredths, by the root of the largest sample of each piece."""
+    step = rate // PEAKS_PER_S
+    pieces = np.abs(audio[: len(audio) // step * step]).reshape(-1, step).max(axis=1)
+    loud = np.sqrt(np.minimum(pieces / LOUDEST, 1.0))
+    return [int(value) for value in np.round(100 * loud)]
+
+
+def _video(sample: Sample) -> dict[str, Any] | None:
+    """All frames on one picture, row by row."""
+    frames = sample.frames()
+    if frames is None:
+        return None
+    from PIL import Image
+
+    n, height, width = frames.shape[:3]
+    rows = -(-n // COLUMNS)
+    sheet = np.zeros((rows * COLUMNS, height, width, 3), np.uint8)
+    sheet[:n] = frames
+    sheet = sheet.reshape(rows, COLUMNS, height, width, 3).swapaxes(1, 2)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.reshape(rows * height, COLUMNS * width, 3)).save(buffer, "PNG")
+    sprite = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"sprite": sprite, "n": n, "width": width, "height": height, "columns": COLUMNS}

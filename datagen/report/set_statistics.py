@@ -1,0 +1,197 @@
+"""What a set is made of, counted from its samples; reports of shards add up to that of the set."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from microturn.datagen.dialogue import turn_taking
+from microturn.datagen.report.timing_tally import TimingTally
+
+if TYPE_CHECKING:
+    from microturn.datagen.acoustics.render import Sound
+
+BIN_S = 0.01  # times are counted in bins of this
+JOIN_S = 0.18  # a shorter silence is inside one stretch of speech (Heldner & Edlund 2010)
+VOICE_DB = -30.0  # a voice sounds where it is above this, re its loud frames
+SNR_BIN_DB, RT60_BIN_S = 2.5, 0.05
+TURN_TAKING = ("sound", "words")
+TIMES = (
+    "reply_latency",
+    "yield_latency",
+    "cue_lateness",
+    "result_wait",
+    "user_gap",
+    "pause",
+    "backchannel",
+    "interruption",
+    "background_speech",
+)
+COUNTS = (
+    "families",
+    "events",
+    "expected",
+    "questions",
+    "answers",
+    "agent_words",
+    "heard_words",
+    "voices",
+    "speakers",
+    "licences",
+    "noise",
+    "rooms",
+    "channel",
+    "snr_db",
+    "rt60_s",
+)
+SUMS = ("dialogues", "seconds", "user_seconds", "agent_seconds", "background_seconds", "overlap")
+
+Report = dict[str, Any]
+
+
+class Statistics:
+    """Counts of names, sums of numbers and histograms of times."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTS}
+        self.times: dict[str, Counter[int]] = {name: Counter() for name in TIMES}
+        self.sums: dict[str, float] = dict.fromkeys(SUMS, 0.0)
+        self.turn_taking = {way: TimingTally() for way in TURN_TAKING}
+
+    def add(self, sample: Mapping[str, Any], sound: Sound | None = None) -> None:
+        """Count one sample's JSON and, where it is at hand, its sound."""
+        self._add_turn_taking(sample, sound)
+        seconds = sample["n_micro_turns"] * sample["micro_turn_s"]
+        self.sums["dialogues"] += 1
+        self.sums["seconds"] += seconds
+        self.counts["families"].update(sample["families"])
+        self.counts["rooms"][str(sample["room"]["id"])] += 1
+        self.counts["rt60_s"][_binned(sample["room"]["rt60_s"], RT60_BIN_S)] += 1
+        self.counts["voices"][sample["voice"]] += 1
+        self._add_channel(sample["channel"])
+        for item in sample["items"]:
+            self.counts["speakers"][f"{item['lane']}: {item['voice']}"] += 1
+            self.counts["licences"][item["licence"]] += 1
+        self._add_words(sample["words"])
+        for event in sample["events"]:
+            self._add_event(event, sample["words"]["agent"])
+
+    def _add_turn_taking(self, sample: Mapping[str, Any], sound: Sound | None) -> None:
+        rate = sample["sample_rate"]
+        found = {"words": turn_taking.of_words(sample, join_s=JOIN_S)}
+        if sound is not None:
+            found["sound"] = turn_taking.of_sound(
+                sample,
+                sound.stems["user"],
+                sound.agent.astype(np.float32),
+                threshold_db=VOICE_DB,
+                join_s=JOIN_S,
+            )
+        for way, measured in found.items():
+            self.turn_taking[way].add(measured, rate)
+
+    def _add_channel(self, channel: Mapping[str, Any]) -> None:
+        snr_db = channel.get("snr_db")
+        if snr_db is not None:
+            self.counts["snr_db"][_binned(snr_db, SNR_BIN_DB)] += 1
+        self.counts["noise"][channel["noise"] or "none"] += 1
+        if channel["echo_db"] is not None:
+            self.counts["channel"]["echo"] += 1
+        if channel["digital_zero"]:
+            self.counts["channel"]["digital zero"] += 1
+
+    def _add_words(self, words: Mapping[str, Any]) -> None:
+        for lane, name in (("agent", "agent_words"), ("user", "heard_words")):
+            self.counts[name].update(word["text"] for word in words[lane])
+        spans = {lane: [(w["start"], w["end"]) for w in words[lane]] for lane in words}
+        for lane, lane_spans in spans.items():
+            self.sums[f"{lane}_seconds"] += sum(b - a for a, b in lane_spans)
+        self.sums["overlap"] += sum(
+            min(b, d) - max(a, c)
+            for a, b in spans["user"]
+            for c, d in spans["agent"]
+            if a < d and c < b
+        )
+        ends = sorted((end, lane) for lane in ("user", "agent") for _, end in spans[lane])
+        for start, _ in spans["user"]:
+            last = bisect_right(ends, (start, "user")) - 1
+            # The agent was the last to end, and the user begins now.
+            if last >= 0 and ends[last][1] == "agent":
+                self._time("user_gap", start - ends[last][0])
+
+    def _add_event(self, event: Mapping[str, Any], agent: list[Mapping[str, Any]]) -> None:
+        kind, expect = event["type"], event["expect"]
+        act = expect["act"] if expect else "nothing"
+        self.counts["events"][kind] += 1
+        self.counts["expected"][f"{kind}: {act}"] += 1
+        length = event["end"] - event["start"]
+        if (kind, act) == ("turn", "respond"):
+            self.counts["answers"][expect["text"]] += 1
+            self.counts["questions"][event["text"]] += 1
+            self._after("reply_latency", event["end"], agent)
+        elif kind == "interruption":
+            self._time("interruption", length)
+            ends = [w["end"] for w in agent if w["start"] < event["start"] + 0.6]
+            cut = [end for end in ends if end > event["start"]]
+            self._time("yield_latency", max(cut, default=event["start"]) - event["start"])
+        elif (kind, act) == ("timed_cue", "say"):
+            due = expect["window"][0] + 0.2
+            self._after("cue_lateness", due, agent)
+        elif kind == "result":
+            self._after("result_wait", event["end"], agent)
+        elif kind == "pause":
+            self._time("pause", length)
+        elif kind == "user_backchannel":
+            self._time("backchannel", length)
+        elif kind == "background_speech":
+            self._time("background_speech", length)
+
+    def _after(self, name: str, moment: float, agent: Iterable[Mapping[str, Any]]) -> None:
+        """Time from a moment to the next word that the agent begins."""
+        later = [word["start"] - moment for word in agent if word["start"] >= moment - 1e-6]
+        if later:
+            self._time(name, min(later))
+
+    def _time(self, name: str, seconds: float) -> None:
+        self.times[name][round(seconds / BIN_S)] += 1
+
+    # --- adding up ---------------------------------------------------------------------------
+    def to_json(self) -> Report:
+        return {
+            "sums": {name: round(value, 6) for name, value in self.sums.items()},
+            "counts": {name: dict(sorted(c.items())) for name, c in self.counts.items()},
+            "times": {
+                name: {str(b): n for b, n in sorted(c.items())} for name, c in self.times.items()
+            },
+            "turn_taking": {way: tally.to_json() for way, tally in self.turn_taking.items()},
+        }
+
+    def merge(self, report: Report) -> None:
+        for name, value in report["sums"].items():
+            self.sums[name] += value
+        for name, counter in report["counts"].items():
+            self.counts[name].update(counter)
+        for name, histogram in report["times"].items():
+            self.times[name].update({int(b): n for b, n in histogram.items()})
+        for way, tally in report["turn_taking"].items():
+            self.turn_taking[way].merge(tally)
+
+    def quantile(self, name: str, q: float) -> float | None:
+        """Quantile of a time in seconds, to a hundredth; None without any."""
+        histogram = self.times[name]
+        total = sum(histogram.values())
+        seen = 0
+        for time_bin, n in sorted(histogram.items()):
+            seen += n
+            if seen >= q * total and n:
+                return round(time_bin * BIN_S, 2)
+        return None
+
+
+def _binned(value: float, width: float) -> str:
+    """Lower edge of the bin of a value."""
+    return f"{value // width * width:.4g}"

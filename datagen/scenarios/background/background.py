@@ -1,0 +1,122 @@
+"""Voices and sounds that are not for the agent: it stays silent, or goes on as if alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.dialogue.script import Span
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.units import Unit
+from microturn.datagen.scenarios.base import SegmentBuilder, register
+from microturn.datagen.scenarios.counting import ask_to_count
+from microturn.datagen.scenarios.turns.interruption import first_turn
+from microturn.model.streams import normalise
+
+MIN_LENGTH_S, MAX_LENGTH_S = 0.8, 4.5
+BURST_S = (0.2, 1.2)
+WORDS_LEFT = 2
+KINDS = ("silent", "silent", "counting", "question", "noise", "silence")
+
+
+@register
+class Background:
+    name = "background"
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        kind = KINDS[segment.choose(KINDS)]
+        getattr(self, kind)(segment, start)
+
+    def silent(self, segment: SegmentBuilder, start: int) -> None:
+        """A voice while nobody talks."""
+        voice_alone(segment, voice_at(segment, start))
+
+    def counting(self, segment: SegmentBuilder, start: int) -> None:
+        """A voice while the agent counts."""
+        count = ask_to_count(segment, start, shortest=4)
+        onset = count.inside(segment, 0, len(count.planned) - WORDS_LEFT)
+        span = voice_at(segment, onset)
+        first_turn(segment, count)
+        last = max(min(span.end, count.end), onset + 1)
+        _voice_event(segment, span, Expect(act="resume", window=(onset, last)))
+
+    def question(self, segment: SegmentBuilder, start: int) -> None:
+        """A voice under a question, which is answered all the same."""
+        question = segment.questions.turn(segment.rng)
+        lead = segment.draw((0.0, 1.0))
+        span = voice_at(segment, start)
+        asked = segment.ask(question, start + lead)
+        segment.answer(question, asked)
+        _voice_event(segment, span, None)
+
+    def noise(self, segment: SegmentBuilder, start: int) -> None:
+        """A burst of noise while nobody talks."""
+        burst = _burst(segment.rng, segment.draw(BURST_S), segment.rules.rate)
+        span = segment.place(burst, start, lane="background", gain_db=_level(segment))
+        window = (span.start, span.end + segment.rules.samples(segment.timing.background_tail))
+        segment.event(
+            Event(
+                type="noise",
+                start=span.start,
+                end=span.end,
+                speaker="background",
+                expect=Expect(act="stay_silent", window=window),
+            )
+        )
+        segment.end = window[1]
+
+    def silence(self, segment: SegmentBuilder, start: int) -> None:
+        """Nothing at all for a while."""
+        segment.end = start + segment.draw(segment.timing.silence)
+        segment.must_end_by(segment.end)
+
+
+def voice_at(segment: SegmentBuilder, start: int) -> Span:
+    """A line of somebody far away."""
+    unit = segment.bank.line(_line(segment), segment.factor())
+    return segment.place(unit, start, lane="background", gain_db=_level(segment))
+
+
+def voice_alone(segment: SegmentBuilder, span: Span) -> None:
+    """A far voice to which the agent says nothing, nor shortly after it."""
+    window = (span.start, span.end + segment.rules.samples(segment.timing.background_tail))
+    _voice_event(segment, span, Expect(act="stay_silent", window=window))
+    segment.end = max(segment.end, window[1])
+
+
+def _voice_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:
+    segment.event(
+        Event(
+            type="background_speech",
+            start=span.start,
+            end=span.end,
+            speaker="background",
+            text=normalise(span.text),
+            expect=expect,
+        )
+    )
+
+
+def _line(segment: SegmentBuilder) -> Utterance:
+    lines = segment.bank.lines(shortest_s=MIN_LENGTH_S, longest_s=MAX_LENGTH_S)
+    if not lines:
+        raise ValueError(
+            f"no voice of split {segment.bank.split!r} can be put into the background; set "
+            "families.background=0 and channel.overlay_probability=0 or add a corpus"
+        )
+    return lines[segment.choose(lines)]
+
+
+def _level(segment: SegmentBuilder) -> float:
+    return float(segment.rng.uniform(*segment.context.config.channel.background_db))
+
+
+def _burst(rng: np.random.Generator, n: int, rate: int) -> Unit:
+    """Noise that swells and dies away, coloured by a drawn first-order filter."""
+    white = rng.standard_normal(n, dtype=np.float32)
+    colour = np.float32(rng.uniform(-0.9, 0.9))
+    burst = white.copy()
+    burst[1:] += colour * white[:-1]
+    burst *= np.sin(np.pi * (np.arange(n, dtype=np.float32) + 0.5) / n)
+    burst *= np.float32(10 ** (-26 / 20) / np.sqrt(np.mean(np.square(burst))))
+    return Unit(source="noise", voice="", text="", audio=burst, words=(), licence="")

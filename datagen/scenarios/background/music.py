@@ -1,0 +1,64 @@
+"""Music plays in the room: the agent stays silent, goes on, or answers all the same."""
+
+from __future__ import annotations
+
+from microturn.datagen.dialogue.script import Span
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.scenarios.base import SegmentBuilder, register
+from microturn.datagen.scenarios.counting import ask_to_count
+from microturn.datagen.scenarios.turns.interruption import first_turn
+
+KINDS = ("silent", "counting", "question")
+LEAD_S = (0.3, 1.0)
+
+
+@register
+class Music:
+    name = "music"
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        getattr(self, KINDS[segment.choose(KINDS)])(segment, start)
+
+    def silent(self, segment: SegmentBuilder, start: int) -> None:
+        """While nobody talks."""
+        span = _play(segment, start)
+        window = (span.start, span.end + segment.rules.samples(segment.timing.background_tail))
+        _music_event(segment, span, Expect(act="stay_silent", window=window))
+        segment.end = max(segment.end, window[1])
+
+    def counting(self, segment: SegmentBuilder, start: int) -> None:
+        """While the agent counts."""
+        count = ask_to_count(segment, start, shortest=4)
+        onset = count.inside(segment, 0, len(count.planned) - 2)
+        span = _play(segment, onset)
+        first_turn(segment, count)
+        last = max(min(span.end, count.end), onset + 1)
+        _music_event(segment, span, Expect(act="resume", window=(onset, last)))
+
+    def question(self, segment: SegmentBuilder, start: int) -> None:
+        """Under a question, which is answered all the same."""
+        question = segment.questions.turn(segment.rng)
+        span = _play(segment, start)
+        asked = segment.ask(question, start + segment.draw(LEAD_S))
+        segment.answer(question, asked)
+        _music_event(segment, span, None)
+
+
+def _play(segment: SegmentBuilder, start: int) -> Span:
+    pieces = segment.bank.music()
+    if not pieces:
+        raise ValueError(
+            f"{segment.bank.corpus.folder} has no recording tagged `music`; set families.music=0"
+        )
+    options = segment.context.config.scenarios
+    piece = pieces[segment.choose(pieces)]
+    n = segment.draw(options.music_s)
+    unit = segment.bank.music_from(piece, float(segment.rng.random()), n)
+    gain = float(segment.rng.uniform(*options.music_db))
+    return segment.place(unit, start, lane="background", gain_db=gain)
+
+
+def _music_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:
+    segment.event(
+        Event(type="music", start=span.start, end=span.end, speaker="background", expect=expect)
+    )

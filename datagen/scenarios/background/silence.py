@@ -1,0 +1,24 @@
+"""Nobody says anything until the dialogue is over: whatever is heard is the room."""
+
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.scenarios.base import SegmentBuilder, register
+
+
+@register
+class Hush:
+    """For evaluation: silence, noise or music for minutes, and nothing to say."""
+
+    name = "hush"
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        end = segment.n_samples
+        segment.event(
+            Event(
+                type="silence",
+                start=0,
+                end=end,
+                speaker="room",
+                expect=Expect(act="stay_silent", window=(0, end)),
+            )
+        )
+        segment.end = end

@@ -1,0 +1,85 @@
+"""`repeat three seconds monday`: the agent says a word every so many seconds until told to stop."""
+
+from __future__ import annotations
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
+from microturn.datagen.dialogue.script import DoesNotFit, Span
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.units import Phrase, UnitBank
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+
+OPENING = "repeat"
+EVENT = "timed_cue"
+CLEAR_S = (0.15, 0.6)  # from the agent's last word to the user's stop
+MARGIN_S = 0.6  # from the end of that to the next time at which the word would be due
+
+
+@register
+class RepeatedCue:
+    name = "repeated_cue"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        low, high = config.scenarios.repeat_seconds
+        if high > len(config.vocabulary.numbers):
+            raise ValueError(
+                f"scenarios.repeat_seconds={[low, high]} goes beyond the "
+                f"{len(config.vocabulary.numbers)} words of vocabulary.numbers"
+            )
+        return Words(user=(OPENING,))
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        options, rules, vocabulary = (
+            segment.context.config.scenarios,
+            segment.rules,
+            segment.questions.vocabulary,
+        )
+        seconds = segment.whole(options.repeat_seconds)
+        word = vocabulary.cue_words[segment.choose(vocabulary.cue_words)]
+        texts = (OPENING, vocabulary.numbers[seconds - 1], "seconds", word)
+        spans = segment.recite(texts, start)
+        asked = Span(start=start, end=spans[-1].end, text=" ".join(texts))
+        said = asked
+        for number in range(1, segment.whole(options.repeat_times) + 1):
+            due = asked.end + rules.samples(number * seconds)
+            said = segment.say((word,), rules.next_boundary(due))
+            told = asked if number == 1 else Span(start=due, end=due, text=word)
+            self._cue(segment, told, due, word)
+        self._stop(segment, said.end, due + rules.samples(seconds), rules.samples(seconds))
+
+    def _cue(self, segment: SegmentBuilder, told: Span, due: int, word: str) -> None:
+        early, late = segment.rules.samples(CUE_EARLY_S), segment.rules.samples(CUE_LATE_S)
+        segment.user_event(EVENT, told, "say", (due - early, due + late), word)
+
+    def _stop(self, segment: SegmentBuilder, said_end: int, due: int, period: int) -> None:
+        """The user says stop between two times; the agent says nothing at the next one."""
+        start = said_end + segment.draw(CLEAR_S)
+        last = due - segment.rules.samples(MARGIN_S)
+        phrases = _fitting(segment, last - start)
+        spoken = segment.utter(phrases[segment.choose(phrases)], start)
+        if spoken.end > last:  # the drawn voice is slower than the recording
+            raise DoesNotFit
+        window = (spoken.end, due + period // 2)
+        expect = Expect(act="stay_silent", window=window)
+        segment.event(
+            Event(
+                type=EVENT,
+                start=spoken.start,
+                end=spoken.end,
+                speaker="user",
+                text=spoken.text,
+                expect=expect,
+            )
+        )
+        segment.end = max(segment.end, window[1])
+
+
+def _fitting(segment: SegmentBuilder, n_samples: int) -> list[Phrase]:
+    phrases = [
+        phrase
+        for phrase in segment.bank.phrases(segment.questions.vocabulary.stop_phrases)
+        if phrase.utterance.duration * segment.rules.rate <= n_samples
+    ]
+    if not phrases:
+        raise DoesNotFit
+    return phrases

@@ -1,0 +1,59 @@
+"""`alpha equals seven`: whenever the user says `alpha`, the agent says `seven`, over the user."""
+
+from __future__ import annotations
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.rules import OVER_S
+from microturn.datagen.dialogue.script import Span
+from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+
+MEANS = "equals"
+REST_S = (0.5, 1.2)  # between the agreement and the long turn
+WORDS_AFTER = 3  # the user goes on at least so long after the cue
+SECOND_CUE_SHARE = 0.5
+
+
+@register
+class SpokenCue:
+    """Only the newest agreement counts; no other family's user says one of the cue names."""
+
+    name = "spoken_cue"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        v = config.vocabulary
+        names = config.scenarios.cue_names
+        return Words(agent=(*v.numbers, *v.days), user=(*names, MEANS, *v.numbers, *v.days))
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        options, v = segment.context.config.scenarios, segment.questions.vocabulary
+        names = [options.cue_names[i] for i in segment.rng.permutation(len(options.cue_names))]
+        cue, others = names[0], names[1:]
+        replies = (*v.numbers, *v.days)
+        reply = replies[segment.choose(replies)]
+        spans = segment.recite((cue, MEANS, reply), start)
+        agreed = Span(start=start, end=spans[-1].end, text=f"{cue} {MEANS} {reply}")
+        segment.user_event(self.name, agreed, "", (0, 0))
+        n = min(segment.whole(options.n_cue_names), len(others))
+        texts = others[:n]
+        for place in self._places(segment, n):
+            texts[place] = cue
+        at = agreed.end + segment.draw(REST_S)
+        for text, span in zip(
+            texts, segment.recite(texts, at, gap=options.recital_gap), strict=True
+        ):
+            if text == cue:
+                self._due(segment, span, reply)
+
+    def _places(self, segment: SegmentBuilder, n: int) -> tuple[int, ...]:
+        """Where in a turn of `n` words the cue comes, once or twice."""
+        last = n - WORDS_AFTER
+        first = segment.whole((1, last - 1)) if last > 1 else 1
+        if first + WORDS_AFTER < last and segment.chance(SECOND_CUE_SHARE):
+            return first, segment.whole((first + WORDS_AFTER, last - 1))
+        return (first,)
+
+    def _due(self, segment: SegmentBuilder, span: Span, reply: str) -> None:
+        segment.say((reply,), segment.rules.reply(span.end))
+        window = (span.end, span.end + segment.rules.samples(OVER_S))
+        segment.user_event(self.name, span, "say", window, reply)

@@ -1,0 +1,29 @@
+"""`three seconds monday`: the agent says a word after so many seconds, and not before."""
+
+from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.scenarios.base import SegmentBuilder, register
+
+
+@register
+class TimedCue:
+    name = "timed_cue"
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        rules = segment.rules
+        question = segment.questions.cue(segment.rng)
+        asked = segment.ask(question, start)
+        segment.say(question.answer, rules.cue(asked.end, question.seconds))
+        due = asked.end + rules.samples(question.seconds)
+        window = (due - rules.samples(CUE_EARLY_S), due + rules.samples(CUE_LATE_S))
+        expect = Expect(act="say", text=" ".join(question.answer), window=window)
+        segment.event(
+            Event(
+                type="timed_cue",
+                start=asked.start,
+                end=asked.end,
+                speaker="user",
+                text=asked.text,
+                expect=expect,
+            )
+        )

@@ -1,0 +1,34 @@
+"""For evaluation, where every answer has to be longer than a word: the agent only ever counts.
+
+count    nobody disturbs it
+recount  the user takes the floor with another request to count
+"""
+
+from microturn.datagen.scenarios.base import SegmentBuilder, register
+from microturn.datagen.scenarios.counting import ask_to_count
+from microturn.datagen.scenarios.turns.interruption import WORDS_LEFT, first_turn, interrupted
+
+MIN_COUNT = 4
+INTERRUPTED_COUNT = 5
+
+
+@register
+class Counted:
+    name = "count"
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        first_turn(segment, ask_to_count(segment, start, shortest=MIN_COUNT))
+
+
+@register
+class Recounted:
+    name = "recount"
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        count = ask_to_count(segment, start, shortest=INTERRUPTED_COUNT)
+        onset = count.inside(segment, 1, len(count.planned) - WORDS_LEFT)
+        again = segment.questions.count(segment.rng, shortest=MIN_COUNT)
+        spoken = segment.ask(again, onset, may_pause=False)
+        first_turn(segment, count, until=segment.give_way(onset))
+        interrupted(segment, spoken)
+        segment.answer(again, spoken)

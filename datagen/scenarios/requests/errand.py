@@ -1,0 +1,130 @@
+"""A request that takes the background agent a while, and what happens meanwhile.
+
+The user may ask other things, which are answered first, or call the errand off; when it has been
+silent for long, the agent says a filler; the result is said at the first free moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S, RESPOND_S, RESULT_S, YIELD_S
+from microturn.datagen.dialogue.script import Span
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+from microturn.datagen.scenarios.vocabulary import Question
+
+CALL_OFF, CALLED_OFF = ("no", "thank you"), "cancelled"
+
+
+@dataclass(kw_only=True)
+class _Wait:
+    """How things stand while the background agent works; all in samples."""
+
+    task: Question
+    arrival: int
+    n_questions: int
+    quiet_from: int  # when the last of both fell silent
+    filled: bool = False
+
+
+@register
+class Errand:
+    name = "errand"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        return Words(agent=(config.scenarios.filler, CALLED_OFF), user=CALL_OFF)
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        options, rules = segment.context.config.scenarios, segment.rules
+        task = segment.questions.task(segment.rng)
+        acknowledgement = segment.questions.vocabulary.acknowledgement
+        asked = segment.ask(task, start)
+        reply = rules.reply(asked.end)
+        segment.delegate(reply)
+        said = segment.say((acknowledgement,), reply)
+        window = (asked.end, asked.end + rules.samples(RESPOND_S))
+        segment.user_event("delegation", asked, "delegate", window, acknowledgement)
+        wait = _Wait(
+            task=task,
+            arrival=said.start + segment.draw(options.tool_latency),
+            n_questions=segment.whole(options.errand_questions),
+            quiet_from=said.end,
+        )
+        if segment.chance(options.cancel_probability):
+            self._call_off(segment, wait)
+            return
+        while not self._step(segment, wait):
+            pass
+
+    def _step(self, segment: SegmentBuilder, wait: _Wait) -> bool:
+        """What happens first: a question, a filler or the result; True when that was the result."""
+        options, rules = segment.context.config.scenarios, segment.rules
+        # Known is what arrived a micro-turn ago; the message itself is placed at the end.
+        known = segment.known_at(_message(wait), wait.arrival)
+        result = rules.boundary(max(known, rules.free(wait.quiet_from)))
+        filler = rules.boundary(
+            rules.next_boundary(wait.quiet_from + rules.samples(options.filler_after))
+        )
+        noticed = rules.samples(YIELD_S)
+        question = wait.quiet_from + segment.draw(options.errand_gap)
+        if wait.n_questions and question + noticed < min(result, filler):
+            self._question(segment, wait, question)
+            return False
+        if not wait.filled and filler < result:
+            self._fill(segment, wait, filler)
+            return False
+        self._result(segment, wait, result)
+        return True
+
+    def _question(self, segment: SegmentBuilder, wait: _Wait, start: int) -> None:
+        question = segment.questions.turn(segment.rng)
+        asked = segment.ask(question, start, may_pause=False)
+        wait.quiet_from = segment.answer(question, asked).end
+        wait.n_questions -= 1
+
+    def _fill(self, segment: SegmentBuilder, wait: _Wait, at: int) -> None:
+        rules = segment.rules
+        filler = segment.context.config.scenarios.filler
+        spoken = segment.say((filler,), at // rules.step)
+        window = (at - rules.samples(CUE_EARLY_S), at + rules.samples(CUE_LATE_S))
+        segment.event(
+            Event(
+                type="delegation",
+                start=at,
+                end=at,
+                speaker="background_agent",
+                expect=Expect(act="say", text=filler, window=window),
+            )
+        )
+        wait.quiet_from, wait.filled = spoken.end, True
+
+    def _result(self, segment: SegmentBuilder, wait: _Wait, at: int) -> None:
+        rules, text = segment.rules, _message(wait)
+        segment.arrive(text, wait.arrival)
+        segment.say(wait.task.answer, at // rules.step)
+        free = at - rules.step
+        segment.event(
+            Event(
+                type="result",
+                start=wait.arrival,
+                end=wait.arrival,
+                speaker="background_agent",
+                text=text,
+                expect=Expect(act="say", text=text, window=(free, free + rules.samples(RESULT_S))),
+            )
+        )
+
+    def _call_off(self, segment: SegmentBuilder, wait: _Wait) -> None:
+        """The user wants it no more: the agent cancels, and no result is said."""
+        start = wait.quiet_from + segment.draw(segment.context.config.scenarios.errand_gap)
+        spans = segment.recite(CALL_OFF, start)
+        said = Span(start=start, end=spans[-1].end, text=" ".join(CALL_OFF))
+        segment.cancel(segment.rules.reply(said.end))
+        segment.react(said, (CALLED_OFF,), event="turn")
+
+
+def _message(wait: _Wait) -> str:
+    return " ".join(wait.task.answer)

@@ -1,0 +1,57 @@
+"""The user dictates a message with pauses; at each the agent shows that it listens."""
+
+from __future__ import annotations
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.rules import LISTEN_S
+from microturn.datagen.dialogue.script import Span
+from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+
+OPENING, CLOSING, REPLY = "message", "thank you", "saved"
+GAP_S = (0.05, 0.15)  # no listening point: the opening, and before the closing
+
+
+@register
+class AgentBackchannel:
+    """A pause after a phrase asks for a backchannel; the end of the message for a reply."""
+
+    name = "agent_backchannel"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        phrases = bank.recorded(config.scenarios.message_phrases)
+        if not phrases:
+            raise ValueError(
+                f"{bank.corpus.folder} has none of scenarios.message_phrases by voices.user; set "
+                "families.agent_backchannel=0 or give phrases that are recorded"
+            )
+        return Words(
+            agent=(REPLY, *config.scenarios.agent_backchannels), user=(OPENING, CLOSING, *phrases)
+        )
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        options = segment.context.config.scenarios
+        phrases = segment.bank.recorded(options.message_phrases)
+        n = min(segment.whole(options.n_message_phrases), len(phrases))
+        chosen = [phrases[i] for i in segment.rng.permutation(len(phrases))[:n]]
+        at = segment.recite((OPENING,), start)[0].end + segment.draw(GAP_S)
+        said = 0
+        for number, text in enumerate(chosen):
+            phrase = segment.recite((text,), at)[0]
+            if number + 1 < n:
+                at = phrase.end + segment.draw(options.listening_pause)
+                said = self._listen(segment, phrase, at, said)
+            else:
+                at = phrase.end + segment.draw(GAP_S)
+        closing = segment.recite((CLOSING,), at)[0]
+        segment.react(closing, (REPLY,), event="turn")
+
+    def _listen(self, segment: SegmentBuilder, phrase: Span, until: int, said: int) -> int:
+        """One listening point; returns when the agent has finished its backchannel."""
+        texts = segment.context.config.scenarios.agent_backchannels
+        text = texts[segment.choose(texts)]
+        spoken = segment.say((text,), segment.rules.follow(phrase.end, said))
+        window = (phrase.end, phrase.end + segment.rules.samples(LISTEN_S))
+        point = Span(start=phrase.end, end=until, text="")
+        segment.user_event(self.name, point, "backchannel", window, text)
+        return spoken.end

@@ -1,0 +1,361 @@
+"""Two people's timing: exchange after exchange until the dialogue is over.
+
+The user talks (prompts in their own voice), asks something, and may talk on; the agent answers.
+Offsets at the changes of speaker, pauses and backchannels come from `Pace`, so they follow the laws
+of `timing.human`. How much is said steers the share of overlap, and where a pause is made steers
+the share of silence: both are near their targets after a few turns already. Where other segments
+came before, whose turns follow rules and hardly overlap, it makes up for what they lack.
+
+An agent that begins while the user still speaks has heard what it has to know: the question is
+followed by words that add nothing.
+"""
+
+from __future__ import annotations
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
+from microturn.datagen.dialogue.script import DoesNotFit, Span
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.turn_taking import TurnTaking
+from microturn.datagen.dialogue.units import Unit, UnitBank
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+from microturn.datagen.scenarios.lines import SENTENCE_S, Lines
+from microturn.datagen.scenarios.turns.exchange import AgentTurn, Said, UserTurn
+from microturn.datagen.scenarios.turns.turn_taking_history import share_from_here, turn_taking_until
+from microturn.datagen.scenarios.vocabulary import Question
+
+KNOWN_S = 0.4  # from the end of the question to the answer, at least
+CHANGE_S = 0.19  # overlap that one turn brings with it on average, backchannels included
+PAUSE_S = 0.57  # mean of a pause
+TURN_S = (1.0, 7.0)
+SHORT_SHARE = 0.3  # of the questions that are answered with a word
+CLOSING_S = 1.3  # the last turn is at least this long
+LONG_OVERLAP_S = 0.3  # needs an answer of several words
+APART_S = 0.25  # between two turns of one speaker, for them to be two
+BACKCHANNEL_TAIL_S = 1.0  # the agent goes on for this long, if it has words left
+LISTENED_S = 0.6  # of the agent's turn before the user says something into it
+TRIES = 6
+LEFT_S = 0.2  # what the last turn leaves of the dialogue, on average
+PER_CHANGE_S = 4.6  # from one change of speaker to the next, on average
+
+
+@register
+class Conversation:
+    name = "conversation"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        return Words(agent=config.scenarios.agent_backchannels)
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        Talk(segment).fill(start)
+
+
+class Talk:
+    """One conversation while it is put together; all times are samples."""
+
+    def __init__(self, segment: SegmentBuilder) -> None:
+        self.segment = segment
+        self.pace: Pace = segment.context.pace
+        self.human = self.pace.human
+        self.lines = Lines(segment)
+        self.silence = 0.0  # so far
+        self.overlap = 0.0
+        self.agent_end = -segment.n_samples  # when the agent's last turn is over
+        self.interrupted: int | None = None  # where the user began to talk into the agent's words
+        share = self.human.backchannel_share
+        self.per_turn = share / (1.0 - share)
+        self.backchannels_due = self.pace.even("backchannel") + self.per_turn
+        self.overlapped_changes = self.human.overlapped_changes
+
+    # --- the whole ---------------------------------------------------------------------------
+    def fill(self, start: int) -> None:
+        self._go_on_from(start)
+        onset = start
+        while True:
+            change = self._user_change()
+            exchange = self._exchange(onset, change)
+            if exchange is None:
+                break
+            turn, answer, offset = exchange
+            self._place_user(turn)
+            self._count_change(offset)
+            onset = self._place_agent(answer, change)
+            self._count_change(change)
+        self._close(onset)
+        if not self.segment.end:
+            raise DoesNotFit
+        self.segment.end = self.segment.n_samples
+
+    def _go_on_from(self, start: int) -> None:
+        """Take over what the segments before have of everything, too much or too little."""
+        found = TurnTaking(n_samples=start, silence=start)
+        if self.segment.context.script is not None:
+            join = self._samples(self.human.shortest_pause_s)
+            found = turn_taking_until(self.segment.context.script, start, join=join)
+        self.silence = float(found.silence + self._samples(LEFT_S))
+        self.overlap = float(found.overlap)
+        self.backchannels_due += self.per_turn * found.turns - found.backchannels
+        if found.offsets:
+            ahead = (self.segment.n_samples - start) / self._samples(PER_CHANGE_S)
+            offsets = [*found.offsets, self._samples(APART_S)]  # and a gap from there to here
+            self.overlapped_changes = share_from_here(offsets, self.human.overlapped_changes, ahead)
+
+    def _exchange(self, onset: int, change: int) -> tuple[UserTurn, AgentTurn, int] | None:
+        """A turn of the user with its answer, if there is room for both and a last turn."""
+        room = self.segment.n_samples - self._samples(CLOSING_S) - onset
+        offset = self._agent_change()
+        silence, mark = self.silence, self.pace.mark()
+        for attempt in range(TRIES):
+            wanted = self._wanted(onset) * (1.0 - attempt / (2 * TRIES))
+            question = self._question(wanted, short=-change < self._samples(LONG_OVERLAP_S))
+            turn = self._user_turn(onset, question, wanted - self._length(question), offset)
+            planned = self.segment.plan_from(question.answer, turn.end + offset)
+            answer = AgentTurn(asked=turn, planned=planned)
+            apart = answer.end + change - turn.end >= self._samples(APART_S)
+            if answer.end - onset <= room and apart:
+                return turn, answer, offset
+            self.silence = silence
+            self.pace.rewind(mark)
+        return None
+
+    def _wanted(self, now: int) -> float:
+        """Samples that two turns should take for the overlap to be right after them."""
+        ahead = self.overlap + 2 * self._samples(CHANGE_S)
+        low, high = (2 * self._samples(seconds) for seconds in TURN_S)
+        return min(max(ahead / self.human.overlap_ratio - now, low), high)
+
+    # --- changes of speaker ------------------------------------------------------------------
+    def _agent_change(self) -> int:
+        return self._change("agent")
+
+    def _user_change(self) -> int:
+        return self._change("user")
+
+    def _change(self, speaker: str) -> int:
+        """Offset of a speaker who takes over: negative when both speak."""
+        overlaps = self.pace.overlaps(self.overlapped_changes)
+        seconds = -self.pace.overlap() if overlaps else self.pace.gap(speaker)
+        return self._samples(seconds)
+
+    def _count_change(self, offset: int) -> None:
+        if offset > 0:
+            self.silence += offset
+        else:
+            self.overlap -= offset
+        self.backchannels_due += self.per_turn
+
+    # --- the user ----------------------------------------------------------------------------
+    def _question(self, wanted: float, *, short: bool) -> Question:
+        """A question with an answer of one word, or a count of about the right length."""
+        segment, rng = self.segment, self.segment.rng
+        if short and segment.chance(SHORT_SHARE):
+            return segment.questions.turn(rng)
+        counts = [segment.questions.count(rng, shortest=3) for _ in range(4)]
+        aim = wanted * float(rng.uniform(0.35, 0.65))
+        return min(counts, key=lambda question: abs(self._length(question) - aim))
+
+    def _length(self, question: Question) -> int:
+        unit, start = self.segment.plan_from(question.answer, 0)[-1]
+        return start + unit.n_samples
+
+    def _user_turn(self, onset: int, question: Question, wanted: float, offset: int) -> UserTurn:
+        """Lines, the question, and a line more if the agent answers before the end."""
+        words = [self._unit(text) for text in question.words]
+        missing = self._samples(KNOWN_S) - offset
+        tag = self.lines.at_least(missing) if missing > 0 else None
+        spoken = sum(unit.n_samples for unit in words) + (tag.n_samples if tag else 0)
+        least = 2.5 * SENTENCE_S[0] if self.backchannels_due >= 1.0 else 0.0
+        lines = self.lines.about(max(wanted - spoken, self._samples(least)))
+        turn = UserTurn(said=[], n_lines=len(lines))
+        at = onset
+        for position, unit in enumerate([*lines, *words]):
+            if position:
+                at = self._joint(turn, at)
+            turn.said.append(Said(unit=unit, start=at))
+            at += unit.n_samples
+        if tag is not None:
+            turn.said.append(Said(unit=tag, start=at + self.segment.draw(self._word_gap)))
+        return turn
+
+    def _joint(self, turn: UserTurn, at: int) -> int:
+        """Where the next unit of a turn begins: after a pause if silence is due, else at once.
+
+        A pause is a silence of both: none while the agent still finishes its words.
+        """
+        share, pause = self.human.silence_ratio, self._samples(PAUSE_S)
+        now = abs(self.silence - share * at)
+        then = abs(self.silence + pause - share * (at + pause))
+        if then >= now or at < self.agent_end:
+            return at + self.segment.draw(self._word_gap)
+        after = at + self._samples(self.pace.pause())
+        turn.pauses.append((at, after))
+        self.silence += after - at
+        return after
+
+    def _place_user(self, turn: UserTurn) -> None:
+        segment = self.segment
+        for said in turn.said:
+            segment.place(said.unit, said.start, lane="user")
+        for start, end in turn.pauses:
+            expect = Expect(act="stay_silent", window=(start, end))
+            segment.event(Event(type="pause", start=start, end=end, speaker="user", expect=expect))
+        if self.interrupted is not None:
+            self._interruption_event(turn, self.interrupted)
+            self.interrupted = None
+        if self.backchannels_due >= 1.0:
+            self._agent_backchannel(turn)
+
+    def _interruption_event(self, turn: UserTurn, onset: int) -> None:
+        window = (onset, onset + self.segment.rules.samples(STOP_S))
+        self.segment.event(
+            Event(
+                type="interruption",
+                start=turn.start,
+                end=turn.end,
+                speaker="user",
+                text=turn.text,
+                expect=Expect(act="stop", window=window),
+            )
+        )
+
+    def _agent_backchannel(self, turn: UserTurn) -> None:
+        """The agent says `oh` while the user tells something."""
+        segment = self.segment
+        texts = segment.context.config.scenarios.agent_backchannels
+        unit = segment.bank.agent(texts[segment.choose(texts)])
+        start = self._listening_point(turn, unit)
+        if start is None:
+            return
+        span = segment.sound([(unit, start)])
+        segment.event(
+            Event(
+                type="agent_backchannel",
+                start=start,
+                end=span.end,
+                speaker="agent",
+                text=span.text,
+                expect=Expect(act="backchannel", text=span.text, window=(start, span.end)),
+            )
+        )
+        self.overlap += unit.n_samples
+        self.backchannels_due -= 1.0
+
+    def _listening_point(self, turn: UserTurn, unit: Unit) -> int | None:
+        """A moment in the lines of a turn, apart from pauses and from the agent's last words."""
+        if not turn.n_lines:
+            return None
+        apart = self._samples(APART_S)
+        first = max(self.agent_end + apart, turn.start + self._samples(LISTENED_S))
+        last = turn.said[turn.n_lines - 1].end - unit.n_samples
+        for _ in range(TRIES):
+            if first >= last:
+                break
+            start = int(self.segment.rng.integers(first, last))
+            end = start + unit.n_samples
+            if not any(a < end and start < b for a, b in turn.pauses):
+                return start
+        return None
+
+    # --- the agent ---------------------------------------------------------------------------
+    def _place_agent(self, turn: AgentTurn, change: int) -> int:
+        """The agent's turn, broken off by a long overlap; returns where the user goes on."""
+        segment = self.segment
+        stop = None
+        if -change >= self._samples(self.human.interruption_s):
+            stop = self._stop(turn, -change)
+        end = turn.end if stop is None else stop
+        onset = end + change
+        said = segment.sound(turn.planned, stop=stop)
+        self._turn_event(turn, said)
+        if self.backchannels_due >= 1.0:
+            self._user_backchannel(turn, min(onset, end))
+        self.interrupted = None if stop is None else onset
+        self.agent_end = end if stop is None else max(end, onset + segment.rules.samples(STOP_S))
+        return onset
+
+    def _stop(self, turn: AgentTurn, overlap: int) -> int | None:
+        """Where the agent falls silent: while it says one of its last words."""
+        listened = turn.start + self._samples(LISTENED_S)
+        earliest = max(listened, turn.asked.end + self._samples(APART_S)) + overlap
+        first = max(earliest, turn.planned[max(len(turn.planned) - 3, 0)][1])
+        last = turn.end - self._samples(0.1)
+        return int(self.segment.rng.integers(first, last)) if first < last else None
+
+    def _turn_event(self, turn: AgentTurn, said: Span) -> None:
+        asked, rules = turn.asked, self.segment.rules
+        last = asked.end + rules.samples(RESPOND_S)
+        # An answer that begins early or late opens or closes its window itself.
+        window = (min(asked.end, said.start), max(last, said.start + rules.step))
+        self.segment.event(
+            Event(
+                type="turn",
+                start=asked.start,
+                end=asked.end,
+                speaker="user",
+                text=asked.text,
+                expect=Expect(act="respond", text=said.text, window=window),
+            )
+        )
+
+    def _user_backchannel(self, turn: AgentTurn, until: int) -> None:
+        """The user says `uh huh` or the like; the agent goes on."""
+        segment = self.segment
+        listened = turn.start + self._samples(LISTENED_S)
+        first = max(listened, turn.asked.end + self._samples(LONG_OVERLAP_S))
+        unit = self._backchannel_unit()
+        last = until - unit.n_samples - self._samples(LONG_OVERLAP_S)
+        if first >= last:
+            return
+        spoken = segment.place(unit, int(segment.rng.integers(first, last)), lane="user")
+        tail = spoken.end + self._samples(BACKCHANNEL_TAIL_S)
+        segment.event(
+            Event(
+                type="user_backchannel",
+                start=spoken.start,
+                end=spoken.end,
+                speaker="user",
+                text=spoken.text,
+                expect=Expect(act="resume", window=(spoken.start, min(until, tail))),
+            )
+        )
+        self.overlap += unit.n_samples
+        self.backchannels_due -= 1.0
+
+    def _backchannel_unit(self) -> Unit:
+        segment = self.segment
+        phrases = [
+            phrase
+            for phrase in segment.bank.phrases(segment.questions.vocabulary.backchannels)
+            if phrase.utterance.duration <= self.human.longest_backchannel_s
+        ]
+        if not phrases:
+            raise ValueError(
+                f"no voice of split {segment.bank.split!r} says one of vocabulary.backchannels "
+                f"within {self.human.longest_backchannel_s} s; set families.conversation=0 or add "
+                "a corpus"
+            )
+        return segment.bank.phrase(phrases[segment.choose(phrases)], segment.factor())
+
+    # --- the end -----------------------------------------------------------------------------
+    def _close(self, onset: int) -> None:
+        """The user talks on until the dialogue is over: it is cut out of a longer one."""
+        turn, at = UserTurn(said=[]), onset
+        while (unit := self.lines.longest(self.segment.n_samples - at)) is not None:
+            turn.said.append(Said(unit=unit, start=at))
+            at = self._joint(turn, at + unit.n_samples)
+        if turn.said:
+            turn.pauses = [pause for pause in turn.pauses if pause[1] <= turn.said[-1].start]
+            turn.n_lines = len(turn.said)
+            self._place_user(turn)
+
+    # --- small things ------------------------------------------------------------------------
+    @property
+    def _word_gap(self) -> tuple[float, float]:
+        return self.segment.timing.word_gap
+
+    def _samples(self, seconds: float) -> int:
+        return self.segment.rules.samples(seconds)
+
+    def _unit(self, text: str) -> Unit:
+        return self.segment.bank.user(text, self.segment.context.voice)

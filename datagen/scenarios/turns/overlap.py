@@ -1,0 +1,31 @@
+"""Something is said into the agent's count: the four situations of Full-Duplex-Bench v1.5.
+
+The user interrupts, says a backchannel, or talks to somebody else; or a voice in the background
+speaks. Each is as likely, and all of them begin while the agent is counting.
+"""
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.scenarios.background.background import Background
+from microturn.datagen.scenarios.background.side_talk import SideTalk
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+from microturn.datagen.scenarios.turns.interruption import Interruption
+from microturn.datagen.scenarios.turns.user_backchannel import UserBackchannel
+
+BUILDS = (
+    Interruption().build,
+    UserBackchannel().build,
+    SideTalk().counting,
+    Background().counting,
+)
+
+
+@register
+class Overlap:
+    name = "overlap"
+
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        return SideTalk().words(config, bank)
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        BUILDS[segment.choose(BUILDS)](segment, start)

@@ -1,0 +1,329 @@
+"""A shard set on disk: written whole or not at all, and read by key.
+
+A set is a folder of tars in the WebDataset format (one dialogue is one key) with `index.json`,
+which is written last: a folder without it is not finished. The folder may be a URL (see
+storage.py). Needs numpy and the standard library; sound is decoded only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
+from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+from microturn.model.streams.npz import read_npz
+
+Audio = npt.NDArray[np.float32]
+INDEX_NAME = "index.json"
+LAYOUT_NAME = "layout.json"
+TOKENIZER_NAME = "tokenizer.json"
+CONFIG_NAME = "config.yaml"
+FORMAT = 1
+KEY_DIGITS = 8
+_VOICE: Final = frozenset({"agent.flac"})
+_LANES: Final = frozenset({"features.npz", "streams.npz", "video.npz"})  # members of the lanes
+
+
+def key_of(index: int) -> str:
+    """The key of a dialogue inside the tars."""
+    return f"{index:0{KEY_DIGITS}d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One tar of a set, as `index.json` lists it."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+class ShardWriter:
+    """Writes one tar aside; `close` gives it its name. Equal input, equal bytes.
+
+    The format is that of WebDataset, by the standard library: importing `webdataset` loads torch,
+    which no worker of a simulation needs.
+    """
+
+    def __init__(self, target: Place) -> None:
+        self._name = target.name
+        self._draft = Draft(target)
+        self._digest = hashlib.sha256()
+        self._samples = 0
+
+    def write(self, index: int, members: Mapping[str, bytes]) -> None:
+        for name in sorted(members):
+            data = members[name]
+            info = tarfile.TarInfo(f"{key_of(index)}.{name}")
+            info.size = len(data)
+            info.mode = 0o444
+            info.uname = info.gname = "microturn"  # and mtime 0: no trace of who and when
+            self._add(info.tobuf(tarfile.USTAR_FORMAT))
+            self._add(data)
+            self._add(bytes(-len(data) % tarfile.BLOCKSIZE))
+        self._samples += 1
+
+    def _add(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._draft.write(data)
+
+    def close(self) -> ShardInfo:
+        end = self._draft.tell() + 2 * tarfile.BLOCKSIZE
+        self._add(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
+        info = ShardInfo(
+            name=self._name,
+            samples=self._samples,
+            bytes=self._draft.tell(),
+            sha256=self._digest.hexdigest(),
+        )
+        self._draft.commit()
+        return info
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._draft.abandon()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One dialogue of a set; members are decoded when they are asked for."""
+
+    key: str
+    members: Mapping[str, bytes]
+    source: str  # shard and key, for messages
+
+    @cached_property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self._member("json"))
+        return value
+
+    @property
+    def index(self) -> int:
+        return int(self.key)
+
+    def lanes(self) -> Lanes:
+        """The stored lanes; needs the set to have been made with features=true."""
+        return _lanes(
+            {n: bytearray(self.members[n]) for n in _LANES & set(self.members)}, self.source
+        )
+
+    def frames(self) -> npt.NDArray[np.uint8] | None:
+        """What the camera sees (N, H, W, 3), where the layout has a video lane."""
+        return self._arrays("video.npz")["frames"] if "video.npz" in self.members else None
+
+    def tokens(self) -> dict[str, npt.NDArray[Any]]:
+        """Integer lanes and weights, without the audio."""
+        return self._arrays("streams.npz")
+
+    def user(self) -> Audio:
+        """The microphone, 16 kHz mono float32."""
+        return self._audio("user.flac")
+
+    def agent(self) -> Audio:
+        """The agent's voice on the wall clock."""
+        return self._audio("agent.flac")
+
+    def stem(self, name: str) -> Audio:
+        """One source of the microphone; needs the set to have been made with stems=true."""
+        return self._audio(f"stem_{name}.flac")
+
+    def _member(self, name: str) -> bytes:
+        try:
+            return self.members[name]
+        except KeyError:
+            raise ValueError(f"{self.source} has no member {name}") from None
+
+    def _arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        return read_npz(bytearray(self._member(name)), f"{self.source}.{name}")
+
+    def _audio(self, name: str) -> Audio:
+        import soundfile
+
+        samples, _ = soundfile.read(io.BytesIO(self._member(name)), dtype="float32")
+        return np.asarray(samples, np.float32)
+
+
+class ShardReader:
+    """A finished shard set: iterate over its dialogues, or take one by its position."""
+
+    def __init__(self, folder: str | Place, *, layout: StreamLayout | None = None) -> None:
+        self.folder = place(folder)
+        self.index = read_index(self.folder)
+        with local_copy(self.folder / LAYOUT_NAME) as path:
+            self.layout = StreamLayout.load(path)
+        if layout is not None:
+            self.layout.check_same(layout, str(self.folder), "this run")
+        self.shards = tuple(ShardInfo(**shard) for shard in self.index["shards"])
+        self._firsts = np.cumsum([0, *(shard.samples for shard in self.shards)])
+        self._members: dict[int, list[dict[str, tuple[int, int]]]] = {}
+        for shard in self.shards:
+            _check_size(self.folder / shard.name, shard)
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    @property
+    def split(self) -> str:
+        return str(self.index["split"])
+
+    @property
+    def n_micro_turns(self) -> int:
+        return int(self.index["n_micro_turns"])
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        with local_copy(self.folder / TOKENIZER_NAME) as path:
+            return Tokenizer.load(path)
+
+    def __getitem__(self, position: int) -> Sample:
+        """The dialogue at a position, read from its tar without touching the others."""
+        return self._sample(position)
+
+    def _sample(self, position: int, wanted: Set[str] = frozenset()) -> Sample:
+        """A dialogue with some of its members (none named: all)."""
+        members, source = self._read(position, wanted)
+        key = key_of(position + int(self.index["first_index"]))
+        stored = {name: bytes(member) for name, member in members.items()}
+        return Sample(key=key, members=stored, source=source)
+
+    def lanes(self, position: int) -> Lanes:
+        """The stored lanes of one dialogue; its sound is not read."""
+        return _lanes(*self._read(position, _LANES))
+
+    def agent(self, position: int) -> Audio:
+        """The agent's voice of one dialogue; nothing else of it is read."""
+        return self._sample(position, _VOICE).agent()
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[position] for position in range(len(self)))
+
+    def _read(
+        self, position: int, wanted: Set[str] = frozenset()
+    ) -> tuple[dict[str, memoryview], str]:
+        """Members of a dialogue (none named: all) in memory of its own, and what to call it."""
+        path, places = self.where(position)
+        source = f"{path}:{key_of(position + int(self.index['first_index']))}"
+        if wanted:
+            places = {name: where for name, where in places.items() if name in wanted}
+        if not places:
+            return {}, source
+        # The members of a dialogue lie side by side: one read, which matters behind a URL.
+        first = min(offset for offset, _ in places.values())
+        end = max(offset + size for offset, size in places.values())
+        data = memoryview(read_range(path, first, end - first))
+        members = {
+            name: data[offset - first : offset - first + size]
+            for name, (offset, size) in places.items()
+        }
+        return members, source
+
+    def where(self, position: int) -> tuple[Place, dict[str, tuple[int, int]]]:
+        """The tar of a dialogue, and offset and size of each of its members."""
+        if not 0 <= position < len(self):
+            raise IndexError(
+                f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
+            )
+        shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
+        places = self._places(shard)[position - int(self._firsts[shard])]
+        return self.folder / self.shards[shard].name, places
+
+    def _places(self, shard: int) -> list[dict[str, tuple[int, int]]]:
+        """Where the members of every dialogue of a shard lie in its tar."""
+        if shard not in self._members:
+            path = self.folder / self.shards[shard].name
+            found: dict[str, dict[str, tuple[int, int]]] = {}
+            try:
+                with path.open("rb") as file:
+                    for member, offset, size in tar_members(file):
+                        key, _, name = member.partition(".")
+                        found.setdefault(key, {})[name] = (offset, size)
+            except (tarfile.TarError, ValueError) as error:
+                raise ValueError(f"{path} is damaged ({error}); simulate the set again") from error
+            self._members[shard] = list(found.values())
+        return self._members[shard]
+
+
+def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
+    """Name, offset and size of the files in a tar; raises tarfile.TarError where it is damaged.
+
+    A shuffled epoch touches every shard in its first steps, and `tarfile` takes four times as long
+    for headers as plain as ours; others are left to it.
+    """
+    start = 0
+    while True:
+        file.seek(start)
+        head = file.read(tarfile.BLOCKSIZE)
+        if len(head) == tarfile.BLOCKSIZE and not any(head):
+            return
+        if head[156:157] != tarfile.REGTYPE or head[345:346] != b"\0" or head[124:125] >= b"8":
+            break  # something else than a plain file with a short name
+        if int(head[148:154], 8) != sum(head) - sum(head[148:156]) + 8 * ord(" "):
+            raise tarfile.ReadError(f"bad checksum at byte {start}")
+        size = int(head[124:135], 8)
+        start += tarfile.BLOCKSIZE
+        yield head[:100].rstrip(b"\0").decode(), start, size
+        start += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    file.seek(start)
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            yield member.name, member.offset_data, member.size
+
+
+def _lanes(members: Mapping[str, memoryview | bytearray], source: str) -> Lanes:
+    for name in ("features.npz", "streams.npz"):
+        if name not in members:
+            raise ValueError(f"{source} has no {name}; simulate with features=true")
+    arrays = {name: read_npz(data, f"{source}.{name}") for name, data in members.items()}
+    return Lanes.from_arrays(arrays["streams.npz"], arrays["features.npz"], arrays.get("video.npz"))
+
+
+def read_index(folder: Place) -> dict[str, Any]:
+    """The index of a finished set."""
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"there is no shard set in {folder}; make one: microturn simulate"
+            )
+        raise FileNotFoundError(
+            f"{folder} has no {INDEX_NAME}: it is no shard set, or one that is not finished; the "
+            "same microturn simulate command finishes it"
+        )
+    index = json.loads(path.read_text())
+    if index.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {index.get('format')}, this code reads {FORMAT}; simulate it again"
+        )
+    return dict(index)
+
+
+def _check_size(path: Place, shard: ShardInfo) -> None:
+    try:
+        size = size_of(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing although {INDEX_NAME} lists it") from None
+    if size != shard.bytes:
+        raise ValueError(
+            f"{path} has {size} bytes but {INDEX_NAME} says {shard.bytes}; delete the folder and "
+            "simulate the set again"
+        )
+
+
+def sha256_of(path: Place) -> str:
+    """Digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

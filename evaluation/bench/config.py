@@ -1,0 +1,141 @@
+"""What the commands `microturn bench ...` can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microturn.configs.command import option, require_at_least
+from microturn.configs.load import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSimulateConfig:
+    """Seconds of dialogue per CPU second, beside lhotse and beside the least that must be done."""
+
+    n_dialogues: int = option(12, "dialogues in a round")
+    n_micro_turns: int = option(300, "length of a dialogue in micro-turns")
+    rounds: int = option(7, "rounds, each of other dialogues; the median of them counts")
+    warm_up: int = option(72, "dialogues that ours makes first, as a set does")
+    seed: int = option(0, "seed of the dialogues")
+    peers: bool = option(True, "also measure lhotse, which has to be installed")
+    scaling: bool = option(True, "also measure one process against two")
+    scaling_shards: int = option(16, "shards that one and two processes make")
+    cache: str = option("", "folder for room responses; empty: the user's cache folder")
+    json: str = option("", "write the numbers to this file (- for stdout)")
+
+    def __post_init__(self) -> None:
+        least = {"n_dialogues": 1, "n_micro_turns": 1, "rounds": 1, "warm_up": 0}
+        for name, bound in {**least, "scaling_shards": 2}.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {bound}")
+
+    @property
+    def warm_shards(self) -> int:
+        """Shards of a round's size that are made before anything is measured."""
+        return -(-self.warm_up // self.n_dialogues)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchLoaderConfig:
+    """`microturn bench loader`."""
+
+    data: str = option("", "shard set with features; empty: one is simulated")
+    simulate: str = option("datagen/demo.yaml", "without data: configuration of the simulated set")
+    n_dialogues: int = option(128, "dialogues that are read in a round")
+    batch_size: int = option(8, "dialogues of a batch")
+    rounds: int = option(5, "rounds; of every row the best one counts")
+    peers: bool = option(True, "also measure a plain webdataset loop")
+    seed: int = option(0, "seed of the order of dialogues")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        for name in ("n_dialogues", "batch_size", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchTrainingConfig:
+    """`microturn bench training`."""
+
+    data: str = option("", "shard set with features; empty: one is simulated")
+    simulate: str = option("datagen/demo.yaml", "without data: configuration of the simulated set")
+    train: str = option("training/tiny.yaml", "configuration of the training that is timed")
+    threads: list[int] = option(default_factory=lambda: [1, 2], help="torch threads of each row")
+    steps: int = option(12, "measured steps of each row, each beside a round of bare products")
+    warm_up: int = option(12, "steps of each row that are not counted")
+    n_dialogues: int = option(64, "without data: dialogues that are simulated")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "warm_up", "n_dialogues"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not self.threads or min(self.threads) < 1:
+            raise ValueError(f"threads={self.threads} must be numbers of at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSessionConfig:
+    """`microturn bench session`."""
+
+    sessions: list[int] = option(
+        default_factory=lambda: [1, 2, 4, 8], help="conversations at once, one row each"
+    )
+    micro_turns: int = option(200, "measured micro-turns in each row")
+    warm_up: int = option(20, "micro-turns before the measurement")
+    hour: int = option(18_000, "micro-turns of one long conversation, an hour by default; 0: none")
+    lengths: list[int] = option(
+        default_factory=lambda: [50, 200, 800, 3000],
+        help="lengths of a dialogue, in micro-turns, at which a server that reads it all again and "
+        "a cache that grows are timed; []: not",
+    )
+    peer_seconds: float = option(2.0, "time for each of these, three micro-turns at least")
+    checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
+    threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
+    seed: int = option(0, "random numbers of weights, input and voice")
+    limit_ms: float = option(0.0, "exit 1 if p99 of one session is above this, 0: no limit")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(
+            self, "", micro_turns=1, warm_up=0, threads=0, limit_ms=0.0, peer_seconds=0.0
+        )
+        if not self.sessions or min(self.sessions) < 1:
+            raise ConfigError(f"sessions={self.sessions} must be counts of at least 1")
+        if self.lengths and min(self.lengths) < 1:
+            raise ConfigError(f"lengths={self.lengths} must be micro-turns, at least 1")
+        if self.hour and self.hour < 200:
+            raise ConfigError(
+                f"hour={self.hour} must be 0 or at least 200: its first hundred micro-turns are "
+                "compared with its last"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchKernelsConfig:
+    """`microturn bench kernels`; sizes of 0 are 1024/64/4/512 on a GPU, the tiny model's else."""
+
+    tokens: list[int] = option(
+        default_factory=lambda: [1, 2, 4, 8, 16, 24, 32], help="positions at once, one row each"
+    )
+    d_model: int = option(0, "width of the residual stream, 0: by device")
+    n_experts: int = option(0, "routed experts, 0: by device")
+    top_k: int = option(0, "experts that each position uses, 0: by device")
+    d_expert: int = option(0, "hidden width of one expert, a multiple of 8, 0: by device")
+    repeats: int = option(11, "sweeps over all sets of weights; the median counts")
+    seed: int = option(0, "random numbers of weights and inputs")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        if not self.tokens or min(self.tokens) < 1:
+            raise ConfigError(f"tokens={self.tokens} must be counts of at least 1")
+        if self.repeats < 1:
+            raise ConfigError(f"repeats={self.repeats} must be at least 1")
+        for name in ("d_model", "n_experts", "top_k", "d_expert"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
+        if self.d_model % 8 or self.d_expert % 8:
+            raise ConfigError(
+                f"d_model={self.d_model} and d_expert={self.d_expert} must be multiples of 8"
+            )

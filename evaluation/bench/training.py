@@ -1,0 +1,162 @@
+"""`microturn bench training`: how much of a step is matrix products, in one table from one run.
+
+The very loop of `microturn train` is timed from its last callback: data, model, optimiser, log,
+progress bar. Between two steps the same matrix products run by themselves (see bare.py), so both
+see the same machine. Rates are products over time; their ratio is that of the times.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from microturn.configs.command import write_json
+from microturn.configs.load import load_config, save_config
+from microturn.evaluation.bench.config import BenchTrainingConfig
+from microturn.evaluation.bench.matmul_replay import MatmulReplay, Recorder
+from microturn.evaluation.bench.training_data import shard_set
+from microturn.training.config import TrainingConfig
+from microturn.training.train import train
+
+AT_LEAST: Final = {"ratio": 0.6}
+AT_MOST: Final = {"data_wait": 0.02}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The clock of the wall and that of this process with all its threads, in seconds."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        return cls(time.perf_counter(), time.process_time())
+
+    def __sub__(self, other: Moment) -> Moment:
+        return Moment(self.wall - other.wall, self.cpu - other.cpu)
+
+
+class Watch(Callback):
+    """Records the products of one step, then times steps and bare products in turns."""
+
+    def __init__(self, warm_up: int) -> None:
+        self.warm_up = warm_up
+        self.steps: list[Moment] = []
+        self.waits: list[Moment] = []
+        self.bares: list[Moment] = []
+        self.flops = self.model_flops = 0
+        self._recorder = Recorder()
+        self._bare: MatmulReplay | None = None
+        self._began = self._fetched = Moment.now()
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self._fetched = Moment.now()
+        self.warm_up -= 1
+        if not self.warm_up:
+            self._recorder.__enter__()  # type: ignore[no-untyped-call]
+
+    def on_before_optimizer_step(self, *args: Any) -> None:
+        if not self.warm_up:
+            self.model_flops = sum(product.flops for product in self._recorder.products)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+    ) -> None:
+        ended = Moment.now()
+        if not self.warm_up:
+            self._recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            products = self._recorder.products
+            self.flops = sum(product.flops for product in products)
+            self._bare = MatmulReplay(products)
+            self._bare()
+        if self._bare and self.warm_up < 0:
+            self.steps.append(ended - self._began)
+            self.waits.append(self._fetched - self._began)
+            began = Moment.now()
+            self._bare()
+            self.bares.append(Moment.now() - began)
+        self._began = Moment.now()
+
+    def row(self, batch_size: int) -> dict[str, float]:
+        """Medians over the measured steps."""
+        pairs = list(zip(self.steps, self.bares, strict=True))
+        step, bare = median(s.wall for s in self.steps), median(b.wall for b in self.bares)
+        ratio = median(b.wall / s.wall for s, b in pairs)
+        return {
+            "ratio": ratio,
+            "ratio_cpu": median(b.cpu / s.cpu for s, b in pairs),
+            "ratio_without_optimiser": ratio * self.model_flops / self.flops,
+            "step_gflops": self.flops / step / 1e9,
+            "bare_gflops": self.flops / bare / 1e9,
+            "data_wait": sum(w.wall for w in self.waits) / sum(s.wall for s in self.steps),
+            "seconds_per_step": step,
+            "cpu_seconds_per_step": median(s.cpu for s in self.steps),
+            "dialogues_per_second": batch_size / step,
+            "gflop_per_step": self.flops / 1e9,
+            "gflop_of_optimiser": (self.flops - self.model_flops) / 1e9,
+        }
+
+
+def run(config: BenchTrainingConfig) -> int:
+    """The command; exit code 1 when a goal is missed in one of the rows."""
+    rows = {}
+    with shard_set(config.data, config.simulate, config.n_dialogues) as data:
+        for threads in config.threads:
+            with tempfile.TemporaryDirectory() as out:
+                rows[str(threads)] = measure(config, data, out, threads)
+    reached = all(
+        all(row[name] >= goal for name, goal in AT_LEAST.items())
+        and all(row[name] <= goal for name, goal in AT_MOST.items())
+        for row in rows.values()
+    )
+    result = {
+        "threads": rows,
+        "goals": {"at_least": AT_LEAST, "at_most": AT_MOST},
+        "reached": reached,
+        "train": config.train,
+        "steps": config.steps,
+    }
+    sys.stdout.write(table(result) if config.json != "-" else "")
+    write_json(result, config.json)
+    if config.json not in ("", "-"):
+        save_config(Path(config.json).with_suffix(".config.yaml"), config)
+    return 0 if reached else 1
+
+
+def measure(config: BenchTrainingConfig, data: str, out: str, threads: int) -> dict[str, float]:
+    """One row: a short training run with a watch on it."""
+    words = [f"data={data}", f"out={out}", f"threads={threads}", "accelerator=cpu"]
+    words += ["max_minutes=0", f"max_steps={config.warm_up + config.steps}"]
+    cfg = load_config(TrainingConfig, [config.train], words)
+    watch = Watch(config.warm_up)
+    train(cfg, watch=watch)
+    return watch.row(cfg.batch_size)
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The numbers as a person reads them."""
+    goals = {**result["goals"]["at_least"], **result["goals"]["at_most"]}
+    lines = [
+        f"{result['train']}, median of {result['steps']} steps, in turns with the bare products",
+        f"{'threads':>8} {'s/step':>8} {'GFLOP':>8} {'step GF/s':>10} {'bare GF/s':>10} "
+        f"{'ratio':>7} {'of CPU':>7} {'model only':>11} {'data wait':>10}",
+    ]
+    for threads, row in result["threads"].items():
+        lines.append(
+            f"{threads:>8} {row['seconds_per_step']:>8.3f} {row['gflop_per_step']:>8.1f} "
+            f"{row['step_gflops']:>10.1f} {row['bare_gflops']:>10.1f} {row['ratio']:>7.1%} "
+            f"{row['ratio_cpu']:>7.1%} {row['ratio_without_optimiser']:>11.1%} "
+            f"{row['data_wait']:>10.2%}"
+        )
+    lines.append(f"goals: ratio at least {goals['ratio']:.0%}, data wait at most 2 %")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,147 @@
+"""What an agent did during one dialogue, on the wall clock: the only thing that is scored.
+
+A `Performance` holds its sound; a `Trace` keeps of the sound only when there was speech, which is
+all that scoring needs and little enough to be written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.scoring.activity import Activity
+from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
+
+MAX_WORD_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenWord:
+    """A word and when it sounds."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A result of the background agent, and how much later than scripted it arrived."""
+
+    time_s: float
+    scripted_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """Sound that was played, words and control tokens of the `say` lane, results that arrived."""
+
+    audio: NDArray[np.float32]
+    sample_rate: int
+    words: tuple[SpokenWord, ...] = ()
+    delegates_s: tuple[float, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    heard: tuple[SpokenWord, ...] | None = None  # None: it has no such lane
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.audio) / self.sample_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A performance without its sound."""
+
+    activity: Activity
+    words: tuple[SpokenWord, ...]
+    delegates_s: tuple[float, ...]
+    deliveries: tuple[Delivery, ...]
+    heard: tuple[SpokenWord, ...] | None
+    sounds: tuple[str | None, ...] | None = None  # what each word sounds like; None: not judged
+    late: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
+    recognised: tuple[SpokenWord, ...] | None = None  # words of its sound; None: not listened to
+
+    @classmethod
+    def of(
+        cls,
+        performance: Performance,
+        config: ActivityConfig,
+        sounds: tuple[str | None, ...] | None = None,
+        late: NDArray[np.bool_] | None = None,
+    ) -> Trace:
+        return cls(
+            sounds=sounds,
+            late=() if late is None else tuple(int(k) for k in np.flatnonzero(late)),
+            activity=Activity.of(performance.audio, performance.sample_rate, config),
+            words=performance.words,
+            delegates_s=performance.delegates_s,
+            deliveries=performance.deliveries,
+            heard=performance.heard,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "activity": self.activity.to_json(),
+            "words": _words_to_json(self.words),
+            "delegates": list(self.delegates_s),
+            "deliveries": [asdict(delivery) for delivery in self.deliveries],
+            "heard": None if self.heard is None else _words_to_json(self.heard),
+            "sounds": None if self.sounds is None else list(self.sounds),
+            "late": list(self.late),
+            "recognised": None if self.recognised is None else _words_to_json(self.recognised),
+        }
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> Trace:
+        heard, sounds, recognised = entry["heard"], entry["sounds"], entry["recognised"]
+        return cls(
+            activity=Activity.from_json(entry["activity"]),
+            words=_words_from_json(entry["words"]),
+            delegates_s=tuple(entry["delegates"]),
+            deliveries=tuple(Delivery(**delivery) for delivery in entry["deliveries"]),
+            heard=None if heard is None else _words_from_json(heard),
+            sounds=None if sounds is None else tuple(sounds),
+            late=tuple(entry["late"]),
+            recognised=None if recognised is None else _words_from_json(recognised),
+        )
+
+
+def _words_to_json(words: Sequence[SpokenWord]) -> list[list[Any]]:
+    return [[word.text, word.start_s, word.end_s] for word in words]
+
+
+def _words_from_json(rows: Sequence[Sequence[Any]]) -> tuple[SpokenWord, ...]:
+    return tuple(SpokenWord(text=text, start_s=start, end_s=end) for text, start, end in rows)
+
+
+def words_of_lane(
+    rows: Sequence[Sequence[int]], tokenizer: Tokenizer, layout: StreamLayout, *, shift: int
+) -> tuple[SpokenWord, ...]:
+    """Words of a text lane given as one list of ids per micro-turn.
+
+    `shift` is 1 for what is played in the next micro-turn (`say`) and 0 for what is heard in the
+    same one. The lane marks beginnings only: a word lasts until the next one, at most
+    `MAX_WORD_S`.
+    """
+    ids: list[int] = []
+    made_in: list[int] = []
+    for row, tokens in enumerate(rows):
+        ids += [int(token) for token in tokens]
+        made_in += [row] * len(tokens)
+    micro_turn_s = layout.samples_per_micro_turn / layout.sample_rate
+    found = [
+        (text, (made_in[index] + shift) * micro_turn_s)
+        for text, index in tokenizer.words(ids)
+        if text not in SPECIAL_TOKENS
+    ]
+    starts = [start for _, start in found] + [float("inf")]
+    return tuple(
+        SpokenWord(text=text, start_s=start, end_s=min(starts[i + 1], start + MAX_WORD_S))
+        for i, (text, start) in enumerate(found)
+    )

@@ -1,0 +1,166 @@
+"""Which speech a dialogue asks of the agent: what, from when, until when.
+
+An `Answer` is the common ground of all scores. Its content window says which words are judged
+against it; its floor says when the agent may be talking because of it. Everything outside the
+floors of all answers is time in which the agent should be silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from microturn.evaluation.config import WindowConfig
+from microturn.evaluation.scoring.activity import Span
+from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
+from microturn.evaluation.scoring.dialogue import Dialogue, Event
+
+SPEAKING_ACTS = ("respond", "refuse", "say", "backchannel", "delegate")
+WINDOW_ACTS = ("say", "backchannel")  # their windows say when, not the end of the event
+DISTURBING_ACTS = ("resume", "stop")
+
+_SAME_S = 1e-3
+_UNKNOWN_WORD_S = 0.6  # length of an answer that nobody recorded, per word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Speech that one event asks for."""
+
+    event: Event
+    begins_s: float  # speech before this belongs to something earlier
+    earliest_s: float  # it must not begin before
+    latest_s: float  # it is in time until
+    limit_s: float  # words from here on are judged elsewhere
+    cut_s: float | None  # an interruption takes the floor away here
+    recorded: tuple[SpokenWord, ...]  # how the recorded agent answered, as far as it came
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        return self.event.expected
+
+    @property
+    def n_recorded(self) -> int:
+        """Recorded words before the content limit."""
+        return sum(word.start_s < self.limit_s - _SAME_S for word in self.recorded)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer lies before the content limit."""
+        return self.n_recorded >= len(self.expected)
+
+    @property
+    def length_s(self) -> float:
+        if not self.recorded:
+            return _UNKNOWN_WORD_S * max(len(self.expected), 1)
+        return self.recorded[-1].end_s - self.recorded[0].start_s
+
+    def floor(self, windows: WindowConfig) -> Span:
+        """When the agent may be heard because of this answer."""
+        starts_s = max([self.latest_s] + [word.start_s for word in self.recorded[:1]])
+        end_s = starts_s + self.length_s + windows.overrun_s
+        if self.cut_s is not None:
+            end_s = min(end_s, self.cut_s + windows.stop_s)
+        return self.earliest_s, end_s
+
+
+def answers_of(
+    dialogue: Dialogue, deliveries: Sequence[Delivery], windows: WindowConfig
+) -> list[Answer]:
+    """Every answer that the dialogue asks for, by time.
+
+    Results move with their delivery; a result that never arrived asks for nothing.
+    """
+    drafts = []
+    for event in dialogue.events:
+        if event.act not in SPEAKING_ACTS:
+            continue
+        shift_s = 0.0
+        if event.type == "result":
+            delivery = delivery_of(event, deliveries)
+            if delivery is None:
+                continue
+            shift_s = delivery.time_s - delivery.scripted_s
+        drafts.append(_draft(event, shift_s, windows, dialogue.duration_s))
+    drafts.sort(key=lambda draft: draft.earliest_s)
+    return _with_limits(_with_recordings(drafts, dialogue), dialogue)
+
+
+def delivery_of(event: Event, deliveries: Sequence[Delivery]) -> Delivery | None:
+    """The delivery of a `result` event: scripted inside or just before it."""
+    near = [d for d in deliveries if abs(d.scripted_s - event.start_s) < 0.5]
+    return min(near, key=lambda d: abs(d.scripted_s - event.start_s), default=None)
+
+
+def _draft(event: Event, shift_s: float, windows: WindowConfig, duration_s: float) -> Answer:
+    if event.act in WINDOW_ACTS or event.type == "result":
+        given = event.window or (event.start_s, event.start_s + windows.result_s)
+        # A result that comes later may be said later; what else holds it back stays as it was.
+        earliest, latest = given[0] + min(shift_s, 0.0), given[1] + max(shift_s, 0.0)
+        begins = earliest if event.type == "result" else min(event.end_s, earliest)
+    else:
+        earliest, begins = event.end_s, event.start_s
+        latest = earliest + (windows.delegate_s if event.act == "delegate" else windows.onset_s)
+    return Answer(
+        event=event,
+        begins_s=begins,
+        earliest_s=earliest,
+        latest_s=latest,
+        limit_s=duration_s,
+        cut_s=None,
+        recorded=(),
+    )
+
+
+def _with_recordings(drafts: list[Answer], dialogue: Dialogue) -> list[Answer]:
+    """Find each answer in what the recorded agent said: the first free run of its words."""
+    words = dialogue.agent_words
+    taken: set[int] = set()
+    found = []
+    for draft in drafts:
+        run: list[int] = []
+        for i, word in enumerate(words):
+            if word.start_s < draft.earliest_s - _SAME_S or i in taken:
+                continue
+            run = _match(draft.expected, words, i, taken)
+            if run:
+                break
+        taken.update(run)
+        found.append(replace(draft, recorded=tuple(words[i] for i in run)))
+    return found
+
+
+def _match(
+    expected: Sequence[str], words: Sequence[SpokenWord], first: int, taken: set[int]
+) -> list[int]:
+    """Indices of the longest prefix of `expected` that begins at word `first`."""
+    run: list[int] = []
+    for offset, text in enumerate(expected):
+        i = first + offset
+        if i >= len(words) or i in taken or words[i].text != text:
+            break
+        run.append(i)
+    return run
+
+
+def _with_limits(answers: list[Answer], dialogue: Dialogue) -> list[Answer]:
+    """Close each answer's content window where the next one begins or somebody disturbs it."""
+    limited = []
+    for answer in answers:
+        after = answer.earliest_s - _SAME_S
+        next_begins_s = min(
+            [other.begins_s for other in answers if other is not answer and other.begins_s > after],
+            default=dialogue.duration_s,
+        )
+        disturbing = [
+            event
+            for event in dialogue.events
+            if event.act in DISTURBING_ACTS and event.start_s > answer.earliest_s + _SAME_S
+        ]
+        limit_s = min([next_begins_s, *(event.start_s for event in disturbing)])
+        stops_s = [event.start_s for event in disturbing if event.act == "stop"]
+        cut_s = min(stops_s, default=None)
+        if cut_s is not None and cut_s > next_begins_s + _SAME_S:
+            cut_s = None
+        limited.append(replace(answer, limit_s=limit_s, cut_s=cut_s))
+    return limited

@@ -1,0 +1,349 @@
+"""Scores of single events: what was expected, what happened. Pure functions of a `Scene`.
+
+Times are seconds on the wall clock of the dialogue, latencies seconds after their event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from microturn.evaluation.scoring.activity import longest_gap
+from microturn.evaluation.scoring.agent_output import SpokenWord
+from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of
+from microturn.evaluation.scoring.continuation import first_group, goes_on, n_left, next_disturbance
+from microturn.evaluation.scoring.dialogue import Event, word_list
+from microturn.evaluation.scoring.outcomes import (
+    BackchannelOutcome,
+    CueOutcome,
+    DelegationOutcome,
+    HeardOutcome,
+    IdleOutcome,
+    Outcome,
+    ResultOutcome,
+    ResumeOutcome,
+    SilenceOutcome,
+    SoundOutcome,
+    StopOutcome,
+    TurnOutcome,
+)
+from microturn.evaluation.scoring.scene import Scene, lead
+
+_SAME_S = 1e-3
+# An agent that counts is "speaking" at an event also when the event falls between two words.
+_WORD_GAP_S = 0.5
+_CUT_WORD_S = 1.0
+_MAX_BACKCHANNEL_S = 1.0  # an utterance of a second and more takes the floor
+_SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
+
+
+def score(scene: Scene) -> list[Outcome]:
+    """Outcomes of every event that expects something, and one for the silences between them."""
+    outcomes: list[Outcome] = []
+    for event in scene.dialogue.events:
+        if event.act == "delegate":
+            outcomes.append(score_delegation(scene, event))
+        elif event.type == "result" and event.act:
+            outcomes.append(score_result(scene, event))
+        elif event.act in ("respond", "refuse"):
+            outcomes.append(score_turn(scene, event))
+        elif event.act == "say":
+            outcomes.append(score_cue(scene, event))
+        elif event.act == "backchannel":
+            outcomes.append(score_backchannel(scene, event))
+        elif event.act == "stop":
+            outcomes.append(score_stop(scene, event))
+        elif event.act == "resume":
+            outcomes.append(score_resume(scene, event))
+        elif event.act == "stay_silent":
+            outcomes.append(score_silence(scene, event))
+    outcomes.append(score_idle(scene))
+    if scene.trace.heard is not None:
+        outcomes.append(score_heard(scene))
+    if scene.trace.sounds is not None:
+        outcomes.append(score_sound(scene))
+    return outcomes
+
+
+def score_turn(scene: Scene, event: Event) -> TurnOutcome:
+    answer = _answer(scene, event)
+    windows = scene.windows
+    interrupts = any(
+        other.act == "stop" and abs(other.start_s - event.start_s) < _SAME_S
+        for other in scene.dialogue.events
+    )
+    # Until it has had its time to stop, what an interrupted agent says is no reply.
+    deaf_until_s = event.start_s + (windows.stop_s if interrupts else 0.0)
+    starts = [start for start, _ in scene.utterances if start > event.start_s + _SAME_S]
+    # What is said over the user because it is asked for there is no early reply.
+    starts = [s for s in starts if s >= event.end_s - _SAME_S or not _is_due(scene, s, event)]
+    early = [s for s in starts if deaf_until_s <= s < event.end_s - _SAME_S]
+    until_s = min(event.end_s + windows.late_reply_s, scene.dialogue.duration_s)
+    replies = [s for s in starts if event.end_s - _SAME_S <= s <= until_s]
+    from_s = lead(early[0]) if early and not replies else answer.earliest_s
+    said = scene.said(answer, from_s=from_s)
+    onset = min(replies, default=None)
+    if interrupts:
+        onset = _reply_over_rest(scene, answer, said, onset)
+    latency_s = None if onset is None else max(onset - event.end_s, 0.0)
+    in_window = latency_s is not None and latency_s <= windows.onset_s + _SAME_S
+    if onset is None and early:
+        latency_s = early[-1] - event.end_s
+    right, n_errors, n_expected = _judge(answer, [word.text for word in said])
+    return TurnOutcome(
+        latency_s=latency_s,
+        in_window=in_window,
+        early=bool(early),
+        right=right,
+        n_errors=n_errors,
+        n_expected=n_expected,
+        after_interruption=interrupts,
+        said=" ".join(word.text for word in said),
+        trigger=event.type,
+        refused=event.act == "refuse",
+    )
+
+
+def score_stop(scene: Scene, event: Event) -> StopOutcome:
+    """Silence lasting `stopped_for_s`, or the onset of the answer to what interrupted."""
+    windows = scene.windows
+    onset_s = event.start_s
+    speaking = scene.speaking_near(onset_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
+    if not speaking:
+        return StopOutcome(speaking=False, latency_s=None, in_time=False)
+    answered_s = _answer_onset_after(scene, event)
+    quiet_from_s = onset_s
+    for start, end in scene.runs:
+        if end <= onset_s or start >= answered_s:
+            continue
+        if start - quiet_from_s >= windows.stopped_for_s - _SAME_S:
+            break
+        quiet_from_s = min(end, answered_s)
+    talks_on = quiet_from_s > scene.dialogue.duration_s - scene.dialogue.micro_turn_s
+    latency_s = None if talks_on else quiet_from_s - onset_s
+    in_time = latency_s is not None and latency_s <= windows.stop_s + _SAME_S
+    return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time)
+
+
+def score_resume(scene: Scene, event: Event) -> ResumeOutcome:
+    """The agent was speaking, said what was left to say, and left no hole in it."""
+    answer = scene.answer_during(event.start_s)
+    speaking = scene.speaking_near(event.start_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
+    limit_s = next_disturbance(scene, event)
+    said = scene.words_between(event.start_s, limit_s)
+    gap_s, words_right = 0.0, speaking
+    if answer is not None and answer.expected:
+        before = scene.words_between(answer.earliest_s, event.start_s)
+        said = first_group(scene, said, at_least=n_left(answer, event.start_s, limit_s))
+        words_right = goes_on(answer, before, said, event.start_s, limit_s)
+    if said:
+        gap_s = longest_gap(scene.runs, event.start_s, scene.onset_of(said[-1]))
+    went_on = speaking and words_right and gap_s <= scene.windows.break_s
+    return ResumeOutcome(
+        trigger=event.type,
+        speaking=speaking,
+        longest_gap_s=gap_s,
+        words_right=words_right,
+        went_on=went_on,
+    )
+
+
+def score_silence(scene: Scene, event: Event) -> SilenceOutcome:
+    start_s, end_s = event.window or (event.start_s, event.end_s)
+    speech_s = sum(end - start for start, end in scene.outside_floors(start_s, end_s))
+    silent = speech_s * 1000 <= scene.windows.spurious_ms
+    return SilenceOutcome(trigger=event.type, speech_s=speech_s, silent=silent)
+
+
+def score_cue(scene: Scene, event: Event) -> CueOutcome:
+    answer = _answer(scene, event)
+    said = scene.said(answer, from_s=answer.begins_s)
+    onset = scene.onset_of(said[0]) if said else None
+    right = tuple(word.text for word in said) == answer.expected
+    timely = onset is not None and (
+        answer.earliest_s - _SAME_S <= onset <= answer.latest_s + _SAME_S
+    )
+    return CueOutcome(
+        onset_s=None if onset is None else onset - answer.earliest_s,
+        right=right,
+        in_window=right and timely,
+        trigger=event.type,
+    )
+
+
+def score_backchannel(scene: Scene, event: Event) -> BackchannelOutcome:
+    """Something short within the window: longer speech takes the floor instead of leaving it."""
+    answer = _answer(scene, event)
+    onset = scene.activity.onset_in(answer.earliest_s, answer.latest_s)
+    if onset is None:
+        return BackchannelOutcome(onset_s=None, given=False, right=False)
+    end_s = next(end for start, end in scene.utterances if end > onset + _SAME_S)
+    given = end_s - onset <= _MAX_BACKCHANNEL_S + _SAME_S
+    said = scene.words_between(lead(onset), end_s)
+    right = given and tuple(word.text for word in said) == answer.expected
+    return BackchannelOutcome(onset_s=onset - answer.earliest_s, given=given, right=right)
+
+
+def score_delegation(scene: Scene, event: Event) -> DelegationOutcome:
+    answer = _answer(scene, event)
+    begins_s = lead(event.end_s)
+    until_s = event.end_s + scene.windows.delegate_s
+    times = [t for t in scene.trace.delegates_s if begins_s <= t <= until_s + _SAME_S]
+    acknowledged: bool | None = None
+    if answer.expected:
+        acknowledged = bool(_judge(answer, [word.text for word in scene.said(answer)])[0])
+    return DelegationOutcome(
+        latency_s=max(times[0] - event.end_s, 0.0) if times else None,
+        delegated=bool(times),
+        acknowledged=acknowledged,
+    )
+
+
+def score_result(scene: Scene, event: Event) -> ResultOutcome:
+    delivery = delivery_of(event, scene.trace.deliveries)
+    answer = scene.answer_to(event)
+    if delivery is None or answer is None:
+        return ResultOutcome(delivered=False, right=False, latency_s=None, spoken=False)
+    words = scene.words_between(answer.earliest_s, answer.limit_s)
+    at = _find(answer.expected, [word.text for word in words])
+    if at is None:
+        return ResultOutcome(delivered=True, right=False, latency_s=None, spoken=False)
+    onset = scene.onset_of(words[at])
+    return ResultOutcome(
+        delivered=True,
+        right=True,
+        latency_s=max(onset - delivery.time_s, 0.0),
+        spoken=onset <= answer.latest_s + _SAME_S,
+    )
+
+
+def score_idle(scene: Scene) -> IdleOutcome:
+    """Micro-turns that no answer explains, and speech in them."""
+    dialogue, floors = scene.dialogue, scene.floors
+    micro_turn_s = dialogue.micro_turn_s
+    n_silent = n_spurious = 0
+    due: list[tuple[float, float]] = []
+    for k in range(round(dialogue.duration_s / micro_turn_s)):
+        start_s, end_s = k * micro_turn_s, (k + 1) * micro_turn_s
+        if any(a < end_s - _SAME_S and b > start_s + _SAME_S for a, b in floors):
+            continue
+        n_silent += 1
+        due.append((start_s, end_s))
+        spoken_s = scene.activity.seconds_in(start_s, end_s)
+        n_spurious += spoken_s * 1000 > scene.windows.spurious_ms
+    onsets = [start for start, _ in scene.utterances if any(a <= start < b for a, b in due)]
+    return IdleOutcome(
+        n_silent=n_silent,
+        n_spurious=n_spurious,
+        n_onsets=len(onsets),
+        n_false_delegates=_n_false_delegates(scene),
+        silent_s=n_silent * micro_turn_s,
+    )
+
+
+def score_heard(scene: Scene) -> HeardOutcome:
+    """Word errors of the user's transcript over the whole dialogue; background is not the user."""
+    heard = [text for word in scene.trace.heard or () for text in word_list(word.text)]
+    expected = [word.text for word in scene.dialogue.user_words]
+    return HeardOutcome(n_errors=word_errors(heard, expected), n_expected=len(expected))
+
+
+def score_sound(scene: Scene) -> SoundOutcome:
+    """Words that an interruption may have cut off are left out: they sound like half a word."""
+    cuts_s = [event.start_s for event in scene.dialogue.events if event.act == "stop"]
+    judged = [
+        word.text == sound
+        for word, sound in zip(scene.trace.words, scene.trace.sounds or (), strict=True)
+        if sound is not None
+        and not any(-_CUT_WORD_S < word.start_s - cut_s < _CUT_WORD_S for cut_s in cuts_s)
+    ]
+    return SoundOutcome(n_right=sum(judged), n_judged=len(judged))
+
+
+def word_errors(said: Sequence[str], expected: Sequence[str]) -> int:
+    """Edit distance in words: substitutions, insertions and deletions."""
+    row = list(range(len(said) + 1))
+    for i, want in enumerate(expected, start=1):
+        diagonal, row[0] = row[0], i
+        for j, have in enumerate(said, start=1):
+            substituted = diagonal + (want != have)
+            diagonal = row[j]
+            row[j] = min(substituted, row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+def _answer(scene: Scene, event: Event) -> Answer:
+    answer = scene.answer_to(event)
+    assert answer is not None, event
+    return answer
+
+
+def _judge(answer: Answer, said: Sequence[str]) -> tuple[bool | None, int, int]:
+    """Right, word errors, expected words. What was disturbed is judged as far as it came."""
+    if not answer.recorded or (answer.complete and answer.cut_s is None):
+        errors = word_errors(said, answer.expected)
+        return errors == 0, errors, len(answer.expected)
+    if not answer.n_recorded:
+        return None, 0, 0
+    # The agent may be one word ahead of or behind the recorded one when it is disturbed; one
+    # word beyond all that was recorded of a cut answer cannot be judged.
+    n = min(max(len(said), answer.n_recorded - 1, 1), answer.n_recorded + 1)
+    expected = answer.expected[:n]
+    judged = said[: len(expected)] if len(said) <= n else said
+    errors = word_errors(judged, expected)
+    return errors == 0, errors, len(expected)
+
+
+def _is_due(scene: Scene, moment_s: float, event: Event) -> bool:
+    """Whether another event asks for speech at a moment, whoever speaks."""
+    return any(
+        answer.earliest_s - _SAME_S <= moment_s <= answer.latest_s + _SAME_S
+        for answer in scene.answers
+        if answer.event is not event and answer.event.act in WINDOW_ACTS
+    )
+
+
+def _reply_over_rest(
+    scene: Scene, answer: Answer, said: Sequence[SpokenWord], onset: float | None
+) -> float | None:
+    """The reply of an agent that stopped so shortly before that no silence lies between."""
+    if _is_answer(said, answer):
+        sounds_s = scene.onset_of(said[0])
+        return sounds_s if onset is None else min(onset, sounds_s)
+    return onset
+
+
+def _is_answer(said: Sequence[SpokenWord], answer: Answer) -> bool:
+    """Whether these are the expected words and nothing else: no chance hit of one that talks on."""
+    return bool(said) and tuple(word.text for word in said) == answer.expected
+
+
+def _answer_onset_after(scene: Scene, event: Event) -> float:
+    """When the agent begins to answer what interrupted it; infinity if it never does."""
+    for answer in scene.answers:
+        if answer.event.act == "respond" and abs(answer.event.start_s - event.start_s) < _SAME_S:
+            said = scene.said(answer)
+            if _is_answer(said, answer):
+                return scene.onset_of(said[0])
+    return float("inf")
+
+
+def _find(expected: Sequence[str], said: Sequence[str]) -> int | None:
+    """Where `expected` stands in `said`, one after the other."""
+    n = len(expected)
+    for at in range(len(said) - n + 1):
+        if tuple(said[at : at + n]) == tuple(expected):
+            return at
+    return None
+
+
+def _n_false_delegates(scene: Scene) -> int:
+    """`<delegate>` tokens that no request explains; a second one to the same request is false."""
+    unexplained = sorted(scene.trace.delegates_s)
+    for event in scene.dialogue.events:
+        if event.act == "delegate":
+            reach_s = event.end_s + scene.windows.late_reply_s
+            for time_s in unexplained:
+                if lead(event.end_s) <= time_s <= reach_s:
+                    unexplained.remove(time_s)
+                    break
+    return len(unexplained)

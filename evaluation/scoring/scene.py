@@ -1,0 +1,121 @@
+"""One dialogue and one performance of it, with everything that the scores of its events share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from microturn.evaluation.config import WindowConfig
+from microturn.evaluation.scoring.activity import Activity, Span, longest_gap, merge, subtract
+from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
+from microturn.evaluation.scoring.answers import Answer, answers_of
+from microturn.evaluation.scoring.dialogue import Dialogue, Event, word_list
+
+_SAME_S = 1e-3
+_AUDIBLE_S = 0.03  # less sound than this is no word
+_LEAD_S = 0.25  # a token may come a micro-turn before its sound; times are floats
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Lookups over one performance; computes each of them once."""
+
+    dialogue: Dialogue
+    trace: Trace
+    windows: WindowConfig
+
+    @property
+    def activity(self) -> Activity:
+        return self.trace.activity
+
+    @cached_property
+    def runs(self) -> list[Span]:
+        return self.activity.runs
+
+    @cached_property
+    def utterances(self) -> list[Span]:
+        return self.activity.utterances
+
+    @cached_property
+    def words(self) -> list[SpokenWord]:
+        """Words of the `say` lane that can be heard: text without sound says nothing."""
+        spoken = []
+        for word in self.trace.words:
+            until_s = word.start_s + self.windows.text_lead_s
+            if self.activity.seconds_in(word.start_s, until_s) >= _AUDIBLE_S:
+                spoken += [
+                    SpokenWord(text=text, start_s=word.start_s, end_s=word.end_s)
+                    for text in word_list(word.text)
+                ]
+        return spoken
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        return answers_of(self.dialogue, self.trace.deliveries, self.windows)
+
+    @cached_property
+    def floors(self) -> list[Span]:
+        """When the agent may speak: the floors of all answers, and of answers that came late."""
+        floors = [answer.floor(self.windows) for answer in self.answers]
+        late = [self._late_floor(answer) for answer in self.answers]
+        return merge([*floors, *(floor for floor in late if floor)], _SAME_S)
+
+    def answer_to(self, event: Event) -> Answer | None:
+        return next((answer for answer in self.answers if answer.event is event), None)
+
+    def answer_during(self, moment_s: float) -> Answer | None:
+        """The answer that the recorded agent is giving at a moment."""
+        for answer in reversed(self.answers):
+            if answer.recorded and answer.recorded[0].start_s <= moment_s + _SAME_S:
+                return answer
+        return None
+
+    def words_between(self, start_s: float, end_s: float) -> list[SpokenWord]:
+        return [w for w in self.words if start_s - _SAME_S <= w.start_s < end_s - _SAME_S]
+
+    def said(self, answer: Answer, *, from_s: float | None = None) -> list[SpokenWord]:
+        """Words of the answer: from its first word to the first long silence."""
+        start_s = answer.earliest_s if from_s is None else from_s
+        spoken: list[SpokenWord] = []
+        for word in self.words_between(start_s, answer.limit_s):
+            if spoken and self._silence(spoken[-1], word) > self.windows.pause_in_answer_s:
+                break
+            spoken.append(word)
+        return spoken
+
+    def onset_of(self, word: SpokenWord) -> float:
+        """When the word begins to sound; its token may come earlier."""
+        until_s = word.start_s + self.windows.text_lead_s
+        onset = self.activity.onset_in(word.start_s, until_s)
+        return word.start_s if onset is None else onset
+
+    def speaking_near(self, moment_s: float, *, before_s: float, after_s: float) -> bool:
+        return self.activity.seconds_in(moment_s - before_s, moment_s + after_s) > 0
+
+    def outside_floors(self, start_s: float, end_s: float) -> list[Span]:
+        """Speech in a span that no answer explains."""
+        inside = [(max(a, start_s), min(b, end_s)) for a, b in self.runs]
+        return subtract([span for span in inside if span[1] > span[0]], self.floors)
+
+    def _silence(self, first: SpokenWord, second: SpokenWord) -> float:
+        return longest_gap(self.runs, self.onset_of(first), self.onset_of(second))
+
+    def _late_floor(self, answer: Answer) -> Span | None:
+        """The floor of an answer that began too late: how late is the business of latency."""
+        if self.activity.onset_in(answer.earliest_s, answer.latest_s) is not None:
+            return None
+        until_s = answer.earliest_s + self.windows.late_reply_s
+        if answer.cut_s is not None:
+            until_s = min(until_s, answer.cut_s)
+        for start, _ in self.utterances:
+            if answer.latest_s < start <= until_s:
+                end_s = start + answer.length_s + self.windows.overrun_s
+                if answer.cut_s is not None:
+                    end_s = min(end_s, answer.cut_s + self.windows.stop_s)
+                return start, end_s
+        return None
+
+
+def lead(moment_s: float) -> float:
+    """The earliest time that a token of a word sounding at `moment_s` may carry."""
+    return moment_s - _LEAD_S

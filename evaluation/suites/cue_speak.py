@@ -1,0 +1,105 @@
+"""CueSpeak's twin: the agent speaks at a cue, while the user goes on speaking.
+
+CueSpeak was not published. After its description (Thinking Machines Lab, "Interaction Models",
+2026): every example has one expected response and one window, credit needs both, and the examples
+are made so that full marks need speaking at the same time as the user. Ours: "alpha equals seven"
+is agreed, a long turn follows, and "seven" is due within 1.5 s of every "alpha" in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import Span, overlap
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.events import score_cue
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.replies import SAME_S, median, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+EVENT: Final = "spoken_cue"
+TURN_GAP_S: Final = 0.5  # the user's words are one turn up to this silence
+MIN_OVERLAP_S: Final = 0.05
+
+
+def observe(scene: Scene) -> Facts:
+    """Every cue, and speech of the agent while the user speaks that no cue explains."""
+    due = [event for event in scene.dialogue.of_type(EVENT) if event.act == "say"]
+    turns = user_turns(scene)
+    return {
+        "cues": [_cue(scene, event, turns) for event in due],
+        "strays": _strays(scene, due, turns),
+        "user_s": sum(end - start for start, end in turns),
+    }
+
+
+def user_turns(scene: Scene) -> list[Span]:
+    """Stretches in which the user speaks, silences between words included."""
+    turns: list[Span] = []
+    for word in sorted(scene.dialogue.user_words, key=lambda word: word.start_s):
+        if turns and word.start_s - turns[-1][1] <= TURN_GAP_S:
+            turns[-1] = (turns[-1][0], max(turns[-1][1], word.end_s))
+        else:
+            turns.append((word.start_s, word.end_s))
+    return turns
+
+
+def _cue(scene: Scene, event: Event, turns: Sequence[Span]) -> dict[str, Any]:
+    outcome = score_cue(scene, event)
+    over = False
+    if outcome.onset_s is not None:
+        onset_s = event.end_s + outcome.onset_s
+        speech = [run for run in scene.runs if run[1] > onset_s + SAME_S]
+        over = any(overlap(turn, speech[0]) >= MIN_OVERLAP_S for turn in turns if speech)
+    return {
+        "right": outcome.right,
+        "credit": outcome.in_window,
+        "over_user": over,
+        "lag_s": outcome.onset_s,
+    }
+
+
+def _strays(scene: Scene, due: Sequence[Event], turns: Sequence[Span]) -> int:
+    """Utterances that begin while the user speaks and in no window."""
+    windows = [event.window for event in due if event.window is not None]
+    return sum(
+        any(a <= start <= b for a, b in turns)
+        and not any(a - SAME_S <= start <= b + SAME_S for a, b in windows)
+        for start, _ in scene.utterances
+    )
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    cues = [cue for facts in dialogues for cue in facts["cues"]]
+    minutes = math.fsum(facts["user_s"] for facts in dialogues) / 60
+    strays = sum(facts["strays"] for facts in dialogues)
+    right = [cue for cue in cues if cue["right"]]
+    return {
+        "accuracy": share([cue["credit"] for cue in cues]),
+        "right_words": share([cue["right"] for cue in cues]),
+        "over_user": share([cue["credit"] and cue["over_user"] for cue in cues]),
+        "lag_s": median([cue["lag_s"] for cue in right]),
+        "strays_per_min": strays / minutes if minutes else None,
+    }
+
+
+SUITE = Suite(
+    name="cue_speak",
+    asks="the agent says the agreed word at every cue, over the user",
+    headline="accuracy",
+    title_note="a closed-domain twin of CueSpeak, which was not published: one cue word, one "
+    "reply, a turn of six to ten words that goes on; the window of 1.5 s is ours",
+    observe=observe,
+    measure=measure,
+    n_dialogues=24,
+    meanings={
+        "accuracy": "the agreed word and nothing else, begun within 1.5 s of the end of the cue",
+        "right_words": "the agreed word and nothing else, in the window or out of it",
+        "over_user": "credit that was earned while the user was speaking",
+        "lag_s": "median time from the end of the cue to the right word",
+        "strays_per_min": "utterances begun while the user speaks and no cue is due, per minute "
+        "of the user's speech",
+    },
+)

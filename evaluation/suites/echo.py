@@ -1,0 +1,78 @@
+"""Echo: the agent hears its own voice through the room; does it take it for somebody else's?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import merge
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.multi_challenge import reply_to
+from microturn.evaluation.suites.replies import share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+
+def observe(scene: Scene) -> Facts:
+    """Every answer, and what the agent says that nobody asked for."""
+    path = scene.dialogue.raw.get("channel", {}).get("echo_path") or {}
+    events = [event for event in scene.dialogue.of_type("turn") if event.act == "respond"]
+    unasked = merge(
+        scene.outside_floors(0.0, scene.dialogue.duration_s), scene.activity.utterance_gap_s
+    )
+    return {
+        "cancelled": path.get("erle_db") is not None,
+        "answers": [_answer(scene, event) for event in events],
+        "unasked": len(unasked),
+        "minutes": scene.dialogue.duration_s / 60,
+    }
+
+
+def _answer(scene: Scene, event: Event) -> dict[str, Any]:
+    said = reply_to(scene, event)
+    begun = bool(said) and said[0] == event.expected[0]
+    return {
+        "whole": said == event.expected,
+        "n": len(event.expected),
+        "broken": begun and said == event.expected[: len(said)] and said != event.expected,
+    }
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """Answers that were said whole, with and without a canceller, and what was said unasked."""
+    answers = [answer for facts in dialogues for answer in facts["answers"]]
+    minutes = sum(facts["minutes"] for facts in dialogues)
+
+    def whole(cancelled: bool) -> float | None:
+        here = [facts for facts in dialogues if facts["cancelled"] is cancelled]
+        return share([answer["whole"] for facts in here for answer in facts["answers"]])
+
+    return {
+        "said_whole": share([answer["whole"] for answer in answers]),
+        "whole_with_canceller": whole(True),
+        "whole_without": whole(False),
+        "broke_off": share([answer["broken"] for answer in answers if answer["n"] > 1]),
+        "unasked_per_min": sum(f["unasked"] for f in dialogues) / minutes if minutes else None,
+    }
+
+
+SUITE: Final = Suite(
+    name="echo",
+    asks="the agent says its answers to the end although it hears itself",
+    headline="said_whole",
+    title_note=(
+        "The echo of the recorded agent is part of the simulated microphone, 10 to 30 dB below its "
+        "voice; half of the dialogues have an echo canceller. An agent that speaks at other times "
+        "than the recorded one does hears an echo that is not its own."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=32,
+    meanings={
+        "said_whole": "answers with all their words and no others",
+        "whole_with_canceller": "the same, where an echo canceller is at work",
+        "whole_without": "the same, without one",
+        "broke_off": "answers of several words that began right and were broken off",
+        "unasked_per_min": "utterances per minute that no question explains",
+    },
+)

@@ -1,0 +1,261 @@
+"""Our simulated dialogues in the layout of Full-Duplex-Bench, for its scripts and for other agents.
+
+Recordings are numbered within each group. `reference.wav` and `reference.json` are what the
+simulated agent answers; no script of the benchmark looks at them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from microturn.configs.paths import cache_folder
+from microturn.evaluation.agents.baselines import Oracle
+from microturn.evaluation.config import WindowConfig
+from microturn.evaluation.scoring.activity import Span
+from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
+from microturn.evaluation.scoring.dialogue import Dialogue, Event, word_list
+from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.fdb.folder_config import FdbConfig
+from microturn.evaluation.suites.fdb.folder_files import (
+    CLEAN,
+    INPUT,
+    OWN,
+    RATE,
+    REFERENCE,
+    REFERENCE_HISTOGRAMS,
+    Json,
+    chunks_json,
+    write_json,
+)
+from microturn.evaluation.suites.fdb.v1 import chunks_of
+from microturn.evaluation.suites.fdb.v1_5 import SCENARIOS
+from microturn.evaluation.suites.fdb.v1_formulas import Chunk, after, histogram
+from microturn.evaluation.suites.fdb.v3 import call_of
+from microturn.evaluation.suites.held_out import held_out_set
+from microturn.evaluation.suites.registry import load_suite
+from microturn.inference.audio import Audio, write_wav
+
+SUITES: Final = {"v1": "fdb_v1", "v1_5": "fdb_v1_5", "v3": "fdb_v3"}
+CLEAR_S: Final = 0.3  # an overlap rings on in the room
+
+
+def export_dialogues(config: FdbConfig) -> int:
+    """Write `export` dialogues in the layout of `version`; how many recordings they became."""
+    suite = load_suite(SUITES[config.version])
+    cache = cache_folder(config.cache)
+    samples = held_out_set(suite, cache, n_dialogues=config.export, workers=config.workers)
+    writer = Writer(Path(config.path), config)
+    for sample in samples.read():
+        writer.add(sample, config.version)
+    writer.close()
+    return sum(writer.counts.values())
+
+
+class Writer:
+    """Numbers recordings within their groups, and keeps what belongs to all of them."""
+
+    def __init__(self, root: Path, config: FdbConfig) -> None:
+        self._root, self._config = root, config
+        self.counts: Counter[str] = Counter()
+        self._histograms: dict[str, list[float]] = {}
+        self._scenarios: list[Json] = []
+
+    def add(self, sample: Sample, version: str) -> None:
+        """Every recording that a dialogue gives."""
+        scene = _reference_scene(sample, self._config)
+        {"v1": self._v1, "v1_5": self._v1_5, "v3": self._v3}[version](sample, scene)
+
+    def close(self) -> None:
+        if self._histograms:
+            write_json(self._root / REFERENCE_HISTOGRAMS, self._histograms)
+        if self._scenarios:
+            benchmark = {"benchmark_name": "microturn twin", "scenarios": self._scenarios}
+            write_json(self._root / "benchmark_data_v2.json", benchmark)
+
+    # --- v1 --------------------------------------------------------------------------------------
+    def _v1(self, sample: Sample, scene: Scene) -> None:
+        dialogue = sample.dialogue
+        if dialogue.of_type("agent_backchannel"):
+            self._backchannel(sample, scene)
+            return
+        turns = [event for event in dialogue.of_type("turn") if event.act == "respond"]
+        interruptions = dialogue.of_type("interruption")
+        if turns and interruptions:
+            self._interruption(sample, scene, turns[0], interruptions[0])
+        elif turns:
+            self._turn(sample, scene, turns[0])
+            pauses = dialogue.of_type("pause")
+            if pauses:
+                self._pause(sample, scene, turns[0], pauses)
+
+    def _turn(self, sample: Sample, scene: Scene, turn: Event) -> None:
+        folder = self._recording("candor_turn_taking", sample.load_user())
+        self._reference(folder, sample, chunks_of(scene))
+        stamp = _rounded((turn.end_s, turn.end_s + scene.windows.onset_s))
+        write_json(folder / "turn_taking.json", [{"text": "[TURN-TAKING]", "timestamp": stamp}])
+        write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
+
+    def _pause(self, sample: Sample, scene: Scene, turn: Event, pauses: Sequence[Event]) -> None:
+        """Up to the end of the turn: whatever is said into it is said too early."""
+        n = round(turn.end_s * RATE)
+        folder = self._recording("synthetic_pause_handling", sample.load_user()[:n])
+        early = [chunk for chunk in chunks_of(scene) if chunk.start_s < turn.end_s]
+        self._reference(folder, sample, early, n=n)
+        marks = [
+            {"text": "[PAUSE]", "timestamp": _rounded((pause.start_s, pause.end_s))}
+            for pause in pauses
+        ]
+        write_json(folder / "pause.json", marks)
+        write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
+
+    def _interruption(self, sample: Sample, scene: Scene, turn: Event, interruption: Event) -> None:
+        user = sample.load_user()
+        folder = self._recording("synthetic_user_interruption", user)
+        self._reference(folder, sample, after(chunks_of(scene), interruption.end_s))
+        for name, event in (("context", turn), ("interrupt", interruption)):
+            first, last = round(event.start_s * RATE), round(event.end_s * RATE)
+            write_wav(folder / f"{name}.wav", user[first:last], sample_rate=RATE)
+        span = _rounded((interruption.start_s, interruption.end_s))
+        entry = {"context": turn.text, "interrupt": interruption.text, "timestamp": span}
+        write_json(folder / "interrupt.json", [entry])
+
+    def _backchannel(self, sample: Sample, scene: Scene) -> None:
+        """Up to the end of the dictation; recordings are numbered from 0, as people's are."""
+        until_s = sample.dialogue.of_type("turn")[-1].end_s
+        n = round(until_s * RATE)
+        folder = self._recording("icc_backchannel", sample.load_user()[:n], first=0)
+        early = [chunk for chunk in chunks_of(scene) if chunk.start_s < until_s]
+        self._reference(folder, sample, early, n=n)
+        words = [word for word in sample.dialogue.agent_words if word.start_s < until_s]
+        shares = histogram([(word.start_s, word.end_s) for word in words], until_s)
+        self._histograms[folder.name] = [round(float(one), 12) for one in shares]
+        write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
+
+    # --- v1.5 ------------------------------------------------------------------------------------
+    def _v1_5(self, sample: Sample, scene: Scene) -> None:
+        dialogue = sample.dialogue
+        events = [e for e in dialogue.of_type(*SCENARIOS) if e.act in ("stop", "resume")]
+        if not events:
+            return
+        event = events[0]
+        user, clean = sample.load_user(), sample.load_user().copy()
+        first, last = round(event.start_s * RATE), round((event.end_s + CLEAR_S) * RATE)
+        clean[first:last] = 0.0
+        folder = self._recording(SCENARIOS[event.type][0], user)
+        write_wav(folder / f"{CLEAN}{INPUT}.wav", clean, sample_rate=RATE)
+        self._reference(folder, sample, chunks_of(scene))
+        if event.act == "resume":  # undisturbed the agent would have said the same
+            self._reference(folder, sample, chunks_of(scene), prefix=CLEAN)
+        heard = (*dialogue.user_words, *dialogue.background_words)
+        before = [word for word in heard if word.end_s <= event.start_s]
+        write_json(folder / f"{INPUT}.json", _as_chunks(heard))
+        write_json(folder / f"{CLEAN}{INPUT}.json", _as_chunks(before))
+        answer = next((e for e in dialogue.of_type("turn") if e.start_s == event.start_s), None)
+        metadata = {
+            "context_text": dialogue.of_type("turn")[0].text,
+            "current_turn_text": event.text,
+            "timestamps": _rounded((event.start_s, event.end_s)),
+            OWN: {
+                "continuation": _intended(dialogue, answer),
+                "answer": " ".join(answer.expected) if answer else "",
+            },
+        }
+        write_json(folder / "metadata.json", metadata)
+
+    # --- v3 --------------------------------------------------------------------------------------
+    def _v3(self, sample: Sample, scene: Scene) -> None:
+        dialogue = sample.dialogue
+        requests = [event for event in dialogue.events if event.act == "delegate"]
+        if not requests:
+            return
+        calls = [call_of(word_list(event.text)) for event in requests]
+        expected = [{"function": call.function, "args": dict(call.args)} for call in calls]
+        identifier = f"twin_{self.counts['v3']:03d}"
+        scenario = {
+            "id": identifier,
+            "title": requests[0].text,
+            "domain": "microturn",
+            "difficulty": ("easy", "medium", "hard")[min(len(calls), 3) - 1],
+            "disfluency_features": ["PAUSE"] if dialogue.of_type("pause") else [],
+            "state_rollback_test": False,
+            "dialogue": [{"user": event.text, "ai": ""} for event in requests],
+            "expected_tool_calls": expected,
+        }
+        self._scenarios.append(scenario)
+        folder = self._root / f"{identifier}_simulated"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.counts["v3"] += 1
+        write_wav(folder / f"{INPUT}.wav", sample.load_user(), sample_rate=RATE)
+        own = {"id": identifier, "user_speech_end": round(requests[0].end_s, 3)}
+        write_json(folder / "metadata.json", scenario | {OWN: own})
+        chunks = chunks_of(scene)
+        result = {
+            "example_id": identifier,
+            "provider": "microturn",
+            "actual_tool_calls": expected,
+            "tool_call_times": [round(t, 3) for t in dialogue.delegates_s],
+            "transcript": " ".join(chunk.text for chunk in chunks),
+            "asr_chunks": chunks_json(chunks)["chunks"],
+            "user_speech_end_rel": own["user_speech_end"],
+            "audio_agent_speech_start": round(scene.runs[0][0], 3) if scene.runs else None,
+        }
+        self._reference(folder, sample, chunks, result=result)
+
+    # --- files -----------------------------------------------------------------------------------
+    def _recording(self, group: str, audio: Audio, *, first: int = 1) -> Path:
+        folder = self._root / group / str(self.counts[group] + first)
+        self.counts[group] += 1
+        folder.mkdir(parents=True, exist_ok=True)
+        write_wav(folder / f"{INPUT}.wav", audio, sample_rate=RATE)
+        return folder
+
+    def _reference(
+        self,
+        folder: Path,
+        sample: Sample,
+        chunks: Sequence[Chunk],
+        *,
+        n: int | None = None,
+        prefix: str = "",
+        result: Json | None = None,
+    ) -> None:
+        audio = np.asarray(sample.load_agent()[:n], np.float32)
+        write_wav(folder / f"{prefix}{REFERENCE}.wav", audio, sample_rate=RATE)
+        entry = chunks_json(chunks)
+        write_json(
+            folder / f"{prefix}{REFERENCE}.json",
+            entry if result is None else entry | {"result": result},
+        )
+
+
+def _reference_scene(sample: Sample, config: FdbConfig) -> Scene:
+    """The simulated agent's answer."""
+    performance = next(Oracle().perform([sample]))
+    return Scene(sample.dialogue, Trace.of(performance, config.activity), WindowConfig())
+
+
+def _intended(dialogue: Dialogue, answer: Event | None) -> str:
+    """What the agent meant to say before it was talked into."""
+    entries = dialogue.raw.get("intended_agent_words", ())
+    texts = [piece for entry in entries for piece in word_list(str(entry["text"]))]
+    return " ".join(texts[: len(texts) - len(answer.expected)] if answer else texts)
+
+
+def _transcription(words: Sequence[SpokenWord]) -> list[Json]:
+    items = [{"text": w.text, "timestamp": _rounded((w.start_s, w.end_s))} for w in words]
+    return [{"speaker": 0, "item": items}]
+
+
+def _as_chunks(words: Sequence[SpokenWord]) -> Json:
+    ordered = sorted(words, key=lambda word: word.start_s)
+    return chunks_json([Chunk(text=w.text, start_s=w.start_s, end_s=w.end_s) for w in ordered])
+
+
+def _rounded(span: Span) -> list[float]:
+    return [round(one, 3) for one in span]

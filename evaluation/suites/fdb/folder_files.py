@@ -1,0 +1,198 @@
+"""The files of Full-Duplex-Bench, as its scripts read and write them.
+
+    v1    TASK/ID/{input.wav, pause.json | turn_taking.json | interrupt.json | transcription.json}
+    v1.5  SCENARIO/ID/{input.wav, clean_input.wav, metadata.json}
+    v3    EXAMPLE_SPEAKER/{input.wav, metadata.json}
+
+An answer is `output.wav`, mono, as long as `input.wav`, and `output.json`, its words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import Span
+from microturn.evaluation.suites.fdb.v1_formulas import Chunk
+from microturn.evaluation.suites.fdb.v3_formulas import Call
+
+INPUT, OUTPUT, CLEAN = "input", "output", "clean_"
+REFERENCE: Final = "reference"  # how the simulated agent answers; no file of the benchmark
+OWN: Final = "microturn"  # key of metadata.json for what only we know
+RATE: Final = 16_000
+RATE_V3: Final = 24_000
+# names of the benchmark's folders: their task
+TASKS: Final = {
+    "candor_pause_handling": "pause",
+    "synthetic_pause_handling": "pause",
+    "candor_turn_taking": "turn",
+    "icc_backchannel": "backchannel",
+    "synthetic_user_interruption": "interruption",
+}
+SCENARIOS: Final = (
+    *("user_interruption", "user_backchannel"),
+    *("talking_to_other", "background_speech"),
+)
+REFERENCE_HISTOGRAMS: Final = "icc_gt_distribution.json"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One recording to be answered, and what its files say about it."""
+
+    folder: Path
+    task: str  # pause, turn, interruption, backchannel, overlap or tools
+    group: str  # name of the folder around it
+    end_s: float | None = None  # of the user's turn, or of the interruption
+    event: Span | None = None  # v1.5: when the overlap is
+    calls: tuple[Call, ...] = ()  # v3
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> int:
+        """Samples per second of the answer."""
+        return RATE_V3 if self.task == "tools" else RATE
+
+    @property
+    def answered(self) -> bool:
+        return self.audio(OUTPUT).is_file() and self.words(OUTPUT).is_file()
+
+    def audio(self, name: str) -> Path:
+        return self.folder / f"{name}.wav"
+
+    def words(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def find_items(path: str | Path) -> list[Item]:
+    """Every recording in a folder, by name; raises ValueError or OSError where there is none."""
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"path={root} is no folder; give one of Full-Duplex-Bench")
+    inputs = sorted(root.rglob(f"{INPUT}.wav"), key=_numbered)
+    if not inputs:
+        raise ValueError(f"path={root} holds no {INPUT}.wav; give a folder of Full-Duplex-Bench")
+    return [_item(file.parent) for file in inputs]
+
+
+def _numbered(path: Path) -> tuple[str, int, str]:
+    name = path.parent.name
+    return str(path.parent.parent), int(name) if name.isdecimal() else 0, name
+
+
+def _item(folder: Path) -> Item:
+    group = folder.parent.name
+    for name, read in _READERS.items():
+        if (folder / name).is_file():
+            return read(folder, group, read_json(folder / name))
+    if TASKS.get(group, "backchannel") != "backchannel":
+        raise FileNotFoundError(f"{folder} has none of {', '.join(_READERS)}, which {group} needs")
+    return Item(folder=folder, task="backchannel", group=group)
+
+
+def _pause(folder: Path, group: str, entry: Any) -> Item:
+    return Item(folder=folder, task="pause", group=group)
+
+
+def _turn(folder: Path, group: str, entry: Any) -> Item:
+    start_s, _ = _timestamp(folder / "turn_taking.json", _first(entry), "timestamp")
+    return Item(folder=folder, task="turn", group=group, end_s=start_s)
+
+
+def _interruption(folder: Path, group: str, entry: Any) -> Item:
+    span = _timestamp(folder / "interrupt.json", _first(entry), "timestamp")
+    return Item(folder=folder, task="interruption", group=group, end_s=span[1], event=span)
+
+
+def _metadata(folder: Path, group: str, entry: Any) -> Item:
+    """v1.5 says when the overlap is, v3 which tools are expected."""
+    path = folder / "metadata.json"
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path} must hold an object")
+    own = entry.get(OWN) or {}
+    if "expected_tool_calls" in entry:
+        calls = tuple(
+            Call(function=str(call["function"]), args=call.get("args") or {})
+            for call in entry["expected_tool_calls"]
+        )
+        return Item(folder=folder, task="tools", group=group, calls=calls, own=own)
+    event = _timestamp(path, entry, "timestamps")
+    return Item(folder=folder, task="overlap", group=group, event=event, own=own)
+
+
+_READERS: Final = {
+    "pause.json": _pause,
+    "turn_taking.json": _turn,
+    "interrupt.json": _interruption,
+    "metadata.json": _metadata,
+}
+
+
+def _first(entry: Any) -> Any:
+    return entry[0] if isinstance(entry, list) and entry else None
+
+
+def _timestamp(path: Path, entry: Any, key: str) -> Span:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(isinstance(one, int | float) for one in value)
+    ):
+        raise ValueError(f"{path}: {key} must be two numbers in seconds, not {value!r}")
+    return float(value[0]), float(value[1])
+
+
+def read_json(path: Path) -> Any:
+    """Raises ValueError that names a file that is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no JSON file ({error})") from error
+
+
+def read_chunks(path: Path) -> list[Chunk]:
+    """Words of an `output.json`; those without a beginning are left out."""
+    entry = read_json(path)
+    if not isinstance(entry, dict) or not isinstance(entry.get("chunks"), list):
+        raise ValueError(f"{path} must hold an object with a list `chunks`")
+    return list(_chunks(path, entry["chunks"]))
+
+
+def _chunks(path: Path, rows: Sequence[Any]) -> Iterator[Chunk]:
+    for row in rows:
+        try:
+            start, end = row["timestamp"]
+            text = str(row["text"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {row!r} is no word with text and timestamp") from error
+        if start is not None:
+            ends = None if end is None else float(end)
+            yield Chunk(text=text, start_s=float(start), end_s=ends)
+
+
+def chunks_json(chunks: Sequence[Chunk]) -> Json:
+    """Words as the benchmark's recogniser writes them."""
+    return {
+        "text": " ".join(chunk.text for chunk in chunks),
+        "chunks": [
+            {"text": chunk.text, "timestamp": [_seconds(chunk.start_s), _seconds(chunk.end_s)]}
+            for chunk in chunks
+        ],
+    }
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def write_json(path: Path, entry: Any) -> None:
+    """Readable, and whole or not at all."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(json.dumps(entry, ensure_ascii=False, indent=4) + "\n", encoding="utf-8")
+    aside.replace(path)

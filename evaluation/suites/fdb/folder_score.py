@@ -1,0 +1,247 @@
+"""Numbers of answered recordings of Full-Duplex-Bench, by the formulas of its scripts.
+
+What its scripts leave beside a recording is left there too: `latency_intervals.json`, and, where
+the right words are known, `content_tag.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from microturn.evaluation.scoring.dialogue import word_list
+from microturn.evaluation.suites.fdb.folder_config import FdbConfig
+from microturn.evaluation.suites.fdb.folder_files import (
+    INPUT,
+    OUTPUT,
+    RATE,
+    REFERENCE_HISTOGRAMS,
+    Item,
+    Json,
+    read_chunks,
+    read_json,
+    write_json,
+)
+from microturn.evaluation.suites.fdb.folder_speech import speech, tenths
+from microturn.evaluation.suites.fdb.v1_5_formulas import (
+    BEHAVIOURS,
+    MODEL_GAP_S,
+    USER_GAP_S,
+    behaviour,
+    joined,
+    replies,
+    stops,
+    touching,
+)
+from microturn.evaluation.suites.fdb.v1_formulas import (
+    Chunk,
+    backchannels,
+    divergence,
+    latency,
+    takes_turn,
+)
+from microturn.evaluation.suites.fdb.v3_formulas import (
+    Call,
+    argument_accuracy,
+    passed,
+    tool_f1,
+)
+from microturn.evaluation.suites.replies import mean, share
+from microturn.inference.audio import Audio, read_recording
+
+Numbers = dict[str, float | None]
+Histograms = Mapping[str, Sequence[float]]
+RESULT = "result_microturn"  # what v3 calls result_PROVIDER.json
+
+
+def score_items(items: Sequence[Item], config: FdbConfig) -> dict[str, Json]:
+    """Numbers of every group of recordings that have an answer: `n` and `metrics`."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        if item.answered:
+            groups.setdefault(item.group, []).append(item)
+    reference = _histograms(config)
+    scored = {}
+    for name, members in groups.items():
+        facts = [_FACTS[item.task](item, config, reference) for item in members]
+        scored[name] = {
+            "task": members[0].task,
+            "n": len(members),
+            "metrics": _MEASURES[members[0].task](facts),
+        }
+    return scored
+
+
+def _histograms(config: FdbConfig) -> Histograms:
+    """When people say backchannels, by recording; empty where nobody gives it."""
+    if config.backchannel_reference:
+        path = Path(config.backchannel_reference)
+        if not path.is_file():
+            raise FileNotFoundError(f"backchannel_reference={path} is no file")
+    else:
+        near = (Path(config.path), Path(config.path).parent)
+        found = [f for f in (p / REFERENCE_HISTOGRAMS for p in near) if f.is_file()]
+        if not found:
+            return {}
+        path = found[0]
+    entry = read_json(path)
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path} must hold an object: a list of numbers by recording")
+    return {str(key): [float(one) for one in value] for key, value in entry.items()}
+
+
+def _sound(item: Item, name: str) -> Audio:
+    return read_recording(item.audio(name), sample_rate=RATE).samples
+
+
+# --- v1 ------------------------------------------------------------------------------------------
+def _pause(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+    return {"tor": takes_turn(read_chunks(item.words(OUTPUT)))}
+
+
+def _reply(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+    """A turn, or what comes after an interruption: `output.json` has only that."""
+    chunks = read_chunks(item.words(OUTPUT))
+    assert item.end_s is not None, item
+    return {"tor": takes_turn(chunks), "latency_s": latency(chunks, item.end_s, config.quirks)}
+
+
+def _backchannel(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+    audio = _sound(item, OUTPUT)
+    spans = tenths(speech(audio, RATE, config.activity))
+    found = backchannels(spans, read_chunks(item.words(OUTPUT)), config.quirks)
+    seconds = len(audio) / RATE
+    histogram = reference.get(item.folder.name)
+    jsd = None
+    if histogram is not None:
+        jsd = divergence(found.spans, histogram, seconds, config.quirks)
+    return {"tor": found.takes_turn, "per_s": len(found.spans) / seconds, "jsd": jsd}
+
+
+def _measure_turns(facts: Sequence[Json]) -> Numbers:
+    latencies = [fact["latency_s"] for fact in facts if fact.get("latency_s") is not None]
+    numbers: Numbers = {"tor": share([fact["tor"] for fact in facts])}
+    if any("latency_s" in fact for fact in facts):
+        numbers["latency_s"] = mean(latencies)
+    return numbers
+
+
+def _measure_backchannels(facts: Sequence[Json]) -> Numbers:
+    return {
+        "tor": share([fact["tor"] for fact in facts]),
+        "frequency": mean([fact["per_s"] for fact in facts]),
+        "jsd": mean([fact["jsd"] for fact in facts if fact["jsd"] is not None]),
+    }
+
+
+# --- v1.5 ----------------------------------------------------------------------------------------
+def _overlap(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+    """Latencies that belong to the overlap; a behaviour only where the right words are known."""
+    assert item.event is not None, item
+    user = joined(speech(_sound(item, INPUT), RATE, config.activity), USER_GAP_S)
+    model = joined(speech(_sound(item, OUTPUT), RATE, config.activity), MODEL_GAP_S)
+    stopped, replied = stops(user, model), replies(user, model)
+    intervals = {
+        "latency_stop_list": [list(span) for span in stopped],
+        "latency_resp_list": [list(span) for span in replied],
+    }
+    write_json(item.words("latency_intervals"), intervals)
+    return {
+        "stop_s": [end - start for start, end in touching(stopped, item.event)][:1],
+        "reply_s": [end - start for start, end in touching(replied, item.event)][:1],
+        "behaviour": _behaviour(item),
+    }
+
+
+def _behaviour(item: Item) -> str | None:
+    if "continuation" not in item.own:
+        return None
+    assert item.event is not None, item
+    said = _said_after(read_chunks(item.words(OUTPUT)), item.event[0])
+    before = _said_before(read_chunks(item.words(OUTPUT)), item.event[0])
+    meant = word_list(str(item.own["continuation"]))
+    reached = max((meant.index(text) + 1 for text in before if text in meant), default=0)
+    tag = behaviour(said, word_list(str(item.own.get("answer", ""))), [meant[reached:]])
+    write_json(item.words("content_tag"), {"behaviour": [tag]})
+    return tag
+
+
+def _said_after(chunks: Sequence[Chunk], moment_s: float) -> list[str]:
+    return [text for c in chunks if c.start_s >= moment_s for text in word_list(c.text)]
+
+
+def _said_before(chunks: Sequence[Chunk], moment_s: float) -> list[str]:
+    return [text for c in chunks if c.start_s < moment_s for text in word_list(c.text)]
+
+
+def _measure_overlaps(facts: Sequence[Json]) -> Numbers:
+    tags = [fact["behaviour"] for fact in facts if fact["behaviour"] is not None]
+    numbers: Numbers = {tag: share([one == tag for one in tags]) for tag in BEHAVIOURS}
+    for name, key in (("stop_latency_s", "stop_s"), ("response_latency_s", "reply_s")):
+        numbers[name] = mean([seconds for fact in facts for seconds in fact[key]])
+    return numbers
+
+
+# --- v3 ------------------------------------------------------------------------------------------
+def _tools(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+    path = item.words(RESULT)
+    entry = read_json(path) if path.is_file() else {}
+    actual = tuple(
+        Call(function=str(call["function"]), args=call.get("args") or {})
+        for call in entry.get("actual_tool_calls", ())
+    )
+    end_s, onset_s = entry.get("user_speech_end_rel"), entry.get("audio_agent_speech_start")
+    late_s = None if end_s is None or onset_s is None else float(onset_s) - float(end_s)
+    call_s = [float(one) - float(end_s) for one in entry.get("tool_call_times", ()) if end_s]
+    return {
+        "passed": passed(item.calls, actual),
+        "f1": tool_f1(item.calls, actual),
+        "arguments": argument_accuracy(item.calls, actual),
+        "taken": bool(str(entry.get("transcript", "")).strip()),
+        "late_s": late_s,
+        "call_s": call_s[:1],
+    }
+
+
+def _measure_tools(facts: Sequence[Json]) -> Numbers:
+    late = [fact["late_s"] for fact in facts if fact["late_s"] is not None]
+    return {
+        "pass_at_1": share([fact["passed"] for fact in facts]),
+        "tool_f1": mean([fact["f1"] for fact in facts]),
+        "argument_accuracy": mean([fact["arguments"] for fact in facts]),
+        "turn_taken": share([fact["taken"] for fact in facts]),
+        "interrupted": share([seconds < 0 for seconds in late]),
+        "first_response_latency_s": mean([seconds for seconds in late if seconds >= 0]),
+        "tool_call_latency_s": mean([seconds for fact in facts for seconds in fact["call_s"]]),
+    }
+
+
+def first_turn_end(audio: Audio, config: FdbConfig) -> float | None:
+    """v3: where the user's first turn ends: before a silence of more than two seconds."""
+    spans = speech(np.asarray(audio, np.float32), RATE, config.activity)
+    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+        if start - end > FIRST_TURN_GAP_S:
+            return end
+    return spans[-1][1] if spans else None
+
+
+FIRST_TURN_GAP_S = 2.0
+_FACTS: dict[str, Any] = {
+    "pause": _pause,
+    "turn": _reply,
+    "interruption": _reply,
+    "backchannel": _backchannel,
+    "overlap": _overlap,
+    "tools": _tools,
+}
+_MEASURES: dict[str, Any] = {
+    "pause": _measure_turns,
+    "turn": _measure_turns,
+    "interruption": _measure_turns,
+    "backchannel": _measure_backchannels,
+    "overlap": _measure_overlaps,
+    "tools": _measure_tools,
+}

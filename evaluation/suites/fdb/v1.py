@@ -1,0 +1,181 @@
+"""Full-Duplex-Bench v1, closed-domain twin: pauses, turns, interruptions, backchannels.
+
+Each dialogue holds one situation, as each folder of the benchmark does; the formulas are those of
+its scripts. Beside them stands `handled`, which silence and chatter cannot reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import Span, merge
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.fdb.quirks import ORIGINAL, Quirks
+from microturn.evaluation.suites.fdb.v1_formulas import (
+    Chunk,
+    after,
+    backchannels,
+    divergence,
+    histogram,
+    latency,
+    takes_turn,
+)
+from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+TASKS: Final = ("pause", "turn", "interruption", "backchannel")
+SEGMENT_GAP_S: Final = 0.1  # the detector of the scripts joins speech over less silence
+_STRICT: Final = Quirks(last_segment_decides=False)
+_SAME_S: Final = 1e-3
+
+
+def chunks_of(scene: Scene) -> list[Chunk]:
+    """What the agent says, timed by its sound: until the next word or the end of the sound."""
+    words = [(word, scene.onset_of(word)) for word in scene.words]
+    found = []
+    for i, (word, onset) in enumerate(words):
+        until_s = words[i + 1][1] if i + 1 < len(words) else scene.dialogue.duration_s
+        ends = [min(end, until_s) for start, end in scene.runs if onset < end and start < until_s]
+        found.append(Chunk(text=word.text, start_s=onset, end_s=max(ends, default=word.end_s)))
+    return found
+
+
+def observe(scene: Scene) -> Facts:
+    """The task of a dialogue, and what the formulas make of the agent in it."""
+    dialogue = scene.dialogue
+    if dialogue.of_type("agent_backchannel"):
+        return {"tasks": [_backchannel(scene)]}
+    turns = [event for event in dialogue.of_type("turn") if event.act == "respond"]
+    interruptions = dialogue.of_type("interruption")
+    if not turns:
+        return {"tasks": []}
+    if interruptions:
+        return {"tasks": [_interruption(scene, interruptions[0], turns[-1])]}
+    tasks = [_turn(scene, turns[0])]
+    if dialogue.of_type("pause"):
+        tasks.append(_pause(scene, turns[0]))
+    return {"tasks": tasks}
+
+
+def _pause(scene: Scene, turn: Event) -> dict[str, Any]:
+    """The output until the user has finished, as if the input ended there."""
+    chunks = chunks_of(scene)
+    early = [chunk for chunk in chunks if chunk.start_s < turn.end_s - _SAME_S]
+    late = after(chunks, turn.end_s)
+    tor = takes_turn(early)
+    return {"task": "pause", "tor": tor, "handled": not early and takes_turn(late)}
+
+
+def _turn(scene: Scene, turn: Event) -> dict[str, Any]:
+    """The whole output, as in the scripts."""
+    return {"task": "turn", **_reply(scene, chunks_of(scene), turn)}
+
+
+def _interruption(scene: Scene, interruption: Event, turn: Event) -> dict[str, Any]:
+    """The output after the interruption, as the recogniser of the benchmark gets it."""
+    chunks = after(chunks_of(scene), interruption.end_s)
+    facts = _reply(scene, chunks, turn)
+    said = tuple(chunk.text for chunk in chunks)[: len(turn.expected)]
+    right = said == turn.expected
+    facts["handled"] = facts["handled"] and right
+    return {"task": "interruption", **facts, "right": right if facts["tor"] else None}
+
+
+def _reply(scene: Scene, chunks: Sequence[Chunk], turn: Event) -> dict[str, Any]:
+    tor = takes_turn(chunks)
+    late_s = chunks[0].start_s - turn.end_s if chunks else None
+    begun = scene.activity.seconds_in(turn.end_s - SEGMENT_GAP_S, turn.end_s) > 0
+    timely = late_s is not None and 0.0 <= late_s <= scene.windows.onset_s + _SAME_S
+    return {
+        "tor": tor,
+        "latency_s": latency(chunks, turn.end_s, ORIGINAL),
+        "handled": tor and timely and not begun,
+    }
+
+
+def _backchannel(scene: Scene) -> dict[str, Any]:
+    """The output until the user has finished the dictation."""
+    until_s = scene.dialogue.of_type("turn")[-1].end_s
+    spans = _before(merge(scene.runs, SEGMENT_GAP_S), until_s)
+    chunks = [chunk for chunk in chunks_of(scene) if chunk.start_s < until_s]
+    found = backchannels(spans, chunks, ORIGINAL)
+    strict = backchannels(spans, chunks, _STRICT)
+    recorded = [(word.start_s, word.end_s) for word in scene.dialogue.agent_words]
+    reference = histogram(_before(recorded, until_s), until_s)
+    return {
+        "task": "backchannel",
+        "tor": found.takes_turn,
+        "n": len(found.spans),
+        "seconds": until_s,
+        "jsd": divergence(found.spans, list(reference), until_s),
+        "handled": bool(strict.spans) and not strict.takes_turn and _due(scene, strict.spans),
+    }
+
+
+def _due(scene: Scene, spans: Sequence[Span]) -> bool:
+    """Whether every backchannel begins in the window of a listening point."""
+    windows = [event.window for event in scene.dialogue.of_type("agent_backchannel")]
+    return all(
+        any(window and window[0] - _SAME_S <= start <= window[1] + _SAME_S for window in windows)
+        for start, _ in spans
+    )
+
+
+def _before(spans: Sequence[Span], until_s: float) -> list[Span]:
+    return [(start, min(end, until_s)) for start, end in spans if start < until_s]
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """The numbers of each task, and the mean over tasks of how often it was handled."""
+    by_task: dict[str, list[dict[str, Any]]] = {name: [] for name in TASKS}
+    for facts in dialogues:
+        for task in facts["tasks"]:
+            by_task[task["task"]].append(task)
+    handled = [share([task["handled"] for task in tasks]) for tasks in by_task.values()]
+    measured: Measured = {
+        f"{name}_tor": share([task["tor"] for task in tasks]) for name, tasks in by_task.items()
+    }
+    for name in ("turn", "interruption"):
+        latencies = [t["latency_s"] for t in by_task[name] if t["latency_s"] is not None]
+        measured[f"{name}_latency_s"] = mean(latencies)
+    rated = [task["right"] for task in by_task["interruption"] if task["right"] is not None]
+    listening = by_task["backchannel"]
+    rates = [60 * task["n"] / task["seconds"] for task in listening]
+    return measured | {
+        "handled": mean([value for value in handled if value is not None]),
+        "interruption_right": share(rated),
+        "backchannel_per_min": mean(rates),
+        "backchannel_jsd": mean([task["jsd"] for task in listening]),
+    }
+
+
+SUITE: Final = Suite(
+    name="fdb_v1",
+    asks="the agent waits in pauses, answers turns and interruptions, and shows that it listens",
+    headline="handled",
+    title_note=(
+        "A closed-domain twin of Full-Duplex-Bench v1: its formulas on simulated dialogues. Words "
+        "are those of the `say` lane timed by sound instead of a recogniser's, the rating of "
+        "replies to interruptions is whether they are right, and backchannels are compared with "
+        "the simulated listener's instead of people's."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=48,
+    meanings={
+        "handled": "mean over the four tasks: no speech in a pause and a turn after it; a reply "
+        "within 0.8 s, not before the end, right after an interruption; backchannels at listening "
+        "points and no turn",
+        "pause_tor": "pauses in which the agent took the turn (lower is better)",
+        "turn_tor": "turns that were answered with a turn",
+        "turn_latency_s": "from the end of the turn to the first word; early ones count as 0",
+        "interruption_tor": "interruptions after which the agent took the turn",
+        "interruption_latency_s": "from the end of the interruption to the first word after it",
+        "interruption_right": "of those replies, the ones with the right words",
+        "backchannel_tor": "long turns in which the agent took the turn (lower is better)",
+        "backchannel_per_min": "backchannels per minute (60 times the benchmark's frequency)",
+        "backchannel_jsd": "distance from the times of the simulated listener; 1: none at all",
+    },
+)

@@ -1,0 +1,166 @@
+"""Full-Duplex-Bench v1.5, closed-domain twin: what the agent does when it is talked into.
+
+The user interrupts, says a backchannel or talks to somebody else, or a voice speaks far away,
+always while the recorded agent counts. What is said afterwards decides the behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import Span, longest_gap
+from microturn.evaluation.scoring.agent_output import SpokenWord
+from microturn.evaluation.scoring.dialogue import Event, word_list
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.fdb.v1_5_formulas import (
+    MODEL_GAP_S,
+    RESPOND,
+    RESUME,
+    UNCERTAIN,
+    UNKNOWN,
+    USER_GAP_S,
+    behaviour,
+    joined,
+    replies,
+    stops,
+    touching,
+)
+from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+# event: the benchmark's name of the scenario, and the behaviour that is wanted
+SCENARIOS: Final = {
+    "interruption": ("user_interruption", RESPOND),
+    "user_backchannel": ("user_backchannel", RESUME),
+    "side_talk": ("talking_to_other", RESUME),
+    "background_speech": ("background_speech", RESUME),
+}
+_BEFORE_S, _AFTER_S = 0.5, 0.4  # between two words of a count the agent is speaking too
+
+
+def observe(scene: Scene) -> Facts:
+    """One entry for what was said into the agent's words."""
+    events = [e for e in scene.dialogue.of_type(*SCENARIOS) if e.act in ("stop", "resume")]
+    return {"overlaps": [overlap_facts(scene, event) for event in events]}
+
+
+def overlap_facts(scene: Scene, event: Event) -> dict[str, Any]:
+    """What the agent did about an overlap, and how long it took."""
+    scenario, wanted = SCENARIOS[event.type]
+    user, model = voices(scene), joined(scene.runs, MODEL_GAP_S)
+    span = (event.start_s, event.end_s)
+    speaking = scene.speaking_near(event.start_s, before_s=_BEFORE_S, after_s=_AFTER_S)
+    tag = behaviour(*_words(scene, event))
+    return {
+        "scenario": scenario,
+        "wanted": wanted,
+        "behaviour": tag,
+        "speaking": speaking,
+        "stop_s": _first_length(touching(stops(user, model), span)),
+        "reply_s": _first_length(touching(replies(user, model), span)),
+    }
+
+
+def voices(scene: Scene) -> list[Span]:
+    """Speech in the input, whoever speaks: what a detector hears of it."""
+    words = (*scene.dialogue.user_words, *scene.dialogue.background_words)
+    return joined([(word.start_s, word.end_s) for word in words], USER_GAP_S)
+
+
+def _words(
+    scene: Scene, event: Event
+) -> tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]:
+    """Said after the overlap began, what would be an answer, and what was left to say."""
+    answer = next(
+        (
+            other.expected
+            for other in scene.dialogue.events
+            if other.act == "respond" and abs(other.start_s - event.start_s) < 1e-3
+        ),
+        (),
+    )
+    before = scene.words_between(0.0, event.start_s)
+    said = _group(scene, scene.words_between(event.start_s, scene.dialogue.duration_s), answer)
+    meant = _meant(scene, len(answer))
+    reached = 0
+    for word in before:
+        if word.text in meant:
+            reached = meant.index(word.text) + 1
+    return said, answer, [meant[reached:]]
+
+
+def _meant(scene: Scene, n_answer: int) -> tuple[str, ...]:
+    """The count that the recorded agent had begun, as far as it meant to go."""
+    entries = scene.dialogue.raw.get("intended_agent_words", ())
+    texts = tuple(piece for entry in entries for piece in word_list(str(entry["text"])))
+    return texts[: len(texts) - n_answer] if n_answer else texts
+
+
+def _group(scene: Scene, words: Sequence[SpokenWord], answer: tuple[str, ...]) -> tuple[str, ...]:
+    """Words up to a long silence; where an answer is due, up to the one after it."""
+    said: list[SpokenWord] = []
+    silences = 0
+    for word in words:
+        if said:
+            gap_s = longest_gap(scene.runs, scene.onset_of(said[-1]), scene.onset_of(word))
+            silences += gap_s > scene.windows.pause_in_answer_s
+        if silences > bool(answer):
+            break
+        said.append(word)
+    return tuple(word.text for word in said)
+
+
+def _first_length(spans: Sequence[Span]) -> float | None:
+    return spans[0][1] - spans[0][0] if spans else None
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """Shares of behaviours by scenario, and the mean over scenarios of the wanted one."""
+    overlaps = [overlap for facts in dialogues for overlap in facts["overlaps"]]
+    measured: Measured = {"speaking": share([overlap["speaking"] for overlap in overlaps])}
+    wanted = []
+    for scenario, _ in SCENARIOS.values():
+        here = [overlap for overlap in overlaps if overlap["scenario"] == scenario]
+        for tag in (RESPOND, RESUME):
+            name = f"{scenario}_{'respond' if tag == RESPOND else 'resume'}"
+            measured[name] = share([overlap["behaviour"] == tag for overlap in here])
+        wanted.append(share([overlap["behaviour"] == overlap["wanted"] for overlap in here]))
+    for name, tag in (("uncertain", UNCERTAIN), ("unknown", UNKNOWN)):
+        measured[name] = share([overlap["behaviour"] == tag for overlap in overlaps])
+    interruptions = [o for o in overlaps if o["scenario"] == "user_interruption" and o["speaking"]]
+    for name, key in (("stop_latency_s", "stop_s"), ("response_latency_s", "reply_s")):
+        measured[name] = mean([o[key] for o in interruptions if o[key] is not None])
+    return measured | {"as_wanted": mean([value for value in wanted if value is not None])}
+
+
+SUITE: Final = Suite(
+    name="fdb_v1_5",
+    asks="the agent answers an interruption and talks through everything else",
+    headline="as_wanted",
+    title_note=(
+        "A closed-domain twin of Full-Duplex-Bench v1.5: its four overlaps, each while the agent "
+        "counts, and its timing formulas. A rule on the words takes the place of its judge. The "
+        "benchmark publishes no single number; `as_wanted` is our reading."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=40,
+    meanings={
+        "as_wanted": "mean over the four scenarios of the behaviour that is wanted: respond to an "
+        "interruption, else resume",
+        "user_interruption_respond": "interruptions that the agent responds to",
+        "user_interruption_resume": "interruptions through which it goes on with what it said",
+        "user_backchannel_respond": "backchannels that it takes for a turn",
+        "user_backchannel_resume": "backchannels through which it goes on",
+        "talking_to_other_respond": "asides to somebody else that it responds to",
+        "talking_to_other_resume": "asides through which it goes on",
+        "background_speech_respond": "voices in the background that it responds to",
+        "background_speech_resume": "voices in the background through which it goes on",
+        "uncertain": "overlaps after which it asks what was said",
+        "unknown": "overlaps after which it says something else or nothing",
+        "speaking": "overlaps at whose beginning it was speaking",
+        "stop_latency_s": "from the onset of an interruption to the end of its speech",
+        "response_latency_s": "from the end of an interruption to its next onset",
+    },
+)

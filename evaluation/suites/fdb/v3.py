@@ -1,0 +1,152 @@
+"""Full-Duplex-Bench v3, closed-domain twin: tools asked for in speech, and how long they take.
+
+An agent hands a request over with `<delegate>`; which tool is called and with what follows from
+what it wrote down of the user until then, exactly as the offline background agent reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from microturn.evaluation.scoring.dialogue import Event, word_list
+from microturn.evaluation.scoring.scene import Scene, lead
+from microturn.evaluation.suites.fdb.v3_formulas import (
+    Call,
+    argument_accuracy,
+    passed,
+    tool_f1,
+)
+from microturn.evaluation.suites.replies import mean, said_in, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.inference.agent.tools import Calculator, Clock, Tool, ToolError, latest_request
+
+_NEAR_S: Final = 0.5  # between the scripted time of a delivery and its event
+NO_TOOL: Final = "none"  # called for nothing that could be understood
+TOOLS: Final[tuple[Tool, ...]] = (Calculator(), Clock(datetime.now, "hour"))
+
+
+def call_of(words: Sequence[str]) -> Call:
+    """The tool that the background agent calls for the last request in these words."""
+    try:
+        request = latest_request(TOOLS, words)
+    except ToolError:
+        return Call(function=NO_TOOL)
+    return Call(function=request.tool, args={"request": request.text})
+
+
+def observe(scene: Scene) -> Facts:
+    """Expected and actual calls of a dialogue, and the times of each request."""
+    requests = [event for event in scene.dialogue.events if event.act == "delegate"]
+    return {
+        "expected": [_plain(call_of(word_list(event.text))) for event in requests],
+        "actual": [_plain(call_of(_heard_until(scene, t))) for t in scene.trace.delegates_s],
+        "requests": [_times(scene, event) for event in requests],
+    }
+
+
+def _heard_until(scene: Scene, moment_s: float) -> list[str]:
+    words = scene.trace.heard or ()
+    return [word.text for word in words if word.start_s < moment_s]
+
+
+def _plain(call: Call) -> list[Any]:
+    return [call.function, dict(call.args)]
+
+
+def _times(scene: Scene, event: Event) -> dict[str, Any]:
+    """Latencies of one request, from the end of what the user said."""
+    until_s = _next_request(scene, event)
+    early = scene.activity.onset_in(event.start_s, event.end_s)
+    onset = scene.activity.onset_in(event.end_s, until_s)
+    calls = [t for t in scene.trace.delegates_s if lead(event.end_s) <= t < until_s]
+    result = _result_of(scene, event, until_s)
+    told_s = None if result is None else _told(scene, result)
+    return {
+        "early": early is not None,
+        "first_s": None if onset is None or early is not None else onset - event.end_s,
+        "call_s": max(calls[0] - event.end_s, 0.0) if calls else None,
+        "due": result is not None,
+        "told_s": None if told_s is None else told_s - event.end_s,
+    }
+
+
+def _next_request(scene: Scene, event: Event) -> float:
+    later = [
+        other.start_s
+        for other in scene.dialogue.events
+        if other.act == "delegate" and other.start_s > event.start_s
+    ]
+    return min(later, default=scene.dialogue.duration_s)
+
+
+def _result_of(scene: Scene, event: Event, until_s: float) -> Event | None:
+    """The result of a request; None where the user called it off."""
+    results = scene.dialogue.of_type("result")
+    return next((one for one in results if event.end_s <= one.start_s < until_s), None)
+
+
+def _told(scene: Scene, result: Event) -> float | None:
+    """When the agent begins to say a result, however late; it cannot before it has arrived."""
+    arrived = [d for d in scene.trace.deliveries if abs(d.scripted_s - result.start_s) < _NEAR_S]
+    if not arrived:
+        return None
+    said = said_in(scene, arrived[0].time_s, scene.dialogue.duration_s)
+    n = len(result.expected)
+    for at in range(len(said) - n + 1):
+        if tuple(word.text for word in said[at : at + n]) == result.expected:
+            return said[at].onset_s
+    return None
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """Tool choice, arguments and pass rate by dialogue; latencies by request."""
+    pairs = [(_calls(d["expected"]), _calls(d["actual"])) for d in dialogues if d["expected"]]
+    requests = [request for d in dialogues for request in d["requests"]]
+    due = [request for request in requests if request["due"]]
+
+    def latency(key: str) -> float | None:
+        return mean([one[key] for one in requests if one[key] is not None])
+
+    return {
+        "pass_at_1": share([passed(*pair) for pair in pairs]),
+        "tool_f1": mean([tool_f1(*pair) for pair in pairs]),
+        "argument_accuracy": mean([argument_accuracy(*pair) for pair in pairs]),
+        "result_told": share([one["told_s"] is not None for one in due]),
+        "turn_taken": share([one["early"] or one["first_s"] is not None for one in requests]),
+        "interrupted": share([one["early"] for one in requests]),
+        "first_response_latency_s": latency("first_s"),
+        "tool_call_latency_s": latency("call_s"),
+        "completion_latency_s": latency("told_s"),
+    }
+
+
+def _calls(rows: Sequence[Sequence[Any]]) -> list[Call]:
+    return [Call(function=function, args=args) for function, args in rows]
+
+
+SUITE: Final = Suite(
+    name="fdb_v3",
+    asks="the agent calls the right tool with the right arguments and says the result",
+    headline="pass_at_1",
+    title_note=(
+        "A closed-domain twin of Full-Duplex-Bench v3: two tools (a calculator and a clock) "
+        "instead of twelve, its formulas as they run without a language model. The tool and its "
+        "arguments are read from what the agent wrote down of the user before it delegated."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=32,
+    meanings={
+        "pass_at_1": "dialogues with exactly the expected calls, every argument right",
+        "tool_f1": "F1 of the called tools, each as often as expected, by dialogue",
+        "argument_accuracy": "expected calls that were made with the right arguments, by dialogue",
+        "result_told": "results that were said, of those that were not called off",
+        "turn_taken": "requests after which the agent spoke at all",
+        "interrupted": "requests into which it spoke",
+        "first_response_latency_s": "from the end of the request to its first sound",
+        "tool_call_latency_s": "from the end of the request to `<delegate>`",
+        "completion_latency_s": "from the end of the request to the result in its words",
+    },
+)

@@ -1,0 +1,102 @@
+"""Interjections: a mistake in what the user recites is corrected while the user goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import merge
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.replies import mean, said_in, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+_AHEAD_S: Final = 4.0  # before a mistake the user recites for about so long
+_RECITAL_GAP_S: Final = 0.5  # a longer silence ends a recital
+
+
+def observe(scene: Scene) -> Facts:
+    """Every recital: with a mistake, or flawless."""
+    return {
+        "recitals": [
+            _flawless(scene, event) if event.act == "stay_silent" else _mistake(scene, event)
+            for event in scene.dialogue.of_type("interjection")
+        ]
+    }
+
+
+def _mistake(scene: Scene, event: Event) -> dict[str, Any]:
+    """The correction is the expected words, begun in the window, and nothing else around it."""
+    assert event.window is not None, event
+    start_s, due_s = event.window
+    begun_s = max([start_s - _AHEAD_S, *_ends_before(scene, event)])
+    said = said_in(scene, begun_s, due_s)
+    onset = next((w.onset_s for w in said if (w.text,) == event.expected), None)
+    hit = onset is not None and onset >= start_s
+    spoken = merge([(w.start_s, w.end_s) for w in scene.dialogue.user_words], _RECITAL_GAP_S)
+    over = onset is not None and hit and any(start <= onset < end for start, end in spoken)
+    return {
+        "mistake": True,
+        "hit": hit and len(said) == len(event.expected),
+        "over": over,
+        "late_s": onset - start_s if onset is not None and hit else None,
+        "n_wrong": len(said) - bool(hit),
+    }
+
+
+def _flawless(scene: Scene, event: Event) -> dict[str, Any]:
+    start_s, end_s = event.window or (event.start_s, event.end_s)
+    speech_s = scene.activity.seconds_in(start_s, end_s)
+    return {
+        "mistake": False,
+        "hit": False,
+        "over": False,
+        "late_s": None,
+        "n_wrong": int(speech_s * 1000 > scene.windows.spurious_ms),
+    }
+
+
+def _ends_before(scene: Scene, event: Event) -> list[float]:
+    """When earlier expectations are over: what is said until then is theirs."""
+    return [
+        other.window[1]
+        for other in scene.dialogue.events
+        if other is not event and other.window and other.window[1] <= event.start_s
+    ]
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """F1 of corrections, and what it is made of."""
+    recitals = [recital for facts in dialogues for recital in facts["recitals"]]
+    mistakes = [recital for recital in recitals if recital["mistake"]]
+    flawless = [recital for recital in recitals if not recital["mistake"]]
+    hits = [recital for recital in mistakes if recital["hit"]]
+    n_wrong = sum(bool(recital["n_wrong"]) for recital in recitals)
+    found = 2 * len(hits) + n_wrong + len(mistakes) - len(hits)
+    return {
+        "f1": 2 * len(hits) / found if found else None,
+        "corrected": share([recital["hit"] for recital in mistakes]),
+        "over_the_user": share([recital["over"] for recital in hits]),
+        "flawless_left_alone": share([not recital["n_wrong"] for recital in flawless]),
+        "correction_latency_s": mean([r["late_s"] for r in hits if r["late_s"] is not None]),
+    }
+
+
+SUITE: Final = Suite(
+    name="interjection",
+    asks="the agent corrects a mistake while the user goes on, and says nothing without one",
+    headline="f1",
+    title_note=(
+        "Simulated recitals of numbers, days and months with a word left out, or without a mistake."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=32,
+    meanings={
+        "f1": "of corrections: right and in time, missed, and said where there was nothing to say",
+        "corrected": "mistakes with the right word, alone, within 1.5 s",
+        "over_the_user": "of these, the ones begun while the user was still speaking",
+        "flawless_left_alone": "recitals without a mistake in which the agent was silent",
+        "correction_latency_s": "from the end of the wrong word to the correction",
+    },
+)

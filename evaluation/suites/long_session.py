@@ -1,0 +1,100 @@
+"""An hour in one session: does it still answer at the end, and know what it was told?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import merge
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.multi_challenge import reply_to
+from microturn.evaluation.suites.replies import median, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+LONG: Final = 0.5  # a recall after more than this share of the session: 30 minutes of an hour
+EDGE: Final = 0.25  # the first and the last part that are compared
+
+
+def observe(scene: Scene) -> Facts:
+    """Every exchange with its time, every recall with its distance."""
+    duration_s = scene.dialogue.duration_s
+    unasked = merge(scene.outside_floors(0.0, duration_s), scene.activity.utterance_gap_s)
+    return {
+        "turns": [
+            _turn(scene, event)
+            for event in scene.dialogue.of_type("turn")
+            if event.act == "respond"
+        ],
+        "recalls": [_recall(scene, event) for event in scene.dialogue.of_type("recall")],
+        "unasked": len(unasked),
+        "minutes": duration_s / 60,
+    }
+
+
+def _turn(scene: Scene, event: Event) -> dict[str, Any]:
+    until_s = event.end_s + scene.windows.late_reply_s
+    onsets = [start for start, _ in scene.utterances if event.end_s - 1e-3 <= start <= until_s]
+    return {
+        "at": event.end_s / scene.dialogue.duration_s,
+        "right": reply_to(scene, event) == event.expected,
+        "late_s": onsets[0] - event.end_s if onsets else None,
+    }
+
+
+def _recall(scene: Scene, event: Event) -> dict[str, Any]:
+    told = [
+        turn.end_s
+        for turn in scene.dialogue.of_type("turn")
+        if turn.text.startswith(f"{event.text} is ") and turn.end_s < event.start_s
+    ]
+    after_s = event.start_s - max(told, default=event.start_s)
+    return {
+        "long": after_s > LONG * scene.dialogue.duration_s,
+        "right": reply_to(scene, event) == event.expected,
+    }
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """Recalls by distance, answers and latencies at both ends of the session."""
+    turns = [turn for facts in dialogues for turn in facts["turns"]]
+    recalls = [recall for facts in dialogues for recall in facts["recalls"]]
+    minutes = sum(facts["minutes"] for facts in dialogues)
+    first = [turn for turn in turns if turn["at"] < EDGE]
+    last = [turn for turn in turns if turn["at"] >= 1 - EDGE]
+
+    def latency(part: Sequence[dict[str, Any]]) -> float | None:
+        return median([turn["late_s"] for turn in part if turn["late_s"] is not None])
+
+    return {
+        "recalled_30min": share([one["right"] for one in recalls if one["long"]]),
+        "recalled_sooner": share([one["right"] for one in recalls if not one["long"]]),
+        "answered_first": share([turn["right"] for turn in first]),
+        "answered_last": share([turn["right"] for turn in last]),
+        "latency_first_s": latency(first),
+        "latency_last_s": latency(last),
+        "unasked_per_min": sum(f["unasked"] for f in dialogues) / minutes if minutes else None,
+    }
+
+
+SUITE: Final = Suite(
+    name="long_session",
+    asks="the agent answers at the end of an hour as at its beginning, and remembers",
+    headline="recalled_30min",
+    title_note=(
+        "One simulated session of an hour, so there are no intervals: ten things to remember, five "
+        "of them asked for after more than 30 minutes, and a question about every half minute."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=1,
+    meanings={
+        "recalled_30min": "recalls after more than half of the session: 30 minutes of the hour",
+        "recalled_sooner": "recalls after less, down to a minute and a half",
+        "answered_first": "right answers in the first quarter, however late",
+        "answered_last": "the same in the last quarter",
+        "latency_first_s": "median onset after the end of the turn, first quarter",
+        "latency_last_s": "the same in the last quarter",
+        "unasked_per_min": "utterances per minute that no question explains",
+    },
+)

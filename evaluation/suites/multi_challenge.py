@@ -1,0 +1,99 @@
+"""Audio MultiChallenge, closed-domain twin: whether what was said before is kept in mind.
+
+Four axes: a memory, an instruction that has to be kept, the agent's own answers, requests that are
+edited. Every recall is one rubric, passed when the words of the reply are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from microturn.datagen.scenarios.requests.recall import AND, LAST, NO
+from microturn.evaluation.scoring.activity import longest_gap
+from microturn.evaluation.scoring.dialogue import Event, word_list
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.replies import SAME_S, mean, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+AXES: Final = ("memory", "instruction", "coherence", "edit")
+_TOKEN_LEADS_S: Final = 1.0  # a word's token comes at most so long before its sound
+
+
+def axis_of(event: Event, told: Sequence[str]) -> str:
+    """What a recall asks for; `told` are the first words of what the user told before."""
+    words = word_list(event.text)
+    if words == (LAST,):
+        return "coherence"
+    if words[:1] in ((AND,), (NO,)):
+        return "edit"
+    return "memory" if words[:1] and words[0] in told and len(words) == 1 else "instruction"
+
+
+def reply_to(scene: Scene, event: Event, *, from_s: float | None = None) -> tuple[str, ...]:
+    """Words from the end of an event to a long silence, at most until the user asks again."""
+    start_s = event.end_s if from_s is None else from_s
+    later = [
+        other.start_s
+        for other in scene.dialogue.events
+        if other.speaker == "user" and other.act != "stay_silent" and other.start_s > start_s
+    ]
+    until_s = min(later, default=scene.dialogue.duration_s)
+    said: list[str] = []
+    last_s: float | None = None
+    for word in scene.words_between(start_s - _TOKEN_LEADS_S, until_s):
+        onset_s = scene.onset_of(word)
+        if not start_s - SAME_S <= onset_s < until_s - SAME_S:
+            continue
+        if last_s is not None:
+            gap_s = longest_gap(scene.runs, last_s, onset_s)
+            if gap_s > scene.windows.pause_in_answer_s:
+                break
+        said.append(word.text)
+        last_s = onset_s
+    return tuple(said)
+
+
+def observe(scene: Scene) -> Facts:
+    """The rubrics of a dialogue."""
+    told = [
+        words[0]
+        for event in scene.dialogue.of_type("turn")
+        if len(words := word_list(event.text)) > 2 and words[1] == "is"
+    ]
+    rubrics = []
+    for event in scene.dialogue.of_type("recall"):
+        due_s = event.window[0] if event.act == "say" and event.window else None
+        right = reply_to(scene, event, from_s=due_s) == event.expected
+        rubrics.append({"axis": axis_of(event, told), "passed": right})
+    return {"rubrics": rubrics}
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """Average pass rate, of all rubrics and by axis."""
+    rubrics = [rubric for facts in dialogues for rubric in facts["rubrics"]]
+    by_axis = {
+        axis: share([one["passed"] for one in rubrics if one["axis"] == axis]) for axis in AXES
+    }
+    return {"apr": mean([float(one["passed"]) for one in rubrics]), **by_axis}
+
+
+SUITE: Final = Suite(
+    name="multi_challenge",
+    asks="the agent remembers, keeps to instructions and to its own answers, and follows edits",
+    headline="apr",
+    title_note=(
+        "A closed-domain twin of Audio MultiChallenge: its four axes and its average pass rate, "
+        "one rubric for each recall, judged by comparing words instead of by a language model."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=32,
+    meanings={
+        "apr": "average pass rate: recalls with the right words, however late",
+        "memory": "the same, of things that the user told",
+        "instruction": "of answers under an instruction that has to be kept",
+        "coherence": "of the agent's own last answer",
+        "edit": "of requests that were edited, before or after they were answered",
+    },
+)

@@ -1,0 +1,76 @@
+"""Network: micro-turns of the user that come late or never, one in twenty or one in five."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.multi_challenge import reply_to
+from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+RATES: Final = {0.0: "none", 0.05: "5", 0.2: "20"}  # share of lost micro-turns: name
+_SAME_S: Final = 1e-3
+
+
+def observe(scene: Scene) -> Facts:
+    """Every turn, under the loss of its dialogue."""
+    network = scene.dialogue.raw.get("channel", {}).get("network", {})
+    rate = float(network.get("loss_rate") or 0.0)
+    events = [event for event in scene.dialogue.of_type("turn") if event.act == "respond"]
+    n_micro_turns = round(scene.dialogue.duration_s / scene.dialogue.micro_turn_s)
+    return {
+        "loss": RATES.get(rate, "other"),
+        "late": len(scene.trace.late) / n_micro_turns,
+        "turns": [_turn(scene, event) for event in events],
+    }
+
+
+def _turn(scene: Scene, event: Event) -> dict[str, Any]:
+    until_s = event.end_s + scene.windows.late_reply_s
+    onsets = [start for start, _ in scene.utterances if event.end_s - _SAME_S <= start <= until_s]
+    late_s = onsets[0] - event.end_s if onsets else None
+    timely = late_s is not None and late_s <= scene.windows.onset_s + _SAME_S
+    return {"right": timely and reply_to(scene, event) == event.expected, "late_s": late_s}
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    """Right and timely answers at each loss; the mean of the two losses is the headline."""
+    measured: Measured = {}
+    for name in RATES.values():
+        here = [facts for facts in dialogues if facts["loss"] == name]
+        turns = [turn for facts in here for turn in facts["turns"]]
+        late = [turn["late_s"] for turn in turns if turn["late_s"] is not None]
+        measured[f"answered_{name}"] = share([turn["right"] for turn in turns])
+        measured[f"latency_{name}_s"] = mean(late)
+        measured[f"late_{name}"] = mean([facts["late"] for facts in here])
+    lossy = [measured[f"answered_{name}"] for name in ("5", "20")]
+    return measured | {"answered_lossy": mean([value for value in lossy if value is not None])}
+
+
+SUITE: Final = Suite(
+    name="network",
+    asks="the agent answers although micro-turns of the user are late or lost",
+    headline="answered_lossy",
+    title_note=(
+        "Simulated losses of whole micro-turns, which arrive as silence marked late. What is lost "
+        "may be the only word that matters: no agent that hears can reach 100 % at 20 %."
+    ),
+    observe=observe,
+    measure=measure,
+    n_dialogues=48,
+    meanings={
+        "answered_lossy": "mean of the shares at 5 % and 20 %",
+        "answered_none": "right answers within 0.8 s where nothing is lost",
+        "answered_5": "the same where 5 % of the micro-turns are lost",
+        "answered_20": "the same at 20 %",
+        "latency_none_s": "mean onset of the reply after the end of the turn, nothing lost",
+        "latency_5_s": "the same at 5 %",
+        "latency_20_s": "the same at 20 %",
+        "late_none": "micro-turns marked late where nothing is lost",
+        "late_5": "the same at 5 %: what the drawn losses came to",
+        "late_20": "the same at 20 %",
+    },
+)

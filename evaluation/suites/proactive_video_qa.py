@@ -1,0 +1,142 @@
+"""ProactiveVideoQA's twin: the agent answers when the answer can be seen, unasked a second time.
+
+PAUC is that of ProactiveVideoQA (arXiv 2507.09313), restated from its published scorer: the area
+under the score of everything said so far, over the time in which an answer is wanted, in which a
+score before the first reply is 0.5 of 2. So silence is worth 0.25, and a wrong answer less. omega
+moves replies to the start: 0 is full timeliness, 1 none. Its judge is a language model; here an
+answer is right by its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.events import score_silence
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.replies import (
+    SAME_S,
+    Said,
+    Segment,
+    mean,
+    median,
+    said_in,
+    segments,
+    share,
+)
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+EVENT: Final = "visual_question"
+BEST: Final = 2.0  # score of a right answer
+BEFORE: Final = 0.5  # score as long as nothing has been said
+OMEGAS: Final = (0.0, 0.5, 1.0)
+
+Judged = tuple[float, float]  # seconds after the start of the span, score from then on
+
+
+def pauc(replies: Sequence[Judged], span_s: float, omega: float) -> float:
+    """Area under the score over `span_s` seconds, as a share of the best one, 0 to 1.
+
+    Replies are (seconds into the span, score of all that was said by then). A span without length
+    is worth its last score.
+    """
+    if not replies:
+        return BEFORE / BEST
+    ordered = sorted(replies, key=lambda reply: reply[0])
+    if span_s <= 0:
+        return ordered[-1][1] / BEST
+    area, at, level = 0.0, 0.0, BEFORE
+    for time_s, score in ordered:
+        moved = time_s * (1.0 - omega)
+        area += (moved - at) * level
+        at, level = moved, score
+    return (area + (span_s - at) * level) / (span_s * BEST)
+
+
+def judge(said: Sequence[str], expected: Sequence[str]) -> float:
+    """2: the expected words and no others; 1: among others; 0: not there."""
+    if tuple(said) == tuple(expected):
+        return BEST
+    return 1.0 if set(expected) <= set(said) else 0.0
+
+
+def judged_replies(said: Sequence[Said], expected: Sequence[str], start_s: float) -> list[Judged]:
+    """The score after every new word; a word that was said before adds nothing."""
+    known: list[str] = []
+    replies: list[Judged] = []
+    for word in said:
+        if word.text in known:
+            continue
+        known.append(word.text)
+        replies.append((max(word.onset_s - start_s, 0.0), judge(known, expected)))
+    return replies
+
+
+def observe(scene: Scene) -> Facts:
+    """Every question: what was said while the answer was to be seen, and whether it waited."""
+    return {
+        "questions": [
+            _question(scene, event, segment)
+            for segment in segments(scene, EVENT)
+            for event in segment.events
+            if event.act == "say"
+        ]
+    }
+
+
+def _question(scene: Scene, event: Event, segment: Segment) -> dict[str, Any]:
+    assert event.window is not None, event
+    start_s, end_s = event.window[0], max(event.window[1], event.end_s)
+    said = said_in(scene, start_s, end_s + SAME_S)
+    replies = judged_replies(said, event.expected, start_s)
+    before = [
+        other
+        for other in (segment.request, *segment.events)
+        if other.act == "stay_silent" and other.start_s < start_s
+    ]
+    right = [time_s for time_s, score in replies if score == BEST]
+    return {
+        "pauc": [pauc(replies, end_s - start_s, omega) for omega in OMEGAS],
+        "right": bool(replies) and replies[-1][1] == BEST,
+        "waited": all(score_silence(scene, other).silent for other in before),
+        "lag_s": min(right, default=None),
+    }
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    questions = [item for facts in dialogues for item in facts["questions"]]
+    areas = {
+        f"pauc_{round(100 * omega)}": mean([item["pauc"][i] for item in questions])
+        for i, omega in enumerate(OMEGAS)
+    }
+    return {
+        "pauc_50": areas["pauc_50"],
+        "pauc_0": areas["pauc_0"],
+        "pauc_100": areas["pauc_100"],
+        "right": share([item["right"] for item in questions]),
+        "waited": share([item["waited"] for item in questions]),
+        "lag_s": median([item["lag_s"] for item in questions if item["lag_s"] is not None]),
+    }
+
+
+SUITE = Suite(
+    name="proactive_video_qa",
+    asks="the agent answers at the moment in which the answer can be seen",
+    headline="pauc_50",
+    title_note="a closed-domain twin of ProactiveVideoQA: a number or a letter becomes visible, "
+    "words are judged and no language model; silence is worth 25 %, a wrong answer less",
+    observe=observe,
+    measure=measure,
+    n_dialogues=24,
+    meanings={
+        "pauc_50": "PAUC, omega 0.5: a perfect answer at the very end is worth 62.5 %",
+        "pauc_0": "PAUC, omega 0: full timeliness",
+        "pauc_100": "PAUC, omega 1: whenever it was said",
+        "right": "the answer and nothing else is said while it can be seen",
+        "waited": "nothing was said before",
+        "lag_s": "median time from the moment in which the answer is there to the right word",
+    },
+    oracle_note="full marks need an answer in the very instant in which it can be seen; the "
+    "recorded agent takes 0.2 to 0.4 s of about 2 s, of which omega 0.5 forgives half",
+)

@@ -1,0 +1,104 @@
+"""Which words of the agent answer which expectation, and the few statistics made of them.
+
+Shared by the suites in which several things are expected one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.scene import Scene
+
+SAME_S = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A word of the agent and when it begins to sound."""
+
+    text: str
+    onset_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What a user asked for, what follows from it, and until when."""
+
+    request: Event
+    events: tuple[Event, ...]
+    end_s: float  # the next request, or the end of the dialogue
+
+
+def said_in(scene: Scene, start_s: float, end_s: float) -> list[Said]:
+    """Words whose sound begins in [start_s, end_s)."""
+    words = [Said(text=word.text, onset_s=scene.onset_of(word)) for word in scene.words]
+    return [word for word in words if start_s - SAME_S <= word.onset_s < end_s - SAME_S]
+
+
+def replies_in_order(said: Sequence[Said], events: Sequence[Event]) -> list[float | None]:
+    """When the reply to each event begins; None where it is not in the event's window.
+
+    A reply is the expected words one after the other. Events are answered in order and a word
+    answers one of them: "two" said once is not the answer to each of two requests for it.
+    """
+    onsets: list[float | None] = []
+    free = 0
+    for event in events:
+        at = _find(said, free, event)
+        onsets.append(None if at is None else said[at].onset_s)
+        free = free if at is None else at + len(event.expected)
+    return onsets
+
+
+def _find(said: Sequence[Said], free: int, event: Event) -> int | None:
+    assert event.window is not None, event
+    earliest_s, latest_s = event.window
+    n = len(event.expected)
+    for at in range(free, len(said) - n + 1):
+        if said[at].onset_s > latest_s + SAME_S:
+            break
+        texts = tuple(word.text for word in said[at : at + n])
+        if said[at].onset_s >= earliest_s - SAME_S and texts == event.expected:
+            return at
+    return None
+
+
+def segments(scene: Scene, event_type: str) -> list[Segment]:
+    """Requests of a type, which the user speaks, each with what happens until the next one."""
+    events = scene.dialogue.of_type(event_type)
+    requests = [event for event in events if event.speaker == "user"]
+    ends_s = [*(request.start_s for request in requests[1:]), scene.dialogue.duration_s]
+    return [
+        Segment(
+            request=request,
+            events=tuple(
+                event
+                for event in events
+                if event.speaker != "user" and request.start_s <= event.start_s < end_s
+            ),
+            end_s=end_s,
+        )
+        for request, end_s in zip(requests, ends_s, strict=False)
+    ]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Arithmetic mean; None of nothing."""
+    return math.fsum(values) / len(values) if values else None
+
+
+def share(hits: Sequence[bool]) -> float | None:
+    """How many are true, as a share; None of nothing."""
+    return sum(hits) / len(hits) if hits else None
+
+
+def median(values: Sequence[float]) -> float | None:
+    """Median, between the two middle values where there are two; None of nothing."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return (low + high) / 2

@@ -1,0 +1,102 @@
+"""Simultaneous translation: each word in English while the user goes on in another language.
+
+Content and timing are both wanted: a word counts when it is right and begins within 2 s of the end
+of what it translates. Lag is from there to its onset, like the token delay of ATD (arXiv
+2211.13173) with whole words for tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from microturn.evaluation.scoring.activity import merge
+from microturn.evaluation.scoring.dialogue import Event
+from microturn.evaluation.scoring.events import word_errors
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.replies import median, replies_in_order, said_in
+from microturn.evaluation.suites.suite import Facts, Measured, Suite
+
+EVENT: Final = "translation"
+
+
+def observe(scene: Scene) -> Facts:
+    """Every passage: how much of it was translated, how late, and what else was said."""
+    return {"passages": [_passage(scene, events) for events in passages(scene)]}
+
+
+def passages(scene: Scene) -> list[list[Event]]:
+    """Words to be translated, those together whose windows touch."""
+    events = [event for event in scene.dialogue.of_type(EVENT) if event.window is not None]
+    spans = merge([(event.start_s, (event.window or (0, 0))[1]) for event in events], 0.0)
+    return [[event for event in events if a <= event.start_s < b] for a, b in spans]
+
+
+def _passage(scene: Scene, events: Sequence[Event]) -> dict[str, Any]:
+    latest_s = max(event.window[1] for event in events if event.window is not None)
+    said = said_in(scene, events[0].start_s, latest_s)
+    onsets = replies_in_order(said, events)
+    expected = [text for event in events for text in event.expected]
+    found = [
+        (event, onset) for event, onset in zip(events, onsets, strict=True) if onset is not None
+    ]
+    return {
+        "due": len(expected),
+        "said": len(said),
+        "right": sum(len(event.expected) for event, _ in found),
+        "errors": word_errors([word.text for word in said], expected),
+        "lags_s": [onset - event.end_s for event, onset in found],
+        "over_user": sum(_over_user(scene, onset) for _, onset in found),
+        "items": len(events),
+    }
+
+
+def _over_user(scene: Scene, onset_s: float) -> bool:
+    """Whether the user speaks, or has not finished, when a translation begins."""
+    words = scene.dialogue.user_words
+    return any(word.start_s <= onset_s < word.end_s for word in words)
+
+
+def f1(right: int, said: int, due: int) -> float | None:
+    """Harmonic mean of the shares of what is said and of what is due that are right."""
+    if not due:
+        return None
+    return 2 * right / (said + due)
+
+
+def measure(dialogues: Sequence[Facts]) -> Measured:
+    passages_ = [item for facts in dialogues for item in facts["passages"]]
+    due, said, right, errors, over, items = (
+        sum(item[name] for item in passages_)
+        for name in ("due", "said", "right", "errors", "over_user", "items")
+    )
+    lags_s = sorted(lag for item in passages_ for lag in item["lags_s"])
+    return {
+        "in_time_f1": f1(right, said, due),
+        "translated": right / due if due else None,
+        "content": max(0.0, 1.0 - errors / due) if due else None,
+        "lag_s": median(lags_s),
+        "lag_p90_s": lags_s[int(0.9 * (len(lags_s) - 1))] if lags_s else None,
+        "over_user": over / items if items else None,
+    }
+
+
+SUITE = Suite(
+    name="translation",
+    asks="the agent says each word in English while the user goes on",
+    headline="in_time_f1",
+    title_note="closed domain: single words (numbers, days, months and some more) of Spanish, "
+    "French, Italian and Russian voices, which the agent's voice has recorded in English",
+    observe=observe,
+    measure=measure,
+    n_dialogues=24,
+    meanings={
+        "in_time_f1": "F1 of right words begun within 2 s of the end of what they translate, in "
+        "order; everything else that is said lowers the precision",
+        "translated": "of the words that are due: right and in time",
+        "content": "1 - word error rate of all that is said, whenever it is said; at least 0",
+        "lag_s": "median time from the end of a word to its translation",
+        "lag_p90_s": "the same, 90th percentile",
+        "over_user": "of what is due: in time, and begun in the middle of a word of the user",
+    },
+)

@@ -1,0 +1,154 @@
+"""A small client of the socket: sends a recording, keeps what comes back.
+
+`python -m microturn.inference.serve.client IN.wav --url ws://127.0.0.1:8765/ws --out answer.wav`
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from microturn.inference.audio import Audio, from_pcm16, read_recording, to_pcm16, write_wav
+from microturn.model.streams import StreamLayout
+
+DEFAULT_URL: Final = "ws://127.0.0.1:8765/ws"
+_WAIT_S: Final = 60.0
+_IN_FLIGHT: Final = 2  # micro-turns sent ahead when not in real time
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """Everything the server sent; `audio` starts with the silence of the first micro-turn."""
+
+    hello: dict[str, Any]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    pieces: list[Audio] = field(default_factory=list)
+
+    @property
+    def audio(self) -> Audio:
+        """On the clock of the recording: the first output plays during the second micro-turn."""
+        silence = np.zeros(self.hello["samples_per_micro_turn"], np.float32)
+        return np.concatenate([silence, *self.pieces])
+
+    def words(self, side: str) -> list[str]:
+        return [e["text"] for e in self.events if e["type"] == "word" and e["side"] == side]
+
+
+async def talk_to_server(
+    url: str, samples: Audio, *, real_time: bool, piece_samples: int | None = None
+) -> Answer:
+    """Send a recording in pieces and wait for the answer to its last whole micro-turn."""
+    async with connect(url, max_size=None, compression=None) as socket:
+        first = json.loads(await asyncio.wait_for(socket.recv(), _WAIT_S))
+        if first["type"] != "hello":
+            raise OSError(first.get("message") or first.get("reason") or "no hello from the server")
+        answer = Answer(hello=first)
+        spm = int(first["samples_per_micro_turn"])
+        n = -(-len(samples) // spm)
+        padded = np.zeros(n * spm, np.float32)
+        padded[: len(samples)] = samples
+        credit = asyncio.Semaphore(_IN_FLIGHT)
+        sender = asyncio.create_task(
+            _send(
+                socket,
+                padded,
+                piece_samples or spm,
+                spm,
+                int(first["sample_rate"]),
+                None if real_time else credit,
+            )
+        )
+        try:
+            await asyncio.wait_for(_receive(socket, answer, n, credit), _WAIT_S + 2 * n)
+            await socket.send(json.dumps({"type": "close"}))
+            await _drain(socket, answer)
+        finally:
+            sender.cancel()
+        return answer
+
+
+async def _send(
+    socket: ClientConnection,
+    samples: Audio,
+    piece: int,
+    spm: int,
+    rate: int,
+    credit: asyncio.Semaphore | None,
+) -> None:
+    """Send pieces by the clock, or as fast as replies give credit."""
+    started, completed = time.monotonic(), 0
+    for start in range(0, len(samples), piece):
+        end = min(start + piece, len(samples))
+        if credit is None:
+            await asyncio.sleep(max(0.0, started + end / rate - time.monotonic()))
+        else:
+            for _ in range(end // spm - completed):
+                await credit.acquire()
+            completed = end // spm
+        await socket.send(to_pcm16(samples[start:end]))
+
+
+async def _receive(
+    socket: ClientConnection, answer: Answer, n: int, credit: asyncio.Semaphore
+) -> None:
+    """Collect until n micro-turns are accounted for, played or dropped."""
+    lost: dict[str, int] = {}
+    while len(answer.pieces) + sum(lost.values()) < n:
+        message = await socket.recv()
+        if isinstance(message, bytes):
+            answer.pieces.append(from_pcm16(message))
+            credit.release()
+            continue
+        event = json.loads(message)
+        answer.events.append(event)
+        if event["type"] == "late":
+            lost[event["direction"]] = event["dropped"]
+        if event["type"] == "closed":
+            raise OSError(f"the server closed the conversation: {event['reason']}")
+
+
+async def _drain(socket: ClientConnection, answer: Answer) -> None:
+    """What the server still has to say before it closes."""
+    try:
+        while True:
+            message = await asyncio.wait_for(socket.recv(), _WAIT_S)
+            if isinstance(message, str):
+                answer.events.append(json.loads(message))
+    except ConnectionClosed:
+        return
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Talk to a running server with a recording."""
+    parser = argparse.ArgumentParser(description="Talk to a running server with a recording.")
+    parser.add_argument("input", help="the recording")
+    parser.add_argument("--url", default=DEFAULT_URL, help=f"socket, {DEFAULT_URL} if not given")
+    parser.add_argument("--out", default="", help="write the answer to this WAV file")
+    parser.add_argument("--fast", action="store_true", help="do not wait for the clock")
+    words = parser.parse_args(argv)
+    try:
+        recording = read_recording(words.input, sample_rate=StreamLayout().sample_rate)
+        answer = asyncio.run(talk_to_server(words.url, recording.samples, real_time=not words.fast))
+    except (OSError, ValueError, InvalidStatus, ConnectionClosed) as error:
+        sys.stderr.write(f"client: {error}\n")
+        return 1
+    for event in answer.events:
+        if event["type"] != "turn":
+            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+    if words.out:
+        write_wav(Path(words.out), answer.audio, sample_rate=answer.hello["sample_rate"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

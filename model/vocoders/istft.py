@@ -1,0 +1,149 @@
+"""From fine log-mel to sound, learned: a causal network that draws the spectrum of each frame.
+
+After Vocos (Siuzdak, arXiv 2306.00814): ConvNeXt blocks at the frame rate, then one linear head
+that gives magnitude and phase of every bin, an inverse FFT, a window, overlap-add. Different
+here: convolutions look back only, the magnitude is a correction of the mel's ridge inverse (so
+an untrained network has the right spectral envelope), and the phase is a direction (cosine and
+sine, normalised) and not an angle. What a micro-turn leaves behind (inputs that convolutions
+look back at, sound that later frames overlap) is carried, and overlap-add adds oldest frames
+first, so micro-turn by micro-turn gives the sound of the whole.
+B rows, F frames, C channels, K bins, H hop.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from microturn.model.streams import StreamLayout
+from microturn.model.streams.layout import N_MELS
+from microturn.model.streams.mel import FINE_OVERLAP, hann_window
+from microturn.model.vocoders.config import VocoderConfig
+from microturn.model.vocoders.griffin_lim import (
+    AUDIBLE,
+    FrameGrid,
+    VocoderState,
+    mel_inverse,
+    squared_window,
+)
+
+_QUIET = math.log10(AUDIBLE)  # log10 magnitude at which a band counts as silence
+_MEL_SCALE = 2.0  # about the range of speech in log10 magnitude over what the network likes
+_STEM_FRAMES = 3  # mel frames that the first layer sees
+_WIDEN = 3  # inner width of a block over its width, as in Vocos
+_LOUDER, _QUIETER = 3.0, -6.0  # bounds of the log correction of a magnitude
+_FLOOR = 1e-5  # of a bin's magnitude before it is corrected
+
+
+class _Block(nn.Module):
+    """Depthwise causal convolution, norm, MLP, residual."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.taps = nn.Parameter(torch.randn(kernel, width) * kernel**-0.5)
+        self.offset = nn.Parameter(torch.zeros(width))
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, _WIDEN * width)
+        self.down = nn.Linear(_WIDEN * width, width)
+        nn.init.normal_(self.down.weight, std=0.3 * (_WIDEN * width) ** -0.5)
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, F, C) after past (B, kernel - 1, C); returns the output and the next past."""
+        n, seen = x.shape[1], torch.cat([past, x], dim=1)
+        mixed = self.offset
+        for tap, weight in enumerate(self.taps):
+            mixed = mixed + seen[:, tap : tap + n] * weight
+        x = x + self.down(F.gelu(self.up(self.norm(mixed))))
+        return x, seen[:, n:]
+
+
+class IstftVocoder(nn.Module):
+    """A module with the interface of `GriffinLim`; sound lags the mel by the same 37.5 ms."""
+
+    inverse: Tensor
+    window: Tensor
+    norm: Tensor
+
+    def __init__(self, cfg: VocoderConfig, layout: StreamLayout) -> None:
+        super().__init__()
+        grid = FrameGrid(layout)
+        self.cfg, self.hop, self.window_size, self.lag = cfg, grid.hop, grid.window, grid.lag
+        n_bins = self.window_size // 2 + 1
+        self.stem = nn.Linear(_STEM_FRAMES * N_MELS, cfg.width)
+        self.blocks = nn.ModuleList(_Block(cfg.width, cfg.kernel) for _ in range(cfg.layers))
+        self.norm_out = nn.LayerNorm(cfg.width)
+        self.spectrum = nn.Linear(cfg.width, 3 * n_bins)
+        nn.init.normal_(self.spectrum.weight, std=0.02)
+        # Tables that the layout decides: no part of a checkpoint.
+        inverse = torch.tensor(mel_inverse(layout.sample_rate, self.window_size))
+        window = torch.tensor(hann_window(self.window_size))
+        for name, table in {
+            "inverse": inverse.float(),
+            "window": window,
+            "norm": squared_window(window),
+        }.items():
+            self.register_buffer(name, table, persistent=False)
+
+    @property
+    def _carried(self) -> list[tuple[int, int]]:
+        """Shapes of what is carried: mel frames, each block's inputs, sound that overlaps."""
+        looks_back = [(self.cfg.kernel - 1, self.cfg.width)] * self.cfg.layers
+        return [(_STEM_FRAMES - 1, N_MELS), *looks_back, (FINE_OVERLAP - 1, self.hop)]
+
+    def init_state(self, rows: int) -> VocoderState:
+        size = sum(n * width for n, width in self._carried)
+        return VocoderState(self.window.new_zeros(rows, 1, size))
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Sound (B, F * H) of whole clips; `lag` samples later than the mel."""
+        return self.step(log_mel, self.init_state(len(log_mel)))[0]
+
+    def step(self, log_mel: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
+        """Sound of one micro-turn or several, (B, F * H), from log10-mel (B, F, 80)."""
+        B, n, _ = log_mel.shape
+        sizes = [rows * width for rows, width in self._carried]
+        parts = state.frames[:, 0].split(sizes, dim=1)
+        past, *pasts, overlap = (
+            part.view(B, *shape) for part, shape in zip(parts, self._carried, strict=True)
+        )
+        seen = torch.cat([past, (log_mel.clamp_min(_QUIET) - _QUIET) / _MEL_SCALE], dim=1)
+        x = self.stem(torch.cat([seen[:, i : i + n] for i in range(_STEM_FRAMES)], dim=-1))
+        carried = [seen[:, n:]]
+        for block, before in zip(self.blocks, pasts, strict=True):
+            x, after = block(x, before)
+            carried.append(after)
+        sound, overlap = self._overlap_add(self._frames(self.norm_out(x), log_mel), overlap)
+        carried.append(overlap)
+        kept = torch.cat([part.flatten(1) for part in carried], dim=1)
+        return sound, VocoderState(kept[:, None])
+
+    def _frames(self, x: Tensor, log_mel: Tensor) -> Tensor:
+        """Windowed sound of each frame, (B, F, window), in fp32."""
+        correction, cosine, sine = self.spectrum(x).float().chunk(3, dim=-1)
+        mel = 10.0 ** log_mel.float()
+        audible = mel > AUDIBLE
+        with torch.autocast(mel.device.type, enabled=False):  # a spectrum has more range than bf16
+            envelope = (torch.where(audible, mel, 0.0) @ self.inverse).clamp_min(_FLOOR)
+        magnitude = envelope * correction.clamp(_QUIETER, _LOUDER).exp()
+        # Digital silence stays digital silence.
+        magnitude = magnitude * audible.any(-1, keepdim=True)
+        length = torch.rsqrt(cosine.square() + sine.square() + 1e-6)
+        scale = magnitude * length
+        bins = torch.complex(scale * cosine, scale * sine)
+        return torch.fft.irfft(bins, self.window_size) * self.window
+
+    def _overlap_add(self, frames: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
+        """Sound that is complete (B, F * H), and what later frames will still add to.
+
+        A hop gets its four parts from the oldest frame to the newest, in one order for whole
+        clips and for pieces of them.
+        """
+        B, n, _ = frames.shape
+        pieces = frames.view(B, n, FINE_OVERLAP, self.hop)
+        total = F.pad(overlap, (0, 0, 0, n))
+        for part in reversed(range(FINE_OVERLAP)):
+            total = total + F.pad(pieces[:, :, part], (0, 0, part, FINE_OVERLAP - 1 - part))
+        return (total[:, :n] / self.norm).flatten(1), total[:, n:]

@@ -1,0 +1,428 @@
+"""Taking corpora in: bad recordings, splits, the cache, names, packages, and what simulate sees."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from microturn.configs import main as cli
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.add import FACTS_NAME, SKIPPED_NAME, add_corpus
+from microturn.datagen.corpora.aligned_cache import CachedAligner
+from microturn.datagen.corpora.alignment import words_of
+from microturn.datagen.corpora.config import CorpusAddConfig
+from microturn.datagen.corpora.default_corpus import packages
+from microturn.datagen.corpora.home import corpora_home, digest_of, folders_of, open_corpora
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance, Word
+from microturn.datagen.corpora.recordings import FileSound, Recording
+from microturn.datagen.corpora.splits import share_of, with_splits
+from microturn.datagen.corpora.word_times import (
+    WordTimes,
+    spoken,
+    words_from_json,
+    words_of_ctm,
+    words_of_textgrid,
+)
+from microturn.datagen.pipeline import open_corpus
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Corpus:
+    return Corpus.open()
+
+
+@pytest.fixture(scope="module")
+def line(shipped: Corpus) -> Utterance:
+    """A prompt of about ten words."""
+    return next(u for u in shipped.filter(speaker="asterisk-en") if len(u.words) == 10)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder of corpora."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return corpora_home()
+
+
+def write(path: Path, audio: Any, text: str, rate: int = RATE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.asarray(audio), rate, subtype="PCM_16")
+    path.with_suffix(".txt").write_text(text)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shipped: Corpus, line: Utterance) -> Path:
+    """One good recording, and one of everything that can be wrong."""
+    root, audio = tmp_path / "mixed", np.asarray(shipped.load(line))
+    other = next(u for u in shipped.filter(speaker="asterisk-en") if u.text == "monday")
+    write(root / "ann" / "good.wav", audio, line.text)
+    write(root / "ann" / "twin.wav", audio, line.text)
+    write(root / "ann" / "silent.wav", audio * 1e-4, line.text)
+    write(root / "ann" / "zero.wav", audio[:0], line.text)
+    write(root / "ann" / "untold.wav", audio[: len(audio) // 2], "")
+    write(root / "ann" / "long.wav", np.tile(audio, 20), line.text)
+    write(root / "ann" / "wrong.wav", shipped.load(other), "please enter seven digits")
+    write(root / "ann" / "dense.wav", shipped.load(other), line.text * 3)
+    write(root / "ann" / "late.wav", audio[: RATE * 2], line.text)
+    times = [[w.text, w.start, w.end] for w in line.words]
+    (root / "ann" / "late.json").write_text(json.dumps(times))
+    write(root / "ann" / "other.wav", audio[100:], line.text)
+    (root / "ann" / "other.json").write_text(json.dumps([["quite", 0, 0.5], ["else", 0.5, 1]]))
+    write(root / "ann" / "torn.wav", audio[200:], line.text)
+    (root / "ann" / "torn.TextGrid").write_text("File type =")
+    (root / "ann" / "broken.flac").write_bytes(b"fLaC" + bytes(100))
+    (root / "ann" / "broken.txt").write_text("hello")
+    (root / "ann" / "nothing.wav").write_bytes(b"")
+    (root / "ann" / "nothing.txt").write_text("hello")
+    return root
+
+
+def config(source: Path | str, out: Path, cache: str, **keys: Any) -> CorpusAddConfig:
+    return CorpusAddConfig(
+        **{"source": str(source), "out": str(out), "workers": 1, "cache": cache, **keys}
+    )
+
+
+def test_what_cannot_be_used_is_skipped_counted_and_listed_with_the_reason(
+    folder: Path, tmp_path: Path, cache: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = add_corpus(config(folder, tmp_path / "out", cache))
+    assert [utterance.id for utterance in Corpus.open(tmp_path / "out")] == ["mixed/ann/good"]
+    rows = [json.loads(row) for row in (tmp_path / "out" / SKIPPED_NAME).read_text().splitlines()]
+    reasons = {Path(row["id"]).name: (row["kind"], row["reason"]) for row in rows}
+    expected = {
+        "twin": ("duplicate", "the same sound as mixed/ann/good"),
+        "silent": ("silent", "it is silent"),
+        "zero": ("empty", "it has 0 samples"),
+        "untold": ("no_text", "it has no transcript"),
+        "long": ("too_long", "above longest_s=40"),
+        "wrong": ("mislabelled", "its sound does not fit its text|its text was not found"),
+        "dense": ("mislabelled", "its text does not fit into"),
+        "late": ("bad_times", "out of order or outside"),
+        "other": ("mislabelled", "its words with times .* are not its text"),
+        "torn": ("bad_times", "its word times in torn.TextGrid cannot be read"),
+        "broken": ("unreadable", "the file cannot be decoded"),
+        "nothing": ("unreadable", "the file is empty"),
+    }
+    assert set(reasons) == set(expected)
+    for name, (kind, reason) in expected.items():
+        assert reasons[name][0] == kind, reasons[name]
+        assert re.search(reason, reasons[name][1]), reasons[name]
+    assert sum(facts["skipped"].values()) == len(expected)
+    assert facts["recordings"] == 1
+    assert "skipped: 2 bad_times, 1 duplicate, 1 empty" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / FACTS_NAME).read_text())["skipped"] == facts["skipped"]
+
+
+def test_strict_makes_the_first_of_them_fatal_and_leaves_nothing(
+    folder: Path, tmp_path: Path, cache: str
+) -> None:
+    with pytest.raises(ValueError, match=r"broken\.flac: the file cannot be decoded .*; leave st"):
+        add_corpus(config(folder, tmp_path / "out", cache, strict=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed"]
+
+
+def test_nothing_usable_is_an_error_with_the_first_reason(tmp_path: Path, cache: str) -> None:
+    write(tmp_path / "empty" / "a.wav", np.zeros(RATE), "hello there")
+    with pytest.raises(ValueError, match=r"none of the 1 recordings of .* it is silent"):
+        add_corpus(config(tmp_path / "empty", tmp_path / "out", cache))
+    with pytest.raises(FileNotFoundError, match="no file or folder here.*fotaq, asterisk-en"):
+        add_corpus(config("fotaqq", tmp_path / "out", cache))
+    for name, text in (("one_cuts", b'{"supervisions": [{}]}\n'), ("two_cuts", b"x")):
+        (tmp_path / name).mkdir()
+        data = gzip.compress(text)[: None if name == "one_cuts" else 12]
+        (tmp_path / name / f"{name}.jsonl.gz").write_bytes(data)
+        with pytest.raises(ValueError, match=f"{name} is no whole lhotse corpus"):
+            add_corpus(config(tmp_path / name, tmp_path / "out", cache))
+    nowhere = str(tmp_path / "no")
+    with pytest.raises(FileNotFoundError, match="alignments=.*/no does not exist"):
+        add_corpus(config(tmp_path / "empty", tmp_path / "out", cache, alignments=nowhere))
+
+
+def test_the_same_again_does_nothing_and_another_configuration_is_refused(
+    tmp_path: Path, cache: str, shipped: Corpus, line: Utterance, capsys: Any
+) -> None:
+    write(tmp_path / "one" / "bob" / "a.wav", shipped.load(line), line.text)
+    asked = config(tmp_path / "one", tmp_path / "out", cache)
+    first = add_corpus(asked)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert add_corpus(replace(asked, workers=2)) == first
+    assert "is there already; nothing to do" in capsys.readouterr().err
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ValueError, match="was taken in with align=True, not False; delete it or"):
+        add_corpus(replace(asked, align=False))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    with pytest.raises(ValueError, match="is there and is no corpus; take another out=FOLDER"):
+        add_corpus(replace(asked, out=str(tmp_path / "full")))
+    with pytest.raises(ValueError, match="was not taken in; take another out=FOLDER"):
+        add_corpus(replace(asked, out=str(DEFAULT_FOLDER)))
+    with pytest.raises(ValueError, match="'default' is that of the corpus that ships"):
+        add_corpus(replace(asked, out="", name="default"))
+
+
+def test_alignments_are_kept_on_disk(tmp_path: Path, shipped: Corpus, line: Utterance) -> None:
+    audio = shipped.load(line)
+    first = CachedAligner(tmp_path)
+    found = first.align(audio, RATE, line.text)
+    assert found is not None
+    assert [word.text for word in found.words] == words_of(line.text)
+    preferred = first.prefers(audio, RATE, "one", ("one", "two"))
+    assert first.computed == 2
+    again = CachedAligner(tmp_path)
+    assert again.align(audio, RATE, line.text) == found
+    assert again.prefers(audio, RATE, "one", ("one", "two")) == preferred
+    assert again.computed == 0
+    again.align(audio[1:], RATE, line.text)
+    assert again.computed == 1, "other sound is another question"
+
+
+def recording(name: str, speaker: str, split: str = "") -> Recording:
+    return Recording(
+        id=name, speaker=speaker, split=split, text="", sound=FileSound(path=Path(name))
+    )
+
+
+def test_speakers_are_split_by_their_hash_and_nobody_is_on_both_sides() -> None:
+    some = [recording(f"{s}-{i}", f"speaker{s}") for s in range(200) for i in range(3)]
+    placed = with_splits(some, test_share=0.2)
+    sides: dict[str, set[str]] = {}
+    for one in placed:
+        sides.setdefault(one.speaker, set()).add(one.split)
+    assert all(len(found) == 1 for found in sides.values())
+    held_out = {name for name, found in sides.items() if found == {"test"}}
+    assert 20 < len(held_out) < 60
+    assert held_out == {name for name in sides if share_of(name) < 0.2}
+    half = with_splits(some[:300], test_share=0.2)
+    assert {one.speaker for one in half if one.split == "test"} <= held_out, "more move nobody"
+
+
+def test_few_speakers_leave_one_to_hold_out_and_one_speaker_is_for_training() -> None:
+    three = [recording(str(i), name) for i, name in enumerate(("ann", "bob", "cy"))]
+    sides = [one.split for one in with_splits(three, test_share=0.001)]
+    assert sorted(sides) == ["test", "train", "train"]
+    assert [one.split for one in with_splits(three[:1], test_share=0.001)] == ["train"]
+    assert {one.split for one in with_splits(three, test_share=0.0)} == {"train"}
+
+
+def test_what_a_corpus_states_holds_but_not_for_a_speaker_on_both_sides() -> None:
+    given = [
+        recording("1", "ann", "train"),
+        recording("2", "ann"),
+        recording("3", "bob", "test"),
+        recording("4", "bob", "train"),
+        recording("5", "", "test"),
+        recording("6", "", ""),
+    ]
+    one, two, three, four, five, six = with_splits(given, test_share=0.1)
+    assert (one.split, two.split, three.split, five.split) == ("train", "train", "test", "test")
+    assert four.problem == "its speaker bob is held out by the corpus' own split"
+    assert six.split in ("train", "test")
+    assert not any(r.problem for r in (one, two, three, five, six))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [["hello", 0.1, 0.5], ["world", 0.6, 1.0]],
+        {"alignments": [["hello", [0.1, 0.5], "A"], ["world", [0.6, 1.0], "A"]]},
+        {"words": [{"word": " hello", "start": 0.1, "end": 0.5}, {"text": "world", "start": 0.6,
+                   "duration": 0.4}]},
+        {"segments": [{"words": [{"word": "hello", "start": 0.1, "end": 0.5}]},
+                      {"words": [{"word": "world", "start": 0.6, "end": 1.0}]}]},
+        {"words": [{"word": "hello", "start": 0.1, "end": 0.5}, {"word": "um", "case": "x"},
+                   {"word": "world", "start": 0.6, "end": 1.0}]},
+        {"alignment": {"word": [{"symbol": "hello", "start": 0.1, "duration": 0.4},
+                                {"symbol": "world", "start": 0.6, "duration": 0.4}]}},
+    ],
+)  # fmt: skip
+def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
+    expected = (Word(text="hello", start=0.1, end=0.5), Word(text="world", start=0.6, end=1.0))
+    assert words_from_json(value) == expected
+    assert words_from_json(None) == words_from_json([]) == words_from_json("hello world") == ()
+    assert words_from_json({"segments": [{"text": "hello world", "start": 0, "end": 1}]}) == ()
+    hyphen = (Word(text="Well-known", start=0.0, end=1.0), Word(text="...", start=1.0, end=1.1))
+    assert [(w.text, w.start, w.end) for w in spoken(hyphen)] == [
+        ("well", 0.0, 0.5),
+        ("known", 0.5, 1.0),
+    ]
+
+
+def test_ctm_and_textgrid_are_read_whatever_surrounds_the_words(tmp_path: Path) -> None:
+    ctm = ";; comment\nx 1 0.6 0.4 world 0.9 lex bob\nx A 0.1 0.4 hello\nx 1 0.5 0.1 <eps>\n"
+    expected = (Word(text="hello", start=0.1, end=0.5), Word(text="world", start=0.6, end=1.0))
+    assert words_of_ctm(ctm) == {"x": expected}
+    (tmp_path / "all.ctm").write_text(ctm)
+    assert WordTimes(str(tmp_path)).find("x", None) == expected
+    assert WordTimes(str(tmp_path)).find("y", None) == ()
+    quoted = 'File type = "ooTextFile"\n"TextGrid"\n0\n1\n<exists>\n1\n"IntervalTier"\n"tier 1"\n'
+    quoted += '0\n1\n2\n0\n0.5\n"say ""hi"""\n0.5\n1\n""\n'
+    assert words_of_textgrid(quoted) == (Word(text='say "hi"', start=0, end=0.5),)
+    with pytest.raises(ValueError, match="no TextGrid"):
+        words_of_textgrid("hello")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match=r"holds no \.ctm, \.TextGrid or \.json"):
+        WordTimes(str(tmp_path / "none"))
+
+
+def test_simulate_takes_names_folders_and_several_of_them(
+    home: Path, tmp_path: Path, cache: str, shipped: Corpus, line: Utterance
+) -> None:
+    write(tmp_path / "Mine" / "bob" / "a.wav", shipped.load(line), line.text)
+    facts = add_corpus(replace(config(tmp_path / "Mine", tmp_path, cache), out=""))
+    assert facts["folder"] == str(home / "mine")
+    assert folders_of("default, mine") == [str(DEFAULT_FOLDER), str(home / "mine")]
+    base = DatagenConfig(out=str(tmp_path / "unused"))
+    alone = open_corpus(replace(base, corpus="mine"))
+    assert [utterance.id for utterance in alone] == ["mine/bob/a"]
+    both = open_corpus(replace(base, corpus=f"default,{home / 'mine'}"))
+    assert len(both) == len(shipped) + 1
+    assert np.array_equal(both.load(both["mine/bob/a"]), alone.load(alone["mine/bob/a"]))
+    assert np.array_equal(both.load(both[line.id]), shipped.load(line))
+    assert len({digest_of(names) for names in ("", "default", "mine", "default,mine")}) == 3
+    write(tmp_path / "Mine" / "bob" / "a.wav", shipped.load(line), f"{line.text} two")
+    other = config(tmp_path / "Mine", tmp_path / "other" / "mine", cache, align=False)
+    add_corpus(other)
+    with pytest.raises(ValueError, match="both have the id .*; take one of them in under another"):
+        open_corpora(f"mine,{tmp_path / 'other' / 'mine'}")
+    assert len(open_corpora("default,default")) == len(shipped), "taken once"
+    with pytest.raises(FileNotFoundError, match="There is no corpus folder .*/nowhere"):
+        open_corpora("nowhere")
+
+
+def test_the_commands_add_and_list(
+    home: Path, tmp_path: Path, cache: str, shipped: Corpus, line: Utterance, capsys: Any
+) -> None:
+    write(tmp_path / "Mine" / "bob" / "a.wav", shipped.load(line), line.text)
+    words = ["corpus", "add", str(tmp_path / "Mine"), f"cache={cache}", "workers=1", "json=-"]
+    assert cli.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["recordings"] == 1
+    assert cli.main(["corpus", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.splitlines()[1].startswith("default")
+    assert listed.splitlines()[2].split()[:3] == ["mine", "0.00", "1"]
+    assert "microturn corpus add also knows: fotaq" in listed
+    assert cli.main(["corpus", "list", "json=-"]) == 0
+    rows = json.loads(capsys.readouterr().out)["corpora"]
+    assert [row["name"] for row in rows] == ["default", "mine"]
+    assert cli.main(["corpus", "list", str(tmp_path / "no")]) == 1
+    assert cli.main(["corpus", "add", "fotaqq"]) == 1
+    assert "fotaqq is no file or folder here" in capsys.readouterr().err
+    assert cli.main(["corpus", "add", str(tmp_path), "format=mp3"]) == 2
+
+
+def asterisk_package(root: Path, shipped: Corpus) -> None:
+    """What the Debian package unpacks to, with the Spanish words that ship."""
+    av = pytest.importorskip("av")
+    (root / "usr/share/doc/asterisk-core-sounds-es-g722").mkdir(parents=True)
+    for utterance in shipped.filter(speaker="asterisk-es"):
+        key = utterance.id.removeprefix("asterisk-es/")
+        path = root / "usr/share/asterisk/sounds/es_MX_f_Allison" / f"{key}.g722"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pcm = (shipped.load(utterance)[None] * 32767).astype(np.int16)
+        with av.open(str(path), "w", format="g722") as container:
+            stream = container.add_stream("g722", rate=RATE)
+            stream.layout = "mono"
+            for start in range(0, pcm.shape[1], 3200):
+                piece = np.ascontiguousarray(pcm[:, start : start + 3200])
+                frame = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
+                frame.sample_rate = RATE
+                for packet in stream.encode(frame):
+                    container.mux(packet)
+            for packet in stream.encode(None):
+                container.mux(packet)
+
+
+def test_a_package_that_is_unpacked_already(tmp_path: Path, cache: str, shipped: Corpus) -> None:
+    asterisk_package(tmp_path / "root", shipped)
+    facts = add_corpus(config("asterisk-es", tmp_path / "out", cache, root=str(tmp_path / "root")))
+    words = shipped.filter(speaker="asterisk-es")
+    assert facts["recordings"] + sum(facts["skipped"].values()) == len(words)
+    assert facts["recordings"] > 0.95 * len(words)
+    assert facts["speakers"] == {"any": 1}
+    assert facts["licences"] == ["CC-BY-SA-3.0"]
+    seven = next(u for u in Corpus.open(tmp_path / "out") if u.key == "digits/7")
+    assert (seven.text, seven.speaker, seven.split) == ("siete", "asterisk-es", "any")
+    with pytest.raises(FileNotFoundError, match="lacks the package flight-of-the-amazon-queen"):
+        add_corpus(config("fotaq", tmp_path / "o", cache, root=str(tmp_path / "root")))
+
+
+def test_the_fish_are_read_with_their_lines(tmp_path: Path, cache: str, shipped: Corpus) -> None:
+    root = tmp_path / "root"
+    (root / "usr/share/doc/fillets-ng-data-cs").mkdir(parents=True)
+    script = root / "usr/share/games/fillets-ng/script/airplane/dialogs_cs.lua"
+    script.parent.mkdir(parents=True)
+    one, two = shipped.filter(speaker="asterisk-es")[:2]
+    script.write_text(
+        'dialogId("let-m-divna", "font_small", "What is \\"this\\"?")\n'
+        'dialogStr("Co je \\"tohle\\"?")\n\n'
+        'dialogId("let-v-sedadlo", "font_big", "A seat.")\ndialogStr("Sedadlo.")\n'
+    )
+    sounds = root / "usr/share/games/fillets-ng/sound/airplane/cs"
+    sounds.mkdir(parents=True)
+    for name, utterance in (("let-m-divna", one), ("let-v-sedadlo", two)):
+        soundfile.write(sounds / f"{name}.ogg", shipped.load(utterance), RATE, format="OGG")
+    add_corpus(config("fillets-cs", tmp_path / "out", cache, root=str(root)))
+    small, big = Corpus.open(tmp_path / "out")
+    assert (small.text, small.split) == ('Co je "tohle"?', "test")
+    assert (big.text, big.speaker, big.split) == ("Sedadlo.", "fillets-cs-big-fish", "train")
+
+
+def test_without_apt_get_the_sentence_says_what_to_do(
+    tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match="there is no apt-get here .* say root=FOLDER"):
+        add_corpus(config("fotaq", tmp_path / "out", cache))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_package_that_cannot_be_fetched_says_why(
+    tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool, text in (("apt-get", "echo E: no such package >&2; exit 100"), ("dpkg", "")):
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(OSError, match=r"apt-get download .*no such package.*try apt-get update"):
+        add_corpus(config("fotaq", tmp_path / "out", cache))
+
+
+def test_fetched_packages_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apt = "for p in $*; do touch $p.deb; done; rm -f download.deb"
+    dpkg = 'mkdir -p "$3/usr/$(basename $2)"'
+    for tool, text in (("apt-get", apt), ("dpkg", dpkg)):
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with packages.unpacked("fillets-cs", "", tmp_path / "unpacked") as root:
+        assert root is not None
+        found = sorted(path.name for path in (root / "usr").iterdir())
+    assert found == ["fillets-ng-data-cs.deb", "fillets-ng-data.deb"]
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, microturn.datagen.corpora.cli, microturn.datagen.export.cli;"
+        "heavy = {'torch', 'pocketsphinx', 'scipy', 'soundfile', 'lhotse', 'pyarrow'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,76 @@
+"""The half-duplex baseline wins and loses where taking turns does, on simulated dialogues."""
+
+from pathlib import Path
+
+import pytest
+
+from microturn.evaluation.agents.baselines import baseline
+from microturn.evaluation.agents.half_duplex import ENDPOINT_S
+from microturn.evaluation.config import ActivityConfig, WindowConfig
+from microturn.evaluation.scoring.agent_output import Trace
+from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.suites.event_metrics import Metrics, aggregate
+from microturn.evaluation.suites.held_out import held_out_set
+from microturn.evaluation.suites.registry import load_suite
+
+
+@pytest.fixture(scope="module")
+def samples(cache: Path) -> list[Sample]:
+    return list(held_out_set(load_suite("turn"), cache, workers=1).read(24))
+
+
+@pytest.fixture(scope="module")
+def metrics(samples: list[Sample]) -> Metrics:
+    agent = baseline("half_duplex", lambda: iter(samples), ActivityConfig())
+    played = zip(samples, agent.perform(samples), strict=True)
+    scenes = [
+        Scene(sample.dialogue, Trace.of(one, ActivityConfig()), WindowConfig())
+        for sample, one in played
+    ]
+    return aggregate([score(scene) for scene in scenes], seed=0)
+
+
+def value(metrics: Metrics, suite: str, metric: str) -> float:
+    found = metrics[suite][metric].value
+    assert found is not None, (suite, metric)
+    return found
+
+
+def test_it_answers_turns_no_sooner_than_its_endpointing(metrics: Metrics) -> None:
+    assert value(metrics, "turn", "right_word") > 0.6
+    assert ENDPOINT_S <= value(metrics, "turn", "turn_latency_s") < ENDPOINT_S + 0.3
+
+
+def test_it_cannot_be_interrupted(metrics: Metrics) -> None:
+    assert value(metrics, "interruption", "stopped_in_time") < 0.3
+
+
+def test_it_talks_through_backchannels_because_it_is_deaf(metrics: Metrics) -> None:
+    assert value(metrics, "user_backchannel", "went_on") > 0.6
+
+
+def test_it_speaks_at_no_time_of_its_own(metrics: Metrics) -> None:
+    assert value(metrics, "timed_cue", "in_window") == 0.0
+
+
+def test_it_answers_into_hesitations(metrics: Metrics) -> None:
+    assert value(metrics, "turn", "silent_in_pauses") < 1.0
+    assert value(metrics, "turn", "early_replies") > 0.0
+
+
+def test_the_same_dialogue_is_played_the_same_in_any_company(samples: list[Sample]) -> None:
+    agent = baseline("half_duplex", lambda: iter(samples), ActivityConfig())
+    together = [one.words for one in agent.perform(samples[:3])]
+    assert together == [next(agent.perform([sample])).words for sample in samples[:3]]
+
+
+def test_what_is_there_is_not_simulated_again(tmp_path: Path) -> None:
+    suite = load_suite("turn")
+    first = held_out_set(suite, tmp_path, n_dialogues=1, workers=1)
+    made = {path: path.stat().st_mtime_ns for path in Path(str(first.reader.folder)).iterdir()}
+    again = held_out_set(suite, tmp_path, n_dialogues=1, workers=1)
+    assert again.digest == first.digest
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert held_out_set(suite, tmp_path, n_dialogues=2, workers=1).count() == 2

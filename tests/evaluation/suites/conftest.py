@@ -1,0 +1,53 @@
+"""Small held-out sets of real suites, made once per session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microturn.evaluation.agents.baselines import baseline
+from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.suites.held_out import held_out_set
+from microturn.evaluation.suites.play import measure_agents
+from microturn.evaluation.suites.registry import load_suite
+from microturn.evaluation.suites.suite import Measured
+
+Numbers = dict[str, Measured]  # by agent
+
+
+@pytest.fixture(scope="session")
+def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where rooms and sets are kept: the rooms are those of every suite."""
+    return tmp_path_factory.mktemp("suites")
+
+
+@pytest.fixture(scope="session")
+def held_out(suite_cache: Path) -> Callable[[str, int], list[Sample]]:
+    """The first dialogues of a suite."""
+    known: dict[tuple[str, int], list[Sample]] = {}
+
+    def read(name: str, n: int) -> list[Sample]:
+        if (name, n) not in known:
+            found = held_out_set(load_suite(name), suite_cache, n_dialogues=n, workers=1)
+            known[name, n] = list(found.read())
+        return known[name, n]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def numbers_of(held_out: Callable[[str, int], list[Sample]]) -> Callable[[str, int], Numbers]:
+    """What `silent`, `always` and `oracle` get on the first dialogues of a suite."""
+
+    def measure(name: str, n: int) -> Numbers:
+        samples = held_out(name, n)
+        agents = {
+            agent: baseline(agent, lambda: iter(samples), ActivityConfig())
+            for agent in ("silent", "always", "oracle")
+        }
+        return measure_agents(load_suite(name), agents, samples)
+
+    return measure

@@ -1,0 +1,251 @@
+"""`microturn serve` as a process of its own, and a real client over a real socket."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from microturn.configs.main import main
+from microturn.inference.audio import Audio, to_pcm16
+from microturn.inference.serve import client as console
+from microturn.inference.serve.client import talk_to_server
+from microturn.inference.serve.protocol import MAX_MESSAGE_BYTES
+
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    said: "Queue[str]"
+    reader: threading.Thread
+
+    @property
+    def socket_url(self) -> str:
+        return self.url.replace("http", "ws", 1) + "ws"
+
+    def health(self) -> dict[str, float]:
+        with urllib.request.urlopen(self.url + "health", timeout=START_S) as response:
+            values: dict[str, float] = json.load(response)
+        return values
+
+
+def start(checkpoint: Path, *words: str) -> Served:
+    command = [sys.executable, "-m", "microturn.configs.main", "serve", "port=0"]
+    command.append("admit_share=0")  # a busy machine is no reason to turn a test away
+    process = subprocess.Popen(
+        [*command, f"checkpoint={checkpoint}", *words], stderr=subprocess.PIPE, text=True
+    )
+    said: Queue[str] = Queue()
+    stderr = process.stderr
+    assert stderr is not None
+    reader = threading.Thread(target=lambda: [said.put(line) for line in stderr], daemon=True)
+    reader.start()
+    try:
+        line = said.get(timeout=START_S)
+    except Empty:
+        process.kill()
+        raise
+    found = re.search(r"http://\S+", line)
+    assert found, line
+    return Served(process, found[0], said, reader)
+
+
+def stop(served: Served) -> tuple[int, str]:
+    served.process.send_signal(signal.SIGINT)
+    code = served.process.wait(20)
+    served.reader.join()
+    lines = []
+    while not served.said.empty():
+        lines.append(served.said.get())
+    assert served.process.stderr is not None
+    served.process.stderr.close()
+    return code, "".join(lines)
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint_folder: Path) -> Iterator[Served]:
+    served = start(checkpoint_folder, "max_sessions=2", "max_late_micro_turns=50")
+    yield served
+    served.process.kill()
+    served.process.wait()
+    assert served.process.stderr is not None
+    served.process.stderr.close()
+
+
+def test_a_recording_is_answered_over_the_socket(server: Served, recording: Audio) -> None:
+    answer = asyncio.run(talk_to_server(server.socket_url, recording, real_time=False))
+    spm = answer.hello["samples_per_micro_turn"]
+    n = -(-len(recording) // spm)
+    assert len(answer.audio) == (n + 1) * spm
+    assert not answer.audio[:spm].any()
+    turns = [event for event in answer.events if event["type"] == "turn"]
+    assert [turn["micro_turn"] for turn in turns] == list(range(n))
+    assert answer.events[-1] == {"type": "closed", "reason": "goodbye"}
+
+
+def test_in_real_time_the_answer_is_not_late(server: Served, recording: Audio) -> None:
+    answer = asyncio.run(
+        talk_to_server(server.socket_url, recording[:16_000], real_time=True, piece_samples=517)
+    )
+    turns = [event for event in answer.events if event["type"] == "turn"]
+    assert len(turns) == 5
+    assert turns[-1]["dropped_input"] == 0
+    assert np.median([turn["lag_ms"] for turn in turns]) < 200
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="on a GPU Griffin-Lim hears what the number of rows rounds"
+)
+def test_two_at_once_get_what_each_would_get_alone(server: Served, recording: Audio) -> None:
+    async def both() -> tuple[Audio, Audio]:
+        talks = [
+            talk_to_server(server.socket_url, samples, real_time=False)
+            for samples in (recording, recording[::-1])
+        ]
+        first, second = await asyncio.gather(*talks)
+        return first.audio, second.audio
+
+    together = asyncio.run(both())
+    for samples, found in zip((recording, recording[::-1]), together, strict=True):
+        alone = asyncio.run(talk_to_server(server.socket_url, samples, real_time=False)).audio
+        # Rounding differs with the number of rows; the sound does not.
+        assert np.abs(alone - found).max() < 1e-3
+
+
+def test_the_console_client_writes_the_answer(
+    server: Served,
+    recording_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "answer.wav"
+    words = [str(recording_file), "--fast", "--url", server.socket_url, "--out", str(out)]
+    assert console.main(words) == 0
+    assert '"type": "closed"' in capsys.readouterr().out
+    assert soundfile.info(out).frames > 0
+    assert console.main([str(recording_file), "--url", "ws://127.0.0.1:9/ws"]) == 1
+    assert console.main([str(tmp_path / "none.wav"), "--url", server.socket_url]) == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_garbage_of_every_kind_leaves_the_server_standing(server: Served) -> None:
+    port = int(server.url.rstrip("/").rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as raw:  # not even HTTP
+        raw.sendall(os.urandom(4_096))
+    with socket.create_connection(("127.0.0.1", port)) as raw:  # a handshake, then noise
+        raw.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert b"101" in raw.recv(4_096)
+        raw.sendall(os.urandom(4_096))
+    with connect(server.socket_url) as client:  # gone in the middle of a word
+        client.recv()
+        client.send(to_pcm16(np.zeros(1_000, np.float32)))
+        client.socket.close()
+    wait_for_places(server)
+    with connect(server.socket_url, max_size=None) as client:  # too much at once
+        client.recv()
+        client.send(bytes(MAX_MESSAGE_BYTES + 2))
+        assert code_of_the_end(client) == 1009
+    wait_for_places(server)
+    with connect(server.socket_url) as client:
+        client.recv()
+        client.send("what?")
+        assert json.loads(client.recv())["type"] == "error"
+    assert server.process.poll() is None
+
+
+def code_of_the_end(client: ClientConnection) -> int | None:
+    """Read until the server closes; returns its close code."""
+    try:
+        while True:
+            client.recv(timeout=START_S)
+    except ConnectionClosed as end:
+        return end.rcvd.code if end.rcvd else None
+
+
+def wait_for_places(server: Served) -> None:
+    for _ in range(500):
+        if server.health()["sessions"] == 0:
+            return
+        threading.Event().wait(0.02)
+    pytest.fail("a place was never given back")
+
+
+def test_a_taken_port_is_one_sentence(
+    server: Served, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = server.url.rstrip("/").rsplit(":", 1)[1]
+    assert main(["serve", f"port={port}", f"checkpoint={checkpoint_folder}"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert f"cannot listen on 127.0.0.1 port {port} (address already in use)" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_ctrl_c_ends_it_cleanly_with_somebody_on_the_line(checkpoint_folder: Path) -> None:
+    served = start(checkpoint_folder)
+    with connect(served.socket_url) as client:
+        client.recv()
+        code, said = stop(served)
+        assert code_of_the_end(client) == 1012
+    assert code == 130
+    assert "stopped" in said
+    assert "Traceback" not in said
+    assert served.process.stderr is not None
+    served.process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["host=0.0.0.0"], 2, "give token=SECRET too"),
+        (["host=192.168.1.2"], 2, "give token=SECRET too"),
+        (["port=70000"], 2, "port=70000 is above 65535"),
+        (["max_sessions=0"], 2, "max_sessions=0 must be at least 1"),
+        (["host=no.such.host.invalid", "token=x"], 1, "cannot listen on no.such.host.invalid"),
+        (["port=0", "checkpoint=none"], 1, "none: no checkpoint here"),
+    ],
+)
+def test_what_cannot_be_served_is_one_sentence(
+    words: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", *words]) == code
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_was_measured_before_decides_who_may_come(checkpoint_folder: Path) -> None:
+    """Nothing is quick enough for a thousandth of a micro-turn."""
+    served = start(checkpoint_folder, "admit_share=0.001", "calibrate=2", "max_sessions=2")
+    try:
+        with connect(served.socket_url) as socket:
+            told = json.loads(socket.recv(timeout=START_S))
+            assert re.search(r"one conversation would need \d+ ms \(p99\)", told["message"])
+            assert json.loads(socket.recv(timeout=START_S))["type"] == "closed"
+        assert served.health()["sessions"] == 0
+        with urllib.request.urlopen(served.url + "metrics", timeout=START_S) as response:
+            assert "microturn_sessions_refused_total 1" in response.read().decode()
+    finally:
+        stop(served)

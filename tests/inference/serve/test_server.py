@@ -1,0 +1,382 @@
+"""The application in process: what goes in and out of the socket, and what goes wrong."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
+from starlette.websockets import WebSocketDisconnect
+
+from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.audio import Audio, from_pcm16, to_pcm16
+from microturn.inference.config import AgentConfig, ServeConfig
+from microturn.inference.conversation import Conversation
+from microturn.inference.load import LoadedBatch, batch_of
+from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.serve import protocol
+from microturn.inference.serve.engine import LiveEngine, Problem, Turn
+from microturn.inference.serve.server import _Outbox, create_app
+from microturn.inference.talk import stream
+from microturn.model.checkpoint import LoadedCheckpoint
+
+BASE = "http://127.0.0.1:8765"
+WAIT_S = 20.0
+# A test sends faster than anybody speaks; what is tested is not the shedding of late audio.
+PATIENT = 1_000
+
+
+class FailingBatch(SessionBatch):
+    """A model that fails when it hears a loud micro-turn."""
+
+    def append(self, audio: NDArray[np.float32], *more: Any, **named: Any) -> list[TurnOutput]:
+        if np.abs(audio).max() > 0.9:
+            raise RuntimeError("too loud")
+        return super().append(audio, *more, **named)
+
+
+def engine_of(
+    loaded: LoadedBatch, batch: SessionBatch | None = None, *, waiting: int = PATIENT
+) -> LiveEngine:
+    batch = batch or loaded.batch
+    return LiveEngine(
+        batch,
+        n_slots=batch.batch_size,
+        layout=loaded.layout,
+        tokenizer=loaded.tokenizer,
+        agent=OfflineAgent(),
+        agent_config=AgentConfig(),
+        max_waiting=waiting,
+    )
+
+
+@contextmanager
+def served(
+    loaded: LoadedBatch, batch: SessionBatch | None = None, **settings: Any
+) -> Iterator[TestClient]:
+    app = create_app(engine_of(loaded, batch), ServeConfig(**settings))
+    with TestClient(app, base_url=BASE) as client:
+        yield client
+
+
+@pytest.fixture
+def client(one_row: LoadedBatch) -> Iterator[TestClient]:
+    with served(one_row) as client:
+        yield client
+
+
+def receive_json(socket: WebSocketTestSession) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(socket.receive()["text"])
+    return values
+
+
+def hello_of(socket: WebSocketTestSession) -> dict[str, Any]:
+    hello = receive_json(socket)
+    assert hello["type"] == "hello"
+    return hello
+
+
+def until(
+    socket: WebSocketTestSession, enough: Callable[[list[dict[str, Any]], list[Audio]], bool]
+) -> tuple[list[dict[str, Any]], list[Audio]]:
+    events: list[dict[str, Any]] = []
+    pieces: list[Audio] = []
+    while not enough(events, pieces):
+        message = socket.receive()
+        assert message["type"] == "websocket.send", message
+        if message.get("bytes") is not None:
+            pieces.append(from_pcm16(message["bytes"]))
+        else:
+            events.append(json.loads(message["text"]))
+    return events, pieces
+
+
+def event_of(socket: WebSocketTestSession, kind: str) -> dict[str, Any]:
+    events, _ = until(socket, lambda events, _: bool(events) and events[-1]["type"] == kind)
+    return events[-1]
+
+
+def whole(recording: Audio, loaded: LoadedBatch) -> Audio:
+    spm = loaded.layout.samples_per_micro_turn
+    return np.pad(recording, (0, -len(recording) % spm))
+
+
+# --- the way it should go --------------------------------------------------------------------
+def test_socket_gives_what_the_engine_gives(
+    checkpoint: LoadedCheckpoint, one_row: LoadedBatch, client: TestClient, recording: Audio
+) -> None:
+    sound = from_pcm16(to_pcm16(whole(recording, one_row)))
+    direct = batch_of(checkpoint, n_slots=1, seed=0)
+    conversation = Conversation(
+        layout=direct.layout, tokenizer=direct.tokenizer, agent=None, config=AgentConfig()
+    )
+    expected = stream(direct.batch, sound, conversation, progress=False)
+    spm = one_row.layout.samples_per_micro_turn
+    n = len(sound) // spm
+    with client.websocket_connect("/ws") as socket:
+        hello = hello_of(socket)
+        data = to_pcm16(sound)
+        for start in range(0, len(data), 1_234):  # pieces that fit nothing
+            socket.send_bytes(data[start : start + 1_234])
+        events, pieces = until(socket, lambda _, pieces: len(pieces) == n)
+        socket.send_json({"type": "close"})
+        rest = until(socket, lambda events, _: bool(events) and events[-1]["type"] == "closed")[0]
+    assert hello["samples_per_micro_turn"] == spm
+    assert hello["sample_rate"] == one_row.layout.sample_rate
+    assert hello["layout"]["hash"] == one_row.layout.hash
+    answer = np.concatenate(pieces)[: len(sound) - spm]
+    assert to_pcm16(answer) == to_pcm16(expected.output[spm:])
+    turns = [event["micro_turn"] for event in events if event["type"] == "turn"]
+    assert turns == list(range(n))
+    said = [e["text"] for e in events + rest if e["type"] == "word" and e["side"] == "agent"]
+    wanted = [w.text for w in expected.conversation.transcript.of("agent")]
+    assert said == wanted[: len(said)]
+    assert len(said) >= len(wanted) - 1  # the last one was still open when the client left
+
+
+def test_a_place_that_was_left_starts_afresh(client: TestClient, one_row: LoadedBatch) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(
+        5 * one_row.layout.samples_per_micro_turn
+    )
+    answers = []
+    for _ in range(2):
+        with client.websocket_connect("/ws") as socket:
+            hello_of(socket)
+            socket.send_bytes(to_pcm16(noise.astype(np.float32)))
+            answers.append(np.concatenate(until(socket, lambda _, pieces: len(pieces) == 5)[1]))
+        wait_until(lambda: client.get("/health").json()["sessions"] == 0)
+    assert (answers[0] == answers[1]).all()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_typed_text_is_taken_and_health_counts(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as socket:
+        hello_of(socket)
+        socket.send_json({"type": "hello", "format": "pcm16", "sample_rate": 16_000})
+        socket.send_json({"type": "text", "text": "eight plus three"})
+        assert client.get("/health").json()["sessions"] == 1
+        socket.send_json({"type": "close"})
+        assert receive_json(socket) == {"type": "closed", "reason": "goodbye"}
+    assert client.get("/health").json()["status"] == "ok"
+
+
+def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
+    page = client.get("/")
+    assert "<title>microturn</title>" in page.text
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    for name in ("app.js", "lanes.js", "audio-worklet.js", "style.css"):
+        assert client.get(f"/{name}").status_code == 200
+    assert client.get("/../server.py").status_code == 404
+
+
+# --- garbage ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("not json", "has to be a JSON object"),
+        ("[" * 100_000, "has to be a JSON object"),
+        ("[]", "message type null is none of hello, text, cancel, close"),
+        ('{"type": "dance"}', 'message type "dance" is none of'),
+        ('{"type": ["a"]}', "is none of"),
+        ('{"type": "text"}', "needs a text in 'text'"),
+        ('{"type": "text", "text": 5}', "needs a text in 'text'"),
+        (json.dumps({"type": "text", "text": "x" * 2_000}), "2000 characters"),
+        ('{"type": "cancel", "delegation_id": "d9"}', "no delegation 'd9' is under way"),
+        ('{"type": "hello", "sample_rate": 48000}', "sample_rate 48000 is not taken here"),
+        (b"\x00\x01\x02", "3 bytes are no whole number of 16-bit samples"),
+    ],
+)
+def test_garbage_is_answered_and_the_conversation_goes_on(
+    client: TestClient, one_row: LoadedBatch, message: str | bytes, sentence: str
+) -> None:
+    with client.websocket_connect("/ws") as socket:
+        hello_of(socket)
+        if isinstance(message, bytes):
+            socket.send_bytes(message)
+        else:
+            socket.send_text(message)
+        error = event_of(socket, "error")
+        assert sentence in error["message"]
+        assert "\n" not in error["message"]
+        socket.send_bytes(bytes(2 * one_row.layout.samples_per_micro_turn))
+        assert event_of(socket, "turn")["micro_turn"] == 0
+
+
+def test_endless_garbage_is_not_listened_to(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as socket:
+        hello_of(socket)
+        for _ in range(protocol.MAX_ERRORS):
+            socket.send_text("{")
+        assert "messages were wrong" in event_of(socket, "closed")["reason"]
+        with pytest.raises(WebSocketDisconnect) as caught:
+            socket.receive_text()
+        assert caught.value.code == protocol.CLOSE_NOT_ALLOWED
+    assert client.get("/health").status_code == 200
+
+
+def test_a_failed_micro_turn_ends_its_conversation_and_not_the_server(
+    checkpoint: LoadedCheckpoint, one_row: LoadedBatch
+) -> None:
+    spm = one_row.layout.samples_per_micro_turn
+    with served(one_row, FailingBatch(checkpoint, 1)) as client:
+        with client.websocket_connect("/ws") as socket:
+            hello_of(socket)
+            socket.send_bytes(to_pcm16(np.ones(spm, np.float32)))
+            assert event_of(socket, "error")["message"] == "the model failed: too loud"
+            assert event_of(socket, "closed")
+        wait_until(lambda: client.get("/health").json()["sessions"] == 0)
+        with client.websocket_connect("/ws") as socket:
+            hello_of(socket)
+            socket.send_bytes(bytes(2 * spm))
+            assert event_of(socket, "turn")["micro_turn"] == 0
+
+
+# --- who may come in -------------------------------------------------------------------------
+def test_one_too_many_is_told_so_and_a_place_becomes_free(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as first:
+        hello_of(first)
+        with client.websocket_connect("/ws") as second:
+            assert "all 1 places are taken" in receive_json(second)["message"]
+            assert receive_json(second)["type"] == "closed"
+            with pytest.raises(WebSocketDisconnect) as caught:
+                second.receive_text()
+            assert caught.value.code == protocol.CLOSE_FULL
+        first.send_json({"type": "close"})
+        event_of(first, "closed")
+    wait_until(lambda: client.get("/health").json()["sessions"] == 0)
+    with client.websocket_connect("/ws") as third:
+        hello_of(third)
+
+
+def test_a_token_is_asked_for(one_row: LoadedBatch) -> None:
+    with served(one_row, token="open sesame", host="0.0.0.0") as client:
+        for path, headers in (("/ws", {}), ("/ws?token=wrong", {}), ("/ws?token=é", {})):
+            with (
+                pytest.raises(WebSocketDenialResponse) as caught,
+                client.websocket_connect(path, headers=headers),
+            ):
+                pass
+            assert caught.value.status_code == 403
+            assert "needs its token" in caught.value.text
+        with client.websocket_connect("/ws?token=open sesame") as socket:
+            hello_of(socket)
+        wait_until(lambda: client.get("/health").json()["sessions"] == 0)
+        bearer = {"Authorization": "Bearer open sesame"}
+        with client.websocket_connect("/ws", headers=bearer) as socket:
+            hello_of(socket)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "welcome"),
+    [
+        ("http://127.0.0.1:8765", "127.0.0.1:8765", True),
+        ("http://localhost:8765", "localhost:8765", True),
+        ("http://[::1]:8765", "[::1]:8765", True),
+        ("https://elsewhere.example", "127.0.0.1:8765", False),
+        ("http://127.0.0.1:9999", "127.0.0.1:8765", False),
+        ("http://rebound.example:8765", "rebound.example:8765", False),
+        ("null", "127.0.0.1:8765", False),
+    ],
+)
+def test_only_our_own_page_may_use_the_socket(
+    client: TestClient, origin: str, host: str, welcome: bool
+) -> None:
+    headers = {"Origin": origin, "Host": host}
+    if welcome:
+        with client.websocket_connect("/ws", headers=headers) as socket:
+            hello_of(socket)
+        return
+    with (
+        pytest.raises(WebSocketDenialResponse) as caught,
+        client.websocket_connect("/ws", headers=headers),
+    ):
+        pass
+    assert "may not talk to this server" in caught.value.text
+
+
+def test_a_silent_connection_is_closed(one_row: LoadedBatch) -> None:
+    with served(one_row, idle_s=0.05) as client, client.websocket_connect("/ws") as socket:
+        hello_of(socket)
+        assert "nothing was sent for 0.05 s" in event_of(socket, "closed")["reason"]
+
+
+# --- lateness --------------------------------------------------------------------------------
+class GatedBatch(SessionBatch):
+    """A model that waits for the test."""
+
+    def __init__(self, checkpoint: LoadedCheckpoint) -> None:
+        super().__init__(checkpoint, 1)
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self.levels: list[float] = []
+
+    def append(self, audio: NDArray[np.float32], *more: Any, **named: Any) -> list[TurnOutput]:
+        self.levels.append(float(audio.max()))
+        self.entered.set()
+        assert self.gate.wait(WAIT_S)
+        return super().append(audio, *more, **named)
+
+
+def test_when_the_model_is_too_slow_the_oldest_input_is_dropped_and_counted(
+    checkpoint: LoadedCheckpoint, one_row: LoadedBatch
+) -> None:
+    batch = GatedBatch(checkpoint)
+    engine = engine_of(one_row, batch, waiting=3)
+    delivered: list[Turn | Problem] = []
+    engine.start()
+    try:
+        session = engine.open(delivered.append)
+        spm = one_row.layout.samples_per_micro_turn
+        session.push(np.full(spm, 0.0, np.float32))
+        assert batch.entered.wait(WAIT_S)
+        for level in range(1, 9):  # eight more while the first is being worked on
+            session.push(np.full(spm, level / 10, np.float32))
+        batch.gate.set()
+        wait_until(lambda: len(delivered) == 4)
+        assert [round(10 * level) for level in batch.levels] == [0, 6, 7, 8]
+        last = delivered[-1]
+        assert isinstance(last, Turn)
+        assert (last.dropped, last.waiting) == (5, 0)
+        assert engine.health()["dropped_micro_turns"] == 5
+    finally:
+        batch.gate.set()
+        engine.stop()
+
+
+def test_dropped_input_is_reported_on_the_socket(
+    checkpoint: LoadedCheckpoint, one_row: LoadedBatch
+) -> None:
+    batch = GatedBatch(checkpoint)
+    app = create_app(engine_of(one_row, batch, waiting=2), ServeConfig())
+    spm = one_row.layout.samples_per_micro_turn
+    with TestClient(app, base_url=BASE) as client, client.websocket_connect("/ws") as socket:
+        hello_of(socket)
+        socket.send_bytes(bytes(2 * spm))
+        assert batch.entered.wait(WAIT_S)
+        socket.send_bytes(bytes(2 * spm * 6))
+        wait_until(lambda: client.get("/health").json()["dropped_micro_turns"] == 4)
+        batch.gate.set()
+        late = event_of(socket, "late")
+        assert late == {"type": "late", "direction": "input", "dropped": 4, "dropped_s": 0.8}
+
+
+def test_sound_that_nobody_fetches_does_not_pile_up() -> None:
+    outbox = _Outbox()
+    for k in range(100):
+        outbox.put({"type": "turn", "micro_turn": k})
+        outbox.put(bytes([k]))
+    assert outbox.dropped == 75
+    assert not outbox.overflowing
+    for _ in range(1_000):
+        outbox.put({"type": "turn"})
+    assert outbox.overflowing
