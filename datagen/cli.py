@@ -1,7 +1,7 @@
 """`microturn simulate` and `microturn inspect`."""
 
 from microturn.configs.command import Command, write_json
-from microturn.datagen.config import DatagenConfig, InspectConfig, ListenConfig
+from microturn.datagen.config import DatagenConfig, InspectConfig, VerifyAudioConfig
 
 
 def run_simulate(config: DatagenConfig) -> int:
@@ -19,7 +19,7 @@ def run_inspect(config: InspectConfig) -> int:
     return inspect(config)
 
 
-def run_listen(config: ListenConfig) -> int:
+def run_listen(config: VerifyAudioConfig) -> int:
     from microturn.datagen.report.verify_audio import run_listen
 
     return run_listen(config)
@@ -40,7 +40,7 @@ INSPECT = Command(
 )
 
 LISTEN = Command(
-    schema=ListenConfig,
+    schema=VerifyAudioConfig,
     run=run_listen,
     help="Listen to dialogues of every scenario by program: silences, words, clipping, clicks.",
 )

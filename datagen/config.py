@@ -362,7 +362,7 @@ class InspectConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenConfig:
+class VerifyAudioConfig:
     """What `microturn listen` listens to."""
 
     config: str = option("datagen/everything.yaml", "configuration of the dialogues")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from microturn.datagen.acoustics.mix import from_pcm
-from microturn.datagen.acoustics.render import Sound
+from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.video.film import Frames
 from microturn.model.streams import (
@@ -47,7 +47,7 @@ def text_in_tokens(timeline: Timeline) -> Iterable[TimedToken]:
 
 def pack(
     timeline: Timeline,
-    sound: Sound,
+    sound: RenderedAudio,
     *,
     layout: StreamLayout,
     tokenizer: Tokenizer,

@@ -13,7 +13,7 @@ import numpy as np
 from microturn.datagen.acoustics.conditions import AcousticConditions, draw_conditions
 from microturn.datagen.acoustics.mix import to_pcm
 from microturn.datagen.acoustics.noise import NoiseBeds
-from microturn.datagen.acoustics.render import Renderer, Sound
+from microturn.datagen.acoustics.render import RenderedAudio, Renderer
 from microturn.datagen.compose import write_script
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
@@ -33,7 +33,7 @@ from microturn.model.streams import FineMelCache, Lanes, Tokenizer
 OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
 
 
-class Composed(NamedTuple):
+class ComposedDialogue(NamedTuple):
     """A dialogue before anything sounds."""
 
     script: Script
@@ -42,14 +42,14 @@ class Composed(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialogue:
+class SimulatedDialogue:
     """Everything about one simulated dialogue."""
 
     recipe: Recipe
     script: Script
     families: list[str]
     conditions: AcousticConditions
-    sound: Sound
+    sound: RenderedAudio
     lanes: Lanes
 
     @property
@@ -104,7 +104,7 @@ class Simulator:
         voices, kinds = self.bank.user_voices, self.beds.kinds
         return draw_recipe(self.config, index, voices=voices, noise_kinds=kinds)
 
-    def script(self, recipe: Recipe) -> Composed:
+    def script(self, recipe: Recipe) -> ComposedDialogue:
         context = DialogueContext(
             config=self.config,
             bank=self.bank,
@@ -119,9 +119,9 @@ class Simulator:
         conditions = draw_conditions(self.config, recipe, timeline, kinds=kinds)
         add_unasked(self.config, recipe, script)
         timeline.sort()
-        return Composed(script, families, conditions)
+        return ComposedDialogue(script, families, conditions)
 
-    def dialogue(self, index: int) -> Dialogue:
+    def dialogue(self, index: int) -> SimulatedDialogue:
         recipe = self.recipe(index)
         script, families, conditions = self.script(recipe)
         sound = self.sound(recipe, script, conditions)
@@ -135,7 +135,7 @@ class Simulator:
             video=film(recipe, self.config.video, script.acts, n, layout),
             memory=self._memory,
         )
-        return Dialogue(
+        return SimulatedDialogue(
             recipe=recipe,
             script=script,
             families=families,
@@ -144,11 +144,15 @@ class Simulator:
             lanes=lanes,
         )
 
-    def sound(self, recipe: Recipe, script: Script, conditions: AcousticConditions) -> Sound:
+    def sound(
+        self, recipe: Recipe, script: Script, conditions: AcousticConditions
+    ) -> RenderedAudio:
         """What a dialogue sounds like, without its lanes."""
         return self._renderer.render(recipe, script, conditions)
 
-    def members(self, dialogue: Dialogue, facts: dict[str, Any] | None = None) -> dict[str, bytes]:
+    def members(
+        self, dialogue: SimulatedDialogue, facts: dict[str, Any] | None = None
+    ) -> dict[str, bytes]:
         """The files of a sample, by extension, as they stand in a shard; `facts` describe it."""
         rate = self.config.layout.sample_rate
         files = {
@@ -166,7 +170,7 @@ class Simulator:
                 files[f"stem_{name}.flac"] = encode_flac(to_pcm(stem), rate)
         return files
 
-    def describe(self, dialogue: Dialogue) -> dict[str, Any]:
+    def describe(self, dialogue: SimulatedDialogue) -> dict[str, Any]:
         """The `json` member."""
         recipe = dialogue.recipe
         return {
@@ -187,7 +191,7 @@ class Simulator:
             **self._scene(dialogue),
         }
 
-    def _scene(self, dialogue: Dialogue) -> dict[str, Any]:
+    def _scene(self, dialogue: SimulatedDialogue) -> dict[str, Any]:
         """What happens in front of the camera, where there is one."""
         if dialogue.lanes.video is None:
             return {}

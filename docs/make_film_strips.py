@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from microturn.configs.load import load_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 from microturn.datagen.simulate import simulate
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -27,7 +27,7 @@ SETTINGS = (
 SCENARIOS = {"visual_count": (2, 5), "visual_span": (1, 8), "visual_question": (1, 12)}
 
 
-def strip(sample: Sample, scenario: str, stride: int) -> Image.Image | None:
+def strip(sample: StoredDialogue, scenario: str, stride: int) -> Image.Image | None:
     """Frames around what the agent has to say, its words under the frames in which they begin."""
     frames = sample.frames()
     assert frames is not None

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from microturn.configs.command import Command, option, write_json
 from microturn.configs.load import write_atomically
-from microturn.evaluation.demo import Stage, run_stage
+from microturn.evaluation.demo import DemoStep, run_stage
 
 # What the table shows of scores.json: suite, metric, head of the column.
 COLUMNS: Final = (
@@ -87,7 +87,7 @@ class AblationConfig:
 class Step:
     """One command, what it reads that an earlier one has made, and what it leaves."""
 
-    stage: Stage
+    stage: DemoStep
     needs: tuple[Path, ...] = ()
 
     @property
@@ -152,8 +152,8 @@ class Plan:
         yield Step(stage=_stage("evaluate", words, scores / "scores.json"), needs=tuple(needs))
 
 
-def _stage(command: str, words: list[str], result: Path) -> Stage:
-    return Stage(name=command, title=command, words=[command, *words], result=result)
+def _stage(command: str, words: list[str], result: Path) -> DemoStep:
+    return DemoStep(name=command, title=command, words=[command, *words], result=result)
 
 
 def run_ablations(config: AblationConfig) -> int:

@@ -21,7 +21,7 @@ from microturn.evaluation.config import CompareConfig
 from microturn.evaluation.report.tables import TWINS, format_value
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.score_suite import MIN_DIALOGUES, interval, resampled
-from microturn.evaluation.suites.suite import Facts, Suite
+from microturn.evaluation.suites.suite import Observations, Suite
 from microturn.evaluation.table import FACTS_NAME
 
 LEVEL: Final = 0.05
@@ -80,7 +80,7 @@ class _Run:
     """What a result folder holds of one agent."""
 
     agent: str
-    facts: dict[str, dict[str, Facts]]  # by suite and dialogue
+    facts: dict[str, dict[str, Observations]]  # by suite and dialogue
     sets: Mapping[str, Any]
 
     @classmethod
@@ -93,7 +93,7 @@ class _Run:
             )
         scores = json.loads((path / "scores.json").read_text(encoding="utf-8"))
         chosen = agent or scores["agent"]
-        facts: dict[str, dict[str, Facts]] = {}
+        facts: dict[str, dict[str, Observations]] = {}
         for line in (path / FACTS_NAME).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             if row["agent"] == chosen:
@@ -110,8 +110,8 @@ class _Run:
 
 def differences(
     suite: Suite,
-    first: Mapping[str, Facts],
-    second: Mapping[str, Facts],
+    first: Mapping[str, Observations],
+    second: Mapping[str, Observations],
     *,
     seed: int,
     n: int,

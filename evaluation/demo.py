@@ -48,7 +48,7 @@ class DemoConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class DemoStep:
     """One command of the demo."""
 
     name: str
@@ -57,26 +57,26 @@ class Stage:
     result: Path  # exists when the stage has done its work
 
 
-def stages_of(config: DemoConfig) -> list[Stage]:
+def stages_of(config: DemoConfig) -> list[DemoStep]:
     """The commands of a demo, in order."""
     out = Path(config.out)
     train, test, checkpoint = out / "data" / "train", out / "data" / "test", out / "checkpoint"
 
-    def simulate(name: str, title: str, folder: Path, n: int, seed: int) -> Stage:
+    def simulate(name: str, title: str, folder: Path, n: int, seed: int) -> DemoStep:
         words = [f"out={folder}", f"split={name}", f"n_dialogues={n}", f"seed={seed}"]
         words = ["simulate", *config.simulate, *words]
-        return Stage(name=name, title=title, words=words, result=folder / "index.json")
+        return DemoStep(name=name, title=title, words=words, result=folder / "index.json")
 
     return [
         simulate("train", "simulate dialogues to train on", train, config.n_train, config.seed),
         simulate("test", "simulate held-out dialogues", test, config.n_test, config.seed + 1),
-        Stage(
+        DemoStep(
             name="checkpoint",
             title="train",
             words=["train", f"listen.data={test}", *config.train, f"data={train}", f"out={out}"],
             result=checkpoint / "model.safetensors",
         ),
-        Stage(
+        DemoStep(
             name="scores",
             title="score it beside silent, always talking and oracle",
             words=[
@@ -111,7 +111,7 @@ def run_demo(config: DemoConfig) -> int:
     return write_report(out, ledger.seconds(stages))
 
 
-def _stopped(code: int, stage: Stage) -> int:
+def _stopped(code: int, stage: DemoStep) -> int:
     if code in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
     print(
@@ -128,7 +128,7 @@ def _ended(code: int) -> str:
     return f"ended with exit code {code}" if code else "left no result"
 
 
-def run_stage(stage: Stage) -> int:
+def run_stage(stage: DemoStep) -> int:
     """Run one command as a process; an interrupt reaches it and is waited for."""
     command = [sys.executable, "-m", "microturn.configs.main", *stage.words]
     with subprocess.Popen(command) as process:
@@ -169,11 +169,11 @@ class Ledger:
             except ValueError as error:
                 raise ValueError(f"{path}: not JSON; delete it to run every stage again") from error
 
-    def has(self, stage: Stage) -> bool:
+    def has(self, stage: DemoStep) -> bool:
         row = self._rows.get(stage.name, {})
         return row.get("words") == stage.words and stage.result.exists()
 
-    def add(self, stage: Stage, *, seconds: float, code: int) -> None:
+    def add(self, stage: DemoStep, *, seconds: float, code: int) -> None:
         """Note a finished stage; forget those after it, which were made from its older result."""
         names = list(self._rows)
         kept = names[: names.index(stage.name)] if stage.name in names else names
@@ -182,7 +182,7 @@ class Ledger:
         self._rows[stage.name] = row
         write_atomically(self._path, json.dumps(self._rows, indent=2) + "\n")
 
-    def seconds(self, stages: list[Stage]) -> dict[str, float]:
+    def seconds(self, stages: list[DemoStep]) -> dict[str, float]:
         return {stage.title: float(str(self._rows[stage.name]["seconds"])) for stage in stages}
 
 

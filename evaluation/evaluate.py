@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from microturn.configs.command import write_json
 from microturn.configs.load import ConfigError, save_config
-from microturn.evaluation.agents.baselines import BASELINES, Performer, baseline
+from microturn.evaluation.agents.baselines import BASELINES, Agent, baseline
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.report import scores as report
 from microturn.evaluation.report import targets
 from microturn.evaluation.report.pictures import Gallery
 from microturn.evaluation.runner import Results, TraceFile, play, score_traces
-from microturn.evaluation.scoring.agent_output import Performance, Trace
-from microturn.evaluation.scoring.dialogue_set import DialogueSet, Sample, checkpoint_digest
+from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
+from microturn.evaluation.scoring.dialogue_set import (
+    DialogueSet,
+    HeldOutDialogue,
+    checkpoint_digest,
+)
 from microturn.evaluation.scoring.outcomes import TurnOutcome
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.speech.sound import WordSounds
 from microturn.evaluation.suites import event_metrics as suites
 from microturn.evaluation.suites import event_suites as events
@@ -101,9 +105,9 @@ def _play(
     sounds = WordSounds.of(samples.read(_TEMPLATE_DIALOGUES), samples.layout, config.activity)
     with _progress(total) as advance:
 
-        def on_played(sample: Sample, played: Mapping[str, Performance]) -> None:
+        def on_played(sample: HeldOutDialogue, played: Mapping[str, AgentOutput]) -> None:
             trace = Trace.of(played[agent], config.activity)
-            scene = Scene(sample.dialogue, trace, config.windows)
+            scene = ScoredDialogue(sample.dialogue, trace, config.windows)
             gallery.add(sample, scene, played[agent].audio)
             if checkpoint is None:
                 advance(1.0)
@@ -128,7 +132,7 @@ def _performers(
     samples: DialogueSet,
     checkpoint: LoadedCheckpoint | None,
     advance: Any,
-) -> dict[str, Performer]:
+) -> dict[str, Agent]:
     """Who plays: the checkpoint beside the baselines, or one baseline alone."""
     if checkpoint is None:
         return {config.baseline: baseline(config.baseline, samples.read, config.activity)}
@@ -137,7 +141,7 @@ def _performers(
 
     sessions = SessionBatch(checkpoint, config.batch_size, config.seed)
     agent = StreamedAgent(sessions, checkpoint.layout, checkpoint.tokenizer, on_progress=advance)
-    performers: dict[str, Performer] = {CHECKPOINT: agent}
+    performers: dict[str, Agent] = {CHECKPOINT: agent}
     if config.baselines:
         performers |= {
             name: baseline(name, samples.read, config.activity) for name in reversed(BASELINES)

@@ -14,14 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.evaluation.agents.baselines import Performer
+from microturn.evaluation.agents.baselines import Agent
 from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.scoring.agent_output import Performance, Trace
+from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
 from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import Outcome
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.speech.sound import WordSounds
 
 FORMAT: Final = 2  # bump when the lines of a trace file mean something else
@@ -68,15 +68,17 @@ class TraceFile:
 
 
 def play(
-    samples: Iterable[Sample],
-    performers: Mapping[str, Performer],
+    samples: Iterable[HeldOutDialogue],
+    performers: Mapping[str, Agent],
     file: TraceFile,
     *,
     activity: ActivityConfig,
     batch_size: int,
     sounds: Mapping[str, WordSounds] | None = None,
-    again: Callable[[Sample], bool] = lambda sample: False,
-    on_played: Callable[[Sample, Mapping[str, Performance]], None] = lambda sample, played: None,
+    again: Callable[[HeldOutDialogue], bool] = lambda sample: False,
+    on_played: Callable[
+        [HeldOutDialogue, Mapping[str, AgentOutput]], None
+    ] = lambda sample, played: None,
     on_known: Callable[[], None] = lambda: None,
 ) -> list[Dialogue]:
     """Play every sample that `file` does not hold yet (or that is wanted `again`).
@@ -107,8 +109,8 @@ def play(
 
 
 def _traces(
-    sample: Sample,
-    played: Mapping[str, Performance],
+    sample: HeldOutDialogue,
+    played: Mapping[str, AgentOutput],
     activity: ActivityConfig,
     sounds: Mapping[str, WordSounds],
 ) -> dict[str, Trace]:
@@ -127,7 +129,7 @@ def score_traces(
     for dialogue in dialogues:
         traces = file.traces(dialogue.key)
         for agent in agents:
-            results[agent].append(score(Scene(dialogue, traces[agent], windows)))
+            results[agent].append(score(ScoredDialogue(dialogue, traces[agent], windows)))
     return results
 
 

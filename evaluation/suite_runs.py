@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
-from microturn.evaluation.agents.baselines import Performer, baseline
+from microturn.evaluation.agents.baselines import Agent, baseline
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.runner import TraceFile
 from microturn.evaluation.scoring.agent_output import Trace
-from microturn.evaluation.scoring.dialogue_set import DialogueSet, Sample
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 
 if TYPE_CHECKING:
     from microturn.model.checkpoint import LoadedCheckpoint
@@ -58,7 +58,7 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cast:
+class AgentSpec:
     """Who plays, picklable: the checkpoint's folder and the names of baselines."""
 
     checkpoint: str
@@ -78,7 +78,7 @@ class Cast:
 class PlayTask:
     """Picklable: loads what is needed inside a worker, then plays batches."""
 
-    cast: Cast
+    cast: AgentSpec
     batches: tuple[Batch, ...]
     activity: ActivityConfig
 
@@ -94,9 +94,9 @@ class PlayTask:
 class Stage:
     """The agents of one process; models are loaded once, voices once per set."""
 
-    def __init__(self, cast: Cast, activity: ActivityConfig) -> None:
+    def __init__(self, cast: AgentSpec, activity: ActivityConfig) -> None:
         self._cast, self._activity = cast, activity
-        self._folder, self._performers = "", dict[str, Performer]()
+        self._folder, self._performers = "", dict[str, Agent]()
         self._checkpoint = checkpoint_performer(cast) if cast.checkpoint else None
 
     def play(self, batch: Batch) -> list[dict[str, Any]]:
@@ -116,9 +116,9 @@ class Stage:
             {"key": sample.key, "agents": row} for sample, row in zip(played, traces, strict=True)
         ]
 
-    def performers(self, samples: DialogueSet) -> dict[str, Performer]:
+    def performers(self, samples: DialogueSet) -> dict[str, Agent]:
         """Everybody who plays this set, by name."""
-        found: dict[str, Performer] = {}
+        found: dict[str, Agent] = {}
         if self._checkpoint is not None:
             found[CHECKPOINT] = self._checkpoint
         for name in self._cast.baselines:
@@ -126,7 +126,7 @@ class Stage:
         return found
 
 
-def checkpoint_performer(cast: Cast) -> Performer:
+def checkpoint_performer(cast: AgentSpec) -> Agent:
     """The checkpoint in streaming sessions, in this process or behind a socket of its own."""
     if cast.through == "server":
         from microturn.evaluation.agents.through_server import ServedAgent
@@ -140,7 +140,7 @@ def checkpoint_performer(cast: Cast) -> Performer:
     return StreamedAgent(sessions, loaded.layout, loaded.tokenizer)
 
 
-def load(cast: Cast) -> LoadedCheckpoint:
+def load(cast: AgentSpec) -> LoadedCheckpoint:
     """The checkpoint on its device."""
     import torch
 
@@ -152,7 +152,7 @@ def load(cast: Cast) -> LoadedCheckpoint:
     return load_checkpoint(cast.checkpoint, device)
 
 
-def _heard(trace: Trace, sample: Sample, audio: Any) -> Trace:
+def _heard(trace: Trace, sample: HeldOutDialogue, audio: Any) -> Trace:
     from dataclasses import replace
 
     from microturn.evaluation.speech.recognise import recognise
@@ -162,7 +162,7 @@ def _heard(trace: Trace, sample: Sample, audio: Any) -> Trace:
 
 def play_sets(
     sets: Sequence[HeldOut],
-    cast: Cast,
+    cast: AgentSpec,
     activity: ActivityConfig,
     files: Mapping[str, TraceFile],
     *,
@@ -204,7 +204,7 @@ _LONG_S = 600.0  # dialogues beyond it are played one by one: batches of hours t
 
 def traces_of(
     sets: Sequence[HeldOut], files: Mapping[str, TraceFile]
-) -> Iterator[tuple[HeldOut, Sample, dict[str, Trace]]]:
+) -> Iterator[tuple[HeldOut, HeldOutDialogue, dict[str, Trace]]]:
     """Every dialogue with what each agent did in it."""
     for one in sets:
         for sample in one.samples.read(one.n_dialogues):

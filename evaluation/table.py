@@ -23,15 +23,15 @@ from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import Outcome
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.scoring.timing import Timing, of_scene
-from microturn.evaluation.suite_runs import CHECKPOINT, Cast, HeldOut, play_sets, trace_file
+from microturn.evaluation.suite_runs import CHECKPOINT, AgentSpec, HeldOut, play_sets, trace_file
 from microturn.evaluation.suites.event_metrics import aggregate
 from microturn.evaluation.suites.event_metrics import to_json as events_json
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.registry import MODULES, load_suite
 from microturn.evaluation.suites.score_suite import SuiteScore, score_suite
-from microturn.evaluation.suites.suite import Facts, Suite
+from microturn.evaluation.suites.suite import Observations, Suite
 from microturn.model.streams import StreamLayout
 
 FACTS_NAME = "facts.jsonl"
@@ -43,7 +43,7 @@ _QUICK = 4  # dialogues of each set in a first impression
 class Gathered:
     """What scoring has seen of one agent."""
 
-    facts: dict[str, list[Facts]] = field(default_factory=dict)  # by suite
+    facts: dict[str, list[Observations]] = field(default_factory=dict)  # by suite
     keys: dict[str, list[str]] = field(default_factory=dict)
     outcomes: list[list[Outcome]] = field(default_factory=list)
     timing: Timing = field(default_factory=Timing)
@@ -71,11 +71,11 @@ def evaluate_suites(config: EvaluateConfig) -> int:
     return _report(config, suites, sets, cast, gathered, digest)
 
 
-def _cast(config: EvaluateConfig) -> Cast:
+def _cast(config: EvaluateConfig) -> AgentSpec:
     listed: list[str] = [config.baseline] if config.baseline else []
     if config.checkpoint and config.baselines:
         listed = list(reversed(BASELINES))
-    return Cast(
+    return AgentSpec(
         checkpoint=config.checkpoint,
         baselines=tuple(listed),
         device=config.device,
@@ -117,7 +117,7 @@ def _sets(
     return list(found.values())
 
 
-def _header(config: EvaluateConfig, cast: Cast, one: HeldOut, digest: str) -> dict[str, Any]:
+def _header(config: EvaluateConfig, cast: AgentSpec, one: HeldOut, digest: str) -> dict[str, Any]:
     """What the traces of one set depend on."""
     return {
         "checkpoint": digest,
@@ -134,7 +134,7 @@ def gather(
     suites: Sequence[Suite],
     sets: Sequence[HeldOut],
     files: Mapping[str, TraceFile],
-    cast: Cast,
+    cast: AgentSpec,
     config: EvaluateConfig,
 ) -> dict[str, Gathered]:
     """Look at every dialogue as every agent played it."""
@@ -145,7 +145,7 @@ def gather(
         for sample in one.samples.read(one.n_dialogues):
             traces = files[one.name].traces(sample.key)
             for agent, trace in _with_audio(traces, agents):
-                scene = Scene(sample.dialogue, trace, config.windows)
+                scene = ScoredDialogue(sample.dialogue, trace, config.windows)
                 entry = found[agent]
                 for suite in own:
                     entry.facts.setdefault(suite.name, []).append(suite.observe(scene))
@@ -168,7 +168,7 @@ def _report(
     config: EvaluateConfig,
     suites: Sequence[Suite],
     sets: Sequence[HeldOut],
-    cast: Cast,
+    cast: AgentSpec,
     gathered: Mapping[str, Gathered],
     digest: str,
 ) -> int:

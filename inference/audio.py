@@ -24,14 +24,14 @@ _SPEED_LIMITS: Final = (1_000, 768_000)  # sample rates that a recording can sen
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording:
+class LoadedAudio:
     """Samples ready for the engine, and what had to be done to the file to get them."""
 
     samples: Audio
     notes: tuple[str, ...]
 
 
-def read_recording(path: str | Path, *, sample_rate: int) -> Recording:
+def read_recording(path: str | Path, *, sample_rate: int) -> LoadedAudio:
     """Read whatever libsndfile reads as mono `sample_rate`; a bad file is one clear sentence."""
     path = Path(path)
     if path.is_dir():
@@ -52,7 +52,7 @@ def read_recording(path: str | Path, *, sample_rate: int) -> Recording:
     return _to_layout(path, samples, rate, sample_rate)
 
 
-def _to_layout(path: Path, samples: Audio, rate: int, wanted: int) -> Recording:
+def _to_layout(path: Path, samples: Audio, rate: int, wanted: int) -> LoadedAudio:
     notes = []
     if not np.isfinite(samples).all():
         notes.append(f"{path}: samples that are not numbers were set to silence")
@@ -66,7 +66,7 @@ def _to_layout(path: Path, samples: Audio, rate: int, wanted: int) -> Recording:
             raise ValueError(f"{path} says {rate} samples per second; convert it to {wanted} first")
         notes.append(f"{path}: resampled from {rate} Hz to {wanted} Hz")
         mono = resample(mono, rate, wanted)
-    return Recording(samples=np.ascontiguousarray(mono, np.float32), notes=tuple(notes))
+    return LoadedAudio(samples=np.ascontiguousarray(mono, np.float32), notes=tuple(notes))
 
 
 def resample(samples: Audio, rate: int, wanted: int) -> Audio:

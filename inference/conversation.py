@@ -23,7 +23,7 @@ from microturn.inference.agent.agent import (
 )
 from microturn.inference.config import AgentConfig, NotesConfig
 from microturn.inference.notes import Notes
-from microturn.inference.transcript import SpokenWord, Transcript, WordStream
+from microturn.inference.transcript import Transcript, TranscriptWord, WordStream
 from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer
 from microturn.model.streams.text import CANCEL
 
@@ -34,7 +34,7 @@ _MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused, not queued
 class WordEvent:
     """A word became known; its own time is in `word`."""
 
-    word: SpokenWord
+    word: TranscriptWord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +270,7 @@ class Conversation:
         elif event.status in OVER:
             self._end(delegation)
 
-    def _keep(self, words: list[SpokenWord]) -> None:
+    def _keep(self, words: list[TranscriptWord]) -> None:
         self.transcript.words += words
         self._events += [WordEvent(word=word) for word in words]
 

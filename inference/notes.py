@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from microturn.inference.config import NotesConfig
-from microturn.inference.transcript import SpokenWord
+from microturn.inference.transcript import TranscriptWord
 from microturn.model.streams import StreamLayout, Tokenizer
 
 
@@ -40,7 +40,7 @@ class _Line:
 @dataclass(kw_only=True)
 class _Draft:
     side: str = ""
-    words: list[SpokenWord] = field(default_factory=list)
+    words: list[TranscriptWord] = field(default_factory=list)
 
 
 class Notes:
@@ -62,7 +62,7 @@ class Notes:
         """The notes as text, oldest first."""
         return [self._tokenizer.decode(line.ids) for line in self._lines]
 
-    def take(self, n: int, words: Sequence[SpokenWord], micro_turn: int) -> list[int]:
+    def take(self, n: int, words: Sequence[TranscriptWord], micro_turn: int) -> list[int]:
         """Up to n ids for `micro_turn`, given the transcript so far."""
         self._forget(words, micro_turn)
         if not self._left:
@@ -89,7 +89,7 @@ class Notes:
         ]
         return min(gone)[2] if gone else None
 
-    def _forget(self, words: Sequence[SpokenWord], micro_turn: int) -> None:
+    def _forget(self, words: Sequence[TranscriptWord], micro_turn: int) -> None:
         """Take in the words that fell out of the window since the last call."""
         while self._read < len(words):
             word = words[self._read]
@@ -104,7 +104,7 @@ class Notes:
         if said and said[-1].micro_turn + self._window + self._pause < micro_turn:
             self._finish()
 
-    def _continues(self, word: SpokenWord) -> bool:
+    def _continues(self, word: TranscriptWord) -> bool:
         said = self._draft.words
         return (
             bool(said)

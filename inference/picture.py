@@ -11,7 +11,7 @@ from microturn.inference.audio import Audio
 from microturn.model.streams import StreamLayout
 
 if TYPE_CHECKING:
-    from microturn.inference.talk import Talk
+    from microturn.inference.talk import AnsweredRecording
 
 _INK: Final = "#1d2433"
 _USER: Final = "#2f6fb3"
@@ -22,7 +22,7 @@ _QUIETEST_PEAK: Final = 0.05  # waves are drawn as tall as this at least would b
 _MAX_SECONDS: Final = 60.0  # a longer conversation shows its beginning
 
 
-def draw(path: Path, talk: Talk, layout: StreamLayout) -> None:
+def draw(path: Path, talk: AnsweredRecording, layout: StreamLayout) -> None:
     """Write the picture; a grid line marks every second, a faint one every micro-turn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ def _words(
         )
 
 
-def _delegations(axes: Any, talk: Talk, micro_turn: float, seconds: float) -> None:
+def _delegations(axes: Any, talk: AnsweredRecording, micro_turn: float, seconds: float) -> None:
     axes.set_ylabel("background")
     axes.set_ylim(-0.6, 0.6)
     for delegation in talk.conversation.delegations:

@@ -25,7 +25,7 @@ WORDS_FORMAT: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class AnsweredRecording:
     """A recording, the answer to it on the same clock, and the conversation that they are."""
 
     input: Audio
@@ -35,7 +35,7 @@ class Talk:
 
 def stream(
     batch: SessionBatch, samples: Audio, conversation: Conversation, *, progress: bool = True
-) -> Talk:
+) -> AnsweredRecording:
     """Let the first row of a batch listen to a recording; the output has the same length."""
     layout = conversation.layout
     spm, n = layout.samples_per_micro_turn, layout.n_micro_turns(len(samples))
@@ -48,10 +48,12 @@ def stream(
         output[(k + 1) * spm : (k + 2) * spm] = done.audio
         conversation.take(done.heard, done.say)
     conversation.finish()
-    return Talk(input=samples, output=output[: len(samples)], conversation=conversation)
+    return AnsweredRecording(
+        input=samples, output=output[: len(samples)], conversation=conversation
+    )
 
 
-def words_of(talk: Talk, layout: StreamLayout) -> protocol.Json:
+def words_of(talk: AnsweredRecording, layout: StreamLayout) -> protocol.Json:
     """What `words.json` holds: both sides with times in seconds, delegations and results."""
     transcript = talk.conversation.transcript
 

@@ -14,7 +14,7 @@ PLAYED_AFTER: Final = 1  # what micro-turn k makes is known, and played, from bo
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpokenWord:
+class TranscriptWord:
     """One word and its boundary between micro-turns on the wall clock of the conversation.
 
     A heard word was over by the start of `micro_turn`; a said word begins to sound there.
@@ -37,24 +37,24 @@ class WordStream:
         self._ids: list[int] = []
         self._times: list[int] = []
 
-    def push(self, ids: Sequence[int], micro_turn: int) -> list[SpokenWord]:
+    def push(self, ids: Sequence[int], micro_turn: int) -> list[TranscriptWord]:
         """Words completed by the ids of one micro-turn; idle ids do not count."""
         fresh = [int(i) for i in ids if i != IDLE]
         self._ids += fresh
         self._times += [micro_turn + PLAYED_AFTER] * len(fresh)
         return self._take(keep_last=bool(fresh))
 
-    def flush(self) -> list[SpokenWord]:
+    def flush(self) -> list[TranscriptWord]:
         """The word that is still open, at the end of a conversation."""
         return self._take(keep_last=False)
 
-    def _take(self, *, keep_last: bool) -> list[SpokenWord]:
+    def _take(self, *, keep_last: bool) -> list[TranscriptWord]:
         found = self._tokenizer.words(self._ids)
         keep_from = found[-1][1] if found and keep_last else len(self._ids)
         if len(self._ids) - keep_from > _MAX_PIECES:
             keep_from = len(self._ids)
         words = [
-            SpokenWord(side=self._side, text=text, micro_turn=self._times[index])
+            TranscriptWord(side=self._side, text=text, micro_turn=self._times[index])
             for text, index in found
             if index < keep_from and text and text not in SPECIAL_TOKENS
         ]
@@ -66,7 +66,7 @@ class WordStream:
 class Transcript:
     """All words of both sides in the order in which they became known."""
 
-    words: list[SpokenWord] = field(default_factory=list)
+    words: list[TranscriptWord] = field(default_factory=list)
 
-    def of(self, side: Side) -> list[SpokenWord]:
+    def of(self, side: Side) -> list[TranscriptWord]:
         return [word for word in self.words if word.side == side]

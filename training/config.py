@@ -28,7 +28,7 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenConfig:
+class StreamingValidationConfig:
     """Listening validation: held-out dialogues streamed through a session and scored."""
 
     data: str = option("", "shard set of held-out dialogues, empty: no listening")
@@ -75,7 +75,9 @@ class TrainingConfig:
     compile: bool = option(False, "torch.compile the blocks")
     model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes of the model"})
     optim: OptimConfig = option(default_factory=OptimConfig, help="optimiser and schedule")
-    listen: ListenConfig = option(default_factory=ListenConfig, help="listening validation")
+    listen: StreamingValidationConfig = option(
+        default_factory=StreamingValidationConfig, help="listening validation"
+    )
 
     def __post_init__(self) -> None:
         self._check_one_of("precision", ("auto", "32", "bf16"))

@@ -18,13 +18,13 @@ from tqdm import tqdm
 from microturn.evaluation.agents.streaming import StreamedAgent
 from microturn.evaluation.agents.validation_scores import listen
 from microturn.evaluation.report.figures import new_figure, save_figure
-from microturn.evaluation.scoring.dialogue_set import DialogueSet, Sample
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.inference.rows import SessionBatch, TurnOutput
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.model import InteractionModel
 from microturn.model.streams import StreamLayout, Tokenizer, pack_user_audio
 from microturn.model.streams.mel import fine_mel, quantise_fine
-from microturn.training.config import ListenConfig
+from microturn.training.config import StreamingValidationConfig
 from microturn.training.module import TrainingModule
 
 # what the line on the screen shows of all that is logged: suite, metric, name
@@ -38,7 +38,7 @@ _SHOWN = (
 )
 
 
-class Recorder:
+class RecordingSessions:
     """Sessions that keep what the model was given and what it wrote, of the first dialogue."""
 
     def __init__(self, sessions: SessionBatch) -> None:
@@ -74,7 +74,11 @@ class Recorder:
 
 
 def draw_lanes(
-    path: Path, sample: Sample, record: Recorder, layout: StreamLayout, tokenizer: Tokenizer
+    path: Path,
+    sample: HeldOutDialogue,
+    record: RecordingSessions,
+    layout: StreamLayout,
+    tokenizer: Tokenizer,
 ) -> None:
     """The lanes of one dialogue, position by position: what was read, what was written beside it.
 
@@ -116,7 +120,7 @@ class Listen(Callback):
     """
 
     def __init__(
-        self, cfg: ListenConfig, out: Path, layout: StreamLayout, tokenizer: Tokenizer
+        self, cfg: StreamingValidationConfig, out: Path, layout: StreamLayout, tokenizer: Tokenizer
     ) -> None:
         self.cfg, self.folder, self.tokenizer = cfg, out / "listening", tokenizer
         held_out = DialogueSet.open(cfg.data)
@@ -155,7 +159,7 @@ class Listen(Callback):
     def _listen(self, model: InteractionModel, step: int, seed: int) -> None:
         model.eval()
         checkpoint = LoadedCheckpoint(model, model.layout, self.tokenizer)
-        sessions = Recorder(SessionBatch(checkpoint, len(self.samples), seed=seed))
+        sessions = RecordingSessions(SessionBatch(checkpoint, len(self.samples), seed=seed))
         agent = StreamedAgent(sessions, checkpoint.layout, self.tokenizer)
         name = f"step{step:06d}"
         metrics = listen(agent, self.samples, self.folder, name)

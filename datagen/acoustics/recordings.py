@@ -26,13 +26,13 @@ KEPT: Final = 32  # decoded files per process
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording:
+class NoiseRecording:
     path: Path
     sample_rate: int
     n_frames: int
 
 
-def recordings(folder: str, key: str) -> tuple[Recording, ...]:
+def recordings(folder: str, key: str) -> tuple[NoiseRecording, ...]:
     """All recordings under a folder, by name; ValueError names the first that cannot be used."""
     root = Path(folder)
     if not root.is_dir():
@@ -43,7 +43,7 @@ def recordings(folder: str, key: str) -> tuple[Recording, ...]:
     return tuple(_examined(path, key) for path in paths)
 
 
-def _examined(path: Path, key: str) -> Recording:
+def _examined(path: Path, key: str) -> NoiseRecording:
     try:
         about = soundfile.info(path)
     except (RuntimeError, OSError) as error:
@@ -54,7 +54,7 @@ def _examined(path: Path, key: str) -> Recording:
         raise ValueError(
             f"{key}: {path} is shorter than {MIN_LENGTH_S} s; take it out of the folder"
         )
-    return Recording(path=path, sample_rate=about.samplerate, n_frames=about.frames)
+    return NoiseRecording(path=path, sample_rate=about.samplerate, n_frames=about.frames)
 
 
 def fingerprints(config: RecordingsConfig) -> dict[str, str]:
@@ -69,7 +69,7 @@ def fingerprints(config: RecordingsConfig) -> dict[str, str]:
     return digests
 
 
-def chosen(found: Sequence[Recording], offset: float) -> tuple[Recording, float]:
+def chosen(found: Sequence[NoiseRecording], offset: float) -> tuple[NoiseRecording, float]:
     """The file that a number from 0 to 1 stands for, and where in it."""
     at = offset * len(found)
     index = min(int(at), len(found) - 1)
@@ -77,7 +77,7 @@ def chosen(found: Sequence[Recording], offset: float) -> tuple[Recording, float]
 
 
 @lru_cache(maxsize=KEPT)
-def decoded(recording: Recording, sample_rate: int) -> Audio:
+def decoded(recording: NoiseRecording, sample_rate: int) -> Audio:
     """One channel at our rate and of unit power, without a click where it goes round."""
     try:
         frames, rate = soundfile.read(

@@ -34,7 +34,7 @@ RECYCLED_BYTES = 31 << 20  # below the 32 MiB up to which glibc learns
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound:
+class RenderedAudio:
     """Both channels as 16-bit samples and what the microphone is made of."""
 
     user: npt.NDArray[np.int16]
@@ -59,7 +59,9 @@ class Renderer:
         self._silence = np.zeros(config.n_samples, np.float32)
         self._silence.flags.writeable = False
 
-    def render(self, recipe: Recipe, script: Script, conditions: AcousticConditions) -> Sound:
+    def render(
+        self, recipe: Recipe, script: Script, conditions: AcousticConditions
+    ) -> RenderedAudio:
         n, channel = self._config.n_samples, recipe.channel
         seats = talker_positions(channel, script.clips, self._rooms, far_user=conditions.far_user)
         agent = self._dry(script.clips, "agent", n)
@@ -79,7 +81,7 @@ class Renderer:
         microphone.limit()
         if not (conditions.line.is_clean and not conditions.network.lost):
             microphone.add("line", self._line(conditions, microphone.total))
-        return Sound(
+        return RenderedAudio(
             user=mix.to_pcm(microphone.total),
             agent=mix.to_pcm(agent, _spans(script.clips, "agent")),
             late=self._late(conditions),

@@ -45,7 +45,7 @@ FREE_KEYS = frozenset({"out", "workers", "cache", "json", "root"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class CorpusSource:
     """Recordings as they were found, under one name."""
 
     name: str
@@ -139,12 +139,12 @@ def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str
     return _facts(source, store)
 
 
-def find(config: CorpusAddConfig, folder: Path | None) -> Source:
+def find(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
     """The recordings of a folder, or of a package that is unpacked there."""
     if config.source in PACKAGES and not Path(config.source).exists():
         package = PACKAGES[config.source]
         assert folder is not None
-        return Source(
+        return CorpusSource(
             name=name_of(config),
             form=package.package,
             language=package.language,
@@ -158,7 +158,7 @@ def find(config: CorpusAddConfig, folder: Path | None) -> Source:
     except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{config.source} is no whole {form.name} corpus ({reason})") from error
-    return Source(
+    return CorpusSource(
         name=name_of(config),
         form=form.name,
         language=form.language,
@@ -273,7 +273,7 @@ class Store:
                     file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")
 
 
-def _facts(source: Source, store: Store) -> dict[str, Any]:
+def _facts(source: CorpusSource, store: Store) -> dict[str, Any]:
     skipped = Counter(one.kind for one in store.skipped)
     return {
         **count(store.utterances),

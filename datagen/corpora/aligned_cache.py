@@ -10,7 +10,7 @@ from pathlib import Path
 
 from microturn.configs.load import write_atomically
 from microturn.datagen.corpora.alignment import Aligned, Aligner
-from microturn.datagen.corpora.manifest import Audio, Word
+from microturn.datagen.corpora.manifest import AlignedWord, Audio
 
 _VERSION = 1  # of the method; another one asks again
 
@@ -61,5 +61,5 @@ def _read(path: Path) -> Aligned | None:
     stored = json.loads(path.read_text())
     if stored is None:
         return None
-    words = tuple(Word(**word) for word in stored["words"])
+    words = tuple(AlignedWord(**word) for word in stored["words"])
     return Aligned(words=words, scores=tuple(stored["scores"]))

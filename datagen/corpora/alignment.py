@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pocketsphinx
 
-from microturn.datagen.corpora.manifest import Audio, Word, resample
+from microturn.datagen.corpora.manifest import AlignedWord, Audio, resample
 from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.model.streams import normalise
 
@@ -31,7 +31,7 @@ class Aligned:
     `UNSCORED` where the words were found but their phones could not be told apart.
     """
 
-    words: tuple[Word, ...]
+    words: tuple[AlignedWord, ...]
     scores: tuple[float, ...]
 
     @property
@@ -148,7 +148,7 @@ def _collect(
         end = min(duration, last / 100 - _PAD / RATE)
         if end <= start:
             return None
-        words.append(Word(text=name, start=round(start, 3), end=round(end, 3)))
+        words.append(AlignedWord(text=name, start=round(start, 3), end=round(end, 3)))
         scores.append(round(score, 1))
     if [word.text for word in words] != spoken:
         return None

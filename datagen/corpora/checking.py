@@ -19,7 +19,7 @@ from microturn.datagen.corpora.alignment import UNSCORED, words_of
 from microturn.datagen.corpora.cutting import RATE, cut_word, levels_db, voiced_span
 from microturn.datagen.corpora.default_corpus.build import RIVALS, UNITS
 from microturn.datagen.corpora.default_corpus.queen_selection import tags_of
-from microturn.datagen.corpora.manifest import Audio, Cut, Utterance, Word, resample
+from microturn.datagen.corpora.manifest import AlignedWord, Audio, Cut, Utterance, resample
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, SoundError
 from microturn.datagen.corpora.word_times import WordTimes, spoken
 from microturn.model.streams import normalise
@@ -163,7 +163,7 @@ class Checker:
 
     def _words(
         self, recording: Recording, audio: Audio, text: str, language: str
-    ) -> tuple[tuple[Word, ...], tuple[float, ...], str]:
+    ) -> tuple[tuple[AlignedWord, ...], tuple[float, ...], str]:
         """Words, their scores, and who says so: the corpus, the aligner, or nobody."""
         given = spoken(recording.words or self._given(recording))
         if given:
@@ -172,7 +172,7 @@ class Checker:
         alignable = language.startswith("en") and not any(sign.isdigit() for sign in text)
         if not (self._settings.align and alignable):
             start, end = voiced_span(audio)
-            return (Word(text=normalise(text), start=start, end=end),), (0.0,), "none"
+            return (AlignedWord(text=normalise(text), start=start, end=end),), (0.0,), "none"
         aligned = self._aligner.align(audio, RATE, text)
         if aligned is None:
             raise Unusable("mislabelled", "its text was not found in its sound")
@@ -183,7 +183,7 @@ class Checker:
             raise Unusable("mislabelled", f"its sound does not fit its text ({score})")
         return aligned.words, aligned.scores, "aligned"
 
-    def _given(self, recording: Recording) -> tuple[Word, ...]:
+    def _given(self, recording: Recording) -> tuple[AlignedWord, ...]:
         sound = recording.sound
         beside = None  # what lies beside a long file is not about a part of it
         if isinstance(sound, FileSound) and sound.end is None and not sound.start:
@@ -196,7 +196,7 @@ class Checker:
     def _cuts(
         self,
         audio: Audio,
-        words: tuple[Word, ...],
+        words: tuple[AlignedWord, ...],
         scores: tuple[float, ...],
         language: str,
         times: str,
@@ -233,7 +233,9 @@ class Checker:
         return out.getvalue(), ".flac", rate
 
 
-def _checked_times(words: tuple[Word, ...], duration: float, text: str) -> tuple[Word, ...]:
+def _checked_times(
+    words: tuple[AlignedWord, ...], duration: float, text: str
+) -> tuple[AlignedWord, ...]:
     """Words with times that are inside the recording and in order, and say its text."""
     for before, word in zip((None, *words), words, strict=False):
         early = before is not None and word.start < before.start
@@ -248,7 +250,7 @@ def _checked_times(words: tuple[Word, ...], duration: float, text: str) -> tuple
         heard = " ".join(said[:6])
         raise Unusable("mislabelled", f"its words with times ({heard!r}...) are not its text")
     return tuple(
-        Word(text=w.text, start=w.start, end=min(w.end, duration))
+        AlignedWord(text=w.text, start=w.start, end=min(w.end, duration))
         for w in words
         if w.start < duration
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.corpora.manifest import Audio, Cut, Word
+from microturn.datagen.corpora.manifest import AlignedWord, Audio, Cut
 
 RATE = 16_000  # of all audio here
 _FRAME, _HOP = RATE // 100, RATE // 200  # 10 ms windows every 5 ms
@@ -41,7 +41,7 @@ def voiced_span(audio: Audio) -> tuple[float, float]:
     return _seconds(int(loud[0]), int(loud[-1]), len(audio))
 
 
-def cut_word(audio: Audio, words: tuple[Word, ...], index: int, score: float) -> Cut:
+def cut_word(audio: Audio, words: tuple[AlignedWord, ...], index: int, score: float) -> Cut:
     """The cut of one word, with its quality as far as sound and score tell."""
     if len(words) == 1:
         start, end = voiced_span(audio)
@@ -60,7 +60,7 @@ def cut_word(audio: Audio, words: tuple[Word, ...], index: int, score: float) ->
     return Cut(word=index, start=start, end=end, score=score, quality=quality)
 
 
-def _edges(levels: Levels, words: tuple[Word, ...], index: int) -> tuple[int, int, bool]:
+def _edges(levels: Levels, words: tuple[AlignedWord, ...], index: int) -> tuple[int, int, bool]:
     """First and last hop of a word, and whether silence stands on both sides of it."""
     start = min(_hop(words[index].start), len(levels) - 2)
     stop = min(max(_hop(words[index].end) - 1, start + 1), len(levels) - 1)

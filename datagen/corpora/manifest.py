@@ -36,7 +36,7 @@ _REBUILD = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Word:
+class AlignedWord:
     """A word of the transcript; times in seconds from the start of its utterance."""
 
     text: str
@@ -69,7 +69,7 @@ class Utterance:
     language: str
     text: str
     key: str  # the same in every language for the same phrase, "" where there is no parallel
-    words: tuple[Word, ...]
+    words: tuple[AlignedWord, ...]
     cuts: tuple[Cut, ...]
     duration: float
     start: float  # first moment of sound
@@ -99,7 +99,9 @@ class Utterance:
     def from_json(line: dict[str, Any]) -> Utterance:
         """Read a manifest line; a wrong or missing field raises KeyError, TypeError, ValueError."""
         scalars = {name: _typed(line[name], kind, name) for name, kind in _SCALARS.items()}
-        words = tuple(Word(text=str(t), start=float(a), end=float(b)) for t, a, b in line["words"])
+        words = tuple(
+            AlignedWord(text=str(t), start=float(a), end=float(b)) for t, a, b in line["words"]
+        )
         utterance = Utterance(
             **scalars,
             words=words,

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from microturn.datagen.corpora.manifest import Audio, Word
+from microturn.datagen.corpora.manifest import AlignedWord, Audio
 
 
 class SoundError(ValueError):
@@ -32,7 +32,7 @@ class Decoded:
     suffix: str = ""
 
 
-class Sound(Protocol):
+class AudioSource(Protocol):
     """Where the sound of a recording is; picklable."""
 
     @property
@@ -98,13 +98,13 @@ class Recording:
     """Who says what, where its sound is, and what else the corpus tells."""
 
     id: str
-    sound: Sound
+    sound: AudioSource
     text: str
     speaker: str = ""  # "": the corpus does not say
     language: str = ""
     licence: str = ""
     split: str = ""  # train, test, any; "": the corpus does not say
-    words: tuple[Word, ...] = ()  # times from the start of the recording
+    words: tuple[AlignedWord, ...] = ()  # times from the start of the recording
     tags: frozenset[str] = frozenset()
     key: str = ""  # the same in every language for the same phrase
     problem: str = ""  # what is wrong with its entry; it is skipped with this reason

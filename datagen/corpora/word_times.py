@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from microturn.datagen.corpora.manifest import Word
+from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import read_text
 from microturn.model.streams import normalise
 
@@ -17,7 +17,7 @@ _QUOTED = r'"((?:[^"]|"")*)"'
 _NUMBER = r"-?[\d.]+(?:[eE]-?\d+)?"
 
 
-def words_of_textgrid(text: str) -> tuple[Word, ...]:
+def words_of_textgrid(text: str) -> tuple[AlignedWord, ...]:
     """The intervals of the tier named `words`, or of the first tier; long and short form."""
     # Both forms hold the same values in the same order; the long one has names around them.
     tokens = re.findall(rf"{_QUOTED}|(?<![\w.\[])({_NUMBER})(?![\w.\]])|(<exists>)", text)
@@ -25,14 +25,14 @@ def words_of_textgrid(text: str) -> tuple[Word, ...]:
     texts = [i for i, (kind, value) in enumerate(values) if value in ("IntervalTier", "TextTier")]
     if not texts:
         raise ValueError("it is no TextGrid")
-    tiers: dict[str, tuple[Word, ...]] = {}
+    tiers: dict[str, tuple[AlignedWord, ...]] = {}
     for place in texts:
         if values[place][1] != "IntervalTier":
             continue
         name, count = values[place + 1][1], int(float(values[place + 4][1]))
         rows = values[place + 5 : place + 5 + 3 * count]
         tiers[name.lower()] = tuple(
-            Word(text=label.replace('""', '"'), start=float(start), end=float(end))
+            AlignedWord(text=label.replace('""', '"'), start=float(start), end=float(end))
             for (_, start), (_, end), (_, label) in zip(
                 rows[0::3], rows[1::3], rows[2::3], strict=True
             )
@@ -44,9 +44,9 @@ def words_of_textgrid(text: str) -> tuple[Word, ...]:
     return ()
 
 
-def words_of_ctm(text: str) -> dict[str, tuple[Word, ...]]:
+def words_of_ctm(text: str) -> dict[str, tuple[AlignedWord, ...]]:
     """Words by recording: `recording channel start duration word [score ...]` per line."""
-    found: dict[str, list[Word]] = {}
+    found: dict[str, list[AlignedWord]] = {}
     for line in text.splitlines():
         parts = line.split()
         if len(parts) < 5 or line.startswith(";;"):
@@ -54,11 +54,11 @@ def words_of_ctm(text: str) -> dict[str, tuple[Word, ...]]:
         name, _, start, duration, word = parts[:5]
         if word.lower() not in _SILENCE:
             end = round(float(start) + float(duration), 6)
-            found.setdefault(name, []).append(Word(text=word, start=float(start), end=end))
+            found.setdefault(name, []).append(AlignedWord(text=word, start=float(start), end=end))
     return {name: tuple(sorted(words, key=lambda w: w.start)) for name, words in found.items()}
 
 
-def words_from_json(value: Any) -> tuple[Word, ...]:
+def words_from_json(value: Any) -> tuple[AlignedWord, ...]:
     """Word times in any of the usual shapes; () where there are none.
 
     A list of words, each `[text, start, end]`, `[text, [start, end], ...]` or an object with
@@ -68,7 +68,7 @@ def words_from_json(value: Any) -> tuple[Word, ...]:
     return tuple(word for word in _words(value) if word.text.lower() not in _SILENCE)
 
 
-def _words(value: Any) -> Iterator[Word]:
+def _words(value: Any) -> Iterator[AlignedWord]:
     if isinstance(value, Mapping):
         for name in ("words", "alignments", "alignment", "word"):
             if isinstance(value.get(name), list | tuple | Mapping):
@@ -81,7 +81,7 @@ def _words(value: Any) -> Iterator[Word]:
             yield from _word(item)
 
 
-def _word(item: Any) -> Iterator[Word]:
+def _word(item: Any) -> Iterator[AlignedWord]:
     if isinstance(item, Mapping):
         text = item.get("word", item.get("text", item.get("symbol")))
         start, end = item.get("start"), item.get("end")
@@ -94,7 +94,7 @@ def _word(item: Any) -> Iterator[Word]:
         else:
             end = rest[0]
     if text is not None and start is not None and end is not None:  # aligners leave failures out
-        yield Word(text=str(text).strip(), start=float(start), end=float(end))
+        yield AlignedWord(text=str(text).strip(), start=float(start), end=float(end))
 
 
 class WordTimes:
@@ -102,7 +102,7 @@ class WordTimes:
 
     def __init__(self, extra: str = "") -> None:
         self._by_name: dict[str, Path] = {}
-        self._ctm: dict[str, tuple[Word, ...]] = {}
+        self._ctm: dict[str, tuple[AlignedWord, ...]] = {}
         if not extra:
             return
         path = Path(extra)
@@ -117,7 +117,7 @@ class WordTimes:
         if not self._ctm and not self._by_name:
             raise ValueError(f"alignments={extra} holds no .ctm, .TextGrid or .json")
 
-    def find(self, name: str, audio: Path | None) -> tuple[Word, ...]:
+    def find(self, name: str, audio: Path | None) -> tuple[AlignedWord, ...]:
         """The words of a recording by its id, or by the name of its file; () when nobody knows."""
         stem = audio.stem if audio is not None else name
         for one in (name, stem, stem.removesuffix("_mic1").removesuffix("_mic2")):
@@ -133,7 +133,7 @@ class WordTimes:
         return ()
 
 
-def words_of_file(path: Path, name: str) -> tuple[Word, ...]:
+def words_of_file(path: Path, name: str) -> tuple[AlignedWord, ...]:
     """The words of one recording in one file; ValueError says what is wrong with the file."""
     text = read_text(path)
     try:
@@ -147,7 +147,7 @@ def words_of_file(path: Path, name: str) -> tuple[Word, ...]:
         raise ValueError(f"its word times in {path.name} cannot be read ({error})") from error
 
 
-def spoken(words: tuple[Word, ...]) -> tuple[Word, ...]:
+def spoken(words: tuple[AlignedWord, ...]) -> tuple[AlignedWord, ...]:
     """The words as they are stored: normalised; one that normalises to several is shared out."""
     kept = []
     for word in words:
@@ -155,5 +155,5 @@ def spoken(words: tuple[Word, ...]) -> tuple[Word, ...]:
         step = (word.end - word.start) / max(len(texts), 1)
         for i, text in enumerate(texts):
             start = word.start + i * step
-            kept.append(Word(text=text, start=round(start, 4), end=round(start + step, 4)))
+            kept.append(AlignedWord(text=text, start=round(start, 4), end=round(start + step, 4)))
     return tuple(kept)

@@ -40,7 +40,7 @@ class FigureAct:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class BoardItem:
     """A sign on the board: begins to come at `start`, is there at `ready`, is gone at `end`."""
 
     text: str
@@ -54,7 +54,7 @@ class Item:
 class BoardAct:
     """Signs that appear on the board, one after the other."""
 
-    items: tuple[Item, ...]
+    items: tuple[BoardItem, ...]
 
     @property
     def start(self) -> int:

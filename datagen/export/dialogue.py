@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.sets.shards import Sample
+from microturn.datagen.sets.shards import StoredDialogue
 
 LANES = ("user", "agent", "background")
 CHANNELS = {"user": "user", "agent": "agent", "background": "user"}  # where a lane is heard
@@ -25,7 +25,7 @@ class SaidWord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class SpokenSegment:
     """Words of one voice that follow each other."""
 
     id: str
@@ -50,13 +50,13 @@ class Segment:
         return " ".join(word.text for word in self.words)
 
 
-def segments_of(sample: Sample, join_s: float) -> list[Segment]:
+def segments_of(sample: StoredDialogue, join_s: float) -> list[SpokenSegment]:
     """All segments of a dialogue in the order of time."""
-    segments: list[Segment] = []
+    segments: list[SpokenSegment] = []
     for lane in LANES:
         for number, words in enumerate(_runs(sample.json["words"][lane], join_s)):
             segments.append(
-                Segment(
+                SpokenSegment(
                     id=f"{sample.key}-{lane}-{number:03d}",
                     lane=lane,
                     voice=words[0]["voice"],
@@ -81,7 +81,7 @@ def _runs(words: Sequence[dict[str, Any]], join_s: float) -> list[list[dict[str,
     return runs
 
 
-def duration_of(sample: Sample) -> float:
+def duration_of(sample: StoredDialogue) -> float:
     return float(round(sample.json["n_micro_turns"] * sample.json["micro_turn_s"], 6))
 
 

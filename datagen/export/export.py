@@ -15,13 +15,13 @@ from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.lhotse_cuts import LhotseExport
 from microturn.datagen.export.moshi import MoshiExport
 from microturn.datagen.export.nemo import NemoExport
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 
 class Exporter(Protocol):
     """Takes the dialogues one after the other, then writes its lists."""
 
-    def add(self, sample: Sample) -> None: ...
+    def add(self, sample: StoredDialogue) -> None: ...
 
     def close(self) -> None: ...
 

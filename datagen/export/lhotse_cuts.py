@@ -10,7 +10,7 @@ from typing import Any
 
 from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.dialogue import CHANNELS, duration_of, segments_of
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 SIDES = ("user", "agent")  # in the order of their channels
 # What else a dialogue says about itself goes along under these names.
@@ -26,7 +26,7 @@ class LhotseExport:
         self._cuts: list[dict[str, Any]] = []
         (folder / "audio").mkdir()
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: StoredDialogue) -> None:
         for side in SIDES:
             path = self._folder / "audio" / f"{sample.key}.{side}.flac"
             path.write_bytes(sample.members[f"{side}.flac"])

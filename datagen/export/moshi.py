@@ -13,7 +13,7 @@ import soundfile
 from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.dialogue import duration_of, segments_of, to_pcm
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 RATE = 24_000
 SPEAKERS = {"agent": "SPEAKER_MAIN", "user": "SPEAKER_OTHER"}  # the model learns the words of MAIN
@@ -29,7 +29,7 @@ class MoshiExport:
         self._lines: list[str] = []
         (folder / FOLDER).mkdir()
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: StoredDialogue) -> None:
         path = self._folder / FOLDER / f"{sample.key}.wav"
         soundfile.write(path, stereo(sample, self._rate), RATE, subtype="PCM_16")
         words: list[list[Any]] = [
@@ -49,7 +49,7 @@ class MoshiExport:
         (self._folder / self._name).write_text("".join(self._lines), encoding="utf-8")
 
 
-def stereo(sample: Sample, rate: int) -> npt.NDArray[np.int16]:
+def stereo(sample: StoredDialogue, rate: int) -> npt.NDArray[np.int16]:
     """(n, 2) samples at 24 kHz: agent, user."""
     sides = [resample(audio, rate, RATE) for audio in (sample.agent(), sample.user())]
     return to_pcm(np.stack(sides, axis=1))

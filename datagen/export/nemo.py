@@ -17,12 +17,12 @@ import soundfile
 from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.dialogue import (
     CHANNELS,
-    Segment,
+    SpokenSegment,
     duration_of,
     segments_of,
     to_pcm,
 )
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 
 class NemoExport:
@@ -36,7 +36,7 @@ class NemoExport:
         for name in ("audio", "rttm", "ctm"):
             (folder / name).mkdir()
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: StoredDialogue) -> None:
         key, segments = sample.key, segments_of(sample, self._config.join_s)
         for side in ("user", "agent"):
             (self._folder / f"audio/{key}.{side}.flac").write_bytes(sample.members[f"{side}.flac"])
@@ -66,7 +66,7 @@ class NemoExport:
             (self._folder / f"{name}.json").write_text("".join(lines), encoding="utf-8")
 
 
-def mono(sample: Sample) -> npt.NDArray[np.int16]:
+def mono(sample: StoredDialogue) -> npt.NDArray[np.int16]:
     """Both sides in one channel, each at half its level so that nothing clips."""
     return to_pcm((sample.user() + sample.agent()) / 2)
 
@@ -75,18 +75,18 @@ def _name(voice: str) -> str:
     return re.sub(r"\s+", "_", voice) or "unknown"
 
 
-def _rttm(key: str, segment: Segment) -> str:
+def _rttm(key: str, segment: SpokenSegment) -> str:
     span = f"{segment.start:.6f} {segment.duration:.6f}"
     return f"SPEAKER {key} 1 {span} <NA> <NA> {_name(segment.voice)} <NA> <NA>\n"
 
 
-def _ctm(key: str, segment: Segment, word: Any) -> str:
+def _ctm(key: str, segment: SpokenSegment, word: Any) -> str:
     """Source, channel, start, duration, word, confidence, type, speaker (RT-09)."""
     span = f"{word.start:.6f} {word.end - word.start:.6f}"
     return f"{key} 1 {span} {word.text} 1.0 lex {_name(segment.voice)}\n"
 
 
-def _line(key: str, segment: Segment) -> dict[str, Any]:
+def _line(key: str, segment: SpokenSegment) -> dict[str, Any]:
     return {
         "audio_filepath": f"audio/{key}.{CHANNELS[segment.lane]}.flac",
         "offset": segment.start,

@@ -9,7 +9,7 @@ import numpy as np
 
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.pack import heard_tokens, say_tokens, text_in_tokens
-from microturn.datagen.sets.shards import Sample, ShardReader, sha256_of
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue, sha256_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer, pack_dialogue
 
 
@@ -24,7 +24,7 @@ def faults_of_set(reader: ShardReader) -> Iterator[str]:
 
 
 def faults_of_sample(
-    sample: Sample, *, layout: StreamLayout, tokenizer: Tokenizer
+    sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenizer
 ) -> Iterator[str]:
     """What is wrong with one dialogue."""
     n_samples = sample.json["n_micro_turns"] * layout.samples_per_micro_turn
@@ -80,7 +80,7 @@ def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
 
 
 def _faults_of_lanes(
-    sample: Sample, timeline: Timeline, layout: StreamLayout, tokenizer: Tokenizer
+    sample: StoredDialogue, timeline: Timeline, layout: StreamLayout, tokenizer: Tokenizer
 ) -> Iterator[str]:
     """Lanes that are not those which the stored sound and labels give."""
     stored = sample.tokens()

@@ -18,7 +18,7 @@ from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, missed_targets
 from microturn.datagen.report.check import faults_of_set
 from microturn.datagen.report.page import page_of, stems_of
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 DEFAULT_OUT = Path("runs/inspect")
 MAX_FAULTS = 20
@@ -41,7 +41,7 @@ def inspect(config: InspectConfig) -> int:
     return check(reader, card) if config.check else 0
 
 
-def show(reader: ShardReader, sample: Sample, out: Path) -> None:
+def show(reader: ShardReader, sample: StoredDialogue, out: Path) -> None:
     """Write the picture and the sound of one dialogue."""
     from microturn.datagen.report.picture import draw_dialogue
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microturn.datagen.report.picture import COLOURS
-from microturn.datagen.sets.shards import Sample
+from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer
 
 PEAKS_PER_S = 100
@@ -28,7 +28,7 @@ COLUMNS = 20  # frames beside each other in the sprite
 EVENT_GAP_S = 0.1
 
 
-def page_of(sample: Sample, *, layout: StreamLayout, tokenizer: Tokenizer) -> str:
+def page_of(sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenizer) -> str:
     """The page of a dialogue as HTML."""
     facts = sample.json
     seconds = facts["n_micro_turns"] * facts["micro_turn_s"]
@@ -56,7 +56,7 @@ def page_of(sample: Sample, *, layout: StreamLayout, tokenizer: Tokenizer) -> st
     return template.replace(PLACE, text)
 
 
-def stems_of(sample: Sample) -> dict[str, bytes]:
+def stems_of(sample: StoredDialogue) -> dict[str, bytes]:
     """The stored sources of the microphone, as FLAC."""
     prefix, suffix = "stem_", ".flac"
     return {
@@ -66,7 +66,7 @@ def stems_of(sample: Sample) -> dict[str, bytes]:
     }
 
 
-def _sounds(sample: Sample) -> dict[str, bytes]:
+def _sounds(sample: StoredDialogue) -> dict[str, bytes]:
     stems = {f"stem: {name}": flac for name, flac in stems_of(sample).items()}
     return {
         "microphone": sample.members["user.flac"],
@@ -100,7 +100,7 @@ def _events(events: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {"events": placed, "eventRows": max(len(ends), 1)}
 
 
-def _tokens(sample: Sample, tokenizer: Tokenizer) -> dict[str, list[tuple[int, str]]]:
+def _tokens(sample: StoredDialogue, tokenizer: Tokenizer) -> dict[str, list[tuple[int, str]]]:
     """Words of the token lanes, each at the micro-turn that holds it."""
     stored = sample.tokens()
     lanes = {}
@@ -122,7 +122,7 @@ def _peaks(audio: npt.NDArray[np.float32], rate: int) -> list[int]:
     return [int(value) for value in np.round(100 * loud)]
 
 
-def _video(sample: Sample) -> dict[str, Any] | None:
+def _video(sample: StoredDialogue) -> dict[str, Any] | None:
     """All frames on one picture, row by row."""
     frames = sample.frames()
     if frames is None:

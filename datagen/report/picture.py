@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from microturn.datagen.dialogue.timeline import Event, Timeline
-from microturn.datagen.sets.shards import Sample
+from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer, fine_mel
 
 COLOURS = {
@@ -48,7 +48,7 @@ LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
 
 
 def draw_dialogue(
-    sample: Sample,
+    sample: StoredDialogue,
     timeline: Timeline,
     *,
     layout: StreamLayout,

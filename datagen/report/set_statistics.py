@@ -13,7 +13,7 @@ from microturn.datagen.dialogue import turn_taking
 from microturn.datagen.report.timing_tally import TimingTally
 
 if TYPE_CHECKING:
-    from microturn.datagen.acoustics.render import Sound
+    from microturn.datagen.acoustics.render import RenderedAudio
 
 BIN_S = 0.01  # times are counted in bins of this
 JOIN_S = 0.18  # a shorter silence is inside one stretch of speech (Heldner & Edlund 2010)
@@ -62,7 +62,7 @@ class Statistics:
         self.sums: dict[str, float] = dict.fromkeys(SUMS, 0.0)
         self.turn_taking = {way: TimingTally() for way in TURN_TAKING}
 
-    def add(self, sample: Mapping[str, Any], sound: Sound | None = None) -> None:
+    def add(self, sample: Mapping[str, Any], sound: RenderedAudio | None = None) -> None:
         """Count one sample's JSON and, where it is at hand, its sound."""
         self._add_turn_taking(sample, sound)
         seconds = sample["n_micro_turns"] * sample["micro_turn_s"]
@@ -80,7 +80,7 @@ class Statistics:
         for event in sample["events"]:
             self._add_event(event, sample["words"]["agent"])
 
-    def _add_turn_taking(self, sample: Mapping[str, Any], sound: Sound | None) -> None:
+    def _add_turn_taking(self, sample: Mapping[str, Any], sound: RenderedAudio | None) -> None:
         rate = sample["sample_rate"]
         found = {"words": turn_taking.of_words(sample, join_s=JOIN_S)}
         if sound is not None:

@@ -23,9 +23,9 @@ from tqdm import tqdm
 from microturn.configs.command import write_json
 from microturn.configs.load import load_config
 from microturn.configs.paths import cache_folder
-from microturn.datagen.acoustics.render import Sound
+from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.acoustics.rooms import ensure_bank
-from microturn.datagen.config import DatagenConfig, ListenConfig
+from microturn.datagen.config import DatagenConfig, VerifyAudioConfig
 from microturn.datagen.corpora.waveform import perturb
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Timeline, Word
@@ -47,13 +47,13 @@ MAX_FAULTS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Take:
+class RenderedTake:
     """One dialogue of a single scenario, as it sounds."""
 
     recipe: Recipe
     script: Script
     segments: int
-    sound: Sound
+    sound: RenderedAudio
 
     @property
     def timeline(self) -> Timeline:
@@ -100,7 +100,7 @@ class Listener:
         self._rate = sample_rate
         self._aligner: Any = None
 
-    def listen(self, take: Take, heard: Heard, *, align: bool) -> None:
+    def listen(self, take: RenderedTake, heard: Heard, *, align: bool) -> None:
         """Add what is to be heard in a dialogue, and a sentence for everything that is wrong."""
         heard.dialogues += 1
         heard.segments += take.segments
@@ -111,13 +111,13 @@ class Listener:
         if align:
             self._align(take, heard)
 
-    def _clipping(self, take: Take, heard: Heard) -> Iterator[str]:
+    def _clipping(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
         for name in ("user", "agent"):
             pcm = getattr(take.sound, name)
             if int(np.abs(pcm.astype(np.int32)).max(initial=0)) > LOUDEST_PCM:
                 yield f"the {name} clips"
 
-    def _silence(self, take: Take, heard: Heard) -> Iterator[str]:
+    def _silence(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
         """The agent sounds in its words and nowhere else."""
         agent, timeline = take.sound.agent, take.timeline
         outside = np.ones(len(agent), np.bool_)
@@ -134,7 +134,7 @@ class Listener:
             if agent[start:end].any():
                 yield f"the agent sounds in the {event.type} at {event.start / self._rate:.2f} s"
 
-    def _words(self, take: Take, heard: Heard) -> Iterator[str]:
+    def _words(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
         zeroed = take.sound.channel.get("digital_zero", [])
         for lane, audio in _lanes(take).items():
             for word in getattr(take.timeline, lane):
@@ -149,7 +149,7 @@ class Listener:
                     at = word.start / self._rate
                     yield f"{lane} says {word.text!r} at {at:.2f} s, but at {level:.0f} dB"
 
-    def _joins(self, take: Take, heard: Heard) -> Iterator[str]:
+    def _joins(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
         agent = _plain(take.sound.agent)
         for clip in take.script.clips:
             heard.joins += 1
@@ -164,7 +164,7 @@ class Listener:
                 at = clip.start / self._rate
                 yield f"{clip.lane} clicks by {step:.3f} around {clip.unit.text!r} at {at:.2f} s"
 
-    def _align(self, take: Take, heard: Heard) -> None:
+    def _align(self, take: RenderedTake, heard: Heard) -> None:
         """Whether an aligner that knows the words only finds each where it is said to be."""
         from microturn.datagen.corpora.alignment import Aligner  # only who aligns needs it
 
@@ -206,7 +206,7 @@ def _groups(words: Sequence[Word], rate: int) -> Iterator[list[Word]]:
         yield group
 
 
-def _lanes(take: Take) -> dict[str, npt.NDArray[np.float32]]:
+def _lanes(take: RenderedTake) -> dict[str, npt.NDArray[np.float32]]:
     """The agent as it is stored, and the user's part of the microphone."""
     return {"agent": _plain(take.sound.agent), "user": take.sound.stems["user"]}
 
@@ -234,13 +234,13 @@ class Studio:
         rooms = ensure_bank(config.rooms, config.layout.sample_rate, [cache])
         self._simulator = Simulator(config, rooms=rooms, tokenizer=make_tokenizer(config, bank))
 
-    def take(self, scenario: str, index: int) -> Take:
+    def take(self, scenario: str, index: int) -> RenderedTake:
         """Dialogue `index` with nothing but this scenario in it."""
         recipe = self._simulator.recipe(index)
         recipe = replace(recipe, families=(scenario,) * len(recipe.families))
         script, families, conditions = self._simulator.script(recipe)
         sound = self._simulator.sound(recipe, script, conditions)
-        return Take(recipe=recipe, script=script, segments=len(families), sound=sound)
+        return RenderedTake(recipe=recipe, script=script, segments=len(families), sound=sound)
 
 
 def listen_to(
@@ -260,7 +260,7 @@ def listen_to(
     return heard
 
 
-def run_listen(options: ListenConfig) -> int:
+def run_listen(options: VerifyAudioConfig) -> int:
     """Listen to what was asked for; 1 when something is wrong."""
     config = load_config(DatagenConfig, [options.config], ["out=unused"])
     names = options.scenarios or tuple(config.weights)

@@ -96,7 +96,7 @@ class ShardWriter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class StoredDialogue:
     """One dialogue of a set; members are decoded when they are asked for."""
 
     key: str
@@ -186,16 +186,16 @@ class ShardReader:
         with local_copy(self.folder / TOKENIZER_NAME) as path:
             return Tokenizer.load(path)
 
-    def __getitem__(self, position: int) -> Sample:
+    def __getitem__(self, position: int) -> StoredDialogue:
         """The dialogue at a position, read from its tar without touching the others."""
         return self._sample(position)
 
-    def _sample(self, position: int, wanted: Set[str] = frozenset()) -> Sample:
+    def _sample(self, position: int, wanted: Set[str] = frozenset()) -> StoredDialogue:
         """A dialogue with some of its members (none named: all)."""
         members, source = self._read(position, wanted)
         key = key_of(position + int(self.index["first_index"]))
         stored = {name: bytes(member) for name, member in members.items()}
-        return Sample(key=key, members=stored, source=source)
+        return StoredDialogue(key=key, members=stored, source=source)
 
     def lanes(self, position: int) -> Lanes:
         """The stored lanes of one dialogue; its sound is not read."""
@@ -205,7 +205,7 @@ class ShardReader:
         """The agent's voice of one dialogue; nothing else of it is read."""
         return self._sample(position, _VOICE).agent()
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[StoredDialogue]:
         return (self[position] for position in range(len(self)))
 
     def _read(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.dialogue.camera_acts import Acts, FigureAct, Item, value_at
+from microturn.datagen.dialogue.camera_acts import Acts, BoardItem, FigureAct, value_at
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.video.canvas import Canvas, Image, Point
 from microturn.datagen.video.config import VideoConfig
@@ -164,7 +164,7 @@ def _write(
     project: Project,
     scale: float,
     world: World,
-    item: Item,
+    item: BoardItem,
     share: float,
     ink: tuple[float, float, float],
 ) -> None:

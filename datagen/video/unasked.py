@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.camera_acts import BoardAct, FigureAct, Item
+from microturn.datagen.dialogue.camera_acts import BoardAct, BoardItem, FigureAct
 from microturn.datagen.dialogue.expectations import agent_must_be_silent
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Script
@@ -47,7 +47,7 @@ def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
     else:
         what = tuple(GLYPHS)[int(rng.integers(len(GLYPHS)))]
         script.acts.board.append(
-            BoardAct(items=(Item(text=what, start=start, ready=start + rate // 4, end=end),))
+            BoardAct(items=(BoardItem(text=what, start=start, ready=start + rate // 4, end=end),))
         )
         kind = "visual_question"
     window = (start, end)

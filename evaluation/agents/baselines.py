@@ -16,34 +16,34 @@ from numpy.typing import NDArray
 
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.activity import Activity
-from microturn.evaluation.scoring.agent_output import Delivery, Performance, SpokenWord
-from microturn.evaluation.scoring.dialogue_set import Sample, Samples
+from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue, Samples
 
 BASELINES: Final[tuple[str, ...]] = ("silent", "always", "half_duplex", "oracle")
 
 
-class Performer(Protocol):
+class Agent(Protocol):
     """Whoever plays the agent's part; dialogues given together must not influence each other."""
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]: ...
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]: ...
 
 
 class Silent:
     """Never says a word."""
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         for sample in samples:
             n = round(sample.dialogue.duration_s * sample.sample_rate)
-            yield Performance(audio=np.zeros(n, np.float32), sample_rate=sample.sample_rate)
+            yield AgentOutput(audio=np.zeros(n, np.float32), sample_rate=sample.sample_rate)
 
 
 class Oracle:
     """The recorded agent: answers right, on time, and hears everything."""
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         for sample in samples:
             dialogue = sample.dialogue
-            yield Performance(
+            yield AgentOutput(
                 audio=sample.load_agent(),
                 sample_rate=sample.sample_rate,
                 words=dialogue.agent_words,
@@ -85,7 +85,7 @@ class AlwaysTalking:
 
     @classmethod
     def _of_longest_utterance(
-        cls, sample: Sample, audio: NDArray[np.float32], activity: Activity
+        cls, sample: HeldOutDialogue, audio: NDArray[np.float32], activity: Activity
     ) -> AlwaysTalking:
         """The longest utterance with the gaps between its words cut out."""
         start, end = max(activity.utterances, key=lambda span: span[1] - span[0])
@@ -107,12 +107,12 @@ class AlwaysTalking:
             length_s += len(pieces[-1]) / sample.sample_rate
         return cls(loop=np.concatenate(pieces), words=tuple(words))
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         for sample in samples:
             n = round(sample.dialogue.duration_s * sample.sample_rate)
             rounds = -(-n // len(self.loop))
             round_s = len(self.loop) / sample.sample_rate
-            yield Performance(
+            yield AgentOutput(
                 audio=np.tile(self.loop, rounds)[:n],
                 sample_rate=sample.sample_rate,
                 words=tuple(
@@ -133,7 +133,7 @@ _BURST_S = 0.4
 _BEFORE_SOUND_S = 0.1
 
 
-def baseline(name: str, samples: Samples, config: ActivityConfig) -> Performer:
+def baseline(name: str, samples: Samples, config: ActivityConfig) -> Agent:
     """The baseline of that name; raises ValueError for an unknown one."""
     if name == "silent":
         return Silent()
@@ -142,7 +142,7 @@ def baseline(name: str, samples: Samples, config: ActivityConfig) -> Performer:
     if name == "always":
         return AlwaysTalking.from_samples(samples, config)
     if name == "half_duplex":
-        from microturn.evaluation.agents.half_duplex import HalfDuplex, Voice
+        from microturn.evaluation.agents.half_duplex import HalfDuplex, RecordedWords
 
-        return HalfDuplex(Voice.of(samples))
+        return HalfDuplex(RecordedWords.of(samples))
     raise ValueError(f"baseline={name!r} is not one of {', '.join(BASELINES)}")

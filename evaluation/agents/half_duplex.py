@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import overlap
-from microturn.evaluation.scoring.agent_output import Delivery, Performance, SpokenWord
+from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord
 from microturn.evaluation.scoring.answers import Answer, answers_of
 from microturn.evaluation.scoring.dialogue import Dialogue, Event, Message, read_words
-from microturn.evaluation.scoring.dialogue_set import Sample, Samples
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue, Samples
 
 ENDPOINT_S: Final = 0.5
 _SPEECH, _SILENCE = 0.5, 0.35  # probabilities at which speech begins and ends: Silero's defaults
@@ -37,13 +37,13 @@ _Piece = tuple[str, float, NDArray[np.float32]]  # a word, seconds into the answ
 
 
 @dataclass(frozen=True)
-class Voice:
+class RecordedWords:
     """One recording of every word that the recorded agent says, the longest there is."""
 
     words: dict[str, NDArray[np.float32]]
 
     @classmethod
-    def of(cls, samples: Samples) -> Voice:
+    def of(cls, samples: Samples) -> RecordedWords:
         words: dict[str, NDArray[np.float32]] = {}
         for number, sample in enumerate(samples()):
             if number == _BANK_DIALOGUES:
@@ -68,7 +68,7 @@ def _slice(
 class _Talk:
     """A dialogue as far as the agent has come."""
 
-    sample: Sample
+    sample: HeldOutDialogue
     recorded: NDArray[np.float32]
     answers: list[Answer]
     audio: NDArray[np.float32]
@@ -85,13 +85,13 @@ class _Talk:
 class HalfDuplex:
     """Endpointing at 500 ms, then the expected answer."""
 
-    voice: Voice
+    voice: RecordedWords
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         for sample in samples:
             yield self._perform(sample)
 
-    def _perform(self, sample: Sample) -> Performance:
+    def _perform(self, sample: HeldOutDialogue) -> AgentOutput:
         dialogue, rate = sample.dialogue, sample.sample_rate
         talk = _Talk(
             sample=sample,
@@ -116,7 +116,7 @@ class HalfDuplex:
                     began_s, quiet_s = None, 0.0
             if began_s is None and talk.waiting and talk.waiting[0][0] <= now_s:
                 self._say(talk, talk.waiting.pop(0)[1], max(now_s, talk.deaf_until_s))
-        return Performance(
+        return AgentOutput(
             audio=talk.audio,
             sample_rate=rate,
             words=tuple(talk.words),
@@ -238,7 +238,7 @@ def _scripted(dialogue: Dialogue) -> list[Delivery]:
     ]
 
 
-def _probabilities(sample: Sample) -> tuple[NDArray[np.float32], float]:
+def _probabilities(sample: HeldOutDialogue) -> tuple[NDArray[np.float32], float]:
     """Speech probabilities of the microphone, and seconds from one to the next."""
     from microturn.evaluation.speech import silero
 

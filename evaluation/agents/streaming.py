@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.evaluation.scoring.agent_output import Delivery, Performance, words_of_lane
+from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, words_of_lane
 from microturn.evaluation.scoring.dialogue import Dialogue, Message
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer, frame_shape
 
 
@@ -31,7 +31,7 @@ class TurnOutput(Protocol):
     def say(self) -> list[int]: ...
 
 
-class Sessions(Protocol):
+class StreamingSessions(Protocol):
     """What evaluation needs of a batch of streaming sessions."""
 
     @property
@@ -87,7 +87,7 @@ def _row_of(time_s: float, layout: StreamLayout) -> int:
 class _Part:
     """One dialogue on its way through a row."""
 
-    sample: Sample
+    sample: HeldOutDialogue
     user: NDArray[np.float32]  # (N, samples_per_micro_turn)
     video: NDArray[np.uint8] | None  # (N, H, W, 3)
     late: NDArray[np.bool_] | None  # (N,) whose input does not arrive in time
@@ -105,7 +105,7 @@ class StreamedAgent:
 
     def __init__(
         self,
-        sessions: Sessions,
+        sessions: StreamingSessions,
         layout: StreamLayout,
         tokenizer: Tokenizer,
         *,
@@ -114,7 +114,7 @@ class StreamedAgent:
         self._sessions, self._layout, self._tokenizer = sessions, layout, tokenizer
         self._on_progress = on_progress  # gets parts of dialogues
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         """Performances of the samples, in order."""
         for first in range(0, len(samples), self._sessions.batch_size):
             parts = [self._begin(s) for s in samples[first : first + self._sessions.batch_size]]
@@ -124,7 +124,7 @@ class StreamedAgent:
                 self._micro_turn(k, parts)
             yield from (self._finish(part) for part in parts)
 
-    def _begin(self, sample: Sample) -> _Part:
+    def _begin(self, sample: HeldOutDialogue) -> _Part:
         layout = self._layout
         audio = sample.load_user()
         n = len(audio) // layout.samples_per_micro_turn
@@ -207,13 +207,13 @@ class StreamedAgent:
                     )
                 return
 
-    def _finish(self, part: _Part) -> Performance:
+    def _finish(self, part: _Part) -> AgentOutput:
         """Put what was made in micro-turn k where it is played: in micro-turn k + 1."""
         layout = self._layout
         silence = np.zeros(layout.samples_per_micro_turn, np.float32)
         micro_turn_s = layout.samples_per_micro_turn / layout.sample_rate
         say = part.say[:-1]  # the last would sound after the end
-        return Performance(
+        return AgentOutput(
             audio=np.concatenate([silence, *part.audio[:-1]]),
             sample_rate=layout.sample_rate,
             words=words_of_lane(say, self._tokenizer, layout, shift=1),

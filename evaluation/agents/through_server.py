@@ -20,12 +20,12 @@ from typing import Any
 
 from microturn.evaluation.scoring.agent_output import (
     MAX_WORD_S,
+    AgentOutput,
     Delivery,
-    Performance,
     SpokenWord,
 )
 from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 
 _PATIENCE_S = 10.0
 
@@ -52,17 +52,17 @@ class ServedAgent:
                 return cls(url=f"ws://{found[1]}/ws", process=process)
         raise OSError(f"`microturn serve checkpoint={checkpoint}` did not come up")
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         for sample in samples:
             yield self._perform(sample)
 
-    def _perform(self, sample: Sample) -> Performance:
+    def _perform(self, sample: HeldOutDialogue) -> AgentOutput:
         from microturn.inference.serve.client import talk_to_server
 
         answer = asyncio.run(talk_to_server(self.url, sample.load_user(), real_time=False))
         dialogue = sample.dialogue
         n = round(dialogue.duration_s * sample.sample_rate)
-        return Performance(
+        return AgentOutput(
             audio=answer.audio[:n],
             sample_rate=sample.sample_rate,
             words=_words(answer.events, "agent", dialogue),

@@ -21,7 +21,7 @@ from torch import Tensor
 from microturn.evaluation.bench.kernels_measure import (
     ROUTINGS,
     Experts,
-    Ring,
+    RotatingBuffers,
     Sets,
     Shape,
     dense_loop,
@@ -230,7 +230,7 @@ class Check:
         """
         rows: dict[str, Any] = {}
         for n, new, reach in RINGS:
-            ring = Ring.draw(n, new, reach, self.device)
+            ring = RotatingBuffers.draw(n, new, reach, self.device)
             with poisoned():
                 got, cache = ring.run(), ring.cache
             expected = ring.reference()

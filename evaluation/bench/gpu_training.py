@@ -151,7 +151,7 @@ class Check:
         """`microturn train` for some steps: loader, learned vocoder, Lightning, log."""
         from microturn.training.train import train
 
-        clock = Clock()
+        clock = StepClock()
         n_steps = 4 if self.smoke else RUN_STEPS
         warm_up = 1 if self.smoke else RUN_WARM_UP
         with tempfile.TemporaryDirectory() as out:
@@ -191,7 +191,7 @@ class Check:
         return {"first_s": seconds[0], "resumed_s": seconds[1], "step": steps[1]}
 
 
-class Clock(Callback):
+class StepClock(Callback):
     """When the steps of a run began and ended, in seconds."""
 
     def __init__(self) -> None:

@@ -234,7 +234,7 @@ def time_layer(
 
 
 @dataclass(frozen=True)
-class Ring:
+class RotatingBuffers:
     """Rows with a full ring of keys and values: `small`'s eight heads of 64 on one of keys."""
 
     qkv: Tensor
@@ -246,7 +246,7 @@ class Ring:
     n_sinks: int = 4
 
     @classmethod
-    def draw(cls, n: int, new: int, reach: int, device: torch.device) -> Ring:
+    def draw(cls, n: int, new: int, reach: int, device: torch.device) -> RotatingBuffers:
         """n rows that reach `reach` positions back, `new` positions each."""
         H, K, slots = 8, 64, reach + 14 + cls.n_sinks
         first = torch.randint(5000, 9000, (n, 1), device=device)
@@ -263,7 +263,7 @@ class Ring:
             reach,
         )
 
-    def row(self, i: int) -> Ring:
+    def row(self, i: int) -> RotatingBuffers:
         part = slice(i, i + 1)
         return replace(
             self,

@@ -59,7 +59,7 @@ class Product:
         return 2 * m * k * n * (batch[0] if batch else 1)
 
 
-class Recorder(TorchDispatchMode):
+class ProductRecorder(TorchDispatchMode):
     """Notes every matrix product that runs while it is entered, in order."""
 
     def __init__(self) -> None:

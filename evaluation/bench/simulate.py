@@ -38,7 +38,7 @@ from microturn.datagen.config import ChannelConfig, DatagenConfig
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
-from microturn.datagen.pipeline import Dialogue, Simulator, make_tokenizer, open_corpus
+from microturn.datagen.pipeline import SimulatedDialogue, Simulator, make_tokenizer, open_corpus
 from microturn.datagen.simulate import indices_of, make_shard
 from microturn.evaluation.bench.config import BenchSimulateConfig
 from microturn.model.streams import Tokenizer
@@ -251,7 +251,7 @@ class Bench:
             },
         }
 
-    def _others(self, dialogues: list[Dialogue], scene: Simulator) -> dict[str, Job]:
+    def _others(self, dialogues: list[SimulatedDialogue], scene: Simulator) -> dict[str, Job]:
         """The floor and, where it is asked for, lhotse."""
         from microturn.evaluation.bench.simulate_peers import floors, peers
 
@@ -279,7 +279,7 @@ def _shard(simulator: Simulator, shard: int, folder: Path) -> Job:
     return lambda: make_shard(simulator, shard, folder)
 
 
-def _spoken_share(dialogues: list[Dialogue]) -> dict[str, float]:
+def _spoken_share(dialogues: list[SimulatedDialogue]) -> dict[str, float]:
     n = sum(dialogue.timeline.n_samples for dialogue in dialogues)
     return {
         lane: round(

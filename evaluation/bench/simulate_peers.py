@@ -19,7 +19,7 @@ import soundfile
 
 from microturn.datagen.acoustics.mix import Filter, to_pcm
 from microturn.datagen.dialogue.script import Clip
-from microturn.datagen.pipeline import Dialogue, Simulator
+from microturn.datagen.pipeline import SimulatedDialogue, Simulator
 from microturn.datagen.sets.flac import LEVEL
 
 Audio = npt.NDArray[np.float32]
@@ -27,7 +27,9 @@ LANES = ("user", "agent")
 Jobs = dict[str, Callable[[], object]]
 
 
-def floors(dialogues: Sequence[Dialogue], simulator: Simulator, bank: Path, folder: Path) -> Jobs:
+def floors(
+    dialogues: Sequence[SimulatedDialogue], simulator: Simulator, bank: Path, folder: Path
+) -> Jobs:
     """Place the units, convolve, add noise, encode, tar: nothing is planned, labelled or packed.
 
     The noise is a slice of a bed that has its level already. Without it the encoder would mostly
@@ -65,7 +67,9 @@ def floors(dialogues: Sequence[Dialogue], simulator: Simulator, bank: Path, fold
     }
 
 
-def peers(dialogues: Sequence[Dialogue], simulator: Simulator, bank: Path, folder: Path) -> Jobs:
+def peers(
+    dialogues: Sequence[SimulatedDialogue], simulator: Simulator, bank: Path, folder: Path
+) -> Jobs:
     """lhotse mixes the same utterances from WAV files; its own reverberation where asked for.
 
     Its `reverberate(cuts, *rirs)` fails when impulse responses are given, so its tracks are

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from microturn.configs.command import write_json
 from microturn.configs.load import load_config, save_config
 from microturn.evaluation.bench.config import BenchTrainingConfig
-from microturn.evaluation.bench.matmul_replay import MatmulReplay, Recorder
+from microturn.evaluation.bench.matmul_replay import MatmulReplay, ProductRecorder
 from microturn.evaluation.bench.training_data import shard_set
 from microturn.training.config import TrainingConfig
 from microturn.training.train import train
@@ -55,7 +55,7 @@ class Watch(Callback):
         self.waits: list[Moment] = []
         self.bares: list[Moment] = []
         self.flops = self.model_flops = 0
-        self._recorder = Recorder()
+        self._recorder = ProductRecorder()
         self._bare: MatmulReplay | None = None
         self._began = self._fetched = Moment.now()
 

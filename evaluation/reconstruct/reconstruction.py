@@ -35,7 +35,7 @@ _FAINT: Final = 5e-3  # of full scale; a quieter moment has no pitch that matter
 
 
 @dataclass(frozen=True, kw_only=True)
-class Take:
+class VoicePair:
     """One dialogue's voice as recorded and as it came back, on one clock."""
 
     key: str

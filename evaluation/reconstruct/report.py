@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from microturn.configs.command import write_json
 from microturn.configs.load import save_config, write_atomically
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 from microturn.evaluation.reconstruct.config import ReconstructConfig
 from microturn.evaluation.reconstruct.reconstruction import (
     Stopwatch,
-    Take,
     Vocoder,
+    VoicePair,
     distance,
     resynthesise,
 )
@@ -85,7 +85,7 @@ def _takes(
     count: int,
     vocoders: Mapping[str, Vocoder],
     watches: Mapping[str, Stopwatch],
-) -> Iterator[Take]:
+) -> Iterator[VoicePair]:
     """Dialogues in which the agent speaks, each with all its versions."""
     seconds = count * reader.n_micro_turns * reader.layout.micro_turn_ms / 1000
     with tqdm(total=round(seconds), desc="reconstruct", unit="s of dialogue") as bar:
@@ -98,11 +98,11 @@ def _takes(
 
 
 def _take(
-    stored: Sample,
+    stored: StoredDialogue,
     layout: StreamLayout,
     vocoders: Mapping[str, Vocoder],
     watches: Mapping[str, Stopwatch],
-) -> Take | None:
+) -> VoicePair | None:
     words = Dialogue.from_json(stored.key, stored.json, layout).agent_words
     if not words:
         return None
@@ -115,21 +115,21 @@ def _take(
     }
     # What would sound before the first decision is on no lane.
     recorded[: layout.samples_per_micro_turn] = 0.0
-    return Take(key=stored.key, words=words, recorded=recorded, made=made)
+    return VoicePair(key=stored.key, words=words, recorded=recorded, made=made)
 
 
 def _measure(
     config: ReconstructConfig,
-    takes: list[Take],
+    takes: list[VoicePair],
     watches: Mapping[str, Stopwatch],
     layout: StreamLayout,
 ) -> dict[str, Any]:
     """All numbers; `word_error` is null where words were not asked for."""
     errors = {}
     if config.words:
-        from microturn.evaluation.reconstruct.words import Recogniser, count_errors
+        from microturn.evaluation.reconstruct.words import WordRecogniser, count_errors
 
-        recogniser = Recogniser(word.text for take in takes for word in take.words)
+        recogniser = WordRecogniser(word.text for take in takes for word in take.words)
         errors = count_errors(tqdm(takes, desc="words"), recogniser, layout.sample_rate)
     versions: dict[str, Any] = {}
     for name in takes[0].sounds():
@@ -197,7 +197,7 @@ def _markdown(result: Mapping[str, Any], keys: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _draw(path: Path, take: Take, layout: StreamLayout) -> None:
+def _draw(path: Path, take: VoicePair, layout: StreamLayout) -> None:
     """Narrow-band spectrograms of every version below each other, around the first words."""
     from microturn.evaluation.report.figures import new_figure, save_figure
 
@@ -224,7 +224,7 @@ def _draw(path: Path, take: Take, layout: StreamLayout) -> None:
     save_figure(figure, path)
 
 
-def _write_sounds(folder: Path, take: Take, rate: int) -> None:
+def _write_sounds(folder: Path, take: VoicePair, rate: int) -> None:
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import pocketsphinx
 
 from microturn.datagen.corpora.alignment import prepare, words_of
 from microturn.datagen.corpora.pronunciations import pronounce
-from microturn.evaluation.reconstruct.reconstruction import Audio, Take
+from microturn.evaluation.reconstruct.reconstruction import Audio, VoicePair
 from microturn.evaluation.scoring.events import word_errors
 
 _NOISE: Final = 1e-4
@@ -36,7 +36,7 @@ class WordErrors:
         return self.errors / self.words if self.words else None
 
 
-class Recogniser:
+class WordRecogniser:
     """Hears one of the given words."""
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
@@ -64,7 +64,9 @@ class Recogniser:
         return [re.sub(r"\(\d+\)$", "", word) for word in heard]
 
 
-def count_errors(takes: Iterable[Take], recogniser: Recogniser, rate: int) -> dict[str, WordErrors]:
+def count_errors(
+    takes: Iterable[VoicePair], recogniser: WordRecogniser, rate: int
+) -> dict[str, WordErrors]:
     """Errors in every version of the sound, by name; each word is cut out where it was said."""
     counts: dict[str, list[int]] = {}
     for take in takes:

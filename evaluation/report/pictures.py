@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 
 _ROWS: Final = (
     "user",
@@ -39,7 +39,11 @@ _SECONDS_PER_INCH: Final = 0.9
 
 
 def draw_dialogue(
-    path: Path, scene: Scene, user: NDArray[np.float32], agent: NDArray[np.float32], rate: int
+    path: Path,
+    scene: ScoredDialogue,
+    user: NDArray[np.float32],
+    agent: NDArray[np.float32],
+    rate: int,
 ) -> None:
     """Spectrograms of both channels over a timeline of words, events and windows."""
     from microturn.evaluation.report.figures import new_figure, save_figure
@@ -82,7 +86,7 @@ class Gallery:
         self._families: set[str] = set()
         self._keys: list[str] = []
 
-    def wants(self, sample: Sample) -> bool:
+    def wants(self, sample: HeldOutDialogue) -> bool:
         """Whether a dialogue is to be drawn; to be asked once for each, in order."""
         if sample.key in self._keys:
             return True
@@ -93,11 +97,13 @@ class Gallery:
         self._families |= new
         return True
 
-    def missing(self, sample: Sample) -> bool:
+    def missing(self, sample: HeldOutDialogue) -> bool:
         """Whether a dialogue is to be drawn and has not been."""
         return self.wants(sample) and not all(path.exists() for path in self.paths(sample.key))
 
-    def add(self, sample: Sample, scene: Scene, agent: NDArray[np.float32]) -> None:
+    def add(
+        self, sample: HeldOutDialogue, scene: ScoredDialogue, agent: NDArray[np.float32]
+    ) -> None:
         """Draw it if it is wanted."""
         if not self.wants(sample):
             return
@@ -118,7 +124,7 @@ def _spectrogram(axis: Any, audio: NDArray[np.float32], rate: int, name: str) ->
     axis.set_ylabel(f"{name}\nHz")
 
 
-def _timeline(axis: Any, scene: Scene) -> None:
+def _timeline(axis: Any, scene: ScoredDialogue) -> None:
     dialogue = scene.dialogue
     level = {name: -i for i, name in enumerate(_ROWS)}
     _words(axis, dialogue.user_words, level["user"], "tab:blue")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.load import write_atomically
-from microturn.evaluation.report.targets import Check
+from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.suites.event_metrics import MEANINGS, METRICS, SUITES
 
 _RATES: Final = ("_per_min",)
@@ -22,7 +22,7 @@ def scores_json(
     n_dialogues: int,
     suites: Mapping[str, Any],
     baselines: Mapping[str, Mapping[str, Any]],
-    checks: Sequence[Check],
+    checks: Sequence[TargetCheck],
 ) -> dict[str, Any]:
     """The machine-readable result; `suites.NAME.{headline,metrics,n,ci95}` is a contract."""
     return {
@@ -37,14 +37,14 @@ def scores_json(
     }
 
 
-def write_scores(out: Path, scores: Mapping[str, Any], checks: Sequence[Check]) -> None:
+def write_scores(out: Path, scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> None:
     """Write scores.json and scores.md whole or not at all."""
     text = json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(out / "scores.json", text)
     write_atomically(out / "scores.md", markdown(scores, checks))
 
 
-def markdown(scores: Mapping[str, Any], checks: Sequence[Check]) -> str:
+def markdown(scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> str:
     """The score table beside the baselines, and the targets."""
     agents = {scores["agent"]: scores["suites"]}
     agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
@@ -80,7 +80,7 @@ def with_events(suites: Mapping[str, Any]) -> Mapping[str, Any]:
     return found or suites
 
 
-def summary(scores: Mapping[str, Any], checks: Sequence[Check]) -> str:
+def summary(scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> str:
     """What the command prints."""
     rows = [
         f"  {suite:<18}{format_value(entry['headline_metric'], entry['headline']):>9}"
@@ -148,7 +148,7 @@ def _errors(suites: Mapping[str, Any], names: Sequence[str]) -> list[list[float]
     return [below, above]
 
 
-def _check_row(check: Check) -> str:
+def _check_row(check: TargetCheck) -> str:
     sign = "≥" if check.at_least else "≤"
     value = format_value(check.metric, check.value)
     limit = format_value(check.metric, check.limit)

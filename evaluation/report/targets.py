@@ -11,7 +11,7 @@ from microturn.evaluation.suites.event_metrics import METRICS, Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class TargetCheck:
     """One number beside its limit."""
 
     suite: str
@@ -36,10 +36,10 @@ class Check:
         return {**asdict(self), "met": self.met}
 
 
-def check(targets: TargetConfig, metrics: Metrics) -> list[Check]:
+def check(targets: TargetConfig, metrics: Metrics) -> list[TargetCheck]:
     """Compare measured metrics with the targets."""
     return [
-        Check(
+        TargetCheck(
             suite=suite,
             metric=metric,
             limit=limit,

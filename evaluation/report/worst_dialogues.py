@@ -10,8 +10,8 @@ from pathlib import Path
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.report.pictures import draw_dialogue, write_mix
 from microturn.evaluation.scoring.agent_output import Trace
-from microturn.evaluation.scoring.scene import Scene
-from microturn.evaluation.suite_runs import Cast, HeldOut, Stage
+from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suite_runs import AgentSpec, HeldOut, Stage
 from microturn.evaluation.suites.score_suite import SuiteScore
 
 MAX_LENGTH_S = 120.0  # a longer dialogue is no picture
@@ -51,7 +51,7 @@ def draw_worst(
     folder: Path,
     scores: Mapping[str, SuiteScore],
     sets: Sequence[HeldOut],
-    cast: Cast,
+    cast: AgentSpec,
     config: EvaluateConfig,
     *,
     n: int,
@@ -67,7 +67,7 @@ def draw_worst(
         sample = one.samples.find(shown.key)
         performer = next(iter(stage.performers(one.samples).values()))
         played = next(performer.perform([sample]))
-        scene = Scene(sample.dialogue, Trace.of(played, config.activity), config.windows)
+        scene = ScoredDialogue(sample.dialogue, Trace.of(played, config.activity), config.windows)
         user, rate = sample.load_user(), sample.sample_rate
         draw_dialogue(folder / f"{shown.stem}.png", scene, user, played.audio, rate)
         write_mix(folder / f"{shown.stem}.wav", user, played.audio, rate)

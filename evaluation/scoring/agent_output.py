@@ -39,7 +39,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Performance:
+class AgentOutput:
     """Sound that was played, words and control tokens of the `say` lane, results that arrived."""
 
     audio: NDArray[np.float32]
@@ -70,7 +70,7 @@ class Trace:
     @classmethod
     def of(
         cls,
-        performance: Performance,
+        performance: AgentOutput,
         config: ActivityConfig,
         sounds: tuple[str | None, ...] | None = None,
         late: NDArray[np.bool_] | None = None,

@@ -8,12 +8,12 @@ from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import DISTURBING_ACTS, Answer
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 
 _SAME_S = 1e-3
 
 
-def next_disturbance(scene: Scene, event: Event) -> float:
+def next_disturbance(scene: ScoredDialogue, event: Event) -> float:
     """Until when the words after `event` belong to going on."""
     later = [
         other.start_s
@@ -24,7 +24,9 @@ def next_disturbance(scene: Scene, event: Event) -> float:
     return min([*later, *begins], default=scene.dialogue.duration_s)
 
 
-def first_group(scene: Scene, words: Sequence[SpokenWord], *, at_least: int) -> list[SpokenWord]:
+def first_group(
+    scene: ScoredDialogue, words: Sequence[SpokenWord], *, at_least: int
+) -> list[SpokenWord]:
     """Words up to the first long silence after `at_least` of them."""
     group: list[SpokenWord] = []
     for word in words:

@@ -35,7 +35,7 @@ _SILENCES: Final = {  # where silence counts that a suite's own event asks for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fact:
+class MetricContribution:
     """One contribution to one metric: a part of a share, or a value of a median."""
 
     suite: str
@@ -46,19 +46,19 @@ class Fact:
     n: int = 1  # events that it stands for
 
 
-def facts_of(outcome: Outcome) -> Iterator[Fact]:
+def contributions_of(outcome: Outcome) -> Iterator[MetricContribution]:
     """What one outcome contributes to which metrics."""
     yield from _FACTS[type(outcome)](outcome)
 
 
-def _share(suite: str, metric: str, hit: bool | None) -> Iterator[Fact]:
+def _share(suite: str, metric: str, hit: bool | None) -> Iterator[MetricContribution]:
     if hit is not None:
-        yield Fact(suite=suite, metric=metric, value=float(hit))
+        yield MetricContribution(suite=suite, metric=metric, value=float(hit))
 
 
-def _median(suite: str, metric: str, value: float | None) -> Iterator[Fact]:
+def _median(suite: str, metric: str, value: float | None) -> Iterator[MetricContribution]:
     if value is not None:
-        yield Fact(suite=suite, metric=metric, value=value, median=True)
+        yield MetricContribution(suite=suite, metric=metric, value=value, median=True)
 
 
 def _suite_of(trigger: str) -> str:
@@ -70,13 +70,15 @@ def _suite_of(trigger: str) -> str:
     return trigger if trigger in ("timed_cue", "recall") else ""
 
 
-def _turn_facts(o: TurnOutcome) -> Iterator[Fact]:
+def _turn_facts(o: TurnOutcome) -> Iterator[MetricContribution]:
     yield from _share("turn", "onset_recall", o.in_window)
     yield from _share("turn", "right_word", o.right)
     yield from _share("turn", "answered", None if o.right is None else o.in_window and o.right)
     yield from _share("turn", "early_replies", o.early)
     if o.n_expected:
-        yield Fact(suite="turn", metric="word_error_rate", value=o.n_errors, weight=o.n_expected)
+        yield MetricContribution(
+            suite="turn", metric="word_error_rate", value=o.n_errors, weight=o.n_expected
+        )
     if o.latency_s is not None and o.latency_s >= 0:
         yield from _median("turn", "turn_latency_s", o.latency_s)
     answered = None if o.right is None else o.in_window and o.right
@@ -89,13 +91,13 @@ def _turn_facts(o: TurnOutcome) -> Iterator[Fact]:
         yield from _share("refusals", "refused" if o.refused else "harmless_answered", o.right)
 
 
-def _stop_facts(o: StopOutcome) -> Iterator[Fact]:
+def _stop_facts(o: StopOutcome) -> Iterator[MetricContribution]:
     yield from _share("interruption", "stopped_in_time", o.in_time)
     yield from _share("interruption", "speaking_when_interrupted", o.speaking)
     yield from _median("interruption", "stop_latency_s", o.latency_s)
 
 
-def _resume_facts(o: ResumeOutcome) -> Iterator[Fact]:
+def _resume_facts(o: ResumeOutcome) -> Iterator[MetricContribution]:
     if o.trigger in BACKGROUND_TRIGGERS:
         yield from _share("background", "went_on", o.went_on)
         yield from _share("background", "undisturbed", o.went_on)
@@ -107,7 +109,7 @@ def _resume_facts(o: ResumeOutcome) -> Iterator[Fact]:
         yield from _median("user_backchannel", "longest_gap_s", o.longest_gap_s)
 
 
-def _silence_facts(o: SilenceOutcome) -> Iterator[Fact]:
+def _silence_facts(o: SilenceOutcome) -> Iterator[MetricContribution]:
     if o.trigger in BACKGROUND_TRIGGERS:
         yield from _share("background", "silent", o.silent)
         yield from _share("background", "undisturbed", o.silent)
@@ -115,7 +117,7 @@ def _silence_facts(o: SilenceOutcome) -> Iterator[Fact]:
         yield from _share(*_SILENCES.get(_suite_of(o.trigger), _PAUSE), o.silent)
 
 
-def _cue_facts(o: CueOutcome) -> Iterator[Fact]:
+def _cue_facts(o: CueOutcome) -> Iterator[MetricContribution]:
     suite = _suite_of(o.trigger) or "timed_cue"
     if suite == "recall":
         yield from _share(suite, "answered", o.in_window)
@@ -125,25 +127,25 @@ def _cue_facts(o: CueOutcome) -> Iterator[Fact]:
     yield from _median(suite, "onset_from_earliest_s", o.onset_s)
 
 
-def _backchannel_facts(o: BackchannelOutcome) -> Iterator[Fact]:
+def _backchannel_facts(o: BackchannelOutcome) -> Iterator[MetricContribution]:
     yield from _share("agent_backchannel", "given", o.given)
     yield from _share("agent_backchannel", "right_word", o.right)
     yield from _median("agent_backchannel", "onset_s", o.onset_s)
 
 
-def _delegation_facts(o: DelegationOutcome) -> Iterator[Fact]:
+def _delegation_facts(o: DelegationOutcome) -> Iterator[MetricContribution]:
     yield from _share("delegation", "delegated", o.delegated)
     yield from _share("delegation", "acknowledged", o.acknowledged)
     yield from _median("delegation", "delegate_latency_s", o.latency_s)
 
 
-def _result_facts(o: ResultOutcome) -> Iterator[Fact]:
+def _result_facts(o: ResultOutcome) -> Iterator[MetricContribution]:
     yield from _share("delegation", "result_spoken", o.spoken)
     yield from _share("delegation", "result_right", o.right)
     yield from _median("delegation", "result_latency_s", o.latency_s)
 
 
-def _idle_facts(o: IdleOutcome) -> Iterator[Fact]:
+def _idle_facts(o: IdleOutcome) -> Iterator[MetricContribution]:
     minutes = o.silent_s / 60
     if not o.n_silent:
         return
@@ -152,12 +154,14 @@ def _idle_facts(o: IdleOutcome) -> Iterator[Fact]:
         ("spurious_onsets_per_min", o.n_onsets, minutes),
         ("false_delegates_per_min", o.n_false_delegates, minutes),
     ):
-        yield Fact(suite="overall", metric=metric, value=value, weight=weight, n=o.n_silent)
+        yield MetricContribution(
+            suite="overall", metric=metric, value=value, weight=weight, n=o.n_silent
+        )
 
 
-def _heard_facts(o: HeardOutcome) -> Iterator[Fact]:
+def _heard_facts(o: HeardOutcome) -> Iterator[MetricContribution]:
     if o.n_expected:
-        yield Fact(
+        yield MetricContribution(
             suite="overall",
             metric="heard_word_error_rate",
             value=o.n_errors,
@@ -166,9 +170,9 @@ def _heard_facts(o: HeardOutcome) -> Iterator[Fact]:
         )
 
 
-def _sound_facts(o: SoundOutcome) -> Iterator[Fact]:
+def _sound_facts(o: SoundOutcome) -> Iterator[MetricContribution]:
     if o.n_judged:
-        yield Fact(
+        yield MetricContribution(
             suite="overall",
             metric="sounds_as_written",
             value=o.n_right,
@@ -177,7 +181,7 @@ def _sound_facts(o: SoundOutcome) -> Iterator[Fact]:
         )
 
 
-_FACTS: Final[Mapping[type[Any], Callable[[Any], Iterator[Fact]]]] = {
+_FACTS: Final[Mapping[type[Any], Callable[[Any], Iterator[MetricContribution]]]] = {
     TurnOutcome: _turn_facts,
     StopOutcome: _stop_facts,
     ResumeOutcome: _resume_facts,

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.datagen.sets.shards import Sample as StoredSample
-from microturn.datagen.sets.shards import ShardReader, key_of
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue, key_of
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.model.streams import StreamLayout
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class HeldOutDialogue:
     """One dialogue; its sound is read when asked for."""
 
     dialogue: Dialogue
@@ -33,7 +32,7 @@ class Sample:
         return self.dialogue.key
 
 
-Samples = Callable[[], Iterator[Sample]]
+Samples = Callable[[], Iterator[HeldOutDialogue]]
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,15 @@ class DialogueSet:
     def count(self, limit: int | None = None) -> int:
         return len(self.reader) if limit is None else min(limit, len(self.reader))
 
-    def read(self, limit: int | None = None) -> Iterator[Sample]:
+    def read(self, limit: int | None = None) -> Iterator[HeldOutDialogue]:
         """The first `limit` dialogues, or all."""
         for position in range(self.count(limit)):
             yield self.at(position)
 
-    def at(self, position: int) -> Sample:
+    def at(self, position: int) -> HeldOutDialogue:
         """One dialogue."""
         stored = self.reader[position]
-        return Sample(
+        return HeldOutDialogue(
             dialogue=Dialogue.from_json(stored.key, stored.json, self.layout),
             sample_rate=self.layout.sample_rate,
             load_user=stored.user,
@@ -77,7 +76,7 @@ class DialogueSet:
             load_late=partial(_late, stored),
         )
 
-    def find(self, key: str) -> Sample:
+    def find(self, key: str) -> HeldOutDialogue:
         """The dialogue of that key."""
         return self.at(int(key) - int(self.reader.index["first_index"]))
 
@@ -86,7 +85,7 @@ class DialogueSet:
         return key_of(int(self.reader.index["first_index"]) + position)
 
 
-def _late(stored: StoredSample) -> NDArray[np.bool_] | None:
+def _late(stored: StoredDialogue) -> NDArray[np.bool_] | None:
     """Micro-turns that came late; None in sets that hold sound and labels only."""
     if "streams.npz" not in stored.members:
         return None

@@ -26,7 +26,7 @@ from microturn.evaluation.scoring.outcomes import (
     StopOutcome,
     TurnOutcome,
 )
-from microturn.evaluation.scoring.scene import Scene, lead
+from microturn.evaluation.scoring.scene import ScoredDialogue, lead
 
 _SAME_S = 1e-3
 # An agent that counts is "speaking" at an event also when the event falls between two words.
@@ -36,7 +36,7 @@ _MAX_BACKCHANNEL_S = 1.0  # an utterance of a second and more takes the floor
 _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
 
 
-def score(scene: Scene) -> list[Outcome]:
+def score(scene: ScoredDialogue) -> list[Outcome]:
     """Outcomes of every event that expects something, and one for the silences between them."""
     outcomes: list[Outcome] = []
     for event in scene.dialogue.events:
@@ -64,7 +64,7 @@ def score(scene: Scene) -> list[Outcome]:
     return outcomes
 
 
-def score_turn(scene: Scene, event: Event) -> TurnOutcome:
+def score_turn(scene: ScoredDialogue, event: Event) -> TurnOutcome:
     answer = _answer(scene, event)
     windows = scene.windows
     interrupts = any(
@@ -103,7 +103,7 @@ def score_turn(scene: Scene, event: Event) -> TurnOutcome:
     )
 
 
-def score_stop(scene: Scene, event: Event) -> StopOutcome:
+def score_stop(scene: ScoredDialogue, event: Event) -> StopOutcome:
     """Silence lasting `stopped_for_s`, or the onset of the answer to what interrupted."""
     windows = scene.windows
     onset_s = event.start_s
@@ -124,7 +124,7 @@ def score_stop(scene: Scene, event: Event) -> StopOutcome:
     return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time)
 
 
-def score_resume(scene: Scene, event: Event) -> ResumeOutcome:
+def score_resume(scene: ScoredDialogue, event: Event) -> ResumeOutcome:
     """The agent was speaking, said what was left to say, and left no hole in it."""
     answer = scene.answer_during(event.start_s)
     speaking = scene.speaking_near(event.start_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
@@ -147,14 +147,14 @@ def score_resume(scene: Scene, event: Event) -> ResumeOutcome:
     )
 
 
-def score_silence(scene: Scene, event: Event) -> SilenceOutcome:
+def score_silence(scene: ScoredDialogue, event: Event) -> SilenceOutcome:
     start_s, end_s = event.window or (event.start_s, event.end_s)
     speech_s = sum(end - start for start, end in scene.outside_floors(start_s, end_s))
     silent = speech_s * 1000 <= scene.windows.spurious_ms
     return SilenceOutcome(trigger=event.type, speech_s=speech_s, silent=silent)
 
 
-def score_cue(scene: Scene, event: Event) -> CueOutcome:
+def score_cue(scene: ScoredDialogue, event: Event) -> CueOutcome:
     answer = _answer(scene, event)
     said = scene.said(answer, from_s=answer.begins_s)
     onset = scene.onset_of(said[0]) if said else None
@@ -170,7 +170,7 @@ def score_cue(scene: Scene, event: Event) -> CueOutcome:
     )
 
 
-def score_backchannel(scene: Scene, event: Event) -> BackchannelOutcome:
+def score_backchannel(scene: ScoredDialogue, event: Event) -> BackchannelOutcome:
     """Something short within the window: longer speech takes the floor instead of leaving it."""
     answer = _answer(scene, event)
     onset = scene.activity.onset_in(answer.earliest_s, answer.latest_s)
@@ -183,7 +183,7 @@ def score_backchannel(scene: Scene, event: Event) -> BackchannelOutcome:
     return BackchannelOutcome(onset_s=onset - answer.earliest_s, given=given, right=right)
 
 
-def score_delegation(scene: Scene, event: Event) -> DelegationOutcome:
+def score_delegation(scene: ScoredDialogue, event: Event) -> DelegationOutcome:
     answer = _answer(scene, event)
     begins_s = lead(event.end_s)
     until_s = event.end_s + scene.windows.delegate_s
@@ -198,7 +198,7 @@ def score_delegation(scene: Scene, event: Event) -> DelegationOutcome:
     )
 
 
-def score_result(scene: Scene, event: Event) -> ResultOutcome:
+def score_result(scene: ScoredDialogue, event: Event) -> ResultOutcome:
     delivery = delivery_of(event, scene.trace.deliveries)
     answer = scene.answer_to(event)
     if delivery is None or answer is None:
@@ -216,7 +216,7 @@ def score_result(scene: Scene, event: Event) -> ResultOutcome:
     )
 
 
-def score_idle(scene: Scene) -> IdleOutcome:
+def score_idle(scene: ScoredDialogue) -> IdleOutcome:
     """Micro-turns that no answer explains, and speech in them."""
     dialogue, floors = scene.dialogue, scene.floors
     micro_turn_s = dialogue.micro_turn_s
@@ -240,14 +240,14 @@ def score_idle(scene: Scene) -> IdleOutcome:
     )
 
 
-def score_heard(scene: Scene) -> HeardOutcome:
+def score_heard(scene: ScoredDialogue) -> HeardOutcome:
     """Word errors of the user's transcript over the whole dialogue; background is not the user."""
     heard = [text for word in scene.trace.heard or () for text in word_list(word.text)]
     expected = [word.text for word in scene.dialogue.user_words]
     return HeardOutcome(n_errors=word_errors(heard, expected), n_expected=len(expected))
 
 
-def score_sound(scene: Scene) -> SoundOutcome:
+def score_sound(scene: ScoredDialogue) -> SoundOutcome:
     """Words that an interruption may have cut off are left out: they sound like half a word."""
     cuts_s = [event.start_s for event in scene.dialogue.events if event.act == "stop"]
     judged = [
@@ -271,7 +271,7 @@ def word_errors(said: Sequence[str], expected: Sequence[str]) -> int:
     return row[-1]
 
 
-def _answer(scene: Scene, event: Event) -> Answer:
+def _answer(scene: ScoredDialogue, event: Event) -> Answer:
     answer = scene.answer_to(event)
     assert answer is not None, event
     return answer
@@ -293,7 +293,7 @@ def _judge(answer: Answer, said: Sequence[str]) -> tuple[bool | None, int, int]:
     return errors == 0, errors, len(expected)
 
 
-def _is_due(scene: Scene, moment_s: float, event: Event) -> bool:
+def _is_due(scene: ScoredDialogue, moment_s: float, event: Event) -> bool:
     """Whether another event asks for speech at a moment, whoever speaks."""
     return any(
         answer.earliest_s - _SAME_S <= moment_s <= answer.latest_s + _SAME_S
@@ -303,7 +303,7 @@ def _is_due(scene: Scene, moment_s: float, event: Event) -> bool:
 
 
 def _reply_over_rest(
-    scene: Scene, answer: Answer, said: Sequence[SpokenWord], onset: float | None
+    scene: ScoredDialogue, answer: Answer, said: Sequence[SpokenWord], onset: float | None
 ) -> float | None:
     """The reply of an agent that stopped so shortly before that no silence lies between."""
     if _is_answer(said, answer):
@@ -317,7 +317,7 @@ def _is_answer(said: Sequence[SpokenWord], answer: Answer) -> bool:
     return bool(said) and tuple(word.text for word in said) == answer.expected
 
 
-def _answer_onset_after(scene: Scene, event: Event) -> float:
+def _answer_onset_after(scene: ScoredDialogue, event: Event) -> float:
     """When the agent begins to answer what interrupted it; infinity if it never does."""
     for answer in scene.answers:
         if answer.event.act == "respond" and abs(answer.event.start_s - event.start_s) < _SAME_S:
@@ -336,7 +336,7 @@ def _find(expected: Sequence[str], said: Sequence[str]) -> int | None:
     return None
 
 
-def _n_false_delegates(scene: Scene) -> int:
+def _n_false_delegates(scene: ScoredDialogue) -> int:
     """`<delegate>` tokens that no request explains; a second one to the same request is false."""
     unexplained = sorted(scene.trace.delegates_s)
     for event in scene.dialogue.events:

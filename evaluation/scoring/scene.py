@@ -17,7 +17,7 @@ _LEAD_S = 0.25  # a token may come a micro-turn before its sound; times are floa
 
 
 @dataclass(frozen=True)
-class Scene:
+class ScoredDialogue:
     """Lookups over one performance; computes each of them once."""
 
     dialogue: Dialogue

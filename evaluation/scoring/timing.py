@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from microturn.evaluation.scoring.activity import Span, merge, overlap, subtract
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 
 IPU_GAP_S: Final = 0.2
 KINDS: Final = ("agent_ipu", "user_ipu", "overlap", "pause", "gap")
@@ -71,7 +71,7 @@ class Timing:
         return report
 
 
-def of_scene(timing: Timing, scene: Scene) -> None:
+def of_scene(timing: Timing, scene: ScoredDialogue) -> None:
     """Add a dialogue: the agent by its sound, the user by the times of what was put there."""
     user = [(word.start_s, word.end_s) for word in scene.dialogue.user_words]
     timing.add(user, scene.runs, scene.dialogue.duration_s)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.evaluation.scoring.activity import Activity
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 
 _RATE: Final = 16_000  # of the recogniser's model
 _FRAME_S: Final = 0.01
@@ -28,7 +28,7 @@ _PEAK: Final = 0.5
 _NOISE: Final = 3e-4  # digital silence has no spectrum to be told from
 
 
-def vocabulary(sample: Sample) -> tuple[str, ...]:
+def vocabulary(sample: HeldOutDialogue) -> tuple[str, ...]:
     """Words that the agent may say in a dialogue."""
     dialogue = sample.dialogue
     words = {word.text for word in dialogue.agent_words}
@@ -45,7 +45,7 @@ _COMMON: Final = (
 
 
 def recognise(
-    audio: NDArray[np.float32], sample: Sample, activity: Activity
+    audio: NDArray[np.float32], sample: HeldOutDialogue, activity: Activity
 ) -> tuple[SpokenWord, ...]:
     """Words of every utterance, with the times at which the recogniser found them."""
     if sample.sample_rate != _RATE:

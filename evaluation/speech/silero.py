@@ -40,7 +40,7 @@ _NAMES: Final = {
 }
 
 
-class Network(nn.Module):
+class SileroNetwork(nn.Module):
     """Magnitude spectrum, four convolutions, an LSTM, one probability per frame."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Network(nn.Module):
 
 
 @cache
-def network() -> Network:
+def network() -> SileroNetwork:
     """The network with the package's weights; raises OSError where the package is missing."""
     try:
         path = distribution("silero-vad").locate_file(_WEIGHTS)
@@ -80,7 +80,7 @@ def network() -> Network:
         warnings.simplefilter("ignore", DeprecationWarning)  # we take its numbers, not its code
         script = torch.jit.load(str(path), map_location="cpu")
     weights = script.state_dict()
-    model = Network()
+    model = SileroNetwork()
     model.load_state_dict({ours: weights[theirs] for ours, theirs in _NAMES.items()})
     return model.eval()
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.activity import Activity
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.model.streams import StreamLayout, fine_mel
 
 _BANDS_POOLED: Final = 4
@@ -39,7 +39,7 @@ class WordSounds:
 
     @classmethod
     def of(
-        cls, samples: Iterable[Sample], layout: StreamLayout, activity: ActivityConfig
+        cls, samples: Iterable[HeldOutDialogue], layout: StreamLayout, activity: ActivityConfig
     ) -> WordSounds:
         """Take every word from where it lasts longest, so that none is one that was cut off."""
         found: dict[str, NDArray[np.float32]] = {}

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from microturn.evaluation.scoring.activity import Span
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import (
-    Segment,
+    RequestScope,
     mean,
     median,
     replies_in_order,
@@ -21,7 +21,7 @@ from microturn.evaluation.suites.replies import (
     segments,
     share,
 )
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 EVENT: Final = "visual_span"
 LEVELS: Final = (0.3, 0.5, 0.7)
@@ -34,13 +34,13 @@ def temporal_iou(said: Span, true: Span) -> float:
     return max(0.0, shared) / union if union > 0 else 0.0
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every action: its span, and the one that was said."""
     found = [_span(scene, segment) for segment in segments(scene, EVENT)]
     return {"spans": [item for item in found if item is not None]}
 
 
-def _span(scene: Scene, segment: Segment) -> dict[str, Any] | None:
+def _span(scene: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | None:
     due = [event for event in segment.events if event.act == "say"]
     if len(due) != 2:
         return None
@@ -63,7 +63,7 @@ def _span(scene: Scene, segment: Segment) -> dict[str, Any] | None:
     }
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     spans = [item for facts in dialogues for item in facts["spans"]]
     n = len(spans)
     return {

@@ -15,16 +15,16 @@ from typing import Any, Final
 from microturn.evaluation.scoring.activity import Span, overlap
 from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.events import score_cue
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import SAME_S, median, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 EVENT: Final = "spoken_cue"
 TURN_GAP_S: Final = 0.5  # the user's words are one turn up to this silence
 MIN_OVERLAP_S: Final = 0.05
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every cue, and speech of the agent while the user speaks that no cue explains."""
     due = [event for event in scene.dialogue.of_type(EVENT) if event.act == "say"]
     turns = user_turns(scene)
@@ -35,7 +35,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def user_turns(scene: Scene) -> list[Span]:
+def user_turns(scene: ScoredDialogue) -> list[Span]:
     """Stretches in which the user speaks, silences between words included."""
     turns: list[Span] = []
     for word in sorted(scene.dialogue.user_words, key=lambda word: word.start_s):
@@ -46,7 +46,7 @@ def user_turns(scene: Scene) -> list[Span]:
     return turns
 
 
-def _cue(scene: Scene, event: Event, turns: Sequence[Span]) -> dict[str, Any]:
+def _cue(scene: ScoredDialogue, event: Event, turns: Sequence[Span]) -> dict[str, Any]:
     outcome = score_cue(scene, event)
     over = False
     if outcome.onset_s is not None:
@@ -61,7 +61,7 @@ def _cue(scene: Scene, event: Event, turns: Sequence[Span]) -> dict[str, Any]:
     }
 
 
-def _strays(scene: Scene, due: Sequence[Event], turns: Sequence[Span]) -> int:
+def _strays(scene: ScoredDialogue, due: Sequence[Event], turns: Sequence[Span]) -> int:
     """Utterances that begin while the user speaks and in no window."""
     windows = [event.window for event in due if event.window is not None]
     return sum(
@@ -71,7 +71,7 @@ def _strays(scene: Scene, due: Sequence[Event], turns: Sequence[Span]) -> int:
     )
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     cues = [cue for facts in dialogues for cue in facts["cues"]]
     minutes = math.fsum(facts["user_s"] for facts in dialogues) / 60
     strays = sum(facts["strays"] for facts in dialogues)

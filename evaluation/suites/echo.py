@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every answer, and what the agent says that nobody asked for."""
     path = scene.dialogue.raw.get("channel", {}).get("echo_path") or {}
     events = [event for event in scene.dialogue.of_type("turn") if event.act == "respond"]
@@ -28,7 +28,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def _answer(scene: Scene, event: Event) -> dict[str, Any]:
+def _answer(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     said = reply_to(scene, event)
     begun = bool(said) and said[0] == event.expected[0]
     return {
@@ -38,7 +38,7 @@ def _answer(scene: Scene, event: Event) -> dict[str, Any]:
     }
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """Answers that were said whole, with and without a canceller, and what was said unasked."""
     answers = [answer for facts in dialogues for answer in facts["answers"]]
     minutes = sum(facts["minutes"] for facts in dialogues)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from microturn.evaluation.scoring.contributions import Fact, facts_of
+from microturn.evaluation.scoring.contributions import MetricContribution, contributions_of
 from microturn.evaluation.scoring.outcomes import Outcome
 from microturn.evaluation.suites.metric_descriptions import MEANINGS as MEANINGS
 
@@ -94,12 +94,12 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
 
 def aggregate(dialogues: Sequence[Sequence[Outcome]], *, seed: int) -> Metrics:
     """Metrics of every suite over dialogues, each given as its list of outcomes."""
-    facts: dict[tuple[str, str], list[list[Fact]]] = {
+    facts: dict[tuple[str, str], list[list[MetricContribution]]] = {
         (suite, metric): [[] for _ in dialogues] for suite in SUITES for metric in METRICS[suite]
     }
     for i, outcomes in enumerate(dialogues):
         for outcome in outcomes:
-            for fact in facts_of(outcome):
+            for fact in contributions_of(outcome):
                 facts[fact.suite, fact.metric][i].append(fact)
     draws = resamples(len(dialogues), seed)
     metrics: Metrics = {suite: {} for suite in SUITES}
@@ -115,7 +115,7 @@ def resamples(n_dialogues: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]
     return rng.integers(0, max(n_dialogues, 1), (N_RESAMPLES, n_dialogues))
 
 
-def _metric(per_dialogue: list[list[Fact]], draws: np.ndarray[Any, Any]) -> Metric:
+def _metric(per_dialogue: list[list[MetricContribution]], draws: np.ndarray[Any, Any]) -> Metric:
     flat = [fact for facts in per_dialogue for fact in facts]
     if not flat:
         return Metric(value=None, n=0, ci95=None)
@@ -128,7 +128,7 @@ def _metric(per_dialogue: list[list[Fact]], draws: np.ndarray[Any, Any]) -> Metr
 
 
 def _shares(
-    per_dialogue: list[list[Fact]], draws: np.ndarray[Any, Any]
+    per_dialogue: list[list[MetricContribution]], draws: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Share of every resample; not a number where a resample holds no event."""
     values = np.array([sum(fact.value for fact in facts) for facts in per_dialogue], float)
@@ -140,7 +140,7 @@ def _shares(
 
 
 def _medians(
-    per_dialogue: list[list[Fact]], draws: np.ndarray[Any, Any]
+    per_dialogue: list[list[MetricContribution]], draws: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     values = [[fact.value for fact in facts] for facts in per_dialogue]
     medians = []
@@ -159,7 +159,7 @@ def _interval(samples: np.ndarray[Any, Any]) -> tuple[float, float] | None:
 
 
 def _mean_headline(
-    facts: dict[tuple[str, str], list[list[Fact]]], draws: np.ndarray[Any, Any]
+    facts: dict[tuple[str, str], list[list[MetricContribution]]], draws: np.ndarray[Any, Any]
 ) -> Metric:
     """Mean over the suites that have events, every suite with the same weight."""
     values, samples = [], []

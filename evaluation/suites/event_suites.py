@@ -13,11 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from microturn.evaluation.scoring.contributions import Fact, facts_of
+from microturn.evaluation.scoring.contributions import MetricContribution, contributions_of
 from microturn.evaluation.scoring.events import score
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.event_metrics import MEANINGS, METRICS, SUITES
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 DATA: Final = "events"
 NAMES: Final = tuple(name for name in SUITES if name != "overall")
@@ -25,19 +25,19 @@ _N_DIALOGUES: Final = 48
 _NOTE: Final = "Dialogues of the demo's own kind, other voices than those it trains on."
 
 
-def observe(suite: str, scene: Scene) -> Facts:
+def observe(suite: str, scene: ScoredDialogue) -> Observations:
     """Contributions to the metrics of one suite."""
-    found = [fact for outcome in score(scene) for fact in facts_of(outcome)]
+    found = [fact for outcome in score(scene) for fact in contributions_of(outcome)]
     return {"facts": [asdict(fact) for fact in found if fact.suite == suite]}
 
 
-def measure(suite: str, dialogues: Sequence[Facts]) -> Measured:
+def measure(suite: str, dialogues: Sequence[Observations]) -> Measured:
     """Shares and medians, as in scores of a set."""
-    facts = [Fact(**entry) for dialogue in dialogues for entry in dialogue["facts"]]
+    facts = [MetricContribution(**entry) for dialogue in dialogues for entry in dialogue["facts"]]
     return {name: _value(fact for fact in facts if fact.metric == name) for name in METRICS[suite]}
 
 
-def _value(facts: Iterable[Fact]) -> float | None:
+def _value(facts: Iterable[MetricContribution]) -> float | None:
     values = list(facts)
     if not values:
         return None

@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import mean, said_in, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 _AHEAD_S: Final = 4.0  # before a mistake the user recites for about so long
 _RECITAL_GAP_S: Final = 0.5  # a longer silence ends a recital
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every recital: with a mistake, or flawless."""
     return {
         "recitals": [
@@ -25,7 +25,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def _mistake(scene: Scene, event: Event) -> dict[str, Any]:
+def _mistake(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     """The correction is the expected words, begun in the window, and nothing else around it."""
     assert event.window is not None, event
     start_s, due_s = event.window
@@ -44,7 +44,7 @@ def _mistake(scene: Scene, event: Event) -> dict[str, Any]:
     }
 
 
-def _flawless(scene: Scene, event: Event) -> dict[str, Any]:
+def _flawless(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     start_s, end_s = event.window or (event.start_s, event.end_s)
     speech_s = scene.activity.seconds_in(start_s, end_s)
     return {
@@ -56,7 +56,7 @@ def _flawless(scene: Scene, event: Event) -> dict[str, Any]:
     }
 
 
-def _ends_before(scene: Scene, event: Event) -> list[float]:
+def _ends_before(scene: ScoredDialogue, event: Event) -> list[float]:
     """When earlier expectations are over: what is said until then is theirs."""
     return [
         other.window[1]
@@ -65,7 +65,7 @@ def _ends_before(scene: Scene, event: Event) -> list[float]:
     ]
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """F1 of corrections, and what it is made of."""
     recitals = [recital for facts in dialogues for recital in facts["recitals"]]
     mistakes = [recital for recital in recitals if recital["mistake"]]

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import median, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 LONG: Final = 0.5  # a recall after more than this share of the session: 30 minutes of an hour
 EDGE: Final = 0.25  # the first and the last part that are compared
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every exchange with its time, every recall with its distance."""
     duration_s = scene.dialogue.duration_s
     unasked = merge(scene.outside_floors(0.0, duration_s), scene.activity.utterance_gap_s)
@@ -32,7 +32,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def _turn(scene: Scene, event: Event) -> dict[str, Any]:
+def _turn(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     until_s = event.end_s + scene.windows.late_reply_s
     onsets = [start for start, _ in scene.utterances if event.end_s - 1e-3 <= start <= until_s]
     return {
@@ -42,7 +42,7 @@ def _turn(scene: Scene, event: Event) -> dict[str, Any]:
     }
 
 
-def _recall(scene: Scene, event: Event) -> dict[str, Any]:
+def _recall(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     told = [
         turn.end_s
         for turn in scene.dialogue.of_type("turn")
@@ -55,7 +55,7 @@ def _recall(scene: Scene, event: Event) -> dict[str, Any]:
     }
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """Recalls by distance, answers and latencies at both ends of the session."""
     turns = [turn for facts in dialogues for turn in facts["turns"]]
     recalls = [recall for facts in dialogues for recall in facts["recalls"]]

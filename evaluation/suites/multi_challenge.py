@@ -12,9 +12,9 @@ from typing import Final
 from microturn.datagen.scenarios.requests.recall import AND, LAST, NO
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.dialogue import Event, word_list
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import SAME_S, mean, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 AXES: Final = ("memory", "instruction", "coherence", "edit")
 _TOKEN_LEADS_S: Final = 1.0  # a word's token comes at most so long before its sound
@@ -30,7 +30,9 @@ def axis_of(event: Event, told: Sequence[str]) -> str:
     return "memory" if words[:1] and words[0] in told and len(words) == 1 else "instruction"
 
 
-def reply_to(scene: Scene, event: Event, *, from_s: float | None = None) -> tuple[str, ...]:
+def reply_to(
+    scene: ScoredDialogue, event: Event, *, from_s: float | None = None
+) -> tuple[str, ...]:
     """Words from the end of an event to a long silence, at most until the user asks again."""
     start_s = event.end_s if from_s is None else from_s
     later = [
@@ -54,7 +56,7 @@ def reply_to(scene: Scene, event: Event, *, from_s: float | None = None) -> tupl
     return tuple(said)
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """The rubrics of a dialogue."""
     told = [
         words[0]
@@ -69,7 +71,7 @@ def observe(scene: Scene) -> Facts:
     return {"rubrics": rubrics}
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """Average pass rate, of all rubrics and by axis."""
     rubrics = [rubric for facts in dialogues for rubric in facts["rubrics"]]
     by_axis = {

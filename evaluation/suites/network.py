@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import mean, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 RATES: Final = {0.0: "none", 0.05: "5", 0.2: "20"}  # share of lost micro-turns: name
 _SAME_S: Final = 1e-3
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every turn, under the loss of its dialogue."""
     network = scene.dialogue.raw.get("channel", {}).get("network", {})
     rate = float(network.get("loss_rate") or 0.0)
@@ -28,7 +28,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def _turn(scene: Scene, event: Event) -> dict[str, Any]:
+def _turn(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     until_s = event.end_s + scene.windows.late_reply_s
     onsets = [start for start, _ in scene.utterances if event.end_s - _SAME_S <= start <= until_s]
     late_s = onsets[0] - event.end_s if onsets else None
@@ -36,7 +36,7 @@ def _turn(scene: Scene, event: Event) -> dict[str, Any]:
     return {"right": timely and reply_to(scene, event) == event.expected, "late_s": late_s}
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """Right and timely answers at each loss; the mean of the two losses is the headline."""
     measured: Measured = {}
     for name in RATES.values():

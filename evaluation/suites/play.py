@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from microturn.evaluation.agents.baselines import Performer
+from microturn.evaluation.agents.baselines import Agent
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import Trace
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 
-def facts_of(suite: Suite, agent: Performer, samples: Iterable[Sample]) -> list[Facts]:
+def facts_of(suite: Suite, agent: Agent, samples: Iterable[HeldOutDialogue]) -> list[Observations]:
     """What an agent did in each of the dialogues."""
     activity, windows = ActivityConfig(), WindowConfig()
     played = list(samples)
     return [
         suite.observe(
-            Scene(
+            ScoredDialogue(
                 sample.dialogue,
                 Trace.of(performance, activity, late=sample.load_late()),
                 windows,
@@ -29,7 +29,7 @@ def facts_of(suite: Suite, agent: Performer, samples: Iterable[Sample]) -> list[
 
 
 def measure_agents(
-    suite: Suite, agents: Mapping[str, Performer], samples: Sequence[Sample]
+    suite: Suite, agents: Mapping[str, Agent], samples: Sequence[HeldOutDialogue]
 ) -> dict[str, Measured]:
     """The metrics of each agent on a suite's dialogues."""
     return {

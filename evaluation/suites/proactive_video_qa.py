@@ -14,18 +14,18 @@ from typing import Any, Final
 
 from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.events import score_silence
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import (
     SAME_S,
-    Said,
-    Segment,
+    RequestScope,
+    TimedWord,
     mean,
     median,
     said_in,
     segments,
     share,
 )
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 EVENT: Final = "visual_question"
 BEST: Final = 2.0  # score of a right answer
@@ -61,7 +61,9 @@ def judge(said: Sequence[str], expected: Sequence[str]) -> float:
     return 1.0 if set(expected) <= set(said) else 0.0
 
 
-def judged_replies(said: Sequence[Said], expected: Sequence[str], start_s: float) -> list[Judged]:
+def judged_replies(
+    said: Sequence[TimedWord], expected: Sequence[str], start_s: float
+) -> list[Judged]:
     """The score after every new word; a word that was said before adds nothing."""
     known: list[str] = []
     replies: list[Judged] = []
@@ -73,7 +75,7 @@ def judged_replies(said: Sequence[Said], expected: Sequence[str], start_s: float
     return replies
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every question: what was said while the answer was to be seen, and whether it waited."""
     return {
         "questions": [
@@ -85,7 +87,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def _question(scene: Scene, event: Event, segment: Segment) -> dict[str, Any]:
+def _question(scene: ScoredDialogue, event: Event, segment: RequestScope) -> dict[str, Any]:
     assert event.window is not None, event
     start_s, end_s = event.window[0], max(event.window[1], event.end_s)
     said = said_in(scene, start_s, end_s + SAME_S)
@@ -104,7 +106,7 @@ def _question(scene: Scene, event: Event, segment: Segment) -> dict[str, Any]:
     }
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     questions = [item for facts in dialogues for item in facts["questions"]]
     areas = {
         f"pauc_{round(100 * omega)}": mean([item["pauc"][i] for item in questions])

@@ -11,16 +11,16 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import (
     SAME_S,
-    Segment,
+    RequestScope,
     replies_in_order,
     said_in,
     segments,
     share,
 )
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 EVENT: Final = "visual_count"
 SMALLEST: Final = 0.1  # added to the true count where MAE divides by it
@@ -32,12 +32,12 @@ _WORDS: Final = (
 NUMBERS: Final = {text: number for number, text in enumerate(_WORDS, start=1)}
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every exercise: how many repetitions it had, and what was counted."""
     return {"series": [_series(scene, segment) for segment in segments(scene, EVENT)]}
 
 
-def _series(scene: Scene, segment: Segment) -> dict[str, Any]:
+def _series(scene: ScoredDialogue, segment: RequestScope) -> dict[str, Any]:
     due = [event for event in segment.events if event.act == "say"]
     said = said_in(scene, segment.request.end_s, segment.end_s)
     onsets = replies_in_order(said, due)
@@ -73,7 +73,7 @@ def mean_absolute_error(counts: Sequence[tuple[int | None, int]]) -> float | Non
     return math.fsum(errors) / len(errors)
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     series = [item for facts in dialogues for item in facts["series"]]
     counts = [(item["said"], item["count"]) for item in series]
     lags_s = sorted(lag for item in series for lag in item["lags_s"])

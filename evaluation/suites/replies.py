@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 
 SAME_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class TimedWord:
     """A word of the agent and when it begins to sound."""
 
     text: str
@@ -24,7 +24,7 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class RequestScope:
     """What a user asked for, what follows from it, and until when."""
 
     request: Event
@@ -32,13 +32,13 @@ class Segment:
     end_s: float  # the next request, or the end of the dialogue
 
 
-def said_in(scene: Scene, start_s: float, end_s: float) -> list[Said]:
+def said_in(scene: ScoredDialogue, start_s: float, end_s: float) -> list[TimedWord]:
     """Words whose sound begins in [start_s, end_s)."""
-    words = [Said(text=word.text, onset_s=scene.onset_of(word)) for word in scene.words]
+    words = [TimedWord(text=word.text, onset_s=scene.onset_of(word)) for word in scene.words]
     return [word for word in words if start_s - SAME_S <= word.onset_s < end_s - SAME_S]
 
 
-def replies_in_order(said: Sequence[Said], events: Sequence[Event]) -> list[float | None]:
+def replies_in_order(said: Sequence[TimedWord], events: Sequence[Event]) -> list[float | None]:
     """When the reply to each event begins; None where it is not in the event's window.
 
     A reply is the expected words one after the other. Events are answered in order and a word
@@ -53,7 +53,7 @@ def replies_in_order(said: Sequence[Said], events: Sequence[Event]) -> list[floa
     return onsets
 
 
-def _find(said: Sequence[Said], free: int, event: Event) -> int | None:
+def _find(said: Sequence[TimedWord], free: int, event: Event) -> int | None:
     assert event.window is not None, event
     earliest_s, latest_s = event.window
     n = len(event.expected)
@@ -66,13 +66,13 @@ def _find(said: Sequence[Said], free: int, event: Event) -> int | None:
     return None
 
 
-def segments(scene: Scene, event_type: str) -> list[Segment]:
+def segments(scene: ScoredDialogue, event_type: str) -> list[RequestScope]:
     """Requests of a type, which the user speaks, each with what happens until the next one."""
     events = scene.dialogue.of_type(event_type)
     requests = [event for event in events if event.speaker == "user"]
     ends_s = [*(request.start_s for request in requests[1:]), scene.dialogue.duration_s]
     return [
-        Segment(
+        RequestScope(
             request=request,
             events=tuple(
                 event

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from microturn.evaluation.suites.event_metrics import resamples
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 N_RESAMPLES: Final = 1000
 MIN_DIALOGUES: Final = 4  # fewer say nothing about others
@@ -25,7 +25,7 @@ class SuiteScore:
 
     suite: Suite
     keys: tuple[str, ...]  # of the dialogues
-    facts: tuple[Facts, ...]  # by dialogue
+    facts: tuple[Observations, ...]  # by dialogue
     values: Measured
     intervals: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class SuiteScore:
 
 
 def score_suite(
-    suite: Suite, facts: Sequence[Facts], keys: Sequence[str], *, seed: int
+    suite: Suite, facts: Sequence[Observations], keys: Sequence[str], *, seed: int
 ) -> SuiteScore:
     """Every metric of a suite, with intervals where there are dialogues enough."""
     values = suite.check(suite.measure(facts))
@@ -70,7 +70,7 @@ def score_suite(
 
 
 def resampled(
-    suite: Suite, facts: Sequence[Facts], draws: np.ndarray[Any, np.dtype[np.int64]]
+    suite: Suite, facts: Sequence[Observations], draws: np.ndarray[Any, np.dtype[np.int64]]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Metrics of every resample, (resamples, metrics); not a number where nothing was measured."""
     rows = []

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import mean, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 KINDS: Final = ("digital", "noise", "music")
 WINDOW_S: Final = 10.0
 
 
-def kind_of(scene: Scene) -> str:
+def kind_of(scene: ScoredDialogue) -> str:
     """What there is to be heard."""
     noise = str(scene.dialogue.raw.get("channel", {}).get("noise", ""))
     if not noise:
@@ -25,7 +25,7 @@ def kind_of(scene: Scene) -> str:
     return "music" if noise == "music" else "noise"
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """When the agent begins to speak, and how much of the time it is silent."""
     duration_s = scene.dialogue.duration_s
     n_windows = max(1, round(duration_s / WINDOW_S))
@@ -44,7 +44,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """Silent stretches, runs that stay silent, and onsets per minute by kind."""
     measured: Measured = {}
     for kind in KINDS:

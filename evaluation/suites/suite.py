@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.load import CONFIG_DIR
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 
-Facts = dict[str, Any]  # JSON-able
+Observations = dict[str, Any]  # JSON-able
 Measured = dict[str, float | None]  # by metric; None where nothing was measured
 
 SUITE_CONFIGS = "evaluation/suites"  # below configs/
@@ -30,8 +30,8 @@ class Suite:
     asks: str  # what it asks of an agent, in one line: "the agent ..."
     headline: str  # the metric that stands for the suite: 0 to 1, higher is better
     title_note: str  # what it is a twin of, and how it differs; stands under the table's title
-    observe: Callable[[Scene], Facts]
-    measure: Callable[[Sequence[Facts]], Measured]
+    observe: Callable[[ScoredDialogue], Observations]
+    measure: Callable[[Sequence[Observations]], Measured]
     n_dialogues: int  # that a full evaluation plays
     meanings: Mapping[str, str]  # every metric of `measure`, in the order of the table
     dialogues_of: str = ""  # whose dialogues it plays; empty: its own

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.events import score_cue, score_silence
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import mean, median, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 EVENT: Final = "timed_cue"
 EARLY_S: Final = 0.2  # from the opening of a window to the time that was asked for
@@ -27,33 +27,33 @@ KINDS: Final = ("single", "periodic", "until_stopped")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class TimedRequest:
     """A request, the times at which something is due, and what ends it."""
 
     due: tuple[Event, ...]  # the first of them is the request itself
     stop: Event | None  # None: it asked for one time only
 
 
-def requests_of(events: Sequence[Event]) -> list[Request]:
+def requests_of(events: Sequence[Event]) -> list[TimedRequest]:
     """Events of the type put together: an instant repeats what was asked before it."""
-    found: list[Request] = []
+    found: list[TimedRequest] = []
     due: list[Event] = []
     for event in events:
         if event.act == "say" and event.instant:
             due.append(event)
         elif event.act == "say":
             if due:
-                found.append(Request(due=tuple(due), stop=None))
+                found.append(TimedRequest(due=tuple(due), stop=None))
             due = [event]
         elif event.act == "stay_silent" and due:
-            found.append(Request(due=tuple(due), stop=event))
+            found.append(TimedRequest(due=tuple(due), stop=event))
             due = []
     if due:
-        found.append(Request(due=tuple(due), stop=None))
+        found.append(TimedRequest(due=tuple(due), stop=None))
     return found
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """What was said at every time at which something was due, and after every stop."""
     times: list[dict[str, Any]] = []
     stops: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def observe(scene: Scene) -> Facts:
     return {"times": times, "stops": stops, "utterances": len(scene.utterances)}
 
 
-def _at(scene: Scene, event: Event, kind: str) -> dict[str, Any]:
+def _at(scene: ScoredDialogue, event: Event, kind: str) -> dict[str, Any]:
     """The first thing that is said for one time; `off_s` is its distance from that time."""
     outcome = score_cue(scene, event)
     off_s = None if outcome.onset_s is None else outcome.onset_s - EARLY_S
@@ -88,7 +88,7 @@ def timed_f1(offsets_s: Sequence[float], n_said: int, n_due: int) -> float | Non
     return 2 * precision * recall / (precision + recall)
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     times = [item for facts in dialogues for item in facts["times"]]
     stops = [item for facts in dialogues for item in facts["stops"]]
     accuracy = {

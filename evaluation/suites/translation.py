@@ -13,26 +13,26 @@ from typing import Any, Final
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.events import word_errors
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import median, replies_in_order, said_in
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 EVENT: Final = "translation"
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Every passage: how much of it was translated, how late, and what else was said."""
     return {"passages": [_passage(scene, events) for events in passages(scene)]}
 
 
-def passages(scene: Scene) -> list[list[Event]]:
+def passages(scene: ScoredDialogue) -> list[list[Event]]:
     """Words to be translated, those together whose windows touch."""
     events = [event for event in scene.dialogue.of_type(EVENT) if event.window is not None]
     spans = merge([(event.start_s, (event.window or (0, 0))[1]) for event in events], 0.0)
     return [[event for event in events if a <= event.start_s < b] for a, b in spans]
 
 
-def _passage(scene: Scene, events: Sequence[Event]) -> dict[str, Any]:
+def _passage(scene: ScoredDialogue, events: Sequence[Event]) -> dict[str, Any]:
     latest_s = max(event.window[1] for event in events if event.window is not None)
     said = said_in(scene, events[0].start_s, latest_s)
     onsets = replies_in_order(said, events)
@@ -51,7 +51,7 @@ def _passage(scene: Scene, events: Sequence[Event]) -> dict[str, Any]:
     }
 
 
-def _over_user(scene: Scene, onset_s: float) -> bool:
+def _over_user(scene: ScoredDialogue, onset_s: float) -> bool:
     """Whether the user speaks, or has not finished, when a translation begins."""
     words = scene.dialogue.user_words
     return any(word.start_s <= onset_s < word.end_s for word in words)
@@ -64,7 +64,7 @@ def f1(right: int, said: int, due: int) -> float | None:
     return 2 * right / (said + due)
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     passages_ = [item for facts in dialogues for item in facts["passages"]]
     due, said, right, errors, over, items = (
         sum(item[name] for item in passages_)

@@ -21,7 +21,7 @@ from microturn.inference.agent.tools import (
     ToolError,
     latest_request,
 )
-from microturn.inference.transcript import SpokenWord
+from microturn.inference.transcript import TranscriptWord
 
 Status = Literal["accepted", "progress", "final", "failed", "cancelled"]
 OVER: frozenset[str] = frozenset({"final", "failed", "cancelled"})
@@ -34,7 +34,7 @@ class ContextPackage:
     delegation_id: str
     micro_turn: int  # when the model delegated
     micro_turn_ms: int
-    words: tuple[SpokenWord, ...]  # both sides, the whole conversation
+    words: tuple[TranscriptWord, ...]  # both sides, the whole conversation
     pending: tuple[str, ...]  # other delegations that are still being worked on
 
     def to_json(self) -> dict[str, object]:

@@ -18,7 +18,7 @@ class ToolError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ToolRequest:
     """A request found in the words; `end` is the index after its last word."""
 
     tool: str
@@ -30,11 +30,11 @@ class Request:
 class Tool(Protocol):
     """One ability of the agent."""
 
-    def find(self, words: Sequence[str]) -> Request | None:
+    def find(self, words: Sequence[str]) -> ToolRequest | None:
         """The latest request for this tool, if there is one."""
 
 
-def latest_request(tools: Sequence[Tool], words: Sequence[str]) -> Request:
+def latest_request(tools: Sequence[Tool], words: Sequence[str]) -> ToolRequest:
     """The request that ends last: people ask, then wait."""
     found = [request for tool in tools if (request := tool.find(words)) is not None]
     if not found:
@@ -65,7 +65,7 @@ _MAX_TERMS: Final = 32
 class Calculator:
     """Sums and products said in words, such as "eight plus three"."""
 
-    def find(self, words: Sequence[str]) -> Request | None:
+    def find(self, words: Sequence[str]) -> ToolRequest | None:
         best, index = None, 0
         while index < len(words):
             parsed = _expression(words, index)
@@ -74,7 +74,7 @@ class Calculator:
                 continue
             expression, index = parsed
             answer = partial(_answer, expression)
-            best = Request(tool="calculator", text=expression, end=index, answer=answer)
+            best = ToolRequest(tool="calculator", text=expression, end=index, answer=answer)
         return best
 
 
@@ -143,10 +143,12 @@ class Clock:
     def __init__(self, now: Callable[[], datetime], precision: Precision) -> None:
         self._now, self._precision = now, precision
 
-    def find(self, words: Sequence[str]) -> Request | None:
+    def find(self, words: Sequence[str]) -> ToolRequest | None:
         for index in range(len(words) - 1, -1, -1):
             if words[index] == "time":
-                return Request(tool="clock", text="time of day", end=index + 1, answer=self._answer)
+                return ToolRequest(
+                    tool="clock", text="time of day", end=index + 1, answer=self._answer
+                )
         return None
 
     def _answer(self) -> str:

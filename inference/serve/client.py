@@ -27,7 +27,7 @@ _IN_FLIGHT: Final = 2  # micro-turns sent ahead when not in real time
 
 
 @dataclass(kw_only=True)
-class Answer:
+class ServerAnswer:
     """Everything the server sent; `audio` starts with the silence of the first micro-turn."""
 
     hello: dict[str, Any]
@@ -46,13 +46,13 @@ class Answer:
 
 async def talk_to_server(
     url: str, samples: Audio, *, real_time: bool, piece_samples: int | None = None
-) -> Answer:
+) -> ServerAnswer:
     """Send a recording in pieces and wait for the answer to its last whole micro-turn."""
     async with connect(url, max_size=None, compression=None) as socket:
         first = json.loads(await asyncio.wait_for(socket.recv(), _WAIT_S))
         if first["type"] != "hello":
             raise OSError(first.get("message") or first.get("reason") or "no hello from the server")
-        answer = Answer(hello=first)
+        answer = ServerAnswer(hello=first)
         spm = int(first["samples_per_micro_turn"])
         n = -(-len(samples) // spm)
         padded = np.zeros(n * spm, np.float32)
@@ -99,7 +99,7 @@ async def _send(
 
 
 async def _receive(
-    socket: ClientConnection, answer: Answer, n: int, credit: asyncio.Semaphore
+    socket: ClientConnection, answer: ServerAnswer, n: int, credit: asyncio.Semaphore
 ) -> None:
     """Collect until n micro-turns are accounted for, played or dropped."""
     lost: dict[str, int] = {}
@@ -117,7 +117,7 @@ async def _receive(
             raise OSError(f"the server closed the conversation: {event['reason']}")
 
 
-async def _drain(socket: ClientConnection, answer: Answer) -> None:
+async def _drain(socket: ClientConnection, answer: ServerAnswer) -> None:
     """What the server still has to say before it closes."""
     try:
         while True:

@@ -38,7 +38,7 @@ _LOUDER, _QUIETER = 3.0, -6.0  # bounds of the log correction of a magnitude
 _FLOOR = 1e-5  # of a bin's magnitude before it is corrected
 
 
-class _Block(nn.Module):
+class _ConvNextBlock(nn.Module):
     """Depthwise causal convolution, norm, MLP, residual."""
 
     def __init__(self, width: int, kernel: int) -> None:
@@ -73,7 +73,9 @@ class IstftVocoder(nn.Module):
         self.cfg, self.hop, self.window_size, self.lag = cfg, grid.hop, grid.window, grid.lag
         n_bins = self.window_size // 2 + 1
         self.stem = nn.Linear(_STEM_FRAMES * N_MELS, cfg.width)
-        self.blocks = nn.ModuleList(_Block(cfg.width, cfg.kernel) for _ in range(cfg.layers))
+        self.blocks = nn.ModuleList(
+            _ConvNextBlock(cfg.width, cfg.kernel) for _ in range(cfg.layers)
+        )
         self.norm_out = nn.LayerNorm(cfg.width)
         self.spectrum = nn.Linear(cfg.width, 3 * n_bins)
         nn.init.normal_(self.spectrum.weight, std=0.02)

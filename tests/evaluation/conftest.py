@@ -14,10 +14,10 @@ import soundfile
 
 from microturn.datagen.sets.shards import ShardWriter
 from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.scoring.agent_output import Delivery, Performance, SpokenWord, Trace
+from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord, Trace
 from microturn.evaluation.scoring.dialogue import Dialogue, Event, Message
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.model.streams import StreamLayout
 
 RATE = 16_000
@@ -111,7 +111,7 @@ class Script:
             delegates_s=tuple(self.delegates_s),
         )
 
-    def recorded(self) -> Performance:
+    def recorded(self) -> AgentOutput:
         """What the oracle does."""
         return self.perform(
             *sorted(self.agent, key=lambda w: w.start_s),
@@ -121,18 +121,20 @@ class Script:
             ),
         )
 
-    def perform(self, *spoken: SpokenWord, **more: object) -> Performance:
+    def perform(self, *spoken: SpokenWord, **more: object) -> AgentOutput:
         """Somebody says these words and nothing else."""
         audio = sound_of(spoken, self.duration_s)
-        return Performance(audio=audio, sample_rate=RATE, words=tuple(spoken), **more)  # type: ignore[arg-type]
+        return AgentOutput(audio=audio, sample_rate=RATE, words=tuple(spoken), **more)  # type: ignore[arg-type]
 
-    def scene(self, performance: Performance) -> Scene:
-        return Scene(self.dialogue(), Trace.of(performance, ActivityConfig()), WindowConfig())
+    def scene(self, performance: AgentOutput) -> ScoredDialogue:
+        return ScoredDialogue(
+            self.dialogue(), Trace.of(performance, ActivityConfig()), WindowConfig()
+        )
 
-    def sample(self, key: str = "00000000") -> Sample:
+    def sample(self, key: str = "00000000") -> HeldOutDialogue:
         silence = np.zeros(round(self.duration_s * RATE), np.float32)
         agent = sound_of(tuple(self.agent), self.duration_s)
-        return Sample(
+        return HeldOutDialogue(
             dialogue=self.dialogue(key),
             sample_rate=RATE,
             load_user=lambda: silence,

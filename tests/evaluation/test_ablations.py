@@ -14,7 +14,7 @@ from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig
 from microturn.evaluation import ablations
 from microturn.evaluation.ablations import AblationConfig, Plan, Step, Variant
-from microturn.evaluation.demo import Stage
+from microturn.evaluation.demo import DemoStep
 from microturn.model.checkpoint import describe
 from microturn.model.model import InteractionModel
 from microturn.training.config import TrainingConfig
@@ -78,7 +78,7 @@ def test_variants_differ_in_what_their_row_says(name: str) -> None:
 
 
 def step_of(folder: Path, word: str = "a") -> Step:
-    stage = Stage(name="train", title="train", words=["train", word], result=folder / "result")
+    stage = DemoStep(name="train", title="train", words=["train", word], result=folder / "result")
     return Step(stage=stage, needs=(folder / "input",))
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from microturn.evaluation.agents.baselines import Oracle
-from microturn.evaluation.agents.half_duplex import Voice
+from microturn.evaluation.agents.half_duplex import RecordedWords
 from microturn.evaluation.config import WindowConfig
-from microturn.evaluation.scoring.agent_output import Performance, SpokenWord
+from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.answers import answers_of
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.play import facts_of
 from microturn.evaluation.suites.registry import load_suite
@@ -27,11 +27,11 @@ N_DIALOGUES = {"fdb_v1": 8, "fdb_v1_5": 8, "rep_count": 4, "time_speak": 4}
 SCARCE = 0.02  # what another suite may move by
 CAUGHT = 0.15
 
-Fault = Callable[[Sample, Performance, Voice], Performance]
+Fault = Callable[[HeldOutDialogue, AgentOutput, RecordedWords], AgentOutput]
 
 
 def cut_out(
-    sample: Sample, played: Performance, words: Sequence[SpokenWord]
+    sample: HeldOutDialogue, played: AgentOutput, words: Sequence[SpokenWord]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The sound without some words, and the sound of these words."""
     rate = played.sample_rate
@@ -49,7 +49,9 @@ def put(audio: np.ndarray, piece: np.ndarray, at_s: float, until_s: float, rate:
         audio[first : first + n] = piece[:n]
 
 
-def one_second_late(sample: Sample, played: Performance, voice: Voice) -> Performance:
+def one_second_late(
+    sample: HeldOutDialogue, played: AgentOutput, voice: RecordedWords
+) -> AgentOutput:
     """Every reply to a turn comes a second later; what is cut off is cut off when it was."""
     for answer in answers_of(sample.dialogue, (), WindowConfig()):
         if answer.event.act != "respond" or not answer.recorded:
@@ -70,7 +72,9 @@ def one_second_late(sample: Sample, played: Performance, voice: Voice) -> Perfor
     return played
 
 
-def answers_backchannels(sample: Sample, played: Performance, voice: Voice) -> Performance:
+def answers_backchannels(
+    sample: HeldOutDialogue, played: AgentOutput, voice: RecordedWords
+) -> AgentOutput:
     """Whatever it says, it breaks off at a backchannel and says something about it."""
     rate = played.sample_rate
     for event in sample.dialogue.of_type("user_backchannel"):
@@ -87,7 +91,9 @@ def answers_backchannels(sample: Sample, played: Performance, voice: Voice) -> P
     return played
 
 
-def counts_one_too_many(sample: Sample, played: Performance, voice: Voice) -> Performance:
+def counts_one_too_many(
+    sample: HeldOutDialogue, played: AgentOutput, voice: RecordedWords
+) -> AgentOutput:
     """After the last repetition it says one number more."""
     numbers = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     counted = [e for e in sample.dialogue.of_type("visual_count") if e.act == "say"]
@@ -111,16 +117,16 @@ def counts_one_too_many(sample: Sample, played: Performance, voice: Voice) -> Pe
 class Broken:
     """The oracle with a fault."""
 
-    def __init__(self, fault: Fault, voice: Voice) -> None:
+    def __init__(self, fault: Fault, voice: RecordedWords) -> None:
         self._fault, self._voice = fault, voice
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         for sample, played in zip(samples, Oracle().perform(samples), strict=True):
             yield self._fault(sample, played, self._voice)
 
 
 @pytest.fixture(scope="module")
-def sets(cache: Path) -> dict[str, list[Sample]]:
+def sets(cache: Path) -> dict[str, list[HeldOutDialogue]]:
     return {
         name: list(
             held_out_set(load_suite(name), cache, n_dialogues=N_DIALOGUES[name], workers=1).read()
@@ -129,11 +135,11 @@ def sets(cache: Path) -> dict[str, list[Sample]]:
     }
 
 
-def headlines(sets: dict[str, list[Sample]], fault: Fault) -> dict[str, float]:
+def headlines(sets: dict[str, list[HeldOutDialogue]], fault: Fault) -> dict[str, float]:
     found = {}
     for name, samples in sets.items():
         suite = load_suite(name)
-        agent = Broken(fault, Voice.of(lambda s=samples: iter(s)))  # type: ignore[misc]
+        agent = Broken(fault, RecordedWords.of(lambda s=samples: iter(s)))  # type: ignore[misc]
         value = suite.measure(facts_of(suite, agent, samples))[suite.headline]
         assert value is not None, name
         found[name] = value
@@ -149,7 +155,7 @@ def headlines(sets: dict[str, list[Sample]], fault: Fault) -> dict[str, float]:
     ],
 )
 def test_a_fault_is_caught_by_its_own_suite_and_no_other(
-    sets: dict[str, list[Sample]], fault: Fault, catcher: str
+    sets: dict[str, list[HeldOutDialogue]], fault: Fault, catcher: str
 ) -> None:
     found = headlines(sets, fault)
     assert found[catcher] < 1.0 - CAUGHT, found
@@ -158,5 +164,5 @@ def test_a_fault_is_caught_by_its_own_suite_and_no_other(
             assert found[name] >= 1.0 - SCARCE, (name, found)
 
 
-def test_without_a_fault_nothing_is_caught(sets: dict[str, list[Sample]]) -> None:
+def test_without_a_fault_nothing_is_caught(sets: dict[str, list[HeldOutDialogue]]) -> None:
     assert min(headlines(sets, lambda sample, played, voice: played).values()) >= 1.0 - 1e-9

@@ -9,10 +9,10 @@ import pytest
 
 from microturn.configs.main import main
 from microturn.evaluation.compare import differences, holm
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     values = [facts["hit"] for facts in dialogues if facts["hit"] is not None]
     return {"share": sum(values) / len(values) if values else None, "never": None}
 
@@ -29,7 +29,7 @@ SUITE = Suite(
 )
 
 
-def facts(hits: Sequence[float | None]) -> dict[str, Facts]:
+def facts(hits: Sequence[float | None]) -> dict[str, Observations]:
     return {f"{i:08d}": {"hit": hit} for i, hit in enumerate(hits)}
 
 

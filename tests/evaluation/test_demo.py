@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from microturn.evaluation import demo, demo_report
-from microturn.evaluation.demo import DemoConfig, Ledger, Stage, run_demo, stages_of
+from microturn.evaluation.demo import DemoConfig, DemoStep, Ledger, run_demo, stages_of
 
 SMALL = [
     "n_train=4",
@@ -39,7 +39,7 @@ def scores() -> dict[str, Any]:
     }
 
 
-def finish(stage: Stage) -> int:
+def finish(stage: DemoStep) -> int:
     """Stand where a stage's process would: leave its result."""
     stage.result.parent.mkdir(parents=True, exist_ok=True)
     stage.result.write_text(json.dumps(scores()))
@@ -50,7 +50,7 @@ def finish(stage: Stage) -> int:
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
-    def run(stage: Stage) -> int:
+    def run(stage: DemoStep) -> int:
         names.append(stage.name)
         return finish(stage)
 
@@ -93,7 +93,7 @@ def test_a_failed_stage_stops_the_demo(
     exit_code: int,
     text: str,
 ) -> None:
-    def run(stage: Stage) -> int:
+    def run(stage: DemoStep) -> int:
         if result:
             finish(stage)
         return code

@@ -10,7 +10,7 @@ import soundfile
 from microturn.configs.main import main
 from microturn.evaluation.config import TargetConfig
 from microturn.evaluation.report import scores as report
-from microturn.evaluation.report.targets import Check, check
+from microturn.evaluation.report.targets import TargetCheck, check
 from microturn.evaluation.suites.event_metrics import MEANINGS, METRICS, SUITES, aggregate
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
@@ -175,7 +175,7 @@ def test_targets_on_either_side() -> None:
     assert not most.met
 
     def met(value: float | None, *, at_least: bool) -> bool:
-        return Check(suite="s", metric="m", limit=0.5, at_least=at_least, value=value).met
+        return TargetCheck(suite="s", metric="m", limit=0.5, at_least=at_least, value=value).met
 
     assert met(0.5, at_least=True)
     assert not met(0.49, at_least=True)

@@ -13,9 +13,9 @@ from microturn.evaluation.agents.validation_scores import listen
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.report.pictures import Gallery
 from microturn.evaluation.runner import FORMAT, TraceFile, play, score_traces
-from microturn.evaluation.scoring.agent_output import Performance, Trace
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites import event_metrics as suites
 
 HEADER = {"seed": 0}
@@ -28,7 +28,7 @@ class Counting:
     batches: list[list[str]] = field(default_factory=list)
     breaks_at: str = ""
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         self.batches.append([sample.key for sample in samples])
         for sample in samples:
             if sample.key == self.breaks_at:
@@ -36,11 +36,11 @@ class Counting:
             yield from Oracle().perform([sample])
 
 
-def samples_of(families: list[Any]) -> list[Sample]:
+def samples_of(families: list[Any]) -> list[HeldOutDialogue]:
     return [script.sample(f"{i:08d}") for i, script in enumerate([*families, *families])]
 
 
-def run(path: Path, samples: list[Sample], agent: Any, **more: Any) -> dict[str, Any]:
+def run(path: Path, samples: list[HeldOutDialogue], agent: Any, **more: Any) -> dict[str, Any]:
     file = TraceFile(path, HEADER)
     options = {"activity": ActivityConfig(), "batch_size": 3, **more}
     dialogues = play(samples, {"a": agent, "silent": Silent()}, file, **options)
@@ -100,9 +100,11 @@ def test_a_missing_picture_is_drawn_again(tmp_path: Path, families: list[Any]) -
     def play_and_draw(agent: Counting) -> None:
         gallery = Gallery(tmp_path / "pictures", 2)
 
-        def on_played(sample: Sample, played: Any) -> None:
+        def on_played(sample: HeldOutDialogue, played: Any) -> None:
             trace = Trace.of(played["a"], ActivityConfig())
-            gallery.add(sample, Scene(sample.dialogue, trace, WindowConfig()), played["a"].audio)
+            gallery.add(
+                sample, ScoredDialogue(sample.dialogue, trace, WindowConfig()), played["a"].audio
+            )
 
         run(tmp_path / "t.jsonl", samples, agent, again=gallery.missing, on_played=on_played)
 

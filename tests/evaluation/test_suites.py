@@ -8,7 +8,7 @@ import pytest
 
 from microturn.evaluation.agents.baselines import AlwaysTalking, Oracle, Silent, baseline
 from microturn.evaluation.config import ActivityConfig
-from microturn.evaluation.scoring.agent_output import Performance, SpokenWord
+from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import CueOutcome, Outcome, TurnOutcome
 from microturn.evaluation.suites.event_metrics import METRICS, SUITES, Metrics, aggregate, to_json
@@ -123,7 +123,7 @@ def test_an_unknown_baseline_is_refused(script: Any) -> None:
 
 
 # --- broken agents -----------------------------------------------------------------------------
-Break = Callable[[Any, Performance], list[SpokenWord]]
+Break = Callable[[Any, AgentOutput], list[SpokenWord]]
 
 
 def shifted(word: SpokenWord, by_s: float) -> SpokenWord:
@@ -134,7 +134,7 @@ def said_after(end_s: float, words: tuple[SpokenWord, ...]) -> list[SpokenWord]:
     return [word for word in words if end_s <= word.start_s < end_s + 1.0]
 
 
-def one_second_late(script: Any, recorded: Performance) -> list[SpokenWord]:
+def one_second_late(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     """Short answers come a second later."""
     late = [
         word
@@ -145,7 +145,7 @@ def one_second_late(script: Any, recorded: Performance) -> list[SpokenWord]:
     return [shifted(word, 1.0) if word in late else word for word in recorded.words]
 
 
-def wrong_words(script: Any, recorded: Performance) -> list[SpokenWord]:
+def wrong_words(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     """Short answers are of another word."""
     return [
         replace(word, text="sunday")
@@ -155,7 +155,7 @@ def wrong_words(script: Any, recorded: Performance) -> list[SpokenWord]:
     ]
 
 
-def stops_on_backchannels(script: Any, recorded: Performance) -> list[SpokenWord]:
+def stops_on_backchannels(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     at = [event.start_s for event in script.events if event.type == "user_backchannel"]
     return [
         word
@@ -164,7 +164,7 @@ def stops_on_backchannels(script: Any, recorded: Performance) -> list[SpokenWord
     ]
 
 
-def stops_on_voices(script: Any, recorded: Performance) -> list[SpokenWord]:
+def stops_on_voices(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     at = [
         event.start_s
         for event in script.events
@@ -177,7 +177,7 @@ def stops_on_voices(script: Any, recorded: Performance) -> list[SpokenWord]:
     ]
 
 
-def talks_over_background(script: Any, recorded: Performance) -> list[SpokenWord]:
+def talks_over_background(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     over = [
         SpokenWord(text="hello", start_s=event.start_s + 0.4, end_s=event.start_s + 0.8)
         for event in script.events
@@ -186,7 +186,7 @@ def talks_over_background(script: Any, recorded: Performance) -> list[SpokenWord
     return [*recorded.words, *over]
 
 
-def replies_in_pauses(script: Any, recorded: Performance) -> list[SpokenWord]:
+def replies_in_pauses(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     said = [
         SpokenWord(text="yes", start_s=event.start_s + 0.1, end_s=event.start_s + 0.4)
         for event in script.events
@@ -195,7 +195,7 @@ def replies_in_pauses(script: Any, recorded: Performance) -> list[SpokenWord]:
     return [*recorded.words, *said]
 
 
-def stops_late(script: Any, recorded: Performance) -> list[SpokenWord]:
+def stops_late(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     """Is cut 0.4 s later than the window allows, still before the user has finished."""
     more = [
         SpokenWord(text="eight", start_s=event.start_s + 0.5, end_s=event.start_s + 0.95)
@@ -205,12 +205,12 @@ def stops_late(script: Any, recorded: Performance) -> list[SpokenWord]:
     return [*recorded.words, *more]
 
 
-def early_cues(script: Any, recorded: Performance) -> list[SpokenWord]:
+def early_cues(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     cues = {event.expected[0] for event in script.events if event.type == "timed_cue"}
     return [shifted(w, -0.5) if w.text in cues else w for w in recorded.words]
 
 
-def no_results(script: Any, recorded: Performance) -> list[SpokenWord]:
+def no_results(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     return [word for word in recorded.words if word.text != "eleven"]
 
 
@@ -293,7 +293,7 @@ def test_a_fault_is_caught_by_its_own_metrics_and_no_other(
     assert changed == caught_by
 
 
-def score_of(script: Any, performance: Performance) -> list[Outcome]:
+def score_of(script: Any, performance: AgentOutput) -> list[Outcome]:
     return score(script.scene(performance))
 
 

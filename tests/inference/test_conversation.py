@@ -27,7 +27,7 @@ from microturn.inference.conversation import (
     WordEvent,
 )
 from microturn.inference.rows import SessionBatch, TurnOutput
-from microturn.inference.talk import Talk, stream, words_of
+from microturn.inference.talk import AnsweredRecording, stream, words_of
 from microturn.inference.transcript import WordStream
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, IDLE, StreamLayout, Tokenizer
@@ -102,7 +102,7 @@ def conversation_of(
 
 def play(
     checkpoint: LoadedCheckpoint, conversation: Conversation, n: int, *, heard: Script, say: Script
-) -> tuple[Talk, ScriptedBatch]:
+) -> tuple[AnsweredRecording, ScriptedBatch]:
     batch = ScriptedBatch(checkpoint, heard=heard, say=say)
     samples: Audio = np.zeros(n * checkpoint.layout.samples_per_micro_turn, np.float32)
     return stream(batch, samples, conversation, progress=False), batch

@@ -13,7 +13,7 @@ from microturn.configs.load import ConfigError, load_config
 from microturn.inference.config import AgentConfig, NotesConfig, TalkConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.notes import Notes, check_notes
-from microturn.inference.transcript import SpokenWord
+from microturn.inference.transcript import TranscriptWord
 from microturn.model.backbone import Backbone
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 from microturn.model.config import ModelConfig, MoEConfig
@@ -80,9 +80,9 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train([text] * 100, vocab_size=256)
 
 
-def said(text: str, at: int, side: str = "user") -> list[SpokenWord]:
+def said(text: str, at: int, side: str = "user") -> list[TranscriptWord]:
     words = enumerate(text.split())
-    return [SpokenWord(side=side, text=word, micro_turn=at + k) for k, word in words]
+    return [TranscriptWord(side=side, text=word, micro_turn=at + k) for k, word in words]
 
 
 def notes_of(tokenizer: Tokenizer, window: int = 10, **more: float) -> Notes:
@@ -90,7 +90,7 @@ def notes_of(tokenizer: Tokenizer, window: int = 10, **more: float) -> Notes:
     return Notes(config, tokenizer=tokenizer, layout=TINY_LAYOUT, window=window)
 
 
-def given_by(notes: Notes, words: list[SpokenWord], n: int) -> list[list[int]]:
+def given_by(notes: Notes, words: list[TranscriptWord], n: int) -> list[list[int]]:
     """One id per micro-turn, or none; words are known when their time has come."""
     return [notes.take(1, [w for w in words if w.micro_turn <= k], k) for k in range(n)]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from microturn.datagen.corpora.manifest import Word
+from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, split_named
 
 Row = dict[str, Any]
@@ -79,7 +79,7 @@ def _recording(row: Row, recording: Row | None, path: Path, *, offset: float) ->
     )
 
 
-def _words(row: Row, offset: float) -> tuple[Word, ...]:
+def _words(row: Row, offset: float) -> tuple[AlignedWord, ...]:
     """Word times from the start of a supervision.
 
     In some cuts they count from the start of the cut, as the supervision does; in those that
@@ -92,7 +92,7 @@ def _words(row: Row, offset: float) -> tuple[Word, ...]:
     if items[-1][1] + items[-1][2] > start + row["duration"] + _LATE_S:
         start += offset
     return tuple(
-        Word(text=item[0], start=max(0.0, item[1] - start), end=item[1] + item[2] - start)
+        AlignedWord(text=item[0], start=max(0.0, item[1] - start), end=item[1] + item[2] - start)
         for item in items
     )
 

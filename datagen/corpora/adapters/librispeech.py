@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from microturn.datagen.corpora.manifest import Word
+from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import (
     FileSound,
     Format,
@@ -53,7 +53,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
             )
 
 
-def _alignments(path: Path) -> dict[str, tuple[Word, ...]]:
+def _alignments(path: Path) -> dict[str, tuple[AlignedWord, ...]]:
     """Words of every utterance of a chapter from an `*.alignment.txt`."""
     if not path.is_file():
         return {}
@@ -65,7 +65,7 @@ def _alignments(path: Path) -> dict[str, tuple[Word, ...]]:
         pairs = zip(texts.strip('"').split(","), ends.strip('"').split(","), strict=False)
         for text, end in pairs:
             if text:
-                words.append(Word(text=text.lower(), start=start, end=float(end)))
+                words.append(AlignedWord(text=text.lower(), start=start, end=float(end)))
             start = float(end)
         found[name] = tuple(words)
     return found

@@ -46,7 +46,7 @@ _LINES_BETWEEN = 12  # between the room names and the stock answers in QUEEN2.JA
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class VoicedLine:
     """One voiced line: its text, the character's tag, and where its MP3 bytes are."""
 
     id: str
@@ -75,7 +75,7 @@ class Archive:
         offset, size = self.entries[name]
         return self._data[offset + skip : offset + size]
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[VoicedLine]:
         """Every voice clip that has a text, in the order of their names."""
         table = _Tables(self)
         lines: dict[str, tuple[str, str, str]] = {}
@@ -85,14 +85,16 @@ class Archive:
                     name = f"{prefix}{number:x}".replace(" ", "0").upper()
                     lines.setdefault(name, (segment.strip(), speaker, scene))
         return [
-            Clip(id=name[:-3], text=text, speaker=speaker, scene=scene, offset=offset, size=size)
+            VoicedLine(
+                id=name[:-3], text=text, speaker=speaker, scene=scene, offset=offset, size=size
+            )
             for name, (offset, size) in sorted(self.entries.items())
             if name.endswith(".SB") and name[:-3] in lines
             for text, speaker, scene in [lines[name[:-3]]]
         ]
 
 
-def pairs(clips: list[Clip]) -> dict[str, tuple[str, str]]:
+def pairs(clips: list[VoicedLine]) -> dict[str, tuple[str, str]]:
     """Lines and replies: node of a dialogue tree -> Joe's last clip, the other's first clip."""
     nodes: dict[str, dict[str, list[str]]] = {}
     for clip in clips:

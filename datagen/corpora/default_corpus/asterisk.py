@@ -17,7 +17,7 @@ _TEXTS = Path(__file__).resolve().parent / "asterisk_texts"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voice:
+class SoundPackage:
     """One package of core sounds: its speaker, folder and licence."""
 
     speaker: str
@@ -27,11 +27,19 @@ class Voice:
 
 
 VOICES = (
-    Voice(speaker="asterisk-en", language="en", folder="en_US_f_Allison", licence="CC-BY-SA-3.0"),
-    Voice(speaker="asterisk-es", language="es", folder="es_MX_f_Allison", licence="CC-BY-SA-3.0"),
-    Voice(speaker="asterisk-fr", language="fr", folder="fr_CA_f_June", licence="CC-BY-SA-3.0"),
-    Voice(speaker="asterisk-it", language="it", folder="it_IT_m_Carlo", licence="CC-BY-3.0"),
-    Voice(speaker="asterisk-ru", language="ru", folder="ru_RU_f_IvrvoiceRU", licence="CC-BY-3.0"),
+    SoundPackage(
+        speaker="asterisk-en", language="en", folder="en_US_f_Allison", licence="CC-BY-SA-3.0"
+    ),
+    SoundPackage(
+        speaker="asterisk-es", language="es", folder="es_MX_f_Allison", licence="CC-BY-SA-3.0"
+    ),
+    SoundPackage(
+        speaker="asterisk-fr", language="fr", folder="fr_CA_f_June", licence="CC-BY-SA-3.0"
+    ),
+    SoundPackage(speaker="asterisk-it", language="it", folder="it_IT_m_Carlo", licence="CC-BY-3.0"),
+    SoundPackage(
+        speaker="asterisk-ru", language="ru", folder="ru_RU_f_IvrvoiceRU", licence="CC-BY-3.0"
+    ),
 )
 
 _TAGS = {

@@ -33,7 +33,7 @@ from microturn.datagen.corpora.default_corpus.asterisk import (
     MUSIC,
     SOUNDS,
     VOICES,
-    Voice,
+    SoundPackage,
     decode_g722,
     tags_of,
     texts,
@@ -42,11 +42,11 @@ from microturn.datagen.corpora.default_corpus.queen_selection import Pick, selec
 from microturn.datagen.corpora.manifest import (
     DEFAULT_FOLDER,
     MANIFEST_NAME,
+    AlignedWord,
     Audio,
     Corpus,
     Cut,
     Utterance,
-    Word,
     resample,
 )
 
@@ -146,7 +146,7 @@ def build(root: Path, out: Path) -> None:
     print(counts)
 
 
-def english_prompts(aligner: Aligner, root: Path, voice: Voice) -> Iterator[Stored]:
+def english_prompts(aligner: Aligner, root: Path, voice: SoundPackage) -> Iterator[Stored]:
     """Every English prompt in the table whose sound agrees with its text."""
     for key, text in tqdm(sorted(texts(voice.language).items()), desc=voice.speaker):
         audio = decode_g722(root / SOUNDS / voice.folder / f"{key}.g722")
@@ -173,18 +173,23 @@ def verifies(aligner: Aligner, aligned: Aligned, audio: Audio, text: str) -> boo
     return SequenceMatcher(None, " ".join(said), heard).ratio() >= PROMPT_HEARD
 
 
-def words(root: Path, voice: Voice) -> Iterator[Stored]:
+def words(root: Path, voice: SoundPackage) -> Iterator[Stored]:
     """Words of the other languages, whose texts are certain from the file names."""
     for key, text in sorted(texts(voice.language).items()):
         audio = decode_g722(root / SOUNDS / voice.folder / f"{key}.g722")
         start, end = voiced_span(audio)
-        word = Word(text=text, start=start, end=end)
+        word = AlignedWord(text=text, start=start, end=end)
         cut = Cut(word=0, start=start, end=end, score=0.0, quality="clean")
         yield prompt(voice, key, text, audio, (word,), (cut,))
 
 
 def prompt(
-    voice: Voice, key: str, text: str, audio: Audio, said: tuple[Word, ...], cuts: tuple[Cut, ...]
+    voice: SoundPackage,
+    key: str,
+    text: str,
+    audio: Audio,
+    said: tuple[AlignedWord, ...],
+    cuts: tuple[Cut, ...],
 ) -> Stored:
     start, end = voiced_span(audio)
     data = flac(audio)

@@ -102,7 +102,7 @@ def _queen(root: Path) -> Iterator[Recording]:
             )
 
 
-def _prompts(voice: asterisk.Voice) -> Callable[[Path], Iterator[Recording]]:
+def _prompts(voice: asterisk.SoundPackage) -> Callable[[Path], Iterator[Recording]]:
     """The prompts of one Asterisk voice whose texts we have."""
 
     def read(root: Path) -> Iterator[Recording]:

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from microturn.datagen.corpora.default_corpus.amazon_queen import ALIASES, OBJECTS, Clip, pairs
+from microturn.datagen.corpora.default_corpus.amazon_queen import (
+    ALIASES,
+    OBJECTS,
+    VoicedLine,
+    pairs,
+)
 from microturn.model.streams import normalise
 
 # About a fifth of the speakers; a character that may go by two tags stays on one side.
@@ -58,7 +63,7 @@ _NOISE = re.compile(
 class Pick:
     """A clip that ships, with its speaker's name, its tags and its side of the split."""
 
-    clip: Clip
+    clip: VoicedLine
     speaker: str
     tags: frozenset[str]
     split: str
@@ -95,7 +100,7 @@ def tags_of(text: str) -> frozenset[str]:
     return frozenset(tags)
 
 
-def usable(clip: Clip) -> bool:
+def usable(clip: VoicedLine) -> bool:
     """Short enough, by a known speaker, and words rather than noises or figures."""
     return (
         clip.size <= _MAX_BYTES
@@ -109,7 +114,7 @@ def usable(clip: Clip) -> bool:
 _ALWAYS = frozenset(["backchannel", "greeting", "interruption", "imperative", "letter", "digit"])
 
 
-def select(clips: list[Clip], n_bytes: int) -> list[Pick]:
+def select(clips: list[VoicedLine], n_bytes: int) -> list[Pick]:
     """All lines of the kinds that are needed, then turn by turn from every speaker.
 
     A speaker's turn is a line-and-reply pair or one line, questions and cut-off lines first. The
@@ -139,7 +144,7 @@ def select(clips: list[Clip], n_bytes: int) -> list[Pick]:
 
 
 def _turns(
-    clips: dict[str, Clip],
+    clips: dict[str, VoicedLine],
     tags: dict[str, frozenset[str]],
     replies: dict[str, tuple[str, str]],
 ) -> Iterator[tuple[str, ...]]:
@@ -161,7 +166,7 @@ def _turns(
                 yield queues[speaker][turn]
 
 
-def _pick(clip: Clip, tags: frozenset[str] | set[str]) -> Pick:
+def _pick(clip: VoicedLine, tags: frozenset[str] | set[str]) -> Pick:
     speaker = speaker_name(clip.speaker)
     split = "test" if speaker in HELD_OUT else "train"
     return Pick(clip=clip, speaker=speaker, tags=frozenset(tags), split=split)

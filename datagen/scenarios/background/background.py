@@ -20,7 +20,7 @@ KINDS = ("silent", "silent", "counting", "question", "noise", "silence")
 
 
 @register
-class Background:
+class BackgroundScenario:
     name = "background"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

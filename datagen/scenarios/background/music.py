@@ -13,7 +13,7 @@ LEAD_S = (0.3, 1.0)
 
 
 @register
-class Music:
+class MusicScenario:
     name = "music"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

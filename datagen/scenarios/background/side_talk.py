@@ -26,7 +26,7 @@ TRIES = 20
 
 
 @register
-class SideTalk:
+class SideTalkScenario:
     name = "side_talk"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

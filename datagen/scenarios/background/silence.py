@@ -5,7 +5,7 @@ from microturn.datagen.scenarios.base import SegmentBuilder, register
 
 
 @register
-class Hush:
+class SilenceScenario:
     """For evaluation: silence, noise or music for minutes, and nothing to say."""
 
     name = "hush"

@@ -16,7 +16,7 @@ WORDS_UNTIL_DUE = 7  # as many words are certain to take until the correction is
 
 
 @register
-class Interjection:
+class InterjectionScenario:
     name = "interjection"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

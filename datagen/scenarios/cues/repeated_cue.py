@@ -16,7 +16,7 @@ MARGIN_S = 0.6  # from the end of that to the next time at which the word would 
 
 
 @register
-class RepeatedCue:
+class RepeatedCueScenario:
     name = "repeated_cue"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

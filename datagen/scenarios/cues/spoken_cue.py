@@ -15,7 +15,7 @@ SECOND_CUE_SHARE = 0.5
 
 
 @register
-class SpokenCue:
+class SpokenCueScenario:
     """Only the newest agreement counts; no other family's user says one of the cue names."""
 
     name = "spoken_cue"

@@ -6,7 +6,7 @@ from microturn.datagen.scenarios.base import SegmentBuilder, register
 
 
 @register
-class TimedCue:
+class TimedCueScenario:
     name = "timed_cue"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

@@ -13,7 +13,7 @@ MIN_LEAD_S = 0.1  # the next word begins at most this long before the agent's tr
 
 
 @register
-class Translation:
+class TranslationScenario:
     """Parallel recordings: a word of one language and the agent's word with the same key."""
 
     name = "translation"

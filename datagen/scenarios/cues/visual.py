@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Final
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.camera_acts import BoardAct, FigureAct, Item
+from microturn.datagen.dialogue.camera_acts import BoardAct, BoardItem, FigureAct
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import UnitBank
@@ -103,7 +103,7 @@ class _Repetitions:
 
 
 @register
-class VisualCount:
+class VisualCountScenario:
     name = "visual_count"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
@@ -180,7 +180,7 @@ class VisualCount:
 
 
 @register
-class VisualSpan:
+class VisualSpanScenario:
     name = "visual_span"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
@@ -216,7 +216,7 @@ class VisualSpan:
 
 
 @register
-class VisualQuestion:
+class VisualQuestionScenario:
     name = "visual_question"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
@@ -254,14 +254,16 @@ class VisualQuestion:
         end = ready + segment.draw(STAYS_S)
         sign = signs[wants_letter]
         way = WAYS[segment.choose(WAYS)]
-        items.append(Item(text=sign, start=first, ready=ready, end=end, how=way))
+        items.append(BoardItem(text=sign, start=first, ready=ready, end=end, how=way))
         segment.script.acts.board.append(BoardAct(items=tuple(items)))
         said = segment.say((answer,), rules.reply(ready))
         window = (ready, ready + rules.samples(SEEN_LATE_S))
         _seen(segment, self.name, (first, end), sign, act="say", window=window, text=answer)
         _quiet_after(segment, self.name, said.end, asked)
 
-    def _decoy(self, segment: SegmentBuilder, sign: str, earliest: int, latest: int) -> list[Item]:
+    def _decoy(
+        self, segment: SegmentBuilder, sign: str, earliest: int, latest: int
+    ) -> list[BoardItem]:
         """A sign of the other kind, which does not answer the question."""
         start = int(segment.rng.integers(earliest, latest)) if earliest < latest else latest
         if latest - start < segment.rules.samples(Fraction(2, 5)):
@@ -269,4 +271,4 @@ class VisualQuestion:
         ready = min(start + segment.draw(COMES_S), latest)
         window = (earliest, latest)
         _seen(segment, self.name, (start, latest), sign, act="stay_silent", window=window)
-        return [Item(text=sign, start=start, ready=ready, end=latest, how=WAYS[0])]
+        return [BoardItem(text=sign, start=start, ready=ready, end=latest, how=WAYS[0])]

@@ -13,7 +13,7 @@ INTERRUPTED_COUNT = 5
 
 
 @register
-class Counted:
+class CountedScenario:
     name = "count"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
@@ -21,7 +21,7 @@ class Counted:
 
 
 @register
-class Recounted:
+class RecountedScenario:
     name = "recount"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

@@ -12,7 +12,7 @@ QUESTION_GAP_S = (0.3, 0.8)  # between the acknowledgement and another question
 
 
 @register
-class Delegation:
+class DelegationScenario:
     name = "delegation"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

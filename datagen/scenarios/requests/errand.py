@@ -31,7 +31,7 @@ class _Wait:
 
 
 @register
-class Errand:
+class ErrandScenario:
     name = "errand"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

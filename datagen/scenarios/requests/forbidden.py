@@ -11,7 +11,7 @@ NUMBER = "{number}"
 
 
 @register
-class Forbidden:
+class ForbiddenScenario:
     name = "forbidden"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

@@ -44,7 +44,7 @@ class _Item:
 
 
 @register
-class LongMemory:
+class LongMemoryScenario:
     name = "long_memory"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

@@ -26,7 +26,7 @@ MAX_CUE = 6
 
 
 @register
-class Recall:
+class RecallScenario:
     name = "recall"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

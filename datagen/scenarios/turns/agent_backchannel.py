@@ -13,7 +13,7 @@ GAP_S = (0.05, 0.15)  # no listening point: the opening, and before the closing
 
 
 @register
-class AgentBackchannel:
+class AgentBackchannelScenario:
     """A pause after a phrase asks for a backchannel; the end of the message for a reply."""
 
     name = "agent_backchannel"

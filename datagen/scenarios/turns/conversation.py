@@ -21,7 +21,7 @@ from microturn.datagen.dialogue.turn_taking import TurnTaking
 from microturn.datagen.dialogue.units import Unit, UnitBank
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.lines import SENTENCE_S, Lines
-from microturn.datagen.scenarios.turns.exchange import AgentTurn, Said, UserTurn
+from microturn.datagen.scenarios.turns.exchange import AgentTurn, PlacedUnit, UserTurn
 from microturn.datagen.scenarios.turns.turn_taking_history import share_from_here, turn_taking_until
 from microturn.datagen.scenarios.vocabulary import Question
 
@@ -41,17 +41,17 @@ PER_CHANGE_S = 4.6  # from one change of speaker to the next, on average
 
 
 @register
-class Conversation:
+class ConversationScenario:
     name = "conversation"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(agent=config.scenarios.agent_backchannels)
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
-        Talk(segment).fill(start)
+        ConversationBuilder(segment).fill(start)
 
 
-class Talk:
+class ConversationBuilder:
     """One conversation while it is put together; all times are samples."""
 
     def __init__(self, segment: SegmentBuilder) -> None:
@@ -172,10 +172,10 @@ class Talk:
         for position, unit in enumerate([*lines, *words]):
             if position:
                 at = self._joint(turn, at)
-            turn.said.append(Said(unit=unit, start=at))
+            turn.said.append(PlacedUnit(unit=unit, start=at))
             at += unit.n_samples
         if tag is not None:
-            turn.said.append(Said(unit=tag, start=at + self.segment.draw(self._word_gap)))
+            turn.said.append(PlacedUnit(unit=tag, start=at + self.segment.draw(self._word_gap)))
         return turn
 
     def _joint(self, turn: UserTurn, at: int) -> int:
@@ -342,7 +342,7 @@ class Talk:
         """The user talks on until the dialogue is over: it is cut out of a longer one."""
         turn, at = UserTurn(said=[]), onset
         while (unit := self.lines.longest(self.segment.n_samples - at)) is not None:
-            turn.said.append(Said(unit=unit, start=at))
+            turn.said.append(PlacedUnit(unit=unit, start=at))
             at = self._joint(turn, at + unit.n_samples)
         if turn.said:
             turn.pauses = [pause for pause in turn.pauses if pause[1] <= turn.said[-1].start]

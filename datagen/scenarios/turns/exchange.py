@@ -8,7 +8,7 @@ from microturn.datagen.dialogue.units import Unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class PlacedUnit:
     """A unit of a user's turn and where it sounds."""
 
     unit: Unit
@@ -23,7 +23,7 @@ class Said:
 class UserTurn:
     """What a user says in one go, and what it brings."""
 
-    said: list[Said]
+    said: list[PlacedUnit]
     pauses: list[tuple[int, int]] = field(default_factory=list)
     n_lines: int = 0  # what is said before the question
 

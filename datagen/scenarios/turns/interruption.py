@@ -11,7 +11,7 @@ MIN_COUNT = 5
 
 
 @register
-class Interruption:
+class InterruptionScenario:
     name = "interruption"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

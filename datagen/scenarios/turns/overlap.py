@@ -6,26 +6,26 @@ speaks. Each is as likely, and all of them begin while the agent is counting.
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.units import UnitBank
-from microturn.datagen.scenarios.background.background import Background
-from microturn.datagen.scenarios.background.side_talk import SideTalk
+from microturn.datagen.scenarios.background.background import BackgroundScenario
+from microturn.datagen.scenarios.background.side_talk import SideTalkScenario
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
-from microturn.datagen.scenarios.turns.interruption import Interruption
-from microturn.datagen.scenarios.turns.user_backchannel import UserBackchannel
+from microturn.datagen.scenarios.turns.interruption import InterruptionScenario
+from microturn.datagen.scenarios.turns.user_backchannel import UserBackchannelScenario
 
 BUILDS = (
-    Interruption().build,
-    UserBackchannel().build,
-    SideTalk().counting,
-    Background().counting,
+    InterruptionScenario().build,
+    UserBackchannelScenario().build,
+    SideTalkScenario().counting,
+    BackgroundScenario().counting,
 )
 
 
 @register
-class Overlap:
+class OverlapScenario:
     name = "overlap"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
-        return SideTalk().words(config, bank)
+        return SideTalkScenario().words(config, bank)
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         BUILDS[segment.choose(BUILDS)](segment, start)

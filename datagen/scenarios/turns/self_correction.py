@@ -12,7 +12,7 @@ KINDS = ("number", "letter", "day")
 
 
 @register
-class SelfCorrection:
+class SelfCorrectionScenario:
     name = "self_correction"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:

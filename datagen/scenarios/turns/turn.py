@@ -4,7 +4,7 @@ from microturn.datagen.scenarios.base import SegmentBuilder, register
 
 
 @register
-class Turn:
+class TurnScenario:
     name = "turn"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

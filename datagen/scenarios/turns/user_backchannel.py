@@ -12,7 +12,7 @@ TAIL_S = 1.0  # how long after the backchannel the agent must still be heard, if
 
 
 @register
-class UserBackchannel:
+class UserBackchannelScenario:
     name = "user_backchannel"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:

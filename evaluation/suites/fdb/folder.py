@@ -16,13 +16,13 @@ import numpy as np
 
 from microturn.configs.command import write_json as write_result
 from microturn.configs.load import ConfigError, save_config
-from microturn.evaluation.agents.baselines import Performer, Silent
+from microturn.evaluation.agents.baselines import Agent, Silent
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Activity
-from microturn.evaluation.scoring.agent_output import Performance, SpokenWord, Trace
+from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord, Trace
 from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 from microturn.evaluation.suites.fdb.folder_export import export_dialogues
 from microturn.evaluation.suites.fdb.folder_files import (
@@ -31,7 +31,7 @@ from microturn.evaluation.suites.fdb.folder_files import (
     OUTPUT,
     RATE,
     REFERENCE,
-    Item,
+    FdbItem,
     Json,
     chunks_json,
     find_items,
@@ -99,7 +99,7 @@ def _check_references(config: FdbConfig) -> None:
 class Task:
     """One input to be listened to: a recording of an item, or the clean one beside it."""
 
-    item: Item
+    item: FdbItem
     prefix: str  # "" or clean_
 
     @property
@@ -112,7 +112,7 @@ class Task:
         return self.item.audio(name).is_file() and self.item.words(name).is_file()
 
 
-def tasks_of(items: Sequence[Item], *, again: bool) -> list[Task]:
+def tasks_of(items: Sequence[FdbItem], *, again: bool) -> list[Task]:
     """What has not been answered yet, or everything."""
     tasks = []
     for item in items:
@@ -123,7 +123,7 @@ def tasks_of(items: Sequence[Item], *, again: bool) -> list[Task]:
     return tasks
 
 
-def _answer(items: Sequence[Item], config: FdbConfig) -> None:
+def _answer(items: Sequence[FdbItem], config: FdbConfig) -> None:
     from tqdm import tqdm
 
     tasks = tasks_of(items, again=config.again)
@@ -144,7 +144,7 @@ def _answer(items: Sequence[Item], config: FdbConfig) -> None:
                 bar.update()
 
 
-def _agent(config: FdbConfig) -> tuple[Performer, int]:
+def _agent(config: FdbConfig) -> tuple[Agent, int]:
     """Who listens, and how many samples of 16 kHz a micro-turn has."""
     if not config.checkpoint:
         return Silent(), round(MICRO_TURN_S * RATE)
@@ -166,7 +166,7 @@ def _agent(config: FdbConfig) -> tuple[Performer, int]:
     return StreamedAgent(sessions, layout, checkpoint.tokenizer), layout.samples_per_micro_turn
 
 
-def _sample(task: Task, micro_turn: int) -> Sample:
+def _sample(task: Task, micro_turn: int) -> HeldOutDialogue:
     """A recording as a dialogue of which nothing is known; filled up to a whole micro-turn."""
     audio = read_recording(task.source, sample_rate=RATE).samples
     n = -(-len(audio) // micro_turn)
@@ -179,7 +179,7 @@ def _sample(task: Task, micro_turn: int) -> Sample:
         events=(),
         agent_words=(),
     )
-    return Sample(
+    return HeldOutDialogue(
         dialogue=dialogue,
         sample_rate=RATE,
         load_user=lambda: padded,
@@ -187,7 +187,7 @@ def _sample(task: Task, micro_turn: int) -> Sample:
     )
 
 
-def _write(task: Task, performance: Performance, config: FdbConfig) -> None:
+def _write(task: Task, performance: AgentOutput, config: FdbConfig) -> None:
     """The answer beside its input, of the same length."""
     item = task.item
     heard = read_recording(task.source, sample_rate=RATE).samples
@@ -209,7 +209,7 @@ def _write(task: Task, performance: Performance, config: FdbConfig) -> None:
     write_json(item.words(task.prefix + OUTPUT), chunks_json(chunks))
 
 
-def _write_sound(item: Item, name: str, audio: Audio) -> None:
+def _write_sound(item: FdbItem, name: str, audio: Audio) -> None:
     path = item.audio(name)
     aside = path.with_name(path.name + ".tmp")
     if item.rate != RATE:
@@ -218,19 +218,19 @@ def _write_sound(item: Item, name: str, audio: Audio) -> None:
     aside.replace(path)
 
 
-def timed_chunks(performance: Performance, duration_s: float, config: FdbConfig) -> list[Chunk]:
+def timed_chunks(performance: AgentOutput, duration_s: float, config: FdbConfig) -> list[Chunk]:
     """The agent's words, from where each begins to sound until it ends."""
     trace = Trace.of(performance, config.activity)
     dialogue = Dialogue(
         key="", duration_s=duration_s, micro_turn_s=MICRO_TURN_S, events=(), agent_words=()
     )
-    chunks = chunks_of(Scene(dialogue, trace, WindowConfig()))
+    chunks = chunks_of(ScoredDialogue(dialogue, trace, WindowConfig()))
     return [chunk for chunk in chunks if chunk.start_s < duration_s]
 
 
 def _write_result(
-    item: Item,
-    performance: Performance,
+    item: FdbItem,
+    performance: AgentOutput,
     chunks: Sequence[Chunk],
     heard: Audio,
     config: FdbConfig,

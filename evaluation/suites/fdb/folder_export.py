@@ -19,8 +19,8 @@ from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
 from microturn.evaluation.scoring.dialogue import Dialogue, Event, word_list
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 from microturn.evaluation.suites.fdb.folder_files import (
     CLEAN,
@@ -66,7 +66,7 @@ class Writer:
         self._histograms: dict[str, list[float]] = {}
         self._scenarios: list[Json] = []
 
-    def add(self, sample: Sample, version: str) -> None:
+    def add(self, sample: HeldOutDialogue, version: str) -> None:
         """Every recording that a dialogue gives."""
         scene = _reference_scene(sample, self._config)
         {"v1": self._v1, "v1_5": self._v1_5, "v3": self._v3}[version](sample, scene)
@@ -79,7 +79,7 @@ class Writer:
             write_json(self._root / "benchmark_data_v2.json", benchmark)
 
     # --- v1 --------------------------------------------------------------------------------------
-    def _v1(self, sample: Sample, scene: Scene) -> None:
+    def _v1(self, sample: HeldOutDialogue, scene: ScoredDialogue) -> None:
         dialogue = sample.dialogue
         if dialogue.of_type("agent_backchannel"):
             self._backchannel(sample, scene)
@@ -94,14 +94,16 @@ class Writer:
             if pauses:
                 self._pause(sample, scene, turns[0], pauses)
 
-    def _turn(self, sample: Sample, scene: Scene, turn: Event) -> None:
+    def _turn(self, sample: HeldOutDialogue, scene: ScoredDialogue, turn: Event) -> None:
         folder = self._recording("candor_turn_taking", sample.load_user())
         self._reference(folder, sample, chunks_of(scene))
         stamp = _rounded((turn.end_s, turn.end_s + scene.windows.onset_s))
         write_json(folder / "turn_taking.json", [{"text": "[TURN-TAKING]", "timestamp": stamp}])
         write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
 
-    def _pause(self, sample: Sample, scene: Scene, turn: Event, pauses: Sequence[Event]) -> None:
+    def _pause(
+        self, sample: HeldOutDialogue, scene: ScoredDialogue, turn: Event, pauses: Sequence[Event]
+    ) -> None:
         """Up to the end of the turn: whatever is said into it is said too early."""
         n = round(turn.end_s * RATE)
         folder = self._recording("synthetic_pause_handling", sample.load_user()[:n])
@@ -114,7 +116,9 @@ class Writer:
         write_json(folder / "pause.json", marks)
         write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
 
-    def _interruption(self, sample: Sample, scene: Scene, turn: Event, interruption: Event) -> None:
+    def _interruption(
+        self, sample: HeldOutDialogue, scene: ScoredDialogue, turn: Event, interruption: Event
+    ) -> None:
         user = sample.load_user()
         folder = self._recording("synthetic_user_interruption", user)
         self._reference(folder, sample, after(chunks_of(scene), interruption.end_s))
@@ -125,7 +129,7 @@ class Writer:
         entry = {"context": turn.text, "interrupt": interruption.text, "timestamp": span}
         write_json(folder / "interrupt.json", [entry])
 
-    def _backchannel(self, sample: Sample, scene: Scene) -> None:
+    def _backchannel(self, sample: HeldOutDialogue, scene: ScoredDialogue) -> None:
         """Up to the end of the dictation; recordings are numbered from 0, as people's are."""
         until_s = sample.dialogue.of_type("turn")[-1].end_s
         n = round(until_s * RATE)
@@ -138,7 +142,7 @@ class Writer:
         write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
 
     # --- v1.5 ------------------------------------------------------------------------------------
-    def _v1_5(self, sample: Sample, scene: Scene) -> None:
+    def _v1_5(self, sample: HeldOutDialogue, scene: ScoredDialogue) -> None:
         dialogue = sample.dialogue
         events = [e for e in dialogue.of_type(*SCENARIOS) if e.act in ("stop", "resume")]
         if not events:
@@ -169,7 +173,7 @@ class Writer:
         write_json(folder / "metadata.json", metadata)
 
     # --- v3 --------------------------------------------------------------------------------------
-    def _v3(self, sample: Sample, scene: Scene) -> None:
+    def _v3(self, sample: HeldOutDialogue, scene: ScoredDialogue) -> None:
         dialogue = sample.dialogue
         requests = [event for event in dialogue.events if event.act == "delegate"]
         if not requests:
@@ -218,7 +222,7 @@ class Writer:
     def _reference(
         self,
         folder: Path,
-        sample: Sample,
+        sample: HeldOutDialogue,
         chunks: Sequence[Chunk],
         *,
         n: int | None = None,
@@ -234,10 +238,10 @@ class Writer:
         )
 
 
-def _reference_scene(sample: Sample, config: FdbConfig) -> Scene:
+def _reference_scene(sample: HeldOutDialogue, config: FdbConfig) -> ScoredDialogue:
     """The simulated agent's answer."""
     performance = next(Oracle().perform([sample]))
-    return Scene(sample.dialogue, Trace.of(performance, config.activity), WindowConfig())
+    return ScoredDialogue(sample.dialogue, Trace.of(performance, config.activity), WindowConfig())
 
 
 def _intended(dialogue: Dialogue, answer: Event | None) -> str:

@@ -42,7 +42,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class FdbItem:
     """One recording to be answered, and what its files say about it."""
 
     folder: Path
@@ -69,7 +69,7 @@ class Item:
         return self.folder / f"{name}.json"
 
 
-def find_items(path: str | Path) -> list[Item]:
+def find_items(path: str | Path) -> list[FdbItem]:
     """Every recording in a folder, by name; raises ValueError or OSError where there is none."""
     root = Path(path)
     if not root.is_dir():
@@ -85,31 +85,31 @@ def _numbered(path: Path) -> tuple[str, int, str]:
     return str(path.parent.parent), int(name) if name.isdecimal() else 0, name
 
 
-def _item(folder: Path) -> Item:
+def _item(folder: Path) -> FdbItem:
     group = folder.parent.name
     for name, read in _READERS.items():
         if (folder / name).is_file():
             return read(folder, group, read_json(folder / name))
     if TASKS.get(group, "backchannel") != "backchannel":
         raise FileNotFoundError(f"{folder} has none of {', '.join(_READERS)}, which {group} needs")
-    return Item(folder=folder, task="backchannel", group=group)
+    return FdbItem(folder=folder, task="backchannel", group=group)
 
 
-def _pause(folder: Path, group: str, entry: Any) -> Item:
-    return Item(folder=folder, task="pause", group=group)
+def _pause(folder: Path, group: str, entry: Any) -> FdbItem:
+    return FdbItem(folder=folder, task="pause", group=group)
 
 
-def _turn(folder: Path, group: str, entry: Any) -> Item:
+def _turn(folder: Path, group: str, entry: Any) -> FdbItem:
     start_s, _ = _timestamp(folder / "turn_taking.json", _first(entry), "timestamp")
-    return Item(folder=folder, task="turn", group=group, end_s=start_s)
+    return FdbItem(folder=folder, task="turn", group=group, end_s=start_s)
 
 
-def _interruption(folder: Path, group: str, entry: Any) -> Item:
+def _interruption(folder: Path, group: str, entry: Any) -> FdbItem:
     span = _timestamp(folder / "interrupt.json", _first(entry), "timestamp")
-    return Item(folder=folder, task="interruption", group=group, end_s=span[1], event=span)
+    return FdbItem(folder=folder, task="interruption", group=group, end_s=span[1], event=span)
 
 
-def _metadata(folder: Path, group: str, entry: Any) -> Item:
+def _metadata(folder: Path, group: str, entry: Any) -> FdbItem:
     """v1.5 says when the overlap is, v3 which tools are expected."""
     path = folder / "metadata.json"
     if not isinstance(entry, dict):
@@ -120,9 +120,9 @@ def _metadata(folder: Path, group: str, entry: Any) -> Item:
             Call(function=str(call["function"]), args=call.get("args") or {})
             for call in entry["expected_tool_calls"]
         )
-        return Item(folder=folder, task="tools", group=group, calls=calls, own=own)
+        return FdbItem(folder=folder, task="tools", group=group, calls=calls, own=own)
     event = _timestamp(path, entry, "timestamps")
-    return Item(folder=folder, task="overlap", group=group, event=event, own=own)
+    return FdbItem(folder=folder, task="overlap", group=group, event=event, own=own)
 
 
 _READERS: Final = {

@@ -19,7 +19,7 @@ from microturn.evaluation.suites.fdb.folder_files import (
     OUTPUT,
     RATE,
     REFERENCE_HISTOGRAMS,
-    Item,
+    FdbItem,
     Json,
     read_chunks,
     read_json,
@@ -57,9 +57,9 @@ Histograms = Mapping[str, Sequence[float]]
 RESULT = "result_microturn"  # what v3 calls result_PROVIDER.json
 
 
-def score_items(items: Sequence[Item], config: FdbConfig) -> dict[str, Json]:
+def score_items(items: Sequence[FdbItem], config: FdbConfig) -> dict[str, Json]:
     """Numbers of every group of recordings that have an answer: `n` and `metrics`."""
-    groups: dict[str, list[Item]] = {}
+    groups: dict[str, list[FdbItem]] = {}
     for item in items:
         if item.answered:
             groups.setdefault(item.group, []).append(item)
@@ -93,23 +93,23 @@ def _histograms(config: FdbConfig) -> Histograms:
     return {str(key): [float(one) for one in value] for key, value in entry.items()}
 
 
-def _sound(item: Item, name: str) -> Audio:
+def _sound(item: FdbItem, name: str) -> Audio:
     return read_recording(item.audio(name), sample_rate=RATE).samples
 
 
 # --- v1 ------------------------------------------------------------------------------------------
-def _pause(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+def _pause(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
     return {"tor": takes_turn(read_chunks(item.words(OUTPUT)))}
 
 
-def _reply(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+def _reply(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
     """A turn, or what comes after an interruption: `output.json` has only that."""
     chunks = read_chunks(item.words(OUTPUT))
     assert item.end_s is not None, item
     return {"tor": takes_turn(chunks), "latency_s": latency(chunks, item.end_s, config.quirks)}
 
 
-def _backchannel(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+def _backchannel(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
     audio = _sound(item, OUTPUT)
     spans = tenths(speech(audio, RATE, config.activity))
     found = backchannels(spans, read_chunks(item.words(OUTPUT)), config.quirks)
@@ -138,7 +138,7 @@ def _measure_backchannels(facts: Sequence[Json]) -> Numbers:
 
 
 # --- v1.5 ----------------------------------------------------------------------------------------
-def _overlap(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+def _overlap(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
     """Latencies that belong to the overlap; a behaviour only where the right words are known."""
     assert item.event is not None, item
     user = joined(speech(_sound(item, INPUT), RATE, config.activity), USER_GAP_S)
@@ -156,7 +156,7 @@ def _overlap(item: Item, config: FdbConfig, reference: Histograms) -> Json:
     }
 
 
-def _behaviour(item: Item) -> str | None:
+def _behaviour(item: FdbItem) -> str | None:
     if "continuation" not in item.own:
         return None
     assert item.event is not None, item
@@ -186,7 +186,7 @@ def _measure_overlaps(facts: Sequence[Json]) -> Numbers:
 
 
 # --- v3 ------------------------------------------------------------------------------------------
-def _tools(item: Item, config: FdbConfig, reference: Histograms) -> Json:
+def _tools(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
     path = item.words(RESULT)
     entry = read_json(path) if path.is_file() else {}
     actual = tuple(

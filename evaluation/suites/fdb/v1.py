@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from microturn.evaluation.scoring.activity import Span, merge
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.quirks import ORIGINAL, Quirks
 from microturn.evaluation.suites.fdb.v1_formulas import (
     Chunk,
@@ -23,7 +23,7 @@ from microturn.evaluation.suites.fdb.v1_formulas import (
     takes_turn,
 )
 from microturn.evaluation.suites.replies import mean, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 TASKS: Final = ("pause", "turn", "interruption", "backchannel")
 SEGMENT_GAP_S: Final = 0.1  # the detector of the scripts joins speech over less silence
@@ -31,7 +31,7 @@ _STRICT: Final = Quirks(last_segment_decides=False)
 _SAME_S: Final = 1e-3
 
 
-def chunks_of(scene: Scene) -> list[Chunk]:
+def chunks_of(scene: ScoredDialogue) -> list[Chunk]:
     """What the agent says, timed by its sound: until the next word or the end of the sound."""
     words = [(word, scene.onset_of(word)) for word in scene.words]
     found = []
@@ -42,7 +42,7 @@ def chunks_of(scene: Scene) -> list[Chunk]:
     return found
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """The task of a dialogue, and what the formulas make of the agent in it."""
     dialogue = scene.dialogue
     if dialogue.of_type("agent_backchannel"):
@@ -59,7 +59,7 @@ def observe(scene: Scene) -> Facts:
     return {"tasks": tasks}
 
 
-def _pause(scene: Scene, turn: Event) -> dict[str, Any]:
+def _pause(scene: ScoredDialogue, turn: Event) -> dict[str, Any]:
     """The output until the user has finished, as if the input ended there."""
     chunks = chunks_of(scene)
     early = [chunk for chunk in chunks if chunk.start_s < turn.end_s - _SAME_S]
@@ -68,12 +68,12 @@ def _pause(scene: Scene, turn: Event) -> dict[str, Any]:
     return {"task": "pause", "tor": tor, "handled": not early and takes_turn(late)}
 
 
-def _turn(scene: Scene, turn: Event) -> dict[str, Any]:
+def _turn(scene: ScoredDialogue, turn: Event) -> dict[str, Any]:
     """The whole output, as in the scripts."""
     return {"task": "turn", **_reply(scene, chunks_of(scene), turn)}
 
 
-def _interruption(scene: Scene, interruption: Event, turn: Event) -> dict[str, Any]:
+def _interruption(scene: ScoredDialogue, interruption: Event, turn: Event) -> dict[str, Any]:
     """The output after the interruption, as the recogniser of the benchmark gets it."""
     chunks = after(chunks_of(scene), interruption.end_s)
     facts = _reply(scene, chunks, turn)
@@ -83,7 +83,7 @@ def _interruption(scene: Scene, interruption: Event, turn: Event) -> dict[str, A
     return {"task": "interruption", **facts, "right": right if facts["tor"] else None}
 
 
-def _reply(scene: Scene, chunks: Sequence[Chunk], turn: Event) -> dict[str, Any]:
+def _reply(scene: ScoredDialogue, chunks: Sequence[Chunk], turn: Event) -> dict[str, Any]:
     tor = takes_turn(chunks)
     late_s = chunks[0].start_s - turn.end_s if chunks else None
     begun = scene.activity.seconds_in(turn.end_s - SEGMENT_GAP_S, turn.end_s) > 0
@@ -95,7 +95,7 @@ def _reply(scene: Scene, chunks: Sequence[Chunk], turn: Event) -> dict[str, Any]
     }
 
 
-def _backchannel(scene: Scene) -> dict[str, Any]:
+def _backchannel(scene: ScoredDialogue) -> dict[str, Any]:
     """The output until the user has finished the dictation."""
     until_s = scene.dialogue.of_type("turn")[-1].end_s
     spans = _before(merge(scene.runs, SEGMENT_GAP_S), until_s)
@@ -114,7 +114,7 @@ def _backchannel(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _due(scene: Scene, spans: Sequence[Span]) -> bool:
+def _due(scene: ScoredDialogue, spans: Sequence[Span]) -> bool:
     """Whether every backchannel begins in the window of a listening point."""
     windows = [event.window for event in scene.dialogue.of_type("agent_backchannel")]
     return all(
@@ -127,7 +127,7 @@ def _before(spans: Sequence[Span], until_s: float) -> list[Span]:
     return [(start, min(end, until_s)) for start, end in spans if start < until_s]
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """The numbers of each task, and the mean over tasks of how often it was handled."""
     by_task: dict[str, list[dict[str, Any]]] = {name: [] for name in TASKS}
     for facts in dialogues:

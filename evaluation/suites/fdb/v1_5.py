@@ -12,7 +12,7 @@ from typing import Any, Final
 from microturn.evaluation.scoring.activity import Span, longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue import Event, word_list
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v1_5_formulas import (
     MODEL_GAP_S,
     RESPOND,
@@ -27,7 +27,7 @@ from microturn.evaluation.suites.fdb.v1_5_formulas import (
     touching,
 )
 from microturn.evaluation.suites.replies import mean, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 # event: the benchmark's name of the scenario, and the behaviour that is wanted
 SCENARIOS: Final = {
@@ -39,13 +39,13 @@ SCENARIOS: Final = {
 _BEFORE_S, _AFTER_S = 0.5, 0.4  # between two words of a count the agent is speaking too
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """One entry for what was said into the agent's words."""
     events = [e for e in scene.dialogue.of_type(*SCENARIOS) if e.act in ("stop", "resume")]
     return {"overlaps": [overlap_facts(scene, event) for event in events]}
 
 
-def overlap_facts(scene: Scene, event: Event) -> dict[str, Any]:
+def overlap_facts(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     """What the agent did about an overlap, and how long it took."""
     scenario, wanted = SCENARIOS[event.type]
     user, model = voices(scene), joined(scene.runs, MODEL_GAP_S)
@@ -62,14 +62,14 @@ def overlap_facts(scene: Scene, event: Event) -> dict[str, Any]:
     }
 
 
-def voices(scene: Scene) -> list[Span]:
+def voices(scene: ScoredDialogue) -> list[Span]:
     """Speech in the input, whoever speaks: what a detector hears of it."""
     words = (*scene.dialogue.user_words, *scene.dialogue.background_words)
     return joined([(word.start_s, word.end_s) for word in words], USER_GAP_S)
 
 
 def _words(
-    scene: Scene, event: Event
+    scene: ScoredDialogue, event: Event
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]:
     """Said after the overlap began, what would be an answer, and what was left to say."""
     answer = next(
@@ -90,14 +90,16 @@ def _words(
     return said, answer, [meant[reached:]]
 
 
-def _meant(scene: Scene, n_answer: int) -> tuple[str, ...]:
+def _meant(scene: ScoredDialogue, n_answer: int) -> tuple[str, ...]:
     """The count that the recorded agent had begun, as far as it meant to go."""
     entries = scene.dialogue.raw.get("intended_agent_words", ())
     texts = tuple(piece for entry in entries for piece in word_list(str(entry["text"])))
     return texts[: len(texts) - n_answer] if n_answer else texts
 
 
-def _group(scene: Scene, words: Sequence[SpokenWord], answer: tuple[str, ...]) -> tuple[str, ...]:
+def _group(
+    scene: ScoredDialogue, words: Sequence[SpokenWord], answer: tuple[str, ...]
+) -> tuple[str, ...]:
     """Words up to a long silence; where an answer is due, up to the one after it."""
     said: list[SpokenWord] = []
     silences = 0
@@ -115,7 +117,7 @@ def _first_length(spans: Sequence[Span]) -> float | None:
     return spans[0][1] - spans[0][0] if spans else None
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """Shares of behaviours by scenario, and the mean over scenarios of the wanted one."""
     overlaps = [overlap for facts in dialogues for overlap in facts["overlaps"]]
     measured: Measured = {"speaking": share([overlap["speaking"] for overlap in overlaps])}

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from microturn.evaluation.scoring.dialogue import Event, word_list
-from microturn.evaluation.scoring.scene import Scene, lead
+from microturn.evaluation.scoring.scene import ScoredDialogue, lead
 from microturn.evaluation.suites.fdb.v3_formulas import (
     Call,
     argument_accuracy,
@@ -19,7 +19,7 @@ from microturn.evaluation.suites.fdb.v3_formulas import (
     tool_f1,
 )
 from microturn.evaluation.suites.replies import mean, said_in, share
-from microturn.evaluation.suites.suite import Facts, Measured, Suite
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 from microturn.inference.agent.tools import Calculator, Clock, Tool, ToolError, latest_request
 
 _NEAR_S: Final = 0.5  # between the scripted time of a delivery and its event
@@ -36,7 +36,7 @@ def call_of(words: Sequence[str]) -> Call:
     return Call(function=request.tool, args={"request": request.text})
 
 
-def observe(scene: Scene) -> Facts:
+def observe(scene: ScoredDialogue) -> Observations:
     """Expected and actual calls of a dialogue, and the times of each request."""
     requests = [event for event in scene.dialogue.events if event.act == "delegate"]
     return {
@@ -46,7 +46,7 @@ def observe(scene: Scene) -> Facts:
     }
 
 
-def _heard_until(scene: Scene, moment_s: float) -> list[str]:
+def _heard_until(scene: ScoredDialogue, moment_s: float) -> list[str]:
     words = scene.trace.heard or ()
     return [word.text for word in words if word.start_s < moment_s]
 
@@ -55,7 +55,7 @@ def _plain(call: Call) -> list[Any]:
     return [call.function, dict(call.args)]
 
 
-def _times(scene: Scene, event: Event) -> dict[str, Any]:
+def _times(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     """Latencies of one request, from the end of what the user said."""
     until_s = _next_request(scene, event)
     early = scene.activity.onset_in(event.start_s, event.end_s)
@@ -72,7 +72,7 @@ def _times(scene: Scene, event: Event) -> dict[str, Any]:
     }
 
 
-def _next_request(scene: Scene, event: Event) -> float:
+def _next_request(scene: ScoredDialogue, event: Event) -> float:
     later = [
         other.start_s
         for other in scene.dialogue.events
@@ -81,13 +81,13 @@ def _next_request(scene: Scene, event: Event) -> float:
     return min(later, default=scene.dialogue.duration_s)
 
 
-def _result_of(scene: Scene, event: Event, until_s: float) -> Event | None:
+def _result_of(scene: ScoredDialogue, event: Event, until_s: float) -> Event | None:
     """The result of a request; None where the user called it off."""
     results = scene.dialogue.of_type("result")
     return next((one for one in results if event.end_s <= one.start_s < until_s), None)
 
 
-def _told(scene: Scene, result: Event) -> float | None:
+def _told(scene: ScoredDialogue, result: Event) -> float | None:
     """When the agent begins to say a result, however late; it cannot before it has arrived."""
     arrived = [d for d in scene.trace.deliveries if abs(d.scripted_s - result.start_s) < _NEAR_S]
     if not arrived:
@@ -100,7 +100,7 @@ def _told(scene: Scene, result: Event) -> float | None:
     return None
 
 
-def measure(dialogues: Sequence[Facts]) -> Measured:
+def measure(dialogues: Sequence[Observations]) -> Measured:
     """Tool choice, arguments and pass rate by dialogue; latencies by request."""
     pairs = [(_calls(d["expected"]), _calls(d["actual"])) for d in dialogues if d["expected"]]
     requests = [request for d in dialogues for request in d["requests"]]

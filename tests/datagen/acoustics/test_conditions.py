@@ -29,7 +29,7 @@ from microturn.datagen.acoustics.talkers import talker_positions
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.expectations import expectation_during
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline, Word
-from microturn.datagen.pipeline import Dialogue, Simulator
+from microturn.datagen.pipeline import SimulatedDialogue, Simulator
 from microturn.datagen.report.check import faults_of_set, faults_of_timeline
 from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
@@ -57,7 +57,7 @@ def loud(config: DatagenConfig, simulator_for: Build) -> Simulator:
 
 
 @pytest.fixture(scope="module")
-def dialogues(loud: Simulator) -> list[Dialogue]:
+def dialogues(loud: Simulator) -> list[SimulatedDialogue]:
     return [loud.dialogue(index) for index in range(10)]
 
 
@@ -77,7 +77,7 @@ def test_nothing_happens_unless_it_is_switched_on(
 
 
 def test_what_is_said_does_not_depend_on_the_channel(
-    simulator: Simulator, dialogues: list[Dialogue]
+    simulator: Simulator, dialogues: list[SimulatedDialogue]
 ) -> None:
     for index, dialogue in enumerate(dialogues[:4]):
         plain = simulator.script(simulator.recipe(index))[0].timeline
@@ -85,14 +85,14 @@ def test_what_is_said_does_not_depend_on_the_channel(
         assert plain.agent == dialogue.timeline.agent
 
 
-def test_the_microphone_is_the_sum_of_its_stems(dialogues: list[Dialogue]) -> None:
+def test_the_microphone_is_the_sum_of_its_stems(dialogues: list[SimulatedDialogue]) -> None:
     for dialogue in dialogues:
         total = sum(dialogue.sound.stems.values())
         assert "line" in dialogue.sound.stems
         assert np.abs(mix.from_pcm(dialogue.sound.user) - total).max() <= 0.51 / 32768
 
 
-def test_labels_are_consistent(dialogues: list[Dialogue]) -> None:
+def test_labels_are_consistent(dialogues: list[SimulatedDialogue]) -> None:
     seen = set()
     for dialogue in dialogues:
         assert list(faults_of_timeline(dialogue.timeline)) == []
@@ -100,7 +100,9 @@ def test_labels_are_consistent(dialogues: list[Dialogue]) -> None:
     assert seen == {"noise", "music", "echo", "packet_loss"}
 
 
-def test_every_drawn_parameter_is_in_the_json(loud: Simulator, dialogues: list[Dialogue]) -> None:
+def test_every_drawn_parameter_is_in_the_json(
+    loud: Simulator, dialogues: list[SimulatedDialogue]
+) -> None:
     for dialogue in dialogues:
         around, sample = dialogue.conditions, loud.describe(dialogue)
         json.dumps(sample, allow_nan=False)
@@ -118,7 +120,9 @@ def test_every_drawn_parameter_is_in_the_json(loud: Simulator, dialogues: list[D
         )
 
 
-def test_no_two_talkers_share_a_response(loud: Simulator, dialogues: list[Dialogue]) -> None:
+def test_no_two_talkers_share_a_response(
+    loud: Simulator, dialogues: list[SimulatedDialogue]
+) -> None:
     most = 0
     for dialogue in dialogues:
         talkers = dialogue.sound.room["talkers"]
@@ -163,7 +167,7 @@ def test_stretches_have_the_snr_asked_for(config: DatagenConfig, simulator_for: 
         assert not stems["stretches"][outside].any()
 
 
-def rendered(simulator: Simulator, index: int, **echo: Any) -> tuple[Dialogue, np.ndarray]:
+def rendered(simulator: Simulator, index: int, **echo: Any) -> tuple[SimulatedDialogue, np.ndarray]:
     """A dialogue with nothing but an echo path, loud, and its echo stem."""
     recipe = simulator.recipe(index)
     channel = replace(recipe.channel, echo_db=-20.0, echo_ms=50.0, zero_s=0.0, gain_db=-8.0)
@@ -174,7 +178,7 @@ def rendered(simulator: Simulator, index: int, **echo: Any) -> tuple[Dialogue, n
     changed = replace(conditions, echo=path)
     sound = simulator._renderer.render(recipe, script, changed)
     lanes = simulator.dialogue(index).lanes
-    dialogue = Dialogue(
+    dialogue = SimulatedDialogue(
         recipe=recipe,
         script=script,
         families=families,
@@ -256,7 +260,7 @@ def test_a_canceller_learns_while_the_agent_speaks(echoing: Simulator) -> None:
 
 
 def test_stalls_are_where_no_user_speaks_and_mark_micro_turns_late(
-    dialogues: list[Dialogue], loud: Simulator
+    dialogues: list[SimulatedDialogue], loud: Simulator
 ) -> None:
     step = loud.config.layout.samples_per_micro_turn
     n_late = 0
@@ -276,7 +280,7 @@ def test_stalls_are_where_no_user_speaks_and_mark_micro_turns_late(
     assert n_late > 10
 
 
-def test_words_survive_line_and_network(dialogues: list[Dialogue]) -> None:
+def test_words_survive_line_and_network(dialogues: list[SimulatedDialogue]) -> None:
     """Where a user's words are, what arrives is loud and quiet when what was sent is."""
 
     def envelope(audio: np.ndarray) -> np.ndarray:

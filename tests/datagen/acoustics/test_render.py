@@ -9,7 +9,7 @@ import pytest
 from microturn.datagen.acoustics import mix
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.recipe import Recipe
-from microturn.datagen.pipeline import Dialogue, Simulator
+from microturn.datagen.pipeline import SimulatedDialogue, Simulator
 
 RATE = 16_000
 Build = Callable[[DatagenConfig], Simulator]
@@ -21,13 +21,13 @@ def simulator(config: DatagenConfig, simulator_for: Build) -> Simulator:
     return simulator_for(replace(config, stems=True))
 
 
-def dialogue_with(simulator: Simulator, index: int, **channel: object) -> Dialogue:
+def dialogue_with(simulator: Simulator, index: int, **channel: object) -> SimulatedDialogue:
     """Dialogue `index` through another channel."""
     recipe: Recipe = simulator.recipe(index)
     recipe = replace(recipe, channel=replace(recipe.channel, **channel))
     script, families, conditions = simulator.script(recipe)
     sound = simulator._renderer.render(recipe, script, conditions)
-    return Dialogue(
+    return SimulatedDialogue(
         recipe=recipe,
         script=script,
         families=families,

@@ -23,7 +23,7 @@ from microturn.datagen.corpora.alignment import words_of
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.default_corpus import packages
 from microturn.datagen.corpora.home import corpora_home, digest_of, folders_of, open_corpora
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance, Word
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, AlignedWord, Corpus, Utterance
 from microturn.datagen.corpora.recordings import FileSound, Recording
 from microturn.datagen.corpora.splits import share_of, with_splits
 from microturn.datagen.corpora.word_times import (
@@ -254,11 +254,17 @@ def test_what_a_corpus_states_holds_but_not_for_a_speaker_on_both_sides() -> Non
     ],
 )  # fmt: skip
 def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
-    expected = (Word(text="hello", start=0.1, end=0.5), Word(text="world", start=0.6, end=1.0))
+    expected = (
+        AlignedWord(text="hello", start=0.1, end=0.5),
+        AlignedWord(text="world", start=0.6, end=1.0),
+    )
     assert words_from_json(value) == expected
     assert words_from_json(None) == words_from_json([]) == words_from_json("hello world") == ()
     assert words_from_json({"segments": [{"text": "hello world", "start": 0, "end": 1}]}) == ()
-    hyphen = (Word(text="Well-known", start=0.0, end=1.0), Word(text="...", start=1.0, end=1.1))
+    hyphen = (
+        AlignedWord(text="Well-known", start=0.0, end=1.0),
+        AlignedWord(text="...", start=1.0, end=1.1),
+    )
     assert [(w.text, w.start, w.end) for w in spoken(hyphen)] == [
         ("well", 0.0, 0.5),
         ("known", 0.5, 1.0),
@@ -267,14 +273,17 @@ def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
 
 def test_ctm_and_textgrid_are_read_whatever_surrounds_the_words(tmp_path: Path) -> None:
     ctm = ";; comment\nx 1 0.6 0.4 world 0.9 lex bob\nx A 0.1 0.4 hello\nx 1 0.5 0.1 <eps>\n"
-    expected = (Word(text="hello", start=0.1, end=0.5), Word(text="world", start=0.6, end=1.0))
+    expected = (
+        AlignedWord(text="hello", start=0.1, end=0.5),
+        AlignedWord(text="world", start=0.6, end=1.0),
+    )
     assert words_of_ctm(ctm) == {"x": expected}
     (tmp_path / "all.ctm").write_text(ctm)
     assert WordTimes(str(tmp_path)).find("x", None) == expected
     assert WordTimes(str(tmp_path)).find("y", None) == ()
     quoted = 'File type = "ooTextFile"\n"TextGrid"\n0\n1\n<exists>\n1\n"IntervalTier"\n"tier 1"\n'
     quoted += '0\n1\n2\n0\n0.5\n"say ""hi"""\n0.5\n1\n""\n'
-    assert words_of_textgrid(quoted) == (Word(text='say "hi"', start=0, end=0.5),)
+    assert words_of_textgrid(quoted) == (AlignedWord(text='say "hi"', start=0, end=0.5),)
     with pytest.raises(ValueError, match="no TextGrid"):
         words_of_textgrid("hello")
     (tmp_path / "none").mkdir()

@@ -10,14 +10,14 @@ import pytest
 
 from microturn.datagen.corpora.cutting import RATE, cut_word, voiced_span
 from microturn.datagen.corpora.default_corpus import asterisk
-from microturn.datagen.corpora.default_corpus.amazon_queen import Archive, Clip, pairs
+from microturn.datagen.corpora.default_corpus.amazon_queen import Archive, VoicedLine, pairs
 from microturn.datagen.corpora.default_corpus.queen_selection import (
     HELD_OUT,
     select,
     speaker_name,
     tags_of,
 )
-from microturn.datagen.corpora.manifest import Word
+from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.pronunciations import pronounce
 
 
@@ -52,8 +52,10 @@ def test_aliases_become_one_speaker_and_things_none() -> None:
     assert speaker_name("TELEPHONE") == speaker_name("NARRATOR") == ""
 
 
-def clip(name: str, speaker: str, text: str, *, scene: str = "BOB1.DOG", size: int = 1000) -> Clip:
-    return Clip(id=name, text=text, speaker=speaker, scene=scene, offset=0, size=size)
+def clip(
+    name: str, speaker: str, text: str, *, scene: str = "BOB1.DOG", size: int = 1000
+) -> VoicedLine:
+    return VoicedLine(id=name, text=text, speaker=speaker, scene=scene, offset=0, size=size)
 
 
 def test_pairs_join_the_last_line_with_the_first_reply() -> None:
@@ -134,7 +136,7 @@ def test_the_voiced_span_is_where_the_sound_is() -> None:
 def test_an_isolated_word_is_clean_and_gets_the_edges_of_its_sound() -> None:
     audio = tones((0.1, 0.3), (0.4, 0.6), (0.7, 0.9))
     words = tuple(
-        Word(text=text, start=start, end=end)
+        AlignedWord(text=text, start=start, end=end)
         for text, start, end in (("a", 0.08, 0.33), ("b", 0.36, 0.65), ("c", 0.68, 0.9))
     )
     cut = cut_word(audio, words, 1, -10.0)
@@ -146,7 +148,7 @@ def test_an_isolated_word_is_clean_and_gets_the_edges_of_its_sound() -> None:
 
 def test_a_word_that_runs_into_the_next_is_not_clean() -> None:
     audio = tones((0.1, 0.6))
-    words = (Word(text="a", start=0.1, end=0.35), Word(text="b", start=0.35, end=0.6))
+    words = (AlignedWord(text="a", start=0.1, end=0.35), AlignedWord(text="b", start=0.35, end=0.6))
     assert {cut_word(audio, words, i, -10.0).quality for i in (0, 1)} == {"poor"}
 
 

@@ -18,7 +18,7 @@ from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.dialogue import segments_of, to_pcm
 from microturn.datagen.export.export import export
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 N = 6
 Export = Callable[..., Path]
@@ -37,7 +37,7 @@ def exported(finished_set: ShardReader, tmp_path: Path) -> Export:
     return call
 
 
-def words_of(sample: Sample, *lanes: str) -> list[tuple[str, float, float]]:
+def words_of(sample: StoredDialogue, *lanes: str) -> list[tuple[str, float, float]]:
     found = [
         (word["text"], word["start"], word["end"])
         for lane in lanes
@@ -108,7 +108,7 @@ def test_lhotse_reads_cuts_of_two_channels_with_words(
         assert by_id[cut.id].load_audio().shape == (2, cut.num_samples)
 
 
-def check_cut(sample: Sample, cut: Any) -> None:
+def check_cut(sample: StoredDialogue, cut: Any) -> None:
     """Sound to the bit, words to the sample."""
     audio = cut.load_audio()
     assert cut.sampling_rate == 16_000
@@ -172,7 +172,7 @@ def test_nemo_manifests_rttm_and_ctm(finished_set: ShardReader, exported: Export
         check_ctm(sample, out / row["ctm_filepath"], turns)
 
 
-def check_ctm(sample: Sample, path: Path, turns: Any) -> None:
+def check_ctm(sample: StoredDialogue, path: Path, turns: Any) -> None:
     words = words_of(sample, "user", "agent", "background")
     fields = [line.split() for line in path.read_text().splitlines()]
     assert all(len(row) == 8 and row[0] == sample.key and row[6] == "lex" for row in fields)

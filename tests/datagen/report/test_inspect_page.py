@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from microturn.datagen.pipeline import encode_npz
 from microturn.datagen.report.page import page_of
-from microturn.datagen.sets.shards import Sample, ShardReader
+from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WAIT_S = 30.0
@@ -71,7 +71,7 @@ def test_words_cannot_end_the_script(finished_set: ShardReader) -> None:
     sample = finished_set[0]
     facts = {**sample.json, "voice": "</script><script>alert(1)</script>"}
     members = {**sample.members, "json": json.dumps(facts).encode()}
-    evil = Sample(key=sample.key, members=members, source=sample.source)
+    evil = StoredDialogue(key=sample.key, members=members, source=sample.source)
     text = page_of(evil, layout=finished_set.layout, tokenizer=finished_set.tokenizer)
     assert "<script>alert" not in text
 

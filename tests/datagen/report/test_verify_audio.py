@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from microturn.configs.load import load_config
-from microturn.datagen.acoustics.render import Sound
-from microturn.datagen.config import DatagenConfig, ListenConfig
+from microturn.datagen.acoustics.render import RenderedAudio
+from microturn.datagen.config import DatagenConfig, VerifyAudioConfig
 from microturn.datagen.report.verify_audio import (
     Heard,
     Listener,
+    RenderedTake,
     Studio,
-    Take,
     listen_to,
     run_listen,
 )
@@ -80,32 +80,32 @@ def test_a_hundred_dialogues_of_every_scenario(
     assert heard.faults == []
 
 
-def _muted_word(take: Take) -> Sound:
+def _muted_word(take: RenderedTake) -> RenderedAudio:
     word = take.timeline.agent[1]
     agent = take.sound.agent.copy()
     agent[word.start : word.end] = 0
     return replace(take.sound, agent=agent)
 
 
-def _muted_user(take: Take) -> Sound:
+def _muted_user(take: RenderedTake) -> RenderedAudio:
     stems = dict(take.sound.stems)
     stems["user"] = np.zeros_like(stems["user"])
     return replace(take.sound, stems=stems)
 
 
-def _stray_sound(take: Take) -> Sound:
+def _stray_sound(take: RenderedTake) -> RenderedAudio:
     agent = take.sound.agent.copy()
     agent[:200] = 50  # before anybody speaks
     return replace(take.sound, agent=agent)
 
 
-def _clipped(take: Take) -> Sound:
+def _clipped(take: RenderedTake) -> RenderedAudio:
     user = take.sound.user.copy()
     user[1000] = -32768
     return replace(take.sound, user=user)
 
 
-def _click(take: Take) -> Sound:
+def _click(take: RenderedTake) -> RenderedAudio:
     clip = next(clip for clip in take.script.clips if clip.lane == "agent")
     agent = take.sound.agent.copy()
     agent[clip.start] = 3000
@@ -123,7 +123,7 @@ def _click(take: Take) -> Sound:
     ],
 )
 def test_a_fault_is_heard(
-    studio: Studio, listener: Listener, spoil: Callable[[Take], Sound], fault: str
+    studio: Studio, listener: Listener, spoil: Callable[[RenderedTake], RenderedAudio], fault: str
 ) -> None:
     take = studio.take("user_backchannel", 0)
     heard = Heard()
@@ -144,7 +144,7 @@ def test_words_in_the_wrong_place_are_noticed(studio: Studio, listener: Listener
 
 def test_a_scenario_without_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="scenarios has 'quarrel', which datagen/everything.yaml"):
-        run_listen(ListenConfig(scenarios=("quarrel",)))
+        run_listen(VerifyAudioConfig(scenarios=("quarrel",)))
 
 
 def test_what_only_asks_for_needs_no_weight(
@@ -156,5 +156,5 @@ def test_what_only_asks_for_needs_no_weight(
         f"only: [spoken_cue]\ncache: {cache}\nn_micro_turns: 80\n"
         "families: {spoken_cue: 0.0}\nrooms: {n_rooms: 2, max_order: 6}\n"
     )
-    assert run_listen(ListenConfig(config=str(file), dialogues=1, align_every=0)) == 0
+    assert run_listen(VerifyAudioConfig(config=str(file), dialogues=1, align_every=0)) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("spoken_cue")

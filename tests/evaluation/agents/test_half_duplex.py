@@ -8,25 +8,25 @@ from microturn.evaluation.agents.baselines import baseline
 from microturn.evaluation.agents.half_duplex import ENDPOINT_S
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import Trace
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.events import score
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.event_metrics import Metrics, aggregate
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.registry import load_suite
 
 
 @pytest.fixture(scope="module")
-def samples(cache: Path) -> list[Sample]:
+def samples(cache: Path) -> list[HeldOutDialogue]:
     return list(held_out_set(load_suite("turn"), cache, workers=1).read(24))
 
 
 @pytest.fixture(scope="module")
-def metrics(samples: list[Sample]) -> Metrics:
+def metrics(samples: list[HeldOutDialogue]) -> Metrics:
     agent = baseline("half_duplex", lambda: iter(samples), ActivityConfig())
     played = zip(samples, agent.perform(samples), strict=True)
     scenes = [
-        Scene(sample.dialogue, Trace.of(one, ActivityConfig()), WindowConfig())
+        ScoredDialogue(sample.dialogue, Trace.of(one, ActivityConfig()), WindowConfig())
         for sample, one in played
     ]
     return aggregate([score(scene) for scene in scenes], seed=0)
@@ -60,7 +60,9 @@ def test_it_answers_into_hesitations(metrics: Metrics) -> None:
     assert value(metrics, "turn", "early_replies") > 0.0
 
 
-def test_the_same_dialogue_is_played_the_same_in_any_company(samples: list[Sample]) -> None:
+def test_the_same_dialogue_is_played_the_same_in_any_company(
+    samples: list[HeldOutDialogue],
+) -> None:
     agent = baseline("half_duplex", lambda: iter(samples), ActivityConfig())
     together = [one.words for one in agent.perform(samples[:3])]
     assert together == [next(agent.perform([sample])).words for sample in samples[:3]]

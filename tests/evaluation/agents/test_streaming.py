@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from microturn.evaluation.agents.streaming import StreamedAgent, scripted_results
-from microturn.evaluation.scoring.agent_output import Performance, words_of_lane
+from microturn.evaluation.scoring.agent_output import AgentOutput, words_of_lane
 from microturn.evaluation.scoring.dialogue import Dialogue, Message
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import DelegationOutcome, ResultOutcome
@@ -202,7 +202,7 @@ def test_what_a_checkpoint_says_depends_on_no_neighbour(script: Any) -> None:
         sample = replace(script.sample(), dialogue=empty, load_user=lambda audio=audio: audio)
         samples.append(sample)
 
-    def play(order: list[int]) -> dict[int, Performance]:
+    def play(order: list[int]) -> dict[int, AgentOutput]:
         sessions = SessionBatch(checkpoint, 4, seed=3)
         agent = StreamedAgent(sessions, checkpoint.layout, checkpoint.tokenizer)
         chosen = [samples[i] for i in order]

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from microturn.configs.main import main
-from microturn.evaluation.bench.matmul_replay import MatmulReplay, Operand, Product, Recorder
+from microturn.evaluation.bench.matmul_replay import MatmulReplay, Operand, Product, ProductRecorder
 
 
 def recorded(model: nn.Module, x: Tensor) -> list[Product]:
-    with Recorder() as recorder:
+    with ProductRecorder() as recorder:
         model(x).square().sum().backward()
     return recorder.products
 
@@ -37,7 +37,7 @@ def test_products_of_layers_are_those_that_torch_counts(rows: int, depth: int, b
 def test_attention_counts_by_its_products() -> None:
     B, H, T, C, K = 2, 3, 20, 24, 8
     q, k, v = (torch.randn(B, H, n, K, requires_grad=True) for n in (T, C, C))
-    with Recorder() as recorder:
+    with ProductRecorder() as recorder:
         F.scaled_dot_product_attention(q, k, v).sum().backward()
     one = 2 * B * H * T * C * K
     assert [product.flops for product in recorder.products] == [one] * 6
@@ -53,14 +53,14 @@ def test_operands_lie_as_they_lay(
     B, m, k, n = shape
     left = torch.randn(B, k, m).mT if turned[0] else torch.randn(B, m, k)
     right = torch.randn(1, n, k).mT.expand(B, k, n) if turned[1] else torch.randn(B, k, n)
-    with Recorder() as recorder:
+    with ProductRecorder() as recorder:
         torch.bmm(left, right)
     (product,) = recorder.products
     made = product.left.make(), product.right.make()
     assert (made[0].shape, made[0].stride()) == (left.shape, left.stride())
     assert (made[1].shape, made[1].stride()) == (right.shape, right.stride())
     assert torch.isfinite(torch.bmm(*made)).all()
-    with Recorder() as again:
+    with ProductRecorder() as again:
         MatmulReplay(recorder.products)()
     assert [p.flops for p in again.products] == [p.flops for p in recorder.products]
 

@@ -12,12 +12,12 @@ from microturn.configs.main import main
 from microturn.datagen.sets.shards import ShardReader
 from microturn.evaluation.reconstruct.reconstruction import (
     Stopwatch,
-    Take,
+    VoicePair,
     distance,
     periodicity,
     resynthesise,
 )
-from microturn.evaluation.reconstruct.words import Recogniser, count_errors
+from microturn.evaluation.reconstruct.words import WordRecogniser, count_errors
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
@@ -102,8 +102,8 @@ def test_words_are_recognised_in_recordings_and_not_in_noise(data: Path) -> None
         ]
         audio = stored.agent()
         made = {"noise": noise(3, len(audio))}
-        takes.append(Take(key=stored.key, words=tuple(spoken), recorded=audio, made=made))
-    recogniser = Recogniser(word.text for take in takes for word in take.words)
+        takes.append(VoicePair(key=stored.key, words=tuple(spoken), recorded=audio, made=made))
+    recogniser = WordRecogniser(word.text for take in takes for word in take.words)
     errors = count_errors(takes, recogniser, RATE)
     assert errors["original"].words >= 3
     assert errors["original"].rate is not None

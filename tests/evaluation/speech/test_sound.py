@@ -10,7 +10,7 @@ from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import SoundOutcome
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.speech.sound import WordSounds
 from microturn.model.streams import StreamLayout
 
@@ -79,6 +79,6 @@ def test_cut_words_are_left_out_of_the_score(script: Any) -> None:
     script.event("interruption", 5.0, 6.0, "stop", window=(5.0, 5.8))
     said = script.perform(word("low", 2.0), word("mid", 4.8), word("high", 8.0))
     trace = Trace.of(said, ActivityConfig(), ("low", "low", "mid"))
-    scene = Scene(script.dialogue(), trace, script.scene(said).windows)
+    scene = ScoredDialogue(script.dialogue(), trace, script.scene(said).windows)
     (outcome,) = (o for o in score(scene) if isinstance(o, SoundOutcome))
     assert (outcome.n_right, outcome.n_judged) == (1, 2)

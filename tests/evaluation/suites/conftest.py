@@ -9,7 +9,7 @@ import pytest
 
 from microturn.evaluation.agents.baselines import baseline
 from microturn.evaluation.config import ActivityConfig
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.play import measure_agents
 from microturn.evaluation.suites.registry import load_suite
@@ -25,11 +25,11 @@ def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def held_out(suite_cache: Path) -> Callable[[str, int], list[Sample]]:
+def held_out(suite_cache: Path) -> Callable[[str, int], list[HeldOutDialogue]]:
     """The first dialogues of a suite."""
-    known: dict[tuple[str, int], list[Sample]] = {}
+    known: dict[tuple[str, int], list[HeldOutDialogue]] = {}
 
-    def read(name: str, n: int) -> list[Sample]:
+    def read(name: str, n: int) -> list[HeldOutDialogue]:
         if (name, n) not in known:
             found = held_out_set(load_suite(name), suite_cache, n_dialogues=n, workers=1)
             known[name, n] = list(found.read())
@@ -39,7 +39,9 @@ def held_out(suite_cache: Path) -> Callable[[str, int], list[Sample]]:
 
 
 @pytest.fixture(scope="session")
-def numbers_of(held_out: Callable[[str, int], list[Sample]]) -> Callable[[str, int], Numbers]:
+def numbers_of(
+    held_out: Callable[[str, int], list[HeldOutDialogue]],
+) -> Callable[[str, int], Numbers]:
     """What `silent`, `always` and `oracle` get on the first dialogues of a suite."""
 
     def measure(name: str, n: int) -> Numbers:

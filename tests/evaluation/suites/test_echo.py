@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.echo import measure, observe
 from microturn.evaluation.suites.suite import Measured
 
@@ -46,16 +46,16 @@ def test_an_answer(
 
 def test_with_a_canceller_and_without(script: Any) -> None:
     script.turn(1.0, 1.7, "three four five six")
-    plain: Scene = script.scene(script.perform(*COUNT))
+    plain: ScoredDialogue = script.scene(script.perform(*COUNT))
     path = {"channel": {"echo_path": {"erle_db": 20.0}}}
-    better = Scene(replace(plain.dialogue, raw=path), plain.trace, plain.windows)
+    better = ScoredDialogue(replace(plain.dialogue, raw=path), plain.trace, plain.windows)
     got = measure([observe(better)])
     assert (got["whole_with_canceller"], got["whole_without"]) == (1.0, None)
     assert set(measure([]).values()) == {None}
 
 
 def test_baselines_score_what_theory_says(
-    numbers_of: Callable[[str, int], Numbers], held_out: Callable[[str, int], list[Sample]]
+    numbers_of: Callable[[str, int], Numbers], held_out: Callable[[str, int], list[HeldOutDialogue]]
 ) -> None:
     got = numbers_of("echo", 6)
     assert got["oracle"]["said_whole"] == 1.0

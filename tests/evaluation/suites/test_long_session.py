@@ -15,7 +15,7 @@ from microturn.datagen.simulate import simulate
 from microturn.evaluation.agents.baselines import AlwaysTalking, Oracle, Silent
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue_set import DialogueSet, Sample
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.evaluation.suites.long_session import SUITE, measure, observe
 from microturn.evaluation.suites.play import measure_agents
 
@@ -68,7 +68,7 @@ def test_both_ends(script: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def ten_minutes(suite_cache: Path) -> list[Sample]:
+def ten_minutes(suite_cache: Path) -> list[HeldOutDialogue]:
     """The suite's own configuration, shorter: times in it are shares of the whole."""
     out = suite_cache / "ten_minutes"
     words = [f"out={out}", "n_dialogues=1", "n_micro_turns=3000", "features=false", "workers=1"]
@@ -77,7 +77,7 @@ def ten_minutes(suite_cache: Path) -> list[Sample]:
     return list(DialogueSet.open(str(out)).read())
 
 
-def test_baselines_score_what_theory_says(ten_minutes: list[Sample]) -> None:
+def test_baselines_score_what_theory_says(ten_minutes: list[HeldOutDialogue]) -> None:
     always = AlwaysTalking.from_samples(lambda: iter(ten_minutes), ActivityConfig())
     agents = {"silent": Silent(), "always": always, "oracle": Oracle()}
     got = measure_agents(SUITE, agents, ten_minutes)
@@ -88,7 +88,7 @@ def test_baselines_score_what_theory_says(ten_minutes: list[Sample]) -> None:
 
 
 @pytest.mark.slow
-def test_an_hour_is_an_hour(held_out: Callable[[str, int], list[Sample]]) -> None:
+def test_an_hour_is_an_hour(held_out: Callable[[str, int], list[HeldOutDialogue]]) -> None:
     (sample,) = held_out("long_session", 1)
     assert sample.dialogue.duration_s == 3600.0
     got = measure_agents(SUITE, {"oracle": Oracle()}, [sample])["oracle"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.network import measure, observe
 from microturn.evaluation.suites.suite import Measured
 
@@ -21,12 +21,12 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
     return SpokenWord(text=text, start_s=start_s, end_s=start_s + length_s)
 
 
-def scene_of(script: Any, rate: float | None, *said: SpokenWord) -> Scene:
+def scene_of(script: Any, rate: float | None, *said: SpokenWord) -> ScoredDialogue:
     script.turn(1.0, 1.7, "three four")
-    scene: Scene = script.scene(script.perform(*said))
+    scene: ScoredDialogue = script.scene(script.perform(*said))
     raw = {"channel": {"network": {"loss_rate": rate}}}
     trace = replace(scene.trace, late=(2, 3, 4, 5))
-    return Scene(replace(scene.dialogue, raw=raw), trace, scene.windows)
+    return ScoredDialogue(replace(scene.dialogue, raw=raw), trace, scene.windows)
 
 
 RIGHT = (word("three", 2.0), word("four", 2.4))
@@ -64,7 +64,7 @@ def test_the_headline_weighs_both_losses_alike() -> None:
 
 
 def test_baselines_score_what_theory_says(
-    numbers_of: Callable[[str, int], Numbers], held_out: Callable[[str, int], list[Sample]]
+    numbers_of: Callable[[str, int], Numbers], held_out: Callable[[str, int], list[HeldOutDialogue]]
 ) -> None:
     got = numbers_of("network", 9)
     for name in ("none", "5", "20"):  # each loss is there

@@ -19,7 +19,7 @@ from microturn.evaluation.suites.proactive_video_qa import (
     observe,
     pauc,
 )
-from microturn.evaluation.suites.replies import Said
+from microturn.evaluation.suites.replies import TimedWord
 from microturn.evaluation.suites.suite import Measured
 
 REPLIES = st.lists(st.tuples(st.floats(0, 4), st.sampled_from([0.0, 1.0, 2.0])), max_size=5)
@@ -80,7 +80,7 @@ def test_the_judge_reads_words() -> None:
 
 def test_what_is_repeated_is_no_new_reply() -> None:
     said = [
-        Said(text=text, onset_s=at)
+        TimedWord(text=text, onset_s=at)
         for text, at in [("six", 10.5), ("six", 11.0), ("seven", 12.0), ("seven", 12.5)]
     ]
     assert judged_replies(said, ["seven"], 10.0) == [(0.5, 0.0), (2.0, 1.0)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.rep_count import (
     NUMBERS,
     mean_absolute_error,
@@ -136,7 +136,8 @@ def test_nothing_asked_is_nothing_measured(script: Any) -> None:
 
 
 def test_agents_score_what_theory_says(
-    numbers_of: Callable[..., dict[str, Measured]], held_out: Callable[[str, int], list[Sample]]
+    numbers_of: Callable[..., dict[str, Measured]],
+    held_out: Callable[[str, int], list[HeldOutDialogue]],
 ) -> None:
     numbers, samples = numbers_of("rep_count", 8), held_out("rep_count", 8)
     oracle, silent, always = (numbers[name] for name in ("oracle", "silent", "always"))
@@ -154,7 +155,7 @@ def test_agents_score_what_theory_says(
     assert (always["exact"], always["obo"]) in [(guessed[n], within[n]) for n in guessed]
 
 
-def _counts(samples: list[Sample]) -> list[int]:
+def _counts(samples: list[HeldOutDialogue]) -> list[int]:
     """How many repetitions each exercise has, from the expectations alone."""
     counts: list[int] = []
     for sample in samples:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from microturn.evaluation.agents.baselines import Oracle, Silent
-from microturn.evaluation.scoring.agent_output import Performance, SpokenWord
-from microturn.evaluation.scoring.dialogue_set import Sample
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.play import measure_agents
 from microturn.evaluation.suites.silence import KINDS, SUITE, measure, observe
 
@@ -21,11 +21,11 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
     return SpokenWord(text=text, start_s=start_s, end_s=start_s + length_s)
 
 
-def scene_of(script: Any, noise: str, *said: SpokenWord) -> Scene:
+def scene_of(script: Any, noise: str, *said: SpokenWord) -> ScoredDialogue:
     script.duration_s = 60.0
-    scene: Scene = script.scene(script.perform(*said))
+    scene: ScoredDialogue = script.scene(script.perform(*said))
     dialogue = replace(scene.dialogue, raw={"channel": {"noise": noise}})
-    return Scene(dialogue, scene.trace, scene.windows)
+    return ScoredDialogue(dialogue, scene.trace, scene.windows)
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,17 @@ def test_kinds_and_runs(script: Any) -> None:
 class Talker:
     """Makes noise without end."""
 
-    def perform(self, samples: Sequence[Sample]) -> Iterator[Performance]:
+    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         rng = np.random.default_rng(0)
         for sample in samples:
             n = round(sample.dialogue.duration_s * sample.sample_rate)
             audio = 0.1 * rng.standard_normal(n, dtype=np.float32)
-            yield Performance(audio=audio, sample_rate=sample.sample_rate)
+            yield AgentOutput(audio=audio, sample_rate=sample.sample_rate)
 
 
-def test_baselines_score_what_theory_says(held_out: Callable[[str, int], list[Sample]]) -> None:
+def test_baselines_score_what_theory_says(
+    held_out: Callable[[str, int], list[HeldOutDialogue]],
+) -> None:
     samples = held_out("silence", 3)
     assert all(sample.dialogue.duration_s == 300.0 for sample in samples)
     agents = {"silent": Silent(), "oracle": Oracle(), "always": Talker()}

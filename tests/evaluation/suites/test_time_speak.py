@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.dialogue_set import Sample
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.play import facts_of
 from microturn.evaluation.suites.registry import load_suite
-from microturn.evaluation.suites.suite import Facts, Measured
+from microturn.evaluation.suites.suite import Measured, Observations
 from microturn.evaluation.suites.time_speak import measure, observe, requests_of, timed_f1
 
 SIZES = {"time_speak": 10, "proactive_video_qa": 6, "charades": 6}  # as in the tests of each
@@ -127,7 +127,7 @@ def test_again_and_again(
 def test_kinds_weigh_the_same(script: Any) -> None:
     repeating(script)
     missed = observe(script.scene(script.perform()))
-    hit: Facts = {
+    hit: Observations = {
         "times": [{"kind": "single", "right": True, "credit": True, "off_s": 0.1}],
         "stops": [],
         "utterances": 1,
@@ -183,7 +183,7 @@ def test_an_event_is_not_changed_by_scoring(script: Any) -> None:
     ["time_speak", "cue_speak", "rep_count", "proactive_video_qa", "charades", "translation"],
 )
 def test_facts_survive_json_and_their_order_does_not_matter(
-    name: str, held_out: Callable[[str, int], list[Sample]]
+    name: str, held_out: Callable[[str, int], list[HeldOutDialogue]]
 ) -> None:
     suite, n = load_suite(name), SIZES.get(name, 8)
     facts = facts_of(suite, Oracle(), held_out(name, n))

@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 
 from microturn.inference.agent.agent import OVER, AgentEvent, ContextPackage, OfflineAgent
-from microturn.inference.transcript import SpokenWord
+from microturn.inference.transcript import TranscriptWord
 from microturn.model.streams import StreamLayout
 
 WAIT_S = 10.0
@@ -14,14 +14,14 @@ WAIT_S = 10.0
 
 def package(said: str, *, delegation_id: str = "d1") -> ContextPackage:
     words = tuple(
-        SpokenWord(side="user", text=text, micro_turn=index)
+        TranscriptWord(side="user", text=text, micro_turn=index)
         for index, text in enumerate(said.split())
     )
     return ContextPackage(
         delegation_id=delegation_id,
         micro_turn=12,
         micro_turn_ms=StreamLayout().micro_turn_ms,
-        words=(*words, SpokenWord(side="agent", text="moment", micro_turn=13)),
+        words=(*words, TranscriptWord(side="agent", text="moment", micro_turn=13)),
         pending=("d0",),
     )
 

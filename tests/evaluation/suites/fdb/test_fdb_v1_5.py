@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v1_5 import measure, observe
 from microturn.evaluation.suites.suite import Measured
 
@@ -37,12 +37,12 @@ def interrupted(script: Any) -> Any:
     return script
 
 
-def scene_of(script: Any, *said: SpokenWord) -> Scene:
-    scene: Scene = script.scene(script.perform(*said))
+def scene_of(script: Any, *said: SpokenWord) -> ScoredDialogue:
+    scene: ScoredDialogue = script.scene(script.perform(*said))
     answers = list(scene.dialogue.of_type("turn"))[1:]
     words = [*COUNT, *(text for event in answers for text in event.expected)]
     raw = {"intended_agent_words": [{"text": text} for text in words]}
-    return Scene(replace(scene.dialogue, raw=raw), scene.trace, scene.windows)
+    return ScoredDialogue(replace(scene.dialogue, raw=raw), scene.trace, scene.windows)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
 from microturn.evaluation.scoring.dialogue import Event
-from microturn.evaluation.scoring.scene import Scene
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v3 import call_of, measure, observe
 from microturn.evaluation.suites.suite import Measured
 
@@ -38,7 +38,7 @@ def asked(script: Any) -> Any:
 
 def facts_of(script: Any, **more: Any) -> dict[str, Any]:
     words = more.pop("words", tuple(script.agent))
-    scene: Scene = script.scene(script.perform(*words, **more))
+    scene: ScoredDialogue = script.scene(script.perform(*words, **more))
     return observe(scene)
 
 
