@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast
 
+from microturn.configs.renamed import RENAMED_FILES, renamed_key
+
 CONFIG_DIR = Path(__file__).resolve().parent
 REQUIRED = dataclasses.MISSING
 T = TypeVar("T")
@@ -88,6 +90,8 @@ def find_config(file: str | Path) -> Path:
     for candidate in (CONFIG_DIR / file, Path(file)):
         if candidate.is_file():
             return candidate
+    if str(file) in RENAMED_FILES:
+        raise ConfigError(f"{file} was renamed to {RENAMED_FILES[str(file)]}")
     shipped = [path.relative_to(CONFIG_DIR).as_posix() for path in shipped_configs()]
     hint = suggestion(str(file), shipped)
     raise ConfigError(f"no configuration file {file} in configs/ nor here{hint}")
@@ -209,9 +213,25 @@ def _type_at(schema: Any, name: str) -> Any:
 
 
 def _unknown(schema: Any, name: str, source: str = "") -> typing.NoReturn:
+    new = _new_name(schema, name)
+    if new is not None:
+        raise ConfigError(f"{source}{name} was renamed to {new}")
     known = [key.name for key in keys_of(schema)]
     sections = sorted({key.rsplit(".", 1)[0] for key in known if "." in key})
     raise ConfigError(f"{source}unknown key {name!r}{suggestion(name, known + sections)}")
+
+
+def _new_name(schema: Any, name: str) -> str | None:
+    """The new name of a dotted key that a section on its way lists as renamed, or None."""
+    kind, parts = schema, name.split(".")
+    for depth in range(len(parts)):
+        if not dataclasses.is_dataclass(kind):
+            return None
+        new = renamed_key(cast(type, kind).__name__, ".".join(parts[depth:]))
+        if new is not None:
+            return ".".join([*parts[:depth], new])
+        kind = typing.get_type_hints(kind).get(parts[depth])
+    return None
 
 
 def _check_shape(schema: Any, tree: Any, source: str) -> None:

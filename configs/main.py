@@ -1,6 +1,6 @@
 """The one command `microturn`: finds a subcommand, runs it, and turns errors into exit codes.
 
-This file imports nothing but the standard library; a subcommand's module is imported when it is
+This file imports little but the standard library; a subcommand's module is imported when it is
 called, so that `microturn --help` answers at once.
 """
 
@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from microturn.configs.renamed import RENAMED_COMMANDS
 
 if TYPE_CHECKING:
     from microturn.configs.command import Command
@@ -107,6 +109,10 @@ def find_command(words: Sequence[str]) -> str | None:
         name = " ".join(words[:length])
         if name in COMMANDS:
             return name
+        if name in RENAMED_COMMANDS:
+            new = RENAMED_COMMANDS[name]
+            _complain(name, f"this command was renamed; use `microturn {new}`")
+            return None
     group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
     if group:
         _complain(words[0], f"say what: {', '.join(f'microturn {name}' for name in group)}")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 
+from microturn.configs import load, renamed
 from microturn.configs import main as cli
 from microturn.configs.command import Command, build_config, help_text, option, write_json
 from microturn.configs.load import ConfigError, keys_of, load_config, save_config
@@ -142,6 +143,38 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, text: str) -> None:
     assert text in str(error.value)
     assert "bad.yaml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_renamed_key_is_refused_with_its_new_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(renamed.RENAMED_KEYS, "Optimizer", {"rate": "lr"})
+    monkeypatch.setitem(renamed.RENAMED_KEYS, "Knobs", {"n": "n_dialogues", "optim": "optimizer"})
+    file = tmp_path / "old.yaml"
+    file.write_text("optim: {lr: 1}\n")
+    for words, sentence in (
+        (["optimizer.rate=1"], "optimizer.rate was renamed to optimizer.lr"),
+        (["n=1"], "n was renamed to n_dialogues"),
+        (["optim.lr=1"], "optim.lr was renamed to optimizer.lr"),
+        ([str(file)], f"{file}: optim was renamed to optimizer"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            config("out=x", *words)
+        assert str(error.value) == sentence
+
+
+def test_a_renamed_file_or_command_is_refused_with_its_new_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(load.RENAMED_FILES, "turn/knobs.yaml", "turn/handles.yaml")
+    with pytest.raises(ConfigError, match="^turn/knobs.yaml was renamed to turn/handles.yaml$"):
+        config("out=x", "turn/knobs.yaml")
+    monkeypatch.setitem(renamed.RENAMED_COMMANDS, "bench turn", "bench handle")
+    assert cli.main(["bench", "turn", "a=b"]) == 2
+    error_text = capsys.readouterr().err
+    assert error_text == (
+        "microturn bench turn: this command was renamed; use `microturn bench handle`\n"
+    )
 
 
 def test_saved_configuration_comes_back(tmp_path: Path) -> None:

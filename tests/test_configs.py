@@ -1,6 +1,10 @@
 """Every YAML file that ships loads into the schema of a command of its folder."""
 
+import dataclasses
+import typing
+from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -14,6 +18,7 @@ from microturn.configs.load import (
     shipped_configs,
 )
 from microturn.configs.main import COMMANDS
+from microturn.configs.renamed import RENAMED_COMMANDS, RENAMED_FILES, RENAMED_KEYS
 
 FILES = [path.relative_to(CONFIG_DIR).as_posix() for path in shipped_configs()]
 SUITES = "evaluation/suites/"  # held-out dialogues: what `microturn simulate` is asked for
@@ -43,3 +48,35 @@ def test_every_file_fits_a_command(file: str) -> None:
 
 def test_there_are_files() -> None:
     assert FILES
+
+
+def sections_of(schema: Any) -> Iterator[tuple[str, Any]]:
+    """The class of a schema and of every section in it, by name."""
+    yield schema.__name__, schema
+    for kind in typing.get_type_hints(schema).values():
+        if dataclasses.is_dataclass(kind):
+            yield from sections_of(kind)
+
+
+def names_of(section: Any) -> set[str]:
+    """Every dotted key of a section, and every dotted section in it."""
+    keys = {key.name for key in keys_of(section)}
+    return keys | {name.rpartition(".")[0] for name in keys if "." in name}
+
+
+def test_renamed_keys_are_gone_and_their_new_names_exist() -> None:
+    schemas = [getattr(import_module(row[0]), row[1]).schema for row in COMMANDS.values()]
+    sections = dict(pair for schema in schemas for pair in sections_of(schema))
+    wrong = []
+    for section, keys in RENAMED_KEYS.items():
+        names = names_of(sections[section])
+        wrong += [f"{section}.{old} still exists" for old in keys if old in names]
+        wrong += [f"{section}.{new} does not exist" for new in keys.values() if new not in names]
+    assert not wrong
+
+
+def test_renamed_commands_and_files_are_gone_and_their_new_names_exist() -> None:
+    assert not RENAMED_COMMANDS.keys() & COMMANDS.keys()
+    assert set(RENAMED_COMMANDS.values()) <= set(COMMANDS)
+    assert not RENAMED_FILES.keys() & set(FILES)
+    assert set(RENAMED_FILES.values()) <= set(FILES)

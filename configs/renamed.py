@@ -1,0 +1,28 @@
+"""Former names of keys, commands and files; each is refused with a sentence that gives the new one.
+
+Entries stay for as long as configurations that use the former name may exist.
+"""
+
+# Class of a section: {former key: new key}, both dotted and counted from that section. A key of
+# the section covers everything below it, so a renamed section needs one entry.
+RENAMED_KEYS: dict[str, dict[str, str]] = {}
+
+# Former words of a command: its new words.
+RENAMED_COMMANDS: dict[str, str] = {}
+
+# Former path of a file below configs/: its new path.
+RENAMED_FILES: dict[str, str] = {
+    "inference/bench.yaml": "bench/session.yaml",
+    "inference/bench_short.yaml": "bench/session_short.yaml",
+}
+
+
+def renamed_key(section: str, name: str) -> str | None:
+    """The new name of dotted key `name` of a section's class, or None if it never had another."""
+    parts = name.split(".")
+    keys = RENAMED_KEYS.get(section, {})
+    for length in range(len(parts), 0, -1):
+        new = keys.get(".".join(parts[:length]))
+        if new is not None:
+            return ".".join([new, *parts[length:]])
+    return None
