@@ -66,7 +66,7 @@ def markdown(scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> str:
         for metric in METRICS[suite]:
             lines.append(_metric_row(suite, metric, entry, agents))
         lines.append("")
-    lines.append("Definitions and windows: docs/evaluation.md.")
+    lines.append("Definitions and windows: docs/suites.md.")
     return "\n".join(lines) + "\n"
 
 
