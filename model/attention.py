@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from microturn.kernels.batch_invariant import MIN_OUTPUTS, MIN_ROWS, padded
 from microturn.kernels.ops import has_kernels
 from microturn.model.config import ModelConfig
-from microturn.model.linear import Linear
+from microturn.model.linear import BatchInvariantLinear
+from microturn.model.param_groups import ParamGroup
 
 
 @dataclass
@@ -98,14 +99,28 @@ class Attention(nn.Module):
         self.n_heads, self.n_kv_heads, self.head_dim = cfg.n_heads, cfg.n_kv_heads, cfg.head_dim
         self.reach, self.n_sinks, self.free = reach, cfg.n_sinks, free_pairs(cfg)
         widths = (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.head_dim
-        self.qkv = Linear(cfg.d_model, widths, bias=False)
-        self.out = Linear(cfg.d_model, cfg.d_model, bias=False)
+        self.qkv = BatchInvariantLinear(cfg.d_model, widths, bias=False)
+        self.out = BatchInvariantLinear(cfg.d_model, cfg.d_model, bias=False)
         self.q_norm = nn.RMSNorm(cfg.head_dim)
         self.k_norm = nn.RMSNorm(cfg.head_dim)
         if cfg.n_sinks:
             shape = (cfg.n_kv_heads, cfg.n_sinks)
             self.sink_keys = nn.Parameter(torch.empty(*shape, 2 * self.free))
             self.sink_values = nn.Parameter(torch.empty(*shape, cfg.head_dim))
+
+    def init_weights(self, residual_scale: float) -> None:
+        """Draw all weights; `residual_scale` is that of what the layer adds to the stream."""
+        if self.n_sinks:
+            nn.init.normal_(self.sink_keys)  # as long as normed keys
+            nn.init.normal_(self.sink_values, std=0.0)
+        self.qkv.init_weights()
+        self.out.init_weights(residual_scale)
+
+    def param_groups(self) -> dict[Tensor, ParamGroup]:
+        groups = dict.fromkeys([self.qkv.weight, self.out.weight], ParamGroup.MATRIX)
+        if self.n_sinks:
+            groups |= dict.fromkeys([self.sink_keys, self.sink_values], ParamGroup.VECTOR)
+        return groups
 
     def sinks(self) -> tuple[Tensor, Tensor]:
         """Keys and values (G, S, K) of the sinks; keys are zero wherever queries turn."""

@@ -63,6 +63,11 @@ class Block(nn.Module):
         self.ff: SwiGLU | MixtureOfExperts
         self.ff = SwiGLU(cfg.d_model, cfg.d_ff) if dense else MixtureOfExperts(cfg.d_model, cfg.moe)
 
+    def init_weights(self, residual_scale: float) -> None:
+        """Draw all weights; `residual_scale` is that of what a layer adds to the stream."""
+        self.attention.init_weights(residual_scale)
+        self.ff.init_weights(residual_scale)
+
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
         x = x + self.attention(self.attention_norm(x), mask, cos, sin)
         return x + self.ff(self.ff_norm(x))
@@ -88,6 +93,11 @@ class Backbone(nn.Module):
             for layer in range(cfg.n_layers)
         )
         self.norm_out = nn.RMSNorm(cfg.d_model)
+
+    def init_weights(self) -> None:
+        """Draw all weights; the layers together add about as much to the stream as enters it."""
+        for block in self._all_blocks():
+            block.init_weights((2 * self.cfg.n_layers) ** -0.5)
 
     def _all_blocks(self) -> Iterator[Block]:
         """`self.blocks` with the type that ModuleList forgets."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from microturn.kernels.ops import has_kernels
 from microturn.model.hmlp import VideoEmbedding
-from microturn.model.linear import Linear
+from microturn.model.linear import BatchInvariantLinear
+from microturn.model.param_groups import ParamGroup
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import DMEL_BINS
 
@@ -28,7 +29,9 @@ class DMelEmbedding(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.empty(n_mels * DMEL_BINS, d_model))
         self.norm = nn.RMSNorm(d_model)
-        self.join = Linear(group * d_model, d_model, bias=False) if group > 1 else None
+        self.join = (
+            BatchInvariantLinear(group * d_model, d_model, bias=False) if group > 1 else None
+        )
         self.group = group
         offsets = torch.arange(n_mels) * DMEL_BINS
         self.register_buffer("offsets", offsets, persistent=False)
@@ -72,7 +75,7 @@ class LaneEmbedding(nn.Module):
         self.layout = layout
         self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
         self.tokens = nn.Embedding(vocab_size, d_model)
-        self.patch = Linear(layout.patch_dim, d_model)
+        self.patch = BatchInvariantLinear(layout.patch_dim, d_model)
         marked = layout.n_positions - layout.video_positions
         self.lane = nn.Parameter(torch.empty(marked, d_model))
         self.late = nn.Parameter(torch.empty(d_model))
@@ -83,6 +86,15 @@ class LaneEmbedding(nn.Module):
         if layout.video_positions:
             rows, cols = layout.video_rows, layout.video_cols
             self.video = VideoEmbedding(d_model, rows, cols, video_channels)
+
+    def init_weights(self) -> None:
+        """Draw the linear maps; tables and marks are drawn where they are made."""
+        if self.dmel.join is not None:
+            self.dmel.join.init_weights()
+        self.patch.init_weights()
+
+    def param_groups(self) -> dict[Tensor, ParamGroup]:
+        return {self.lane: ParamGroup.VECTOR}
 
     def _lane(self, name: str) -> Tensor:
         lane, first = self.layout.lanes[name], self.layout.video_positions

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from microturn.kernels.batch_invariant import elementwise
 from microturn.model.config import FlowConfig
-from microturn.model.linear import Linear
+from microturn.model.linear import BatchInvariantLinear
 from microturn.model.noise import FlowNoise
+from microturn.model.param_groups import ParamGroup
 
 _TIME_FEATURES = 64
 _T_MAX = 0.98  # keeps the velocity's 1 / (1 - t) bounded in the loss
@@ -28,9 +29,19 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.up = Linear(width, 2 * width)
-        self.down = Linear(2 * width, width)
-        self.modulation = Linear(width, 3 * width)
+        self.up = BatchInvariantLinear(width, 2 * width)
+        self.down = BatchInvariantLinear(2 * width, width)
+        self.modulation = BatchInvariantLinear(width, 3 * width)
+
+    def init_weights(self) -> None:
+        """Draw all weights; gates start closed."""
+        self.up.init_weights()
+        self.down.init_weights()
+        self.modulation.init_weights(0.0)
+
+    def param_groups(self) -> dict[Tensor, ParamGroup]:
+        matrices = [self.up.weight, self.down.weight, self.modulation.weight]
+        return dict.fromkeys(matrices, ParamGroup.MATRIX)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         shift, scale, gate = self.modulation(condition).chunk(3, dim=-1)
@@ -42,17 +53,26 @@ class FlowHead(nn.Module):
     def __init__(self, d_model: int, patch_dim: int, cfg: FlowConfig) -> None:
         super().__init__()
         self.cfg, self.patch_dim = cfg, patch_dim
-        self.patch_in = Linear(patch_dim, cfg.width)
-        self.previous_in = Linear(patch_dim, cfg.width)
-        self.condition_in = Linear(d_model, cfg.width)
+        self.patch_in = BatchInvariantLinear(patch_dim, cfg.width)
+        self.previous_in = BatchInvariantLinear(patch_dim, cfg.width)
+        self.condition_in = BatchInvariantLinear(d_model, cfg.width)
         self.time_in = nn.Sequential(
-            Linear(_TIME_FEATURES, cfg.width), nn.SiLU(), Linear(cfg.width, cfg.width)
+            BatchInvariantLinear(_TIME_FEATURES, cfg.width),
+            nn.SiLU(),
+            BatchInvariantLinear(cfg.width, cfg.width),
         )
         self.no_condition = nn.Parameter(torch.zeros(cfg.width))
         self.no_previous = nn.Parameter(torch.zeros(cfg.width))
         self.blocks = nn.ModuleList(_Block(cfg.width) for _ in range(cfg.depth))
         self.norm_out = nn.LayerNorm(cfg.width)
-        self.patch_out = Linear(cfg.width, patch_dim)
+        self.patch_out = BatchInvariantLinear(cfg.width, patch_dim)
+
+    def init_weights(self) -> None:
+        """Draw all weights; the first prediction is zero."""
+        layers = [self.patch_in, self.previous_in, self.condition_in, self.time_in[0]]
+        for layer in (*layers, self.time_in[2], *self.blocks):
+            layer.init_weights()
+        self.patch_out.init_weights(0.0)
 
     def _time(self, t: Tensor) -> Tensor:
         """Sinusoidal features of t (N,) in [0, 1], embedded to (N, W)."""

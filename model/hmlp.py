@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from microturn.kernels.batch_invariant import elementwise
 from microturn.model.flops import FOLDS
-from microturn.model.linear import Linear
+from microturn.model.linear import BatchInvariantLinear
 from microturn.model.streams.layout import PATCH_SIZE
 
 EPS: Final = 1e-6
@@ -44,7 +44,8 @@ class HMLP(nn.Module):
         widths = (*channels, d_model)
         sources = [f * f * c for f, c in zip(FOLDS, (3, *channels), strict=True)]
         self.stages = nn.ModuleList(
-            Linear(source, width, bias=False) for source, width in zip(sources, widths, strict=True)
+            BatchInvariantLinear(source, width, bias=False)
+            for source, width in zip(sources, widths, strict=True)
         )
         self.norms = nn.ModuleList(nn.RMSNorm(width, eps=EPS) for width in widths)
         for stage, source in zip(self.stages, sources, strict=True):

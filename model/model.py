@@ -17,7 +17,7 @@ from microturn.model.batch import LaneBatch
 from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
-from microturn.model.linear import Linear
+from microturn.model.linear import BatchInvariantLinear
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
 from microturn.model.vocoders.istft import IstftVocoder
@@ -67,14 +67,29 @@ class InteractionModel(nn.Module):
         self.cfg, self.layout, self.vocab_size = cfg, layout, vocab_size
         self.embed = LaneEmbedding(cfg.d_model, layout, vocab_size, cfg.video_channels)
         self.backbone = Backbone(cfg, layout.n_positions)
-        self.unembed = Linear(cfg.d_model, vocab_size, bias=False)
+        self.unembed = BatchInvariantLinear(cfg.d_model, vocab_size, bias=False)
         self.flow = FlowHead(cfg.d_model, layout.patch_dim, cfg.flow)
         self.register_buffer("mel_mean", torch.full((layout.n_mels,), -3.0))
         self.register_buffer("mel_std", torch.full((layout.n_mels,), 1.5))
-        init_weights(self)
+        self.init_weights()
         # None: Griffin-Lim. It draws its own weights, after the others.
         learned = cfg.vocoder.kind == "istft"
         self.vocoder = IstftVocoder(cfg.vocoder, layout) if learned else None
+
+    def init_weights(self) -> None:
+        """Draw the weights, normal, in the order of `parameters()`; the seed decides them.
+
+        | weights | std |
+        |---|---|
+        | linear, experts' up | fan_in ** -0.5 |
+        | attention out, down projections of the backbone | fan_in ** -0.5 / sqrt(2 n_layers) |
+        | flow gates and output, values of sinks | 0 |
+
+        Tables, the video stem, the unembedding and all biases keep what their constructors drew.
+        """
+        self.embed.init_weights()
+        self.backbone.init_weights()
+        self.flow.init_weights()
 
     # --- patches -----------------------------------------------------------------------------
     def patches(self, levels: Tensor) -> Tensor:
@@ -192,28 +207,3 @@ class InteractionModel(nn.Module):
         )
         backbone = replace(state.backbone, seen=seen + self.layout.n_positions)
         return output, replace(state, backbone=backbone, patch=patch)
-
-
-def init_weights(model: InteractionModel) -> None:
-    """All linear weights normal with std 1/sqrt(fan_in); residual outputs and gates start small.
-
-    | what | std |
-    | linear, experts' up | fan_in ** -0.5 |
-    | attention out, down projections | fan_in ** -0.5 / sqrt(2 n_layers) |
-    | unembedding, flow gates and output, values of sinks | 0 |
-    """
-    depth_scale = (2 * model.cfg.n_layers) ** -0.5
-    for name, parameter in model.named_parameters():
-        leaf = name.rsplit(".", 2)
-        if parameter.dim() < 2 or "embed." in name and "patch" not in name and "join" not in name:
-            continue
-        if "sink" in name:  # keys as long as normed ones; values start as nothing
-            nn.init.normal_(parameter, std=1.0 if "keys" in name else 0.0)
-            continue
-        fan_in = parameter.shape[-2] if parameter.dim() == 3 else parameter.shape[-1]
-        std = fan_in**-0.5
-        if any(part in ("out", "down") for part in leaf) and name.startswith("backbone"):
-            std *= depth_scale
-        if name.startswith("unembed") or "modulation" in name or "patch_out" in name:
-            std = 0.0
-        nn.init.normal_(parameter, std=std)

@@ -13,14 +13,23 @@ from microturn.kernels.experts import experts
 from microturn.kernels.ops import has_kernels
 from microturn.kernels.router import route
 from microturn.model.config import MoEConfig
-from microturn.model.linear import Linear
+from microturn.model.linear import BatchInvariantLinear
+from microturn.model.param_groups import ParamGroup
 
 
 class SwiGLU(nn.Module):
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
-        self.up = Linear(d_model, 2 * d_ff, bias=False)
-        self.down = Linear(d_ff, d_model, bias=False)
+        self.up = BatchInvariantLinear(d_model, 2 * d_ff, bias=False)
+        self.down = BatchInvariantLinear(d_ff, d_model, bias=False)
+
+    def init_weights(self, residual_scale: float) -> None:
+        """Draw all weights; `residual_scale` is that of what the layer adds to the stream."""
+        self.up.init_weights()
+        self.down.init_weights(residual_scale)
+
+    def param_groups(self) -> dict[Tensor, ParamGroup]:
+        return dict.fromkeys([self.up.weight, self.down.weight], ParamGroup.MATRIX)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.up(x)
@@ -42,7 +51,7 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         self.cfg = cfg
         E, S, width = cfg.n_experts, cfg.n_shared, cfg.d_expert
-        self.router = Linear(d_model, E + S, bias=False)
+        self.router = BatchInvariantLinear(d_model, E + S, bias=False)
         self.up = nn.Parameter(torch.empty(E, d_model, 2 * width))
         self.down = nn.Parameter(torch.empty(E, width, d_model))
         self.shared = SwiGLU(d_model, S * width) if S else None
@@ -50,6 +59,17 @@ class MixtureOfExperts(nn.Module):
         self.register_buffer("load", torch.zeros(E), persistent=False)
         self.z_loss: Tensor | None = None
         self.chosen: Tensor | None = None  # (N, K) of the last forward pass in training
+
+    def init_weights(self, residual_scale: float) -> None:
+        """Draw all weights; `residual_scale` is that of what the layer adds to the stream."""
+        for stack, scale in ((self.up, 1.0), (self.down, residual_scale)):
+            nn.init.normal_(stack, std=scale * stack.shape[1] ** -0.5)
+        self.router.init_weights()
+        if self.shared is not None:
+            self.shared.init_weights(residual_scale)
+
+    def param_groups(self) -> dict[Tensor, ParamGroup]:
+        return dict.fromkeys([self.up, self.down], ParamGroup.MATRIX)
 
     def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Expert ids (N, K), their weights (N, K) and the shared experts' weights (N, S)."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from microturn.model.param_groups import ParamGroup, param_groups
 from microturn.training.config import OptimConfig
 from microturn.training.process_group import local, spread_like, whole
 
@@ -139,27 +140,19 @@ def _alike(parameters: list[Tensor]) -> list[list[Tensor]]:
 
 
 def build_optimizer(model: torch.nn.Module, cfg: OptimConfig) -> MuonAdamW:
-    """Muon for the matrices inside blocks, flow head and vocoder, AdamW for all else."""
-    matrices, tables, vectors = [], [], []
-    for name, parameter in model.named_parameters():
-        if parameter.dim() < 2 or "lane" in name or "sink" in name:
-            vectors.append(parameter)
-        elif _is_hidden_matrix(name) and cfg.muon_lr > 0:
-            matrices.append(parameter)
-        else:
-            tables.append(parameter)
-    adam, muon = cfg.lr, cfg.muon_lr
+    """Muon for the matrices of blocks, AdamW for all else (`model/param_groups.py`)."""
+    members: dict[ParamGroup, list[Tensor]] = {group: [] for group in ParamGroup}
+    for parameter, group in param_groups(model).items():
+        without_muon = group is ParamGroup.MATRIX and cfg.muon_lr <= 0
+        members[ParamGroup.TABLE if without_muon else group].append(parameter)
+    muon = {"muon": True, "peak": cfg.muon_lr, "weight_decay": cfg.weight_decay}
+    adam = {"peak": cfg.lr, "weight_decay": cfg.weight_decay}
     groups = [
-        {"params": matrices, "muon": True, "peak": muon, "weight_decay": cfg.weight_decay},
-        {"params": tables, "peak": adam, "weight_decay": cfg.weight_decay},
-        {"params": vectors, "peak": adam, "weight_decay": 0.0},
+        {"params": members[ParamGroup.MATRIX], **muon},
+        {"params": members[ParamGroup.TABLE], **adam},
+        {"params": members[ParamGroup.VECTOR], **adam, "weight_decay": 0.0},
     ]
     return MuonAdamW([g for g in groups if g["params"]], beta2=cfg.beta2)
-
-
-def _is_hidden_matrix(name: str) -> bool:
-    inside = name.startswith(("backbone.blocks", "flow.blocks", "vocoder.blocks"))
-    return inside and "router" not in name and "taps" not in name
 
 
 def rate(step: int, progress: float, cfg: OptimConfig) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from microturn.model.config import ModelConfig
 from microturn.model.model import InteractionModel
+from microturn.model.param_groups import ParamGroup, param_groups
 from microturn.model.streams import StreamLayout
 
 ROUTED = "routed experts"
@@ -50,6 +51,7 @@ def count(model: InteractionModel) -> Counts:
     moe = model.cfg.moe
     parts: dict[str, tuple[int, int]] = {}
     routed = matrices = 0
+    groups = param_groups(model)
     for name, parameter in model.named_parameters():
         part, size = part_of(name, parameter), parameter.numel()
         active = size
@@ -58,7 +60,7 @@ def count(model: InteractionModel) -> Counts:
             routed += size
         before = parts.get(part, (0, 0))
         parts[part] = before[0] + size, before[1] + active
-        matrices += size * is_block_matrix(name, parameter)
+        matrices += size * (groups[parameter] is ParamGroup.MATRIX)
     blocks = [
         sum(p.numel() for p in block.parameters() if p.dim() < 3) for block in model.backbone.blocks
     ]
@@ -82,10 +84,3 @@ def part_of(name: str, parameter: Tensor) -> str:
         if name.startswith(start) and fragment in name:
             return part
     raise ValueError(f"no part of the plan counts the parameter {name}")
-
-
-def is_block_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether Muon trains it, with one state in place of two; `training.optim` decides."""
-    inside = name.startswith(("backbone.blocks", "flow.blocks", "vocoder.blocks"))
-    other = any(word in name for word in ("router", "taps", "sink"))
-    return inside and parameter.dim() > 1 and not other

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from microturn.model.param_groups import ParamGroup
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import N_MELS
 from microturn.model.streams.mel import FINE_OVERLAP, hann_window
@@ -49,6 +50,9 @@ class _ConvNextBlock(nn.Module):
         self.up = nn.Linear(width, _WIDEN * width)
         self.down = nn.Linear(_WIDEN * width, width)
         nn.init.normal_(self.down.weight, std=0.3 * (_WIDEN * width) ** -0.5)
+
+    def param_groups(self) -> dict[Tensor, ParamGroup]:
+        return dict.fromkeys([self.up.weight, self.down.weight], ParamGroup.MATRIX)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, F, C) after past (B, kernel - 1, C); returns the output and the next past."""
