@@ -46,7 +46,7 @@ class LiveSource:
     @staticmethod
     def of(config: DatagenConfig) -> LiveSource:
         folders = [cache_folder(config.cache), Path(tempfile.gettempdir())]
-        bank = rooms.ensure_bank(config.rooms, config.layout.sample_rate, folders)
+        bank = rooms.ensure_bank(config.rooms, config.layout.sample_rate, folders=folders)
         tokenizer = make_tokenizer(config, UnitBank(open_corpus(config), config))
         Simulator(config, rooms=bank, tokenizer=tokenizer)  # refuses here what cannot be made
         with tempfile.TemporaryDirectory() as folder:

@@ -71,6 +71,6 @@ def pack(
         tokenizer=tokenizer,
         hear=hear,
         agent_levels=None if memory is None else memory(sound.agent),
-        late=sound.late,
+        late=sound.missing_input,
         video=video,
     )

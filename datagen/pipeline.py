@@ -97,7 +97,7 @@ class Simulator:
         # What comes again and again where the agent begins with micro-turns, and hardly elsewhere.
         self._memory = FineMelCache(config.layout) if config.timing.agent_on_grid else None
         self._frames = FrameStore() if config.timing.agent_on_grid else None
-        self._renderer = Renderer(config, rooms, self.beds)
+        self._renderer = Renderer(config, rooms, beds=self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
 
     def recipe(self, index: int) -> Recipe:

@@ -228,7 +228,7 @@ def _rooms_of(config: DatagenConfig, out: Place, folders: Sequence[Path]) -> Pat
         copy.write_bytes(kept.read_bytes())
         return copy
     workers, rate = config.workers or os.cpu_count() or 1, config.layout.sample_rate
-    built = rooms.ensure_bank(config.rooms, rate, folders, workers=workers)
+    built = rooms.ensure_bank(config.rooms, rate, folders=folders, workers=workers)
     if config.part or config.executor == "ray":
         write_whole(kept, built.read_bytes())
     return built

@@ -1,5 +1,8 @@
-"""What surrounds a dialogue whose words are placed: voices beside, noise that comes and goes, the
-echo path, the line and the network; drawn from generators of its own, and as events."""
+"""Draws the acoustic conditions of a dialogue whose words are placed.
+
+These are the user's position, stretches of noise, the echo path, the line and the network. Each
+has a random generator of its own; those that happen at a time also become events.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 
 from microturn.datagen.acoustics.echo import EchoPath
 from microturn.datagen.acoustics.line import Line
-from microturn.datagen.acoustics.network import Network, late_micro_turns, losses, spans_of
+from microturn.datagen.acoustics.network import Network, losses, missing_micro_turns, spans_of
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S, expectation_during
 from microturn.datagen.dialogue.recipe import Recipe
@@ -23,13 +26,13 @@ MUSIC: Final = ("music", "recorded_music")
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """A bed that sounds from `start` to `end`."""
+    """A span in which a bed sounds."""
 
     kind: str
-    start: int
-    end: int
+    start_sample: int
+    end_sample: int
     snr_db: float
-    offset: float  # where in the bed it begins, 0 to 1
+    offset: float  # position in the bed at which it begins, 0 to 1
 
     @property
     def event(self) -> str:
@@ -38,7 +41,7 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True)
 class AcousticConditions:
-    """Everything drawn about one dialogue after its words; nothing of it by default."""
+    """The drawn acoustic conditions of one dialogue; by default no effect."""
 
     far_user: bool = False
     stretches: tuple[Stretch, ...] = ()
@@ -50,7 +53,7 @@ class AcousticConditions:
 def draw_conditions(
     config: DatagenConfig, recipe: Recipe, timeline: Timeline, *, kinds: Sequence[str]
 ) -> AcousticConditions:
-    """Draw what surrounds a timeline, and put what happens at a time on it as events.
+    """Draw the conditions of a timeline, and add their events to it.
 
     `kinds` are the beds that stretches can have. Every effect has its own generator, so that
     switching one on leaves the others as they are.
@@ -66,8 +69,8 @@ def draw_conditions(
     return conditions
 
 
-def _happens(recipe: Recipe, what: str, probability: float) -> bool:
-    return probability > 0 and bool(recipe.rng(f"acoustics/{what}?").random() < probability)
+def _happens(recipe: Recipe, effect: str, probability: float) -> bool:
+    return probability > 0 and bool(recipe.rng(f"acoustics/{effect}?").random() < probability)
 
 
 def _uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
@@ -79,14 +82,16 @@ def _stretches(config: DatagenConfig, recipe: Recipe, kinds: Sequence[str]) -> I
     if not kinds or not _happens(recipe, "stretches", c.probability):
         return
     rng, free_from = recipe.rng("acoustics/stretches"), 0
-    starts = np.sort(rng.integers(n, size=int(rng.integers(1, c.most + 1))))
+    starts = np.sort(rng.integers(n, size=int(rng.integers(1, c.max_stretches + 1))))
     for start in starts:
         kind = kinds[int(rng.integers(len(kinds)))]
-        length, snr_db = round(_uniform(rng, c.length) * rate), _uniform(rng, c.snr_db)
+        length, snr_db = round(_uniform(rng, c.length_s) * rate), _uniform(rng, c.snr_db)
         offset = round(float(rng.random()), 6)
         first, last = max(int(start), free_from), min(int(start) + length, n)
         if last - first >= rate // 4:
-            yield Stretch(kind=kind, start=first, end=last, snr_db=snr_db, offset=offset)
+            yield Stretch(
+                kind=kind, start_sample=first, end_sample=last, snr_db=snr_db, offset=offset
+            )
             free_from = last
 
 
@@ -96,7 +101,7 @@ def _echo(config: DatagenConfig, recipe: Recipe) -> EchoPath | None:
         return None
     rng = recipe.rng("acoustics/echo")
     drive, erle_db = _uniform(rng, c.distortion), _uniform(rng, c.erle_db)
-    converge_s = _uniform(rng, c.converge)
+    converge_s = _uniform(rng, c.converge_s)
     cancelled = _happens(recipe, "canceller", c.cancel_probability)
     return EchoPath(
         drive=drive,
@@ -133,13 +138,13 @@ def _network(config: DatagenConfig, recipe: Recipe, timeline: Timeline) -> Netwo
     n_packets = -(-n // packet)
     lost = np.zeros(n_packets, np.bool_)
     if loses:
-        lost |= losses(rng, n_packets, rate=rate, burst=burst, longest=c.longest_burst)
+        lost |= losses(rng, n_packets, rate=rate, burst=burst, max_burst=c.max_burst)
     stalls = tuple(_stalls(config, recipe, timeline, packet))
     for start, end in stalls:
         lost[start // packet : -(-end // packet)] = True
     if not (loses or stalls):
         return Network(packet_ms=c.packet_ms)
-    spans = spans_of(lost, packet, n)
+    spans = spans_of(lost, packet, n_samples=n)
     return Network(
         packet_ms=c.packet_ms,
         loss_rate=rate if loses else None,
@@ -147,36 +152,38 @@ def _network(config: DatagenConfig, recipe: Recipe, timeline: Timeline) -> Netwo
         concealment=concealment,
         lost=spans,
         stalls=stalls,
-        late=late_micro_turns(spans, layout, config.n_micro_turns, c.late_share),
+        missing_input=missing_micro_turns(
+            spans, layout, n=config.n_micro_turns, share=c.missing_share
+        ),
     )
 
 
 def _stalls(
     config: DatagenConfig, recipe: Recipe, timeline: Timeline, packet: int
 ) -> Iterator[tuple[int, int]]:
-    """Outages of whole packets where no user speaks: what nobody hears cannot be transcribed."""
+    """Yield outages of whole packets where no voice sounds: lost words cannot be transcribed."""
     c, n, step = config.acoustics.network, config.n_samples, config.layout.samples_per_micro_turn
     if not _happens(recipe, "stall", c.stall_probability):
         return
     rng, free_from = recipe.rng("acoustics/stalls"), 0
-    wanted = int(rng.integers(1, c.most_stalls + 1))
+    n_stalls = int(rng.integers(1, c.max_stalls + 1))
     for start in np.sort(rng.integers(n, size=STALL_TRIES)):
-        length = round(_uniform(rng, c.stall) * config.layout.sample_rate)
+        length = round(_uniform(rng, c.stall_s) * config.layout.sample_rate)
         first = -(-max(int(start), free_from) // packet) * packet
         last = first + -(-length // packet) * packet
-        # Other sound of a micro-turn that is marked late is not heard either.
-        around = (first // step * step, -(-last // step) * step)
+        # The rest of a micro-turn with missing input is not heard either.
+        window = (first // step * step, -(-last // step) * step)
         voices = ("user", "background")
-        if last > n or any(timeline.speaks(voice, *around) for voice in voices):
+        if last > n or any(timeline.speaks(voice, *window) for voice in voices):
             continue
         yield first, last
-        free_from, wanted = last + 2 * step, wanted - 1
-        if not wanted:
+        free_from, n_stalls = last + 2 * step, n_stalls - 1
+        if not n_stalls:
             return
 
 
 def _events(
-    config: DatagenConfig, recipe: Recipe, timeline: Timeline, around: AcousticConditions
+    config: DatagenConfig, recipe: Recipe, timeline: Timeline, conditions: AcousticConditions
 ) -> Iterator[Event]:
     rate = config.layout.sample_rate
     tail = round(config.timing.background_tail * rate)
@@ -184,13 +191,14 @@ def _events(
     def channel(kind: str, start: int, end: int, expect: Expect | None) -> Event:
         return Event(type=kind, start=start, end=end, speaker="channel", expect=expect)
 
-    for stretch in around.stretches:
-        expect = expectation_during(timeline, stretch.start, stretch.end, rate=rate, tail=tail)
-        yield channel(stretch.event, stretch.start, stretch.end, expect)
-    for start, end in around.network.stalls:
+    for stretch in conditions.stretches:
+        start, end = stretch.start_sample, stretch.end_sample
+        expect = expectation_during(timeline, start, end, rate=rate, tail=tail)
+        yield channel(stretch.event, start, end, expect)
+    for start, end in conditions.network.stalls:
         expect = expectation_during(timeline, start, end, rate=rate, tail=0)
         yield channel("packet_loss", start, end, expect)
-    if around.echo is not None:
+    if conditions.echo is not None:
         lag = round(recipe.channel.echo_ms * rate / 1000)
         for start, end in timeline.stretches("agent", join=round(SAME_UTTERANCE_S * rate)):
             last = min(end + lag, timeline.n_samples)

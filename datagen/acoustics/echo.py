@@ -1,4 +1,4 @@
-"""The agent in the user's microphone: loudspeaker, room, and what a canceller leaves of it."""
+"""The agent's echo in the user's microphone: loudspeaker, room, and echo canceller."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy.typing as npt
 from microturn.datagen.acoustics import mix
 
 Audio = npt.NDArray[np.float32]
-ACTIVE_DB: Final = -50.0  # re full scale: where the canceller has something to learn from
-ACTIVE_STEP: Final = 160  # samples over which that is measured
-LOUD: Final = 0.25  # a loudspeaker with a drive of 1 bends samples of this size by a fourth
+ACTIVE_DB: Final = -50.0  # re full scale: the canceller adapts above this level
+ACTIVE_STEP: Final = 160  # samples over which the level is measured
+LOUD: Final = 0.25  # a loudspeaker with a drive of 1 compresses samples of this size by a fourth
 
 
 @dataclass(frozen=True, kw_only=True)
 class EchoPath:
-    """The drawn properties of an echo that comes through a room."""
+    """The drawn properties of an echo through a room."""
 
-    drive: float = 0.0  # of the loudspeaker's curve; 0 is a straight line
-    erle_db: float | None = None  # what a canceller takes away; None: there is none
+    drive: float = 0.0  # of the loudspeaker; 0 is linear
+    erle_db: float | None = None  # of the converged canceller; None: no canceller
     converge_s: float = 0.0
     taps_ms: float = 0.0
 
@@ -35,36 +35,36 @@ class EchoPath:
 
 
 class Loudspeaker:
-    """A place from which the agent is heard: its whole response, and the part a canceller knows."""
+    """A loudspeaker position: its full response, and the part that a canceller models."""
 
     def __init__(self, response: Audio, *, taps: int) -> None:
         self._room = mix.Filter(response)
         self._known = mix.Filter(response[:taps])
 
-    def echo(self, agent: Audio, path: EchoPath, sample_rate: int) -> Audio:
-        """What the microphone gets of the agent's voice, before delay and gain.
+    def echo(self, agent: Audio, path: EchoPath, *, sample_rate: int) -> Audio:
+        """Return the agent's echo at the microphone, before delay and gain.
 
-        The canceller is linear and short: what the loudspeaker bends and what comes after its
-        last tap stays, and of the rest so much as it has not learned yet.
+        The canceller is linear and short: the distortion of the loudspeaker and the echo after its
+        last tap remain, and of the rest the part that it has not yet adapted to.
         """
-        heard = self._room(driven(agent, path.drive))
+        echo = self._room(driven(agent, path.drive))
         if path.erle_db is None:
-            return heard
-        left: Audio = heard - learned(agent, path, sample_rate) * self._known(agent)
-        return left
+            return echo
+        residual: Audio = echo - learned(agent, path, sample_rate=sample_rate) * self._known(agent)
+        return residual
 
 
 def driven(audio: Audio, drive: float) -> Audio:
-    """Through a loudspeaker whose cone goes less far the further it is pushed."""
+    """Apply the compressive distortion of a loudspeaker."""
     if drive == 0.0:
         return audio
-    bend = np.float32(drive / LOUD)
-    bent: Audio = np.tanh(audio * bend) / bend
-    return bent
+    slope = np.float32(drive / LOUD)
+    distorted: Audio = np.tanh(audio * slope) / slope
+    return distorted
 
 
-def learned(agent: Audio, path: EchoPath, sample_rate: int) -> Audio:
-    """The gain of the canceller's own echo at every sample; it learns while the agent speaks."""
+def learned(agent: Audio, path: EchoPath, *, sample_rate: int) -> Audio:
+    """Return the gain of the canceller's echo estimate; it adapts while the agent speaks."""
     assert path.erle_db is not None
     n = -(-len(agent) // ACTIVE_STEP)
     padded = np.zeros(n * ACTIVE_STEP, np.float32)

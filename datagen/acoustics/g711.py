@@ -1,4 +1,4 @@
-"""G.711: 16-bit samples to 8-bit codes and back, both laws, by table.
+"""G.711: converts 16-bit samples to 8-bit codes and back, both laws, by table.
 
 Negative samples are taken as their ones' complement, as in the reference program of ITU-T G.191.
 """
@@ -18,17 +18,17 @@ A_LAW_MASK: Final = 0x55  # every other bit of a transmitted A-law code is inver
 
 
 def encode(pcm: Pcm, law: str) -> Codes:
-    """Codes as they are transmitted."""
+    """Return the codes as they are transmitted."""
     return _encoder(law)[pcm.view(np.uint16)]
 
 
 def decode(codes: Codes, law: str) -> Pcm:
-    """The samples that codes stand for."""
+    """Return the samples of transmitted codes."""
     return _decoder(law)[codes]
 
 
 def through(pcm: Pcm, law: str) -> Pcm:
-    """What the other end hears."""
+    """Encode and decode: the samples at the receiver."""
     return _round_trip(law)[pcm.view(np.uint16)]
 
 
@@ -39,7 +39,7 @@ def _round_trip(law: str) -> Pcm:
 
 @cache
 def _encoder(law: str) -> Codes:
-    """The code of every 16-bit sample, indexed by its two's complement."""
+    """Return the code of every 16-bit sample, indexed by its two's complement."""
     pcm = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int32)
     return _encode_mu(pcm) if law == "mu" else _encode_a(pcm)
 
@@ -51,7 +51,7 @@ def _decoder(law: str) -> Pcm:
 
 
 def _encode_mu(pcm: npt.NDArray[np.int32]) -> Codes:
-    """Sign, three bits of segment, four of mantissa, all inverted; of the upper 14 bits."""
+    """Encode the upper 14 bits: sign, three bits of segment, four of mantissa, all inverted."""
     magnitude = np.minimum(np.where(pcm < 0, ~pcm, pcm) >> 2, 8158) + BIAS
     segment = np.floor(np.log2(magnitude)).astype(np.int32) - 5
     mantissa = (magnitude >> (segment + 1)) & 15
@@ -67,7 +67,7 @@ def _decode_mu(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _encode_a(pcm: npt.NDArray[np.int32]) -> Codes:
-    """Sign, three bits of segment, four of mantissa; of the upper 13 bits."""
+    """Encode the upper 13 bits: sign, three bits of segment, four of mantissa."""
     magnitude = np.where(pcm < 0, ~pcm, pcm) >> 3
     segment = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
     mantissa = (magnitude >> np.maximum(segment, 1)) & 15

@@ -1,4 +1,4 @@
-"""What happens to a whole microphone signal on its way: overdriven, badly clocked, telephoned."""
+"""Line faults of a microphone signal: clipping, clock drift, telephone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from microturn.datagen.acoustics.mix import Filter
 
 Audio = npt.NDArray[np.float32]
 TAPS: Final = 32  # of the interpolation between samples
-PHASES: Final = 2048  # places between two samples at which it is tabulated
+PHASES: Final = 2048  # positions between two samples at which it is tabulated
 BAND_TAPS: Final = 161  # of the telephone band, at its own rate
-HALF_TAPS: Final = 49  # of the way to half the rate and back; its delay is 24 samples
+HALF_TAPS: Final = 49  # of the resampling to half the rate and back; its delay is 24 samples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The drawn properties of a line; None where it has no such fault."""
+    """The drawn faults of a line; None for a fault that it does not have."""
 
     clip_db: float | None = None
     drift_ppm: float | None = None
@@ -43,32 +43,32 @@ class Line:
         }
 
 
-def through(line: Line, audio: Audio, sample_rate: int) -> Audio:
-    """The signal at the other end of a line; same length."""
+def through(line: Line, audio: Audio, *, sample_rate: int) -> Audio:
+    """Return the signal at the other end of a line; same length."""
     if line.clip_db is not None:
         audio = clipped(audio, line.clip_db)
     if line.drift_ppm is not None:
         audio = drifted(audio, line.drift_ppm)
     if line.law is not None:
-        audio = telephoned(audio, line.law, line.telephone_hz, sample_rate)
+        audio = telephoned(audio, line.law, band_hz=line.telephone_hz, sample_rate=sample_rate)
     return audio
 
 
 def clipped(audio: Audio, over_db: float) -> Audio:
-    """Cut off where the signal is less than `over_db` below its peak."""
+    """Clip the signal at `over_db` below its peak."""
     limit = np.float32(np.abs(audio).max(initial=0.0) * 10 ** (-over_db / 20))
     cut: Audio = np.clip(audio, -limit, limit)
     return cut
 
 
 def drifted(audio: Audio, ppm: float) -> Audio:
-    """As sampled by a clock that runs `ppm` millionths slow: sample n is taken at n * (1 + ppm).
+    """Resample to a clock that is `ppm` millionths slow: sample n is taken at n * (1 + ppm).
 
-    Both clocks agree at sample 0. Between samples a windowed sinc interpolates; whole stretches
-    share the same integer part of the shift, so that their windows are views.
+    Both clocks agree at sample 0. A windowed sinc interpolates between samples; long runs of
+    samples share the same integer part of the shift, so that their windows are views.
     """
     n, step = len(audio), 1.0 + ppm * 1e-6
-    beyond = TAPS + max(0, int(n * (step - 1.0)) + 1)  # what is read past the end is silent
+    beyond = TAPS + max(0, int(n * (step - 1.0)) + 1)  # samples past the end are silent
     padded = np.concatenate([np.zeros(TAPS, np.float32), audio, np.zeros(beyond, np.float32)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, TAPS)
     table, out = _interpolators(), np.zeros(n, np.float32)
@@ -85,7 +85,7 @@ def drifted(audio: Audio, ppm: float) -> Audio:
 
 
 def _same_shift(start: int, shift: int, step: float, n: int) -> int:
-    """Where the integer part of the shift changes next; at most some thousand samples on."""
+    """Return the sample at which the integer part of the shift changes; at most 4096 ahead."""
     end = min(start + 4096, n)
     if int(np.floor((end - 1) * step)) - (end - 1) == shift:
         return end
@@ -95,7 +95,7 @@ def _same_shift(start: int, shift: int, step: float, n: int) -> int:
 
 @cache
 def _interpolators() -> Audio:
-    """Taps of the interpolation at every phase, (PHASES + 1, TAPS), each summing to 1."""
+    """Return the taps of every phase, (PHASES + 1, TAPS), each row summing to 1."""
     phase = np.arange(PHASES + 1)[:, None] / PHASES
     distance = np.arange(TAPS)[None, :] - (TAPS // 2 - 1) - phase
     window = np.cos(np.pi * distance / (TAPS + 2)) ** 2
@@ -104,27 +104,27 @@ def _interpolators() -> Audio:
     return table
 
 
-def telephoned(audio: Audio, law: str, band_hz: tuple[float, float], sample_rate: int) -> Audio:
-    """Half the rate, the band of a telephone, G.711, and back; without the delay of the filters."""
+def telephoned(audio: Audio, law: str, *, band_hz: tuple[float, float], sample_rate: int) -> Audio:
+    """Apply half the rate, the telephone band and G.711; the filters' delay is removed."""
     if sample_rate != 16_000:
         raise ValueError(
             f"a telephone needs layout.sample_rate=16000, twice its own, not {sample_rate}; set "
             "acoustics.line.telephone_probability=0"
         )
     n, half = len(audio), _half_band()
-    # A delay of even length, so that dividing it by two leaves no fraction.
+    # An even delay, so that it is a whole number of samples at half the rate.
     narrow = upfirdn(half, audio, up=1, down=2)[HALF_TAPS // 4 :][: -(-n // 2)]
     narrow = _band(*band_hz, sample_rate // 2)(narrow)
     pcm = np.clip(np.rint(narrow * 32768.0), -32768, 32767).astype(np.int16)
-    heard = g711.through(pcm, law).astype(np.float32) / np.float32(32768.0)
-    wide = upfirdn(half * np.float32(2.0), heard, up=2)
+    received = g711.through(pcm, law).astype(np.float32) / np.float32(32768.0)
+    wide = upfirdn(half * np.float32(2.0), received, up=2)
     out: Audio = wide[HALF_TAPS // 2 :][:n].astype(np.float32)
     return out
 
 
 @cache
 def _half_band() -> Audio:
-    """Keeps what half the rate can carry."""
+    """Return the taps of the anti-aliasing filter for half the rate."""
     taps: Audio = firwin(HALF_TAPS, 0.475, window=("kaiser", 5.0)).astype(np.float32)
     return taps
 

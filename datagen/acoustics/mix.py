@@ -1,6 +1,6 @@
-"""From separate sources to one microphone: convolution, levels, noise, echo, silence.
+"""Mixes separate sources into one microphone: convolution, levels, noise, echo, silence.
 
-Stems are what each source adds to the microphone; their sum is the microphone.
+A stem is the contribution of one source to the microphone; the stems sum to the microphone.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from scipy.signal import firwin
 Audio = npt.NDArray[np.float32]
 FFT_SIZE = 16_384
 LOW_PASS_TAPS = 65
-LOW_PASS_STEP_HZ = 200  # band limits are rounded to this, so that filters are few
+LOW_PASS_STEP_HZ = 200  # cutoffs are rounded to this, so that few filters are needed
 MAX_PEAK = 0.98
 
 
 @lru_cache(maxsize=64)
 def low_pass(cutoff_hz: int, sample_rate: int) -> Audio:
-    """A short linear-phase low-pass; all-pass at and above 95 % of the Nyquist frequency."""
+    """Return a short linear-phase low-pass; all-pass from 95 % of the Nyquist frequency on."""
     nyquist = sample_rate / 2
     if cutoff_hz >= 0.95 * nyquist:
         passing = np.zeros(LOW_PASS_TAPS, np.float32)
@@ -33,19 +33,21 @@ def low_pass(cutoff_hz: int, sample_rate: int) -> Audio:
 
 
 class Filter:
-    """One response with its spectrum, applied by overlap-add to the blocks that sound."""
+    """One impulse response with its spectrum, applied by overlap-add to blocks that sound."""
 
     def __init__(self, response: Audio, *, delay: int = 0) -> None:
         if len(response) > FFT_SIZE // 2:
-            raise ValueError(f"a response of {len(response)} samples is too long to be a room")
+            raise ValueError(
+                f"a response of {len(response)} samples is longer than {FFT_SIZE // 2}; cut it off"
+            )
         self.n_taps = len(response)
-        self._delay = delay  # samples by which the response lags, taken back here
+        self._delay = delay  # samples by which the response lags, compensated here
         self._spectrum = fft.rfft(response, FFT_SIZE)
         taps = np.flatnonzero(response)
         self._changes_nothing = taps.tolist() == [delay] and response[delay] == 1.0
 
     def __call__(self, audio: Audio) -> Audio:
-        """Filtered audio of the same length."""
+        """Return filtered audio of the same length."""
         if self._changes_nothing:
             return audio.copy()
         n, block = len(audio), FFT_SIZE - self.n_taps + 1
@@ -69,34 +71,34 @@ class Filter:
 
 
 def joined(room: Audio, band: Audio) -> Filter:
-    """A room and a band limit in one filter, without the delay of the latter."""
+    """Combine a room response and a band limit in one filter, without the latter's delay."""
     return Filter(np.convolve(room, band).astype(np.float32), delay=len(band) // 2)
 
 
 def active_power(audio: Audio, spans: Sequence[tuple[int, int]]) -> float:
-    """Mean square over spans of samples; 0 where there are none."""
+    """Return the mean square over spans of samples; 0 without spans."""
     total = sum(float(np.sum(np.square(audio[a:b], dtype=np.float64))) for a, b in spans)
     n = sum(b - a for a, b in spans)
     return total / n if n else 0.0
 
 
-def noise_gain(user_power: float, noise_power: float, snr_db: float) -> float:
-    """Gain of a noise that brings it to an SNR."""
+def noise_gain(user_power: float, noise_power: float, *, snr_db: float) -> float:
+    """Return the gain that brings a noise to an SNR."""
     return float(np.sqrt(user_power / (max(noise_power, 1e-20) * 10 ** (snr_db / 10))))
 
 
-def delayed(audio: Audio, n: int, gain_db: float) -> Audio:
-    """A weaker copy that comes later."""
+def delayed(audio: Audio, n: int, *, gain_db: float) -> Audio:
+    """Return a copy delayed by `n` samples, with a gain."""
     copy = np.zeros_like(audio)
     copy[n:] = audio[: len(audio) - n] * np.float32(10 ** (gain_db / 20))
     return copy
 
 
 class Mixture:
-    """A microphone, source by source: the voice in front of it and what is added to that.
+    """The microphone signal, summed source by source.
 
-    `silence` is the array that stands for a source that adds nothing. keep=True remembers all
-    sources as stems; else there is only that of the voice.
+    `silence` is the array that represents a silent source. keep=True keeps all sources as stems;
+    otherwise only that of the user's voice.
     """
 
     def __init__(self, voice: Audio, *, silence: Audio, keep: bool) -> None:
@@ -108,27 +110,27 @@ class Mixture:
     def add(self, name: str, stem: Audio) -> None:
         if stem is not self._silence:
             if self.total is self.stems["user"]:
-                self.total = self.total + stem  # the voice stays as it is
+                self.total = self.total + stem  # a new array: the voice is a stem
             else:
                 self.total += stem
         if self._keep:
             self.stems[name] = stem
 
     def zero(self, spans: Sequence[tuple[int, int]]) -> None:
-        """Silence in spans of samples, of whatever has been added."""
+        """Silence the sources added so far in spans of samples."""
         for start, end in spans:
             for audio in self._sounding():
                 audio[start:end] = 0.0
 
     def limit(self) -> None:
-        """Turn all sources down together where their sum would clip."""
+        """Scale all sources down together if their sum would clip."""
         peak = float(max(self.total.max(), -self.total.min())) if len(self.total) else 0.0
         if peak > MAX_PEAK:
             for audio in self._sounding():
                 audio *= np.float32(MAX_PEAK / peak)
 
     def _sounding(self) -> list[Audio]:
-        """Every array once: without a second source the voice is the sum."""
+        """Return every non-silent array once: with a single source, stem and sum are the same."""
         arrays = {id(audio): audio for audio in (self.total, *self.stems.values())}
         return [audio for audio in arrays.values() if audio is not self._silence]
 

@@ -1,4 +1,4 @@
-"""Packets that are lost or late, what the receiver puts in their place, and late micro-turns."""
+"""Packet loss, packet loss concealment, and the micro-turns whose input is missing."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Span = tuple[int, int]
 MIN_PITCH_S: Final = 0.005  # after Appendix I of G.711
 MAX_PITCH_S: Final = 0.015
 COMPARED_S: Final = 0.020
-HOLD_S: Final = 0.010  # a filled hole keeps its level this long
-FADE_S: Final = 0.050  # and is silent so much later
-JOIN_S: Final = 0.004  # of what was filled in and what arrives again
+HOLD_S: Final = 0.010  # the filling of a gap keeps its level this long
+FADE_S: Final = 0.050  # then fades to silence over this long
+JOIN_S: Final = 0.004  # crossfade between the filling and the next packet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What a network does to one dialogue; spans are samples."""
+    """The drawn network conditions of one dialogue; spans are in samples."""
 
     packet_ms: float = 20.0
     loss_rate: float | None = None
-    burst: float | None = None  # packets, on average
+    burst: float | None = None  # mean length in packets
     concealment: str = ""
-    lost: tuple[Span, ...] = ()  # all of it, stalls included
+    lost: tuple[Span, ...] = ()  # all lost spans, stalls included
     stalls: tuple[Span, ...] = ()
-    late: tuple[int, ...] = ()  # micro-turns whose input was not there in time
+    missing_input: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
 
     def to_json(self, sample_rate: int) -> dict[str, Any]:
         def seconds(spans: Sequence[Span]) -> list[list[float]]:
@@ -44,23 +44,23 @@ class Network:
             "concealment": self.concealment,
             "lost": seconds(self.lost),
             "stalls": seconds(self.stalls),
-            "late_micro_turns": list(self.late),
+            "late_micro_turns": list(self.missing_input),
         }
 
 
 def losses(
-    rng: np.random.Generator, n: int, *, rate: float, burst: float, longest: int
+    rng: np.random.Generator, n: int, *, rate: float, burst: float, max_burst: int
 ) -> npt.NDArray[np.bool_]:
-    """Which of `n` packets are lost: two states, each left with a fixed probability (Gilbert).
+    """Draw which of `n` packets are lost, by the two-state model of Gilbert.
 
-    A loss is followed by another with probability 1 - 1 / burst, but never more than `longest`.
+    A loss is followed by another with probability 1 - 1 / burst, up to `max_burst` in a row.
     """
     lost = np.zeros(n, np.bool_)
     if rate <= 0.0:
         return lost
     stop = 1.0 / max(burst, 1.0)
-    mean_run = (1.0 - (1.0 - stop) ** longest) / stop
-    runs = np.minimum(rng.geometric(stop, n), longest)
+    mean_run = (1.0 - (1.0 - stop) ** max_burst) / stop
+    runs = np.minimum(rng.geometric(stop, n), max_burst)
     gaps = rng.geometric(min(1.0, rate / (mean_run * (1.0 - rate))), n)
     ends = np.cumsum(gaps + runs)
     for end, run in zip(ends, runs, strict=True):
@@ -70,17 +70,17 @@ def losses(
     return lost
 
 
-def spans_of(lost: npt.NDArray[np.bool_], packet: int, n_samples: int) -> tuple[Span, ...]:
-    """Runs of lost packets as spans of samples."""
+def spans_of(lost: npt.NDArray[np.bool_], packet: int, *, n_samples: int) -> tuple[Span, ...]:
+    """Convert runs of lost packets to spans of samples."""
     edges = np.flatnonzero(np.diff(lost.astype(np.int8), prepend=0, append=0))
     pairs = zip(edges[0::2], edges[1::2], strict=True)
     return tuple((int(a) * packet, min(int(b) * packet, n_samples)) for a, b in pairs)
 
 
-def late_micro_turns(
-    spans: Sequence[Span], layout: StreamLayout, n: int, share: float
+def missing_micro_turns(
+    spans: Sequence[Span], layout: StreamLayout, *, n: int, share: float
 ) -> tuple[int, ...]:
-    """Micro-turns of which at least `share` did not arrive."""
+    """Return the micro-turns of which at least `share` did not arrive."""
     step = layout.samples_per_micro_turn
     missing = np.zeros(n * step, np.bool_)
     for start, end in spans:
@@ -89,8 +89,8 @@ def late_micro_turns(
     return tuple(int(k) for k in np.flatnonzero(counts >= share * step))
 
 
-def concealed(audio: Audio, spans: Sequence[Span], method: str, sample_rate: int) -> Audio:
-    """Audio in which lost spans are filled: with silence, the last packet, or the last period."""
+def concealed(audio: Audio, spans: Sequence[Span], *, method: str, sample_rate: int) -> Audio:
+    """Fill lost spans with silence, the last packet, or the last pitch period."""
     out = audio.copy()
     if method == "zero":
         for start, end in spans:
@@ -116,22 +116,22 @@ def concealed(audio: Audio, spans: Sequence[Span], method: str, sample_rate: int
 
 
 def _pitch(audio: Audio, end: int, sample_rate: int) -> int:
-    """By how much the sound before `end` resembles itself shifted; 0 if there is too little."""
-    shortest = round(MIN_PITCH_S * sample_rate)
-    longest = round(MAX_PITCH_S * sample_rate)
+    """Return the pitch period before `end` by autocorrelation; 0 if there is too little sound."""
+    min_lag = round(MIN_PITCH_S * sample_rate)
+    max_lag = round(MAX_PITCH_S * sample_rate)
     n = round(COMPARED_S * sample_rate)
-    if end < n + longest:
+    if end < n + max_lag:
         return 0
     recent = audio[end - n : end].astype(np.float64)
-    before = audio[end - n - longest : end - shortest].astype(np.float64)
-    match = np.correlate(before, recent, mode="valid")  # lags longest, longest - 1, ..., shortest
+    before = audio[end - n - max_lag : end - min_lag].astype(np.float64)
+    match = np.correlate(before, recent, mode="valid")  # lags max_lag, max_lag - 1, ..., min_lag
     energy = np.cumsum(np.concatenate([[0.0], np.square(before)]))
     energy = energy[n:] - energy[: len(energy) - n]
-    return longest - int(np.argmax(match / np.sqrt(np.maximum(energy, 1e-12))))
+    return max_lag - int(np.argmax(match / np.sqrt(np.maximum(energy, 1e-12))))
 
 
 def _fading(n: int, sample_rate: int) -> Audio:
-    """Level of what is filled in: held, then down to nothing."""
+    """Return the gain of the filling: held, then faded to zero."""
     seconds = np.arange(n, dtype=np.float32) / np.float32(sample_rate)
     level: Audio = np.clip(1.0 - (seconds - np.float32(HOLD_S)) / np.float32(FADE_S), 0.0, 1.0)
     return level

@@ -1,4 +1,4 @@
-"""Noise beds: endless sound to slice from, recorded or made once per process, always the same."""
+"""Noise beds: loops to slice from, recorded or generated once per process, deterministic."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ BABBLE_VOICES = 6
 LINES_PER_VOICE = 12
 COLOURS = {"white": 0.0, "pink": -0.5, "brown": -1.0}  # slope of the amplitude over frequency
 GENERATED = (*COLOURS, "hum", "babble", "music")
-RECORDED = {"recorded": "noise", "recorded_music": "music"}  # kind: folder that it needs
+RECORDED = {"recorded": "noise", "recorded_music": "music"}  # kind: the folder that it needs
 KINDS = (*GENERATED, *RECORDED)
 
 
 class NoiseBeds:
     """Beds of unit power by kind; `music` and `babble` need recordings and may be missing.
 
-    `kinds` are those of whole dialogues, `stretch_kinds` those of stretches. A user's folders add
-    a kind each; which of its files is heard, and from where on, follows from the offset.
+    `kinds` are those of whole dialogues, `stretch_kinds` those of stretches. Each folder of user
+    recordings adds a kind; the offset decides which of its files is cut, and from which position.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class NoiseBeds:
         )
 
     def _known(self, kinds: tuple[str, ...], key: str) -> tuple[str, ...]:
-        """Those of the kinds that can be had, and those of the user's folders."""
+        """Return the kinds that the corpus can provide, and those of the user's folders."""
         for kind in kinds:
             if kind not in KINDS:
-                raise ValueError(f"{key} has {kind!r}; known are {', '.join(KINDS)}")
+                raise ValueError(f"{key} has {kind!r}; known values are {', '.join(KINDS)}")
             if kind in RECORDED and kind not in self._recorded:
                 raise ValueError(
                     f"{key} has {kind!r}, which needs acoustics.recordings.{RECORDED[kind]}=FOLDER"
@@ -74,13 +74,13 @@ class NoiseBeds:
         return (*possible, *(kind for kind in self._recorded if kinds and kind not in kinds))
 
     def file(self, kind: str, offset: float) -> str | None:
-        """The user's file that is heard; None for a bed of ours."""
+        """Return the name of the user's file at an offset; None for a generated bed."""
         if kind not in self._recorded:
             return None
         return recordings.chosen(self._recorded[kind], offset)[0].path.name
 
-    def cut(self, kind: str, offset: float, n: int, *, gain: np.float32 = UNITY) -> Audio:
-        """`n` samples of a bed from a relative offset on, going round at its end; the caller's."""
+    def cut(self, kind: str, offset: float, *, n: int, gain: np.float32 = UNITY) -> Audio:
+        """Return a new array of `n` samples of a looped bed from a relative offset on."""
         if kind in self._recorded:
             recording, offset = recordings.chosen(self._recorded[kind], offset)
             bed = recordings.decoded(recording, self._bank.rate)
@@ -95,11 +95,11 @@ class NoiseBeds:
             done, start = done + len(part), 0
         return piece
 
-    def power(self, kind: str, offset: float, n: int) -> float:
-        """Mean square of what `cut` gives."""
+    def power(self, kind: str, offset: float, *, n: int) -> float:
+        """Return the mean square of the samples that `cut` returns."""
         if kind in self._recorded:
-            return active_power(self.cut(kind, offset, n), [(0, n)])
-        energy = self._energy(kind)  # up to each sample of one round
+            return active_power(self.cut(kind, offset, n=n), [(0, n)])
+        energy = self._energy(kind)  # cumulative, over one round of the loop
         length = len(energy) - 1
         rounds, end = divmod(int(offset * length) + n, length)
         return float(rounds * energy[-1] + energy[end] - energy[int(offset * length)]) / n
@@ -124,7 +124,7 @@ class NoiseBeds:
 
     def _make(self, kind: str) -> Audio:
         rng = rng_for(0, 0, f"bed/{kind}/{self._bank.split}")
-        if kind == "dither":  # beds are not drawn for it: every microphone has some
+        if kind == "dither":  # not a drawn kind: every microphone has it
             return rng.standard_normal(self._n, dtype=np.float32)
         if kind in COLOURS:
             return _coloured(rng, self._n, COLOURS[kind], self._bank.rate)
@@ -136,7 +136,7 @@ class NoiseBeds:
         return self._bank.lines(shortest_s=0.8, longest_s=6.0)
 
     def _babble(self, rng: np.random.Generator) -> Audio:
-        """Several voices talking without a break."""
+        """Sum several voices that talk without a break."""
         lines = self._bank.lines(shortest_s=0.8, longest_s=6.0)
         bed = np.zeros(self._n, np.float32)
         for _ in range(BABBLE_VOICES):
@@ -157,7 +157,7 @@ class NoiseBeds:
 
 
 def _coloured(rng: np.random.Generator, n: int, slope: float, rate: int) -> Audio:
-    """Noise with a power law, made in the frequency domain: it goes round without a seam."""
+    """Generate noise with a power-law spectrum in the frequency domain: it loops seamlessly."""
     frequency = np.fft.rfftfreq(n, 1 / rate)
     amplitude = np.maximum(frequency, 30.0) ** slope
     amplitude[frequency < 20.0] = 0.0
@@ -167,7 +167,7 @@ def _coloured(rng: np.random.Generator, n: int, slope: float, rate: int) -> Audi
 
 
 def _hum(rng: np.random.Generator, n: int, rate: int) -> Audio:
-    """Mains: 50 Hz and its harmonics, with a little hiss."""
+    """Generate mains hum: 50 Hz and its harmonics, with a little hiss."""
     time = np.arange(n) / rate
     hum = np.zeros(n)
     for harmonic in range(1, 13):

@@ -1,4 +1,4 @@
-"""A folder of a user's own recordings as beds: one file at a time, at any rate, going round."""
+"""Noise beds from a folder of user recordings: each file, at any rate, as a seamless loop."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from microturn.datagen.corpora.waveform import resampled
 
 Audio = npt.NDArray[np.float32]
 SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
-MAX_LENGTH_S: Final = 60.0  # of a file; what comes later is not read
+MAX_LENGTH_S: Final = 60.0  # of a file; the rest is not read
 MIN_LENGTH_S: Final = 0.25
-SEAM_S: Final = 0.03  # end and beginning of a file are faded into each other over this long
-KEPT: Final = 32  # decoded files per process
+SEAM_S: Final = 0.03  # crossfade between the end and the beginning of a file
+MAX_DECODED: Final = 32  # files kept in memory per process
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseRecording:
+    """A file that can be used as a bed."""
+
     path: Path
     sample_rate: int
     n_frames: int
 
 
 def recordings(folder: str, key: str) -> tuple[NoiseRecording, ...]:
-    """All recordings under a folder, by name; ValueError names the first that cannot be used."""
+    """List the recordings under a folder by name; ValueError names the first unusable one."""
     root = Path(folder)
     if not root.is_dir():
-        raise ValueError(f"{key}={folder} is no folder")
+        raise ValueError(f"{key}={folder} is not a folder")
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"{key}={folder} holds no recording ({', '.join(sorted(SUFFIXES))})")
@@ -58,27 +60,27 @@ def _examined(path: Path, key: str) -> NoiseRecording:
 
 
 def fingerprints(config: RecordingsConfig) -> dict[str, str]:
-    """Digests of names and lengths, so that a set is not finished with other files."""
+    """Return digests of names and lengths, so that a set is not finished with other files."""
     digests = {}
     for name in (field.name for field in fields(config)):
         if folder := getattr(config, name):
-            found = recordings(folder, f"acoustics.recordings.{name}")
-            lines = [f"{r.path.relative_to(folder)} {r.n_frames} {r.sample_rate}" for r in found]
+            files = recordings(folder, f"acoustics.recordings.{name}")
+            lines = [f"{r.path.relative_to(folder)} {r.n_frames} {r.sample_rate}" for r in files]
             digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
             digests[f"{name}_recordings_sha256"] = digest
     return digests
 
 
-def chosen(found: Sequence[NoiseRecording], offset: float) -> tuple[NoiseRecording, float]:
-    """The file that a number from 0 to 1 stands for, and where in it."""
-    at = offset * len(found)
-    index = min(int(at), len(found) - 1)
-    return found[index], at - index
+def chosen(files: Sequence[NoiseRecording], offset: float) -> tuple[NoiseRecording, float]:
+    """Return the file at a relative offset (0 to 1) in all files, and the offset in that file."""
+    position = offset * len(files)
+    index = min(int(position), len(files) - 1)
+    return files[index], position - index
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=MAX_DECODED)
 def decoded(recording: NoiseRecording, sample_rate: int) -> Audio:
-    """One channel at our rate and of unit power, without a click where it goes round."""
+    """Return one channel at the sample rate, of unit power, as a seamless loop."""
     try:
         frames, rate = soundfile.read(
             recording.path,
@@ -102,12 +104,12 @@ def unit_power(audio: Audio) -> Audio:
 
 
 def looped(audio: Audio, seam: int) -> Audio:
-    """Audio that goes round: its last samples are faded into its first ones."""
+    """Make a seamless loop: the last samples are crossfaded into the first ones."""
     seam = min(seam, len(audio) // 2)
     if not seam:
         return audio
     ramp = (np.arange(seam, dtype=np.float32) + 0.5) / np.float32(seam)
-    round_trip = audio[: len(audio) - seam].copy()
-    round_trip[:seam] *= np.sqrt(ramp)
-    round_trip[:seam] += audio[len(audio) - seam :] * np.sqrt(1 - ramp)
-    return round_trip
+    loop = audio[: len(audio) - seam].copy()
+    loop[:seam] *= np.sqrt(ramp)
+    loop[:seam] += audio[len(audio) - seam :] * np.sqrt(1 - ramp)
+    return loop

@@ -1,4 +1,4 @@
-"""Script to sound: the microphone and the agent's voice, sample by sample on the wall clock."""
+"""Renders a script to audio: the microphone and the agent's voice, on one clock."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from microturn.datagen.acoustics.line import through
 from microturn.datagen.acoustics.network import concealed
 from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.acoustics.rooms import load_bank
-from microturn.datagen.acoustics.talkers import TalkerPosition, place_of, talker_positions
+from microturn.datagen.acoustics.talkers import TalkerPosition, talker_positions
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Clip, Script
 from microturn.datagen.dialogue.turn_taking import joined
 
 Audio = npt.NDArray[np.float32]
-CUT_FADE_S = 0.012  # a word that is broken off fades this long before it is silent
-NOMINAL_DB = -26.0  # level of a user who says nothing, for the noise to be measured against
-STRETCH_FADE_S = 0.05  # noise that comes and goes does so without a click
+CUT_FADE_S = 0.012  # fade-out of a word that is broken off
+NOMINAL_DB = -26.0  # level that noise is measured against when the user says nothing
+STRETCH_FADE_S = 0.05  # fade of a stretch of noise at both ends, against clicks
 MAX_FILTERS = 256
 NO_DITHER_DB = -120.0  # a hundredth of a step of 16 bits
-SPAN_JOIN = 16_000  # samples; shorter gaps cost less than one more stretch of sound
-RECYCLED_BYTES = 31 << 20  # below the 32 MiB up to which glibc learns
+SPAN_JOIN = 16_000  # samples; converting a shorter gap costs less than one more span
+RECYCLED_BYTES = 31 << 20  # below the 32 MiB up to which glibc raises its threshold
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedAudio:
-    """Both channels as 16-bit samples and what the microphone is made of."""
+    """Both channels as 16-bit samples, the stems of the microphone, and their description."""
 
     user: npt.NDArray[np.int16]
     agent: npt.NDArray[np.int16]
-    late: npt.NDArray[np.bool_]  # (micro-turns,) whose input does not arrive in time
-    stems: dict[str, Audio]  # the user's voice alone unless the configuration asks for all
+    missing_input: npt.NDArray[np.bool_]  # (micro-turns,) whose input does not arrive in time
+    stems: dict[str, Audio]  # only the user's voice unless the configuration has stems=true
     room: dict[str, Any]
     channel: dict[str, Any]
 
 
 class Renderer:
-    """Turns scripts into sound; holds what dialogues share."""
+    """Renders scripts; holds the rooms, filters and beds that dialogues share."""
 
-    def __init__(self, config: DatagenConfig, rooms: Path, beds: NoiseBeds) -> None:
+    def __init__(self, config: DatagenConfig, rooms: Path, *, beds: NoiseBeds) -> None:
         self._config = config
         self._rate = config.layout.sample_rate
         self._rooms = load_bank(rooms)
@@ -63,14 +63,16 @@ class Renderer:
         self, recipe: Recipe, script: Script, conditions: AcousticConditions
     ) -> RenderedAudio:
         n, channel = self._config.n_samples, recipe.channel
-        seats = talker_positions(channel, script.clips, self._rooms, far_user=conditions.far_user)
+        positions = talker_positions(
+            channel, script.clips, rooms=self._rooms, far_user=conditions.far_user
+        )
         agent = self._dry(script.clips, "agent", n)
         gain = np.float32(10 ** (channel.gain_db / 20))
-        voice = self._heard(seats[:1], channel.low_pass_hz, gain)
+        voice = self._wet(positions[:1], channel.low_pass_hz, gain)
         spans = [(word.start, word.end) for word in script.timeline.user]
         level = mix.active_power(voice, spans) or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
         microphone = mix.Mixture(voice, silence=self._silence, keep=self._config.stems)
-        microphone.add("background", self._heard(seats[1:], channel.low_pass_hz, gain))
+        microphone.add("background", self._wet(positions[1:], channel.low_pass_hz, gain))
         microphone.add("echo", self._echo(recipe, conditions, agent))
         microphone.add("noise", self._noise(recipe, level))
         microphone.add("dither", self._dither(recipe, n))
@@ -84,38 +86,42 @@ class Renderer:
         return RenderedAudio(
             user=mix.to_pcm(microphone.total),
             agent=mix.to_pcm(agent, _spans(script.clips, "agent")),
-            late=self._late(conditions),
+            missing_input=self._missing_input(conditions),
             stems=microphone.stems,
-            room=self._room_json(recipe, seats),
+            room=self._room_json(recipe, positions),
             channel=self._channel_json(recipe, conditions, zeroed),
         )
 
-    def _heard(self, seats: Sequence[TalkerPosition], cutoff_hz: float, gain: np.float32) -> Audio:
-        """Talkers, each through the response of its own place."""
+    def _wet(
+        self, positions: Sequence[TalkerPosition], cutoff_hz: float, gain: np.float32
+    ) -> Audio:
+        """Sum the talkers, each filtered by the response of its position."""
         total = self._silence
-        for seat in seats:
-            dry = self._dry(seat.clips, seat.lane, len(total))
-            heard = self._filter(seat, cutoff_hz)(dry)
-            total = heard if total is self._silence else total + heard
+        for position in positions:
+            dry = self._dry(position.clips, position.lane, len(total))
+            wet = self._filter(position, cutoff_hz)(dry)
+            total = wet if total is self._silence else total + wet
         if total is not self._silence:
             total *= gain
         return total
 
     def _line(self, conditions: AcousticConditions, microphone: Audio) -> Audio:
-        """What line and network change."""
-        arrived = through(conditions.line, microphone, self._rate)
-        if conditions.network.lost:
-            lost, concealment = conditions.network.lost, conditions.network.concealment
-            arrived = concealed(arrived, lost, concealment, self._rate)
-        return arrived - microphone
+        """Return the change of the microphone signal by line and network."""
+        network = conditions.network
+        received = through(conditions.line, microphone, sample_rate=self._rate)
+        if network.lost:
+            received = concealed(
+                received, network.lost, method=network.concealment, sample_rate=self._rate
+            )
+        return received - microphone
 
-    def _late(self, conditions: AcousticConditions) -> npt.NDArray[np.bool_]:
-        late = np.zeros(self._config.n_micro_turns, np.bool_)
-        late[list(conditions.network.late)] = True
-        return late
+    def _missing_input(self, conditions: AcousticConditions) -> npt.NDArray[np.bool_]:
+        missing = np.zeros(self._config.n_micro_turns, np.bool_)
+        missing[list(conditions.network.missing_input)] = True
+        return missing
 
     def _dry(self, clips: Sequence[Clip], lane: str, n: int) -> Audio:
-        """All clips of a lane at their places."""
+        """Sum the clips of a lane at their times."""
         audio = np.zeros(n, np.float32)
         for clip in clips:
             if clip.lane == lane:
@@ -127,31 +133,30 @@ class Renderer:
                 audio[clip.start : clip.end] += piece
         return audio
 
-    def _filter(self, seat: TalkerPosition, cutoff_hz: float) -> mix.Filter:
+    def _filter(self, position: TalkerPosition, cutoff_hz: float) -> mix.Filter:
         step = mix.LOW_PASS_STEP_HZ
         cutoff = round(cutoff_hz / step) * step
-        key = (*seat.key, cutoff)
+        key = (*position.key, cutoff)
         if key not in self._filters:
             if len(self._filters) >= MAX_FILTERS:
                 self._filters.pop(next(iter(self._filters)))
-            response = place_of(self._rooms, *seat.key).response
+            response = position.place(self._rooms).response
             self._filters[key] = mix.joined(response, mix.low_pass(cutoff, self._rate))
         return self._filters[key]
 
     def _echo(self, recipe: Recipe, conditions: AcousticConditions, agent: Audio) -> Audio:
-        """The agent's voice as the microphone hears it, weaker and later."""
-        channel = recipe.channel
+        """Return the agent's voice as the microphone picks it up: attenuated and delayed."""
+        channel, echo = recipe.channel, agent
         if channel.echo_db is None:
             return self._silence
-        if conditions.echo is None:
-            return mix.delayed(agent, self._echo_lag(recipe, conditions), channel.echo_db)
-        heard = self._loudspeaker(channel.room, conditions.echo).echo(
-            agent, conditions.echo, self._rate
-        )
-        return mix.delayed(heard, self._echo_lag(recipe, conditions), channel.echo_db)
+        if conditions.echo is not None:
+            loudspeaker = self._loudspeaker(channel.room, conditions.echo)
+            echo = loudspeaker.echo(agent, conditions.echo, sample_rate=self._rate)
+        lag = self._echo_lag(recipe, conditions)
+        return mix.delayed(echo, lag, gain_db=channel.echo_db)
 
     def _echo_lag(self, recipe: Recipe, conditions: AcousticConditions) -> int:
-        """Of the equipment and, where there is a room, of the way through the air."""
+        """Return the delay in samples: that of the equipment, plus the time of flight in a room."""
         place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
         flight = place.delay_samples if conditions.echo is not None else 0.0
         return round(recipe.channel.echo_ms * self._rate / 1000 + flight)
@@ -168,35 +173,36 @@ class Renderer:
         channel, n = recipe.channel, self._config.n_samples
         if not channel.noise:
             return self._silence
-        place = (channel.noise, channel.noise_offset, n)
-        gain = mix.noise_gain(level, self._beds.power(*place), channel.snr_db)
-        return self._beds.cut(*place, gain=np.float32(gain))
+        kind, offset = channel.noise, channel.noise_offset
+        power = self._beds.power(kind, offset, n=n)
+        gain = mix.noise_gain(level, power, snr_db=channel.snr_db)
+        return self._beds.cut(kind, offset, n=n, gain=np.float32(gain))
 
     def _stretches(self, conditions: AcousticConditions, level: float, n: int) -> Audio:
-        """Beds that come and go; the level of each is that of all of it, fades included."""
+        """Sum the stretches; the level of each is measured with its fades."""
         total = np.zeros(n, np.float32)
         for stretch in conditions.stretches:
-            length = stretch.end - stretch.start
-            bed = self._beds.cut(stretch.kind, stretch.offset, length)
+            length = stretch.end_sample - stretch.start_sample
+            bed = self._beds.cut(stretch.kind, stretch.offset, n=length)
             fade = min(round(STRETCH_FADE_S * self._rate), length // 2)
             ramp = ((np.arange(fade) + 0.5) / max(fade, 1)).astype(np.float32)
             bed[:fade] *= ramp
             bed[length - fade :] *= ramp[::-1]
             power = mix.active_power(bed, [(0, length)])
-            bed *= np.float32(mix.noise_gain(level, power, stretch.snr_db))
-            total[stretch.start : stretch.end] += bed
+            bed *= np.float32(mix.noise_gain(level, power, snr_db=stretch.snr_db))
+            total[stretch.start_sample : stretch.end_sample] += bed
         return total
 
     def _dither(self, recipe: Recipe, n: int) -> Audio:
-        """The floor of every real microphone: without it silence would be recognisable as such."""
+        """Return the noise floor: without it the model could recognise simulated silence."""
         if self._config.channel.dither_db <= NO_DITHER_DB:
             return self._silence
         level = np.float32(10 ** (self._config.channel.dither_db / 20))
         offset = float(recipe.rng("dither place").random())
-        return self._beds.cut("dither", offset, n, gain=level)
+        return self._beds.cut("dither", offset, n=n, gain=level)
 
     def _zeroed(self, recipe: Recipe, script: Script) -> list[tuple[int, int]]:
-        """A stretch of digital silence, where no user is speaking."""
+        """Draw a span of digital silence; none if a voice sounds in it."""
         n = round(recipe.channel.zero_s * self._rate)
         if not n or n >= self._config.n_samples:
             return []
@@ -239,7 +245,7 @@ class Renderer:
         return {**path.to_json(), **loudspeaker}
 
     def _stretch_json(self, stretch: Stretch) -> dict[str, Any]:
-        start, end = self._seconds(stretch.start, stretch.end)
+        start, end = self._seconds(stretch.start_sample, stretch.end_sample)
         return {
             "kind": stretch.kind,
             "file": self._beds.file(stretch.kind, stretch.offset),
@@ -249,7 +255,7 @@ class Renderer:
             "snr_db": stretch.snr_db,
         }
 
-    def _room_json(self, recipe: Recipe, seats: Sequence[TalkerPosition]) -> dict[str, Any]:
+    def _room_json(self, recipe: Recipe, positions: Sequence[TalkerPosition]) -> dict[str, Any]:
         index = recipe.channel.room % len(self._rooms)
         room = self._rooms[index]
         far = recipe.channel.far_place % len(room.far)
@@ -260,21 +266,21 @@ class Renderer:
             "measured_rt60_s": room.measured_rt60_s,
             "near_m": room.near.distance_m,
             "far_m": room.far[far].distance_m,
-            "talkers": [seat.to_json(self._rooms, self._rate) for seat in seats],
+            "talkers": [position.to_json(self._rooms, self._rate) for position in positions],
         }
 
 
 def _recycle_memory() -> None:
-    """Free one large block, from which glibc learns to keep blocks up to this size for reuse.
+    """Free one large block, which makes glibc keep freed blocks up to this size for reuse.
 
-    Else every array as long as a dialogue is a new mapping, whose pages are faulted in one by one:
-    a third of the time of rendering. No other allocator minds.
+    Otherwise every array as long as a dialogue is a new mapping whose pages are faulted in one by
+    one: a third of the rendering time. On other allocators this has no effect.
     """
     np.empty(RECYCLED_BYTES, np.uint8)
 
 
 def _spans(clips: Sequence[Clip], lane: str) -> list[tuple[int, int]]:
-    """Where a lane sounds; what is close together is one."""
+    """Return the spans in which a lane sounds; those close together are joined."""
     return joined([(clip.start, clip.end) for clip in clips if clip.lane == lane], SPAN_JOIN)
 
 

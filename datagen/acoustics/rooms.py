@@ -1,5 +1,7 @@
-"""A bank of simulated rooms: built once, in processes, and kept on disk under a digest of what it
-is made of; how many processes built it does not change a byte."""
+"""The bank of simulated rooms, built once and cached on disk under a digest of its configuration.
+
+The number of processes that build it does not change a byte.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +29,25 @@ from microturn.datagen.acoustics.config import RoomsConfig
 from microturn.datagen.acoustics.responses import Place, Room, simulate_room
 
 BANK_VERSION: Final = 2  # bump when the same configuration gives other responses
-SERIAL_S: Final = 3.0  # what is left is shared among processes when it would take longer than this
+SERIAL_S: Final = 3.0  # processes are started when the remaining rooms would take longer than this
 
 
 def bank_key(config: RoomsConfig, sample_rate: int) -> str:
-    """The name of a bank: a digest of everything it depends on."""
-    what = {"version": BANK_VERSION, "sample_rate": sample_rate, **asdict(config)}
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    """Return the name of a bank: a digest of everything it depends on."""
+    inputs = {"version": BANK_VERSION, "sample_rate": sample_rate, **asdict(config)}
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def ensure_bank(
-    config: RoomsConfig, sample_rate: int, folders: Sequence[Path], *, workers: int = 1
+    config: RoomsConfig, sample_rate: int, *, folders: Sequence[Path], workers: int = 1
 ) -> Path:
-    """The file of a bank: from the first folder that has it, else built into one that takes it."""
+    """Return the file of a bank from the first folder that has it, else build and write it."""
     name = f"rooms-{bank_key(config, sample_rate)}.npz"
     for folder in folders:
         if _readable(folder / name):
             return folder / name
     stored = _serialise(build_bank(config, sample_rate, workers=workers))
-    problem: OSError | None = None
+    last_error: OSError | None = None
     for folder in folders:
         temporary = folder / f".{name}.{os.getpid()}"
         try:
@@ -53,19 +55,19 @@ def ensure_bank(
             temporary.write_bytes(stored)
             temporary.replace(folder / name)
         except OSError as error:
-            problem = error
-            with contextlib.suppress(OSError):  # of a full disk: leave nothing on it
+            last_error = error
+            with contextlib.suppress(OSError):  # leave nothing on a full disk
                 temporary.unlink()
         else:
             return folder / name
-    raise OSError(f"the bank of rooms can be written to none of {_names(folders)} ({problem})")
+    raise OSError(f"the bank of rooms can be written to none of {_names(folders)} ({last_error})")
 
 
 def build_bank(
     config: RoomsConfig, sample_rate: int, *, workers: int = 1, serial_s: float = SERIAL_S
 ) -> tuple[Room, ...]:
-    """All rooms, in order; in several processes once that is worth starting them."""
-    import pyroomacoustics  # noqa: F401  (what that takes is not the time of a room)
+    """Build all rooms in order; in several processes if the rest would take long."""
+    import pyroomacoustics  # noqa: F401  (its import is not part of the time per room)
 
     make = partial(simulate_room, config, sample_rate)
     n = config.n_rooms
@@ -93,7 +95,7 @@ def build_bank(
 def _in_processes(make: partial[Room], indices: Sequence[int], workers: int) -> Iterator[Room]:
     pool = ProcessPoolExecutor(
         workers,
-        mp_context=multiprocessing.get_context("spawn"),  # nothing inherited: no threads, no locks
+        mp_context=multiprocessing.get_context("spawn"),  # inherits no threads and no locks
         initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the parent
     )
@@ -105,17 +107,17 @@ def _in_processes(make: partial[Room], indices: Sequence[int], workers: int) -> 
 
 def load_bank(path: Path) -> tuple[Room, ...]:
     with path.open("rb") as file, np.load(file) as stored:
-        facts = json.loads(bytes(stored["facts"]).decode())
-        return tuple(_room(fact, i, stored) for i, fact in enumerate(facts))
+        descriptions = json.loads(bytes(stored["facts"]).decode())
+        return tuple(_room(row, i, stored) for i, row in enumerate(descriptions))
 
 
 def digest(path: Path) -> str:
-    """What the responses are, however the file came about."""
+    """Return the SHA-256 of a bank's file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _readable(path: Path) -> bool:
-    """Whether a complete bank lies here; half a file of a full disk is built again."""
+    """Tell whether a complete bank is there; a truncated file is built again."""
     if not path.is_file():
         return False
     try:
@@ -139,10 +141,10 @@ def _places(room: Room) -> dict[str, tuple[Place, ...]]:
 
 
 def _serialise(rooms: Sequence[Room]) -> bytes:
-    facts, arrays = [], {}
+    descriptions, arrays = [], {}
     for i, room in enumerate(rooms):
         places = _places(room)
-        facts.append(
+        descriptions.append(
             {
                 "size_m": room.size_m,
                 "rt60_s": room.rt60_s,
@@ -156,23 +158,23 @@ def _serialise(rooms: Sequence[Room]) -> bytes:
         for kind, of_kind in places.items():
             for j, place in enumerate(of_kind):
                 arrays[f"{i}_{kind}_{j}"] = place.response
-    about = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    text = np.frombuffer(json.dumps(descriptions).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, facts=about, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, facts=text, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _room(fact: Mapping[str, Any], i: int, stored: Mapping[str, npt.NDArray[Any]]) -> Room:
+def _room(row: Mapping[str, Any], i: int, stored: Mapping[str, npt.NDArray[Any]]) -> Room:
     def places(kind: str) -> tuple[Place, ...]:
         return tuple(
             Place(distance_m=metres, delay_samples=delay, response=stored[f"{i}_{kind}_{j}"])
-            for j, (metres, delay) in enumerate(fact["places"][kind])
+            for j, (metres, delay) in enumerate(row["places"][kind])
         )
 
     return Room(
-        size_m=tuple(fact["size_m"]),
-        rt60_s=fact["rt60_s"],
-        measured_rt60_s=fact["measured_rt60_s"],
+        size_m=tuple(row["size_m"]),
+        rt60_s=row["rt60_s"],
+        measured_rt60_s=row["measured_rt60_s"],
         near=places("near")[0],
         far=places("far"),
         beside=places("beside"),

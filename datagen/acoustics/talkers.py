@@ -1,4 +1,4 @@
-"""Who stands where: every talker of a dialogue has a place, and an impulse response, of its own."""
+"""Talker positions: every talker of a dialogue has its own place and impulse response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAR, BESIDE, NEAR = "far", "beside", "near"
 
 @dataclass(frozen=True, kw_only=True)
 class TalkerPosition:
-    """A place in the bank, and what is heard from it."""
+    """A place in the bank of rooms, and the clips that sound from it."""
 
     lane: str
     voice: str
@@ -28,8 +28,12 @@ class TalkerPosition:
     def key(self) -> tuple[int, str, int]:
         return self.room, self.kind, self.number
 
+    def place(self, rooms: Sequence[Room]) -> Place:
+        room = rooms[self.room]
+        return {NEAR: (room.near,), FAR: room.far, BESIDE: room.beside}[self.kind][self.number]
+
     def to_json(self, rooms: Sequence[Room], sample_rate: int) -> dict[str, Any]:
-        place = place_of(rooms, *self.key)
+        place = self.place(rooms)
         return {
             "lane": self.lane,
             "voice": self.voice,
@@ -41,17 +45,12 @@ class TalkerPosition:
         }
 
 
-def place_of(rooms: Sequence[Room], room: int, kind: str, number: int) -> Place:
-    places = {NEAR: (rooms[room].near,), FAR: rooms[room].far, BESIDE: rooms[room].beside}
-    return places[kind][number]
-
-
 def talker_positions(
-    channel: Channel, clips: Sequence[Clip], rooms: Sequence[Room], *, far_user: bool
+    channel: Channel, clips: Sequence[Clip], *, rooms: Sequence[Room], far_user: bool
 ) -> list[TalkerPosition]:
-    """The user's seat, then those of other voices in the order in which they are first heard.
+    """Return the user's position, then those of other voices in the order of their first clip.
 
-    Where the places of the room are taken, further voices sound from another room: next door.
+    When all places of the room are taken, further voices sound from another room of the bank.
     """
     room = channel.room % len(rooms)
     taken = {FAR: int(far_user), BESIDE: 0}
@@ -70,7 +69,7 @@ def talker_positions(
 
     user = tuple(clip for clip in clips if clip.lane == "user")
     number = channel.far_place % len(rooms[room].far) if far_user else 0
-    seats = [
+    positions = [
         TalkerPosition(
             lane="user",
             voice=user[0].unit.voice if user else "",
@@ -85,15 +84,15 @@ def talker_positions(
         if clip.lane == "background":
             others.setdefault((clip.unit.voice, clip.place or FAR), []).append(clip)
     for (voice, kind), of_voice in others.items():
-        where, number = next_place(kind)
-        seats.append(
+        voice_room, number = next_place(kind)
+        positions.append(
             TalkerPosition(
                 lane="background",
                 voice=voice,
-                room=where,
+                room=voice_room,
                 kind=kind,
                 number=number,
                 clips=tuple(of_voice),
             )
         )
-    return seats
+    return positions

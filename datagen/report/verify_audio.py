@@ -231,7 +231,7 @@ class Studio:
 
     def __init__(self, config: DatagenConfig, cache: Path) -> None:
         bank = UnitBank(open_corpus(config), config)
-        rooms = ensure_bank(config.rooms, config.layout.sample_rate, [cache])
+        rooms = ensure_bank(config.rooms, config.layout.sample_rate, folders=[cache])
         self._simulator = Simulator(config, rooms=rooms, tokenizer=make_tokenizer(config, bank))
 
     def take(self, scenario: str, index: int) -> RenderedTake:

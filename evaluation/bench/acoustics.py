@@ -47,7 +47,7 @@ def rows() -> Iterator[tuple[str, float]]:
     """What is done, and milliseconds per 60 s of dialogue."""
     base = DatagenConfig(out="unused", n_micro_turns=MICRO_TURNS)
     with tempfile.TemporaryDirectory() as folder:
-        rooms = ensure_bank(base.rooms, base.layout.sample_rate, [Path(folder)])
+        rooms = ensure_bank(base.rooms, base.layout.sample_rate, folders=[Path(folder)])
         tokenizer = make_tokenizer(base, UnitBank(open_corpus(base), base))
 
         def simulator(**channel: Any) -> Simulator:
@@ -103,7 +103,7 @@ def main() -> None:
     print(f"\n{'one room of the bank, ten responses':48}{'CPU ms':>8}")
     methods = {
         "image sources up to order 24 (default)": RoomsConfig(),
-        "all image sources (max_order=0)": RoomsConfig(max_order=0, longest=0.5),
+        "all image sources (max_order=0)": RoomsConfig(max_order=0, max_response_s=0.5),
         "few and a stochastic tail (method=tail)": RoomsConfig(method="tail"),
     }
     for name, config in methods.items():

@@ -187,7 +187,7 @@ class Bench:
         """Rooms and tokenizer, once; a bank without rooms for the dry rows."""
         config = configurations(self.config)["ours_reverb"]
         built = rooms.ensure_bank(
-            config.rooms, config.layout.sample_rate, [self.cache, self.folder]
+            config.rooms, config.layout.sample_rate, folders=[self.cache, self.folder]
         )
         self.bank.write_bytes(built.read_bytes())
         with np.load(self.bank) as stored:

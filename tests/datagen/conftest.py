@@ -41,7 +41,7 @@ def simulator_for(cache: Path) -> Callable[[DatagenConfig], Simulator]:
     """Builds a simulator of any configuration, without writing a set."""
 
     def build(config: DatagenConfig) -> Simulator:
-        rooms = ensure_bank(config.rooms, config.layout.sample_rate, [cache])
+        rooms = ensure_bank(config.rooms, config.layout.sample_rate, folders=[cache])
         tokenizer = make_tokenizer(config, UnitBank(open_corpus(config), config))
         return Simulator(config, rooms=rooms, tokenizer=tokenizer)
 

@@ -27,7 +27,7 @@ def measure(cache: Path) -> dict[str, object]:
     config = DatagenConfig(out="unused", seed=2024, rooms=RoomsConfig(n_rooms=2, max_order=6))
     corpus = open_corpus(config)
     tokenizer = make_tokenizer(config, UnitBank(corpus, config))
-    rooms = ensure_bank(config.rooms, config.layout.sample_rate, [cache])
+    rooms = ensure_bank(config.rooms, config.layout.sample_rate, folders=[cache])
     simulator = Simulator(config, rooms=rooms, tokenizer=tokenizer)
     dialogues = []
     for index in range(N_DIALOGUES):

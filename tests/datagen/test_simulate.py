@@ -182,5 +182,5 @@ def test_an_unwritable_cache_is_no_obstacle(config: DatagenConfig, tmp_path: Pat
 
 
 def test_rooms_do_not_depend_on_the_cache(config: DatagenConfig, tmp_path: Path) -> None:
-    banks = [ensure_bank(config.rooms, 16_000, [tmp_path / name]) for name in ("a", "b")]
+    banks = [ensure_bank(config.rooms, 16_000, folders=[tmp_path / name]) for name in ("a", "b")]
     assert banks[0].read_bytes() == banks[1].read_bytes()

@@ -112,11 +112,11 @@ class VisualCountScenario:
     def build(self, segment: SegmentBuilder, start: int) -> None:
         video, rules = segment.context.config.video, segment.rules
         asked = _asked(segment, self.name, video.count_words, start)
-        begin = asked.end + segment.draw(video.delay)
+        begin = asked.end + segment.draw(video.delay_s)
         ready = begin + segment.draw(TAKE_UP_S)
         segment.user_event(self.name, asked, "stay_silent", (asked.end, ready))
         numbers = segment.questions.vocabulary.numbers
-        period = float(segment.rng.uniform(*video.period))
+        period = float(segment.rng.uniform(*video.period_s))
         left = segment.n_samples - ready - rules.samples(COUNT_LATE_S + TAIL_S)
         fits = int(left / rules.samples(period * 1.25))
         if fits < 1:
@@ -146,7 +146,7 @@ class VisualCountScenario:
         """One repetition, what comes before it, and its count; returns when that is said."""
         video, rules = segment.context.config.video, segment.rules
         if segment.chance(video.pause_probability):
-            script.stay(segment.draw(video.pause))
+            script.stay(segment.draw(video.pause_s))
         if segment.chance(video.false_start_probability):
             self._false_start(segment, script, action, said_end)
         begin = script.at
@@ -190,9 +190,9 @@ class VisualSpanScenario:
     def build(self, segment: SegmentBuilder, start: int) -> None:
         video, rules = segment.context.config.video, segment.rules
         asked = _asked(segment, self.name, video.span_words, start)
-        begin = asked.end + segment.draw(video.delay)
+        begin = asked.end + segment.draw(video.delay_s)
         segment.user_event(self.name, asked, "stay_silent", (asked.end, begin))
-        end = begin + segment.draw(video.span)
+        end = begin + segment.draw(video.span_s)
         action = tuple(CONTINUED)[segment.choose(tuple(CONTINUED))]
         script = _Repetitions(at=begin)
         half = segment.draw(CYCLE_S) // 2
@@ -240,7 +240,7 @@ class VisualQuestionScenario:
         wants_letter = bool(letters) and (not numbers or segment.chance(0.5))
         words = video.letter_words if wants_letter else video.number_words
         asked = _asked(segment, self.name, words, start)
-        ready = asked.end + segment.draw(video.appears)
+        ready = asked.end + segment.draw(video.appears_s)
         comes = min(segment.draw(COMES_S), ready - asked.end)
         number, letter = segment.choose(numbers or ("",)), segment.choose(letters or ("",))
         signs = {True: letters[letter].upper() if letters else "", False: str(number + 1)}

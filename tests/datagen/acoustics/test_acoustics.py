@@ -18,27 +18,27 @@ TAIL = RoomsConfig(n_rooms=2, method="tail")
 
 
 def test_a_bank_is_built_once_and_always_the_same(tmp_path: Path) -> None:
-    first = rooms.ensure_bank(SMALL, RATE, [tmp_path / "a"])
-    again = rooms.ensure_bank(SMALL, RATE, [tmp_path / "a"])
-    other = rooms.ensure_bank(SMALL, RATE, [tmp_path / "b"])
+    first = rooms.ensure_bank(SMALL, RATE, folders=[tmp_path / "a"])
+    again = rooms.ensure_bank(SMALL, RATE, folders=[tmp_path / "a"])
+    other = rooms.ensure_bank(SMALL, RATE, folders=[tmp_path / "b"])
     assert first == again
     assert rooms.digest(first) == rooms.digest(other)
     assert rooms.bank_key(SMALL, RATE) != rooms.bank_key(RoomsConfig(n_rooms=3), RATE)
 
 
 def test_half_a_bank_is_built_again(tmp_path: Path) -> None:
-    path = rooms.ensure_bank(SMALL, RATE, [tmp_path])
+    path = rooms.ensure_bank(SMALL, RATE, folders=[tmp_path])
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert rooms.ensure_bank(SMALL, RATE, [tmp_path]).read_bytes() == whole
+    assert rooms.ensure_bank(SMALL, RATE, folders=[tmp_path]).read_bytes() == whole
 
 
 def test_a_folder_that_takes_nothing_is_passed_over(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert rooms.ensure_bank(SMALL, RATE, [blocked, tmp_path]).parent == tmp_path
+    assert rooms.ensure_bank(SMALL, RATE, folders=[blocked, tmp_path]).parent == tmp_path
     with pytest.raises(OSError, match="can be written to none of"):
-        rooms.ensure_bank(SMALL, RATE, [blocked])
+        rooms.ensure_bank(SMALL, RATE, folders=[blocked])
 
 
 def test_how_many_processes_build_a_bank_changes_nothing() -> None:
@@ -73,7 +73,7 @@ def test_the_direct_sound_arrives_after_distance_over_speed_of_sound(config: Roo
 
 def test_a_direct_sound_alone_peaks_where_geometry_says() -> None:
     """The delay is measured on the response: image sources of order 0 are one source."""
-    free = RoomsConfig(n_rooms=1, method="tail", tail_order=0, rt60=(0.05, 0.06))
+    free = RoomsConfig(n_rooms=1, method="tail", tail_order=0, rt60_s=(0.05, 0.06))
     room = simulate_room(free, RATE, 0)
     for place in places_of(room):
         alone = np.abs(place.response[:4])
@@ -89,7 +89,7 @@ def test_no_two_places_of_a_bank_have_one_response() -> None:
 @pytest.mark.parametrize("rt60", [0.2, 0.4])
 @pytest.mark.parametrize("method", ["images", "tail"])
 def test_rooms_decay_as_asked(method: str, rt60: float) -> None:
-    config = RoomsConfig(n_rooms=1, n_far=2, method=method, rt60=(rt60, rt60), max_order=0)
+    config = RoomsConfig(n_rooms=1, n_far=2, method=method, rt60_s=(rt60, rt60), max_order=0)
     room = simulate_room(config, RATE, 1)
     # Sabine's formula, which image sources start from, is too wet for absorbing walls.
     assert room.measured_rt60_s == pytest.approx(rt60, rel=0.3 if method == "images" else 0.1)
@@ -117,7 +117,7 @@ def clarity(place: Place, early_s: float) -> float:
         ({"method": "rays"}, "rooms.method='rays' is not one of images, tail"),
         ({"n_rooms": 0}, "rooms.n_rooms=0 must be at least 1"),
         ({"n_far": 1}, "rooms.n_far=1 must be at least 2"),
-        ({"longest": 0.9}, "rooms.longest=0.9 must be above 0 and at most 0.5 s"),
+        ({"max_response_s": 0.9}, "rooms.max_response_s=0.9 must be above 0 and at most 0.5 s"),
     ],
 )
 def test_impossible_rooms_are_refused(change: dict[str, Any], sentence: str) -> None:
@@ -166,7 +166,9 @@ def test_beds_have_unit_power_and_their_colour(simulator: Simulator) -> None:
 
 
 def test_an_unknown_bed_is_named(simulator: Simulator) -> None:
-    with pytest.raises(ValueError, match="channel.noise_kinds has 'purple'; known are white"):
+    with pytest.raises(
+        ValueError, match="channel.noise_kinds has 'purple'; known values are white"
+    ):
         NoiseBeds(simulator.bank, ("white", "purple"))
 
 

@@ -67,7 +67,7 @@ def test_nothing_happens_unless_it_is_switched_on(
     simulator = simulator_for(replace(config, stems=True))
     for index in range(4):
         dialogue = simulator.dialogue(index)
-        assert not dialogue.sound.late.any()
+        assert not dialogue.sound.missing_input.any()
         assert {"line", "stretches"}.isdisjoint(dialogue.sound.stems)
         channel = dialogue.sound.channel
         assert channel["line"] == {"clip_db": None, "drift_ppm": None, "telephone": None}
@@ -145,10 +145,10 @@ def test_more_voices_than_places_are_next_door_and_then_refused(loud: Simulator)
     rooms = loud._renderer._rooms
     n_places = len(rooms) * len(rooms[0].far)
     clips = [replace(clip, unit=replace(clip.unit, voice=f"v{k}")) for k in range(n_places + 1)]
-    seats = talker_positions(recipe.channel, clips[:-1], rooms, far_user=False)
-    assert len({seat.key for seat in seats}) == n_places + 1  # and the user's
+    positions = talker_positions(recipe.channel, clips[:-1], rooms=rooms, far_user=False)
+    assert len({position.key for position in positions}) == n_places + 1  # and the user's
     with pytest.raises(ValueError, match=r"more voices than the bank has places; raise rooms\."):
-        talker_positions(recipe.channel, clips, rooms, far_user=False)
+        talker_positions(recipe.channel, clips, rooms=rooms, far_user=False)
 
 
 def test_stretches_have_the_snr_asked_for(config: DatagenConfig, simulator_for: Build) -> None:
@@ -161,9 +161,11 @@ def test_stretches_have_the_snr_asked_for(config: DatagenConfig, simulator_for: 
         user = mix.active_power(stems["user"], [(w.start, w.end) for w in dialogue.timeline.user])
         outside = np.ones(len(stems["user"]), np.bool_)
         for stretch in dialogue.conditions.stretches:
-            noise = mix.active_power(stems["stretches"], [(stretch.start, stretch.end)])
+            noise = mix.active_power(
+                stems["stretches"], [(stretch.start_sample, stretch.end_sample)]
+            )
             assert 10 * np.log10(user / noise) == pytest.approx(stretch.snr_db, abs=0.1)
-            outside[stretch.start : stretch.end] = False
+            outside[stretch.start_sample : stretch.end_sample] = False
         assert not stems["stretches"][outside].any()
 
 
@@ -267,7 +269,7 @@ def test_stalls_are_where_no_user_speaks_and_mark_micro_turns_late(
     for dialogue in dialogues:
         late = np.flatnonzero(dialogue.lanes.late)
         n_late += len(late)
-        assert np.array_equal(dialogue.lanes.late, dialogue.sound.late)
+        assert np.array_equal(dialogue.lanes.late, dialogue.sound.missing_input)
         spans = dialogue.conditions.network.lost
         for k in late:
             missing = sum(
@@ -386,7 +388,7 @@ def test_other_recordings_are_another_set(folder: Path) -> None:
 
 
 def test_folders_that_cannot_be_used_are_named(folder: Path, simulator: Simulator) -> None:
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         recordings(str(folder / "nowhere"), "acoustics.recordings.noise")
     empty = folder / "empty"
     empty.mkdir()
@@ -406,10 +408,13 @@ def test_folders_that_cannot_be_used_are_named(folder: Path, simulator: Simulato
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: LineConfig(laws=("x",)), "acoustics.line.laws has 'x'; known are mu, a"),
+        (lambda: LineConfig(laws=("x",)), "acoustics.line.laws has 'x'; known values are mu, a"),
         (lambda: NetworkConfig(concealments=()), "acoustics.network.concealments is empty"),
         (lambda: NetworkConfig(packet_ms=0), "acoustics.network.packet_ms=0 must be positive"),
-        (lambda: NetworkConfig(late_share=0), "acoustics.network.late_share=0 must be above 0"),
+        (
+            lambda: NetworkConfig(missing_share=0),
+            "acoustics.network.missing_share=0 must be above 0",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(make: Callable[[], object], sentence: str) -> None:

@@ -137,12 +137,14 @@ def test_a_drifting_clock_adds_no_noise(ppm: float) -> None:
 def test_a_telephone_keeps_time_and_band(law: str, n: int) -> None:
     click = np.zeros(n, np.float32)
     click[1001] = 0.9
-    heard = line.telephoned(click, law, (300.0, 3400.0), RATE)
+    heard = line.telephoned(click, law, band_hz=(300.0, 3400.0), sample_rate=RATE)
     assert len(heard) == n
     assert abs(int(np.argmax(np.abs(heard))) - 1001) <= 1
 
     def gain_db(hertz: float) -> float:
-        heard = line.telephoned(sine(hertz) * np.float32(0.5), law, (300.0, 3400.0), RATE)
+        heard = line.telephoned(
+            sine(hertz) * np.float32(0.5), law, band_hz=(300.0, 3400.0), sample_rate=RATE
+        )
         return float(10 * np.log10(np.mean(np.square(heard[4000:-4000])) / 0.125 + 1e-9))
 
     assert all(abs(gain_db(hertz)) < 1.0 for hertz in (500.0, 1000.0, 3000.0))
@@ -161,11 +163,11 @@ def test_g711_adds_as_much_noise_as_eight_bits_of_it_do() -> None:
 def test_a_clean_line_changes_nothing() -> None:
     audio = sine(440.0)
     assert line.Line().is_clean
-    assert line.through(line.Line(), audio, RATE) is audio
+    assert line.through(line.Line(), audio, sample_rate=RATE) is audio
 
 
 def test_a_telephone_at_another_rate_is_refused() -> None:
     with pytest.raises(
         ValueError, match="a telephone needs layout.sample_rate=16000, .* not 24000"
     ):
-        line.telephoned(sine(440.0), "mu", (300.0, 3400.0), 24_000)
+        line.telephoned(sine(440.0), "mu", band_hz=(300.0, 3400.0), sample_rate=24_000)
