@@ -5,7 +5,24 @@ Entries stay for as long as configurations that use the former name may exist.
 
 # Class of a section: {former key: new key}, both dotted and counted from that section. A key of
 # the section covers everything below it, so a renamed section needs one entry.
-RENAMED_KEYS: dict[str, dict[str, str]] = {}
+RENAMED_KEYS: dict[str, dict[str, str]] = {
+    "RoomsConfig": {"rt60": "rt60_s", "longest": "max_response_s"},
+    "StretchConfig": {"most": "max_stretches", "length": "length_s"},
+    "EchoConfig": {"converge": "converge_s"},
+    "NetworkConfig": {
+        "longest_burst": "max_burst",
+        "stall": "stall_s",
+        "most_stalls": "max_stalls",
+        "late_share": "missing_share",
+    },
+    "VideoConfig": {
+        "delay": "delay_s",
+        "period": "period_s",
+        "pause": "pause_s",
+        "span": "span_s",
+        "appears": "appears_s",
+    },
+}
 
 # Former words of a command: its new words.
 RENAMED_COMMANDS: dict[str, str] = {}
