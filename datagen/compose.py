@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from microturn.datagen.dialogue.event_types import BACKGROUND_SPEECH
 from microturn.datagen.dialogue.expectations import agent_must_be_silent
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
@@ -85,7 +86,7 @@ def _overlay(
         expect = Expect(act="stay_silent", window=window)
     segment.event(
         Event(
-            type="background_speech",
+            type=BACKGROUND_SPEECH,
             start=span.start,
             end=span.end,
             speaker="background",

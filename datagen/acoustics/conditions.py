@@ -16,12 +16,13 @@ from microturn.datagen.acoustics.echo import EchoPath
 from microturn.datagen.acoustics.line import Line
 from microturn.datagen.acoustics.network import Network, losses, missing_micro_turns, spans_of
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import ECHO, MUSIC, NOISE, PACKET_LOSS
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S, expectation_during
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
 
 STALL_TRIES: Final = 8
-MUSIC: Final = ("music", "recorded_music")
+MUSIC_BEDS: Final = ("music", "recorded_music")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Stretch:
 
     @property
     def event(self) -> str:
-        return "music" if self.kind in MUSIC else "noise"
+        return MUSIC if self.kind in MUSIC_BEDS else NOISE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,11 +198,11 @@ def _events(
         yield channel(stretch.event, start, end, expect)
     for start, end in conditions.network.stalls:
         expect = expectation_during(timeline, start, end, rate=rate, tail=0)
-        yield channel("packet_loss", start, end, expect)
+        yield channel(PACKET_LOSS, start, end, expect)
     if conditions.echo is not None:
         lag = round(recipe.channel.echo_ms * rate / 1000)
         for start, end in timeline.stretches("agent", join=round(SAME_UTTERANCE_S * rate)):
             last = min(end + lag, timeline.n_samples)
             if start + lag < last:
                 expect = expectation_during(timeline, start + lag, last, rate=rate, tail=tail)
-                yield channel("echo", start + lag, last, expect)
+                yield channel(ECHO, start + lag, last, expect)

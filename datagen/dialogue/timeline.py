@@ -10,17 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from microturn.datagen.dialogue.event_types import ACTS, check_event
+
 FORMAT: Final = 1
-ACTS: Final = (
-    "respond",
-    "resume",
-    "stop",
-    "stay_silent",
-    "say",
-    "backchannel",
-    "delegate",
-    "refuse",
-)
 DIGITS: Final = 6  # of seconds in JSON
 
 
@@ -51,7 +43,7 @@ class Expect:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something with a time; types are listed in docs/architecture.md."""
+    """Something with a time; docs/events.md lists the types."""
 
     type: str
     start: int
@@ -59,6 +51,9 @@ class Event:
     speaker: str
     text: str = ""
     expect: Expect | None = None
+
+    def __post_init__(self) -> None:
+        check_event(self.type, None if self.expect is None else self.expect.act)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from microturn.datagen.dialogue.event_types import event_type
+
 Audio = npt.NDArray[np.float32]
 Span = tuple[int, int]  # samples
 HOP_S = 0.005
 LOUD_SHARE = 0.95  # the level of speech is that of its loudest frames but these
 MIN_LENGTH_S = 0.03  # a shorter sound is a click
-BACKCHANNEL_EVENTS = ("user_backchannel", "agent_backchannel")
 
 
 def voice_spans(audio: Audio, sample_rate: int, *, threshold_db: float, join: int) -> list[Span]:
@@ -150,7 +151,7 @@ def of_sound(
 def labels_of(sample: Mapping[str, Any]) -> list[Span]:
     """Where the labels say that somebody says a backchannel."""
     rate = sample["sample_rate"]
-    return [_span(e, rate) for e in sample["events"] if e["type"] in BACKCHANNEL_EVENTS]
+    return [_span(e, rate) for e in sample["events"] if not event_type(e["type"]).takes_turn]
 
 
 def _span(item: Mapping[str, Any], rate: int) -> Span:

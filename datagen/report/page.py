@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.report.picture import COLOURS
+from microturn.datagen.dialogue.event_types import event_type
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer
 
@@ -40,7 +40,7 @@ def page_of(sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenize
         "micro_turn_s": facts["micro_turn_s"],
         "words": facts["words"],
         **_events(facts["events"]),
-        "colours": COLOURS,
+        "colours": {e["type"]: event_type(e["type"]).colour for e in facts["events"]},
         "tokens": _tokens(sample, tokenizer),
         "peaks_per_s": PEAKS_PER_S,
         "peaks": {

@@ -11,35 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from microturn.datagen.dialogue.event_types import event_type
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer, fine_mel
 
-COLOURS = {
-    "turn": "#4878d0",
-    "interruption": "#d65f5f",
-    "user_backchannel": "#6acc64",
-    "agent_backchannel": "#2a9d7c",
-    "background_speech": "#956cb4",
-    "side_talk": "#7a5aa0",
-    "noise": "#8c613c",
-    "music": "#b07a3c",
-    "echo": "#8c613c",
-    "packet_loss": "#8c613c",
-    "timed_cue": "#ee854a",
-    "spoken_cue": "#d9662a",
-    "interjection": "#b3475f",
-    "delegation": "#d5bb67",
-    "result": "#82c6e2",
-    "pause": "#797979",
-    "self_correction": "#c45ab3",
-    "recall": "#5b8a3a",
-    "forbidden": "#8b1e2d",
-    "translation": "#4f6bb0",
-    "visual_count": "#1f8a8a",
-    "visual_span": "#1f6f8a",
-    "visual_question": "#1f558a",
-}
 INCHES_PER_SECOND = 1.3
 ROWS = (1.2, 1.2, 0.9, 2.6, 2.4)
 VIDEO_ROW = 1.1
@@ -126,7 +102,7 @@ def _events(axis: Axes, events: list[Event], rate: int) -> None:
         last = max(end, event.expect.window[1] / rate) if event.expect else end
         row = next((r for r, used in enumerate(row_ends) if used <= start), len(row_ends))
         row_ends[row : row + 1] = [last + 0.05]
-        colour = COLOURS.get(event.type, "#444444")
+        colour = event_type(event.type).colour
         axis.barh(row, end - start, left=start, height=0.4, color=colour)
         _label(axis, start, row, f"{event.type.replace('_', ' ')}: {event.text}".rstrip(": "))
         if event.expect:

@@ -1,6 +1,7 @@
 """Families of situations; importing this package registers the ones that ship."""
 
 # Imported to register.
+from microturn.datagen.dialogue.event_types import EventType, register_event_type
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
 from microturn.datagen.scenarios.background import background, music, side_talk, silence  # noqa: F401
 from microturn.datagen.scenarios.base import (
@@ -44,6 +45,7 @@ __all__ = [
     "DialogueContext",
     "Clip",
     "DoesNotFit",
+    "EventType",
     "Question",
     "Questions",
     "Scenario",
@@ -52,6 +54,7 @@ __all__ = [
     "SegmentBuilder",
     "Words",
     "register",
+    "register_event_type",
     "scenarios_of",
     "words_of",
 ]

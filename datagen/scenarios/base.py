@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import PAUSE, TURN
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.rules import RESPOND_S, Rules
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
@@ -144,7 +145,7 @@ class SegmentBuilder:
 
     def _pause(self, start: int, end: int) -> None:
         expect = Expect(act="stay_silent", window=(start, end))
-        self.event(Event(type="pause", start=start, end=end, speaker="user", expect=expect))
+        self.event(Event(type=PAUSE, start=start, end=end, speaker="user", expect=expect))
 
     def utter(self, phrase: Phrase, start: int, *, lane: str = "user") -> Span:
         """Somebody says a whole recorded phrase."""
@@ -255,7 +256,7 @@ class SegmentBuilder:
 
     def answer(self, question: Question, asked: Span) -> Span:
         """The agent answers a question; a `turn` event says what is right."""
-        return self.react(asked, question.answer, event="turn")
+        return self.react(asked, question.answer, event=TURN)
 
     def react(
         self, asked: Span, answer: Sequence[str], *, event: str, act: str = "respond"

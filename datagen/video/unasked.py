@@ -6,6 +6,7 @@ from typing import Final
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.camera_acts import BoardAct, BoardItem, FigureAct
+from microturn.datagen.dialogue.event_types import VISUAL_COUNT, VISUAL_QUESTION
 from microturn.datagen.dialogue.expectations import agent_must_be_silent
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Script
@@ -43,13 +44,13 @@ def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
             phase.append((phase[-1][0] + half, 1.0 - phase[-1][1]))
         blend = ((start, 0.0), (start + edge, 1.0), (end - edge, 1.0), (end, 0.0))
         script.acts.figure.append(FigureAct(action=what, phase=tuple(phase), blend=blend))
-        kind = "visual_count"
+        kind = VISUAL_COUNT
     else:
         what = tuple(GLYPHS)[int(rng.integers(len(GLYPHS)))]
         script.acts.board.append(
             BoardAct(items=(BoardItem(text=what, start=start, ready=start + rate // 4, end=end),))
         )
-        kind = "visual_question"
+        kind = VISUAL_QUESTION
     window = (start, end)
     due = not agent_must_be_silent(script.timeline, window)
     expect = None if due else Expect(act="stay_silent", window=window)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.datagen.dialogue.event_types import TURN, event_type
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
@@ -24,17 +25,6 @@ _ROWS: Final = (
     "floor",
     "text_in",
 )
-_COLOURS: Final[dict[str, str]] = {
-    "turn": "tab:blue",
-    "interruption": "tab:red",
-    "user_backchannel": "tab:green",
-    "background_speech": "tab:gray",
-    "noise": "tab:gray",
-    "timed_cue": "tab:purple",
-    "delegation": "tab:orange",
-    "result": "tab:orange",
-    "pause": "tab:olive",
-}
 _SECONDS_PER_INCH: Final = 0.9
 
 
@@ -150,14 +140,14 @@ def _words(axis: Any, words: Sequence[SpokenWord], y: float, colour: str) -> Non
 
 
 def _event(axis: Any, event: Event, y: float, window_y: float) -> None:
-    colour = _COLOURS.get(event.type, "tab:brown")
+    colour = event_type(event.type).colour
     length = max(event.end_s - event.start_s, 0.03)
-    y += 0.3 if event.type == "turn" else 0.0  # an interruption may be a turn, too
+    y += 0.3 if event.type == TURN else 0.0  # an interruption may be a turn, too
     axis.barh(y, length, left=event.start_s, height=0.25, color=colour, alpha=0.5)
     axis.text(event.start_s, y, event.type, fontsize=6, va="center", clip_on=True)
     if event.window:
         start, end = event.window
-        y = window_y + (0.3 if event.type == "turn" else 0.0)
+        y = window_y + (0.3 if event.type == TURN else 0.0)
         axis.barh(y, end - start, left=start, height=0.25, facecolor="none", edgecolor=colour)
         label = " ".join((event.act, *event.expected))
         axis.text(start, y, label, fontsize=6, va="center", clip_on=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from microturn.configs.load import write_atomically
 from microturn.evaluation.report.targets import TargetCheck
-from microturn.evaluation.suites.event_metrics import MEANINGS, METRICS, SUITES
+from microturn.evaluation.suites.event_metrics import known_suites, meaning_of, metrics_of
 
 _RATES: Final = ("_per_min",)
 _SECONDS: Final = ("_s", "_from_earliest_s")
@@ -63,7 +63,7 @@ def markdown(scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> str:
         lines += [f"## {suite}: {entry['asks']}", ""]
         lines += [f"| metric | meaning | n | {' | '.join(agents)} |"]
         lines += [f"|---|---|---:|{'---:|' * len(agents)}"]
-        for metric in METRICS[suite]:
+        for metric in metrics_of(suite):
             lines.append(_metric_row(suite, metric, entry, agents))
         lines.append("")
     lines.append("Definitions and windows: docs/suites.md.")
@@ -120,7 +120,7 @@ def draw_scores(
     bars, histogram = figure.subplots(1, 2, gridspec_kw={"width_ratios": [2.2, 1]})
     agents = {scores["agent"]: scores["suites"]}
     agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
-    names = [name for name in with_events(scores["suites"]) if name in SUITES]
+    names = [name for name in with_events(scores["suites"]) if name in known_suites()]
     width = 0.8 / len(agents)
     for i, (agent, suites) in enumerate(agents.items()):
         heights = [suites[name]["headline"] or 0.0 for name in names]
@@ -167,4 +167,4 @@ def _metric_row(
         value += f" [{low} to {high}]"
     cells = [value, *(format_value(metric, other[suite]["metrics"][metric]) for other in others)]
     name = f"**{metric}**" if metric == entry["headline_metric"] else metric
-    return f"| {name} | {MEANINGS[suite, metric]} | {detail['n']} | {' | '.join(cells)} |"
+    return f"| {name} | {meaning_of(suite, metric)} | {detail['n']} | {' | '.join(cells)} |"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from microturn.datagen.dialogue.event_types import RESULT
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
@@ -76,7 +77,7 @@ def answers_of(
         if event.act not in SPEAKING_ACTS:
             continue
         shift_s = 0.0
-        if event.type == "result":
+        if event.type == RESULT:
             delivery = delivery_of(event, deliveries)
             if delivery is None:
                 continue
@@ -93,11 +94,11 @@ def delivery_of(event: Event, deliveries: Sequence[Delivery]) -> Delivery | None
 
 
 def _draft(event: Event, shift_s: float, windows: WindowConfig, duration_s: float) -> Answer:
-    if event.act in WINDOW_ACTS or event.type == "result":
+    if event.act in WINDOW_ACTS or event.type == RESULT:
         given = event.window or (event.start_s, event.start_s + windows.result_s)
         # A result that comes later may be said later; what else holds it back stays as it was.
         earliest, latest = given[0] + min(shift_s, 0.0), given[1] + max(shift_s, 0.0)
-        begins = earliest if event.type == "result" else min(event.end_s, earliest)
+        begins = earliest if event.type == RESULT else min(event.end_s, earliest)
     else:
         earliest, begins = event.end_s, event.start_s
         latest = earliest + (windows.delegate_s if event.act == "delegate" else windows.onset_s)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from microturn.datagen.dialogue.event_types import check_event, event_type
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.model.streams import DELEGATE, SPECIAL_TOKENS, StreamLayout, normalise
 
@@ -27,6 +28,9 @@ class Event:
     act: str = ""
     expected: tuple[str, ...] = ()
     window: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        check_event(self.type, self.act or None)
 
     @property
     def instant(self) -> bool:
@@ -96,6 +100,9 @@ class Dialogue:
             raise ValueError(f"dialogue {key}: its json member has no {error}") from error
 
     def of_type(self, *types: str) -> list[Event]:
+        """The events of these types; raises ValueError for a type that does not exist."""
+        for name in types:
+            event_type(name)
         return [event for event in self.events if event.type in types]
 
 

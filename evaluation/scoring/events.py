@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from microturn.datagen.dialogue.event_types import RESULT
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of
@@ -42,7 +43,7 @@ def score(scene: ScoredDialogue) -> list[Outcome]:
     for event in scene.dialogue.events:
         if event.act == "delegate":
             outcomes.append(score_delegation(scene, event))
-        elif event.type == "result" and event.act:
+        elif event.type == RESULT and event.act:
             outcomes.append(score_result(scene, event))
         elif event.act in ("respond", "refuse"):
             outcomes.append(score_turn(scene, event))
@@ -109,7 +110,7 @@ def score_stop(scene: ScoredDialogue, event: Event) -> StopOutcome:
     onset_s = event.start_s
     speaking = scene.speaking_near(onset_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
     if not speaking:
-        return StopOutcome(speaking=False, latency_s=None, in_time=False)
+        return StopOutcome(speaking=False, latency_s=None, in_time=False, trigger=event.type)
     answered_s = _answer_onset_after(scene, event)
     quiet_from_s = onset_s
     for start, end in scene.runs:
@@ -121,7 +122,7 @@ def score_stop(scene: ScoredDialogue, event: Event) -> StopOutcome:
     talks_on = quiet_from_s > scene.dialogue.duration_s - scene.dialogue.micro_turn_s
     latency_s = None if talks_on else quiet_from_s - onset_s
     in_time = latency_s is not None and latency_s <= windows.stop_s + _SAME_S
-    return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time)
+    return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time, trigger=event.type)
 
 
 def score_resume(scene: ScoredDialogue, event: Event) -> ResumeOutcome:
@@ -175,12 +176,14 @@ def score_backchannel(scene: ScoredDialogue, event: Event) -> BackchannelOutcome
     answer = _answer(scene, event)
     onset = scene.activity.onset_in(answer.earliest_s, answer.latest_s)
     if onset is None:
-        return BackchannelOutcome(onset_s=None, given=False, right=False)
+        return BackchannelOutcome(onset_s=None, given=False, right=False, trigger=event.type)
     end_s = next(end for start, end in scene.utterances if end > onset + _SAME_S)
     given = end_s - onset <= _MAX_BACKCHANNEL_S + _SAME_S
     said = scene.words_between(lead(onset), end_s)
     right = given and tuple(word.text for word in said) == answer.expected
-    return BackchannelOutcome(onset_s=onset - answer.earliest_s, given=given, right=right)
+    return BackchannelOutcome(
+        onset_s=onset - answer.earliest_s, given=given, right=right, trigger=event.type
+    )
 
 
 def score_delegation(scene: ScoredDialogue, event: Event) -> DelegationOutcome:
@@ -195,6 +198,7 @@ def score_delegation(scene: ScoredDialogue, event: Event) -> DelegationOutcome:
         latency_s=max(times[0] - event.end_s, 0.0) if times else None,
         delegated=bool(times),
         acknowledged=acknowledged,
+        trigger=event.type,
     )
 
 

@@ -8,6 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microturn.datagen.dialogue.event_types import (
+    AGENT_BACKCHANNEL,
+    DELEGATION,
+    INTERRUPTION,
+    TIMED_CUE,
+    TURN,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TurnOutcome:
@@ -21,7 +29,7 @@ class TurnOutcome:
     n_expected: int
     after_interruption: bool
     said: str
-    trigger: str = "turn"  # type of the event
+    trigger: str = TURN  # type of the event
     refused: bool = False  # a refusal was asked for
 
 
@@ -32,6 +40,7 @@ class StopOutcome:
     speaking: bool  # it was speaking when interrupted
     latency_s: float | None  # until it was quiet; None: it never was, or did not speak
     in_time: bool
+    trigger: str = INTERRUPTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +70,7 @@ class CueOutcome:
     onset_s: float | None  # relative to the earliest allowed time
     right: bool
     in_window: bool  # the right word, at the right time
-    trigger: str = "timed_cue"  # type of the event
+    trigger: str = TIMED_CUE  # type of the event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +80,7 @@ class BackchannelOutcome:
     onset_s: float | None  # relative to the end of what was said
     given: bool  # something short, at the right time
     right: bool  # one of the words that the recorded agent uses
+    trigger: str = AGENT_BACKCHANNEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +90,7 @@ class DelegationOutcome:
     latency_s: float | None
     delegated: bool
     acknowledged: bool | None  # None: nothing is to be said
+    trigger: str = DELEGATION
 
 
 @dataclass(frozen=True, kw_only=True)

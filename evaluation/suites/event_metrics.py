@@ -12,7 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from microturn.evaluation.scoring.contributions import MetricContribution, contributions_of
+from microturn.datagen.dialogue.event_types import EVENT_TYPES
+from microturn.evaluation.scoring.contributions import (
+    AS_EXPECTED,
+    MetricContribution,
+    contributions_of,
+)
 from microturn.evaluation.scoring.outcomes import Outcome
 from microturn.evaluation.suites.metric_descriptions import MEANINGS as MEANINGS
 
@@ -73,6 +78,7 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
         "delegated",
         "delegate_latency_s",
         "acknowledged",
+        "filler_in_window",
         "result_right",
         "result_latency_s",
     ),
@@ -92,17 +98,41 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+def known_suites() -> dict[str, tuple[str, str]]:
+    """Return SUITES and, before `overall`, the suites that other packages' event types bring."""
+    added = {
+        kind.suite: (AS_EXPECTED, kind.meaning)
+        for kind in EVENT_TYPES.values()
+        if kind.suite not in SUITES
+    }
+    return {**{k: v for k, v in SUITES.items() if k != "overall"}, **added} | {
+        "overall": SUITES["overall"]
+    }
+
+
+def metrics_of(suite: str) -> tuple[str, ...]:
+    """Return the names of a suite's metrics."""
+    return METRICS.get(suite, (AS_EXPECTED,))
+
+
+def meaning_of(suite: str, metric: str) -> str:
+    """Return a metric's meaning as a line of a table."""
+    return MEANINGS.get((suite, metric), "the agent did what the event expects")
+
+
 def aggregate(dialogues: Sequence[Sequence[Outcome]], *, seed: int) -> Metrics:
     """Metrics of every suite over dialogues, each given as its list of outcomes."""
     facts: dict[tuple[str, str], list[list[MetricContribution]]] = {
-        (suite, metric): [[] for _ in dialogues] for suite in SUITES for metric in METRICS[suite]
+        (suite, metric): [[] for _ in dialogues]
+        for suite in known_suites()
+        for metric in metrics_of(suite)
     }
     for i, outcomes in enumerate(dialogues):
         for outcome in outcomes:
             for fact in contributions_of(outcome):
                 facts[fact.suite, fact.metric][i].append(fact)
     draws = resamples(len(dialogues), seed)
-    metrics: Metrics = {suite: {} for suite in SUITES}
+    metrics: Metrics = {suite: {} for suite in known_suites()}
     for (suite, metric), per_dialogue in facts.items():
         metrics[suite][metric] = _metric(per_dialogue, draws)
     metrics["overall"]["mean_headline"] = _mean_headline(facts, draws)
@@ -163,7 +193,7 @@ def _mean_headline(
 ) -> Metric:
     """Mean over the suites that have events, every suite with the same weight."""
     values, samples = [], []
-    for suite, (headline, _) in SUITES.items():
+    for suite, (headline, _) in known_suites().items():
         if suite == "overall":
             continue
         per_dialogue = facts[suite, headline]
@@ -183,7 +213,7 @@ def _mean_headline(
 def to_json(metrics: Metrics, chosen: Sequence[str] = ()) -> dict[str, Any]:
     """`suites` of scores.json: headline, metrics, n and ci95 by suite, details per metric."""
     suites = {}
-    for suite, (headline, asks) in SUITES.items():
+    for suite, (headline, asks) in known_suites().items():
         if chosen and suite not in chosen:
             continue
         head = metrics[suite][headline]

@@ -49,6 +49,7 @@ MEANINGS: Final[dict[tuple[str, str], str]] = {
     ("delegation", "delegated"): "<delegate> within 1 s of the request",
     ("delegation", "delegate_latency_s"): "median from the request's end to <delegate>",
     ("delegation", "acknowledged"): "said that it takes a moment",
+    ("delegation", "filler_in_window"): "the filler of a long wait, right and in its window",
     ("delegation", "result_right"): "the result's words, at any time",
     ("delegation", "result_latency_s"): "median from arrival to the first word",
     ("overall", "mean_headline"): "mean of the headlines above",

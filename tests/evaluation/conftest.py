@@ -191,7 +191,9 @@ def rarer() -> Script:
     seen.event("visual_count", 15.0, 15.5, "say", answer="one", window=(15.4, 16.4))
     seen.says("one", 15.6)
     seen.event("visual_count", 17.0, 17.6, "stay_silent", window=(17.0, 18.0))
-    seen.duration_s = 18.0
+    seen.event("delegation", 19.0, 19.0, "say", answer="patience", window=(18.8, 20.0))
+    seen.says("patience", 19.1)
+    seen.duration_s = 20.0
     return seen
 
 

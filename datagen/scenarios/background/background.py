@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.dialogue.event_types import BACKGROUND_SPEECH, NOISE
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import Unit
@@ -56,7 +57,7 @@ class BackgroundScenario:
         window = (span.start, span.end + segment.rules.samples(segment.timing.background_tail))
         segment.event(
             Event(
-                type="noise",
+                type=NOISE,
                 start=span.start,
                 end=span.end,
                 speaker="background",
@@ -87,7 +88,7 @@ def voice_alone(segment: SegmentBuilder, span: Span) -> None:
 def _voice_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:
     segment.event(
         Event(
-            type="background_speech",
+            type=BACKGROUND_SPEECH,
             start=span.start,
             end=span.end,
             speaker="background",

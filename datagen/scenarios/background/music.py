@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from microturn.datagen.dialogue.event_types import MUSIC
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.scenarios.base import SegmentBuilder, register
@@ -60,5 +61,5 @@ def _play(segment: SegmentBuilder, start: int) -> Span:
 
 def _music_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:
     segment.event(
-        Event(type="music", start=span.start, end=span.end, speaker="background", expect=expect)
+        Event(type=MUSIC, start=span.start, end=span.end, speaker="background", expect=expect)
     )

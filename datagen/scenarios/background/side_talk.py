@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.dialogue.event_types import BACKGROUND_SPEECH
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event
 from microturn.datagen.dialogue.units import UnitBank, canonical
@@ -93,7 +94,7 @@ def _answered(segment: SegmentBuilder, start: int) -> int:
         return start
     segment.event(
         Event(
-            type="background_speech",
+            type=BACKGROUND_SPEECH,
             start=span.start,
             end=span.end,
             speaker="background",

@@ -1,5 +1,6 @@
 """Nobody says anything until the dialogue is over: whatever is heard is the room."""
 
+from microturn.datagen.dialogue.event_types import SILENCE
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 
@@ -14,7 +15,7 @@ class SilenceScenario:
         end = segment.n_samples
         segment.event(
             Event(
-                type="silence",
+                type=SILENCE,
                 start=0,
                 end=end,
                 speaker="room",

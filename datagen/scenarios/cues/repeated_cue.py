@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import TIMED_CUE
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event, Expect
@@ -10,7 +11,6 @@ from microturn.datagen.dialogue.units import Phrase, UnitBank
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 
 OPENING = "repeat"
-EVENT = "timed_cue"
 CLEAR_S = (0.15, 0.6)  # from the agent's last word to the user's stop
 MARGIN_S = 0.6  # from the end of that to the next time at which the word would be due
 
@@ -49,7 +49,7 @@ class RepeatedCueScenario:
 
     def _cue(self, segment: SegmentBuilder, told: Span, due: int, word: str) -> None:
         early, late = segment.rules.samples(CUE_EARLY_S), segment.rules.samples(CUE_LATE_S)
-        segment.user_event(EVENT, told, "say", (due - early, due + late), word)
+        segment.user_event(TIMED_CUE, told, "say", (due - early, due + late), word)
 
     def _stop(self, segment: SegmentBuilder, said_end: int, due: int, period: int) -> None:
         """The user says stop between two times; the agent says nothing at the next one."""
@@ -63,7 +63,7 @@ class RepeatedCueScenario:
         expect = Expect(act="stay_silent", window=window)
         segment.event(
             Event(
-                type=EVENT,
+                type=TIMED_CUE,
                 start=spoken.start,
                 end=spoken.end,
                 speaker="user",

@@ -1,5 +1,6 @@
 """`three seconds monday`: the agent says a word after so many seconds, and not before."""
 
+from microturn.datagen.dialogue.event_types import TIMED_CUE
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.scenarios.base import SegmentBuilder, register
@@ -19,7 +20,7 @@ class TimedCueScenario:
         expect = Expect(act="say", text=" ".join(question.answer), window=window)
         segment.event(
             Event(
-                type="timed_cue",
+                type=TIMED_CUE,
                 start=asked.start,
                 end=asked.end,
                 speaker="user",

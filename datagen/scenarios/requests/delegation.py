@@ -3,6 +3,7 @@
 While the background agent works the user may ask something else, which is answered first.
 """
 
+from microturn.datagen.dialogue.event_types import DELEGATION, RESULT
 from microturn.datagen.dialogue.rules import RESPOND_S, RESULT_S, YIELD_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
@@ -26,7 +27,7 @@ class DelegationScenario:
         window = (asked.end, asked.end + rules.samples(RESPOND_S))
         segment.event(
             Event(
-                type="delegation",
+                type=DELEGATION,
                 start=asked.start,
                 end=asked.end,
                 speaker="user",
@@ -60,7 +61,7 @@ class DelegationScenario:
         free = rules.boundary(at - 1)
         segment.event(
             Event(
-                type="result",
+                type=RESULT,
                 start=arrival,
                 end=arrival,
                 speaker="background_agent",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import DELEGATION, RESULT, TURN
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S, RESPOND_S, RESULT_S, YIELD_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
@@ -46,7 +47,7 @@ class ErrandScenario:
         segment.delegate(reply)
         said = segment.say((acknowledgement,), reply)
         window = (asked.end, asked.end + rules.samples(RESPOND_S))
-        segment.user_event("delegation", asked, "delegate", window, acknowledgement)
+        segment.user_event(DELEGATION, asked, "delegate", window, acknowledgement)
         wait = _Wait(
             task=task,
             arrival=said.start + segment.draw(options.tool_latency),
@@ -92,7 +93,7 @@ class ErrandScenario:
         window = (at - rules.samples(CUE_EARLY_S), at + rules.samples(CUE_LATE_S))
         segment.event(
             Event(
-                type="delegation",
+                type=DELEGATION,
                 start=at,
                 end=at,
                 speaker="background_agent",
@@ -108,7 +109,7 @@ class ErrandScenario:
         free = at - rules.step
         segment.event(
             Event(
-                type="result",
+                type=RESULT,
                 start=wait.arrival,
                 end=wait.arrival,
                 speaker="background_agent",
@@ -123,7 +124,7 @@ class ErrandScenario:
         spans = segment.recite(CALL_OFF, start)
         said = Span(start=start, end=spans[-1].end, text=" ".join(CALL_OFF))
         segment.cancel(segment.rules.reply(said.end))
-        segment.react(said, (CALLED_OFF,), event="turn")
+        segment.react(said, (CALLED_OFF,), event=TURN)
 
 
 def _message(wait: _Wait) -> str:

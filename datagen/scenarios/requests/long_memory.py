@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import RECALL, TURN
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
@@ -91,5 +92,5 @@ def _told_or_asked(segment: SegmentBuilder, item: _Item, at: int) -> int:
     spans = segment.recite(words, at)
     said = Span(start=at, end=spans[-1].end, text=" ".join(words))
     if item.asked:
-        return segment.react(said, item.value, event="recall").end
-    return segment.react(said, (SAVED,), event="turn").end
+        return segment.react(said, item.value, event=RECALL).end
+    return segment.react(said, (SAVED,), event=TURN).end

@@ -10,6 +10,7 @@ pending      `five seconds monday`, then `no tuesday`: at that time `tuesday`
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import TIMED_CUE, TURN
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.units import UnitBank
@@ -46,20 +47,20 @@ class RecallScenario:
         )
         slot = slots[segment.choose(slots)]
         value = tuple(numbers[segment.choose(numbers)] for _ in range(2))
-        end = _exchange(segment, start, (slot, IS, *value), (SAVED,), event="turn")
+        end = _exchange(segment, start, (slot, IS, *value), (SAVED,), event=TURN)
         end = _others(segment, end, segment.whole((0, MAX_BETWEEN)))
         _exchange(segment, end + segment.draw(GAP_S), (slot,), value, event=self.name)
 
     def _instruction(self, segment: SegmentBuilder, start: int) -> None:
         suffixes = segment.context.config.scenarios.suffixes
         suffix = suffixes[segment.choose(suffixes)]
-        end = _exchange(segment, start, (suffix, ADDED), (ADDED,), event="turn")
+        end = _exchange(segment, start, (suffix, ADDED), (ADDED,), event=TURN)
         for _ in range(segment.whole((1, MAX_BETWEEN))):
             question = segment.questions.turn(segment.rng)
             asked = segment.ask(question, end + segment.draw(GAP_S), may_pause=False)
             end = segment.react(asked, (*question.answer, suffix), event=self.name).end
         start = end + segment.draw(GAP_S)
-        _exchange(segment, start, (suffix, REMOVED), (REMOVED,), event="turn")
+        _exchange(segment, start, (suffix, REMOVED), (REMOVED,), event=TURN)
 
     def _coherence(self, segment: SegmentBuilder, start: int) -> None:
         question = segment.questions.turn(segment.rng)
@@ -90,7 +91,7 @@ class RecallScenario:
         first, second = (v.cue_words[i] for i in segment.rng.permutation(len(v.cue_words))[:2])
         words = (v.numbers[seconds - 1], "seconds", first)
         asked = segment.ask(Question(kind="cue", words=words, answer=(second,)), start)
-        segment.user_event("timed_cue", asked, "", (0, 0))
+        segment.user_event(TIMED_CUE, asked, "", (0, 0))
         at = asked.end + segment.draw(EDIT_GAP_S)
         spans = segment.recite((NO, second), at)
         edit = Span(start=at, end=spans[-1].end, text=f"{NO} {second}")

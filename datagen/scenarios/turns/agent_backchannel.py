@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import TURN
 from microturn.datagen.dialogue.rules import LISTEN_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.units import UnitBank
@@ -44,7 +45,7 @@ class AgentBackchannelScenario:
             else:
                 at = phrase.end + segment.draw(GAP_S)
         closing = segment.recite((CLOSING,), at)[0]
-        segment.react(closing, (REPLY,), event="turn")
+        segment.react(closing, (REPLY,), event=TURN)
 
     def _listen(self, segment: SegmentBuilder, phrase: Span, until: int, said: int) -> int:
         """One listening point; returns when the agent has finished its backchannel."""

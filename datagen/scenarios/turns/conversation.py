@@ -13,6 +13,13 @@ followed by words that add nothing.
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import (
+    AGENT_BACKCHANNEL,
+    INTERRUPTION,
+    PAUSE,
+    TURN,
+    USER_BACKCHANNEL,
+)
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
@@ -199,7 +206,7 @@ class ConversationBuilder:
             segment.place(said.unit, said.start, lane="user")
         for start, end in turn.pauses:
             expect = Expect(act="stay_silent", window=(start, end))
-            segment.event(Event(type="pause", start=start, end=end, speaker="user", expect=expect))
+            segment.event(Event(type=PAUSE, start=start, end=end, speaker="user", expect=expect))
         if self.interrupted is not None:
             self._interruption_event(turn, self.interrupted)
             self.interrupted = None
@@ -210,7 +217,7 @@ class ConversationBuilder:
         window = (onset, onset + self.segment.rules.samples(STOP_S))
         self.segment.event(
             Event(
-                type="interruption",
+                type=INTERRUPTION,
                 start=turn.start,
                 end=turn.end,
                 speaker="user",
@@ -230,7 +237,7 @@ class ConversationBuilder:
         span = segment.sound([(unit, start)])
         segment.event(
             Event(
-                type="agent_backchannel",
+                type=AGENT_BACKCHANNEL,
                 start=start,
                 end=span.end,
                 speaker="agent",
@@ -289,7 +296,7 @@ class ConversationBuilder:
         window = (min(asked.end, said.start), max(last, said.start + rules.step))
         self.segment.event(
             Event(
-                type="turn",
+                type=TURN,
                 start=asked.start,
                 end=asked.end,
                 speaker="user",
@@ -311,7 +318,7 @@ class ConversationBuilder:
         tail = spoken.end + self._samples(BACKCHANNEL_TAIL_S)
         segment.event(
             Event(
-                type="user_backchannel",
+                type=USER_BACKCHANNEL,
                 start=spoken.start,
                 end=spoken.end,
                 speaker="user",

@@ -1,5 +1,6 @@
 """While the agent counts, the user takes the floor with a new question or a phrase to stop."""
 
+from microturn.datagen.dialogue.event_types import INTERRUPTION, TURN
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
@@ -41,7 +42,7 @@ def interrupted(segment: SegmentBuilder, spoken: Span) -> None:
     onset = spoken.start
     segment.event(
         Event(
-            type="interruption",
+            type=INTERRUPTION,
             start=onset,
             end=spoken.end,
             speaker="user",
@@ -57,7 +58,7 @@ def first_turn(segment: SegmentBuilder, count: Count, *, until: int | None = Non
     end = count.asked.end
     segment.event(
         Event(
-            type="turn",
+            type=TURN,
             start=count.asked.start,
             end=end,
             speaker="user",

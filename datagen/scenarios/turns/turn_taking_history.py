@@ -1,14 +1,14 @@
-"""How turns were taken in what is placed of a dialogue already, for who goes on from there."""
+"""Turn-taking statistics of the segments placed so far."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from microturn.datagen.dialogue.event_types import event_type
 from microturn.datagen.dialogue.script import Script
 from microturn.datagen.dialogue.timeline import Word
 from microturn.datagen.dialogue.turn_taking import (
-    BACKCHANNEL_EVENTS,
     Span,
     TurnTaking,
     joined,
@@ -19,9 +19,9 @@ MAX_OVERLAPPED: Final = 0.7  # of the changes, however few of those before did
 
 
 def turn_taking_until(script: Script, end: int, *, join: int) -> TurnTaking:
-    """What the word times give of the first `end` samples; silences below `join` are speech."""
+    """Measure the first `end` samples by word times; silences below `join` count as speech."""
     timeline = script.timeline
-    labels = [(e.start, e.end) for e in timeline.events if e.type in BACKCHANNEL_EVENTS]
+    labels = [(e.start, e.end) for e in timeline.events if not event_type(e.type).takes_turn]
     return measure(
         joined(_spans(timeline.user), join),
         joined(_spans(timeline.agent), join),
@@ -30,10 +30,10 @@ def turn_taking_until(script: Script, end: int, *, join: int) -> TurnTaking:
     )
 
 
-def share_from_here(offsets: Sequence[int], wanted: float, ahead: float) -> float:
-    """Which share of `ahead` changes has to overlap for `wanted` of these and those to do."""
-    missing = wanted * len(offsets) - sum(offset <= 0 for offset in offsets)
-    return min(max(wanted + missing / max(ahead, 1.0), 0.0), MAX_OVERLAPPED)
+def share_from_here(offsets: Sequence[int], target: float, ahead: float) -> float:
+    """Share of the `ahead` coming changes that must overlap for a share of `target` over all."""
+    missing = target * len(offsets) - sum(offset <= 0 for offset in offsets)
+    return min(max(target + missing / max(ahead, 1.0), 0.0), MAX_OVERLAPPED)
 
 
 def _spans(words: list[Word]) -> list[Span]:

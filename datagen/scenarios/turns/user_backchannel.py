@@ -1,5 +1,6 @@
 """While the agent counts, the user says `uh huh` or the like; the agent goes on."""
 
+from microturn.datagen.dialogue.event_types import USER_BACKCHANNEL
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import ask_to_count
@@ -30,7 +31,7 @@ class UserBackchannelScenario:
         last = min(count.end, spoken.end + segment.rules.samples(TAIL_S))
         segment.event(
             Event(
-                type="user_backchannel",
+                type=USER_BACKCHANNEL,
                 start=spoken.start,
                 end=spoken.end,
                 speaker="user",

@@ -324,7 +324,7 @@ def test_what_is_expected_around_a_disturbance() -> None:
         expect=Expect(act="stop", window=(30_000, 42_800)),
     )
     assert expected(timeline_of(counting, stop), 20_000, 40_000) is None
-    answer = replace(stop, expect=Expect(act="respond", window=(30_000, 42_800)))
+    answer = replace(stop, type="turn", expect=Expect(act="respond", window=(30_000, 42_800)))
     assert expected(timeline_of([], answer), 20_000, 40_000) is None
 
 

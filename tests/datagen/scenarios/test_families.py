@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig, TimingConfig
+from microturn.datagen.dialogue.event_types import EVENT_TYPES
 from microturn.datagen.dialogue.rules import (
     CUE_EARLY_S,
     CUE_LATE_S,
@@ -53,6 +54,12 @@ LENGTH_S: dict[tuple[str, str], Fraction] = {
     ("delegation", "say"): CUE_EARLY_S + CUE_LATE_S,
     ("result", "say"): RESULT_S,
 }
+
+
+def test_every_act_with_a_deadline_has_the_length_of_its_window() -> None:
+    free = ("stay_silent", "resume")  # as long as what happens
+    kinds = [kind for kind in EVENT_TYPES.values() if kind.suite != "visual"]
+    assert set(LENGTH_S) == {(k.name, act) for k in kinds for act in k.acts if act not in free}
 
 
 @pytest.fixture(scope="module", params=["train", "test"])

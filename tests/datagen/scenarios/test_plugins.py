@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.event_types import EVENT_TYPES, event_type
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.scenarios import REGISTRY
 
@@ -33,15 +34,42 @@ class TwoHellos:
         segment.react(asked, ("hello world",), event="turn")
 '''
 
+EVENT_CODE = '''
+"""Two people quarrel beside the microphone: a type of event that only this package knows."""
+from microturn.datagen.scenarios import EventType, SegmentBuilder, Span, register_event_type
+
+QUARREL = register_event_type(
+    EventType(
+        name="quarrel",
+        suite="quarrel",
+        acts=("stay_silent",),
+        colour="#aa3377",
+        meaning="two people quarrel beside the microphone",
+    )
+)
+
+
+class Quarrel:
+    name = "quarrel"
+
+    def build(self, segment: SegmentBuilder, start: int) -> None:
+        spans = segment.recite(("hello", "hello"), start)
+        quarrel = Span(start=start, end=spans[-1].end, text="hello hello")
+        window = (start, quarrel.end)
+        segment.user_event(QUARREL.name, quarrel, "stay_silent", window)
+'''
+
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of installed packages; what it brings is forgotten afterwards."""
-    before = dict(REGISTRY)
+    before, types = dict(REGISTRY), dict(EVENT_TYPES)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     REGISTRY.clear()
     REGISTRY.update(before)
+    EVENT_TYPES.clear()
+    EVENT_TYPES.update(types)
     sys.modules.pop("hello_scenarios", None)
 
 
@@ -65,6 +93,17 @@ def test_a_scenario_of_another_package_is_found_and_used(
     simulator_for(replace(config, families={"two_hellos": 1.0}))  # found twice, registered once
 
 
+def test_a_scenario_of_another_package_brings_a_type_of_event(
+    site: Path, config: DatagenConfig, simulator_for: Build
+) -> None:
+    install(site, "quarrel = hello_scenarios:Quarrel", EVENT_CODE)
+    simulator = simulator_for(replace(config, families={"quarrel": 1.0}))
+    events = simulator.script(simulator.recipe(0))[0].timeline.events
+    assert "quarrel" in {event.type for event in events}
+    assert event_type("quarrel").suite == "quarrel"
+    assert event_type("quarrel").colour == "#aa3377"
+
+
 @pytest.mark.parametrize(
     ("entry", "code", "message"),
     [
@@ -74,7 +113,7 @@ def test_a_scenario_of_another_package_is_found_and_used(
         (
             "x = hello_scenarios:TwoHellos",
             CODE.replace('"two_hellos"', '"turn"'),
-            "two scenarios are called 'turn': microturn.*Turn and hello_scenarios.TwoHellos",
+            "two scenarios are called 'turn': .*TurnScenario and hello_scenarios.TwoHellos",
         ),
     ],
 )

@@ -1,0 +1,96 @@
+"""Every event is scored in the suite of its type, and in no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from microturn.datagen.dialogue.event_types import (
+    EVENT_TYPES,
+    SUITE_ACTS,
+    EventType,
+    register_event_type,
+)
+from microturn.evaluation.scoring.contributions import contributions_of
+from microturn.evaluation.scoring.events import score
+from microturn.evaluation.suites.event_metrics import (
+    METRICS,
+    SUITES,
+    aggregate,
+    metrics_of,
+    to_json,
+)
+
+WINDOW = {"stay_silent": (2.0, 3.0), "resume": (2.0, 3.0)}
+JUDGED = [(kind.name, act) for kind in EVENT_TYPES.values() for act in kind.acts]
+
+
+@pytest.fixture
+def quarrel() -> Iterator[EventType]:
+    """A type of a suite that did not ship, which may expect anything."""
+    before = dict(EVENT_TYPES)
+    acts = ("respond", "resume", "stop", "stay_silent", "say", "backchannel", "delegate", "refuse")
+    yield register_event_type(
+        EventType(name="quarrel", suite="quarrel", acts=acts, colour="#aa3377", meaning="a quarrel")
+    )
+    EVENT_TYPES.clear()
+    EVENT_TYPES.update(before)
+
+
+def suites_of(script: Any) -> set[str]:
+    """Suites to which the outcomes of the recorded agent contribute."""
+    outcomes = score(script.scene(script.recorded()))
+    return {c.suite for outcome in outcomes for c in contributions_of(outcome)} - {"overall"}
+
+
+def metrics_by_name(script: Any) -> dict[str, float]:
+    outcomes = score(script.scene(script.recorded()))
+    found = [c for outcome in outcomes for c in contributions_of(outcome)]
+    return {f"{c.suite}.{c.metric}": c.value for c in found if c.suite != "overall"}
+
+
+@pytest.mark.parametrize(("kind", "act"), JUDGED)
+def test_each_type_with_each_of_its_acts_is_scored_in_its_suite(
+    script: Any, kind: str, act: str
+) -> None:
+    script.event(kind, 2.0, 3.0, act, answer="five", window=WINDOW.get(act, (3.0, 3.8)))
+    if kind == "result":
+        script.event("delegation", 0.5, 1.0, "delegate")
+    also = {"turn"} if act in ("respond", "refuse") else set()
+    assert suites_of(script) == {EVENT_TYPES[kind].suite} | also
+
+
+def test_the_filler_of_an_errand_is_delegation_and_no_timed_cue(script: Any) -> None:
+    script.event("delegation", 5.0, 5.0, "say", answer="patience", window=(4.8, 6.0))
+    script.says("patience", 5.1)
+    assert metrics_by_name(script) == {"delegation.filler_in_window": 1.0}
+
+
+def test_a_filler_that_is_not_said_is_a_miss_of_delegation(script: Any) -> None:
+    script.event("delegation", 5.0, 5.0, "say", answer="patience", window=(4.8, 6.0))
+    assert metrics_by_name(script) == {"delegation.filler_in_window": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("act", "value"), [("stay_silent", 1.0), ("resume", 0.0), ("say", 0.0), ("stop", 0.0)]
+)
+def test_a_type_of_another_package_is_scored_in_its_own_suite_only(
+    script: Any, quarrel: EventType, act: str, value: float
+) -> None:
+    script.event("quarrel", 2.0, 3.0, act, answer="five", window=(2.0, 3.0))
+    assert metrics_by_name(script) == {"quarrel.as_expected": value}
+
+
+def test_a_suite_of_another_package_is_reported(script: Any, quarrel: EventType) -> None:
+    script.event("quarrel", 2.0, 3.0, "stay_silent", window=(2.0, 3.0))
+    entry = to_json(aggregate([score(script.scene(script.recorded()))], seed=0))
+    assert list(entry) == [*(s for s in SUITES if s != "overall"), "quarrel", "overall"]
+    assert (entry["quarrel"]["headline"], entry["quarrel"]["asks"]) == (1.0, "a quarrel")
+    assert entry["overall"]["headline"] == 1.0
+
+
+def test_every_suite_of_the_table_has_metrics() -> None:
+    assert set(SUITE_ACTS) == set(SUITES) - {"overall"}
+    assert all(metrics_of(suite) == METRICS[suite] for suite in SUITE_ACTS)
