@@ -137,10 +137,10 @@ def _performers(
     if checkpoint is None:
         return {config.baseline: baseline(config.baseline, samples.read, config.activity)}
     from microturn.evaluation.agents.streaming import StreamedAgent
-    from microturn.inference.rows import SessionBatch
+    from microturn.inference.rows import RowBatch
 
-    sessions = SessionBatch(checkpoint, config.batch_size, config.seed)
-    agent = StreamedAgent(sessions, checkpoint.layout, checkpoint.tokenizer, on_progress=advance)
+    batch = RowBatch(checkpoint, config.batch_size, seed=config.seed)
+    agent = StreamedAgent(batch, on_progress=advance)
     performers: dict[str, Agent] = {CHECKPOINT: agent}
     if config.baselines:
         performers |= {

@@ -133,11 +133,10 @@ def checkpoint_performer(cast: AgentSpec) -> Agent:
 
         return ServedAgent.start(cast.checkpoint, device=cast.device, seed=cast.seed)
     from microturn.evaluation.agents.streaming import StreamedAgent
-    from microturn.inference.rows import SessionBatch
+    from microturn.inference.rows import RowBatch
 
     loaded = load(cast)
-    sessions = SessionBatch(loaded, cast.batch_size, cast.seed)
-    return StreamedAgent(sessions, loaded.layout, loaded.tokenizer)
+    return StreamedAgent(RowBatch(loaded, cast.batch_size, seed=cast.seed))
 
 
 def load(cast: AgentSpec) -> LoadedCheckpoint:

@@ -22,30 +22,31 @@ def _serve(config: ServeConfig) -> int:
         import uvicorn
 
         from microturn.inference.agent.agent import OfflineAgent
-        from microturn.inference.load import load_batch, measured
+        from microturn.inference.load import device_name, load_rows
         from microturn.inference.notes import check_notes
+        from microturn.inference.serve.admission import measured_admission
         from microturn.inference.serve.engine import LiveEngine
         from microturn.inference.serve.protocol import MAX_MESSAGE_BYTES
         from microturn.inference.serve.server import create_app
 
-        loaded = load_batch(
+        batch = load_rows(
             config.checkpoint,
-            n_slots=config.max_sessions,
+            config.max_sessions,
             seed=config.seed,
             threads=config.threads,
             device=config.device,
         )
-        check_notes(config.notes, loaded.layout)
+        check_notes(config.notes, batch.layout)
         engine = LiveEngine(
-            loaded.batch,
+            batch,
             n_slots=config.max_sessions,
-            layout=loaded.layout,
-            tokenizer=loaded.tokenizer,
+            layout=batch.layout,
+            tokenizer=batch.tokenizer,
             agent=OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None,
             agent_config=config.agent,
             max_waiting=config.max_late_micro_turns,
             late_after_ms=config.late_after_ms,
-            admission=measured(loaded.batch, config),
+            admission=measured_admission(batch, config),
             notes=config.notes,
         )
         server = uvicorn.Server(
@@ -61,7 +62,7 @@ def _serve(config: ServeConfig) -> int:
         )
         print(
             f"serving {config.checkpoint} on {url_of(listener, config.host)} with "
-            f"{loaded.runs_on} (Ctrl-C stops)",
+            f"{device_name(batch.device)} (Ctrl-C stops)",
             file=sys.stderr,
             flush=True,
         )

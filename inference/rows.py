@@ -1,39 +1,30 @@
-"""Rows of streaming state: append one micro-turn of microphone per row, get one of agent.
+"""A batch of rows of streaming state: one micro-turn of input per row gives one of output.
 
-All rows of a `SessionBatch` advance together; a row that is not `active` keeps its state. What
-is returned is to be played during the next micro-turn. `inference/sessions.py` is the layer above,
-where a conversation is a handle and not a row.
+A *row* is a place in the batch. `inference/sessions.py` is the layer above, where a conversation
+is a handle and not a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.tick import Tick
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import IDLE, pack_video
 from microturn.model.streams.mel import dmel_rows
 
 
-@dataclass(frozen=True)
-class TurnOutput:
-    """What one session produced in one micro-turn; token ids without `<idle>`."""
+class RowBatch:
+    """`n_rows` preallocated rows of one model.
 
-    audio: NDArray[np.float32]  # (samples_per_micro_turn,) played in the next micro-turn
-    heard: list[int]
-    say: list[int]
-
-
-class SessionBatch:
-    """`batch_size` conversations with one model, preallocated.
-
-    A row's flow noise depends on (seed, micro-turn of that row) alone, so what a session says
-    does not depend on its neighbours or its slot. Rows beyond the last active one cost nothing.
-    With `rewind` a row can go back by up to so many micro-turns. On a GPU a micro-turn is one
+    A row's flow noise depends on (seed, micro-turn of that row) alone, so its output does not
+    depend on its neighbours or its index. Rows beyond the last active one cost nothing. With
+    `rewind` a row can go back by up to that many micro-turns. On a GPU a micro-turn is one
     captured graph for each of `sizes` numbers of rows (powers of two if none are given);
     `graph=False` launches its kernels one by one instead.
     """
@@ -41,37 +32,35 @@ class SessionBatch:
     def __init__(
         self,
         checkpoint: LoadedCheckpoint,
-        batch_size: int,
-        seed: int = 0,
+        n_rows: int,
         *,
+        seed: int = 0,
         graph: bool = True,
         rewind: int = 0,
         sizes: Sequence[int] = (),
     ) -> None:
         self.model, self.layout = checkpoint.model, checkpoint.layout
         self.tokenizer = checkpoint.tokenizer
-        self.batch_size, self.seed, self.reach = batch_size, seed, rewind
-        self.tick = Tick(self.model, batch_size, graph=graph, rewind=rewind, sizes=sizes)
+        self.n_rows, self.seed, self.max_rewind = n_rows, seed, rewind
+        self.tick = Tick(self.model, n_rows, graph=graph, rewind=rewind, sizes=sizes)
         self.device = self.tick.device
-        self.micro_turns = np.zeros(batch_size, np.int64)  # appended so far, per row
-        self.oldest = np.zeros(batch_size, np.int64)  # boundary that a row can go back to
-        # The sound that the next window still hears, at the last boundaries of each row.
+        self.micro_turns = np.zeros(n_rows, np.int64)  # stepped so far, per row
+        self.oldest = np.zeros(n_rows, np.int64)  # earliest boundary that a row can go back to
+        # The audio that the next window still covers, at the last boundaries of each row.
         carry = self.layout.samples_per_frame
-        self._heard = np.zeros((rewind + 1, batch_size, carry), np.float32)
+        self._tails = np.zeros((rewind + 1, n_rows, carry), np.float32)
         # Noise of a row, and the micro-turn that it belongs to.
-        self._noise = np.zeros_like(self.tick.given["noise"])
-        self._noise_of = np.full(batch_size, -1, np.int64)
-        self._silence = np.zeros(self.layout.samples_per_micro_turn, np.float32)
-        self._silence.flags.writeable = False
+        self._noise = np.zeros_like(self.tick.inputs["noise"])
+        self._noise_micro_turn = np.full(n_rows, -1, np.int64)
 
     def reset(self, row: int) -> None:
         """Begin a new conversation in a row."""
-        self._heard[0, row] = 0.0
+        self._tails[0, row] = 0.0
         self.micro_turns[row] = self.oldest[row] = 0
         self.tick.reset(row)
 
-    def rewind(self, row: int, to: int) -> None:
-        """Forget what a row did after its first `to` micro-turns.
+    def rewind(self, row: int, *, to: int) -> None:
+        """Restore the state of a row after its first `to` micro-turns.
 
         Raises ValueError for a number that is negative, ahead, or further back than `rewind`.
         """
@@ -82,101 +71,111 @@ class SessionBatch:
             )
         if to < oldest:
             raise ValueError(
-                f"cannot rewind to micro-turn {to}: sessions of rewind={self.reach} keep their "
-                f"last {self.reach} micro-turns, and the oldest kept here is {oldest}"
+                f"cannot rewind to micro-turn {to}: sessions of rewind={self.max_rewind} keep "
+                f"their last {self.max_rewind} micro-turns, and the oldest kept here is {oldest}"
             )
         if to == now:
             return
-        self.tick.rewind(row, to)
+        self.tick.rewind(row, to=to)
         self.micro_turns[row] = to
 
-    def copy(self, source: int, target: int) -> None:
-        """Make row `target` what row `source` is, with all that it can go back to."""
-        self.tick.copy(source, target)
-        self._heard[:, target] = self._heard[:, source]
+    def copy_row(self, source: int, target: int) -> None:
+        """Copy row `source`, with everything that it can go back to, into row `target`."""
+        self.tick.copy_row(source, target)
+        self._tails[:, target] = self._tails[:, source]
         self.micro_turns[target] = self.micro_turns[source]
         self.oldest[target] = self.oldest[source]
 
-    def append(
-        self,
-        audio: NDArray[np.float32],
-        text_in: Sequence[Sequence[int] | None] | None = None,
-        active: NDArray[np.bool_] | None = None,
-        late: NDArray[np.bool_] | None = None,
-        video: NDArray[np.uint8] | None = None,
-    ) -> list[TurnOutput]:
-        """Advance every active row by one micro-turn.
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        """Advance the given rows by one micro-turn; the other rows sit out and keep their state.
 
-        audio (B, samples_per_micro_turn); text_in up to `text_in_positions` ids per row; a row
-        marked `late` reads `<late>` in place of its microphone; video (B, H, W, 3), the newest
-        frame of each row, black where there is none. Raises ValueError for another shape, for
-        more text than a micro-turn holds and for ids that are none. Samples that are not finite
-        count as silence.
+        Raises ValueError for audio or video of another shape, for more text than a micro-turn
+        holds and for ids outside the vocabulary. Samples that are not finite count as silence.
         """
-        expected = (self.batch_size, self.layout.samples_per_micro_turn)
-        if audio.shape != expected:
-            raise ValueError(f"audio has shape {audio.shape}, a micro-turn needs {expected}")
-        given = self.tick.given
-        # What can be refused comes first: a refused call must not move the front end.
-        frames = pack_video(video, self.batch_size, self.layout)
-        if frames is not None:
-            given["video"][:] = frames
-        self._write_text(text_in, given["text_in"])
-        given["active"][:] = True if active is None else active
-        given["late"][:] = False if late is None else late
-        rows = np.flatnonzero(given["active"])
-        outputs = [TurnOutput(self._silence, [], []) for _ in range(self.batch_size)]
-        if not len(rows):
-            return outputs
-        self._write_dmel(audio, rows, given["audio_in"])
+        if not inputs:
+            return {}
+        # Everything that can be refused comes first: a refused call must not move the front end.
+        self._write_text(inputs)
+        self._write_video(inputs)
+        self._check_audio(inputs)
+        rows = np.array(sorted(inputs), np.int64)
+        buffers = self.tick.inputs
+        buffers["active"][:] = False
+        buffers["active"][rows] = True
+        buffers["missing_input"][:] = False
+        buffers["missing_input"][rows] = [inputs[row].missing_input for row in rows]
+        buffers["audio_in"][rows] = self._dmel(rows, inputs)
         self._draw_noise(rows)
-        given["noise"][rows] = self._noise[rows]
+        buffers["noise"][rows] = self._noise[rows]
         self.tick.start(int(rows[-1]) + 1)
         self.micro_turns[rows] += 1
-        np.maximum(self.oldest, self.micro_turns - self.reach, out=self.oldest)
-        self._draw_noise(rows)  # of the next micro-turn, while a GPU is at this one
-        made = self.tick.wait()
-        for row in rows:
-            heard, say = made["heard"][row].tolist(), made["say"][row].tolist()
-            outputs[row] = TurnOutput(
-                audio=made["sound"][row].copy(),
-                heard=[i for i in heard if i != IDLE],
-                say=[i for i in say if i != IDLE],
-            )
-        return outputs
+        np.maximum(self.oldest, self.micro_turns - self.max_rewind, out=self.oldest)
+        self._draw_noise(rows)  # of the next micro-turn, while a GPU is busy with this one
+        outputs = self.tick.wait()
+        return {row: _output(outputs, row) for row in inputs}
 
-    def _write_dmel(
-        self, audio: NDArray[np.float32], rows: NDArray[np.int64], out: NDArray[np.uint8]
-    ) -> None:
-        clean = np.nan_to_num(audio[rows], nan=0.0, posinf=0.0, neginf=0.0)
+    def _check_audio(self, inputs: Mapping[int, MicroTurnIn]) -> None:
+        shape = (self.layout.samples_per_micro_turn,)
+        for row, micro_turn in inputs.items():
+            if np.shape(micro_turn.audio) != shape:
+                raise ValueError(
+                    f"audio of row {row} has shape {np.shape(micro_turn.audio)}, "
+                    f"a micro-turn needs {shape}"
+                )
+
+    def _dmel(
+        self, rows: NDArray[np.int64], inputs: Mapping[int, MicroTurnIn]
+    ) -> NDArray[np.uint8]:
+        audio = np.stack([inputs[row].audio for row in rows])
+        clean = np.nan_to_num(audio, nan=0.0, posinf=0.0, neginf=0.0)
         clean = clean.clip(-1.0, 1.0).astype(np.float32, copy=False)
-        boundaries, _, carry = self._heard.shape
+        boundaries, _, carry = self._tails.shape
         now = self.micro_turns[rows]
-        before = self._heard[now % boundaries, rows]
-        out[rows] = dmel_rows(np.concatenate([before, clean], axis=1), self.layout)
-        self._heard[(now + 1) % boundaries, rows] = clean[:, -carry:]
+        tails = self._tails[now % boundaries, rows]
+        dmel = dmel_rows(np.concatenate([tails, clean], axis=1), self.layout)
+        self._tails[(now + 1) % boundaries, rows] = clean[:, -carry:]
+        return dmel
 
-    def _write_text(
-        self, text_in: Sequence[Sequence[int] | None] | None, out: NDArray[np.int64]
-    ) -> None:
+    def _write_text(self, inputs: Mapping[int, MicroTurnIn]) -> None:
+        out = self.tick.inputs["text_in"]
         out[:] = IDLE
-        for row, tokens in enumerate(text_in or ()):
-            if tokens:
-                if len(tokens) > out.shape[1]:
-                    raise ValueError(
-                        f"{len(tokens)} text tokens, a micro-turn holds {out.shape[1]}; "
-                        "send the rest with the next one"
-                    )
-                if not 0 <= min(tokens) <= max(tokens) < self.model.vocab_size:
-                    raise ValueError(
-                        f"text tokens {list(tokens)} are no ids of this tokenizer, which has "
-                        f"{self.model.vocab_size}"
-                    )
-                out[row, : len(tokens)] = tokens
+        for row, micro_turn in inputs.items():
+            ids = micro_turn.text_in
+            if not ids:
+                continue
+            if len(ids) > out.shape[1]:
+                raise ValueError(
+                    f"{len(ids)} text tokens, a micro-turn holds {out.shape[1]}; "
+                    "send the rest with the next one"
+                )
+            if not 0 <= min(ids) <= max(ids) < self.model.vocab_size:
+                raise ValueError(
+                    f"text tokens {list(ids)} are no ids of this tokenizer, which has "
+                    f"{self.model.vocab_size}"
+                )
+            out[row, : len(ids)] = ids
+
+    def _write_video(self, inputs: Mapping[int, MicroTurnIn]) -> None:
+        given = {row: i.video for row, i in inputs.items() if i.video is not None}
+        for frame in given.values():
+            pack_video(frame[None], 1, self.layout)  # refuses a frame of another shape
+        if self.layout.video_positions:
+            frames = self.tick.inputs["video"]
+            frames[:] = 0
+            for row, frame in given.items():
+                frames[row] = frame
 
     def _draw_noise(self, rows: NDArray[np.int64]) -> None:
-        for row in rows[self._noise_of[rows] != self.micro_turns[rows]]:
-            self._noise_of[row] = self.micro_turns[row]
+        for row in rows[self._noise_micro_turn[rows] != self.micro_turns[rows]]:
+            self._noise_micro_turn[row] = self.micro_turns[row]
             key = [self.seed, int(self.micro_turns[row])]
             generator = np.random.Generator(np.random.Philox(key=key))
             generator.standard_normal(dtype=np.float32, out=self._noise[row])
+
+
+def _output(outputs: Mapping[str, NDArray[Any]], row: int) -> MicroTurnOut:
+    return MicroTurnOut(
+        audio=outputs["audio"][row].copy(),
+        heard=[i for i in outputs["heard"][row].tolist() if i != IDLE],
+        say=[i for i in outputs["say"][row].tolist() if i != IDLE],
+    )

@@ -16,8 +16,9 @@ from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.audio import Audio, read_recording, write_wav
 from microturn.inference.config import TalkConfig
 from microturn.inference.conversation import Conversation
+from microturn.inference.micro_turn import MicroTurnIn
 from microturn.inference.notes import check_notes
-from microturn.inference.rows import SessionBatch
+from microturn.inference.rows import RowBatch
 from microturn.inference.serve import protocol
 from microturn.model.streams import StreamLayout
 
@@ -34,7 +35,7 @@ class AnsweredRecording:
 
 
 def stream(
-    batch: SessionBatch, samples: Audio, conversation: Conversation, *, progress: bool = True
+    batch: RowBatch, samples: Audio, conversation: Conversation, *, progress: bool = True
 ) -> AnsweredRecording:
     """Let the first row of a batch listen to a recording; the output has the same length."""
     layout = conversation.layout
@@ -43,10 +44,12 @@ def stream(
     padded[: len(samples)] = samples
     output = np.zeros((n + 1) * spm, np.float32)  # the last micro-turn would play after the end
     for k in tqdm(range(n), "talk", unit="micro-turn", file=sys.stderr, disable=not progress):
-        text_in = conversation.text_in()
-        done = batch.append(padded[None, k * spm : (k + 1) * spm], [text_in])[0]
-        output[(k + 1) * spm : (k + 2) * spm] = done.audio
-        conversation.take(done.heard, done.say)
+        micro_turn = MicroTurnIn(
+            audio=padded[k * spm : (k + 1) * spm], text_in=conversation.text_in() or ()
+        )
+        made = batch.step_rows({0: micro_turn})[0]
+        output[(k + 1) * spm : (k + 2) * spm] = made.audio
+        conversation.take(made.heard, made.say)
     conversation.finish()
     return AnsweredRecording(
         input=samples, output=output[: len(samples)], conversation=conversation
@@ -102,45 +105,42 @@ def words_of(talk: AnsweredRecording, layout: StreamLayout) -> protocol.Json:
 
 def run(config: TalkConfig) -> int:
     """The command: read, stream, write; says on stderr what it did to the file."""
-    from microturn.inference.load import load_batch
+    from microturn.inference.load import device_name, load_rows
     from microturn.inference.picture import draw
 
-    loaded = load_batch(
-        config.checkpoint,
-        n_slots=1,
-        seed=config.seed,
-        threads=config.threads,
-        device=config.device,
+    batch = load_rows(
+        config.checkpoint, 1, seed=config.seed, threads=config.threads, device=config.device
     )
-    check_notes(config.notes, loaded.layout)
-    recording = read_recording(config.input, sample_rate=loaded.layout.sample_rate)
-    for note in (*recording.notes, f"{config.checkpoint} runs on {loaded.runs_on}"):
+    layout = batch.layout
+    check_notes(config.notes, layout)
+    recording = read_recording(config.input, sample_rate=layout.sample_rate)
+    for note in (*recording.notes, f"{config.checkpoint} runs on {device_name(batch.device)}"):
         sys.stderr.write(f"{note}\n")
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be is said now
     agent = OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None
     conversation = Conversation(
-        layout=loaded.layout,
-        tokenizer=loaded.tokenizer,
+        layout=layout,
+        tokenizer=batch.tokenizer,
         agent=agent,
         config=config.agent,
         wait_for_agent=True,
         notes=config.notes,
-        window=loaded.batch.model.cfg.window,
+        window=batch.model.cfg.window,
     )
     try:
-        talk = stream(loaded.batch, recording.samples, conversation)
+        talk = stream(batch, recording.samples, conversation)
     finally:
         if agent is not None:
             agent.close()
     words = {
         "input": config.input,
         "checkpoint": config.checkpoint,
-        **words_of(talk, loaded.layout),
+        **words_of(talk, layout),
     }
-    write_wav(out / "output.wav", talk.output, sample_rate=loaded.layout.sample_rate)
+    write_wav(out / "output.wav", talk.output, sample_rate=layout.sample_rate)
     write_atomically(out / "words.json", json.dumps(words, indent=2, ensure_ascii=False) + "\n")
-    draw(out / "timeline.png", talk, loaded.layout)
+    draw(out / "timeline.png", talk, layout)
     save_config(out / "config.yaml", config)
     sys.stdout.write(_summary(words, out))
     return 0

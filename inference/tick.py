@@ -1,8 +1,8 @@
-"""One micro-turn of all rows in buffers that never move, so that a GPU can replay it as a graph.
+"""A tick: one micro-turn of all rows in buffers that never move, so that a GPU replays a graph.
 
-The host writes what is `given` into one pinned buffer, a single copy takes it to the device, the
-micro-turn runs, a single copy brings what was made back. On a CPU both buffers are the same
-memory and nothing is copied.
+The host writes the inputs into one pinned buffer, a single copy takes them to the device, the
+micro-turn runs, a single copy brings the outputs back. On a CPU both buffers are the same memory
+and nothing is copied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from microturn.model.model import InteractionModel, MicroTurnInput, ModelState
+from microturn.model.model import InputTensors, InteractionModel, ModelState
 from microturn.model.streams.video import frame_shape
 from microturn.model.vocoders.griffin_lim import GriffinLim, VocoderState
 
@@ -36,39 +36,42 @@ class Buffers:
             size += -(-n_bytes // _ALIGNMENT) * _ALIGNMENT
         self._copies = device.type == "cuda"
         self.host = torch.zeros(size, dtype=torch.uint8, pin_memory=self._copies)
-        self.there = torch.zeros_like(self.host, device=device) if self._copies else self.host
+        self.device_block = (
+            torch.zeros_like(self.host, device=device) if self._copies else self.host
+        )
 
         def views(block: Tensor) -> dict[str, Tensor]:
-            cut = {}
+            tensors = {}
             for name, (dtype, shape) in specs.items():
                 n_bytes = int(np.prod(shape)) * dtype.itemsize
-                part = block[starts[name] : starts[name] + n_bytes]
-                cut[name] = part.view(dtype).view(shape)
-            return cut
+                piece = block[starts[name] : starts[name] + n_bytes]
+                tensors[name] = piece.view(dtype).view(shape)
+            return tensors
 
         self.arrays: dict[str, NDArray[Any]] = {k: v.numpy() for k, v in views(self.host).items()}
-        self.tensors = views(self.there)
+        self.tensors = views(self.device_block)
 
     def send(self) -> None:
+        """Start the copy to the device."""
         if self._copies:
-            self.there.copy_(self.host, non_blocking=True)
+            self.device_block.copy_(self.host, non_blocking=True)
 
     def fetch(self) -> None:
-        """Returns at once; the host has what was made after `wait`."""
+        """Start the copy to the host, which is complete after `wait`."""
         if self._copies:
-            self.host.copy_(self.there, non_blocking=True)
+            self.host.copy_(self.device_block, non_blocking=True)
 
     def wait(self) -> None:
         if self._copies:
-            torch.cuda.current_stream(self.there.device).synchronize()
+            torch.cuda.current_stream(self.device_block.device).synchronize()
 
 
 class Tick:
-    """State of all rows, and the micro-turn that moves it.
+    """State of all rows, and the micro-turn that advances it.
 
-    Rows are taken from the first on: a call may run as few of them as are in use. With `rewind`
-    a row can go back by so many micro-turns: rings of keys are that much longer, and what else
-    a row carries (last patch, sound that still overlaps) is kept for as many boundaries. A call
+    Rows are used from the first on: a call may run only as many as are in use. With `rewind` a
+    row can go back by that many micro-turns: the rings of keys are that much longer, and the rest
+    of a row's state (last patch, overlap of the vocoder) is kept at as many boundaries. A call
     computes the next of `sizes` rows: on a CPU any number if none are given, on a GPU those that
     have a graph, powers of two and all.
     """
@@ -76,54 +79,54 @@ class Tick:
     def __init__(
         self,
         model: InteractionModel,
-        rows: int,
+        n_rows: int,
         *,
         graph: bool,
         rewind: int = 0,
         sizes: Sequence[int] = (),
     ) -> None:
-        self.model, self.rows = model, rows
+        self.model, self.n_rows = model, n_rows
         self.device = next(model.parameters()).device
-        # The thread that runs may be another one than this, and its current device the first.
+        # `start` may run on another thread, whose current device is the first one.
         self._on_device: AbstractContextManager[Any] = nullcontext()
         if self.device.type == "cuda":
             self._on_device = torch.cuda.device(self.device)
         layout = model.layout
         frames, samples = layout.frames_per_micro_turn, layout.samples_per_micro_turn
         inputs: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            "audio_in": (torch.uint8, (rows, frames, layout.n_mels)),
-            "late": (torch.bool, (rows,)),
-            "active": (torch.bool, (rows,)),
-            "text_in": (torch.int64, (rows, layout.text_in_positions)),
-            "noise": (torch.float32, (rows, layout.audio_out_positions, layout.patch_dim)),
+            "audio_in": (torch.uint8, (n_rows, frames, layout.n_mels)),
+            "missing_input": (torch.bool, (n_rows,)),
+            "active": (torch.bool, (n_rows,)),
+            "text_in": (torch.int64, (n_rows, layout.text_in_positions)),
+            "noise": (torch.float32, (n_rows, layout.audio_out_positions, layout.patch_dim)),
         }
         if layout.video_positions:
-            inputs["video"] = (torch.uint8, (rows, *frame_shape(layout)))
+            inputs["video"] = (torch.uint8, (n_rows, *frame_shape(layout)))
         with torch.inference_mode(), self._on_device:
             self._in = Buffers(inputs, self.device)
             self._out = Buffers(
                 {
-                    "sound": (torch.float32, (rows, samples)),
-                    "heard": (torch.int64, (rows, layout.heard_positions)),
-                    "say": (torch.int64, (rows, layout.say_positions)),
+                    "audio": (torch.float32, (n_rows, samples)),
+                    "heard": (torch.int64, (n_rows, layout.heard_positions)),
+                    "say": (torch.int64, (n_rows, layout.say_positions)),
                 },
                 self.device,
             )
             learned = model.vocoder
             self.vocoder = GriffinLim(layout, self.device) if learned is None else learned
-            self._state = model.init_state(rows, spare=rewind)
-            self._voice = self.vocoder.init_state(rows)
-            self._carried = [self._state.patch, *_tensors(self._voice)]  # each (rows, ...)
+            self._state = model.init_state(n_rows, spare=rewind)
+            self._voice = self.vocoder.init_state(n_rows)
+            self._carried = [self._state.patch, *_tensors(self._voice)]  # each (n_rows, ...)
             self._fresh = [tensor[0].clone() for tensor in self._carried]
-            # What was carried at the last rewind + 1 boundaries between micro-turns, in a ring.
+            # `_carried` at the last rewind + 1 boundaries between micro-turns, in a ring.
             self._past = [
                 tensor[None].repeat(rewind + 1, *[1] * tensor.dim()) if rewind else tensor[:0]
                 for tensor in self._carried
             ]
-            self._keeps, self._index = rewind, torch.arange(rows, device=self.device)
+            self._keeps, self._index = rewind, torch.arange(n_rows, device=self.device)
             self._sizes = sorted(sizes) or self._usual_sizes()
-            assert self._sizes[-1] == rows
-            self._parts = {size: self._part(size) for size in self._sizes}
+            assert self._sizes[-1] == n_rows
+            self._views = {size: self._views_of(size) for size in self._sizes}
             self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
             if graph and self.device.type == "cuda":
                 for size in reversed(self._sizes):  # the largest first: the others fit its memory
@@ -131,21 +134,21 @@ class Tick:
 
     def _usual_sizes(self) -> list[int]:
         if self.device.type != "cuda":
-            return list(range(1, self.rows + 1))
-        return sorted({*(1 << power for power in range(self.rows.bit_length())), self.rows})
+            return list(range(1, self.n_rows + 1))
+        return sorted({*(1 << power for power in range(self.n_rows.bit_length())), self.n_rows})
 
     @property
-    def given(self) -> dict[str, NDArray[Any]]:
-        """Arrays to write into before `run`; rows that are not `active` keep their state."""
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Arrays to write before `start`; rows that are not `active` keep their state."""
         return self._in.arrays
 
     @property
     def slabs(self) -> list[Tensor]:
-        """All memory that outlives a micro-turn; none of it ever moves."""
+        """All memory that outlives a micro-turn; it never moves."""
         return [*_tensors(self._state), *_tensors(self._voice), *self._past]
 
     def reset(self, row: int) -> None:
-        """Forget everything of a row."""
+        """Set a row to its initial state."""
         with torch.inference_mode():
             self._state.backbone.reset_(row)
             for tensor, past, fresh in zip(self._carried, self._past, self._fresh, strict=True):
@@ -153,58 +156,58 @@ class Tick:
                 if self._keeps:
                     past[0, row] = fresh
 
-    def rewind(self, row: int, to: int) -> None:
-        """Back to the boundary after `to` micro-turns, which lies within reach."""
+    def rewind(self, row: int, *, to: int) -> None:
+        """Restore a row at the boundary after `to` micro-turns, which its rings still hold."""
         assert self._keeps
         with torch.inference_mode():
             self._state.backbone.seen[row] = to * self.model.layout.n_positions
             for tensor, past in zip(self._carried, self._past, strict=True):
                 tensor[row] = past[to % (self._keeps + 1), row]
 
-    def copy(self, source: int, target: int) -> None:
-        """Make a row what another one is, with its past."""
+    def copy_row(self, source: int, target: int) -> None:
+        """Copy the state of a row, with its past, into another one."""
         with torch.inference_mode():
             for tensor in _tensors(self._state.backbone) + self._carried:
                 tensor[target] = tensor[source]
             for past in self._past if self._keeps else ():
                 past[:, target] = past[:, source]
 
-    def run(self, rows: int | None = None) -> dict[str, NDArray[Any]]:
-        """`start` and `wait`."""
-        self.start(rows)
+    def run(self, n_rows: int | None = None) -> dict[str, NDArray[Any]]:
+        """Start a micro-turn and wait for its outputs."""
+        self.start(n_rows)
         return self.wait()
 
-    def start(self, rows: int | None = None) -> None:
-        """Begin a micro-turn of the first `rows` (all if None); a GPU is still at it afterwards.
+    def start(self, n_rows: int | None = None) -> None:
+        """Start a micro-turn of the first `n_rows` (all if None); a GPU returns before it ends.
 
-        What is `given` may be written again after `wait`, not before.
+        `inputs` may be written again after `wait`, not before.
         """
-        wanted = self.rows if rows is None else rows
-        size = next(size for size in self._sizes if size >= wanted)
+        n_active = self.n_rows if n_rows is None else n_rows
+        size = next(size for size in self._sizes if size >= n_active)
         with torch.inference_mode(), self._on_device:
             self._in.send()
             if size in self._graphs:
                 self._graphs[size].replay()
             else:
-                self._advance(self._parts[size])
+                self._advance(self._views[size])
             self._out.fetch()
 
     def wait(self) -> dict[str, NDArray[Any]]:
-        """What was made, once it is there: the only wait of a micro-turn.
+        """Wait for the outputs, the only wait of a micro-turn, and return them.
 
-        The arrays hold until the next call.
+        The arrays are valid until the next `start`.
         """
         self._out.wait()
         return self._out.arrays
 
     def _captured(self, size: int) -> torch.cuda.CUDAGraph:
-        """The graph of `_advance`. All rows sit out meanwhile, so their state stays fresh."""
-        part = self._parts[size]
+        """Capture the graph of `_advance`. All rows sit out, so their state stays initial."""
+        views = self._views[size]
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
-                self._advance(part)
+                self._advance(views)
         torch.cuda.current_stream(self.device).wait_stream(stream)
         torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
@@ -212,60 +215,60 @@ class Tick:
         # Other threads (loaders, servers) may use the device while this one captures. Graphs of
         # one pool share memory, which is right because they never run at the same time.
         with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            self._advance(part)
+            self._advance(views)
         return graph
 
-    def _part(self, size: int) -> _Part:
-        """The first `size` rows as views, made once: a micro-turn makes no objects of its own."""
+    def _views_of(self, size: int) -> _RowViews:
+        """View the first `size` rows; made once, so that a micro-turn makes no objects."""
 
         def first(tensor: Tensor) -> Tensor:
             return tensor[:size]
 
-        return _Part(
-            given=_map(first, self._in.tensors),
-            made=_map(first, self._out.tensors),
+        return _RowViews(
+            inputs=_map(first, self._in.tensors),
+            outputs=_map(first, self._out.tensors),
             state=_map(first, self._state),
             voice=_map(first, self._voice),
             carried=_map(first, self._carried),
             index=first(self._index),
         )
 
-    def _advance(self, part: _Part) -> None:
-        """Everything that happens on the device, from buffers into buffers, without a wait."""
-        given, made = part.given, part.made
-        inputs = MicroTurnInput(
-            given["audio_in"], given["late"], given["text_in"], given.get("video")
+    def _advance(self, views: _RowViews) -> None:
+        """Run everything on the device, from buffers into buffers, without a wait."""
+        inputs, outputs = views.inputs, views.outputs
+        tensors = InputTensors(
+            inputs["audio_in"], inputs["missing_input"], inputs["text_in"], inputs.get("video")
         )
-        # The state that goes in is not written but for the rings; see `_keep_`.
-        output, after = self.model.step(inputs, part.state, given["noise"])
-        sound, voice = self.vocoder.step(output.log_mel, part.voice)
-        self._keep_(part, after, voice)
-        made["sound"].copy_(sound)
-        made["heard"].copy_(output.heard)
-        made["say"].copy_(output.say)
+        # The previous state is not written except for the rings; see `_keep_`.
+        output, after = self.model.step(tensors, views.state, inputs["noise"])
+        audio, voice = self.vocoder.step(output.log_mel, views.voice)
+        self._keep_(views, after, voice)
+        outputs["audio"].copy_(audio)
+        outputs["heard"].copy_(output.heard)
+        outputs["say"].copy_(output.say)
 
-    def _keep_(self, part: _Part, after: ModelState, voice: VocoderState) -> None:
-        """Take over the new state of active rows.
+    def _keep_(self, views: _RowViews, after: ModelState, voice: VocoderState) -> None:
+        """Keep the new state of active rows.
 
-        What the others wrote into their rings lies beyond `seen` and is overwritten later. They
-        write what they carry into the past once more, where it stands already.
+        Keys that the other rows wrote into their rings lie beyond `seen` and are overwritten
+        later. Their carried tensors are written into the past once more, where they stand already.
         """
-        active, seen = part.given["active"], part.state.backbone.seen
+        active, seen = views.inputs["active"], views.state.backbone.seen
         _take_(seen, active, after.backbone.seen)
-        for old, new in zip(part.carried, [after.patch, *_tensors(voice)], strict=True):
+        for old, new in zip(views.carried, [after.patch, *_tensors(voice)], strict=True):
             _take_(old, active, new)
         if self._keeps:
-            slot = seen // self.model.layout.n_positions % (self._keeps + 1)
-            for past, carried in zip(self._past, part.carried, strict=True):
-                past[slot, part.index] = carried
+            boundary = seen // self.model.layout.n_positions % (self._keeps + 1)
+            for past, carried in zip(self._past, views.carried, strict=True):
+                past[boundary, views.index] = carried
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What a micro-turn of the first rows reads and writes: views, no copies."""
+class _RowViews:
+    """Views of the first rows in all tensors that a micro-turn reads and writes."""
 
-    given: dict[str, Tensor]
-    made: dict[str, Tensor]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
     state: ModelState
     voice: VocoderState
     carried: list[Tensor]
@@ -273,38 +276,38 @@ class _Part:
 
 
 def _take_(old: Tensor, active: Tensor, new: Tensor) -> None:
-    # Adding zero makes minus zero plain zero: phases are read from these numbers, and silence
-    # that was computed must go on like silence that was there from the start.
-    chosen = active.view(-1, *[1] * (old.dim() - 1))
-    old.copy_(torch.where(chosen, new + 0, old))
+    # Adding zero turns minus zero into zero: phases are read from these numbers, and computed
+    # silence must go on like the silence of the initial state.
+    mask = active.view(-1, *[1] * (old.dim() - 1))
+    old.copy_(torch.where(mask, new + 0, old))
 
 
 S = TypeVar("S")
 
 
 def _map(function: Callable[[Tensor], Tensor], state: S) -> S:
-    """The same structure of dataclasses, lists and dictionaries with other tensors."""
-    made: Any = state
+    """Apply a function to every tensor in a structure of dataclasses, lists and dictionaries."""
+    mapped: Any = state
     if isinstance(state, Tensor):
-        made = function(state)
+        mapped = function(state)
     elif isinstance(state, dict):
-        made = {name: _map(function, value) for name, value in state.items()}
+        mapped = {name: _map(function, value) for name, value in state.items()}
     elif isinstance(state, (list, tuple)):
-        made = type(state)(_map(function, value) for value in state)
+        mapped = type(state)(_map(function, value) for value in state)
     elif is_dataclass(state) and not isinstance(state, type):
-        made = replace(
+        mapped = replace(
             state, **{f.name: _map(function, getattr(state, f.name)) for f in fields(state)}
         )
-    return cast(S, made)
+    return cast(S, mapped)
 
 
 def _tensors(state: object) -> list[Tensor]:
-    """All tensors of a state in a fixed order; each has a row of it first."""
-    found: list[Tensor] = []
+    """List all tensors of a state in a fixed order; their first dimension is the row."""
+    tensors: list[Tensor] = []
 
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
+    def collect(tensor: Tensor) -> Tensor:
+        tensors.append(tensor)
         return tensor
 
-    _map(note, state)
-    return found
+    _map(collect, state)
+    return tensors

@@ -43,15 +43,19 @@ class ModelState:
 
 
 @dataclass(frozen=True)
-class MicroTurnInput:
+class InputTensors:
+    """One micro-turn of a batch as `step` reads it."""
+
     audio_in: Tensor  # (B, F, 80) uint8
-    late: Tensor  # (B,) bool
+    missing_input: Tensor  # (B,) bool
     text_in: Tensor  # (B, P) int64
     video: Tensor | None = None  # (B, H, W, 3) uint8, where the layout has the lane
 
 
 @dataclass(frozen=True)
-class MicroTurnOutput:
+class OutputTensors:
+    """One micro-turn of a batch as `step` makes it."""
+
     heard: Tensor  # (B, P) int64
     say: Tensor  # (B, P) int64
     log_mel: Tensor  # (B, 16, 80) fine log10-mel to be played in the next micro-turn
@@ -165,15 +169,15 @@ class InteractionModel(nn.Module):
         return self._predicting(hidden, batch.shape), after
 
     def step(
-        self, inputs: MicroTurnInput, state: ModelState, noise: Tensor
-    ) -> tuple[MicroTurnOutput, ModelState]:
+        self, inputs: InputTensors, state: ModelState, noise: Tensor
+    ) -> tuple[OutputTensors, ModelState]:
         """One micro-turn of every row; consumes `state`.
 
         noise (B, P, patch_dim), standard normal, seeds the flow head.
         """
         given = [
             *self._seen(inputs.video),
-            self.embed.audio_in(inputs.audio_in, inputs.late),
+            self.embed.audio_in(inputs.audio_in, inputs.missing_input),
             self.embed.text("text_in", inputs.text_in),
         ]
         layers, seen = state.backbone.layers, state.backbone.seen
@@ -199,7 +203,7 @@ class InteractionModel(nn.Module):
             patches.append(patch)
             vector = self.embed.patch(patch.to(z.dtype))[:, None]
             z = advance(vector + self.embed.lane_vector("audio_out", index))
-        output = MicroTurnOutput(
+        output = OutputTensors(
             heard=torch.cat(tokens["heard"], dim=1),
             say=torch.cat(tokens["say"], dim=1),
             log_mel=self.log_mel(torch.stack(patches, dim=1)),

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import Callback
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from microturn.evaluation.agents.streaming import StreamedAgent
 from microturn.evaluation.agents.validation_scores import listen
 from microturn.evaluation.report.figures import new_figure, save_figure
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.model import InteractionModel
 from microturn.model.streams import StreamLayout, Tokenizer, pack_user_audio
@@ -38,55 +38,42 @@ _SHOWN = (
 )
 
 
-class RecordingSessions:
-    """Sessions that keep what the model was given and what it wrote, of the first dialogue."""
+class RecordingRows:
+    """Rows that keep the inputs and outputs of the first dialogue."""
 
-    def __init__(self, sessions: SessionBatch) -> None:
-        self.sessions = sessions
-        self.text_in: list[list[int]] = []
-        self.late: list[bool] = []
-        self.turns: list[TurnOutput] = []
+    def __init__(self, batch: RowBatch) -> None:
+        self.batch, self.layout, self.tokenizer = batch, batch.layout, batch.tokenizer
+        self.inputs: list[MicroTurnIn] = []
+        self.outputs: list[MicroTurnOut] = []
 
     @property
-    def batch_size(self) -> int:
-        return self.sessions.batch_size
+    def n_rows(self) -> int:
+        return self.batch.n_rows
 
     def reset(self, row: int) -> None:
-        self.sessions.reset(row)
+        self.batch.reset(row)
 
-    def append(
-        self,
-        audio: NDArray[np.float32],
-        text_in: Sequence[Sequence[int] | None] | None = None,
-        active: NDArray[np.bool_] | None = None,
-        *,
-        late: NDArray[np.bool_] | None = None,
-        video: NDArray[np.uint8] | None = None,
-    ) -> Sequence[TurnOutput]:
-        given = {"late": late, "video": video}
-        more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        outputs = self.sessions.append(audio, text_in, active, **more)
-        if active is None or active[0]:
-            self.text_in.append(list((text_in or [None])[0] or []))
-            self.late.append(late is not None and bool(late[0]))
-            self.turns.append(outputs[0])
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        outputs = self.batch.step_rows(inputs)
+        if 0 in inputs:
+            self.inputs.append(inputs[0])
+            self.outputs.append(outputs[0])
         return outputs
 
 
 def draw_lanes(
     path: Path,
     sample: HeldOutDialogue,
-    record: RecordingSessions,
-    layout: StreamLayout,
-    tokenizer: Tokenizer,
+    record: RecordingRows,
 ) -> None:
     """The lanes of one dialogue, position by position: what was read, what was written beside it.
 
     dMel of the microphone as the model reads it, text that arrived, micro-turns that were late;
     then the words of `heard` and `say`, and the fine mel of the voice that was made.
     """
-    n = len(record.turns)
-    spoken = np.concatenate([turn.audio for turn in record.turns])
+    layout, tokenizer = record.layout, record.tokenizer
+    n = len(record.outputs)
+    spoken = np.concatenate([output.audio for output in record.outputs])
     figure = new_figure(width=max(n * layout.micro_turn_ms / 1000 / 0.9, 8.0), height=7.5)
     heights = {"height_ratios": [2, 1.6, 2]}
     above, middle, below = figure.subplots(3, 1, sharex=True, gridspec_kw=heights)
@@ -98,10 +85,10 @@ def draw_lanes(
         axis.imshow(image, origin="lower", aspect="auto", extent=(0, n, 0, len(image)))
         axis.set_ylabel(lane)
     rows = {
-        "late": ["late" if late else "" for late in record.late],
-        "text_in": [_words(tokenizer, ids) for ids in record.text_in],
-        "heard": [_words(tokenizer, turn.heard) for turn in record.turns],
-        "say": [_words(tokenizer, turn.say) for turn in record.turns],
+        "late": ["late" if i.missing_input else "" for i in record.inputs],
+        "text_in": [_words(tokenizer, i.text_in) for i in record.inputs],
+        "heard": [_words(tokenizer, output.heard) for output in record.outputs],
+        "say": [_words(tokenizer, output.say) for output in record.outputs],
     }
     for y, (_, texts) in enumerate(reversed(rows.items())):
         for k, text in enumerate(texts):
@@ -159,12 +146,12 @@ class Listen(Callback):
     def _listen(self, model: InteractionModel, step: int, seed: int) -> None:
         model.eval()
         checkpoint = LoadedCheckpoint(model, model.layout, self.tokenizer)
-        sessions = RecordingSessions(SessionBatch(checkpoint, len(self.samples), seed=seed))
-        agent = StreamedAgent(sessions, checkpoint.layout, self.tokenizer)
+        record = RecordingRows(RowBatch(checkpoint, len(self.samples), seed=seed))
+        agent = StreamedAgent(record)
         name = f"step{step:06d}"
         metrics = listen(agent, self.samples, self.folder, name)
         path, first = self.folder / f"{name}-lanes.png", self.samples[0]
-        draw_lanes(path, first, sessions, model.layout, self.tokenizer)
+        draw_lanes(path, first, record)
         model.train()
         with (self.folder / "scores.jsonl").open("a") as file:
             row = {"step": step, "suites": metrics}

@@ -1,7 +1,7 @@
 """Times micro-turns of live sessions on a GPU.
 
 Random weights; the `small` model and a mixture of experts of 16 layers and width 1024. Whole
-micro-turns (sound in, sound out) through `SessionBatch`, as one captured graph and launched
+micro-turns (sound in, sound out) through `RowBatch`, as one captured graph and launched
 kernel by kernel; whether both say the same; kernels and the GPU's busy time; first against last
 micro-turns of a long session. What does not fit into SECONDS is left out.
 """
@@ -22,7 +22,8 @@ from torch import nn
 
 from microturn.evaluation.bench.kernels_measure import device_facts
 from microturn.inference.load import shipped_model
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, experts_to_
 from microturn.model.config import ModelConfig, MoEConfig
 from microturn.model.model import InteractionModel
@@ -118,14 +119,14 @@ def random_model(config: ModelConfig, device: torch.device) -> LoadedCheckpoint:
 def measure(checkpoint: LoadedCheckpoint, n: int, row: dict[str, Any]) -> None:
     """Milliseconds of whole micro-turns, of the device's part alone, and without a graph."""
     torch.cuda.reset_peak_memory_stats()
-    eager = SessionBatch(checkpoint, n, graph=False, sizes=[n])
+    eager = RowBatch(checkpoint, n, graph=False, sizes=[n])
     rng = np.random.default_rng(0)
     said = [append(eager, rng)[1] for _ in range(COMPARED)]
     row["eager_ms"] = float(np.median([append(eager, rng)[0] for _ in range(EAGER_MICRO_TURNS)]))
     del eager
     torch.cuda.synchronize()
     began = time.perf_counter()
-    batch, rng = SessionBatch(checkpoint, n, sizes=[n]), np.random.default_rng(0)
+    batch, rng = RowBatch(checkpoint, n, sizes=[n]), np.random.default_rng(0)
     torch.cuda.synchronize()
     row["build_s"] = time.perf_counter() - began
     row["same"] = all(same(append(batch, rng)[1], turn) for turn in said)
@@ -137,7 +138,7 @@ def measure(checkpoint: LoadedCheckpoint, n: int, row: dict[str, Any]) -> None:
     row.update(kernels_per_tick(batch, rng))
 
 
-def same(a: list[TurnOutput], b: list[TurnOutput]) -> bool:
+def same(a: list[MicroTurnOut], b: list[MicroTurnOut]) -> bool:
     """Words and, bit for bit, sound."""
     return all(
         x.heard == y.heard and x.say == y.say and np.array_equal(x.audio, y.audio)
@@ -145,16 +146,17 @@ def same(a: list[TurnOutput], b: list[TurnOutput]) -> bool:
     )
 
 
-def append(batch: SessionBatch, rng: np.random.Generator) -> tuple[float, list[TurnOutput]]:
+def append(batch: RowBatch, rng: np.random.Generator) -> tuple[float, list[MicroTurnOut]]:
     """One micro-turn of all sessions: milliseconds, and what was made."""
     samples = batch.layout.samples_per_micro_turn
-    audio = (_LEVEL * rng.standard_normal((batch.batch_size, samples))).astype(np.float32)
+    audio = (_LEVEL * rng.standard_normal((batch.n_rows, samples))).astype(np.float32)
     started = time.perf_counter()
-    outputs = batch.append(audio)  # waits for the device
+    inputs = {row: MicroTurnIn(audio=row_audio) for row, row_audio in enumerate(audio)}
+    outputs = list(batch.step_rows(inputs).values())  # waits for the device
     return 1000 * (time.perf_counter() - started), outputs
 
 
-def kernels_per_tick(batch: SessionBatch, rng: np.random.Generator) -> dict[str, float]:
+def kernels_per_tick(batch: RowBatch, rng: np.random.Generator) -> dict[str, float]:
     """Kernels and copies of one micro-turn, and for how long the GPU is busy with them."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -183,7 +185,7 @@ def long_session(checkpoint: LoadedCheckpoint, row: dict[str, Any]) -> None:
 
     The first hundred counts from the moment when the window of attention is full.
     """
-    batch = SessionBatch(checkpoint, 1)
+    batch = RowBatch(checkpoint, 1)
     rng = np.random.default_rng(0)
     for _ in range(checkpoint.model.cfg.window):
         append(batch, rng)

@@ -19,7 +19,9 @@ from microturn.configs.command import write_json
 from microturn.configs.load import save_config
 from microturn.evaluation.bench.config import BenchSessionConfig
 from microturn.evaluation.bench.session_peers import PEERS, PeerTimes, measure_peer
-from microturn.inference.load import LoadedBatch, batch_of, shipped_model
+from microturn.inference.load import shipped_model
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, load_checkpoint, random_checkpoint
 
 _LEVEL: Final = 0.05  # noise at about the level of speech, so that nothing is trivially silent
@@ -70,17 +72,17 @@ def _sessions(loaded: LoadedCheckpoint, config: BenchSessionConfig) -> dict[str,
     n_steps = len(config.sessions) * (config.warm_up + config.micro_turns)
     with tqdm(total=n_steps, desc="bench session", unit="micro-turn", file=sys.stderr) as bar:
         for n in config.sessions:
-            batch = batch_of(loaded, n_slots=n, seed=config.seed)
+            batch = RowBatch(loaded, n, seed=config.seed)
             rows[str(n)] = measure(batch, n, config, bar)
     return rows
 
 
-def measure(loaded: LoadedBatch, n: int, config: BenchSessionConfig, bar: Any) -> dict[str, float]:
+def measure(batch: RowBatch, n: int, config: BenchSessionConfig, bar: Any) -> dict[str, float]:
     """Times of whole micro-turns in milliseconds: sound in, sound and tokens out."""
     rng = np.random.default_rng(config.seed)
     times = np.zeros(config.micro_turns)
     for step in range(-config.warm_up, config.micro_turns):
-        spent = _micro_turn(loaded, n, rng)
+        spent = _micro_turn(batch, n, rng)
         if step >= 0:
             times[step] = spent
         bar.update()
@@ -91,12 +93,12 @@ def measure(loaded: LoadedBatch, n: int, config: BenchSessionConfig, bar: Any) -
     }
 
 
-def _micro_turn(loaded: LoadedBatch, n: int, rng: np.random.Generator) -> float:
+def _micro_turn(batch: RowBatch, n: int, rng: np.random.Generator) -> float:
     """Milliseconds of one."""
-    noise = rng.standard_normal((n, loaded.layout.samples_per_micro_turn))
+    noise = rng.standard_normal((n, batch.layout.samples_per_micro_turn))
     audio = (_LEVEL * noise).astype(np.float32)
     started = time.perf_counter()
-    loaded.batch.append(audio, [None] * n)
+    batch.step_rows({row: MicroTurnIn(audio=audio[row]) for row in range(n)})
     return (time.perf_counter() - started) * 1000
 
 
@@ -107,16 +109,16 @@ def _hour(loaded: LoadedCheckpoint, config: BenchSessionConfig) -> dict[str, flo
     slower an hour later: the last hundred stands beside a young conversation, in turns with it,
     too. Memory is that of the process after the first hundred, and at the end.
     """
-    batch, rng = batch_of(loaded, n_slots=1, seed=config.seed), np.random.default_rng(config.seed)
+    batch, rng = RowBatch(loaded, 1, seed=config.seed), np.random.default_rng(config.seed)
     full = max(loaded.model.backbone.reaches) // loaded.layout.n_positions + config.warm_up
     times, resident = np.zeros(config.hour), 0
-    young, young_times = batch_of(loaded, n_slots=1, seed=config.seed), np.zeros(_COMPARED)
+    young, young_times = RowBatch(loaded, 1, seed=config.seed), np.zeros(_COMPARED)
     total = full + config.hour + full + _COMPARED
     with tqdm(total=total, desc="bench hour", unit="micro-turn", file=sys.stderr) as bar:
 
-        def micro_turn(of: LoadedBatch) -> float:
+        def micro_turn(rows: RowBatch) -> float:
             bar.update()
-            return _micro_turn(of, 1, rng)
+            return _micro_turn(rows, 1, rng)
 
         for _ in range(full):
             micro_turn(batch)

@@ -25,7 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.inference.rows import SessionBatch
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
 from microturn.model.attention import Attention, apply_rope, rope_angles
 from microturn.model.backbone import Backbone, BackboneState, Block
 from microturn.model.checkpoint import LoadedCheckpoint
@@ -125,14 +126,14 @@ def _attend(
     return attention.out(y.transpose(1, 2).flatten(2)), (k, v)
 
 
-def without_session(checkpoint: LoadedCheckpoint, peer: Peer) -> SessionBatch:
+def without_session(checkpoint: LoadedCheckpoint, peer: Peer) -> RowBatch:
     """One row of the same model on the backbone of a peer."""
     model = copy.copy(checkpoint.model)
     model._modules = dict(checkpoint.model._modules)
     model.backbone = UnboundedBackbone(  # type: ignore[assignment]
         checkpoint.model.backbone, again=peer == "reprefill"
     )
-    return SessionBatch(LoadedCheckpoint(model, checkpoint.layout, checkpoint.tokenizer), 1)
+    return RowBatch(LoadedCheckpoint(model, checkpoint.layout, checkpoint.tokenizer), 1)
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,12 @@ def measure_peer(
         backbone: Any = batch.model.backbone
         spent: list[float] = []
         while len(spent) < 3 or (sum(spent) < seconds and len(spent) < 50):
-            noise = rng.standard_normal((1, batch.layout.samples_per_micro_turn))
+            noise = rng.standard_normal(batch.layout.samples_per_micro_turn)
             audio = (_LEVEL * noise).astype(np.float32)
             with torch.inference_mode():
                 backbone.set_up(length)
             started = time.perf_counter()
-            batch.append(audio)
+            batch.step_rows({0: MicroTurnIn(audio=audio)})
             spent.append(time.perf_counter() - started)
         times[length] = 1000 * float(np.median(spent))
         bar.update()

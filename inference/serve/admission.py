@@ -17,6 +17,10 @@ from typing import Final
 
 import numpy as np
 
+from microturn.inference.config import ServeConfig
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
+
 _KEPT: Final = 512  # live times that count, of each number of conversations
 _YOUNG_S: Final = 60.0  # and for how long they do: one bad moment is forgiven
 _ENOUGH: Final = 100  # live times from which on they may also say that the machine is faster
@@ -123,3 +127,28 @@ class Admission:
             return known[min(above)]
         most = max(known)
         return known[most] * n / most
+
+
+def measured_admission(batch: RowBatch, config: ServeConfig) -> Admission | None:
+    """Time every number of sessions in turn; None when the configuration refuses no session.
+
+    All rows are fresh afterwards.
+    """
+    if not config.admit_share:
+        return None
+    layout = batch.layout
+    admission = Admission(micro_turn_ms=layout.micro_turn_ms, share=config.admit_share)
+    # Noise at about the level of speech: digital silence would be cheaper than a conversation.
+    noise = 0.05 * np.random.default_rng(0).standard_normal(
+        (batch.n_rows, layout.samples_per_micro_turn)
+    )
+    inputs = [MicroTurnIn(audio=audio) for audio in noise.astype(np.float32)]
+    if config.calibrate:
+        admission.calibrate(
+            lambda n: batch.step_rows(dict(enumerate(inputs[:n]))),
+            batch.n_rows,
+            micro_turns=config.calibrate,
+        )
+    for row in range(batch.n_rows):
+        batch.reset(row)
+    return admission

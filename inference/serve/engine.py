@@ -23,11 +23,12 @@ from microturn.inference.agent.agent import BackgroundAgent
 from microturn.inference.audio import Audio
 from microturn.inference.config import AgentConfig, NotesConfig
 from microturn.inference.conversation import Conversation, ConversationEvent
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
 from microturn.inference.serve.input_queue import InputQueue
 from microturn.inference.serve.metrics import Metrics
-from microturn.inference.sessions import MicroTurn, Session, Sessions
+from microturn.inference.sessions import Session, Sessions
 from microturn.model.streams import StreamLayout, Tokenizer
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class LiveEngine:
 
     def __init__(
         self,
-        batch: SessionBatch,
+        batch: RowBatch,
         *,
         n_slots: int,
         layout: StreamLayout,
@@ -338,14 +339,16 @@ class LiveEngine:
             self._times_ms.append(ms)
             self._metrics.ticks.add(ms)
             if self._admission is not None:
-                rows = self._sessions.span(s.session for s in slots if s.session is not None)
+                rows = self._sessions.n_rows_computed(
+                    s.session for s in slots if s.session is not None
+                )
                 self._admission.note(rows, ms, now)
         for slot, (output, at) in zip(slots, arrived, strict=True):
             self._hand_out(slot, output, at)
 
-    def _run_model(self, slots: list[_Slot]) -> list[tuple[TurnOutput, float]]:
+    def _run_model(self, slots: list[_Slot]) -> list[tuple[MicroTurnOut, float]]:
         """What was made for each of these, and when its input was complete."""
-        turns: dict[Session, MicroTurn] = {}
+        turns: dict[Session, MicroTurnIn] = {}
         arrived: list[tuple[Session, float]] = []
         for slot in slots:
             if slot.session is None:
@@ -357,12 +360,14 @@ class LiveEngine:
             text = slot.conversation.text_in() or []
             self._metrics.count("tokens_given", len(text))
             audio = self._silence if given.audio is None else given.audio
-            turns[slot.session] = MicroTurn(audio=audio, text_in=text, late=given.audio is None)
+            turns[slot.session] = MicroTurnIn(
+                audio=audio, text_in=text, missing_input=given.audio is None
+            )
             arrived.append((slot.session, given.arrived))
-        outputs = self._sessions.append_all(turns)
+        outputs = self._sessions.step_sessions(turns)
         return [(outputs[session], at) for session, at in arrived]
 
-    def _hand_out(self, slot: _Slot, output: TurnOutput, arrived: float) -> None:
+    def _hand_out(self, slot: _Slot, output: MicroTurnOut, arrived: float) -> None:
         micro_turn = slot.conversation.micro_turn
         events = slot.conversation.take(output.heard, output.say)
         lag_ms = (self._clock() - arrived) * 1000

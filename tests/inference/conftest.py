@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
 from microturn.inference.audio import Audio, write_wav
-from microturn.inference.load import LoadedBatch, batch_of
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 
@@ -49,5 +50,6 @@ def checkpoint_folder(
 
 
 @pytest.fixture
-def one_row(checkpoint: LoadedCheckpoint) -> LoadedBatch:
-    return batch_of(checkpoint, n_slots=1, seed=0, threads=1)
+def one_row(checkpoint: LoadedCheckpoint) -> RowBatch:
+    torch.set_num_threads(1)
+    return RowBatch(checkpoint, 1)

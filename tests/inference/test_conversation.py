@@ -1,14 +1,13 @@
 """The layer between token ids and people.
 
 A tiny untrained model cannot be made to say `<delegate>`, so here, and only here, the tokens of a
-real `SessionBatch` are replaced by a script; its audio, its text input and its clock are real.
+real `RowBatch` are replaced by a script; its audio, its text input and its clock are real.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from microturn.inference.agent.agent import (
     AgentEvent,
@@ -26,7 +25,8 @@ from microturn.inference.conversation import (
     ResultEvent,
     WordEvent,
 )
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.inference.talk import AnsweredRecording, stream, words_of
 from microturn.inference.transcript import WordStream
 from microturn.model.checkpoint import LoadedCheckpoint
@@ -36,7 +36,7 @@ from microturn.model.streams.text import CANCEL, USER
 Script = dict[int, str]
 
 
-class ScriptedBatch(SessionBatch):
+class ScriptedBatch(RowBatch):
     """A session whose `heard` and `say` come from a script, by micro-turn."""
 
     def __init__(self, checkpoint: LoadedCheckpoint, *, heard: Script, say: Script) -> None:
@@ -44,18 +44,12 @@ class ScriptedBatch(SessionBatch):
         self.script = heard, say
         self.text_seen: list[list[int]] = []
 
-    def append(
-        self,
-        audio: NDArray[np.float32],
-        text_in: Sequence[Sequence[int] | None] | None = None,
-        active: NDArray[np.bool_] | None = None,
-        late: NDArray[np.bool_] | None = None,
-    ) -> list[TurnOutput]:
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
         k = len(self.text_seen)
-        self.text_seen.append(list((text_in or [None])[0] or []))
-        real = super().append(audio, text_in, active, late)[0]
+        self.text_seen.append(list(inputs[0].text_in))
+        real = super().step_rows(inputs)[0]
         heard, say = (self.tokenizer.encode(lane.get(k, "")) for lane in self.script)
-        return [TurnOutput(audio=real.audio, heard=heard, say=say)]
+        return {0: MicroTurnOut(audio=real.audio, heard=heard, say=say)}
 
 
 class SlowAgent:

@@ -1,12 +1,14 @@
 """Streaming sessions: same lanes as simulation, rows apart from each other, bad input contained."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
 from microturn.model.streams import MelStream, pack_user_audio
 from microturn.model.streams.mel import dmel_ids
@@ -24,17 +26,22 @@ def voice(checkpoint: LoadedCheckpoint, n: int, seed: int) -> np.ndarray:
     return (0.1 * rng.standard_normal((n, samples))).astype(np.float32)
 
 
-def run(sessions: SessionBatch, audio: np.ndarray, row: int = 0) -> list[TurnOutput]:
+def inputs_of(audio: np.ndarray, **more: Any) -> dict[int, MicroTurnIn]:
+    """One micro-turn of every row, from audio (B, samples)."""
+    return {row: MicroTurnIn(audio=samples, **more) for row, samples in enumerate(audio)}
+
+
+def run(sessions: RowBatch, audio: np.ndarray, row: int = 0) -> list[MicroTurnOut]:
     """One row listens, the others hear silence."""
     outputs = []
     for chunk in audio:
-        batch = np.zeros((sessions.batch_size, len(chunk)), np.float32)
-        batch[row] = chunk
-        outputs.append(sessions.append(batch)[row])
+        audio_of_all = np.zeros((sessions.n_rows, len(chunk)), np.float32)
+        audio_of_all[row] = chunk
+        outputs.append(sessions.step_rows(inputs_of(audio_of_all))[row])
     return outputs
 
 
-def assert_same(a: list[TurnOutput], b: list[TurnOutput]) -> None:
+def assert_same(a: list[MicroTurnOut], b: list[MicroTurnOut]) -> None:
     assert [t.say for t in a] == [t.say for t in b]
     assert [t.heard for t in a] == [t.heard for t in b]
     # Griffin-Lim phases of noise amplify the last bit of a matrix product: compare levels.
@@ -57,13 +64,13 @@ def test_live_packing_of_a_wav_is_the_packing_of_simulation(
 
 def test_a_session_does_not_see_its_neighbours(checkpoint: LoadedCheckpoint) -> None:
     audio = voice(checkpoint, 20, 1)
-    alone = run(SessionBatch(checkpoint, 1), audio)
-    together = SessionBatch(checkpoint, 3)
+    alone = run(RowBatch(checkpoint, 1), audio)
+    together = RowBatch(checkpoint, 3)
     others = voice(checkpoint, 20, 2)
     outputs = []
     for k in range(20):
         batch = np.stack([others[k], audio[k], others[-k]])
-        outputs.append(together.append(batch)[1])
+        outputs.append(together.step_rows(inputs_of(batch))[1])
     assert_same(alone, outputs)
 
 
@@ -71,20 +78,19 @@ def test_a_row_that_sits_out_goes_on_as_if_nothing_happened(checkpoint: LoadedCh
     """Beyond the window too: what an idle row wrote into its ring must never be read."""
     n = 3 * checkpoint.model.cfg.window
     audio, noise = voice(checkpoint, n, 3), voice(checkpoint, n, 4)
-    straight = run(SessionBatch(checkpoint, 2), audio)
-    sessions, outputs = SessionBatch(checkpoint, 2), []
+    straight = run(RowBatch(checkpoint, 2), audio)
+    sessions, outputs = RowBatch(checkpoint, 2), []
     for k in range(n):
         if k % 3 == 0:
-            active = np.array([False, True])
-            assert sessions.append(np.stack([noise[k], noise[k]]), active=active)[0].say == []
+            assert list(sessions.step_rows({1: MicroTurnIn(audio=noise[k])})) == [1]
         batch = np.stack([audio[k], noise[k]])
-        outputs.append(sessions.append(batch)[0])
+        outputs.append(sessions.step_rows(inputs_of(batch))[0])
     assert_same(straight, outputs)
 
 
 def test_a_reset_row_is_a_new_conversation(checkpoint: LoadedCheckpoint) -> None:
     audio = voice(checkpoint, 12, 5)
-    sessions = SessionBatch(checkpoint, 2)
+    sessions = RowBatch(checkpoint, 2)
     first = run(sessions, audio)
     sessions.reset(0)
     assert_same(first, run(sessions, audio))
@@ -96,31 +102,30 @@ def test_what_is_not_finite_is_silence(checkpoint: LoadedCheckpoint) -> None:
     audio[2, ::2], audio[2, 1::2] = np.inf, -np.inf
     silent = audio.copy()
     silent[1:3] = 0.0
-    assert_same(run(SessionBatch(checkpoint, 1), audio), run(SessionBatch(checkpoint, 1), silent))
+    assert_same(run(RowBatch(checkpoint, 1), audio), run(RowBatch(checkpoint, 1), silent))
 
 
-def test_a_late_micro_turn_is_marked_and_not_heard(checkpoint: LoadedCheckpoint) -> None:
+def test_a_micro_turn_without_input_is_marked_and_not_heard(checkpoint: LoadedCheckpoint) -> None:
     one, two = voice(checkpoint, 2, 7), voice(checkpoint, 2, 8)
-    late = np.array([True])
     outputs = []
     for audio in (one, two):
-        sessions = SessionBatch(checkpoint, 1)
-        outputs.append([sessions.append(audio[:1], late=late)[0]])
+        sessions = RowBatch(checkpoint, 1)
+        outputs.append([sessions.step_rows(inputs_of(audio[:1], missing_input=True))[0]])
     assert_same(*outputs)
 
 
 def test_wrong_shapes_are_refused_in_one_sentence(checkpoint: LoadedCheckpoint) -> None:
-    sessions = SessionBatch(checkpoint, 1)
-    with pytest.raises(ValueError, match=r"shape \(1, 7\), a micro-turn needs \(1, 3200\)"):
-        sessions.append(np.zeros((1, 7), np.float32))
+    sessions = RowBatch(checkpoint, 1)
+    with pytest.raises(ValueError, match=r"row 0 has shape \(7,\), a micro-turn needs \(3200,\)"):
+        sessions.step_rows(inputs_of(np.zeros((1, 7), np.float32)))
     with pytest.raises(ValueError, match="3 text tokens, a micro-turn holds 1"):
-        sessions.append(voice(checkpoint, 1, 0), [[4, 20, 5]])
+        sessions.step_rows(inputs_of(voice(checkpoint, 1, 0), text_in=[4, 20, 5]))
 
 
 def test_text_that_is_typed_changes_what_follows(checkpoint: LoadedCheckpoint) -> None:
     audio = voice(checkpoint, 6, 9)
-    quiet, told = SessionBatch(checkpoint, 1), SessionBatch(checkpoint, 1)
+    quiet, told = RowBatch(checkpoint, 1), RowBatch(checkpoint, 1)
     word = checkpoint.tokenizer.encode("hello")
-    a = [quiet.append(chunk[None])[0].audio for chunk in audio]
-    b = [told.append(chunk[None], [word])[0].audio for chunk in audio]
+    a = [quiet.step_rows(inputs_of(chunk[None]))[0].audio for chunk in audio]
+    b = [told.step_rows(inputs_of(chunk[None], text_in=word))[0].audio for chunk in audio]
     assert not np.allclose(np.stack(a), np.stack(b))

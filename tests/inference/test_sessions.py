@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microturn.inference.rows import SessionBatch, TurnOutput
-from microturn.inference.sessions import MicroTurn, Session, Sessions, SessionsFull
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
+from microturn.inference.sessions import Session, Sessions, SessionsFull
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.streams import StreamLayout
@@ -58,14 +59,14 @@ def small() -> LoadedCheckpoint:
     return random_checkpoint(11, config=replace(SMALL, vocoder=LEARNED))
 
 
-def micro_turn(checkpoint: LoadedCheckpoint, seed: int, **more: Any) -> MicroTurn:
+def micro_turn(checkpoint: LoadedCheckpoint, seed: int, **more: Any) -> MicroTurnIn:
     rng = np.random.default_rng(seed)
     samples = checkpoint.layout.samples_per_micro_turn
     audio = (0.1 * rng.standard_normal(samples)).astype(np.float32)
-    return MicroTurn(audio=audio, **more)
+    return MicroTurnIn(audio=audio, **more)
 
 
-def strange(checkpoint: LoadedCheckpoint, seed: int, kind: str) -> MicroTurn:
+def strange(checkpoint: LoadedCheckpoint, seed: int, kind: str) -> MicroTurnIn:
     """A micro-turn as it comes from the world outside."""
     turn = micro_turn(checkpoint, seed)
     match kind:
@@ -76,14 +77,14 @@ def strange(checkpoint: LoadedCheckpoint, seed: int, kind: str) -> MicroTurn:
         case "garbage":
             noise = np.random.default_rng(seed).integers(0, 256, 4 * len(turn.audio), np.uint8)
             return replace(turn, audio=noise.view(np.float32))
-        case "late":
-            return replace(turn, late=True)
+        case "missing":
+            return replace(turn, missing_input=True)
         case "text":
             return replace(turn, text_in=checkpoint.tokenizer.encode("hello")[:1])
     return turn
 
 
-def same(a: list[TurnOutput], b: list[TurnOutput]) -> bool:
+def same(a: list[MicroTurnOut], b: list[MicroTurnOut]) -> bool:
     return len(a) == len(b) and all(
         x.heard == y.heard and x.say == y.say and np.array_equal(x.audio, y.audio)
         for x, y in zip(a, b, strict=True)
@@ -94,27 +95,27 @@ def same(a: list[TurnOutput], b: list[TurnOutput]) -> bool:
 class Told:
     """What a session was given, and what it made of it."""
 
-    turns: list[MicroTurn] = field(default_factory=list)
-    outputs: list[TurnOutput] = field(default_factory=list)
+    turns: list[MicroTurnIn] = field(default_factory=list)
+    outputs: list[MicroTurnOut] = field(default_factory=list)
 
 
-def alone(checkpoint: LoadedCheckpoint, turns: list[MicroTurn]) -> list[TurnOutput]:
+def alone(checkpoint: LoadedCheckpoint, turns: list[MicroTurnIn]) -> list[MicroTurnOut]:
     """The same input to a session that has the model for itself, in a ring of the same length."""
-    sessions = Sessions(SessionBatch(checkpoint, 1, rewind=REACH))
+    sessions = Sessions(RowBatch(checkpoint, 1, rewind=REACH))
     session = sessions.open()
-    return [sessions.append(session, turn) for turn in turns]
+    return [sessions.step_session(session, turn) for turn in turns]
 
 
-KINDS = ["speech", "speech", "nothing", "nan", "garbage", "late", "text"]
+KINDS = ["speech", "speech", "nothing", "nan", "garbage", "missing", "text"]
 SCRIPT: list[tuple[str, Any]] = [
     ("open", 0),
     ("append", ["speech", "nothing", "speech", "speech"]),
     ("open", 0),
     ("append", ["nan", "nothing", "garbage", "speech"]),
     ("skip", 5),
-    ("append", ["late", "nothing", "text", "speech"]),
+    ("append", ["missing", "nothing", "text", "speech"]),
     ("fork", 0),
-    ("append", ["speech", "speech", "speech", "late"]),
+    ("append", ["speech", "speech", "speech", "missing"]),
     ("rewind", 3),
     ("append", ["speech", "nothing", "speech", "speech"]),
     ("close", 1),
@@ -143,7 +144,7 @@ def test_nobody_changes_another_ones_bits_whatever_happens(
 
 
 def check_script(checkpoint: LoadedCheckpoint, steps: list[tuple[str, Any]], seed: int) -> None:
-    sessions = Sessions(SessionBatch(checkpoint, PLACES, rewind=REACH))
+    sessions = Sessions(RowBatch(checkpoint, PLACES, rewind=REACH))
     live: dict[Session, Told] = {sessions.open(): Told()}
     gone: list[Told] = []
     for number, (what, detail) in enumerate([("append", KINDS[:4]), *steps]):
@@ -160,7 +161,7 @@ def check_script(checkpoint: LoadedCheckpoint, steps: list[tuple[str, Any]], see
             case "rewind" if live:
                 pick = list(live)[number % len(live)]
                 to = max(sessions.oldest(pick), sessions.micro_turns(pick) - detail)
-                sessions.rewind(pick, to)
+                sessions.rewind(pick, to=to)
                 del live[pick].turns[to:], live[pick].outputs[to:]
             case "append" | "skip":
                 mask = detail if what == "skip" else 15
@@ -170,7 +171,7 @@ def check_script(checkpoint: LoadedCheckpoint, steps: list[tuple[str, Any]], see
                     for index, session in enumerate(live)
                     if mask >> index & 1
                 }
-                for session, output in sessions.append_all(turns).items():
+                for session, output in sessions.step_sessions(turns).items():
                     live[session].turns.append(turns[session])
                     live[session].outputs.append(output)
     for told in [*gone, *live.values()]:
@@ -180,10 +181,10 @@ def check_script(checkpoint: LoadedCheckpoint, steps: list[tuple[str, Any]], see
 
 def test_a_batch_of_strangers_is_each_of_them_alone(checkpoint: LoadedCheckpoint) -> None:
     turns = [[micro_turn(checkpoint, 100 * row + k) for k in range(7)] for row in range(7)]
-    sessions = Sessions(SessionBatch(checkpoint, 7, rewind=REACH))
+    sessions = Sessions(RowBatch(checkpoint, 7, rewind=REACH))
     handles = [sessions.open() for _ in turns]
     made = [
-        sessions.append_all(dict(zip(handles, together, strict=True)))
+        sessions.step_sessions(dict(zip(handles, together, strict=True)))
         for together in zip(*turns, strict=True)
     ]
     for row in (0, 3, 6):
@@ -191,73 +192,73 @@ def test_a_batch_of_strangers_is_each_of_them_alone(checkpoint: LoadedCheckpoint
 
 
 def test_a_fork_differs_only_by_what_it_is_told(small: LoadedCheckpoint) -> None:
-    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
     one = sessions.open()
     for k in range(9):
-        sessions.append(one, micro_turn(small, k))
+        sessions.step_session(one, micro_turn(small, k))
     two = sessions.fork(one)
     assert sessions.micro_turns(two) == 9
     same_turn = micro_turn(small, 9)
-    both = sessions.append_all({one: same_turn, two: same_turn})
+    both = sessions.step_sessions({one: same_turn, two: same_turn})
     assert same([both[one]], [both[two]])
-    apart = sessions.append_all({one: micro_turn(small, 10), two: micro_turn(small, 11)})
+    apart = sessions.step_sessions({one: micro_turn(small, 10), two: micro_turn(small, 11)})
     assert not same([apart[one]], [apart[two]])
-    sessions.rewind(two, 5)  # the twin has the past of the first
-    again = [sessions.append(two, micro_turn(small, k)) for k in range(5, 9)]
+    sessions.rewind(two, to=5)  # the twin has the past of the first
+    again = [sessions.step_session(two, micro_turn(small, k)) for k in range(5, 9)]
     assert same(again, alone(small, [micro_turn(small, k) for k in range(9)])[5:])
 
 
 # --- what is refused -------------------------------------------------------------------------
 def test_going_back_has_limits_that_are_said(small: LoadedCheckpoint) -> None:
-    sessions = Sessions(SessionBatch(small, 1, rewind=3))
+    sessions = Sessions(RowBatch(small, 1, rewind=3))
     one = sessions.open()
     for k in range(8):
-        sessions.append(one, micro_turn(small, k))
+        sessions.step_session(one, micro_turn(small, k))
     with pytest.raises(ValueError, match=r"micro-turn 9: the session has made 8 micro-turns"):
-        sessions.rewind(one, 9)
+        sessions.rewind(one, to=9)
     with pytest.raises(ValueError, match=r"micro-turn -1: the session has made 8"):
-        sessions.rewind(one, -1)
+        sessions.rewind(one, to=-1)
     with pytest.raises(ValueError, match=r"keep their last 3 micro-turns, .* kept here is 5"):
-        sessions.rewind(one, 4)
-    sessions.rewind(one, 5)
+        sessions.rewind(one, to=4)
+    sessions.rewind(one, to=5)
     with pytest.raises(ValueError, match="the oldest kept here is 5"):
-        sessions.rewind(one, 4)  # going back does not make what is older come back
-    sessions.append(one, micro_turn(small, 5))
-    sessions.rewind(one, 5)
-    sessions.rewind(one, 5)  # being there already is fine
-    never = Sessions(SessionBatch(small, 1))
+        sessions.rewind(one, to=4)  # going back does not make what is older come back
+    sessions.step_session(one, micro_turn(small, 5))
+    sessions.rewind(one, to=5)
+    sessions.rewind(one, to=5)  # being there already is fine
+    never = Sessions(RowBatch(small, 1))
     only = never.open()
-    never.append(only, micro_turn(small, 0))
+    never.step_session(only, micro_turn(small, 0))
     with pytest.raises(ValueError, match="sessions of rewind=0 keep their last 0 micro-turns"):
-        never.rewind(only, 0)
+        never.rewind(only, to=0)
 
 
 def test_a_full_house_and_a_closed_session_say_so(small: LoadedCheckpoint) -> None:
-    sessions = Sessions(SessionBatch(small, 2))
+    sessions = Sessions(RowBatch(small, 2))
     one, two = sessions.open(), sessions.open()
-    with pytest.raises(SessionsFull, match="all 2 places are taken; close a session first"):
+    with pytest.raises(SessionsFull, match="all 2 sessions are in use; close one first"):
         sessions.open()
     with pytest.raises(SessionsFull):
         sessions.fork(one)
     sessions.close(one)
     for wrong in (
         lambda: sessions.close(one),
-        lambda: sessions.append(one, micro_turn(small, 0)),
-        lambda: sessions.rewind(one, 0),
+        lambda: sessions.step_session(one, micro_turn(small, 0)),
+        lambda: sessions.rewind(one, to=0),
         lambda: sessions.fork(one),
     ):
         with pytest.raises(ValueError, match="session s1 is closed or not one of these"):
             wrong()
     assert len(sessions) == 1
     three = sessions.open()
-    assert sessions.span([two, three]) == 2
-    assert sessions.span([three]) == 1  # the lowest free row
+    assert sessions.n_rows_computed([two, three]) == 2
+    assert sessions.n_rows_computed([three]) == 1  # the lowest free row
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"audio": np.zeros(7, np.float32)}, r"audio of session s1 has shape \(7,\)"),
+        ({"audio": np.zeros(7, np.float32)}, r"audio of row 0 has shape \(7,\)"),
         ({"text_in": [4, 4]}, "2 text tokens, a micro-turn holds 1"),
         ({"text_in": [9_999]}, r"text tokens \[9999\] are no ids of this tokenizer"),
         ({"text_in": [-1]}, "are no ids"),
@@ -268,13 +269,13 @@ def test_refused_input_leaves_everybody_where_they_were(
     small: LoadedCheckpoint, change: dict[str, Any], sentence: str
 ) -> None:
     turns = [micro_turn(small, k) for k in range(6)]
-    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
     one, two = sessions.open(), sessions.open()
     made = []
     for turn in turns:
         with pytest.raises(ValueError, match=sentence):
-            sessions.append_all({two: turn, one: replace(turn, **change)})
-        made.append(sessions.append_all({one: turn, two: turn})[one])
+            sessions.step_sessions({two: turn, one: replace(turn, **change)})
+        made.append(sessions.step_sessions({one: turn, two: turn})[one])
     assert same(made, alone(small, turns))
 
 
@@ -282,12 +283,12 @@ def test_refused_input_leaves_everybody_where_they_were(
 def test_nothing_is_kept_from_micro_turn_to_micro_turn(small: LoadedCheckpoint) -> None:
     """Of 80 micro-turns of sound that were made Python keeps less than four (its free lists still
     fill up slowly), and of what torch allocates for a micro-turn nothing is left after it."""
-    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
     pair = {sessions.open(): micro_turn(small, k) for k in range(2)}
 
     def run(n: int) -> None:
         for _ in range(n):
-            sessions.append_all(pair)
+            sessions.step_sessions(pair)
 
     tracemalloc.start()
     try:
@@ -316,14 +317,14 @@ def left_behind(work: Any) -> int:
 
 def test_no_state_moves_in_memory(small: LoadedCheckpoint) -> None:
     """The slabs of the start are those of the end, whoever came, left, forked or went back."""
-    sessions = Sessions(SessionBatch(small, 2, rewind=REACH))
+    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
     tick = sessions.batch.tick
     addresses = [tensor.data_ptr() for tensor in tick.slabs]
     one = sessions.open()
     for k in range(8):
-        sessions.append(one, micro_turn(small, k))
+        sessions.step_session(one, micro_turn(small, k))
     two = sessions.fork(one)
-    sessions.rewind(one, 5)
-    sessions.append_all({one: micro_turn(small, 8), two: micro_turn(small, 9)})
+    sessions.rewind(one, to=5)
+    sessions.step_sessions({one: micro_turn(small, 8), two: micro_turn(small, 9)})
     sessions.close(one)
     assert [tensor.data_ptr() for tensor in tick.slabs] == addresses

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from microturn.inference.config import AgentConfig
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine, Problem, Turn
-from microturn.inference.sessions import MicroTurn, Session, Sessions
+from microturn.inference.sessions import Session, Sessions
 from microturn.model.checkpoint import LoadedCheckpoint, experts_to_, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.vocoders.config import VocoderConfig
@@ -47,33 +48,33 @@ def checkpoint(request: pytest.FixtureRequest) -> LoadedCheckpoint:
     return on_gpu(request.param)
 
 
-def micro_turn(k: int) -> MicroTurn:
+def micro_turn(k: int) -> MicroTurnIn:
     rng = np.random.default_rng(k)
-    return MicroTurn(audio=(0.1 * rng.standard_normal(3_200)).astype(np.float32))
+    return MicroTurnIn(audio=(0.1 * rng.standard_normal(3_200)).astype(np.float32))
 
 
-def script(sessions: Sessions) -> list[TurnOutput]:
+def script(sessions: Sessions) -> list[MicroTurnOut]:
     """One to five sessions, a fork, a way back."""
-    made: list[TurnOutput] = []
+    made: list[MicroTurnOut] = []
     live: list[Session] = []
     for k in range(16):
         if len(live) < 4:
             live.append(sessions.open())
         turns = {session: micro_turn(100 * k + row) for row, session in enumerate(live)}
-        made += sessions.append_all(turns).values()
+        made += sessions.step_sessions(turns).values()
     live.append(sessions.fork(live[0]))
-    sessions.rewind(live[1], 12)
+    sessions.rewind(live[1], to=12)
     for k in range(16, 24):
         turns = {session: micro_turn(100 * k + row) for row, session in enumerate(live)}
-        made += sessions.append_all(turns).values()
+        made += sessions.step_sessions(turns).values()
     return made
 
 
-def graphs_of(checkpoint: LoadedCheckpoint) -> SessionBatch:
-    return SessionBatch(checkpoint, 5, rewind=4)
+def graphs_of(checkpoint: LoadedCheckpoint) -> RowBatch:
+    return RowBatch(checkpoint, 5, rewind=4)
 
 
-def assert_same(some: list[TurnOutput], others: list[TurnOutput]) -> None:
+def assert_same(some: list[MicroTurnOut], others: list[MicroTurnOut]) -> None:
     for a, b in zip(some, others, strict=True):
         assert (a.heard, a.say) == (b.heard, b.say)
         assert np.array_equal(a.audio, b.audio)
@@ -81,19 +82,18 @@ def assert_same(some: list[TurnOutput], others: list[TurnOutput]) -> None:
 
 def test_graphs_of_all_sizes_say_what_launching_says(checkpoint: LoadedCheckpoint) -> None:
     graphs, eager = (
-        script(Sessions(SessionBatch(checkpoint, 5, rewind=4, graph=graph)))
-        for graph in (True, False)
+        script(Sessions(RowBatch(checkpoint, 5, rewind=4, graph=graph))) for graph in (True, False)
     )
     assert_same(graphs, eager)
 
 
 def test_nothing_is_allocated_after_the_capture(checkpoint: LoadedCheckpoint) -> None:
-    sessions = Sessions(SessionBatch(checkpoint, 4, rewind=4))
+    sessions = Sessions(RowBatch(checkpoint, 4, rewind=4))
     pair = {sessions.open(): micro_turn(0), sessions.open(): micro_turn(1)}
-    sessions.append_all(pair)
+    sessions.step_sessions(pair)
     before = torch.cuda.memory_stats()["allocation.all.allocated"]
     for _ in range(10):
-        sessions.append_all(pair)
+        sessions.step_sessions(pair)
     assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
 
 
@@ -103,10 +103,10 @@ def test_a_gpu_says_what_a_cpu_says() -> None:
     Griffin-Lim's phases amplify the last bit, the learned vocoder's do not.
     """
     there, here = on_gpu(WITH_EVERYTHING, half=False), random_checkpoint(2, config=WITH_EVERYTHING)
-    a, b = SessionBatch(there, 1), SessionBatch(here, 1)
+    a, b = RowBatch(there, 1), RowBatch(here, 1)
     for k in range(16):
-        audio = micro_turn(k).audio[None]
-        made, expected = a.append(audio)[0], b.append(audio)[0]
+        inputs = {0: micro_turn(k)}
+        made, expected = a.step_rows(inputs)[0], b.step_rows(inputs)[0]
         assert (made.heard, made.say) == (expected.heard, expected.say)
         error = np.linalg.norm(made.audio - expected.audio)
         assert error < 1e-3 * np.linalg.norm(expected.audio)
@@ -115,7 +115,7 @@ def test_a_gpu_says_what_a_cpu_says() -> None:
 def test_the_engine_replays_on_its_own_thread(checkpoint: LoadedCheckpoint) -> None:
     """What `serve` does: captured on the main thread, run on the engine's."""
     engine = LiveEngine(
-        SessionBatch(checkpoint, 2),
+        RowBatch(checkpoint, 2),
         n_slots=2,
         layout=checkpoint.layout,
         tokenizer=checkpoint.tokenizer,
@@ -125,25 +125,25 @@ def test_the_engine_replays_on_its_own_thread(checkpoint: LoadedCheckpoint) -> N
     )
     engine.start()
     delivered: Queue[Turn | Problem] = Queue()
-    session, alone = engine.open(delivered.put), SessionBatch(checkpoint, 2)
+    session, alone = engine.open(delivered.put), RowBatch(checkpoint, 2)
     for k in range(12):
         audio = micro_turn(k).audio
         session.push(audio)
         turn = delivered.get(timeout=PATIENCE_S)
         assert isinstance(turn, Turn), turn
-        expected = alone.append(np.stack([audio, audio]), active=np.array([True, False]))[0]
+        expected = alone.step_rows({0: MicroTurnIn(audio=audio)})[0]
         assert np.array_equal(turn.audio, expected.audio)
     engine.stop()
 
 
 def test_a_graph_is_captured_while_another_thread_works(checkpoint: LoadedCheckpoint) -> None:
     """What listening during training does beside loaders, and a second engine beside the first."""
-    batch, alone = SessionBatch(checkpoint, 1), SessionBatch(checkpoint, 1)
-    captured: Queue[list[TurnOutput]] = Queue()
+    batch, alone = RowBatch(checkpoint, 1), RowBatch(checkpoint, 1)
+    captured: Queue[list[MicroTurnOut]] = Queue()
     other = Thread(target=lambda: captured.put(script(Sessions(graphs_of(checkpoint)))))
     other.start()
-    made: list[TurnOutput] = []
+    made: list[MicroTurnOut] = []
     while other.is_alive():
-        made += batch.append(micro_turn(len(made)).audio[None])
+        made += batch.step_rows({0: micro_turn(len(made))}).values()
     assert_same(captured.get_nowait(), script(Sessions(graphs_of(checkpoint))))
-    assert_same(made, [alone.append(micro_turn(k).audio[None])[0] for k in range(len(made))])
+    assert_same(made, [alone.step_rows({0: micro_turn(k)})[0] for k in range(len(made))])

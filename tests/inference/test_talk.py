@@ -13,7 +13,8 @@ from microturn.configs.load import load_config
 from microturn.configs.main import main
 from microturn.inference.audio import Audio, read_recording, resample, to_pcm16
 from microturn.inference.config import TalkConfig
-from microturn.inference.load import LoadedBatch
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
 from microturn.model.streams import StreamLayout
 
 RATE = StreamLayout().sample_rate
@@ -27,7 +28,7 @@ def test_a_recording_is_answered_on_its_own_clock(
     recording_file: Path,
     recording: Audio,
     checkpoint_folder: Path,
-    one_row: LoadedBatch,
+    one_row: RowBatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -55,8 +56,9 @@ def test_a_recording_is_answered_on_its_own_clock(
     # The same micro-turns by hand: what is heard in one is answered from the next one on.
     spm = one_row.layout.samples_per_micro_turn
     heard = read_recording(recording_file, sample_rate=RATE).samples
-    padded = np.pad(heard, (0, -len(heard) % spm)).reshape(-1, 1, spm)
-    pieces = [np.zeros(spm, np.float32), *(one_row.batch.append(turn)[0].audio for turn in padded)]
+    padded = np.pad(heard, (0, -len(heard) % spm)).reshape(-1, spm)
+    outputs = [one_row.step_rows({0: MicroTurnIn(audio=audio)})[0] for audio in padded]
+    pieces = [np.zeros(spm, np.float32), *(output.audio for output in outputs)]
     expected = np.concatenate(pieces)[: len(recording)]
     written, _ = soundfile.read(tmp_path / "output.wav", dtype="float32")
     assert to_pcm16(written) == to_pcm16(expected)

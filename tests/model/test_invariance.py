@@ -13,7 +13,7 @@ from microturn.kernels.router import route_reference
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
-from microturn.model.model import InteractionModel, MicroTurnInput, ModelState
+from microturn.model.model import InputTensors, InteractionModel, ModelState
 from microturn.model.streams import StreamLayout
 
 FLOW = FlowConfig(width=24, depth=2, steps=2, guidance=1.5)
@@ -74,7 +74,7 @@ class Streams:
         self, k: int, rows: list[int], state: ModelState
     ) -> tuple[dict[str, Tensor], ModelState]:
         video = None if self.video is None else self.video[k, rows]
-        given = MicroTurnInput(self.audio[k, rows], self.late[k, rows], self.text[k, rows], video)
+        given = InputTensors(self.audio[k, rows], self.late[k, rows], self.text[k, rows], video)
         out, state = self.model.step(given, state, self.noise[k, rows])
         return {name: getattr(out, name) for name in ("heard", "say", "patches")}, state
 

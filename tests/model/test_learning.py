@@ -11,7 +11,7 @@ from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.losses import compute_losses
-from microturn.model.model import InteractionModel, MicroTurnInput
+from microturn.model.model import InputTensors, InteractionModel
 from microturn.model.streams import StreamLayout
 from microturn.model.vocoders.config import VocoderConfig
 
@@ -100,7 +100,7 @@ def test_one_batch_is_learnt_to_the_words() -> None:
     noise = torch.zeros(2, ck.layout.audio_out_positions, ck.layout.patch_dim)
     with torch.no_grad():
         for k in range(8):
-            given = MicroTurnInput(batch.audio_in[:, k], batch.late[:, k], batch.text_in[:, k])
+            given = InputTensors(batch.audio_in[:, k], batch.late[:, k], batch.text_in[:, k])
             out, state = ck.model.step(given, state, noise)
             assert torch.equal(out.heard, batch.heard[:, k]), k
             assert torch.equal(out.say, batch.say[:, k]), k

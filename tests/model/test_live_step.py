@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.inference.rows import SessionBatch
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
 from microturn.kernels.moe_decode import experts_decode
 from microturn.kernels.ring_attention import INTERPRETED
 from microturn.kernels.router_triton import route_triton
@@ -16,18 +17,18 @@ from microturn.model.checkpoint import experts_to_, random_checkpoint
 def test_a_session_through_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dispatch asks for a GPU; here the interpreter takes its place."""
     checkpoint = random_checkpoint(5)
-    audio = np.random.default_rng(0).standard_normal((3, 1, 3200)).astype(np.float32) / 10
-    plain = [SessionBatch(checkpoint, 1).append(chunk)[0] for chunk in audio[:1]]
+    audio = np.random.default_rng(0).standard_normal(3200).astype(np.float32) / 10
+    inputs = {0: MicroTurnIn(audio=audio)}
+    a = RowBatch(checkpoint, 1).step_rows(inputs)[0]
     for module in (attention, backbone, moe):
         monkeypatch.setattr(module, "has_kernels", lambda x: not torch.is_grad_enabled())
     monkeypatch.setattr(moe, "experts", experts_decode)
     monkeypatch.setattr(moe, "route", route_triton)
-    through = [SessionBatch(checkpoint, 1).append(chunk)[0] for chunk in audio[:1]]
-    for a, b in zip(plain, through, strict=True):
-        assert (a.heard, a.say) == (b.heard, b.say)
-        assert np.abs(a.audio).mean() == pytest.approx(np.abs(b.audio).mean(), rel=0.05)
+    b = RowBatch(checkpoint, 1).step_rows(inputs)[0]
+    assert (a.heard, a.say) == (b.heard, b.say)
+    assert np.abs(a.audio).mean() == pytest.approx(np.abs(b.audio).mean(), rel=0.05)
     experts_to_(checkpoint.model, torch.bfloat16)
-    half = SessionBatch(checkpoint, 1).append(audio[0])[0]
+    half = RowBatch(checkpoint, 1).step_rows(inputs)[0]
     assert np.isfinite(half.audio).all()
 
 
@@ -36,10 +37,12 @@ def test_a_graph_says_what_its_kernels_say() -> None:
     checkpoint = random_checkpoint(5)
     checkpoint.model.to("cuda")
     rng = np.random.default_rng(0)
-    captured, eager = (SessionBatch(checkpoint, 2, graph=graph) for graph in (True, False))
+    captured, eager = (RowBatch(checkpoint, 2, graph=graph) for graph in (True, False))
     for turn in range(20):
         audio = rng.standard_normal((2, 3200)).astype(np.float32) / 10
-        active = np.array([True, turn % 3 > 0])
-        a, b = (batch.append(audio, active=active) for batch in (captured, eager))
-        assert [(t.heard, t.say) for t in a] == [(t.heard, t.say) for t in b]
-        assert all(np.array_equal(x.audio, y.audio) for x, y in zip(a, b, strict=True))
+        inputs = {row: MicroTurnIn(audio=audio[row]) for row in range(2 if turn % 3 else 1)}
+        a, b = (batch.step_rows(inputs) for batch in (captured, eager))
+        assert a.keys() == b.keys() == inputs.keys()
+        for row in inputs:
+            assert (a[row].heard, a[row].say) == (b[row].heard, b[row].say)
+            assert np.array_equal(a[row].audio, b[row].audio)

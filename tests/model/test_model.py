@@ -17,7 +17,7 @@ from microturn.model.checkpoint import (
 )
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.losses import compute_losses
-from microturn.model.model import MicroTurnInput
+from microturn.model.model import InputTensors
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.streams import StreamLayout
 
@@ -54,7 +54,7 @@ def stream(ck: LoadedCheckpoint, batch: LaneBatch) -> LaneBatch:
     heard, say, patches = [], [], []
     with torch.no_grad():
         for n in range(N):
-            given = MicroTurnInput(batch.audio_in[:, n], batch.late[:, n], batch.text_in[:, n])
+            given = InputTensors(batch.audio_in[:, n], batch.late[:, n], batch.text_in[:, n])
             out, state = ck.model.step(given, state, noise)
             heard.append(out.heard)
             say.append(out.say)

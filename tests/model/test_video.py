@@ -1,5 +1,6 @@
 """The video lane: packing, the stem against the public one, whole dialogue = steps, training."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.inference.rows import SessionBatch
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, load_checkpoint, random_checkpoint
 from microturn.model.checkpoint import save_checkpoint as save
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.hmlp import FOLDS, HMLP, PIXEL_MEAN, PIXEL_STD, VideoEmbedding
 from microturn.model.losses import compute_losses
-from microturn.model.model import MicroTurnInput
+from microturn.model.model import InputTensors
 from microturn.model.streams import (
     Lanes,
     LayoutError,
@@ -170,7 +172,7 @@ def test_steps_equal_the_whole_dialogue() -> None:
     said, heard, mels = [], [], []
     with torch.no_grad():
         for n in range(N):
-            given = MicroTurnInput(
+            given = InputTensors(
                 batch.audio_in[:, n], batch.late[:, n], batch.text_in[:, n], batch.video[:, n]
             )
             out, state = ck.model.step(given, state, noise)
@@ -218,23 +220,31 @@ def test_forward_without_its_frames_is_refused() -> None:
         ck.model(batch, ck.model.patches(batch.audio_out))
 
 
+def inputs_of(audio: np.ndarray, *, video: Sequence[np.ndarray | None]) -> dict[int, MicroTurnIn]:
+    """One micro-turn of every row, from audio (B, samples) and a frame each."""
+    return {
+        row: MicroTurnIn(audio=samples, video=frame)
+        for row, (samples, frame) in enumerate(zip(audio, video, strict=True))
+    }
+
+
 def test_sessions_see_each_row_its_own_frame(tmp_path: Path) -> None:
     made = random_checkpoint(5, layout=LAYOUT, config=DENSE)
     save(tmp_path, made.model, made.tokenizer)
     ck = load_checkpoint(tmp_path)  # a checkpoint keeps the lane
     video, dark = frames(6), np.zeros((6, *frame_shape(LAYOUT)), np.uint8)
     audio = np.zeros((2, LAYOUT.samples_per_micro_turn), np.float32)
-    both, swapped, off = (SessionBatch(ck, 2) for _ in range(3))
+    both, swapped, off = (RowBatch(ck, 2) for _ in range(3))
     for k in range(6):
-        one = both.append(audio, video=np.stack([video[k], dark[k]]))
-        two = swapped.append(audio, video=np.stack([dark[k], video[k]]))
-        unlit = off.append(audio)
+        one = both.step_rows(inputs_of(audio, video=[video[k], dark[k]]))
+        two = swapped.step_rows(inputs_of(audio, video=[dark[k], video[k]]))
+        unlit = off.step_rows(inputs_of(audio, video=[None, None]))
         np.testing.assert_allclose(one[0].audio, two[1].audio, atol=1e-5)
         np.testing.assert_allclose(one[1].audio, unlit[0].audio, atol=1e-5)
         assert one[0].say == two[1].say
         assert np.abs(one[0].audio - one[1].audio).max() > 1e-3
     with pytest.raises(LayoutError, match="video is"):
-        both.append(audio, video=video[:2, :40])
+        both.step_rows(inputs_of(audio, video=list(video[:2, :40])))
 
 
 def test_what_is_seen_can_decide_what_is_said() -> None:

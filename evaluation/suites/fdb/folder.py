@@ -151,7 +151,7 @@ def _agent(config: FdbConfig) -> tuple[Agent, int]:
     import torch
 
     from microturn.evaluation.agents.streaming import StreamedAgent
-    from microturn.inference.rows import SessionBatch
+    from microturn.inference.rows import RowBatch
     from microturn.model.checkpoint import load_checkpoint
 
     auto = "cuda" if torch.cuda.is_available() else "cpu"
@@ -162,8 +162,8 @@ def _agent(config: FdbConfig) -> tuple[Agent, int]:
         raise ValueError(
             f"{config.checkpoint} listens at {layout.sample_rate} Hz; the benchmark needs {RATE}"
         )
-    sessions = SessionBatch(checkpoint, config.batch_size, config.seed)
-    return StreamedAgent(sessions, layout, checkpoint.tokenizer), layout.samples_per_micro_turn
+    batch = RowBatch(checkpoint, config.batch_size, seed=config.seed)
+    return StreamedAgent(batch), layout.samples_per_micro_turn
 
 
 def _sample(task: Task, micro_turn: int) -> HeldOutDialogue:

@@ -1,5 +1,6 @@
 """Streaming dialogues to sessions: what is read when, and where what was made ends up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +12,11 @@ from microturn.evaluation.scoring.agent_output import AgentOutput, words_of_lane
 from microturn.evaluation.scoring.dialogue import Dialogue, Message
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import DelegationOutcome, ResultOutcome
-from microturn.inference.rows import SessionBatch
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
-from microturn.model.streams import BG, BG_END, DELEGATE, EOS, IDLE, StreamLayout, Tokenizer
+from microturn.model.streams import BG, BG_END, EOS, IDLE, StreamLayout, Tokenizer
 
 LAYOUT = StreamLayout()
 N = LAYOUT.samples_per_micro_turn
@@ -23,52 +25,44 @@ TOKENIZER = Tokenizer.train(
 )
 
 
-@dataclass(frozen=True)
-class Output:
-    audio: np.ndarray
-    heard: list[int] = field(default_factory=list)
-    say: list[int] = field(default_factory=list)
-
-
 @dataclass
 class Scripted:
     """Sessions that emit given tokens in given micro-turns and remember what they read."""
 
-    batch_size: int
+    n_rows: int
     say: dict[int, str]  # by micro-turn
     read: list[dict[int, list[int]]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     heard_audio: list[list[np.ndarray]] = field(default_factory=list)
+    layout: StreamLayout = LAYOUT
+    tokenizer: Tokenizer = TOKENIZER
 
     def __post_init__(self) -> None:
-        self.steps = [0] * self.batch_size
+        self.steps = [0] * self.n_rows
 
     def reset(self, row: int) -> None:
         self.steps[row] = 0
 
-    def append(self, audio: np.ndarray, text_in: Any = None, active: Any = None) -> list[Output]:
-        outputs = []
-        for row in range(self.batch_size):
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        outputs = {}
+        for row, micro_turn in inputs.items():
             k = self.steps[row]
-            if not active[row]:
-                outputs.append(Output(np.full(N, 9.0, np.float32), say=[DELEGATE]))
-                continue
             if k == 0:
                 self.read.append({})
                 self.heard_audio.append([])
-            if text_in[row]:
-                self.read[-1 if self.batch_size == 1 else row][k] = text_in[row]
+            if micro_turn.text_in:
+                self.read[-1 if self.n_rows == 1 else row][k] = list(micro_turn.text_in)
             ids = TOKENIZER.encode(self.say.get(k, ""))
             # The level of a micro-turn tells which one made it, and what it heard.
-            level = np.full(N, (k + 1) / 100 + float(audio[row, 0]), np.float32)
-            outputs.append(Output(level, heard=list(ids), say=list(ids)))
+            level = np.full(N, (k + 1) / 100 + float(micro_turn.audio[0]), np.float32)
+            outputs[row] = MicroTurnOut(audio=level, heard=list(ids), say=list(ids))
             self.steps[row] += 1
         return outputs
 
 
 def stream(script: Any, say: dict[int, str], **more: Any) -> tuple[Any, Scripted]:
-    sessions = Scripted(batch_size=1, say=say)
-    agent = StreamedAgent(sessions, LAYOUT, TOKENIZER, **more)
+    sessions = Scripted(n_rows=1, say=say)
+    agent = StreamedAgent(sessions, **more)
     (performance,) = agent.perform([script.sample()])
     return performance, sessions
 
@@ -88,7 +82,7 @@ def test_the_microphone_arrives_in_order(script: Any) -> None:
     sample = script.sample()
     ramp = np.repeat(np.arange(80, dtype=np.float32), N)
     object.__setattr__(sample, "load_user", lambda: ramp)
-    agent = StreamedAgent(Scripted(batch_size=1, say={}), LAYOUT, TOKENIZER)
+    agent = StreamedAgent(Scripted(n_rows=1, say={}))
     (performance,) = agent.perform([sample])
     for k in range(1, 80):
         assert performance.audio[k * N] == pytest.approx(k / 100 + k - 1)
@@ -152,7 +146,7 @@ def test_other_text_arrives_without_being_asked_for(script: Any) -> None:
 def test_a_streamed_delegation_is_scored_like_the_recorded_one(script: Any) -> None:
     delegating(script)
     say = {10: "<delegate> one", 12: "moment", 22: "eleven"}
-    agent = StreamedAgent(Scripted(batch_size=1, say=say), LAYOUT, TOKENIZER)
+    agent = StreamedAgent(Scripted(n_rows=1, say=say))
     (performance,) = agent.perform([script.sample()])
     outcomes = score(script.scene(performance))
     (asked,) = (o for o in outcomes if isinstance(o, DelegationOutcome))
@@ -164,9 +158,9 @@ def test_a_streamed_delegation_is_scored_like_the_recorded_one(script: Any) -> N
 
 def test_dialogues_of_other_lengths_share_a_batch(script: Any) -> None:
     short = replace(script, duration_s=4.0)
-    sessions = Scripted(batch_size=3, say={3: "five"})
+    sessions = Scripted(n_rows=3, say={3: "five"})
     progress: list[float] = []
-    agent = StreamedAgent(sessions, LAYOUT, TOKENIZER, on_progress=progress.append)
+    agent = StreamedAgent(sessions, on_progress=progress.append)
     samples = [script.sample("0"), short.sample("1"), script.sample("2"), short.sample("3")]
     performances = list(agent.perform(samples))
     assert [len(p.audio) // N for p in performances] == [80, 20, 80, 20]
@@ -203,8 +197,8 @@ def test_what_a_checkpoint_says_depends_on_no_neighbour(script: Any) -> None:
         samples.append(sample)
 
     def play(order: list[int]) -> dict[int, AgentOutput]:
-        sessions = SessionBatch(checkpoint, 4, seed=3)
-        agent = StreamedAgent(sessions, checkpoint.layout, checkpoint.tokenizer)
+        sessions = RowBatch(checkpoint, 4, seed=3)
+        agent = StreamedAgent(sessions)
         chosen = [samples[i] for i in order]
         return dict(zip(order, agent.perform(chosen), strict=True))
 

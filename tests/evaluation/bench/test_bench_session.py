@@ -7,7 +7,8 @@ import pytest
 
 from microturn.configs.main import main
 from microturn.evaluation.bench.session_peers import PEERS, Peer, PeerTimes, without_session
-from microturn.inference.rows import SessionBatch
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint, save_checkpoint
 from microturn.model.vocoders.config import VocoderConfig
 
@@ -48,11 +49,11 @@ def test_a_peer_says_what_we_say_while_the_window_reaches(
     quick_checkpoint: LoadedCheckpoint, peer: Peer
 ) -> None:
     """So the comparison is one of the same model."""
-    ours, theirs = SessionBatch(quick_checkpoint, 1), without_session(quick_checkpoint, peer)
+    ours, theirs = RowBatch(quick_checkpoint, 1), without_session(quick_checkpoint, peer)
     rng = np.random.default_rng(0)
     for _ in range(quick_checkpoint.model.cfg.window - 1):
-        audio = (0.1 * rng.standard_normal((1, 3_200))).astype(np.float32)
-        a, b = ours.append(audio)[0], theirs.append(audio)[0]
+        inputs = {0: MicroTurnIn(audio=(0.1 * rng.standard_normal(3_200)).astype(np.float32))}
+        a, b = ours.step_rows(inputs)[0], theirs.step_rows(inputs)[0]
         assert (a.heard, a.say) == (b.heard, b.say)
         np.testing.assert_allclose(a.audio, b.audio, atol=1e-4)
 

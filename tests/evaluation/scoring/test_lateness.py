@@ -1,23 +1,25 @@
 """Micro-turns whose input does not arrive in time are late for the sessions, too."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from microturn.evaluation.agents.streaming import StreamedAgent
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 
 
-class Noting(SessionBatch):
-    """Sessions that remember which rows were late."""
+class Noting(RowBatch):
+    """Rows that remember which of them had no input."""
 
-    noted: list[list[bool] | None]
+    noted: list[list[int]]
 
-    def append(self, *args: Any, late: Any = None, **more: Any) -> list[TurnOutput]:
-        self.noted.append(None if late is None else late.tolist())
-        return super().append(*args, late=late, **more)
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        self.noted.append([row for row, i in inputs.items() if i.missing_input])
+        return super().step_rows(inputs)
 
 
 def test_late_micro_turns_are_told_to_the_sessions(script: Any) -> None:
@@ -28,6 +30,6 @@ def test_late_micro_turns_are_told_to_the_sessions(script: Any) -> None:
     late = np.zeros(80, np.bool_)
     late[[7, 40]] = True
     samples = [sample, replace(sample, load_late=lambda: late)]
-    list(StreamedAgent(sessions, TINY_LAYOUT, checkpoint.tokenizer).perform(samples))
-    noted = {k: rows for k, rows in enumerate(sessions.noted) if rows is not None}
-    assert noted == {7: [False, True, False], 40: [False, True, False]}
+    list(StreamedAgent(sessions).perform(samples))
+    noted = {k: rows for k, rows in enumerate(sessions.noted) if rows}
+    assert noted == {7: [1], 40: [1]}

@@ -1,6 +1,6 @@
 """The live engine on a clock that the test turns: lateness, admission, counters, an hour."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from starlette.testclient import TestClient
 from microturn.evaluation.bench.session import resident_bytes
 from microturn.inference.audio import to_pcm16
 from microturn.inference.config import AgentConfig, NotesConfig, ServeConfig
-from microturn.inference.load import measured
-from microturn.inference.rows import SessionBatch
-from microturn.inference.serve.admission import Admission
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
+from microturn.inference.serve.admission import Admission, measured_admission
 from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession, Problem, Turn
 from microturn.inference.serve.server import create_app
-from microturn.inference.sessions import MicroTurn, Sessions
+from microturn.inference.sessions import Sessions
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.vocoders.config import VocoderConfig
@@ -46,16 +46,16 @@ class Clock:
         return self.now
 
 
-class Timed(SessionBatch):
+class Timed(RowBatch):
     """A model that takes time on the test's clock."""
 
     def __init__(self, checkpoint: LoadedCheckpoint, rows: int, clock: Clock) -> None:
         super().__init__(checkpoint, rows)
         self.clock = clock
 
-    def append(self, *args: Any, **named: Any) -> Any:
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
         self.clock.now += self.clock.model_s
-        return super().append(*args, **named)
+        return super().step_rows(inputs)
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +137,10 @@ def test_a_late_neighbour_costs_nobody_a_bit(very_small: LoadedCheckpoint, clock
         clock.now += 0.1
         engine.turn()  # what is missing by now is late
         clock.now += P - 0.1
-    sessions = Sessions(SessionBatch(very_small, 1))
+    sessions = Sessions(RowBatch(very_small, 1))
     alone = sessions.open()
     for k, turn in enumerate(ear.turns):
-        expected = sessions.append(alone, MicroTurn(audio=noise(k)))
+        expected = sessions.step_session(alone, MicroTurnIn(audio=noise(k)))
         assert np.array_equal(turn.audio, expected.audio)
     assert len(ear.turns) == 40
     assert [turn.micro_turn for turn in other.turns] == list(range(len(other.turns)))
@@ -203,17 +203,18 @@ def test_one_too_many_is_refused_with_the_measured_number(
 def test_the_measurement_before_the_first_conversation_decides(
     very_small: LoadedCheckpoint,
 ) -> None:
-    batch = SessionBatch(very_small, 3)
-    admission = measured(batch, ServeConfig(calibrate=3, admit_share=1e-6))
+    batch = RowBatch(very_small, 3)
+    admission = measured_admission(batch, ServeConfig(calibrate=3, admit_share=1e-6))
     assert admission is not None
     assert set(admission.calibrated) == {1, 2, 3}
     assert all(ms > 0 for ms in admission.calibrated.values())
     assert "one conversation would need" in admission.refusal(1, 0.0)
-    fresh = SessionBatch(very_small, 3)
-    audio = np.stack([noise(k) for k in range(3)])
-    for a, b in zip(batch.append(audio), fresh.append(audio), strict=True):
-        assert np.array_equal(a.audio, b.audio)  # measuring left no trace
-    assert measured(batch, ServeConfig(admit_share=0.0)) is None
+    fresh = RowBatch(very_small, 3)
+    inputs = {k: MicroTurnIn(audio=noise(k)) for k in range(3)}
+    outputs, expected = batch.step_rows(inputs), fresh.step_rows(inputs)
+    for row in range(3):  # measuring left no trace
+        assert np.array_equal(outputs[row].audio, expected[row].audio)
+    assert measured_admission(batch, ServeConfig(admit_share=0.0)) is None
 
 
 def test_an_empty_server_that_refuses_measures_again(
@@ -274,7 +275,7 @@ def test_counters_ask_for_the_token_where_there_is_one(
 def test_a_missing_micro_turn_is_reported_on_the_socket(very_small: LoadedCheckpoint) -> None:
     """On the real clock and the engine's own thread: sound stops and the conversation goes on."""
     engine = LiveEngine(
-        SessionBatch(very_small, 1),
+        RowBatch(very_small, 1),
         n_slots=1,
         layout=very_small.layout,
         tokenizer=very_small.tokenizer,

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from websockets.sync.client import ClientConnection, connect
 from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.audio import Audio, write_wav
 from microturn.inference.config import AgentConfig, ServeConfig
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.server import create_app, listen, url_of
 from microturn.model.checkpoint import LoadedCheckpoint
@@ -78,16 +79,16 @@ class Tab:
             time.sleep(0.05)
 
 
-class ListeningBatch(SessionBatch):
+class ListeningBatch(RowBatch):
     """Keeps what it hears."""
 
     def __init__(self, checkpoint: LoadedCheckpoint) -> None:
         super().__init__(checkpoint, 1)
         self.heard: list[Audio] = []
 
-    def append(self, audio: Audio, *more: Any, **named: Any) -> list[TurnOutput]:
-        self.heard.append(audio[0].copy())
-        return super().append(audio, *more, **named)
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        self.heard.append(inputs[0].audio.copy())
+        return super().step_rows(inputs)
 
 
 @pytest.fixture

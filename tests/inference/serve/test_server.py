@@ -3,13 +3,12 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
@@ -17,8 +16,8 @@ from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.audio import Audio, from_pcm16, to_pcm16
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.conversation import Conversation
-from microturn.inference.load import LoadedBatch, batch_of
-from microturn.inference.rows import SessionBatch, TurnOutput
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
 from microturn.inference.serve import protocol
 from microturn.inference.serve.engine import LiveEngine, Problem, Turn
 from microturn.inference.serve.server import _Outbox, create_app
@@ -31,24 +30,21 @@ WAIT_S = 20.0
 PATIENT = 1_000
 
 
-class FailingBatch(SessionBatch):
+class FailingBatch(RowBatch):
     """A model that fails when it hears a loud micro-turn."""
 
-    def append(self, audio: NDArray[np.float32], *more: Any, **named: Any) -> list[TurnOutput]:
-        if np.abs(audio).max() > 0.9:
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        if max(np.abs(i.audio).max() for i in inputs.values()) > 0.9:
             raise RuntimeError("too loud")
-        return super().append(audio, *more, **named)
+        return super().step_rows(inputs)
 
 
-def engine_of(
-    loaded: LoadedBatch, batch: SessionBatch | None = None, *, waiting: int = PATIENT
-) -> LiveEngine:
-    batch = batch or loaded.batch
+def engine_of(batch: RowBatch, *, waiting: int = PATIENT) -> LiveEngine:
     return LiveEngine(
         batch,
-        n_slots=batch.batch_size,
-        layout=loaded.layout,
-        tokenizer=loaded.tokenizer,
+        n_slots=batch.n_rows,
+        layout=batch.layout,
+        tokenizer=batch.tokenizer,
         agent=OfflineAgent(),
         agent_config=AgentConfig(),
         max_waiting=waiting,
@@ -56,16 +52,14 @@ def engine_of(
 
 
 @contextmanager
-def served(
-    loaded: LoadedBatch, batch: SessionBatch | None = None, **settings: Any
-) -> Iterator[TestClient]:
-    app = create_app(engine_of(loaded, batch), ServeConfig(**settings))
+def served(batch: RowBatch, **settings: Any) -> Iterator[TestClient]:
+    app = create_app(engine_of(batch), ServeConfig(**settings))
     with TestClient(app, base_url=BASE) as client:
         yield client
 
 
 @pytest.fixture
-def client(one_row: LoadedBatch) -> Iterator[TestClient]:
+def client(one_row: RowBatch) -> Iterator[TestClient]:
     with served(one_row) as client:
         yield client
 
@@ -101,21 +95,21 @@ def event_of(socket: WebSocketTestSession, kind: str) -> dict[str, Any]:
     return events[-1]
 
 
-def whole(recording: Audio, loaded: LoadedBatch) -> Audio:
+def whole(recording: Audio, loaded: RowBatch) -> Audio:
     spm = loaded.layout.samples_per_micro_turn
     return np.pad(recording, (0, -len(recording) % spm))
 
 
 # --- the way it should go --------------------------------------------------------------------
 def test_socket_gives_what_the_engine_gives(
-    checkpoint: LoadedCheckpoint, one_row: LoadedBatch, client: TestClient, recording: Audio
+    checkpoint: LoadedCheckpoint, one_row: RowBatch, client: TestClient, recording: Audio
 ) -> None:
     sound = from_pcm16(to_pcm16(whole(recording, one_row)))
-    direct = batch_of(checkpoint, n_slots=1, seed=0)
+    direct = RowBatch(checkpoint, 1)
     conversation = Conversation(
         layout=direct.layout, tokenizer=direct.tokenizer, agent=None, config=AgentConfig()
     )
-    expected = stream(direct.batch, sound, conversation, progress=False)
+    expected = stream(direct, sound, conversation, progress=False)
     spm = one_row.layout.samples_per_micro_turn
     n = len(sound) // spm
     with client.websocket_connect("/ws") as socket:
@@ -139,7 +133,7 @@ def test_socket_gives_what_the_engine_gives(
     assert len(said) >= len(wanted) - 1  # the last one was still open when the client left
 
 
-def test_a_place_that_was_left_starts_afresh(client: TestClient, one_row: LoadedBatch) -> None:
+def test_a_place_that_was_left_starts_afresh(client: TestClient, one_row: RowBatch) -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(
         5 * one_row.layout.samples_per_micro_turn
     )
@@ -198,7 +192,7 @@ def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
     ],
 )
 def test_garbage_is_answered_and_the_conversation_goes_on(
-    client: TestClient, one_row: LoadedBatch, message: str | bytes, sentence: str
+    client: TestClient, one_row: RowBatch, message: str | bytes, sentence: str
 ) -> None:
     with client.websocket_connect("/ws") as socket:
         hello_of(socket)
@@ -226,10 +220,10 @@ def test_endless_garbage_is_not_listened_to(client: TestClient) -> None:
 
 
 def test_a_failed_micro_turn_ends_its_conversation_and_not_the_server(
-    checkpoint: LoadedCheckpoint, one_row: LoadedBatch
+    checkpoint: LoadedCheckpoint, one_row: RowBatch
 ) -> None:
     spm = one_row.layout.samples_per_micro_turn
-    with served(one_row, FailingBatch(checkpoint, 1)) as client:
+    with served(FailingBatch(checkpoint, 1)) as client:
         with client.websocket_connect("/ws") as socket:
             hello_of(socket)
             socket.send_bytes(to_pcm16(np.ones(spm, np.float32)))
@@ -259,7 +253,7 @@ def test_one_too_many_is_told_so_and_a_place_becomes_free(client: TestClient) ->
         hello_of(third)
 
 
-def test_a_token_is_asked_for(one_row: LoadedBatch) -> None:
+def test_a_token_is_asked_for(one_row: RowBatch) -> None:
     with served(one_row, token="open sesame", host="0.0.0.0") as client:
         for path, headers in (("/ws", {}), ("/ws?token=wrong", {}), ("/ws?token=é", {})):
             with (
@@ -305,14 +299,14 @@ def test_only_our_own_page_may_use_the_socket(
     assert "may not talk to this server" in caught.value.text
 
 
-def test_a_silent_connection_is_closed(one_row: LoadedBatch) -> None:
+def test_a_silent_connection_is_closed(one_row: RowBatch) -> None:
     with served(one_row, idle_s=0.05) as client, client.websocket_connect("/ws") as socket:
         hello_of(socket)
         assert "nothing was sent for 0.05 s" in event_of(socket, "closed")["reason"]
 
 
 # --- lateness --------------------------------------------------------------------------------
-class GatedBatch(SessionBatch):
+class GatedBatch(RowBatch):
     """A model that waits for the test."""
 
     def __init__(self, checkpoint: LoadedCheckpoint) -> None:
@@ -320,18 +314,18 @@ class GatedBatch(SessionBatch):
         self.entered, self.gate = threading.Event(), threading.Event()
         self.levels: list[float] = []
 
-    def append(self, audio: NDArray[np.float32], *more: Any, **named: Any) -> list[TurnOutput]:
-        self.levels.append(float(audio.max()))
+    def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        self.levels.append(float(inputs[0].audio.max()))
         self.entered.set()
         assert self.gate.wait(WAIT_S)
-        return super().append(audio, *more, **named)
+        return super().step_rows(inputs)
 
 
 def test_when_the_model_is_too_slow_the_oldest_input_is_dropped_and_counted(
-    checkpoint: LoadedCheckpoint, one_row: LoadedBatch
+    checkpoint: LoadedCheckpoint, one_row: RowBatch
 ) -> None:
     batch = GatedBatch(checkpoint)
-    engine = engine_of(one_row, batch, waiting=3)
+    engine = engine_of(batch, waiting=3)
     delivered: list[Turn | Problem] = []
     engine.start()
     try:
@@ -354,10 +348,10 @@ def test_when_the_model_is_too_slow_the_oldest_input_is_dropped_and_counted(
 
 
 def test_dropped_input_is_reported_on_the_socket(
-    checkpoint: LoadedCheckpoint, one_row: LoadedBatch
+    checkpoint: LoadedCheckpoint, one_row: RowBatch
 ) -> None:
     batch = GatedBatch(checkpoint)
-    app = create_app(engine_of(one_row, batch, waiting=2), ServeConfig())
+    app = create_app(engine_of(batch, waiting=2), ServeConfig())
     spm = one_row.layout.samples_per_micro_turn
     with TestClient(app, base_url=BASE) as client, client.websocket_connect("/ws") as socket:
         hello_of(socket)

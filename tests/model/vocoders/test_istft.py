@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.configs.load import load_config
-from microturn.inference.rows import SessionBatch
+from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint, save_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.model import InteractionModel
@@ -176,17 +177,22 @@ def test_choosing_it_changes_no_other_weight() -> None:
     assert all(torch.equal(learned[name], value) for name, value in plain.items())
 
 
+def inputs_of(audio: np.ndarray) -> dict[int, MicroTurnIn]:
+    """One micro-turn of every row, from audio (B, samples)."""
+    return {row: MicroTurnIn(audio=samples) for row, samples in enumerate(audio)}
+
+
 def test_sessions_speak_through_it_alone_and_in_company(tmp_path: Path) -> None:
     loaded = load_checkpoint(with_vocoder(tmp_path))
     rng = np.random.default_rng(0)
     microphone = rng.standard_normal((6, 3, SPM)).astype(np.float32) * 0.1
-    together, alone = SessionBatch(loaded, 3), SessionBatch(loaded, 1)
+    together, alone = RowBatch(loaded, 3), RowBatch(loaded, 1)
     for heard in microphone:
-        both = together.append(heard)[0].audio
-        single = alone.append(heard[:1])[0].audio
+        both = together.step_rows(inputs_of(heard))[0].audio
+        single = alone.step_rows(inputs_of(heard[:1]))[0].audio
         assert np.isfinite(both).all()
         np.testing.assert_array_equal(both, single)
     assert both.any()
-    first = SessionBatch(loaded, 1).append(microphone[0][:1])[0].audio
+    first = RowBatch(loaded, 1).step_rows(inputs_of(microphone[0][:1]))[0].audio
     alone.reset(0)
-    np.testing.assert_array_equal(alone.append(microphone[0][:1])[0].audio, first)
+    np.testing.assert_array_equal(alone.step_rows(inputs_of(microphone[0][:1]))[0].audio, first)
