@@ -24,7 +24,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("microturn.datagen.export.cli", "EXPORT", "write a set for other toolkits"),
     "corpus add": ("microturn.datagen.corpora.cli", "CORPUS_ADD", "take recordings in"),
     "corpus list": ("microturn.datagen.corpora.cli", "CORPUS_LIST", "list the corpora there are"),
-    "listen": ("microturn.datagen.cli", "LISTEN", "listen to every scenario by program"),
+    "verify-audio": (
+        "microturn.datagen.cli",
+        "VERIFY_AUDIO",
+        "check the audio of every scenario against its labels",
+    ),
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
     "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),

@@ -15,6 +15,7 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
         "most_stalls": "max_stalls",
         "late_share": "missing_share",
     },
+    "VerifyAudioConfig": {"dialogues": "n_dialogues"},
     "VideoConfig": {
         "delay": "delay_s",
         "period": "period_s",
@@ -25,7 +26,7 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
 }
 
 # Former words of a command: its new words.
-RENAMED_COMMANDS: dict[str, str] = {}
+RENAMED_COMMANDS: dict[str, str] = {"listen": "verify-audio"}
 
 # Former path of a file below configs/: its new path.
 RENAMED_FILES: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""`microturn simulate` and `microturn inspect`."""
+"""Commands `microturn simulate`, `microturn inspect` and `microturn verify-audio`."""
 
 from microturn.configs.command import Command, write_json
 from microturn.datagen.config import DatagenConfig, InspectConfig, VerifyAudioConfig
@@ -19,10 +19,10 @@ def run_inspect(config: InspectConfig) -> int:
     return inspect(config)
 
 
-def run_listen(config: VerifyAudioConfig) -> int:
-    from microturn.datagen.report.verify_audio import run_listen
+def run_verify_audio(config: VerifyAudioConfig) -> int:
+    from microturn.datagen.report.verify_audio import run_verify_audio
 
-    return run_listen(config)
+    return run_verify_audio(config)
 
 
 SIMULATE = Command(
@@ -36,11 +36,11 @@ INSPECT = Command(
     schema=InspectConfig,
     run=run_inspect,
     positionals=("data",),
-    help="Show the data card of a shard set; with index=I draw one dialogue and write its sound.",
+    help="Show the data card of a shard set; with index=I draw one dialogue and write its audio.",
 )
 
-LISTEN = Command(
+VERIFY_AUDIO = Command(
     schema=VerifyAudioConfig,
-    run=run_listen,
-    help="Listen to dialogues of every scenario by program: silences, words, clipping, clicks.",
+    run=run_verify_audio,
+    help="Check the audio of every scenario against its labels: silences, words, clipping, clicks.",
 )

@@ -363,14 +363,17 @@ class InspectConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyAudioConfig:
-    """What `microturn listen` listens to."""
+    """The scenarios whose audio `microturn verify-audio` checks."""
 
     config: str = option("datagen/everything.yaml", "configuration of the dialogues")
-    dialogues: int = option(100, "dialogues of every scenario")
-    scenarios: tuple[str, ...] = option((), "scenarios to listen to; none: those with a weight")
-    align_every: int = option(10, "words of every such dialogue are aligned; 0: of none")
+    n_dialogues: int = option(100, "dialogues of every scenario")
+    scenarios: tuple[str, ...] = option((), "scenarios to verify; empty: those with a weight")
+    align_every: int = option(10, "align the words of every such dialogue; 0: of none")
     json: str = option("", "write the result to this file (- for stdout)")
 
     def __post_init__(self) -> None:
-        if self.dialogues < 1 or self.align_every < 0:
-            raise ValueError("dialogues must be at least 1 and align_every at least 0")
+        if self.n_dialogues < 1 or self.align_every < 0:
+            raise ValueError(
+                f"n_dialogues={self.n_dialogues} must be at least 1 and "
+                f"align_every={self.align_every} at least 0"
+            )

@@ -1,10 +1,9 @@
-"""`microturn listen`: every scenario, listened to by program.
+"""`microturn verify-audio`: checks the audio of every scenario against its labels.
 
-Of each dialogue it is checked that the agent is silent wherever its transcript says nothing and
-wherever silence is expected, that every word sounds where the transcript puts it, that nothing
-clips, and that nothing clicks where recordings are joined. In some dialogues an aligner that is
-told the words, but not their times, has to find them where the transcript has them; perturbed
-voices are brought back to their own speed before.
+In every dialogue the agent must be silent outside its words and wherever silence is expected,
+every word must sound at its time, nothing may clip, and nothing may click where recordings are
+joined. In some dialogues forced alignment, which knows the words but not their times, must find
+them at their labelled times; perturbed voices are resampled to their own speed before that.
 """
 
 from __future__ import annotations
@@ -33,26 +32,26 @@ from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.datagen.scenarios import Script
 
-LOUDEST_PCM: Final = 32_766  # a sample beyond it has clipped
-QUIETEST_WORD_DB: Final = -70.0  # of a word in its lane, dB re full scale; the floor is at -88
+MAX_PCM: Final = 32_766  # a larger sample has clipped
+MIN_WORD_DB: Final = -70.0  # level of a word in its lane, dB re full scale; the floor is at -88
 MAX_STEP: Final = 0.02  # between two samples where a recording begins or ends, of full scale
 MIN_RECOGNISED: Final = {"agent": 0.9, "user": 0.8}
-MIN_ALIGNED: Final = 20  # a share of fewer words is shown and not judged
+MIN_ALIGNED: Final = 20  # the share of fewer words is shown but not judged
 MARGIN_S: Final = 0.05
-NEAR_S: Final = 0.15  # an aligned word that begins so near to where it was placed is found
+MAX_OFFSET_S: Final = 0.15  # between the aligned and the labelled onset of a recognised word
 MAX_GROUP_S: Final = 8.0  # of words that are aligned at once
 MAX_GAP_S: Final = 1.0  # between two of them
-ENGLISH: Final = ("asterisk-en",)  # the voices that the aligner knows well
+ENGLISH: Final = ("asterisk-en",)  # the voices that the aligner recognises well
 MAX_FAULTS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderedTake:
-    """One dialogue of a single scenario, as it sounds."""
+class ScenarioDialogue:
+    """One dialogue of a single scenario with its audio."""
 
     recipe: Recipe
     script: Script
-    segments: int
+    n_segments: int
     sound: RenderedAudio
 
     @property
@@ -61,11 +60,11 @@ class RenderedTake:
 
 
 @dataclass(kw_only=True)
-class Heard:
-    """What was found in the dialogues of one scenario."""
+class AudioFindings:
+    """The findings in the dialogues of one scenario."""
 
-    dialogues: int = 0
-    segments: int = 0
+    n_dialogues: int = 0
+    n_segments: int = 0
     words: Counter[str] = field(default_factory=Counter)  # by lane
     silences: int = 0  # windows in which the agent had to be silent
     joins: int = 0
@@ -80,8 +79,8 @@ class Heard:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "dialogues": self.dialogues,
-            "segments": self.segments,
+            "dialogues": self.n_dialogues,
+            "segments": self.n_segments,
             "words": dict(self.words),
             "silences": self.silences,
             "joins": self.joins,
@@ -93,33 +92,33 @@ class Heard:
         }
 
 
-class Listener:
-    """Checks dialogues of one sample rate."""
+class AudioVerifier:
+    """Checks the audio of dialogues at one sample rate."""
 
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
         self._aligner: Any = None
 
-    def listen(self, take: RenderedTake, heard: Heard, *, align: bool) -> None:
-        """Add what is to be heard in a dialogue, and a sentence for everything that is wrong."""
-        heard.dialogues += 1
-        heard.segments += take.segments
+    def verify(self, dialogue: ScenarioDialogue, findings: AudioFindings, *, align: bool) -> None:
+        """Add the counts of a dialogue, and a sentence for every fault."""
+        findings.n_dialogues += 1
+        findings.n_segments += dialogue.n_segments
         checks = (self._clipping, self._silence, self._words, self._joins)
         for check in checks:
-            for fault in check(take, heard):
-                heard.faults.append(f"dialogue {take.recipe.index}: {fault}")
+            for fault in check(dialogue, findings):
+                findings.faults.append(f"dialogue {dialogue.recipe.index}: {fault}")
         if align:
-            self._align(take, heard)
+            self._align(dialogue, findings)
 
-    def _clipping(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
+    def _clipping(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
         for name in ("user", "agent"):
-            pcm = getattr(take.sound, name)
-            if int(np.abs(pcm.astype(np.int32)).max(initial=0)) > LOUDEST_PCM:
+            pcm = getattr(dialogue.sound, name)
+            if int(np.abs(pcm.astype(np.int32)).max(initial=0)) > MAX_PCM:
                 yield f"the {name} clips"
 
-    def _silence(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
-        """The agent sounds in its words and nowhere else."""
-        agent, timeline = take.sound.agent, take.timeline
+    def _silence(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
+        """Yield sound of the agent outside its words, or where silence is expected."""
+        agent, timeline = dialogue.sound.agent, dialogue.timeline
         outside = np.ones(len(agent), np.bool_)
         for start, end in timeline.stretches("agent", join=round(MARGIN_S * self._rate)):
             outside[start:end] = False
@@ -129,65 +128,66 @@ class Listener:
         for event in timeline.events:
             if event.expect is None or event.expect.act != "stay_silent":
                 continue
-            heard.silences += 1
+            findings.silences += 1
             start, end = event.expect.window
             if agent[start:end].any():
                 yield f"the agent sounds in the {event.type} at {event.start / self._rate:.2f} s"
 
-    def _words(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
-        zeroed = take.sound.channel.get("digital_zero", [])
-        for lane, audio in _lanes(take).items():
-            for word in getattr(take.timeline, lane):
+    def _words(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
+        zeroed = dialogue.sound.channel.get("digital_zero", [])
+        for lane, audio in _lanes(dialogue).items():
+            for word in getattr(dialogue.timeline, lane):
                 if any(
                     a * self._rate < word.end and word.start < b * self._rate for a, b in zeroed
                 ):
                     continue
-                heard.words[lane] += 1
+                findings.words[lane] += 1
                 level = _level_db(audio[word.start : word.end])
-                heard.quietest_word_db = min(heard.quietest_word_db, level)
-                if level < QUIETEST_WORD_DB:
+                findings.quietest_word_db = min(findings.quietest_word_db, level)
+                if level < MIN_WORD_DB:
                     at = word.start / self._rate
                     yield f"{lane} says {word.text!r} at {at:.2f} s, but at {level:.0f} dB"
 
-    def _joins(self, take: RenderedTake, heard: Heard) -> Iterator[str]:
-        agent = _plain(take.sound.agent)
-        for clip in take.script.clips:
-            heard.joins += 1
+    def _joins(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
+        agent = _plain(dialogue.sound.agent)
+        for clip in dialogue.script.clips:
+            findings.joins += 1
             if clip.lane == "agent":
                 edges = (clip.start, clip.end)
                 step = max(_step(agent, edge) for edge in edges)
-            else:  # before the room, which smooths what it hears
+            else:  # before the room response, which smooths edges
                 gain = 10 ** (clip.gain_db / 20)
                 step = gain * float(max(abs(clip.unit.audio[0]), abs(clip.unit.audio[-1])))
-            heard.largest_step = max(heard.largest_step, step)
+            findings.largest_step = max(findings.largest_step, step)
             if step > MAX_STEP:
                 at = clip.start / self._rate
                 yield f"{clip.lane} clicks by {step:.3f} around {clip.unit.text!r} at {at:.2f} s"
 
-    def _align(self, take: RenderedTake, heard: Heard) -> None:
-        """Whether an aligner that knows the words only finds each where it is said to be."""
-        from microturn.datagen.corpora.alignment import Aligner  # only who aligns needs it
+    def _align(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> None:
+        """Count the words that forced alignment finds at their labelled times."""
+        from microturn.datagen.corpora.alignment import Aligner  # an optional dependency
 
         self._aligner = self._aligner or Aligner()
         margin = round(MARGIN_S * self._rate)
-        for lane, audio in _lanes(take).items():
-            for words in _groups(getattr(take.timeline, lane), self._rate):
+        for lane, audio in _lanes(dialogue).items():
+            for words in _groups(getattr(dialogue.timeline, lane), self._rate):
                 first = max(words[0].start - margin, 0)
                 factor = float(words[0].voice.partition("@")[2] or 1.0)
                 sound = perturb(audio[first : words[-1].end + margin], 1 / factor, 0.0)
                 text = " ".join(word.text for word in words)
                 aligned = self._aligner.align(sound, self._rate, text)
-                heard.aligned[lane] += len(words)
+                findings.aligned[lane] += len(words)
                 if aligned is not None and len(aligned.words) == len(words):
-                    heard.recognised[lane] += sum(
-                        abs(first / self._rate + found.start / factor - word.start / self._rate)
-                        <= NEAR_S
-                        for found, word in zip(aligned.words, words, strict=True)
+                    offset_s = first / self._rate
+                    findings.recognised[lane] += sum(
+                        abs(offset_s + match.start / factor - word.start / self._rate)
+                        <= MAX_OFFSET_S
+                        for match, word in zip(aligned.words, words, strict=True)
                     )
 
 
 def _groups(words: Sequence[Word], rate: int) -> Iterator[list[Word]]:
-    """Words close to one another: whole, English, of one voice, and more than one."""
+    """Yield groups of two or more whole English words of one voice, close to one another."""
     group: list[Word] = []
     for word in sorted(words, key=lambda item: item.start):
         usable = not word.cut and word.text.isascii() and word.voice.startswith(ENGLISH)
@@ -206,9 +206,9 @@ def _groups(words: Sequence[Word], rate: int) -> Iterator[list[Word]]:
         yield group
 
 
-def _lanes(take: RenderedTake) -> dict[str, npt.NDArray[np.float32]]:
-    """The agent as it is stored, and the user's part of the microphone."""
-    return {"agent": _plain(take.sound.agent), "user": take.sound.stems["user"]}
+def _lanes(dialogue: ScenarioDialogue) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the agent's channel as it is stored, and the user's stem of the microphone."""
+    return {"agent": _plain(dialogue.sound.agent), "user": dialogue.sound.stems["user"]}
 
 
 def _plain(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
@@ -221,81 +221,87 @@ def _level_db(audio: npt.NDArray[np.float32]) -> float:
 
 
 def _step(audio: npt.NDArray[np.float32], edge: int) -> float:
-    """The largest step between neighbours around an edge."""
+    """Return the largest step between neighbouring samples around an edge."""
     near = audio[max(edge - 2, 0) : edge + 2]
     return float(np.abs(np.diff(near)).max(initial=0.0))
 
 
-class Studio:
-    """Makes dialogues of single scenarios of one configuration."""
+class ScenarioRenderer:
+    """Renders dialogues of single scenarios of one configuration."""
 
     def __init__(self, config: DatagenConfig, cache: Path) -> None:
         bank = UnitBank(open_corpus(config), config)
         rooms = ensure_bank(config.rooms, config.layout.sample_rate, folders=[cache])
         self._simulator = Simulator(config, rooms=rooms, tokenizer=make_tokenizer(config, bank))
 
-    def take(self, scenario: str, index: int) -> RenderedTake:
-        """Dialogue `index` with nothing but this scenario in it."""
+    def render(self, scenario: str, index: int) -> ScenarioDialogue:
+        """Render dialogue `index` with this scenario as its only family."""
         recipe = self._simulator.recipe(index)
         recipe = replace(recipe, families=(scenario,) * len(recipe.families))
         script, families, conditions = self._simulator.script(recipe)
         sound = self._simulator.sound(recipe, script, conditions)
-        return RenderedTake(recipe=recipe, script=script, segments=len(families), sound=sound)
+        return ScenarioDialogue(recipe=recipe, script=script, n_segments=len(families), sound=sound)
 
 
-def listen_to(
-    studio: Studio, listener: Listener, *, scenario: str, dialogues: int, align_every: int
-) -> Heard:
-    """Listen to dialogues of one scenario only."""
-    heard = Heard()
-    for index in tqdm(range(dialogues), desc=scenario, unit="", file=sys.stderr, disable=None):
+def verify_scenario(
+    renderer: ScenarioRenderer,
+    verifier: AudioVerifier,
+    *,
+    scenario: str,
+    n_dialogues: int,
+    align_every: int,
+) -> AudioFindings:
+    """Verify dialogues of a single scenario."""
+    findings = AudioFindings()
+    for index in tqdm(range(n_dialogues), desc=scenario, unit="", file=sys.stderr, disable=None):
         align = bool(align_every) and index % align_every == 0
-        listener.listen(studio.take(scenario, index), heard, align=align)
-    for lane, least in MIN_RECOGNISED.items():
-        share = heard.share(lane)
-        if share is not None and share < least and heard.aligned[lane] >= MIN_ALIGNED:
-            heard.faults.append(
-                f"only {share:.0%} of the {lane}'s words are found where they should be"
+        verifier.verify(renderer.render(scenario, index), findings, align=align)
+    for lane, min_share in MIN_RECOGNISED.items():
+        share = findings.share(lane)
+        if share is not None and share < min_share and findings.aligned[lane] >= MIN_ALIGNED:
+            findings.faults.append(
+                f"only {share:.0%} of the {lane}'s words are found at their labelled times"
             )
-    return heard
+    return findings
 
 
-def run_listen(options: VerifyAudioConfig) -> int:
-    """Listen to what was asked for; 1 when something is wrong."""
+def run_verify_audio(options: VerifyAudioConfig) -> int:
+    """Verify the configured scenarios; returns 1 when there is a fault."""
     config = load_config(DatagenConfig, [options.config], ["out=unused"])
     names = options.scenarios or tuple(config.weights)
-    known = {*config.families, *config.weights}  # `only` may name what has no weight
+    known = {*config.families, *config.weights}  # `only` may name a family without a weight
     unknown = sorted(set(names) - known)
     if unknown:
         raise ValueError(
             f"scenarios has {unknown[0]!r}, which {options.config} gives no weight; it has "
             f"{', '.join(sorted(known))}"
         )
-    studio = Studio(config, cache_folder(config.cache))
-    listener = Listener(config.layout.sample_rate)
-    results: dict[str, Heard] = {}
+    renderer = ScenarioRenderer(config, cache_folder(config.cache))
+    verifier = AudioVerifier(config.layout.sample_rate)
+    results: dict[str, AudioFindings] = {}
     print(f"{'scenario':<18}{'segments':>9}{'words':>7}{'silences':>9}{'joins':>7}", end="")
     print(f"{'step':>8}{'agent':>7}{'user':>6}  faults")
     for name in names:
-        heard = listen_to(
-            studio,
-            listener,
+        findings = verify_scenario(
+            renderer,
+            verifier,
             scenario=name,
-            dialogues=options.dialogues,
+            n_dialogues=options.n_dialogues,
             align_every=options.align_every,
         )
-        results[name] = heard
-        print(_row(name, heard), flush=True)
-        for fault in heard.faults[:MAX_FAULTS]:
+        results[name] = findings
+        print(_row(name, findings), flush=True)
+        for fault in findings.faults[:MAX_FAULTS]:
             print(f"    {fault}")
-    write_json({name: heard.to_json() for name, heard in results.items()}, options.json)
-    return 1 if any(heard.faults for heard in results.values()) else 0
+    write_json({name: findings.to_json() for name, findings in results.items()}, options.json)
+    return 1 if any(findings.faults for findings in results.values()) else 0
 
 
-def _row(name: str, heard: Heard) -> str:
-    shares = [heard.share(lane) for lane in ("agent", "user")]
+def _row(name: str, findings: AudioFindings) -> str:
+    shares = [findings.share(lane) for lane in ("agent", "user")]
     agent, user = ("-" if share is None else f"{share:.0%}" for share in shares)
     return (
-        f"{name:<18}{heard.segments:>9}{heard.words.total():>7}{heard.silences:>9}"
-        f"{heard.joins:>7}{heard.largest_step:>8.4f}{agent:>7}{user:>6}  {len(heard.faults)}"
+        f"{name:<18}{findings.n_segments:>9}{findings.words.total():>7}{findings.silences:>9}"
+        f"{findings.joins:>7}{findings.largest_step:>8.4f}{agent:>7}{user:>6}  "
+        f"{len(findings.faults)}"
     )

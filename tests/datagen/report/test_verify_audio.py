@@ -1,4 +1,4 @@
-"""Listening by program: finds nothing wrong with what ships, and every fault that is put in."""
+"""Verifying audio: no fault in the scenarios that ship, and every injected fault is found."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from microturn.configs.load import load_config
 from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.config import DatagenConfig, VerifyAudioConfig
 from microturn.datagen.report.verify_audio import (
-    Heard,
-    Listener,
-    RenderedTake,
-    Studio,
-    listen_to,
-    run_listen,
+    AudioFindings,
+    AudioVerifier,
+    ScenarioDialogue,
+    ScenarioRenderer,
+    run_verify_audio,
+    verify_scenario,
 )
 
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
@@ -28,33 +28,33 @@ FAMILIES = tuple(EVERYTHING.weights)
 
 
 @pytest.fixture(scope="module")
-def studio(config: DatagenConfig, cache: Path) -> Studio:
-    return Studio(replace(EVERYTHING, rooms=config.rooms), cache)
+def renderer(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
+    return ScenarioRenderer(replace(EVERYTHING, rooms=config.rooms), cache)
 
 
 @pytest.fixture(scope="module")
-def talk(config: DatagenConfig, cache: Path) -> Studio:
+def talk(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
     """Conversations in the timing of people, which fill dialogues of their own."""
-    return Studio(replace(HUMAN, rooms=config.rooms), cache)
+    return ScenarioRenderer(replace(HUMAN, rooms=config.rooms), cache)
 
 
 @pytest.fixture(scope="module")
-def listener() -> Listener:
-    return Listener(EVERYTHING.layout.sample_rate)
+def verifier() -> AudioVerifier:
+    return AudioVerifier(EVERYTHING.layout.sample_rate)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_scenario_sounds_as_its_transcript_says(
-    studio: Studio, listener: Listener, family: str
+    renderer: ScenarioRenderer, verifier: AudioVerifier, family: str
 ) -> None:
-    heard = listen_to(studio, listener, scenario=family, dialogues=2, align_every=2)
-    assert heard.faults == []
-    assert heard.segments
-    assert heard.words["user"]
+    findings = verify_scenario(renderer, verifier, scenario=family, n_dialogues=2, align_every=2)
+    assert findings.faults == []
+    assert findings.n_segments
+    assert findings.words["user"]
 
 
-def test_every_family_that_ships_is_listened_to() -> None:
-    """Every configuration draws from the two that are listened to."""
+def test_every_family_that_ships_is_verified() -> None:
+    """Every configuration draws from the two that are verified."""
     shipped = {
         name
         for file in ("demo", "smoke", "visual", "everything", "human")
@@ -63,53 +63,57 @@ def test_every_family_that_ships_is_listened_to() -> None:
     assert shipped == {*FAMILIES, "conversation"}
 
 
-def test_a_conversation_sounds_as_its_transcript_says(talk: Studio, listener: Listener) -> None:
-    heard = listen_to(talk, listener, scenario="conversation", dialogues=1, align_every=1)
-    assert heard.faults == []
-    assert min(heard.words["user"], heard.words["agent"]) > 20
+def test_a_conversation_sounds_as_its_transcript_says(
+    talk: ScenarioRenderer, verifier: AudioVerifier
+) -> None:
+    findings = verify_scenario(
+        talk, verifier, scenario="conversation", n_dialogues=1, align_every=1
+    )
+    assert findings.faults == []
+    assert min(findings.words["user"], findings.words["agent"]) > 20
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("family", [*FAMILIES, "conversation"])
 def test_a_hundred_dialogues_of_every_scenario(
-    studio: Studio, talk: Studio, listener: Listener, family: str
+    renderer: ScenarioRenderer, talk: ScenarioRenderer, verifier: AudioVerifier, family: str
 ) -> None:
-    where = talk if family == "conversation" else studio
-    heard = listen_to(where, listener, scenario=family, dialogues=100, align_every=10)
-    assert heard.faults == []
+    where = talk if family == "conversation" else renderer
+    findings = verify_scenario(where, verifier, scenario=family, n_dialogues=100, align_every=10)
+    assert findings.faults == []
 
 
-def _muted_word(take: RenderedTake) -> RenderedAudio:
-    word = take.timeline.agent[1]
-    agent = take.sound.agent.copy()
+def _muted_word(dialogue: ScenarioDialogue) -> RenderedAudio:
+    word = dialogue.timeline.agent[1]
+    agent = dialogue.sound.agent.copy()
     agent[word.start : word.end] = 0
-    return replace(take.sound, agent=agent)
+    return replace(dialogue.sound, agent=agent)
 
 
-def _muted_user(take: RenderedTake) -> RenderedAudio:
-    stems = dict(take.sound.stems)
+def _muted_user(dialogue: ScenarioDialogue) -> RenderedAudio:
+    stems = dict(dialogue.sound.stems)
     stems["user"] = np.zeros_like(stems["user"])
-    return replace(take.sound, stems=stems)
+    return replace(dialogue.sound, stems=stems)
 
 
-def _stray_sound(take: RenderedTake) -> RenderedAudio:
-    agent = take.sound.agent.copy()
+def _stray_sound(dialogue: ScenarioDialogue) -> RenderedAudio:
+    agent = dialogue.sound.agent.copy()
     agent[:200] = 50  # before anybody speaks
-    return replace(take.sound, agent=agent)
+    return replace(dialogue.sound, agent=agent)
 
 
-def _clipped(take: RenderedTake) -> RenderedAudio:
-    user = take.sound.user.copy()
+def _clipped(dialogue: ScenarioDialogue) -> RenderedAudio:
+    user = dialogue.sound.user.copy()
     user[1000] = -32768
-    return replace(take.sound, user=user)
+    return replace(dialogue.sound, user=user)
 
 
-def _click(take: RenderedTake) -> RenderedAudio:
-    clip = next(clip for clip in take.script.clips if clip.lane == "agent")
-    agent = take.sound.agent.copy()
+def _click(dialogue: ScenarioDialogue) -> RenderedAudio:
+    clip = next(clip for clip in dialogue.script.clips if clip.lane == "agent")
+    agent = dialogue.sound.agent.copy()
     agent[clip.start] = 3000
-    return replace(take.sound, agent=agent)
+    return replace(dialogue.sound, agent=agent)
 
 
 @pytest.mark.parametrize(
@@ -122,29 +126,36 @@ def _click(take: RenderedTake) -> RenderedAudio:
         (_click, "agent clicks by 0.09. around"),
     ],
 )
-def test_a_fault_is_heard(
-    studio: Studio, listener: Listener, spoil: Callable[[RenderedTake], RenderedAudio], fault: str
+def test_a_fault_is_found(
+    renderer: ScenarioRenderer,
+    verifier: AudioVerifier,
+    spoil: Callable[[ScenarioDialogue], RenderedAudio],
+    fault: str,
 ) -> None:
-    take = studio.take("user_backchannel", 0)
-    heard = Heard()
-    listener.listen(replace(take, sound=spoil(take)), heard, align=False)
-    assert any(re.search(fault, found) for found in heard.faults), heard.faults
+    dialogue = renderer.render("user_backchannel", 0)
+    findings = AudioFindings()
+    verifier.verify(replace(dialogue, sound=spoil(dialogue)), findings, align=False)
+    assert any(re.search(fault, sentence) for sentence in findings.faults), findings.faults
 
 
-def test_words_in_the_wrong_place_are_noticed(studio: Studio, listener: Listener) -> None:
-    take = studio.take("interjection", 0)
-    stems = dict(take.sound.stems)
+def test_words_in_the_wrong_place_are_noticed(
+    renderer: ScenarioRenderer, verifier: AudioVerifier
+) -> None:
+    dialogue = renderer.render("interjection", 0)
+    stems = dict(dialogue.sound.stems)
     stems["user"] = np.roll(stems["user"], 16_000)
-    right, wrong = Heard(), Heard()
-    listener.listen(take, right, align=True)
-    listener.listen(replace(take, sound=replace(take.sound, stems=stems)), wrong, align=True)
+    right, wrong = AudioFindings(), AudioFindings()
+    verifier.verify(dialogue, right, align=True)
+    verifier.verify(
+        replace(dialogue, sound=replace(dialogue.sound, stems=stems)), wrong, align=True
+    )
     assert (right.share("user") or 0.0) > 0.9
     assert (wrong.share("user") or 0.0) < 0.5
 
 
 def test_a_scenario_without_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="scenarios has 'quarrel', which datagen/everything.yaml"):
-        run_listen(VerifyAudioConfig(scenarios=("quarrel",)))
+        run_verify_audio(VerifyAudioConfig(scenarios=("quarrel",)))
 
 
 def test_what_only_asks_for_needs_no_weight(
@@ -156,5 +167,5 @@ def test_what_only_asks_for_needs_no_weight(
         f"only: [spoken_cue]\ncache: {cache}\nn_micro_turns: 80\n"
         "families: {spoken_cue: 0.0}\nrooms: {n_rooms: 2, max_order: 6}\n"
     )
-    assert run_listen(VerifyAudioConfig(config=str(file), dialogues=1, align_every=0)) == 0
+    assert run_verify_audio(VerifyAudioConfig(config=str(file), n_dialogues=1, align_every=0)) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("spoken_cue")
