@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from microturn.configs.files import write_atomically
 from microturn.configs.load import (
     CONFIG_DIR,
     REQUIRED,
@@ -19,7 +20,6 @@ from microturn.configs.load import (
     merge_layers,
     shipped_configs,
     type_name,
-    write_atomically,
 )
 
 T = TypeVar("T")

@@ -5,7 +5,6 @@ OmegaConf objects never leave this file: the program sees frozen dataclasses onl
 
 import dataclasses
 import difflib
-import os
 import re
 import types
 import typing
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast
 
+from microturn.configs.files import write_atomically
 from microturn.configs.renamed import RENAMED_FILES, renamed_key
 
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -75,14 +75,6 @@ def save_config(path: str | Path, config: Any) -> None:
     from omegaconf import OmegaConf
 
     write_atomically(Path(path), OmegaConf.to_yaml(OmegaConf.structured(config)))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing: a killed program leaves no half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def find_config(file: str | Path) -> Path:

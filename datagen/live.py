@@ -22,7 +22,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
-from microturn.model.streams.mel import PCM_SCALE
+from microturn.model.streams.pcm import from_pcm16
 
 PREFIX = "live:"
 
@@ -89,7 +89,7 @@ class LiveSource:
         recipe = self._simulator.recipe(index)
         script, _, conditions = self._simulator.script(recipe)
         pcm = self._simulator.sound(recipe, script, conditions).agent
-        return pcm.astype(np.float32) / np.float32(PCM_SCALE)
+        return from_pcm16(pcm)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in ("config", "rooms", "tokenizer_json")}

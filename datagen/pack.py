@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from microturn.datagen.acoustics.mix import from_pcm
 from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.video.film import Frames
@@ -18,6 +17,7 @@ from microturn.model.streams import (
     Tokenizer,
     pack_dialogue,
 )
+from microturn.model.streams.pcm import from_pcm16
 
 
 def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
@@ -62,8 +62,8 @@ def pack(
     """
     unread = np.empty(len(sound.user), np.float32)
     return pack_dialogue(
-        user_audio=from_pcm(sound.user) if hear else unread,
-        agent_audio=from_pcm(sound.agent) if memory is None else unread,
+        user_audio=from_pcm16(sound.user) if hear else unread,
+        agent_audio=from_pcm16(sound.agent) if memory is None else unread,
         heard=heard_tokens(timeline),
         say=say_tokens(timeline, layout),
         text_in=list(text_in_tokens(timeline)),

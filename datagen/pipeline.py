@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microturn.datagen.acoustics.conditions import AcousticConditions, draw_conditions
-from microturn.datagen.acoustics.mix import to_pcm
 from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.acoustics.render import RenderedAudio, Renderer
 from microturn.datagen.compose import write_script
@@ -29,6 +28,7 @@ from microturn.datagen.sets.flac import FrameStore, encode_flac
 from microturn.datagen.video.film import film
 from microturn.datagen.video.unasked import add_unasked
 from microturn.model.streams import FineMelCache, Lanes, Tokenizer
+from microturn.model.streams.pcm import to_pcm16
 
 OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
 
@@ -167,7 +167,7 @@ class Simulator:
             files["video.npz"] = encode_npz(dialogue.lanes.video_arrays(), compress=True)
         if self.config.stems:
             for name, stem in dialogue.sound.stems.items():
-                files[f"stem_{name}.flac"] = encode_flac(to_pcm(stem), rate)
+                files[f"stem_{name}.flac"] = encode_flac(to_pcm16(stem), rate)
         return files
 
     def describe(self, dialogue: SimulatedDialogue) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class Simulator:
             "layout_hash": self._layout_hash,
             "sample_rate": self.config.layout.sample_rate,
             "n_micro_turns": self.config.n_micro_turns,
-            "micro_turn_s": self.config.layout.micro_turn_ms / 1000,
+            "micro_turn_s": self.config.layout.micro_turn_s,
             "families": dialogue.families,
             "voice": recipe.voice,
             "items": _items(dialogue.script),

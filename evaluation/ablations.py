@@ -20,7 +20,7 @@ from shutil import copytree
 from typing import Any, Final
 
 from microturn.configs.command import Command, option, write_json
-from microturn.configs.load import write_atomically
+from microturn.configs.files import write_atomically
 from microturn.evaluation.demo import DemoStep, run_stage
 
 # What the table shows of scores.json: suite, metric, head of the column.

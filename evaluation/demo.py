@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microturn.configs.command import Command, option
-from microturn.configs.load import write_atomically
+from microturn.configs.files import write_atomically
 
 INTERRUPTED = 130
 PATIENCE_S = 60.0  # how long an interrupted stage may take to save its state

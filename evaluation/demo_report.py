@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from microturn.configs.load import write_atomically
+from microturn.configs.files import write_atomically
 from microturn.evaluation.report.scores import format_value
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microturn.configs.command import write_json
+from microturn.configs.devices import choose_device
 from microturn.configs.load import ConfigError, save_config
 from microturn.evaluation.agents.baselines import BASELINES, Agent, baseline
 from microturn.evaluation.config import EvaluateConfig
@@ -80,17 +81,9 @@ def _check_set(config: EvaluateConfig) -> None:
 def _load(config: EvaluateConfig, samples: DialogueSet) -> LoadedCheckpoint:
     from microturn.model.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(config.checkpoint, _device(config.device))
+    checkpoint = load_checkpoint(config.checkpoint, choose_device(config.device))
     checkpoint.layout.check_same(samples.layout, config.checkpoint, config.data)
     return checkpoint
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _play(

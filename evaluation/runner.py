@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from microturn.configs.files import write_atomically
 from microturn.evaluation.agents.baselines import Agent
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
@@ -54,17 +55,14 @@ class TraceFile:
         return {name: Trace.from_json(entry) for name, entry in agents.items()}
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         rows = list(_complete_rows(self._path))
         if rows and rows[0] == self._header:
             self._lines = {row["key"]: row for row in rows[1:]}
         elif rows:
             print(f"{self._path} belongs to other inputs: starting over", file=sys.stderr)
         # Written again as a whole, so that half a line of a killed run does not stay in between.
-        aside = self._path.with_name(self._path.name + ".tmp")
         lines = [self._header, *self._lines.values()]
-        aside.write_text("".join(_text(line) for line in lines), encoding="utf-8")
-        aside.replace(self._path)
+        write_atomically(self._path, "".join(_text(line) for line in lines))
 
 
 def play(

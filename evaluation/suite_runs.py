@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from microturn.configs.devices import choose_device
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 from microturn.evaluation.agents.baselines import Agent, baseline
@@ -43,7 +44,7 @@ class HeldOut:
         """Length of one dialogue."""
         layout = self.samples.layout
         n = self.samples.reader.n_micro_turns
-        return n * layout.samples_per_micro_turn / layout.sample_rate
+        return layout.duration_s(n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +142,9 @@ def checkpoint_performer(cast: AgentSpec) -> Agent:
 
 def load(cast: AgentSpec) -> LoadedCheckpoint:
     """The checkpoint on its device."""
-    import torch
-
     from microturn.model.checkpoint import load_checkpoint
 
-    device = cast.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_checkpoint(cast.checkpoint, device)
+    return load_checkpoint(cast.checkpoint, choose_device(cast.device))
 
 
 def _heard(trace: Trace, sample: HeldOutDialogue, audio: Any) -> Trace:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.command import write_json
-from microturn.configs.load import save_config, write_atomically
+from microturn.configs.devices import uses_gpu
+from microturn.configs.files import write_atomically
+from microturn.configs.load import save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.executors.task import n_cores
 from microturn.evaluation.agents.baselines import BASELINES
@@ -92,11 +94,8 @@ def _workers(config: EvaluateConfig) -> int:
         return config.workers
     if config.through == "server":
         return 1
-    if config.checkpoint and config.device != "cpu":
-        import torch
-
-        if config.device != "auto" or torch.cuda.is_available():
-            return 1
+    if config.checkpoint and uses_gpu(config.device):
+        return 1
     return n_cores()
 
 

@@ -13,13 +13,11 @@ from typing import Final
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-Audio = NDArray[np.float32]
+from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
 
 PCM16_BYTES: Final = 2
-_PCM16_SCALE: Final = 32768.0
 _SPEED_LIMITS: Final = (1_000, 768_000)  # sample rates that a recording can sensibly have
 
 
@@ -78,20 +76,17 @@ def resample(samples: Audio, rate: int, wanted: int) -> Audio:
 
 def write_wav(path: str | Path, samples: Audio, *, sample_rate: int) -> None:
     """16-bit PCM WAV, clipped rather than wrapped."""
-    pcm = np.frombuffer(to_pcm16(samples), "<i2")
-    soundfile.write(path, pcm, sample_rate, format="WAV", subtype="PCM_16")
+    soundfile.write(path, to_pcm16(samples), sample_rate, format="WAV", subtype="PCM_16")
 
 
-def to_pcm16(samples: Audio) -> bytes:
+def encode_pcm16(samples: Audio) -> bytes:
     """Little-endian 16-bit samples."""
-    scaled = np.rint(np.clip(samples, -1.0, 1.0) * _PCM16_SCALE)
-    pcm: bytes = scaled.clip(-_PCM16_SCALE, _PCM16_SCALE - 1).astype("<i2").tobytes()
-    return pcm
+    return to_pcm16(samples).astype("<i2").tobytes()
 
 
-def from_pcm16(data: bytes) -> Audio:
-    """Inverse of `to_pcm16`; the length must be a whole number of samples."""
-    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(_PCM16_SCALE)
+def decode_pcm16(data: bytes) -> Audio:
+    """Inverse of `encode_pcm16`; the length must be a whole number of samples."""
+    return from_pcm16(np.frombuffer(data, "<i2"))
 
 
 class Reassembler:
@@ -110,7 +105,7 @@ class Reassembler:
         self._buffer += data
         whole = len(self._buffer) // self._bytes
         pieces = [
-            from_pcm16(bytes(self._buffer[i * self._bytes : (i + 1) * self._bytes]))
+            decode_pcm16(bytes(self._buffer[i * self._bytes : (i + 1) * self._bytes]))
             for i in range(whole)
         ]
         del self._buffer[: whole * self._bytes]

@@ -25,6 +25,7 @@ from microturn.inference.config import AgentConfig, NotesConfig
 from microturn.inference.notes import Notes
 from microturn.inference.transcript import Transcript, TranscriptWord, WordStream
 from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer
+from microturn.model.streams.pcm import Audio
 from microturn.model.streams.text import CANCEL
 
 _MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused, not queued without end
@@ -280,3 +281,12 @@ class Conversation:
 
     def _micro_turns(self, seconds: float) -> int:
         return max(0, round(seconds * 1000 / self.layout.micro_turn_ms))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredRecording:
+    """A recording, its answer on the same clock, and the conversation of the two."""
+
+    input: Audio
+    output: Audio
+    conversation: Conversation

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from microturn.configs.devices import choose_device
 from microturn.configs.load import load_config
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import load_checkpoint
@@ -23,23 +24,6 @@ class _ModelFile:
 def shipped_model(file: str) -> ModelConfig:
     """Read the sizes of a model in `configs/`, such as `model/tiny.yaml`."""
     return load_config(_ModelFile, [file]).model
-
-
-def chosen_device(name: str) -> str:
-    """Resolve `auto` to a GPU where there is one; raises ValueError for an absent device."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name} is no device; say cpu, cuda, cuda:0 or auto") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name}, but PyTorch finds no GPU here; say cpu or auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device={name}, but there are {torch.cuda.device_count()} GPUs")
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device={name} does not serve; say cpu, cuda, cuda:0 or auto")
-    return name
 
 
 def device_name(device: torch.device) -> str:
@@ -59,7 +43,7 @@ def load_rows(
             f"{checkpoint}: no checkpoint here; `make demo` trains one, "
             "or name a folder with checkpoint=DIR"
         )
-    loaded = load_checkpoint(checkpoint, device=chosen_device(device))
+    loaded = load_checkpoint(checkpoint, device=choose_device(device))
     if threads:
         torch.set_num_threads(threads)
     return RowBatch(loaded, n_rows, seed=seed)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
-from microturn.inference.audio import Audio
+from microturn.inference.conversation import AnsweredRecording
 from microturn.model.streams import StreamLayout
-
-if TYPE_CHECKING:
-    from microturn.inference.talk import AnsweredRecording
+from microturn.model.streams.pcm import Audio
 
 _INK: Final = "#1d2433"
 _USER: Final = "#2f6fb3"
@@ -36,7 +34,7 @@ def draw(path: Path, talk: AnsweredRecording, layout: StreamLayout) -> None:
     _wave(agent, talk.output[: int(seconds * rate)], rate, _AGENT)
     user.set_ylabel("user")
     agent.set_ylabel("agent")
-    micro_turn = layout.micro_turn_ms / 1000
+    micro_turn = layout.micro_turn_s
     for axes, side, colour in ((user, "user", _USER), (agent, "agent", _AGENT)):
         words = [
             (word.micro_turn * micro_turn, word.text)

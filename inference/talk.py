@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from tqdm import tqdm
 
-from microturn.configs.load import save_config, write_atomically
+from microturn.configs.files import write_atomically
+from microturn.configs.load import save_config
 from microturn.inference.agent.agent import OfflineAgent
-from microturn.inference.audio import Audio, read_recording, write_wav
+from microturn.inference.audio import read_recording, write_wav
 from microturn.inference.config import TalkConfig
-from microturn.inference.conversation import Conversation
+from microturn.inference.conversation import AnsweredRecording, Conversation
 from microturn.inference.micro_turn import MicroTurnIn
 from microturn.inference.notes import check_notes
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve import protocol
 from microturn.model.streams import StreamLayout
+from microturn.model.streams.pcm import Audio
 
 WORDS_FORMAT: Final = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnsweredRecording:
-    """A recording, the answer to it on the same clock, and the conversation that they are."""
-
-    input: Audio
-    output: Audio
-    conversation: Conversation
 
 
 def stream(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from microturn.configs.files import replacing
 from microturn.configs.load import load_config, save_config
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InteractionModel
@@ -64,34 +64,20 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"microturn": json.dumps(about, sort_keys=True)}
-    _replace(path, lambda aside: save_file(plain, aside, metadata=header))
+    _replace(path, lambda temporary: save_file(plain, temporary, metadata=header))
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Put a new file in place of an old one at once, when it is on the disk."""
-    aside = path.with_name(f".{path.name}.tmp")
+    """Put a new file in place of an old one when it is on the disk."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        aside.chmod(0o644)  # safetensors makes files that nobody else may read
-        _to_disk(aside)
-        aside.replace(path)
-        _to_disk(path.parent)
+        with replacing(path, durable=True) as temporary:
+            write(temporary)
+            temporary.chmod(0o644)  # safetensors makes files that only their owner may read
     except (SafetensorError, OSError) as error:
-        aside.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error).rpartition("error: ")[2]
         raise OSError(
             f"{path} cannot be written ({reason}); what was saved before is intact"
         ) from error
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from microturn.configs.files import replacing
 from microturn.training.module import TrainingModule
 
 
@@ -43,13 +44,10 @@ class CsvLog:
             csv.DictWriter(file, known).writerow(row)
 
     def _rewrite(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_name(f".{self.path.name}.tmp")
-        with aside.open("w", newline="") as file:
+        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, _columns(self.rows))
             writer.writeheader()
             writer.writerows(self.rows)
-        aside.replace(self.path)
 
     def close(self) -> None:
         if self.rows:

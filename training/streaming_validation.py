@@ -74,7 +74,7 @@ def draw_lanes(
     layout, tokenizer = record.layout, record.tokenizer
     n = len(record.outputs)
     spoken = np.concatenate([output.audio for output in record.outputs])
-    figure = new_figure(width=max(n * layout.micro_turn_ms / 1000 / 0.9, 8.0), height=7.5)
+    figure = new_figure(width=max(layout.duration_s(n) / 0.9, 8.0), height=7.5)
     heights = {"height_ratios": [2, 1.6, 2]}
     above, middle, below = figure.subplots(3, 1, sharex=True, gridspec_kw=heights)
     for axis, lane, levels in (

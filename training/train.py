@@ -193,7 +193,7 @@ def _progress(module: TrainingModule, source: Source, *, gpu: bool, half: bool) 
     def peak() -> float:
         return cfg.devices * cfg.nodes * matmul_rate(module.device, dtype)
 
-    seconds = n * source.layout.micro_turn_ms / 1000
+    seconds = source.layout.duration_s(n)
     return Progress(seconds, n * flops_per_micro_turn(module.model, n), peak)
 
 

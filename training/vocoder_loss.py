@@ -25,11 +25,10 @@ from microturn.model.streams.mel import (
     mel_filters,
     quantise_fine,
 )
+from microturn.model.streams.pcm import Audio
 from microturn.model.vocoders.config import VocoderConfig
 from microturn.model.vocoders.griffin_lim import FrameGrid
 from microturn.model.vocoders.istft import IstftVocoder
-
-Audio = NDArray[np.float32]
 
 _PER_DIALOGUE: Final = 2  # pieces cut from one decoded dialogue
 _TRIES: Final = 8  # dialogues looked at for one in which the agent speaks

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from microturn.datagen.acoustics import mix
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 ACTIVE_DB: Final = -50.0  # re full scale: the canceller adapts above this level
 ACTIVE_STEP: Final = 160  # samples over which the level is measured
 LOUD: Final = 0.25  # a loudspeaker with a drive of 1 compresses samples of this size by a fourth

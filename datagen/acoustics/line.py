@@ -8,13 +8,12 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.signal import firwin, upfirdn
 
 from microturn.datagen.acoustics import g711
 from microturn.datagen.acoustics.mix import Filter
+from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
 
-Audio = npt.NDArray[np.float32]
 TAPS: Final = 32  # of the interpolation between samples
 PHASES: Final = 2048  # positions between two samples at which it is tabulated
 BAND_TAPS: Final = 161  # of the telephone band, at its own rate
@@ -115,8 +114,7 @@ def telephoned(audio: Audio, law: str, *, band_hz: tuple[float, float], sample_r
     # An even delay, so that it is a whole number of samples at half the rate.
     narrow = upfirdn(half, audio, up=1, down=2)[HALF_TAPS // 4 :][: -(-n // 2)]
     narrow = _band(*band_hz, sample_rate // 2)(narrow)
-    pcm = np.clip(np.rint(narrow * 32768.0), -32768, 32767).astype(np.int16)
-    received = g711.through(pcm, law).astype(np.float32) / np.float32(32768.0)
+    received = from_pcm16(g711.through(to_pcm16(narrow), law))
     wide = upfirdn(half * np.float32(2.0), received, up=2)
     out: Audio = wide[HALF_TAPS // 2 :][:n].astype(np.float32)
     return out

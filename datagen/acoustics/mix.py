@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from scipy import fft
 from scipy.signal import firwin
 
-Audio = npt.NDArray[np.float32]
+from microturn.model.streams.pcm import Audio, Pcm16, to_pcm16
+
 FFT_SIZE = 16_384
 LOW_PASS_TAPS = 65
 LOW_PASS_STEP_HZ = 200  # cutoffs are rounded to this, so that few filters are needed
@@ -135,18 +135,9 @@ class Mixture:
         return [audio for audio in arrays.values() if audio is not self._silence]
 
 
-def to_pcm(audio: Audio, spans: Sequence[tuple[int, int]] | None = None) -> npt.NDArray[np.int16]:
-    """16-bit samples; where `spans` are given, audio is known to be silent outside of them."""
-    pcm = (np.empty if spans is None else np.zeros)(len(audio), np.int16)
-    for start, end in [(0, len(audio))] if spans is None else spans:
-        scaled = audio[start:end] * np.float32(32768.0)
-        np.rint(scaled, out=scaled)
-        np.clip(scaled, -32768, 32767, out=scaled)
-        pcm[start:end] = scaled
+def to_pcm16_within(audio: Audio, spans: Sequence[tuple[int, int]]) -> Pcm16:
+    """16-bit samples of audio that is known to be silent outside of `spans`."""
+    pcm = np.zeros(len(audio), np.int16)
+    for start, end in spans:
+        pcm[start:end] = to_pcm16(audio[start:end])
     return pcm
-
-
-def from_pcm(pcm: npt.NDArray[np.int16]) -> Audio:
-    """What a decoder gives back for `to_pcm`."""
-    audio: Audio = pcm.astype(np.float32) / np.float32(32768.0)
-    return audio

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from microturn.model.streams.layout import StreamLayout
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 Span = tuple[int, int]
 MIN_PITCH_S: Final = 0.005  # after Appendix I of G.711
 MAX_PITCH_S: Final = 0.015

@@ -12,8 +12,8 @@ from microturn.datagen.acoustics.recordings import unit_power
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.seeds import rng_for
 from microturn.datagen.dialogue.units import UnitBank
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 UNITY = np.float32(1.0)
 BED_S = 48
 BABBLE_VOICES = 6

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from microturn.datagen.acoustics.config import RecordingsConfig
 from microturn.datagen.corpora.waveform import resampled
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 MAX_LENGTH_S: Final = 60.0  # of a file; the rest is not read
 MIN_LENGTH_S: Final = 0.25

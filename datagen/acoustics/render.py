@@ -22,8 +22,8 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Clip, Script
 from microturn.datagen.dialogue.turn_taking import joined
+from microturn.model.streams.pcm import Audio, Pcm16, to_pcm16
 
-Audio = npt.NDArray[np.float32]
 CUT_FADE_S = 0.012  # fade-out of a word that is broken off
 NOMINAL_DB = -26.0  # level that noise is measured against when the user says nothing
 STRETCH_FADE_S = 0.05  # fade of a stretch of noise at both ends, against clicks
@@ -37,8 +37,8 @@ RECYCLED_BYTES = 31 << 20  # below the 32 MiB up to which glibc raises its thres
 class RenderedAudio:
     """Both channels as 16-bit samples, the stems of the microphone, and their description."""
 
-    user: npt.NDArray[np.int16]
-    agent: npt.NDArray[np.int16]
+    user: Pcm16
+    agent: Pcm16
     missing_input: npt.NDArray[np.bool_]  # (micro-turns,) whose input does not arrive in time
     stems: dict[str, Audio]  # only the user's voice unless the configuration has stems=true
     room: dict[str, Any]
@@ -84,8 +84,8 @@ class Renderer:
         if not (conditions.line.is_clean and not conditions.network.lost):
             microphone.add("line", self._line(conditions, microphone.total))
         return RenderedAudio(
-            user=mix.to_pcm(microphone.total),
-            agent=mix.to_pcm(agent, _spans(script.clips, "agent")),
+            user=to_pcm16(microphone.total),
+            agent=mix.to_pcm16_within(agent, _spans(script.clips, "agent")),
             missing_input=self._missing_input(conditions),
             stems=microphone.stems,
             room=self._room_json(recipe, positions),

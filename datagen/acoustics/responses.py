@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from microturn.datagen.acoustics.config import RoomsConfig
 from microturn.datagen.dialogue.seeds import rng_for
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 Samples = npt.NDArray[np.float64]
 SPEED_OF_SOUND: Final = 343.0  # m/s, that of pyroomacoustics
 N_BESIDE: Final = 2

@@ -24,7 +24,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from microturn.configs.load import keys_of, load_config, save_config, write_atomically
+from microturn.configs.files import write_atomically
+from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
 from microturn.datagen.corpora.checking import Checker, Kept, Settings, Skipped

@@ -8,9 +8,10 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-from microturn.configs.load import write_atomically
+from microturn.configs.files import write_atomically
 from microturn.datagen.corpora.alignment import Aligned, Aligner
-from microturn.datagen.corpora.manifest import AlignedWord, Audio
+from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.model.streams.pcm import Audio
 
 _VERSION = 1  # of the method; another one asks again
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pocketsphinx
 
-from microturn.datagen.corpora.manifest import AlignedWord, Audio, resample
+from microturn.datagen.corpora.manifest import AlignedWord, resample
 from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.model.streams import normalise
+from microturn.model.streams.pcm import PCM16_MAX, PCM16_MIN, Audio
 
 RATE = 16_000  # of pocketsphinx's en-us model
 UNSCORED = -99.0
+_SCALE = 32767  # the shipped alignments were made with it, and with truncation
 _PAD = RATE // 5
 _NOISES = (1e-4, 3e-4, 1e-3, 3e-3)  # the search fails now and then; other noise, other luck
 
@@ -121,7 +123,8 @@ def prepare(audio: Audio, rate: int, *, noise: float) -> bytes:
     audio = 0.7 * audio / max(float(np.abs(audio).max(initial=0.0)), 1e-4)
     sound = np.random.default_rng(0).standard_normal(len(audio) + 2 * _PAD) * noise
     sound[_PAD : _PAD + len(audio)] += audio
-    return np.clip(sound * 32767, -32768, 32767).astype(np.int16).tobytes()
+    scaled = np.clip(sound * _SCALE, PCM16_MIN, PCM16_MAX)
+    return scaled.astype(np.int16).tobytes()
 
 
 def _feed(decoder: pocketsphinx.Decoder, sound: bytes) -> None:

@@ -19,10 +19,11 @@ from microturn.datagen.corpora.alignment import UNSCORED, words_of
 from microturn.datagen.corpora.cutting import RATE, cut_word, levels_db, voiced_span
 from microturn.datagen.corpora.default_corpus.build import RIVALS, UNITS
 from microturn.datagen.corpora.default_corpus.queen_selection import tags_of
-from microturn.datagen.corpora.manifest import AlignedWord, Audio, Cut, Utterance, resample
+from microturn.datagen.corpora.manifest import AlignedWord, Cut, Utterance, resample
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, SoundError
 from microturn.datagen.corpora.word_times import WordTimes, spoken
 from microturn.model.streams import normalise
+from microturn.model.streams.pcm import Audio
 
 KEPT_AS_THEY_ARE = (".flac", ".mp3", ".ogg", ".opus")
 NO_LICENCE = "LicenseRef-Unknown"

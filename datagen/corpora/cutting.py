@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.corpora.manifest import AlignedWord, Audio, Cut
+from microturn.datagen.corpora.manifest import AlignedWord, Cut
+from microturn.model.streams.pcm import Audio
 
 RATE = 16_000  # of all audio here
 _FRAME, _HOP = RATE // 100, RATE // 200  # 10 ms windows every 5 ms

@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from microturn.datagen.corpora.manifest import (
-    DEFAULT_FOLDER,
-    MANIFEST_NAME,
-    Audio,
-    Corpus,
-    Utterance,
-)
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus, Utterance
 from microturn.datagen.sets.storage import place
+from microturn.model.streams.pcm import Audio
 
 DEFAULT_NAME = "default"  # of the corpus that ships
 

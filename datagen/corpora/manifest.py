@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from microturn.datagen.corpora.waveform import resampled
 from microturn.datagen.sets.storage import Place, place, read_range, size_of
 from microturn.model.streams import StreamLayout
-
-Audio = npt.NDArray[np.float32]
+from microturn.model.streams.pcm import Audio
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
 MANIFEST_NAME = "manifest.jsonl"

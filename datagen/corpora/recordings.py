@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from microturn.datagen.corpora.manifest import AlignedWord, Audio
+from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.model.streams.pcm import Audio
 
 
 class SoundError(ValueError):

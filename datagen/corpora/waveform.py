@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import firwin, resample_poly
 
-Audio = npt.NDArray[np.float32]
+from microturn.model.streams.pcm import Audio
+
 CUT_REACH_S = 0.05  # how far from its aligned time a cut may look for a moment of less sound
 CUT_STEP_S = 0.005
 FRAME_S = 0.005  # energy is measured in steps of this, over twice as much

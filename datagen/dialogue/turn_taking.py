@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from microturn.datagen.dialogue.event_types import event_type
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 Span = tuple[int, int]  # samples
 HOP_S = 0.005
 LOUD_SHARE = 0.95  # the level of speech is that of its loudest frames but these

@@ -14,7 +14,6 @@ from functools import lru_cache
 from math import inf
 
 import numpy as np
-import numpy.typing as npt
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Corpus, Utterance
@@ -28,8 +27,8 @@ from microturn.datagen.corpora.waveform import (
 )
 from microturn.datagen.dialogue.seeds import rng_for
 from microturn.model.streams import normalise
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 FADE_S = 0.004
 CUT_FADE_S = 0.015  # of a word that is cut out of connected speech
 MUSIC_FADE_S = 0.25

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from microturn.datagen.sets.shards import StoredDialogue
 
 LANES = ("user", "agent", "background")
@@ -83,8 +80,3 @@ def _runs(words: Sequence[dict[str, Any]], join_s: float) -> list[list[dict[str,
 
 def duration_of(sample: StoredDialogue) -> float:
     return float(round(sample.json["n_micro_turns"] * sample.json["micro_turn_s"], 6))
-
-
-def to_pcm(audio: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    """16-bit samples; what was 16-bit before comes out as it was."""
-    return np.clip(np.round(audio * 32768.0), -32768, 32767).astype(np.int16)

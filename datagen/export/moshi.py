@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.export.config import ExportConfig
-from microturn.datagen.export.dialogue import duration_of, segments_of, to_pcm
+from microturn.datagen.export.dialogue import duration_of, segments_of
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
+from microturn.model.streams.pcm import Pcm16, to_pcm16
 
 RATE = 24_000
 SPEAKERS = {"agent": "SPEAKER_MAIN", "user": "SPEAKER_OTHER"}  # the model learns the words of MAIN
@@ -49,7 +49,7 @@ class MoshiExport:
         (self._folder / self._name).write_text("".join(self._lines), encoding="utf-8")
 
 
-def stereo(sample: StoredDialogue, rate: int) -> npt.NDArray[np.int16]:
+def stereo(sample: StoredDialogue, rate: int) -> Pcm16:
     """(n, 2) samples at 24 kHz: agent, user."""
     sides = [resample(audio, rate, RATE) for audio in (sample.agent(), sample.user())]
-    return to_pcm(np.stack(sides, axis=1))
+    return to_pcm16(np.stack(sides, axis=1))

@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from microturn.datagen.export.config import ExportConfig
@@ -20,9 +18,9 @@ from microturn.datagen.export.dialogue import (
     SpokenSegment,
     duration_of,
     segments_of,
-    to_pcm,
 )
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
+from microturn.model.streams.pcm import Pcm16, to_pcm16
 
 
 class NemoExport:
@@ -66,9 +64,9 @@ class NemoExport:
             (self._folder / f"{name}.json").write_text("".join(lines), encoding="utf-8")
 
 
-def mono(sample: StoredDialogue) -> npt.NDArray[np.int16]:
+def mono(sample: StoredDialogue) -> Pcm16:
     """Both sides in one channel, each at half its level so that nothing clips."""
-    return to_pcm((sample.user() + sample.agent()) / 2)
+    return to_pcm16((sample.user() + sample.agent()) / 2)
 
 
 def _name(voice: str) -> str:

@@ -136,7 +136,7 @@ def _lanes(
     axis: Axes, tokens: dict[str, np.ndarray], layout: StreamLayout, tokenizer: Tokenizer
 ) -> None:
     """Tokens where the micro-turn that holds them lies; `say` sounds one micro-turn later."""
-    step = layout.micro_turn_ms / 1000
+    step = layout.micro_turn_s
     for row, lane in enumerate(reversed(LANES)):
         for k, ids in enumerate(tokens[lane]):
             words = [word for word, _ in tokenizer.words([int(i) for i in ids])]
@@ -159,7 +159,7 @@ def _lanes(
 
 def _thumbnails(axis: Axes, frames: np.ndarray, layout: StreamLayout) -> None:
     """As many frames as fit beside each other, each where it was seen."""
-    step = layout.micro_turn_ms / 1000
+    step = layout.micro_turn_s
     n, height, width = frames.shape[:3]
     seconds = VIDEO_ROW * width / height / INCHES_PER_SECOND
     every = max(1, math.ceil(seconds / step))
@@ -172,7 +172,7 @@ def _thumbnails(axis: Axes, frames: np.ndarray, layout: StreamLayout) -> None:
 
 
 def _grid(axis: Axes, seconds: float, layout: StreamLayout) -> None:
-    step = layout.micro_turn_ms / 1000
+    step = layout.micro_turn_s
     for k in range(round(seconds / step) + 1):
         axis.axvline(k * step, color="#888", linewidth=0.6 if k % 5 == 0 else 0.25, alpha=0.6)
     axis.set_xlim(0.0, seconds)

@@ -31,6 +31,7 @@ from microturn.datagen.dialogue.timeline import Timeline, Word
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.datagen.scenarios import Script
+from microturn.model.streams.pcm import from_pcm16
 
 MAX_PCM: Final = 32_766  # a larger sample has clipped
 MIN_WORD_DB: Final = -70.0  # level of a word in its lane, dB re full scale; the floor is at -88
@@ -149,7 +150,7 @@ class AudioVerifier:
                     yield f"{lane} says {word.text!r} at {at:.2f} s, but at {level:.0f} dB"
 
     def _joins(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
-        agent = _plain(dialogue.sound.agent)
+        agent = from_pcm16(dialogue.sound.agent)
         for clip in dialogue.script.clips:
             findings.joins += 1
             if clip.lane == "agent":
@@ -208,11 +209,7 @@ def _groups(words: Sequence[Word], rate: int) -> Iterator[list[Word]]:
 
 def _lanes(dialogue: ScenarioDialogue) -> dict[str, npt.NDArray[np.float32]]:
     """Return the agent's channel as it is stored, and the user's stem of the microphone."""
-    return {"agent": _plain(dialogue.sound.agent), "user": dialogue.sound.stems["user"]}
-
-
-def _plain(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    return pcm.astype(np.float32) / np.float32(32_768)
+    return {"agent": from_pcm16(dialogue.sound.agent), "user": dialogue.sound.stems["user"]}
 
 
 def _level_db(audio: npt.NDArray[np.float32]) -> float:

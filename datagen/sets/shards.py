@@ -22,8 +22,8 @@ import numpy.typing as npt
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.npz import read_npz
+from microturn.model.streams.pcm import Audio
 
-Audio = npt.NDArray[np.float32]
 INDEX_NAME = "index.json"
 LAYOUT_NAME = "layout.json"
 TOKENIZER_NAME = "tokenizer.json"

@@ -170,8 +170,7 @@ class StreamedAgent:
                 arrives = max(k + result.delay_rows, scripted)
                 if arrives < len(dialogue.user):
                     dialogue.arrivals.setdefault(arrives, []).append(result.message)
-                    micro_turn_s = self._layout.samples_per_micro_turn / self._layout.sample_rate
-                    late_s = (arrives - scripted) * micro_turn_s
+                    late_s = (arrives - scripted) * self._layout.micro_turn_s
                     dialogue.deliveries.append(
                         Delivery(
                             time_s=result.message.time_s + late_s,
@@ -185,14 +184,13 @@ class StreamedAgent:
         """Put what was made in micro-turn k where it is played: in micro-turn k + 1."""
         layout = self._layout
         silence = np.zeros(layout.samples_per_micro_turn, np.float32)
-        micro_turn_s = layout.samples_per_micro_turn / layout.sample_rate
         say = dialogue.say[:-1]  # the last would sound after the end
         return AgentOutput(
             audio=np.concatenate([silence, *dialogue.audio[:-1]]),
             sample_rate=layout.sample_rate,
             words=words_of_lane(say, self._tokenizer, layout, shift=1),
             delegates_s=tuple(
-                (row + 1) * micro_turn_s for row, ids in enumerate(say) if DELEGATE in ids
+                (row + 1) * layout.micro_turn_s for row, ids in enumerate(say) if DELEGATE in ids
             ),
             deliveries=tuple(dialogue.deliveries),
             heard=words_of_lane(dialogue.heard, self._tokenizer, layout, shift=0),

@@ -88,7 +88,7 @@ def measure(reader: ShardReader, config: BenchLoaderConfig) -> dict[str, Any]:
 def _result(
     reader: ShardReader, order: Sequence[int], best: Mapping[str, float], config: BenchLoaderConfig
 ) -> dict[str, Any]:
-    seconds = reader.n_micro_turns * reader.layout.micro_turn_ms / 1000
+    seconds = reader.layout.duration_s(reader.n_micro_turns)
     rates = {name: round(seconds * len(order) / spent, 1) for name, spent in best.items()}
     return {
         "seconds_per_core_second": rates,

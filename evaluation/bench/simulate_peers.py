@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
-from microturn.datagen.acoustics.mix import Filter, to_pcm
+from microturn.datagen.acoustics.mix import Filter
 from microturn.datagen.dialogue.script import Clip
 from microturn.datagen.pipeline import SimulatedDialogue, Simulator
 from microturn.datagen.sets.flac import LEVEL
+from microturn.model.streams.pcm import Audio, Pcm16, to_pcm16
 
-Audio = npt.NDArray[np.float32]
 LANES = ("user", "agent")
 Jobs = dict[str, Callable[[], object]]
 
@@ -54,7 +53,7 @@ def floors(
                         if lane in filters:
                             audio = filters[lane](audio)
                             audio += noise[index]
-                        data = _flac(to_pcm(audio), rate)
+                        data = _flac(to_pcm16(audio), rate)
                         info = tarfile.TarInfo(f"{index:08d}.{lane}.flac")
                         info.size = len(data)
                         tar.addfile(info, io.BytesIO(data))
@@ -103,7 +102,7 @@ def peers(
                     if own_writer:
                         cut.save_audio(path)
                     else:
-                        path.write_bytes(_flac(to_pcm(cut.load_audio()[0]), rate))
+                        path.write_bytes(_flac(to_pcm16(cut.load_audio()[0]), rate))
 
         return render
 
@@ -116,7 +115,7 @@ def peers(
     }
 
 
-def _flac(pcm: npt.NDArray[np.int16], sample_rate: int) -> bytes:
+def _flac(pcm: Pcm16, sample_rate: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(
         buffer, pcm, sample_rate, format="FLAC", subtype="PCM_16", compression_level=LEVEL

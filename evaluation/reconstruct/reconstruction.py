@@ -20,10 +20,10 @@ from microturn.model.model import PATCH_FLOOR
 from microturn.model.streams import StreamLayout, fine_mel
 from microturn.model.streams.lanes import SILENT_LOG_MEL
 from microturn.model.streams.mel import dequantise_fine, hann_window
+from microturn.model.streams.pcm import Audio
 from microturn.model.vocoders.griffin_lim import GriffinLim
 from microturn.model.vocoders.istft import IstftVocoder
 
-Audio = NDArray[np.float32]
 Vocoder = GriffinLim | IstftVocoder
 
 _LONG_WINDOW: Final = 2048  # samples: tells harmonics of any voice apart
@@ -85,7 +85,7 @@ def resynthesise(
         sound, state = vocoder.step(frames[None], state)
         parts.append(sound[0].cpu())
     watch.spent_s += time.perf_counter() - began
-    watch.sound_s += len(parts) * layout.micro_turn_ms / 1000
+    watch.sound_s += layout.duration_s(len(parts))
     made = torch.cat(parts).numpy()
     chunk = layout.samples_per_micro_turn
     return np.concatenate([np.zeros(chunk, np.float32), made[vocoder.lag :]])[: len(made)]

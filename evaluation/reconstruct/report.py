@@ -12,7 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from microturn.configs.command import write_json
-from microturn.configs.load import save_config, write_atomically
+from microturn.configs.files import write_atomically
+from microturn.configs.load import save_config
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 from microturn.evaluation.reconstruct.config import ReconstructConfig
 from microturn.evaluation.reconstruct.reconstruction import (
@@ -87,7 +88,7 @@ def _takes(
     watches: Mapping[str, Stopwatch],
 ) -> Iterator[VoicePair]:
     """Dialogues in which the agent speaks, each with all its versions."""
-    seconds = count * reader.n_micro_turns * reader.layout.micro_turn_ms / 1000
+    seconds = reader.layout.duration_s(count * reader.n_micro_turns)
     with tqdm(total=round(seconds), desc="reconstruct", unit="s of dialogue") as bar:
         for position in range(count):
             stored = reader[position]

@@ -17,8 +17,9 @@ import pocketsphinx
 
 from microturn.datagen.corpora.alignment import prepare, words_of
 from microturn.datagen.corpora.pronunciations import pronounce
-from microturn.evaluation.reconstruct.reconstruction import Audio, VoicePair
+from microturn.evaluation.reconstruct.reconstruction import VoicePair
 from microturn.evaluation.scoring.events import word_errors
+from microturn.model.streams.pcm import Audio
 
 _NOISE: Final = 1e-4
 _MARGIN_S: Final = 0.05

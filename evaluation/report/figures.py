@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from microturn.configs.files import replacing
+
 
 def new_figure(*, width: float, height: float) -> Any:
     """An empty figure in inches. It belongs to nobody: no global state, no window."""
@@ -18,7 +20,5 @@ def new_figure(*, width: float, height: float) -> Any:
 
 def save_figure(figure: Any, path: Path) -> None:
     """Write a PNG whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    figure.savefig(aside, format="png", dpi=110)
-    aside.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.configs.load import write_atomically
+from microturn.configs.files import write_atomically
 from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.suites.event_metrics import known_suites, meaning_of, metrics_of
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.configs.load import write_atomically
+from microturn.configs.files import write_atomically
 from microturn.evaluation.scoring.timing import KINDS
 
 TWINS: Final = "closed-domain twins"

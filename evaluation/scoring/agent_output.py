@@ -134,7 +134,7 @@ def words_of_lane(
     for row, tokens in enumerate(rows):
         ids += [int(token) for token in tokens]
         made_in += [row] * len(tokens)
-    micro_turn_s = layout.samples_per_micro_turn / layout.sample_rate
+    micro_turn_s = layout.micro_turn_s
     found = [
         (text, (made_in[index] + shift) * micro_turn_s)
         for text, index in tokenizer.words(ids)

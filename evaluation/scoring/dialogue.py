@@ -69,7 +69,7 @@ class Dialogue:
     @classmethod
     def from_json(cls, key: str, meta: Mapping[str, Any], layout: StreamLayout) -> Dialogue:
         """Read the `json` member of a sample; raises ValueError that names what is missing."""
-        micro_turn_s = layout.samples_per_micro_turn / layout.sample_rate
+        micro_turn_s = layout.micro_turn_s
         try:
             words = meta["words"]
             return cls(

@@ -20,6 +20,7 @@ from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.evaluation.scoring.activity import Activity
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.model.streams.pcm import PCM16_MAX
 
 _RATE: Final = 16_000  # of the recogniser's model
 _FRAME_S: Final = 0.01
@@ -112,4 +113,5 @@ def _prepared(audio: NDArray[np.float32]) -> bytes:
     noise = np.random.default_rng(0).standard_normal(len(audio)) * _NOISE
     peak = max(float(np.abs(audio).max(initial=0.0)), 1e-3)
     scaled = np.clip(audio / peak * _PEAK + noise, -1.0, 1.0)
-    return (scaled * 32767).astype("<i2").tobytes()
+    # Truncated, not rounded: recognised words, and so scores, depend on every bit.
+    return (scaled * PCM16_MAX).astype("<i2").tobytes()

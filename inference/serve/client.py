@@ -18,8 +18,9 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from microturn.inference.audio import Audio, from_pcm16, read_recording, to_pcm16, write_wav
+from microturn.inference.audio import decode_pcm16, encode_pcm16, read_recording, write_wav
 from microturn.model.streams import StreamLayout
+from microturn.model.streams.pcm import Audio
 
 DEFAULT_URL: Final = "ws://127.0.0.1:8765/ws"
 _WAIT_S: Final = 60.0
@@ -95,7 +96,7 @@ async def _send(
             for _ in range(end // spm - completed):
                 await credit.acquire()
             completed = end // spm
-        await socket.send(to_pcm16(samples[start:end]))
+        await socket.send(encode_pcm16(samples[start:end]))
 
 
 async def _receive(
@@ -106,7 +107,7 @@ async def _receive(
     while len(answer.pieces) + sum(lost.values()) < n:
         message = await socket.recv()
         if isinstance(message, bytes):
-            answer.pieces.append(from_pcm16(message))
+            answer.pieces.append(decode_pcm16(message))
             credit.release()
             continue
         event = json.loads(message)

@@ -20,7 +20,6 @@ from typing import Any, Final
 import numpy as np
 
 from microturn.inference.agent.agent import BackgroundAgent
-from microturn.inference.audio import Audio
 from microturn.inference.config import AgentConfig, NotesConfig
 from microturn.inference.conversation import Conversation, ConversationEvent
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -30,6 +29,7 @@ from microturn.inference.serve.input_queue import InputQueue
 from microturn.inference.serve.metrics import Metrics
 from microturn.inference.sessions import Session, Sessions
 from microturn.model.streams import StreamLayout, Tokenizer
+from microturn.model.streams.pcm import Audio
 
 log = logging.getLogger(__name__)
 _KEPT_TIMES: Final = 1_000
@@ -173,7 +173,7 @@ class LiveEngine:
                 window=self._window,
             )
             intake = InputQueue(
-                micro_turn_s=self.layout.micro_turn_ms / 1000,
+                micro_turn_s=self.layout.micro_turn_s,
                 most=self._max_waiting,
                 late_after_s=self._late_after_ms / 1000,
             )

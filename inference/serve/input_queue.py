@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from microturn.inference.audio import Audio
+from microturn.model.streams.pcm import Audio
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,4 +178,4 @@ def closed(reason: str) -> Json:
 
 def seconds(micro_turn: int, layout: StreamLayout) -> float:
     """Start of a micro-turn on the clock of the conversation."""
-    return round(micro_turn * layout.micro_turn_ms / 1000, 6)
+    return round(layout.duration_s(micro_turn), 6)

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from microturn.inference.audio import Reassembler, to_pcm16
+from microturn.inference.audio import Reassembler, encode_pcm16
 from microturn.inference.config import ServeConfig, is_loopback
 from microturn.inference.serve import protocol
 from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession, Problem, Turn
@@ -228,7 +228,7 @@ class _Connection:
                 self._outbox.put(protocol.error(message.message))
             return
         self._outbox.put(protocol.turn(message, self._outbox.dropped))
-        self._outbox.put(to_pcm16(message.audio))
+        self._outbox.put(encode_pcm16(message.audio))
         for happened in message.events:
             self._outbox.put(protocol.event(happened, self._layout))
         self._report_late(message.dropped, message.late)

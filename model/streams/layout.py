@@ -150,12 +150,16 @@ class StreamLayout:
     def n_positions(self) -> int:
         return sum(self.lane_sizes.values())
 
-    @property
-    def n_input_positions(self) -> int:
-        """Leading positions of a micro-turn that are given, not generated."""
-        return self.lanes["heard"].start
-
     # --- time --------------------------------------------------------------------------------
+    @property
+    def micro_turn_s(self) -> float:
+        """Length of one micro-turn in seconds."""
+        return self.micro_turn_ms / 1000
+
+    def duration_s(self, n_micro_turns: int) -> float:
+        """Seconds that micro-turns last; `n * micro_turn_s` would round twice."""
+        return n_micro_turns * self.micro_turn_ms / 1000
+
     def micro_turn_of(self, sample: int) -> int:
         """Index of the micro-turn during which `sample` sounds."""
         return sample // self.samples_per_micro_turn

@@ -18,6 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from microturn.model.streams.layout import N_MELS, StreamLayout
+from microturn.model.streams.pcm import Pcm16, from_pcm16
 
 LOG_MIN: Final = -7.0
 LOG_MAX: Final = 2.0
@@ -25,7 +26,6 @@ DMEL_BINS: Final = 16
 FINE_LEVELS: Final = 256
 FINE_N_FFT: Final = 1024
 FINE_OVERLAP: Final = 4  # the fine window spans this many hops
-PCM_SCALE: Final = 32768.0  # of 16-bit samples
 _MAGNITUDE_FLOOR: Final = 1e-10
 
 
@@ -214,7 +214,7 @@ class FineMelCache:
         self._most = most
         self._seen: dict[bytes, NDArray[np.uint8]] = {}
 
-    def __call__(self, pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
+    def __call__(self, pcm: Pcm16) -> NDArray[np.uint8]:
         """Levels of a whole clip of 16-bit samples, (N, 16, 80)."""
         n = len(pcm) // self._chunk
         padded = np.concatenate([np.zeros(self._carry, np.int16), pcm])
@@ -227,7 +227,7 @@ class FineMelCache:
             levels[k] = self._known(heard[k].tobytes(), heard[k])
         return levels
 
-    def _known(self, key: bytes, heard: NDArray[np.int16]) -> NDArray[np.uint8]:
+    def _known(self, key: bytes, heard: Pcm16) -> NDArray[np.uint8]:
         known = self._seen.get(key)
         if known is None:
             if len(self._seen) >= self._most:
@@ -235,8 +235,8 @@ class FineMelCache:
             known = self._seen[key] = self._levels(heard)
         return known
 
-    def _levels(self, heard: NDArray[np.int16]) -> NDArray[np.uint8]:
-        audio = heard.astype(np.float32) / np.float32(PCM_SCALE)
+    def _levels(self, heard: Pcm16) -> NDArray[np.uint8]:
+        audio = from_pcm16(heard)
         stream = MelStream(self._layout, fine=True)
         stream.carry(audio[: self._carry])
         levels: NDArray[np.uint8] = quantise_fine(stream.push(audio[self._carry :]))[0]

@@ -63,7 +63,7 @@ def test_variants_differ_in_what_their_row_says(name: str) -> None:
         cfg = load_config(TrainingConfig, ["training/tiny.yaml"], trained)
         with torch.device("meta"):
             model = InteractionModel(cfg.model, data.layout, 500)
-        seconds = data.layout.micro_turn_ms / 1000
+        seconds = data.layout.micro_turn_s
         sizes[which] = (
             describe(model)["parameters_active"],
             data.n_micro_turns * seconds,

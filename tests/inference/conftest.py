@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
-from microturn.inference.audio import Audio, write_wav
+from microturn.inference.audio import write_wav
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
+from microturn.model.streams.pcm import Audio
 
 SAID = ("eight", "plus", "three")
 

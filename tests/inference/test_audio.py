@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.inference.audio import (
-    Audio,
     Reassembler,
-    from_pcm16,
+    decode_pcm16,
+    encode_pcm16,
     read_recording,
     resample,
-    to_pcm16,
     write_wav,
 )
 from microturn.model.streams import StreamLayout
+from microturn.model.streams.pcm import Audio
 
 RATE = StreamLayout().sample_rate
 HALF_STEP = 0.5 / 32768
@@ -24,16 +24,16 @@ HALF_STEP = 0.5 / 32768
 @given(st.lists(st.floats(-2.0, 2.0, width=32), max_size=50))
 def test_pcm16_round_trip_clips_and_rounds(values: list[float]) -> None:
     samples = np.array(values, np.float32)
-    back = from_pcm16(to_pcm16(samples))
+    back = decode_pcm16(encode_pcm16(samples))
     inside = samples.clip(-1.0, 32767 / 32768)
     assert np.abs(back - inside).max(initial=0.0) <= HALF_STEP + 1e-7
-    assert to_pcm16(back) == to_pcm16(samples)
+    assert encode_pcm16(back) == encode_pcm16(samples)
 
 
 @given(st.integers(0, 400), st.lists(st.integers(0, 60), max_size=40))
 def test_pieces_of_any_length_become_the_same_micro_turns(n: int, cuts: list[int]) -> None:
     samples = np.arange(n, dtype=np.float32) / 32768
-    data, spm = to_pcm16(samples), 48
+    data, spm = encode_pcm16(samples), 48
     pieces = Reassembler(spm)
     found, position = [], 0
     for cut in [*cuts, n]:

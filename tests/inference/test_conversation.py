@@ -17,9 +17,9 @@ from microturn.inference.agent.agent import (
     Job,
     OfflineAgent,
 )
-from microturn.inference.audio import Audio
 from microturn.inference.config import AgentConfig
 from microturn.inference.conversation import (
+    AnsweredRecording,
     Conversation,
     DelegationEvent,
     ResultEvent,
@@ -27,10 +27,11 @@ from microturn.inference.conversation import (
 )
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
-from microturn.inference.talk import AnsweredRecording, stream, words_of
+from microturn.inference.talk import stream, words_of
 from microturn.inference.transcript import WordStream
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, IDLE, StreamLayout, Tokenizer
+from microturn.model.streams.pcm import Audio
 from microturn.model.streams.text import CANCEL, USER
 
 Script = dict[int, str]

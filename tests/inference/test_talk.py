@@ -11,11 +11,12 @@ from PIL import Image
 
 from microturn.configs.load import load_config
 from microturn.configs.main import main
-from microturn.inference.audio import Audio, read_recording, resample, to_pcm16
+from microturn.inference.audio import encode_pcm16, read_recording, resample
 from microturn.inference.config import TalkConfig
 from microturn.inference.micro_turn import MicroTurnIn
 from microturn.inference.rows import RowBatch
 from microturn.model.streams import StreamLayout
+from microturn.model.streams.pcm import Audio
 
 RATE = StreamLayout().sample_rate
 
@@ -61,7 +62,7 @@ def test_a_recording_is_answered_on_its_own_clock(
     pieces = [np.zeros(spm, np.float32), *(output.audio for output in outputs)]
     expected = np.concatenate(pieces)[: len(recording)]
     written, _ = soundfile.read(tmp_path / "output.wav", dtype="float32")
-    assert to_pcm16(written) == to_pcm16(expected)
+    assert encode_pcm16(written) == encode_pcm16(expected)
 
 
 def test_another_rate_is_resampled_and_said(
@@ -124,11 +125,11 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("device", "sentence"),
     [
-        ("gpu", "device=gpu is no device; say cpu, cuda, cuda:0 or auto"),
-        ("meta", "device=meta does not serve"),
+        ("gpu", "device=gpu is no device; use cpu, cuda, cuda:0 or auto"),
+        ("meta", "device=meta is not supported"),
         pytest.param(
             "cuda",
-            "device=cuda, but PyTorch finds no GPU here; say cpu or auto",
+            "device=cuda, but PyTorch finds no GPU here; use cpu or auto",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
         pytest.param(

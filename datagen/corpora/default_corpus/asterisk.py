@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from microturn.datagen.corpora.manifest import Audio
+from microturn.model.streams.pcm import Audio, from_pcm16
 
 SOUNDS = "usr/share/asterisk/sounds"
 MUSIC = "usr/share/asterisk/moh"
@@ -74,4 +74,4 @@ def decode_g722(path: Path) -> Audio:
     )  # PyAV: wanted for building a corpus alone, so not among the dependencies
     with av.open(str(path), format="g722") as container:
         frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
-    return np.concatenate(frames).astype(np.float32) / np.float32(32768)
+    return from_pcm16(np.concatenate(frames))

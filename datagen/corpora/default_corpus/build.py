@@ -43,12 +43,12 @@ from microturn.datagen.corpora.manifest import (
     DEFAULT_FOLDER,
     MANIFEST_NAME,
     AlignedWord,
-    Audio,
     Corpus,
     Cut,
     Utterance,
     resample,
 )
+from microturn.model.streams.pcm import Audio
 
 QUEEN = "usr/share/scummvm/flight-of-the-amazon-queen/queen.1c"
 DOC = "usr/share/doc"

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from microturn.configs.command import write_json as write_result
+from microturn.configs.devices import choose_device
+from microturn.configs.files import replacing
 from microturn.configs.load import ConfigError, save_config
 from microturn.evaluation.agents.baselines import Agent, Silent
 from microturn.evaluation.config import WindowConfig
@@ -46,7 +48,8 @@ from microturn.evaluation.suites.fdb.folder_score import (
 from microturn.evaluation.suites.fdb.v1 import chunks_of
 from microturn.evaluation.suites.fdb.v1_formulas import Chunk, after
 from microturn.evaluation.suites.fdb.v3 import call_of
-from microturn.inference.audio import Audio, read_recording, resample, write_wav
+from microturn.inference.audio import read_recording, resample, write_wav
+from microturn.model.streams.pcm import Audio
 
 MICRO_TURN_S = 0.2  # of a baseline, which has no layout
 
@@ -148,15 +151,11 @@ def _agent(config: FdbConfig) -> tuple[Agent, int]:
     """Who listens, and how many samples of 16 kHz a micro-turn has."""
     if not config.checkpoint:
         return Silent(), round(MICRO_TURN_S * RATE)
-    import torch
-
     from microturn.evaluation.agents.streaming import StreamedAgent
     from microturn.inference.rows import RowBatch
     from microturn.model.checkpoint import load_checkpoint
 
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    device = auto if config.device == "auto" else config.device
-    checkpoint = load_checkpoint(config.checkpoint, device)
+    checkpoint = load_checkpoint(config.checkpoint, choose_device(config.device))
     layout = checkpoint.layout
     if layout.sample_rate != RATE:
         raise ValueError(
@@ -210,12 +209,10 @@ def _write(task: Task, performance: AgentOutput, config: FdbConfig) -> None:
 
 
 def _write_sound(item: FdbItem, name: str, audio: Audio) -> None:
-    path = item.audio(name)
-    aside = path.with_name(path.name + ".tmp")
     if item.rate != RATE:
         audio = resample(audio, RATE, item.rate)
-    write_wav(aside, audio, sample_rate=item.rate)
-    aside.replace(path)
+    with replacing(item.audio(name)) as temporary:
+        write_wav(temporary, audio, sample_rate=item.rate)
 
 
 def timed_chunks(performance: AgentOutput, duration_s: float, config: FdbConfig) -> list[Chunk]:

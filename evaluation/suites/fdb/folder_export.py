@@ -39,7 +39,8 @@ from microturn.evaluation.suites.fdb.v1_formulas import Chunk, after, histogram
 from microturn.evaluation.suites.fdb.v3 import call_of
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.registry import load_suite
-from microturn.inference.audio import Audio, write_wav
+from microturn.inference.audio import write_wav
+from microturn.model.streams.pcm import Audio
 
 SUITES: Final = {"v1": "fdb_v1", "v1_5": "fdb_v1_5", "v3": "fdb_v3"}
 CLEAR_S: Final = 0.3  # an overlap rings on in the room

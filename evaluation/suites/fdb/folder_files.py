@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from microturn.configs.files import write_atomically
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.suites.fdb.v1_formulas import Chunk
 from microturn.evaluation.suites.fdb.v3_formulas import Call
@@ -193,6 +194,4 @@ def _seconds(value: float | None) -> float | None:
 
 def write_json(path: Path, entry: Any) -> None:
     """Readable, and whole or not at all."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(entry, ensure_ascii=False, indent=4) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_atomically(path, json.dumps(entry, ensure_ascii=False, indent=4) + "\n")

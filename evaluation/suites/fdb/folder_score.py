@@ -50,7 +50,8 @@ from microturn.evaluation.suites.fdb.v3_formulas import (
     tool_f1,
 )
 from microturn.evaluation.suites.replies import mean, share
-from microturn.inference.audio import Audio, read_recording
+from microturn.inference.audio import read_recording
+from microturn.model.streams.pcm import Audio
 
 Numbers = dict[str, float | None]
 Histograms = Mapping[str, Sequence[float]]

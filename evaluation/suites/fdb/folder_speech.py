@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.activity import Activity, Span
+from microturn.model.streams.pcm import Audio
 
-Audio = NDArray[np.float32]
 BEGINS, ENDS = 0.5, 0.35  # probabilities
 MIN_LENGTH_S: Final = 0.25
 SILENCE_S: Final = 0.1

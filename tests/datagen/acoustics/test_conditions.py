@@ -33,6 +33,7 @@ from microturn.datagen.pipeline import SimulatedDialogue, Simulator
 from microturn.datagen.report.check import faults_of_set, faults_of_timeline
 from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
+from microturn.model.streams.pcm import from_pcm16
 
 Build = Callable[[DatagenConfig], Simulator]
 RATE = 16_000
@@ -89,7 +90,7 @@ def test_the_microphone_is_the_sum_of_its_stems(dialogues: list[SimulatedDialogu
     for dialogue in dialogues:
         total = sum(dialogue.sound.stems.values())
         assert "line" in dialogue.sound.stems
-        assert np.abs(mix.from_pcm(dialogue.sound.user) - total).max() <= 0.51 / 32768
+        assert np.abs(from_pcm16(dialogue.sound.user) - total).max() <= 0.51 / 32768
 
 
 def test_labels_are_consistent(dialogues: list[SimulatedDialogue]) -> None:
@@ -201,7 +202,7 @@ def test_the_echo_arrives_after_equipment_and_flight(echoing: Simulator) -> None
     """The lag of the direct sound, measured by correlation with the agent's channel."""
     for index in range(3):
         dialogue, echo = rendered(echoing, index, drive=0.0, erle_db=None)
-        agent = mix.from_pcm(dialogue.sound.agent).astype(np.float64)
+        agent = from_pcm16(dialogue.sound.agent).astype(np.float64)
         n = 1 << (2 * len(agent) - 1).bit_length()
         spectrum = np.fft.rfft(agent, n)
         power = np.abs(spectrum) ** 2
@@ -292,7 +293,7 @@ def test_words_survive_line_and_network(dialogues: list[SimulatedDialogue]) -> N
     for dialogue in dialogues:
         stems = dialogue.sound.stems
         sent = sum(stem for name, stem in stems.items() if name != "line")
-        got = mix.from_pcm(dialogue.sound.user)
+        got = from_pcm16(dialogue.sound.user)
         for start, end in dialogue.timeline.stretches("user", join=RATE // 5):
             pair = envelope(sent[start:end]), envelope(got[start:end])
             likeness.append(float(np.corrcoef(*pair)[0, 1]))

@@ -10,6 +10,7 @@ from microturn.datagen.acoustics import mix
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.pipeline import SimulatedDialogue, Simulator
+from microturn.model.streams.pcm import from_pcm16
 
 RATE = 16_000
 Build = Callable[[DatagenConfig], Simulator]
@@ -41,7 +42,7 @@ def dialogue_with(simulator: Simulator, index: int, **channel: object) -> Simula
 def test_the_microphone_is_the_sum_of_its_stems(simulator: Simulator, index: int) -> None:
     dialogue = simulator.dialogue(index)
     total = sum(dialogue.sound.stems.values())
-    assert np.abs(mix.from_pcm(dialogue.sound.user) - total).max() <= 0.51 / 32768
+    assert np.abs(from_pcm16(dialogue.sound.user) - total).max() <= 0.51 / 32768
 
 
 def test_keeping_stems_changes_nothing(
@@ -68,7 +69,7 @@ def test_the_noise_has_the_level_asked_for(simulator: Simulator, kind: str, snr_
 
 def test_the_echo_is_the_agent_later_and_weaker(simulator: Simulator) -> None:
     dialogue = dialogue_with(simulator, 1, echo_db=-30.0, echo_ms=100.0, zero_s=0.0, gain_db=-8.0)
-    agent, echo = mix.from_pcm(dialogue.sound.agent), dialogue.sound.stems["echo"]
+    agent, echo = from_pcm16(dialogue.sound.agent), dialogue.sound.stems["echo"]
     lag = round(0.1 * RATE)
     assert not echo[:lag].any()
     silent = np.flatnonzero(agent[: len(agent) - lag] == 0.0)

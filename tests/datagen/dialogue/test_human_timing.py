@@ -70,7 +70,7 @@ def timelines(simulator: Simulator, n: int) -> list[Timeline]:
 
 def labels(simulator: Simulator, timeline: Timeline) -> dict[str, Any]:
     config = simulator.config
-    micro_turn_s = config.layout.micro_turn_ms / 1000
+    micro_turn_s = config.layout.micro_turn_s
     facts = {"sample_rate": RATE, "n_micro_turns": config.n_micro_turns}
     return {**timeline.to_json(RATE), **facts, "micro_turn_s": micro_turn_s}
 

@@ -16,9 +16,10 @@ import soundfile
 from microturn.configs import main as cli
 from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.export.config import ExportConfig
-from microturn.datagen.export.dialogue import segments_of, to_pcm
+from microturn.datagen.export.dialogue import segments_of
 from microturn.datagen.export.export import export
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
+from microturn.model.streams.pcm import to_pcm16
 
 N = 6
 Export = Callable[..., Path]
@@ -60,7 +61,7 @@ def test_moshi_finetune_gets_stereo_at_24_khz_and_words(
         audio, rate = sphn.read(str(out / row["path"]))
         assert rate == 24_000
         left, right = (
-            to_pcm(resample(side, 16_000, 24_000)) for side in (sample.agent(), sample.user())
+            to_pcm16(resample(side, 16_000, 24_000)) for side in (sample.agent(), sample.user())
         )
         assert np.array_equal(np.round(audio * 32768).astype(int), np.stack([left, right]))
         back = resample(audio[0], 24_000, 16_000)

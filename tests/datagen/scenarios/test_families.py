@@ -356,7 +356,7 @@ def test_the_data_card_counts_events_of_every_kind(trained: Simulator) -> None:
     sound = trained.sound(recipe, script, conditions)
     frame = {
         "n_micro_turns": trained.config.n_micro_turns,
-        "micro_turn_s": layout.samples_per_micro_turn / layout.sample_rate,
+        "micro_turn_s": layout.micro_turn_s,
         "sample_rate": layout.sample_rate,
         "room": sound.room,
         "channel": sound.channel,

@@ -9,7 +9,7 @@ import torch
 from starlette.testclient import TestClient
 
 from microturn.evaluation.bench.session import resident_bytes
-from microturn.inference.audio import to_pcm16
+from microturn.inference.audio import encode_pcm16
 from microturn.inference.config import AgentConfig, NotesConfig, ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
@@ -21,7 +21,7 @@ from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_che
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.vocoders.config import VocoderConfig
 
-P = TINY_LAYOUT.micro_turn_ms / 1000
+P = TINY_LAYOUT.micro_turn_s
 SAMPLES = TINY_LAYOUT.samples_per_micro_turn
 HOUR = 18_000
 VERY_SMALL = ModelConfig(
@@ -250,7 +250,7 @@ def test_the_server_refuses_with_the_number_and_shows_its_counters(
         clock.now += 100.0
         with client.websocket_connect("/ws") as socket:
             assert socket.receive_json()["type"] == "hello"
-            socket.send_bytes(to_pcm16(noise(0)))
+            socket.send_bytes(encode_pcm16(noise(0)))
             turn = socket.receive_json()
             assert (turn["type"], turn["late_input"]) == ("turn", 0)
         text = client.get("/metrics")
@@ -289,7 +289,7 @@ def test_a_missing_micro_turn_is_reported_on_the_socket(very_small: LoadedCheckp
         client.websocket_connect("/ws") as socket,
     ):
         assert socket.receive_json()["type"] == "hello"
-        socket.send_bytes(to_pcm16(noise(0)))
+        socket.send_bytes(encode_pcm16(noise(0)))
         missing = None
         while missing is None:
             message = socket.receive()

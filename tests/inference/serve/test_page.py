@@ -18,13 +18,14 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from microturn.inference.agent.agent import OfflineAgent
-from microturn.inference.audio import Audio, write_wav
+from microturn.inference.audio import write_wav
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.server import create_app, listen, url_of
 from microturn.model.checkpoint import LoadedCheckpoint
+from microturn.model.streams.pcm import Audio
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WAIT_S = 60.0

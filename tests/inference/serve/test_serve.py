@@ -23,10 +23,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from microturn.configs.main import main
-from microturn.inference.audio import Audio, to_pcm16
+from microturn.inference.audio import encode_pcm16
 from microturn.inference.serve import client as console
 from microturn.inference.serve.client import talk_to_server
 from microturn.inference.serve.protocol import MAX_MESSAGE_BYTES
+from microturn.model.streams.pcm import Audio
 
 START_S = 60.0
 
@@ -163,7 +164,7 @@ def test_garbage_of_every_kind_leaves_the_server_standing(server: Served) -> Non
         raw.sendall(os.urandom(4_096))
     with connect(server.socket_url) as client:  # gone in the middle of a word
         client.recv()
-        client.send(to_pcm16(np.zeros(1_000, np.float32)))
+        client.send(encode_pcm16(np.zeros(1_000, np.float32)))
         client.socket.close()
     wait_for_places(server)
     with connect(server.socket_url, max_size=None) as client:  # too much at once

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketT
 from starlette.websockets import WebSocketDisconnect
 
 from microturn.inference.agent.agent import OfflineAgent
-from microturn.inference.audio import Audio, from_pcm16, to_pcm16
+from microturn.inference.audio import decode_pcm16, encode_pcm16
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -23,6 +23,7 @@ from microturn.inference.serve.engine import LiveEngine, Problem, Turn
 from microturn.inference.serve.server import _Outbox, create_app
 from microturn.inference.talk import stream
 from microturn.model.checkpoint import LoadedCheckpoint
+from microturn.model.streams.pcm import Audio
 
 BASE = "http://127.0.0.1:8765"
 WAIT_S = 20.0
@@ -84,7 +85,7 @@ def until(
         message = socket.receive()
         assert message["type"] == "websocket.send", message
         if message.get("bytes") is not None:
-            pieces.append(from_pcm16(message["bytes"]))
+            pieces.append(decode_pcm16(message["bytes"]))
         else:
             events.append(json.loads(message["text"]))
     return events, pieces
@@ -104,7 +105,7 @@ def whole(recording: Audio, loaded: RowBatch) -> Audio:
 def test_socket_gives_what_the_engine_gives(
     checkpoint: LoadedCheckpoint, one_row: RowBatch, client: TestClient, recording: Audio
 ) -> None:
-    sound = from_pcm16(to_pcm16(whole(recording, one_row)))
+    sound = decode_pcm16(encode_pcm16(whole(recording, one_row)))
     direct = RowBatch(checkpoint, 1)
     conversation = Conversation(
         layout=direct.layout, tokenizer=direct.tokenizer, agent=None, config=AgentConfig()
@@ -114,7 +115,7 @@ def test_socket_gives_what_the_engine_gives(
     n = len(sound) // spm
     with client.websocket_connect("/ws") as socket:
         hello = hello_of(socket)
-        data = to_pcm16(sound)
+        data = encode_pcm16(sound)
         for start in range(0, len(data), 1_234):  # pieces that fit nothing
             socket.send_bytes(data[start : start + 1_234])
         events, pieces = until(socket, lambda _, pieces: len(pieces) == n)
@@ -124,7 +125,7 @@ def test_socket_gives_what_the_engine_gives(
     assert hello["sample_rate"] == one_row.layout.sample_rate
     assert hello["layout"]["hash"] == one_row.layout.hash
     answer = np.concatenate(pieces)[: len(sound) - spm]
-    assert to_pcm16(answer) == to_pcm16(expected.output[spm:])
+    assert encode_pcm16(answer) == encode_pcm16(expected.output[spm:])
     turns = [event["micro_turn"] for event in events if event["type"] == "turn"]
     assert turns == list(range(n))
     said = [e["text"] for e in events + rest if e["type"] == "word" and e["side"] == "agent"]
@@ -141,7 +142,7 @@ def test_a_place_that_was_left_starts_afresh(client: TestClient, one_row: RowBat
     for _ in range(2):
         with client.websocket_connect("/ws") as socket:
             hello_of(socket)
-            socket.send_bytes(to_pcm16(noise.astype(np.float32)))
+            socket.send_bytes(encode_pcm16(noise.astype(np.float32)))
             answers.append(np.concatenate(until(socket, lambda _, pieces: len(pieces) == 5)[1]))
         wait_until(lambda: client.get("/health").json()["sessions"] == 0)
     assert (answers[0] == answers[1]).all()
@@ -226,7 +227,7 @@ def test_a_failed_micro_turn_ends_its_conversation_and_not_the_server(
     with served(FailingBatch(checkpoint, 1)) as client:
         with client.websocket_connect("/ws") as socket:
             hello_of(socket)
-            socket.send_bytes(to_pcm16(np.ones(spm, np.float32)))
+            socket.send_bytes(encode_pcm16(np.ones(spm, np.float32)))
             assert event_of(socket, "error")["message"] == "the model failed: too loud"
             assert event_of(socket, "closed")
         wait_until(lambda: client.get("/health").json()["sessions"] == 0)
