@@ -1,0 +1,89 @@
+"""The recipes of CONTRIBUTING.md: a forgotten file of an extension fails here."""
+
+from pathlib import Path
+
+import pytest
+
+from microturn.configs.load import load_config
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.adapters import FORMATS
+from microturn.datagen.corpora.config import FORMAT_NAMES
+from microturn.datagen.dialogue.event_types import SHIPPED
+from microturn.datagen.scenarios import REGISTRY
+from microturn.evaluation.suites import event_suites
+from microturn.evaluation.suites.registry import MODULES, load_suite
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENARIO_PAGES = ("scenarios.md", "video.md", "simulation.md", "suites.md")
+FOR_SUITES = {"count", "recount", "overlap", "hush", "long_memory"}  # drawn by suites alone
+OWN_MIX = {"conversation", "visual_count", "visual_span", "visual_question"}  # not in everything
+KERNELS = sorted(
+    path.stem
+    for path in (ROOT / "kernels").glob("*.py")
+    if "@triton.jit" in path.read_text(encoding="utf-8")
+)
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_scenario_is_described_and_drawn(name: str) -> None:
+    """Recipe of a scenario: a page, and a weight in datagen/everything.yaml."""
+    assert any(f"`{name}`" in page(file) for file in SCENARIO_PAGES), f"describe {name} in docs/"
+    everything = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
+    drawn = set(everything.families) | FOR_SUITES | OWN_MIX
+    assert name in drawn, f"give {name} a weight in configs/datagen/everything.yaml"
+
+
+def test_every_scenario_file_is_imported() -> None:
+    """Recipe of a scenario: a line in datagen/scenarios/__init__.py."""
+    modules = {type(scenario).__module__ for scenario in REGISTRY.values()}
+    rooms = [path for path in (ROOT / "datagen" / "scenarios").iterdir() if path.is_dir()]
+    files = [path for room in rooms for path in room.glob("*.py")]
+    classes = [path for path in files if "@register" in path.read_text(encoding="utf-8")]
+    assert classes
+    names = {
+        f"microturn.{path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')}"
+        for path in classes
+    }
+    assert names <= modules, f"import in datagen/scenarios/__init__.py: {sorted(names - modules)}"
+
+
+@pytest.mark.parametrize("name", [*MODULES, *event_suites.NAMES])
+def test_suite_has_its_files(name: str) -> None:
+    """Recipe of a suite: dialogues, a description, a row in the table that is written."""
+    suite = load_suite(name)
+    assert suite.data_path.is_file(), f"write configs/{suite.data}"
+    assert f"`{name}`" in page("suites.md"), f"describe {name} in docs/suites.md"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_suite_is_in_the_table_and_has_tests(name: str) -> None:
+    table = (ROOT / "configs" / "evaluation" / "table.yaml").read_text(encoding="utf-8")
+    assert f"- {name}\n" in table, f"add {name} to configs/evaluation/table.yaml"
+    tests = list((ROOT / "tests" / "evaluation" / "suites").rglob(f"test_*{name}*.py"))
+    tests += list((ROOT / "tests" / "evaluation" / "suites").rglob(f"test_{name[4:]}*.py"))
+    assert tests, f"write tests/evaluation/suites/test_{name}.py"
+
+
+def test_event_types_are_scored_by_a_suite_that_exists() -> None:
+    """Recipe of an event suite: a headline for every suite that event types name."""
+    unknown = {kind.suite for kind in SHIPPED} - set(event_suites.NAMES)
+    assert not unknown, f"add to SUITES in evaluation/suites/event_metrics.py: {sorted(unknown)}"
+
+
+def test_corpus_formats_are_described() -> None:
+    """Recipe of a corpus adapter."""
+    assert {form.name for form in FORMATS} | {"auto"} == set(FORMAT_NAMES)
+    missing = [form.name for form in FORMATS if f"| `{form.name}` |" not in page("corpora.md")]
+    assert not missing, f"describe in docs/corpora.md: {missing}"
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_is_compared_with_its_reference(name: str) -> None:
+    """Recipe of a kernel: a parity test of the same name."""
+    tests = ROOT / "tests" / "kernels"
+    sources = "".join(path.read_text(encoding="utf-8") for path in tests.glob("test_*.py"))
+    assert f"microturn.kernels.{name}" in sources, f"write tests/kernels/test_{name}.py"
