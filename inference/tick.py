@@ -19,7 +19,7 @@ from torch import Tensor
 
 from microturn.model.model import InputTensors, InteractionModel, ModelState
 from microturn.model.streams.video import frame_shape
-from microturn.model.vocoders.griffin_lim import GriffinLim, VocoderState
+from microturn.model.vocoders.base import VocoderState
 
 _ALIGNMENT: Final = 64  # bytes
 _WARM_UP: Final = 2  # runs before the capture: libraries choose and allocate
@@ -112,8 +112,7 @@ class Tick:
                 },
                 self.device,
             )
-            learned = model.vocoder
-            self.vocoder = GriffinLim(layout, self.device) if learned is None else learned
+            self.vocoder = model.vocoder
             self._state = model.init_state(n_rows, spare=rewind)
             self._voice = self.vocoder.init_state(n_rows)
             self._carried = [self._state.patch, *_tensors(self._voice)]  # each (n_rows, ...)

@@ -20,7 +20,7 @@ from microturn.model.flow_head import FlowHead
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
-from microturn.model.vocoders.istft import IstftVocoder
+from microturn.model.vocoders.registry import build_vocoder
 
 # Quieter bands are inaudible; without a floor digital silence lies many deviations below speech.
 PATCH_FLOOR = -4.0
@@ -76,9 +76,7 @@ class InteractionModel(nn.Module):
         self.register_buffer("mel_mean", torch.full((layout.n_mels,), -3.0))
         self.register_buffer("mel_std", torch.full((layout.n_mels,), 1.5))
         self.init_weights()
-        # None: Griffin-Lim. It draws its own weights, after the others.
-        learned = cfg.vocoder.kind == "istft"
-        self.vocoder = IstftVocoder(cfg.vocoder, layout) if learned else None
+        self.vocoder = build_vocoder(cfg.vocoder, layout)  # last: draws after all other weights
 
     def init_weights(self) -> None:
         """Draw the weights, normal, in the order of `parameters()`; the seed decides them.
@@ -94,6 +92,15 @@ class InteractionModel(nn.Module):
         self.embed.init_weights()
         self.backbone.init_weights()
         self.flow.init_weights()
+
+    def blocks_to_compile(self) -> list[nn.Module]:
+        """Blocks that repeat, each compiled by itself."""
+        return [*self.backbone.blocks, *self.flow.blocks, *self.vocoder.blocks_to_compile()]
+
+    def modules_to_shard(self) -> list[nn.Module]:
+        """Modules whose weights are gathered together: backbone blocks, then heads."""
+        vocoder = [self.vocoder] if self.vocoder.is_learned else []
+        return [*self.backbone.blocks, self.unembed, self.flow, *vocoder]
 
     # --- patches -----------------------------------------------------------------------------
     def patches(self, levels: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ class TrainingModule(L.LightningModule):
             self._begin(part)
         torch.manual_seed(seed_of(self.cfg.seed, part.step, part.first_row, 1))
         parts = compute_losses(self.model, part.lanes, noise=self._noise(part), totals=self._totals)
-        if self.voice is not None and self.model.vocoder is not None:
+        if self.voice is not None:
             rows = range(part.first_row, part.first_row + part.lanes.shape[0])
             parts |= self.voice.loss(self.model.vocoder, part.step, rows, self.cfg.batch_size)
             weight = self.model.cfg.vocoder.weight

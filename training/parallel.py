@@ -59,23 +59,16 @@ def check_compiler() -> None:
 
 
 def compile_blocks(model: InteractionModel) -> None:
-    """`torch.compile` for each block, of flow head and vocoder too; names of weights stay."""
-    blocks = [*model.backbone.blocks, *model.flow.blocks]
-    if model.vocoder is not None:
-        blocks += model.vocoder.blocks
-    for block in blocks:
+    """Apply `torch.compile` to each block; names of weights stay."""
+    for block in model.blocks_to_compile():
         block.compile(dynamic=False)
 
 
 def shard_blocks(model: InteractionModel, mesh: Any) -> None:
-    """FSDP: every block and head keeps its share of each weight, and gathers it to compute."""
+    """Apply FSDP: each block and head keeps its share of every weight and gathers to compute."""
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-    for block in model.backbone.blocks:
-        fully_shard(block, mesh=mesh)
-    heads = [child for name, child in model.named_children() if name not in ("embed", "backbone")]
-    for head in heads:
-        fully_shard(head, mesh=mesh)
-        if hasattr(head, "loss"):
-            register_fsdp_forward_method(head, "loss")
+    for module in model.modules_to_shard():
+        fully_shard(module, mesh=mesh)
+    register_fsdp_forward_method(model.flow, "loss")
     fully_shard(model, mesh=mesh)

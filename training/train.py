@@ -108,7 +108,7 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         out.mkdir(parents=True, exist_ok=True)
         save_config(out / "config.yaml", cfg)
     voice = None
-    if model.vocoder is not None:
+    if model.vocoder.is_learned:
         voice = VoiceTask(source, cfg.model.vocoder, source.layout, seed=cfg.seed)
     module = TrainingModule(model, cfg, names=source.name, resumed=resumed, voice=voice)
     if module.progress >= 1:

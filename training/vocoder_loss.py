@@ -26,9 +26,9 @@ from microturn.model.streams.mel import (
     quantise_fine,
 )
 from microturn.model.streams.pcm import Audio
+from microturn.model.vocoders.base import Vocoder
 from microturn.model.vocoders.config import VocoderConfig
-from microturn.model.vocoders.griffin_lim import FrameGrid
-from microturn.model.vocoders.istft import IstftVocoder
+from microturn.model.vocoders.frames import FrameGrid
 
 _PER_DIALOGUE: Final = 2  # pieces cut from one decoded dialogue
 _TRIES: Final = 8  # dialogues looked at for one in which the agent speaks
@@ -131,7 +131,7 @@ class VocoderLoss(nn.Module):
             window = torch.tensor(hann_window(size))
             self.register_buffer(f"window_{size}", window, persistent=False)
 
-    def forward(self, vocoder: IstftVocoder, pieces: Pieces) -> tuple[Tensor, ...]:
+    def forward(self, vocoder: Vocoder, pieces: Pieces) -> tuple[Tensor, ...]:
         """The loss, and its unweighted parts as `names` says, each (B,)."""
         made = vocoder(pieces.log_mel)[:, vocoder.lag :]
         wanted = pieces.sound[:, : made.shape[1]]
@@ -172,7 +172,7 @@ class VocoderLoss(nn.Module):
 class _Judged(nn.Module):
     """A vocoder and its loss from tensors to tensors: the loss, then its parts to be looked at."""
 
-    def __init__(self, vocoder: IstftVocoder, loss: VocoderLoss) -> None:
+    def __init__(self, vocoder: Vocoder, loss: VocoderLoss) -> None:
         super().__init__()
         self.vocoder, self.loss = vocoder, loss
 
@@ -193,9 +193,7 @@ class VoiceTask:
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: dict[tuple[int, range], Future[Pieces]] = {}
 
-    def loss(
-        self, vocoder: IstftVocoder, step: int, rows: range, batch_size: int
-    ) -> dict[str, Tensor]:
+    def loss(self, vocoder: Vocoder, step: int, rows: range, batch_size: int) -> dict[str, Tensor]:
         """What the dialogues `rows` of a step's batch contribute to the mean over its pieces.
 
         Pieces are dealt out to the rows of the batch, so the sum over all parts of a step is one
@@ -207,7 +205,7 @@ class VoiceTask:
                 f"model.vocoder.segments={self._n} are fewer than devices times accumulate; "
                 f"give at least {batch_size // len(rows)}"
             )
-        device = vocoder.window.device
+        device = vocoder.device
         if device != self._device:
             self._loss, self._device = self._loss.to(device), device
         pieces = self._take(step, mine)
@@ -216,7 +214,7 @@ class VoiceTask:
         values = self._judged(vocoder, log_mel, sound)
         return {n: v.sum() / self._n for n, v in zip(VocoderLoss.names, values, strict=True)}
 
-    def _judged(self, vocoder: IstftVocoder, log_mel: Tensor, sound: Tensor) -> tuple[Tensor, ...]:
+    def _judged(self, vocoder: Vocoder, log_mel: Tensor, sound: Tensor) -> tuple[Tensor, ...]:
         """On one GPU as captured graphs: 800 small launches would take longer than their work."""
         judged = _Judged(vocoder, self._loss)
         if not log_mel.is_cuda or torch.distributed.is_initialized():

@@ -21,10 +21,7 @@ from microturn.model.streams import StreamLayout, fine_mel
 from microturn.model.streams.lanes import SILENT_LOG_MEL
 from microturn.model.streams.mel import dequantise_fine, hann_window
 from microturn.model.streams.pcm import Audio
-from microturn.model.vocoders.griffin_lim import GriffinLim
-from microturn.model.vocoders.istft import IstftVocoder
-
-Vocoder = GriffinLim | IstftVocoder
+from microturn.model.vocoders.base import Vocoder
 
 _LONG_WINDOW: Final = 2048  # samples: tells harmonics of any voice apart
 _QUIET: Final = 1e-3  # magnitudes below this count as one
@@ -78,8 +75,8 @@ def resynthesise(
     The lane of a micro-turn sounds during the next one, so the first is silent.
     """
     state, parts = vocoder.init_state(1), []
-    device = vocoder.window.device
-    log_mel = torch.from_numpy(np.maximum(dequantise_fine(audio_out), PATCH_FLOOR)).to(device)
+    log_mel = torch.from_numpy(np.maximum(dequantise_fine(audio_out), PATCH_FLOOR))
+    log_mel = log_mel.to(vocoder.device)
     began = time.perf_counter()
     for frames in log_mel:
         sound, state = vocoder.step(frames[None], state)

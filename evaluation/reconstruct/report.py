@@ -18,7 +18,6 @@ from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 from microturn.evaluation.reconstruct.config import ReconstructConfig
 from microturn.evaluation.reconstruct.reconstruction import (
     Stopwatch,
-    Vocoder,
     VoicePair,
     distance,
     resynthesise,
@@ -27,9 +26,13 @@ from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.model.checkpoint import load_checkpoint
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.lanes import pack_agent_audio
-from microturn.model.vocoders.griffin_lim import GriffinLim
+from microturn.model.vocoders.base import Vocoder
+from microturn.model.vocoders.config import VocoderConfig
+from microturn.model.vocoders.frames import FrameGrid
+from microturn.model.vocoders.registry import VOCODERS, build_vocoder
 
-_NAMES: Final = {"original": "recording", "griffin_lim": "Griffin-Lim", "istft": "learned (istft)"}
+_NAMES: Final = {"original": "recording"} | {k: v.label for k, v in VOCODERS.items()}
+_BASELINE: Final = VocoderConfig(kind="griffin_lim")
 _DRAWN_S: Final = 2.5
 _MARGIN_S: Final = 0.2
 
@@ -64,20 +67,21 @@ def reconstruct(config: ReconstructConfig) -> int:
 
 
 def open_vocoders(config: ReconstructConfig, reader: ShardReader) -> dict[str, Vocoder]:
-    """Griffin-Lim, and that of the checkpoint where one is given.
+    """Griffin-Lim, and the vocoder of the checkpoint where one is given, by kind.
 
     Raises ValueError for a checkpoint that has none or another layout.
     """
-    vocoders: dict[str, Vocoder] = {"griffin_lim": GriffinLim(reader.layout)}
+    vocoders: dict[str, Vocoder] = {_BASELINE.kind: build_vocoder(_BASELINE, reader.layout)}
     if config.checkpoint:
         loaded = load_checkpoint(config.checkpoint)
         loaded.layout.check_same(reader.layout, config.checkpoint, config.data)
-        if loaded.model.vocoder is None:
+        vocoder = loaded.model.vocoder
+        if not vocoder.is_learned:
             raise ValueError(
                 f"{config.checkpoint} has no learned vocoder; train it with "
                 "model.vocoder.kind=istft, or leave checkpoint= out to hear Griffin-Lim"
             )
-        vocoders["istft"] = loaded.model.vocoder
+        vocoders[vocoder.cfg.kind] = vocoder
     return vocoders
 
 
@@ -146,7 +150,7 @@ def _measure(
         "checkpoint": config.checkpoint,
         "n_dialogues": len(takes),
         "n_words": errors["original"].words if errors else None,
-        "lag_samples": GriffinLim(layout).lag,
+        "lag_samples": FrameGrid(layout).lag,
         "versions": versions,
     }
 

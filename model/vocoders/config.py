@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+VocoderKind = Literal["griffin_lim", "istft"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class VocoderConfig:
     """From fine log-mel to sound."""
 
-    kind: Literal["griffin_lim", "istft"] = field(
+    kind: VocoderKind = field(
         default="griffin_lim",
         metadata={"help": "griffin_lim: nothing is learned; istft: a network trained jointly"},
     )

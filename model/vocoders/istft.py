@@ -22,14 +22,9 @@ from microturn.model.param_groups import ParamGroup
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import N_MELS
 from microturn.model.streams.mel import FINE_OVERLAP, hann_window
+from microturn.model.vocoders.base import Vocoder, VocoderState
 from microturn.model.vocoders.config import VocoderConfig
-from microturn.model.vocoders.griffin_lim import (
-    AUDIBLE,
-    FrameGrid,
-    VocoderState,
-    mel_inverse,
-    squared_window,
-)
+from microturn.model.vocoders.frames import AUDIBLE, mel_inverse, squared_window
 
 _QUIET = math.log10(AUDIBLE)  # log10 magnitude at which a band counts as silence
 _MEL_SCALE = 2.0  # about the range of speech in log10 magnitude over what the network likes
@@ -64,18 +59,17 @@ class _ConvNextBlock(nn.Module):
         return x, seen[:, n:]
 
 
-class IstftVocoder(nn.Module):
-    """A module with the interface of `GriffinLim`; sound lags the mel by the same 37.5 ms."""
+class IstftVocoder(Vocoder):
+    """Carries all that it looks back at and overlaps, flattened: (B, numbers)."""
 
+    label = "learned (istft)"
     inverse: Tensor
     window: Tensor
     norm: Tensor
 
     def __init__(self, cfg: VocoderConfig, layout: StreamLayout) -> None:
-        super().__init__()
-        grid = FrameGrid(layout)
-        self.cfg, self.hop, self.window_size, self.lag = cfg, grid.hop, grid.window, grid.lag
-        n_bins = self.window_size // 2 + 1
+        super().__init__(cfg, layout)
+        n_bins = self.grid.window // 2 + 1
         self.stem = nn.Linear(_STEM_FRAMES * N_MELS, cfg.width)
         self.blocks = nn.ModuleList(
             _ConvNextBlock(cfg.width, cfg.kernel) for _ in range(cfg.layers)
@@ -83,15 +77,14 @@ class IstftVocoder(nn.Module):
         self.norm_out = nn.LayerNorm(cfg.width)
         self.spectrum = nn.Linear(cfg.width, 3 * n_bins)
         nn.init.normal_(self.spectrum.weight, std=0.02)
-        # Tables that the layout decides: no part of a checkpoint.
-        inverse = torch.tensor(mel_inverse(layout.sample_rate, self.window_size))
-        window = torch.tensor(hann_window(self.window_size))
-        for name, table in {
-            "inverse": inverse.float(),
-            "window": window,
-            "norm": squared_window(window),
-        }.items():
-            self.register_buffer(name, table, persistent=False)
+        inverse = torch.tensor(mel_inverse(layout.sample_rate, self.grid.window)).float()
+        window = torch.tensor(hann_window(self.grid.window))
+        self.register_buffer("inverse", inverse, persistent=False)  # (80, K)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("norm", squared_window(window), persistent=False)
+
+    def blocks_to_compile(self) -> nn.ModuleList:
+        return self.blocks
 
     @property
     def _carried(self) -> list[tuple[int, int]]:
@@ -101,17 +94,16 @@ class IstftVocoder(nn.Module):
 
     def init_state(self, rows: int) -> VocoderState:
         size = sum(n * width for n, width in self._carried)
-        return VocoderState(self.window.new_zeros(rows, 1, size))
+        return VocoderState(self.window.new_zeros(rows, size))
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Sound (B, F * H) of whole clips; `lag` samples later than the mel."""
+        """Sound of whole clips at once: any number of frames gives what micro-turns give."""
         return self.step(log_mel, self.init_state(len(log_mel)))[0]
 
     def step(self, log_mel: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
-        """Sound of one micro-turn or several, (B, F * H), from log10-mel (B, F, 80)."""
         B, n, _ = log_mel.shape
         sizes = [rows * width for rows, width in self._carried]
-        parts = state.frames[:, 0].split(sizes, dim=1)
+        parts = state.carried.split(sizes, dim=1)
         past, *pasts, overlap = (
             part.view(B, *shape) for part, shape in zip(parts, self._carried, strict=True)
         )
@@ -124,7 +116,7 @@ class IstftVocoder(nn.Module):
         sound, overlap = self._overlap_add(self._frames(self.norm_out(x), log_mel), overlap)
         carried.append(overlap)
         kept = torch.cat([part.flatten(1) for part in carried], dim=1)
-        return sound, VocoderState(kept[:, None])
+        return sound, VocoderState(kept)
 
     def _frames(self, x: Tensor, log_mel: Tensor) -> Tensor:
         """Windowed sound of each frame, (B, F, window), in fp32."""
@@ -139,7 +131,7 @@ class IstftVocoder(nn.Module):
         length = torch.rsqrt(cosine.square() + sine.square() + 1e-6)
         scale = magnitude * length
         bins = torch.complex(scale * cosine, scale * sine)
-        return torch.fft.irfft(bins, self.window_size) * self.window
+        return torch.fft.irfft(bins, self.grid.window) * self.window
 
     def _overlap_add(self, frames: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
         """Sound that is complete (B, F * H), and what later frames will still add to.

@@ -23,7 +23,7 @@ from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.lanes import pack_agent_audio
 from microturn.model.vocoders.config import VocoderConfig
-from microturn.model.vocoders.griffin_lim import GriffinLim
+from microturn.model.vocoders.registry import build_vocoder
 
 LAYOUT = StreamLayout()
 RATE, SPM = LAYOUT.sample_rate, LAYOUT.samples_per_micro_turn
@@ -84,7 +84,7 @@ def test_resynthesis_is_on_the_clock_of_the_recording() -> None:
     audio[4 * SPM + 500 : 7 * SPM] = tone(150)[: 3 * SPM - 500]
     lane, _ = pack_agent_audio(audio, LAYOUT)
     watch = Stopwatch()
-    made = resynthesise(GriffinLim(LAYOUT), lane, LAYOUT, watch)
+    made = resynthesise(build_vocoder(VocoderConfig(), LAYOUT), lane, LAYOUT, watch)
     assert len(made) == len(audio)
     assert watch.sound_s == pytest.approx(2.4)
     wanted, got = (np.flatnonzero(np.abs(x) > 0.02) for x in (audio, made))

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from microturn.model.streams import StreamLayout, fine_mel
+from microturn.model.vocoders.config import VocoderConfig
 from microturn.model.vocoders.griffin_lim import GriffinLim
 
 LAYOUT = StreamLayout()
@@ -20,7 +21,7 @@ def harmonic(n: int) -> np.ndarray:
 
 
 def resynthesise(log_mel: np.ndarray) -> np.ndarray:
-    vocoder = GriffinLim(LAYOUT)
+    vocoder = GriffinLim(VocoderConfig(), LAYOUT)
     state, parts = vocoder.init_state(1), []
     for frames in torch.from_numpy(log_mel):
         sound, state = vocoder.step(frames[None], state)
@@ -53,7 +54,7 @@ def test_silence_is_digital_silence() -> None:
 
 
 def test_rows_are_independent() -> None:
-    vocoder = GriffinLim(LAYOUT)
+    vocoder = GriffinLim(VocoderConfig(), LAYOUT)
     log_mel = torch.from_numpy(fine_mel(harmonic(2 * SPM), LAYOUT))
     both = torch.stack([log_mel[1], torch.full_like(log_mel[1], -7.0)])
     sound, _ = vocoder.step(both, vocoder.init_state(2))
