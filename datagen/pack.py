@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.dialogue.timeline import Timeline
-from microturn.datagen.video.film import Frames
 from microturn.model.streams import (
     FineMelCache,
     Lanes,
@@ -52,11 +53,12 @@ def pack(
     layout: StreamLayout,
     tokenizer: Tokenizer,
     hear: bool = True,
-    video: Frames | None = None,
+    given: Mapping[str, NDArray[Any]] | None = None,
     memory: FineMelCache | None = None,
 ) -> Lanes:
     """All lanes of a dialogue, computed from the very samples that are stored.
 
+    `given` holds the arrays of lanes that are neither sound nor text, by name.
     hear=False leaves out `audio_in`, the larger part of the work. memory changes nothing but the
     time that it takes.
     """
@@ -69,8 +71,8 @@ def pack(
         text_in=list(text_in_tokens(timeline)),
         layout=layout,
         tokenizer=tokenizer,
-        hear=hear,
+        with_audio_in=hear,
         agent_levels=None if memory is None else memory(sound.agent),
-        late=sound.missing_input,
-        video=video,
+        missing_input=sound.missing_input,
+        given=given,
     )

@@ -28,6 +28,7 @@ from microturn.datagen.sets.flac import FrameStore, encode_flac
 from microturn.datagen.video.film import film
 from microturn.datagen.video.unasked import add_unasked
 from microturn.model.streams import FineMelCache, Lanes, Tokenizer
+from microturn.model.streams.layout import FEATURES
 from microturn.model.streams.pcm import to_pcm16
 
 OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
@@ -126,13 +127,14 @@ class Simulator:
         script, families, conditions = self.script(recipe)
         sound = self.sound(recipe, script, conditions)
         layout, n = self.config.layout, self.config.n_micro_turns
+        frames = film(recipe, self.config.video, script.acts, n, layout)
         lanes = pack(
             script.timeline,
             sound,
-            layout=self.config.layout,
+            layout=layout,
             tokenizer=self.tokenizer,
             hear=self.config.features,
-            video=film(recipe, self.config.video, script.acts, n, layout),
+            given={} if frames is None else {"video": frames},
             memory=self._memory,
         )
         return SimulatedDialogue(
@@ -158,13 +160,11 @@ class Simulator:
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
             "agent.flac": encode_flac(dialogue.sound.agent, rate, self._frames),
-            "streams.npz": encode_npz(dialogue.lanes.token_arrays(), compress=True),
             "json": encode_json(facts or self.describe(dialogue)),
         }
-        if self.config.features:
-            files["features.npz"] = encode_npz(dialogue.lanes.feature_arrays(), compress=False)
-        if dialogue.lanes.video is not None:
-            files["video.npz"] = encode_npz(dialogue.lanes.video_arrays(), compress=True)
+        for name, arrays in dialogue.lanes.members().items():
+            if name != FEATURES or self.config.features:
+                files[name] = encode_npz(arrays, compress=name != FEATURES)
         if self.config.stems:
             for name, stem in dialogue.sound.stems.items():
                 files[f"stem_{name}.flac"] = encode_flac(to_pcm16(stem), rate)
@@ -193,7 +193,7 @@ class Simulator:
 
     def _scene(self, dialogue: SimulatedDialogue) -> dict[str, Any]:
         """What happens in front of the camera, where there is one."""
-        if dialogue.lanes.video is None:
+        if not self.config.layout.lane("video").positions:
             return {}
         return {"scene": dialogue.script.acts.to_json(self.config.layout.sample_rate)}
 

@@ -29,8 +29,7 @@ SCENARIOS = {"visual_count": (2, 5), "visual_span": (1, 8), "visual_question": (
 
 def strip(sample: StoredDialogue, scenario: str, stride: int) -> Image.Image | None:
     """Frames around what the agent has to say, its words under the frames in which they begin."""
-    frames = sample.frames()
-    assert frames is not None
+    frames = sample.frames()["video"]
     micro_turn_s = sample.json["micro_turn_s"]
     events = [e for e in sample.json["events"] if e["type"] == scenario and e["expect"]]
     cues = [e for e in events if e["expect"]["act"] == "say"]
@@ -65,7 +64,7 @@ def main() -> int:
             strips = (strip(sample, scenario, stride) for sample in reader)
             picture = next(found for found in strips if found is not None)
             picture.save(PICTURES / f"{scenario}.png", optimize=True)
-            films = [frames for sample in reader if (frames := sample.frames()) is not None]
+            films = [sample.frames()["video"] for sample in reader]
             size = films[0].shape[2], films[0].shape[1]
             if not row:
                 rooms = Image.new("RGB", (len(films) * size[0], len(SCENARIOS) * size[1]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ class MicroTurnIn:
     audio: NDArray[np.float32]  # (samples_per_micro_turn,) of the microphone
     text_in: Sequence[int] = ()  # up to text_in_positions ids
     missing_input: bool = False  # the audio did not arrive in time: the model reads `<late>`
-    video: NDArray[np.uint8] | None = None  # (H, W, 3) the newest frame; None: black
+    # Further given lanes by name, as `Lanes` holds them: the newest frame (H, W, 3) of `video`.
+    # A lane that is not in here is idle.
+    given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,5 +27,12 @@ class MicroTurnOut:
     """Output of one session in one micro-turn; token ids without `<idle>`."""
 
     audio: NDArray[np.float32]  # (samples_per_micro_turn,) to be played in the next micro-turn
-    heard: list[int]
-    say: list[int]
+    tokens: Mapping[str, list[int]]  # by lane of tokens that the model makes
+
+    @property
+    def heard(self) -> list[int]:
+        return self.tokens["heard"]
+
+    @property
+    def say(self) -> list[int]:
+        return self.tokens["say"]

@@ -7,7 +7,7 @@ is a handle and not a row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.tick import Tick
 from microturn.model.checkpoint import LoadedCheckpoint
-from microturn.model.streams import IDLE, pack_video
+from microturn.model.streams import IDLE
 from microturn.model.streams.mel import dmel_rows
+
+_FRONT_ENDS: Final = ("audio_in", "text_in")  # lanes that are computed here from audio and ids
 
 
 class RowBatch:
@@ -89,14 +91,14 @@ class RowBatch:
     def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
         """Advance the given rows by one micro-turn; the other rows sit out and keep their state.
 
-        Raises ValueError for audio or video of another shape, for more text than a micro-turn
+        Raises ValueError for audio or frames of another shape, for more text than a micro-turn
         holds and for ids outside the vocabulary. Samples that are not finite count as silence.
         """
         if not inputs:
             return {}
         # Everything that can be refused comes first: a refused call must not move the front end.
         self._write_text(inputs)
-        self._write_video(inputs)
+        self._write_given(inputs)
         self._check_audio(inputs)
         rows = np.array(sorted(inputs), np.int64)
         buffers = self.tick.inputs
@@ -155,15 +157,20 @@ class RowBatch:
                 )
             out[row, : len(ids)] = ids
 
-    def _write_video(self, inputs: Mapping[int, MicroTurnIn]) -> None:
-        given = {row: i.video for row, i in inputs.items() if i.video is not None}
-        for frame in given.values():
-            pack_video(frame[None], 1, self.layout)  # refuses a frame of another shape
-        if self.layout.video_positions:
-            frames = self.tick.inputs["video"]
-            frames[:] = 0
-            for row, frame in given.items():
-                frames[row] = frame
+    def _write_given(self, inputs: Mapping[int, MicroTurnIn]) -> None:
+        """Write the lanes that come ready; a lane without input is idle."""
+        for micro_turn in inputs.values():
+            for name, array in micro_turn.given.items():
+                if name in _FRONT_ENDS:
+                    raise ValueError(f"lane {name} is computed here; give audio and text_in")
+                self.layout.require(name)
+                self.layout.lane(name).checked(array[None], 1)
+        for spec in self.layout.given_lanes:
+            if spec.name not in _FRONT_ENDS:
+                buffer = self.tick.inputs[spec.name]
+                buffer[:] = 0
+                for row, micro_turn in inputs.items():
+                    buffer[row] = micro_turn.given.get(spec.name, 0)
 
     def _draw_noise(self, rows: NDArray[np.int64]) -> None:
         for row in rows[self._noise_micro_turn[rows] != self.micro_turns[rows]]:
@@ -176,6 +183,9 @@ class RowBatch:
 def _output(outputs: Mapping[str, NDArray[Any]], row: int) -> MicroTurnOut:
     return MicroTurnOut(
         audio=outputs["audio"][row].copy(),
-        heard=[i for i in outputs["heard"][row].tolist() if i != IDLE],
-        say=[i for i in outputs["say"][row].tolist() if i != IDLE],
+        tokens={
+            lane: [i for i in ids[row].tolist() if i != IDLE]
+            for lane, ids in outputs.items()
+            if lane != "audio"
+        },
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from microturn.model.model import InputTensors, InteractionModel, ModelState
-from microturn.model.streams.video import frame_shape
+from microturn.model.streams import LaneSpec
 from microturn.model.vocoders.base import VocoderState
 
 _ALIGNMENT: Final = 64  # bytes
@@ -92,23 +92,19 @@ class Tick:
         if self.device.type == "cuda":
             self._on_device = torch.cuda.device(self.device)
         layout = model.layout
-        frames, samples = layout.frames_per_micro_turn, layout.samples_per_micro_turn
+        words = [spec for spec in layout.made_lanes if spec.kind == "tokens"]
         inputs: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            "audio_in": (torch.uint8, (n_rows, frames, layout.n_mels)),
             "missing_input": (torch.bool, (n_rows,)),
             "active": (torch.bool, (n_rows,)),
-            "text_in": (torch.int64, (n_rows, layout.text_in_positions)),
             "noise": (torch.float32, (n_rows, layout.audio_out_positions, layout.patch_dim)),
+            **{spec.name: (_dtype(spec), (n_rows, *spec.shape)) for spec in layout.given_lanes},
         }
-        if layout.video_positions:
-            inputs["video"] = (torch.uint8, (n_rows, *frame_shape(layout)))
         with torch.inference_mode(), self._on_device:
             self._in = Buffers(inputs, self.device)
             self._out = Buffers(
                 {
-                    "audio": (torch.float32, (n_rows, samples)),
-                    "heard": (torch.int64, (n_rows, layout.heard_positions)),
-                    "say": (torch.int64, (n_rows, layout.say_positions)),
+                    "audio": (torch.float32, (n_rows, layout.samples_per_micro_turn)),
+                    **{spec.name: (_dtype(spec), (n_rows, *spec.shape)) for spec in words},
                 },
                 self.device,
             )
@@ -235,16 +231,14 @@ class Tick:
     def _advance(self, views: _RowViews) -> None:
         """Run everything on the device, from buffers into buffers, without a wait."""
         inputs, outputs = views.inputs, views.outputs
-        tensors = InputTensors(
-            inputs["audio_in"], inputs["missing_input"], inputs["text_in"], inputs.get("video")
-        )
+        tensors = InputTensors(inputs, inputs["missing_input"])
         # The previous state is not written except for the rings; see `_keep_`.
         output, after = self.model.step(tensors, views.state, inputs["noise"])
         audio, voice = self.vocoder.step(output.log_mel, views.voice)
         self._keep_(views, after, voice)
         outputs["audio"].copy_(audio)
-        outputs["heard"].copy_(output.heard)
-        outputs["say"].copy_(output.say)
+        for name, tokens in output.tokens.items():
+            outputs[name].copy_(tokens)
 
     def _keep_(self, views: _RowViews, after: ModelState, voice: VocoderState) -> None:
         """Keep the new state of active rows.
@@ -279,6 +273,10 @@ def _take_(old: Tensor, active: Tensor, new: Tensor) -> None:
     # silence must go on like the silence of the initial state.
     mask = active.view(-1, *[1] * (old.dim() - 1))
     old.copy_(torch.where(mask, new + 0, old))
+
+
+def _dtype(spec: LaneSpec) -> torch.dtype:
+    return torch.int64 if spec.kind == "tokens" else torch.uint8
 
 
 S = TypeVar("S")

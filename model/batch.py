@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from microturn.model.streams import Lanes
-from microturn.model.streams.text import IDLE
+from microturn.model.streams import IDLE, Lanes
 
 
 @dataclass(frozen=True)
 class LaneBatch:
-    """B dialogues of N micro-turns; the fields are those of `Lanes` with B in front."""
+    """B dialogues of N micro-turns: the arrays of `Lanes` with B in front, token ids as int64."""
 
-    audio_in: Tensor  # (B, N, F, 80) uint8
-    late: Tensor  # (B, N) bool
-    text_in: Tensor  # (B, N, P) int64
-    heard: Tensor
-    heard_weight: Tensor
-    say: Tensor
-    say_weight: Tensor
-    audio_out: Tensor  # (B, N, 16, 80) uint8
-    audio_out_weight: Tensor
-    video: Tensor | None = None  # (B, N, H, W, 3) uint8
+    lanes: Mapping[str, Tensor]  # (B, N, *LaneSpec.shape) by lane
+    weights: Mapping[str, Tensor]  # (B, N, P) by lane that the model makes
+    missing_input: Tensor  # (B, N) bool
+
+    def __getitem__(self, lane: str) -> Tensor:
+        """The tensor of a lane."""
+        return self.lanes[lane]
 
     @classmethod
     def collate(cls, dialogues: Sequence[Lanes]) -> LaneBatch:
         """Stack dialogues; shorter ones end in idle micro-turns that carry no weight."""
         longest = max(d.n_micro_turns for d in dialogues)
-        arrays = {}
-        for f in fields(cls):
-            if f.name == "video" and dialogues[0].video is None:
-                continue
-            stacked = np.stack([_pad(getattr(d, f.name), longest) for d in dialogues])
-            tensor = torch.from_numpy(stacked)
-            arrays[f.name] = tensor.long() if stacked.dtype == np.int32 else tensor
-        return cls(**arrays)
+        first = dialogues[0]
+        return cls(
+            lanes={n: _stack([d.arrays[n] for d in dialogues], longest) for n in first.arrays},
+            weights={n: _stack([d.weights[n] for d in dialogues], longest) for n in first.weights},
+            missing_input=_stack([d.missing_input for d in dialogues], longest),
+        )
 
     def to(self, device: torch.device | str) -> LaneBatch:
-        lanes = {f.name: getattr(self, f.name) for f in fields(self)}
-        present = {name: lane for name, lane in lanes.items() if lane is not None}
-        moved = {name: lane.to(device, non_blocking=True) for name, lane in present.items()}
-        return LaneBatch(**moved)
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> LaneBatch:
+        """The same lanes with `function` applied to every tensor."""
+        return LaneBatch(
+            lanes={name: function(lane) for name, lane in self.lanes.items()},
+            weights={name: function(weight) for name, weight in self.weights.items()},
+            missing_input=function(self.missing_input),
+        )
+
+    def row(self, b: int) -> LaneBatch:
+        """Dialogue `b` alone."""
+        return self.map(lambda tensor: tensor[b : b + 1])
 
     @property
     def shape(self) -> tuple[int, int]:
-        B, N = self.late.shape
+        B, N = self.missing_input.shape
         return B, N
 
 
+def _stack(arrays: Sequence[np.ndarray], n: int) -> Tensor:
+    stacked = np.stack([_pad(array, n) for array in arrays])
+    tensor = torch.from_numpy(stacked)
+    return tensor.long() if stacked.dtype == np.int32 else tensor
+
+
 def _pad(array: np.ndarray, n: int) -> np.ndarray:
-    """Append zeros: bin 0, <idle>, silence, weight 0."""
+    """Append zeros: bin 0, <idle>, silence, black, weight 0."""
     assert IDLE == 0
     missing = n - len(array)
     return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array

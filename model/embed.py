@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels.ops import has_kernels
-from microturn.model.hmlp import VideoEmbedding
+from microturn.model.hmlp import FrameEmbedding
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
-from microturn.model.streams import StreamLayout
+from microturn.model.streams import LaneSpec, StreamLayout
 from microturn.model.streams.mel import DMEL_BINS
 
 
@@ -57,35 +57,36 @@ class DMelEmbedding(nn.Module):
 
 
 class LaneEmbedding(nn.Module):
-    """Vectors for each lane, plus one learned vector per position of the micro-turn.
+    """Vectors of each lane by its kind, plus one learned vector per position of the micro-turn.
 
-    The positions of video are marked by their row and column instead.
+    Positions of frames are marked by their row and column instead. All token lanes share one
+    table, all dMel lanes another; every lane of frames has a stem of its own, named after it.
+    Checkpoints fix the names of the parameters: `lane` holds the marks, `late` the vector that
+    stands for missing input.
     """
-
-    video: VideoEmbedding | None
 
     def __init__(
         self,
         d_model: int,
         layout: StreamLayout,
         vocab_size: int,
-        video_channels: tuple[int, ...] = (64, 128, 256),
+        frame_channels: tuple[int, ...] = (64, 128, 256),
     ) -> None:
         super().__init__()
         self.layout = layout
         self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.patch = BatchInvariantLinear(layout.patch_dim, d_model)
-        marked = layout.n_positions - layout.video_positions
-        self.lane = nn.Parameter(torch.empty(marked, d_model))
+        self._marked = _marked(layout)
+        n_marked = sum(places.stop - places.start for places in self._marked.values())
+        self.lane = nn.Parameter(torch.empty(n_marked, d_model))
         self.late = nn.Parameter(torch.empty(d_model))
         nn.init.normal_(self.tokens.weight, std=1.0)
         nn.init.normal_(self.lane, std=0.5)
         nn.init.normal_(self.late, std=1.0)
-        self.video = None
-        if layout.video_positions:
-            rows, cols = layout.video_rows, layout.video_cols
-            self.video = VideoEmbedding(d_model, rows, cols, video_channels)
+        for spec in layout.lane_specs:
+            if spec.kind == "frames":
+                self.add_module(spec.name, FrameEmbedding(d_model, spec.grid, frame_channels))
 
     def init_weights(self) -> None:
         """Draw the linear maps; tables and marks are drawn where they are made."""
@@ -96,24 +97,33 @@ class LaneEmbedding(nn.Module):
     def param_groups(self) -> dict[Tensor, ParamGroup]:
         return {self.lane: ParamGroup.VECTOR}
 
-    def _lane(self, name: str) -> Tensor:
-        lane, first = self.layout.lanes[name], self.layout.video_positions
-        return self.lane[lane.start - first : lane.stop - first]
+    def forward(self, spec: LaneSpec, values: Tensor, missing_input: Tensor) -> Tensor:
+        """The vectors of a lane, (..., P, D).
 
-    def lane_vector(self, name: str, index: int) -> Tensor:
-        """What marks position `index` of a lane, (D,)."""
-        return self._lane(name)[index]
+        values (..., *spec.shape) are what `Lanes` holds, or, of a `mel` lane, standardised patches
+        (..., P, patch_dim). missing_input (...) marks micro-turns without sound.
+        """
+        if spec.kind == "frames":
+            seen: Tensor = self.get_submodule(spec.name)(values)
+            return seen
+        if spec.kind == "dmel":
+            vectors = self.dmel(values)
+            missing = missing_input[..., None, None]
+            vectors = torch.where(missing, self.late.to(vectors.dtype), vectors)
+        else:
+            vectors = self.tokens(values) if spec.kind == "tokens" else self.patch(values)
+        return vectors + self.marks(spec.name)
 
-    def audio_in(self, ids: Tensor, late: Tensor) -> Tensor:
-        """Microphone ids (..., F, 80) and late marks (...) to (..., P, D)."""
-        vectors = self.dmel(ids)
-        vectors = torch.where(late[..., None, None], self.late.to(vectors.dtype), vectors)
-        return vectors + self._lane("audio_in")
+    def marks(self, name: str) -> Tensor:
+        """Vectors that mark the positions of a lane, (P, D)."""
+        return self.lane[self._marked[name]]
 
-    def text(self, name: str, ids: Tensor) -> Tensor:
-        """Tokens (..., P) of lane `name` to (..., P, D)."""
-        return self.tokens(ids) + self._lane(name)
 
-    def audio_out(self, patches: Tensor) -> Tensor:
-        """Standardised own-voice patches (..., P, patch_dim) to (..., P, D)."""
-        return self.patch(patches) + self._lane("audio_out")
+def _marked(layout: StreamLayout) -> dict[str, slice]:
+    """Rows of `LaneEmbedding.lane` by lane: positions in stream order, without those of frames."""
+    places, start = {}, 0
+    for spec in layout.lane_specs:
+        if spec.kind != "frames":
+            places[spec.name] = slice(start, start + spec.positions)
+            start += spec.positions
+    return places

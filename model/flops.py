@@ -11,7 +11,7 @@ from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import PATCH_SIZE
 
-FOLDS: Final = (5, 2, 2, 2)  # stages of the video stem: prime factors of the patch size
+FOLDS: Final = (5, 2, 2, 2)  # stages of the stem of frames: prime factors of the patch size
 
 
 def forward_flops(
@@ -25,9 +25,10 @@ def forward_flops(
     S, D, moe = layout.n_positions, cfg.d_model, cfg.moe
     n_dense = sum(cfg.is_dense(layer) for layer in range(cfg.n_layers))
     experts = D * (3 * moe.d_expert * moe.n_active + moe.n_experts + moe.n_shared)
-    words = layout.heard_positions + layout.say_positions
+    words = sum(spec.positions for spec in layout.made_lanes if spec.kind == "tokens")
+    frames = (spec for spec in layout.declared_lanes if spec.kind == "frames")
     return {
-        "video": video_flops(cfg, layout),
+        **{spec.name: spec.positions * stem_flops(cfg) for spec in frames},
         "projections": 2.0 * S * cfg.n_layers * projection_weights(cfg),
         "attention": sum(
             4.0 * S * D * (mean_reach(n * S, reach) + cfg.n_sinks)
@@ -60,10 +61,10 @@ def flow_flops(cfg: ModelConfig, patch_dim: int, *, training: bool) -> float:
     return 2.0 * (passes * (2 * patch_dim * W + flow.depth * 7 * W * W) + once)
 
 
-def video_flops(cfg: ModelConfig, layout: StreamLayout) -> float:
-    """The stem over all patches of a frame."""
+def stem_flops(cfg: ModelConfig) -> float:
+    """The stem over one patch of a frame."""
     channels, side, total = (3, *cfg.video_channels, cfg.d_model), PATCH_SIZE, 0
     for fold, before, after in zip(FOLDS, channels, channels[1:], strict=False):
         side //= fold
         total += side * side * fold * fold * before * after
-    return 2.0 * layout.video_positions * total
+    return 2.0 * total

@@ -1,4 +1,4 @@
-"""Video stem: a 40x40 patch becomes one vector by folding space into depth, stage by stage.
+"""Stem of frames: a 40x40 patch becomes one vector by folding space into depth, stage by stage.
 
 After the hierarchical MLP stem of Touvron et al. (arXiv 2203.09795) in the form that Inkling
 ships (`InklingVisionModel` of transformers): every stage folds f x f neighbours into one, then a
@@ -61,14 +61,15 @@ class HMLP(nn.Module):
         return x.flatten(-3)
 
 
-class VideoEmbedding(nn.Module):
+class FrameEmbedding(nn.Module):
     """Frames to vectors: standardise, cut, stem, plus a vector per row and per column."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, d_model: int, rows: int, cols: int, channels: tuple[int, ...]) -> None:
+    def __init__(self, d_model: int, grid: tuple[int, int], channels: tuple[int, ...]) -> None:
         super().__init__()
+        rows, cols = grid
         self.stem = HMLP(d_model, channels)
         self.rows = nn.Parameter(torch.empty(rows, d_model))
         self.cols = nn.Parameter(torch.empty(cols, d_model))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +18,7 @@ MICRO_TURNS = "micro_turns"
 
 def weight_sums(batch: LaneBatch) -> dict[str, float]:
     """What the means of `compute_losses` are divided by: weights of each lane, micro-turns."""
-    names = [f.name for f in fields(batch) if f.name.endswith("_weight")]
-    sums = {name: float(getattr(batch, name).double().sum()) for name in names}
+    sums = {lane: float(weight.double().sum()) for lane, weight in batch.weights.items()}
     B, N = batch.shape
     return {**sums, MICRO_TURNS: float(B * N)}
 
@@ -58,29 +56,31 @@ def compute_losses(
     noise: drawn from torch's global generator where none is given. totals: `weight_sums` of all
     batches that make up one step; the losses of those batches then add up to that of the step.
     """
-    patches = model.patches(batch.audio_out)
+    patches = model.patches(batch["audio_out"])
     if noise is None:
         B, N, P, size = patches.shape
         noise = Noise.draw((B, N, P, size), model.cfg.flow.draws, patches.device)
     totals = totals or {}
     hidden = model(batch, noised_history(patches, model.cfg.history_noise, noise))
     parts: dict[str, Tensor] = {}
-    for name in ("heard", "say"):
-        logits = model.unembed(hidden[name]).float()
-        target, weight = getattr(batch, name), getattr(batch, f"{name}_weight")
-        entropy = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
-        parts[name] = weighted_mean(entropy, weight.flatten(), totals.get(f"{name}_weight"))
+    for lane in (spec.name for spec in model.layout.made_lanes if spec.kind == "tokens"):
+        logits = model.unembed(hidden[lane]).float()
+        entropy = F.cross_entropy(logits.flatten(0, -2), batch[lane].flatten(), reduction="none")
+        parts[lane] = weighted_mean(entropy, batch.weights[lane].flatten(), totals.get(lane))
     previous = previous_patches(patches, model.silent_patch(1))
     error = model.flow.loss(
         hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2), noise.flow
     )
-    weight = batch.audio_out_weight.flatten()
-    parts["flow"] = weighted_mean(error, weight, totals.get("audio_out_weight"))
-    parts["z"] = router_z_loss(model, parts["say"])
+    weight = batch.weights["audio_out"].flatten()
+    parts["flow"] = weighted_mean(error, weight, totals.get("audio_out"))
+    parts["z"] = router_z_loss(model, parts["flow"])
     if MICRO_TURNS in totals:
         B, N = batch.shape
         parts["z"] = parts["z"] * (B * N / totals[MICRO_TURNS])
-    parts["loss"] = parts["heard"] + parts["say"] + parts["flow"] + parts["z"]
+    loss, *others = parts.values()
+    for part in others:
+        loss = loss + part
+    parts["loss"] = loss
     return parts
 
 

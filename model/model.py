@@ -7,6 +7,7 @@ micro-turn, T = N * S, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +19,7 @@ from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
 from microturn.model.linear import BatchInvariantLinear
-from microturn.model.streams import StreamLayout
+from microturn.model.streams import LaneSpec, StreamLayout
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
 from microturn.model.vocoders.registry import build_vocoder
 
@@ -46,18 +47,15 @@ class ModelState:
 class InputTensors:
     """One micro-turn of a batch as `step` reads it."""
 
-    audio_in: Tensor  # (B, F, 80) uint8
+    given: Mapping[str, Tensor]  # (B, *LaneSpec.shape) by given lane, token ids as int64
     missing_input: Tensor  # (B,) bool
-    text_in: Tensor  # (B, P) int64
-    video: Tensor | None = None  # (B, H, W, 3) uint8, where the layout has the lane
 
 
 @dataclass(frozen=True)
 class OutputTensors:
     """One micro-turn of a batch as `step` makes it."""
 
-    heard: Tensor  # (B, P) int64
-    say: Tensor  # (B, P) int64
+    tokens: Mapping[str, Tensor]  # (B, P) int64 by made lane of tokens
     log_mel: Tensor  # (B, 16, 80) fine log10-mel to be played in the next micro-turn
     patches: Tensor  # (B, P, patch_dim) the same, standardised, as the backbone reads it
 
@@ -122,23 +120,20 @@ class InteractionModel(nn.Module):
     # --- whole dialogues ---------------------------------------------------------------------
     def embed_dialogues(self, batch: LaneBatch, patches: Tensor) -> Tensor:
         """All positions of all micro-turns, (B, T, D)."""
-        lanes = [
-            *self._seen(batch.video),
-            self.embed.audio_in(batch.audio_in, batch.late),
-            self.embed.text("text_in", batch.text_in),
-            self.embed.text("heard", batch.heard),
-            self.embed.text("say", batch.say),
-            self.embed.audio_out(patches),
-        ]
-        return torch.cat(lanes, dim=2).flatten(1, 2)
+        values = {**batch.lanes, "audio_out": patches}
+        return self._embedded(self.layout.lane_specs, values, batch.missing_input).flatten(1, 2)
 
-    def _seen(self, frames: Tensor | None) -> list[Tensor]:
-        """Vectors of the video lane (..., R * C, D); nothing in a layout without it."""
-        if self.embed.video is None:
-            return []
-        if frames is None:
-            raise ValueError("the layout has a video lane but the input has no frames")
-        return [self.embed.video(frames)]
+    def _embedded(
+        self, specs: Sequence[LaneSpec], values: Mapping[str, Tensor], missing_input: Tensor
+    ) -> Tensor:
+        """Vectors of some lanes one after another, (..., positions of all of them, D)."""
+        for spec in specs:
+            if spec.name not in values:
+                raise ValueError(
+                    f"the layout has a lane {spec.name} but the input has no {spec.name}"
+                )
+        lanes = [self.embed(spec, values[spec.name], missing_input) for spec in specs]
+        return torch.cat(lanes, dim=-2)
 
     def forward(self, batch: LaneBatch, patches: Tensor) -> dict[str, Tensor]:
         """Hidden states that predict each output lane, (B, N, P, D) by lane name."""
@@ -150,8 +145,8 @@ class InteractionModel(nn.Module):
         predicts_next = hidden.view(*shape, self.layout.n_positions, -1)
         lanes = self.layout.lanes
         return {
-            name: predicts_next[:, :, lanes[name].start - 1 : lanes[name].stop - 1]
-            for name in ("heard", "say", "audio_out")
+            spec.name: predicts_next[:, :, lanes[spec.name].start - 1 : lanes[spec.name].stop - 1]
+            for spec in self.layout.made_lanes
         }
 
     # --- streaming ---------------------------------------------------------------------------
@@ -182,11 +177,7 @@ class InteractionModel(nn.Module):
 
         noise (B, P, patch_dim), standard normal, seeds the flow head.
         """
-        given = [
-            *self._seen(inputs.video),
-            self.embed.audio_in(inputs.audio_in, inputs.missing_input),
-            self.embed.text("text_in", inputs.text_in),
-        ]
+        given = self._embedded(self.layout.given_lanes, inputs.given, inputs.missing_input)
         layers, seen = state.backbone.layers, state.backbone.seen
         plan, done = self.backbone.plan(state.backbone, self.layout.n_positions), 0
 
@@ -196,25 +187,26 @@ class InteractionModel(nn.Module):
             done += vectors.shape[1]
             return self.backbone.step_planned_(vectors, layers, [part])[:, -1:]
 
-        z = advance(torch.cat(given, dim=1))
-        none = inputs.text_in[:, :0]  # a layout may have a lane without positions
-        tokens: dict[str, list[Tensor]] = {"heard": [none], "say": [none]}
-        for name in tokens:
-            for index in range(self.layout.lane_sizes[name]):
-                token = self.unembed(z).argmax(-1)  # (B, 1)
-                tokens[name].append(token)
-                z = advance(self.embed.tokens(token) + self.embed.lane_vector(name, index))
+        z = advance(given)
+        # A lane may have no positions.
+        none = torch.empty(z.shape[0], 0, dtype=torch.int64, device=z.device)
+        tokens: dict[str, Tensor] = {}
         patches, patch = [], state.patch
-        for index in range(self.layout.audio_out_positions):
-            patch = self.flow.sample(z[:, 0], patch, noise[:, index])
-            patches.append(patch)
-            vector = self.embed.patch(patch.to(z.dtype))[:, None]
-            z = advance(vector + self.embed.lane_vector("audio_out", index))
-        output = OutputTensors(
-            heard=torch.cat(tokens["heard"], dim=1),
-            say=torch.cat(tokens["say"], dim=1),
-            log_mel=self.log_mel(torch.stack(patches, dim=1)),
-            patches=torch.stack(patches, dim=1),
-        )
+        for spec in self.layout.made_lanes:
+            marks, ids = self.embed.marks(spec.name), [none]
+            for index in range(spec.positions):
+                if spec.kind == "tokens":
+                    token = self.unembed(z).argmax(-1)  # (B, 1)
+                    ids.append(token)
+                    vector = self.embed.tokens(token)
+                else:
+                    patch = self.flow.sample(z[:, 0], patch, noise[:, index])
+                    patches.append(patch)
+                    vector = self.embed.patch(patch.to(z.dtype))[:, None]
+                z = advance(vector + marks[index])
+            if spec.kind == "tokens":
+                tokens[spec.name] = torch.cat(ids, dim=1)
+        spoken = torch.stack(patches, dim=1)
+        output = OutputTensors(tokens=tokens, log_mel=self.log_mel(spoken), patches=spoken)
         backbone = replace(state.backbone, seen=seen + self.layout.n_positions)
         return output, replace(state, backbone=backbone, patch=patch)

@@ -120,17 +120,22 @@ class SliceDataset(Dataset[Slice]):
     def read(self, index: int) -> Lanes:
         """One dialogue, refused where it would spoil the step."""
         lanes = self.source.lanes(index)
-        for name in ("text_in", "heard", "say"):
-            tokens = getattr(lanes, name)
-            if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.vocabulary:
+        for spec in lanes.layout.lane_specs:
+            tokens = lanes[spec.name]
+            if (
+                spec.kind == "tokens"
+                and tokens.size
+                and not 0 <= tokens.min() <= tokens.max() < self.vocabulary
+            ):
                 raise ValueError(
-                    f"{self.source.name(index)}: lane {name} has token {tokens.max()}, the "
+                    f"{self.source.name(index)}: lane {spec.name} has token {tokens.max()}, the "
                     f"tokenizer has {self.vocabulary}; simulate the set again"
                 )
-        for name in ("heard_weight", "say_weight", "audio_out_weight"):
-            if not np.isfinite(getattr(lanes, name)).all():
+        for name, weight in lanes.weights.items():
+            if not np.isfinite(weight).all():
                 raise ValueError(
-                    f"{self.source.name(index)}: {name} is not finite; simulate the set again"
+                    f"{self.source.name(index)}: {name}_weight is not finite; simulate the set "
+                    "again"
                 )
         return lanes
 

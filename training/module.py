@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import lightning as L
@@ -139,7 +138,7 @@ class TrainingModule(L.LightningModule):
             [seed_of(self.cfg.seed, part.step, row) for row in rows],
             (N, layout.audio_out_positions, layout.patch_dim),
             self.model.cfg.flow.draws,
-            part.lanes.audio_out.device,
+            part.lanes.missing_input.device,
         )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -223,7 +222,7 @@ class TrainingModule(L.LightningModule):
             if self._is_sharded:
                 continue  # a pass of one device alone would wait for the others for ever
             rows = enumerate(part.dialogues)
-            bad += [self.names(i) for b, i in rows if not self._is_finite(_row(part.lanes, b))]
+            bad += [self.names(i) for b, i in rows if not self._is_finite(part.lanes.row(b))]
         stands_out = 0 < len(bad) < len(batch)
         said = [text for text in self.ranks.texts("\n".join(bad if stands_out else batch)) if text]
         names = "\n".join(said).split("\n")
@@ -246,11 +245,6 @@ class TrainingModule(L.LightningModule):
 def seed_of(*numbers: int) -> int:
     """A seed for torch that is a function of these numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def _row(lanes: LaneBatch, b: int) -> LaneBatch:
-    every = {f.name: getattr(lanes, f.name) for f in fields(lanes)}
-    return LaneBatch(**{n: lane[b : b + 1] for n, lane in every.items() if lane is not None})
 
 
 def _under(prefix: str, values: dict[str, float]) -> dict[str, float]:

@@ -18,8 +18,8 @@ from microturn.configs.load import save_config
 from microturn.model.checkpoint import describe, save_checkpoint
 from microturn.model.model import PATCH_FLOOR, InteractionModel
 from microturn.model.streams import dequantise_fine
-from microturn.model.streams.lanes import SILENT_LOG_MEL
 from microturn.model.streams.layout import N_MELS
+from microturn.model.streams.packing import SILENT_LOG_MEL
 from microturn.training import state
 from microturn.training.callbacks import Progress, SaveState, Stop
 from microturn.training.config import TrainingConfig
@@ -57,7 +57,9 @@ def choose_strategy(cfg: TrainingConfig) -> Strategy | str:
 def fit_mel_statistics(model: InteractionModel, source: Source) -> None:
     """Mean and deviation per band over the agent's speech (not its silence) of some dialogues."""
     count = min(_STATISTICS_DIALOGUES, len(source))
-    frames = [dequantise_fine(source.lanes(i).audio_out).reshape(-1, N_MELS) for i in range(count)]
+    frames = [
+        dequantise_fine(source.lanes(i)["audio_out"]).reshape(-1, N_MELS) for i in range(count)
+    ]
     log_mel = np.maximum(np.concatenate(frames), PATCH_FLOOR)
     speech = log_mel[log_mel.max(axis=1) > SILENT_LOG_MEL]
     if len(speech) > 1:  # otherwise nobody speaks and the initial statistics stay

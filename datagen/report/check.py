@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 import numpy as np
 
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.pack import heard_tokens, say_tokens, text_in_tokens
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue, sha256_of
-from microturn.model.streams import Lanes, StreamLayout, Tokenizer, pack_dialogue
+from microturn.model.streams import StreamLayout, Tokenizer, pack_dialogue
+from microturn.model.streams.layout import FEATURES, STREAMS
 
 
 def faults_of_set(reader: ShardReader) -> Iterator[str]:
@@ -84,8 +84,8 @@ def _faults_of_lanes(
 ) -> Iterator[str]:
     """Lanes that are not those which the stored sound and labels give."""
     stored = sample.tokens()
-    late = np.zeros(sample.json["n_micro_turns"], np.bool_)
-    late[sample.json["channel"].get("network", {}).get("late_micro_turns", [])] = True
+    missing_input = np.zeros(sample.json["n_micro_turns"], np.bool_)
+    missing_input[sample.json["channel"].get("network", {}).get("late_micro_turns", [])] = True
     packed = pack_dialogue(
         user_audio=sample.user(),
         agent_audio=sample.agent(),
@@ -94,16 +94,15 @@ def _faults_of_lanes(
         text_in=list(text_in_tokens(timeline)),
         layout=layout,
         tokenizer=tokenizer,
-        late=late,
-        video=sample.frames(),
+        missing_input=missing_input,
+        given=sample.frames(),
     )
-    for name, array in packed.token_arrays().items():
+    for name, array in packed.members()[STREAMS].items():
         if not np.array_equal(stored[name], array):
-            yield f"streams.npz: lane {name} is not what the labels give"
-    if "features.npz" in sample.members:
+            yield f"{STREAMS}: lane {name} is not what the labels give"
+    if FEATURES in sample.members:
         lanes = sample.lanes()
-        for field in fields(Lanes):
-            if field.name in ("audio_in", "audio_out"):
-                same = np.array_equal(getattr(lanes, field.name), getattr(packed, field.name))
-                if not same:
-                    yield f"features.npz: {field.name} is not what the front end computes"
+        for spec in layout.lane_specs:
+            same = np.array_equal(lanes[spec.name], packed[spec.name])
+            if spec.member == FEATURES and not same:
+                yield f"{FEATURES}: {spec.name} is not what the front end computes"

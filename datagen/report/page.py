@@ -23,7 +23,6 @@ PEAKS_PER_S = 100
 LOUDEST = 0.6  # this is drawn in full height
 TEMPLATE = Path(__file__).parent / "web" / "inspect.html"
 PLACE = "/*DATA*/"
-LANES = ("text_in", "heard", "say")
 COLUMNS = 20  # frames beside each other in the sprite
 EVENT_GAP_S = 0.1
 
@@ -48,7 +47,7 @@ def page_of(sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenize
             "agent": _peaks(sample.agent(), layout.sample_rate),
         },
         "sounds": {name: base64.b64encode(flac).decode() for name, flac in sounds.items()},
-        "video": _video(sample),
+        "films": {lane: _film(frames) for lane, frames in sample.frames().items()},
     }
     # "</" would end the script element; "<!--" would begin a comment in it.
     text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
@@ -104,7 +103,7 @@ def _tokens(sample: StoredDialogue, tokenizer: Tokenizer) -> dict[str, list[tupl
     """Words of the token lanes, each at the micro-turn that holds it."""
     stored = sample.tokens()
     lanes = {}
-    for lane in LANES:
+    for lane in (spec.name for spec in sample.layout.lane_specs if spec.kind == "tokens"):
         rows = []
         for k, ids in enumerate(stored[lane]):
             words = [word for word, _ in tokenizer.words([int(i) for i in ids])]
@@ -122,11 +121,8 @@ def _peaks(audio: npt.NDArray[np.float32], rate: int) -> list[int]:
     return [int(value) for value in np.round(100 * loud)]
 
 
-def _video(sample: StoredDialogue) -> dict[str, Any] | None:
-    """All frames on one picture, row by row."""
-    frames = sample.frames()
-    if frames is None:
-        return None
+def _film(frames: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    """All frames of a lane on one picture, row by row."""
     from PIL import Image
 
     n, height, width = frames.shape[:3]

@@ -18,8 +18,7 @@ from microturn.model.streams import StreamLayout, Tokenizer, fine_mel
 
 INCHES_PER_SECOND = 1.3
 ROWS = (1.2, 1.2, 0.9, 2.6, 2.4)
-VIDEO_ROW = 1.1
-LANES = ("text_in", "heard", "say")
+FRAMES_ROW = 1.1
 LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
 
 
@@ -35,7 +34,7 @@ def draw_dialogue(
     seconds = timeline.n_samples / layout.sample_rate
     with mpl.rc_context({"font.size": 9, "hatch.linewidth": 0.4}):
         frames = sample.frames()
-        rows = ROWS if frames is None else (*ROWS, VIDEO_ROW)
+        rows = (*ROWS, *[FRAMES_ROW] * len(frames))
         size = (2 + INCHES_PER_SECOND * seconds, 10 * sum(rows) / sum(ROWS))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(rows), 1, sharex=True, height_ratios=rows)
@@ -44,8 +43,8 @@ def draw_dialogue(
         _words(axes[2], timeline, layout.sample_rate)
         _events(axes[3], timeline.events, layout.sample_rate)
         _lanes(axes[4], sample.tokens(), layout, tokenizer)
-        if frames is not None:
-            _thumbnails(axes[5], frames, layout)
+        for axis, (lane, film) in zip(axes[len(ROWS) :], frames.items(), strict=True):
+            _thumbnails(axis, lane, film, layout)
         for axis in axes:
             _grid(axis, seconds, layout)
         axes[-1].set_xlabel("seconds; each column is a micro-turn")
@@ -137,7 +136,8 @@ def _lanes(
 ) -> None:
     """Tokens where the micro-turn that holds them lies; `say` sounds one micro-turn later."""
     step = layout.micro_turn_s
-    for row, lane in enumerate(reversed(LANES)):
+    lanes = [spec.name for spec in layout.lane_specs if spec.kind == "tokens"]
+    for row, lane in enumerate(reversed(lanes)):
         for k, ids in enumerate(tokens[lane]):
             words = [word for word, _ in tokenizer.words([int(i) for i in ids])]
             if words:
@@ -153,22 +153,22 @@ def _lanes(
                     clip_on=True,
                 )
         axis.axhline(row + 0.5, color="#bbbbbb", linewidth=0.5)
-    axis.set_yticks(range(len(LANES)), list(reversed(LANES)))
-    axis.set_ylim(-0.5, len(LANES) - 0.5)
+    axis.set_yticks(range(len(lanes)), list(reversed(lanes)))
+    axis.set_ylim(-0.5, len(lanes) - 0.5)
 
 
-def _thumbnails(axis: Axes, frames: np.ndarray, layout: StreamLayout) -> None:
+def _thumbnails(axis: Axes, lane: str, frames: np.ndarray, layout: StreamLayout) -> None:
     """As many frames as fit beside each other, each where it was seen."""
     step = layout.micro_turn_s
     n, height, width = frames.shape[:3]
-    seconds = VIDEO_ROW * width / height / INCHES_PER_SECOND
+    seconds = FRAMES_ROW * width / height / INCHES_PER_SECOND
     every = max(1, math.ceil(seconds / step))
     for k in range(0, n, every):
         left = k * step
         axis.imshow(frames[k], extent=(left, left + 0.96 * every * step, 0.0, 1.0), aspect="auto")
     axis.set_ylim(0.0, 1.0)
     axis.set_yticks([])
-    axis.set_ylabel("video")
+    axis.set_ylabel(lane)
 
 
 def _grid(axis: Axes, seconds: float, layout: StreamLayout) -> None:

@@ -31,7 +31,6 @@ CONFIG_NAME = "config.yaml"
 FORMAT = 1
 KEY_DIGITS = 8
 _VOICE: Final = frozenset({"agent.flac"})
-_LANES: Final = frozenset({"features.npz", "streams.npz", "video.npz"})  # members of the lanes
 
 
 def key_of(index: int) -> str:
@@ -102,6 +101,7 @@ class StoredDialogue:
     key: str
     members: Mapping[str, bytes]
     source: str  # shard and key, for messages
+    layout: StreamLayout
 
     @cached_property
     def json(self) -> dict[str, Any]:
@@ -114,13 +114,16 @@ class StoredDialogue:
 
     def lanes(self) -> Lanes:
         """The stored lanes; needs the set to have been made with features=true."""
-        return _lanes(
-            {n: bytearray(self.members[n]) for n in _LANES & set(self.members)}, self.source
-        )
+        stored = self.layout.members & set(self.members)
+        return _lanes({n: bytearray(self.members[n]) for n in stored}, self.source, self.layout)
 
-    def frames(self) -> npt.NDArray[np.uint8] | None:
-        """What the camera sees (N, H, W, 3), where the layout has a video lane."""
-        return self._arrays("video.npz")["frames"] if "video.npz" in self.members else None
+    def frames(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """Stored frames (N, H, W, 3) by lane; nothing for a layout without such lanes."""
+        return {
+            spec.name: self._arrays(spec.member)[spec.array]
+            for spec in self.layout.lane_specs
+            if spec.kind == "frames" and spec.member in self.members
+        }
 
     def tokens(self) -> dict[str, npt.NDArray[Any]]:
         """Integer lanes and weights, without the audio."""
@@ -195,11 +198,11 @@ class ShardReader:
         members, source = self._read(position, wanted)
         key = key_of(position + int(self.index["first_index"]))
         stored = {name: bytes(member) for name, member in members.items()}
-        return StoredDialogue(key=key, members=stored, source=source)
+        return StoredDialogue(key=key, members=stored, source=source, layout=self.layout)
 
     def lanes(self, position: int) -> Lanes:
         """The stored lanes of one dialogue; its sound is not read."""
-        return _lanes(*self._read(position, _LANES))
+        return _lanes(*self._read(position, self.layout.members), self.layout)
 
     def agent(self, position: int) -> Audio:
         """The agent's voice of one dialogue; nothing else of it is read."""
@@ -280,12 +283,14 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
             yield member.name, member.offset_data, member.size
 
 
-def _lanes(members: Mapping[str, memoryview | bytearray], source: str) -> Lanes:
-    for name in ("features.npz", "streams.npz"):
+def _lanes(
+    members: Mapping[str, memoryview | bytearray], source: str, layout: StreamLayout
+) -> Lanes:
+    for name in sorted(layout.members):
         if name not in members:
             raise ValueError(f"{source} has no {name}; simulate with features=true")
     arrays = {name: read_npz(data, f"{source}.{name}") for name, data in members.items()}
-    return Lanes.from_arrays(arrays["streams.npz"], arrays["features.npz"], arrays.get("video.npz"))
+    return Lanes.from_members(layout, arrays)
 
 
 def read_index(folder: Place) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from microturn.datagen.video.world import (
     draw_distractor,
     draw_world,
 )
-from microturn.model.streams import StreamLayout, frame_shape
+from microturn.model.streams import StreamLayout
 
 Frames = npt.NDArray[np.uint8]
 BOARD_Y, BOARD_HALF = 0.76, 0.2
@@ -45,9 +45,10 @@ def film(
     Frame k is what is there at the end of micro-turn k. It depends on nothing after that, so the
     first frames of a longer dialogue are those of a shorter one.
     """
-    if not layout.video_positions:
+    lane = layout.lane("video")
+    if not lane.positions:
         return None
-    height, width, _ = frame_shape(layout)
+    height, width, _ = lane.shape
     frames = np.zeros((n_micro_turns, height, width, 3), np.uint8)
     if not acts and recipe.rng("video/off").random() < config.off_probability:
         return frames

@@ -22,7 +22,7 @@ MARGIN_S: Final = 1.0  # from what the agent has been asked to watch
 
 def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
     """Perhaps a movement or a sign somewhere; the agent, if it is not due to speak, is silent."""
-    if not config.layout.video_positions:
+    if not config.layout.lane("video").positions:
         return
     rng, rate = recipe.rng("video/unasked"), config.layout.sample_rate
     if rng.random() >= config.video.unasked_probability:

@@ -75,7 +75,7 @@ class _StreamedDialogue:
 
     sample: HeldOutDialogue
     user: NDArray[np.float32]  # (N, samples_per_micro_turn)
-    video: NDArray[np.uint8] | None  # (N, H, W, 3)
+    given: Mapping[str, NDArray[np.uint8]]  # (N, ...) lanes that are neither sound nor text
     missing_input: NDArray[np.bool_] | None  # (N,) micro-turns whose input is late
     results: list[ScriptedResult]
     arrivals: dict[int, list[Message]]  # by micro-turn
@@ -120,11 +120,16 @@ class StreamedAgent:
         return _StreamedDialogue(
             sample=sample,
             user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
-            video=sample.load_video(),
+            given=self._shown(sample),
             missing_input=sample.load_late(),
             results=scripted_results(sample.dialogue, layout),
             arrivals=arrivals,
         )
+
+    def _shown(self, sample: HeldOutDialogue) -> dict[str, NDArray[np.uint8]]:
+        """Frames of the sample on lanes that the layout of the agent has."""
+        lanes = {spec.name for spec in self._layout.given_lanes}
+        return {lane: array for lane, array in sample.load_frames().items() if lane in lanes}
 
     def _step(self, k: int, dialogues: Sequence[_StreamedDialogue]) -> None:
         """Run micro-turn k of every dialogue that is not over."""
@@ -136,12 +141,12 @@ class StreamedAgent:
         self._on_progress(sum(1 / len(dialogue.user) for dialogue in live.values()))
 
     def _input(self, dialogue: _StreamedDialogue, k: int) -> MicroTurnIn:
-        missing, video = dialogue.missing_input, dialogue.video
+        missing = dialogue.missing_input
         return MicroTurnIn(
             audio=dialogue.user[k],
             text_in=self._read_text(dialogue, k),
             missing_input=missing is not None and k < len(missing) and bool(missing[k]),
-            video=video[k] if video is not None and k < len(video) else None,
+            given={lane: array[k] for lane, array in dialogue.given.items() if k < len(array)},
         )
 
     def _read_text(self, dialogue: _StreamedDialogue, k: int) -> list[int]:

@@ -28,7 +28,7 @@ from microturn.model.checkpoint import describe
 from microturn.model.losses import compute_losses
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
-from microturn.model.streams import StreamLayout
+from microturn.model.streams import LaneSpec, StreamLayout
 from microturn.training.config import TrainingConfig
 from microturn.training.flops import flops_per_micro_turn
 from microturn.training.optim import build_optimizer, rate
@@ -261,25 +261,16 @@ def kernels_of(work: Callable[[], object]) -> dict[str, float]:
 def random_lanes(layout: StreamLayout, B: int, N: int) -> LaneBatch:
     """Lanes of B dialogues with every weight one."""
     g = torch.Generator().manual_seed(0)
-    sizes = layout.lane_sizes
+    ends = {"frames": 256, "dmel": 16, "tokens": VOCABULARY, "mel": 256}
 
-    def tokens(lane: str) -> Tensor:
-        return torch.randint(0, VOCABULARY, (B, N, sizes[lane]), generator=g)
-
-    def levels(top: int, frames: int) -> Tensor:
-        shape = (B, N, frames, layout.n_mels)
-        return torch.randint(0, top, shape, generator=g, dtype=torch.uint8)
+    def lane(spec: LaneSpec) -> Tensor:
+        dtype = torch.int64 if spec.kind == "tokens" else torch.uint8
+        return torch.randint(0, ends[spec.kind], (B, N, *spec.shape), generator=g, dtype=dtype)
 
     return LaneBatch(
-        audio_in=levels(16, layout.frames_per_micro_turn),
-        late=torch.rand(B, N, generator=g) < 0.01,
-        text_in=tokens("text_in"),
-        heard=tokens("heard"),
-        heard_weight=torch.ones(B, N, sizes["heard"]),
-        say=tokens("say"),
-        say_weight=torch.ones(B, N, sizes["say"]),
-        audio_out=levels(256, layout.fine_frames_per_micro_turn),
-        audio_out_weight=torch.ones(B, N, sizes["audio_out"]),
+        lanes={spec.name: lane(spec) for spec in layout.lane_specs},
+        weights={spec.name: torch.ones(B, N, spec.positions) for spec in layout.made_lanes},
+        missing_input=torch.rand(B, N, generator=g) < 0.01,
     )
 
 

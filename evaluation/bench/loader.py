@@ -28,6 +28,7 @@ from microturn.evaluation.bench.config import BenchLoaderConfig
 from microturn.evaluation.bench.training_data import shard_set
 from microturn.model.batch import LaneBatch
 from microturn.model.streams import Lanes, pack_agent_audio, pack_user_audio
+from microturn.model.streams.layout import FEATURES, STREAMS
 
 ROWS: Final = {
     "floor": "floor: the same bytes from the page cache",
@@ -37,7 +38,6 @@ ROWS: Final = {
     "flac_lanes": "FLAC of both channels to lanes to batches",
 }
 GOALS: Final = {"packed": 10_000.0}  # seconds of dialogue per second and core
-MEMBERS: Final = ("features.npz", "streams.npz")
 Job = Callable[[], None]
 
 
@@ -135,8 +135,9 @@ def _extents(reader: ShardReader, order: Sequence[int]) -> Iterator[tuple[str, i
     """Path, first byte and size of what the packed path reads of each dialogue."""
     for position in order:
         path, places = reader.where(position)
-        first = min(places[name][0] for name in MEMBERS)
-        yield str(path), first, max(sum(places[name]) for name in MEMBERS) - first
+        lanes = [places[name] for name in reader.layout.members]
+        first = min(offset for offset, _ in lanes)
+        yield str(path), first, max(offset + size for offset, size in lanes) - first
 
 
 def _floor_bytes(reader: ShardReader, order: Sequence[int]) -> int:
@@ -162,6 +163,7 @@ def _webdataset(reader: ShardReader, n: int, size: int) -> Job:
     """As many dialogues in the order of the shards, which is the only one that it reads."""
     import webdataset
 
+    members = tuple(sorted(reader.layout.members))
     shards = [str(reader.folder / shard.name) for shard in reader.shards]
 
     def arrays(data: bytes) -> dict[str, np.ndarray]:
@@ -170,12 +172,12 @@ def _webdataset(reader: ShardReader, n: int, size: int) -> Job:
 
     def job() -> None:
         dataset = webdataset.WebDataset(
-            shards, shardshuffle=False, select_files=lambda name: name.endswith(MEMBERS)
+            shards, shardshuffle=False, select_files=lambda name: name.endswith(members)
         )
         batch: list[Lanes] = []
         for _, sample in zip(range(n), dataset, strict=False):
-            tokens, features = arrays(sample["streams.npz"]), arrays(sample["features.npz"])
-            batch.append(Lanes.from_arrays(tokens, features))
+            stored = {name: arrays(sample[name]) for name in members}
+            batch.append(Lanes.from_members(reader.layout, stored))
             if len(batch) == size:
                 LaneBatch.collate(batch)
                 batch.clear()
@@ -195,14 +197,21 @@ def _decoding(reader: ShardReader, order: Sequence[int]) -> Job:
 
 def _from_sound(reader: ShardReader) -> Callable[[int], Lanes]:
     """What training would do without features: decode, and run both front ends."""
+    layout = reader.layout
 
     def lanes(position: int) -> Lanes:
         sample = reader[position]
-        tokens = sample.tokens()
-        levels, weight = pack_agent_audio(sample.agent(), reader.layout)
-        known = Lanes.from_arrays(tokens, {"audio_in": _NOTHING, "audio_out": levels})
-        heard = pack_user_audio(sample.user(), reader.layout)
-        return replace(known, audio_in=heard, audio_out_weight=weight)
+        levels, weight = pack_agent_audio(sample.agent(), layout)
+        features = {"audio_in": _NOTHING, "audio_out": levels}
+        frames = {layout.lane(n).member: {"frames": film} for n, film in sample.frames().items()}
+        stored = Lanes.from_members(
+            layout, {STREAMS: sample.tokens(), FEATURES: features, **frames}
+        )
+        return replace(
+            stored,
+            arrays={**stored.arrays, "audio_in": pack_user_audio(sample.user(), layout)},
+            weights={**stored.weights, "audio_out": weight},
+        )
 
     return lanes
 

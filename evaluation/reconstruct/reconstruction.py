@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.model.model import PATCH_FLOOR
 from microturn.model.streams import StreamLayout, fine_mel
-from microturn.model.streams.lanes import SILENT_LOG_MEL
 from microturn.model.streams.mel import dequantise_fine, hann_window
+from microturn.model.streams.packing import SILENT_LOG_MEL
 from microturn.model.streams.pcm import Audio
 from microturn.model.vocoders.base import Vocoder
 

@@ -25,7 +25,7 @@ from microturn.evaluation.reconstruct.reconstruction import (
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.model.checkpoint import load_checkpoint
 from microturn.model.streams import StreamLayout
-from microturn.model.streams.lanes import pack_agent_audio
+from microturn.model.streams.packing import pack_agent_audio
 from microturn.model.vocoders.base import Vocoder
 from microturn.model.vocoders.config import VocoderConfig
 from microturn.model.vocoders.frames import FrameGrid
@@ -113,7 +113,7 @@ def _take(
         return None
     recorded = stored.agent()
     has_lane = "features.npz" in stored.members
-    lane = stored.lanes().audio_out if has_lane else pack_agent_audio(recorded, layout)[0]
+    lane = stored.lanes()["audio_out"] if has_lane else pack_agent_audio(recorded, layout)[0]
     made = {
         name: resynthesise(vocoder, lane, layout, watches[name])
         for name, vocoder in vocoders.items()

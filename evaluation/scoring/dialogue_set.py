@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue, key_of
 from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.model.streams import StreamLayout
+from microturn.model.streams import MISSING_INPUT_ARRAY, StreamLayout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class HeldOutDialogue:
     sample_rate: int
     load_user: Callable[[], NDArray[np.float32]]
     load_agent: Callable[[], NDArray[np.float32]]
-    load_video: Callable[[], NDArray[np.uint8] | None] = lambda: None
+    load_frames: Callable[[], dict[str, NDArray[np.uint8]]] = dict  # by lane
     load_late: Callable[[], NDArray[np.bool_] | None] = lambda: None  # by micro-turn
 
     @property
@@ -72,7 +72,7 @@ class DialogueSet:
             sample_rate=self.layout.sample_rate,
             load_user=stored.user,
             load_agent=stored.agent,
-            load_video=stored.frames,
+            load_frames=stored.frames,
             load_late=partial(_late, stored),
         )
 
@@ -89,7 +89,7 @@ def _late(stored: StoredDialogue) -> NDArray[np.bool_] | None:
     """Micro-turns that came late; None in sets that hold sound and labels only."""
     if "streams.npz" not in stored.members:
         return None
-    return np.asarray(stored.tokens()["late"], np.bool_)
+    return np.asarray(stored.tokens()[MISSING_INPUT_ARRAY], np.bool_)
 
 
 def checkpoint_digest(folder: str) -> str:

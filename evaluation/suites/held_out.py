@@ -54,8 +54,10 @@ def held_out_set(
 
 def _shaped(own: StreamLayout, asked: StreamLayout) -> StreamLayout:
     clock = {"sample_rate": asked.sample_rate, "micro_turn_ms": asked.micro_turn_ms}
-    if own.video_positions and asked.video_positions:
-        clock |= {"video_rows": asked.video_rows, "video_cols": asked.video_cols}
+    for spec in own.lane_specs:
+        rows, cols = asked.lane(spec.name).grid
+        if spec.kind == "frames" and rows:
+            clock |= {f"{spec.name}_rows": rows, f"{spec.name}_cols": cols}
     return replace(own, **clock)
 
 

@@ -1,17 +1,8 @@
 """The micro-turn stream: layout, lanes, audio front ends and text. Needs numpy, never torch."""
 
-from microturn.model.streams.lanes import (
-    Lanes,
-    TimedToken,
-    pack_agent_audio,
-    pack_dialogue,
-    pack_heard,
-    pack_say,
-    pack_text_in,
-    pack_user_audio,
-    token_weights,
-)
-from microturn.model.streams.layout import LAYOUT_VERSION, LayoutError, StreamLayout
+from microturn.model.streams.frames import patches_of
+from microturn.model.streams.lanes import MISSING_INPUT_ARRAY, Lanes
+from microturn.model.streams.layout import LAYOUT_VERSION, LaneSpec, LayoutError, StreamLayout
 from microturn.model.streams.mel import (
     FineMelCache,
     MelStream,
@@ -19,6 +10,17 @@ from microturn.model.streams.mel import (
     dmel,
     fine_mel,
     quantise_fine,
+)
+from microturn.model.streams.packing import (
+    TimedToken,
+    pack_agent_audio,
+    pack_dialogue,
+    pack_given,
+    pack_heard,
+    pack_say,
+    pack_text_in,
+    pack_user_audio,
+    token_weights,
 )
 from microturn.model.streams.text import (
     BG,
@@ -30,7 +32,6 @@ from microturn.model.streams.text import (
     Tokenizer,
     normalise,
 )
-from microturn.model.streams.video import frame_shape, pack_video, patches_of
 
 __all__ = [
     "BG",
@@ -39,8 +40,10 @@ __all__ = [
     "EOS",
     "IDLE",
     "LAYOUT_VERSION",
+    "MISSING_INPUT_ARRAY",
     "SPECIAL_TOKENS",
     "FineMelCache",
+    "LaneSpec",
     "Lanes",
     "LayoutError",
     "MelStream",
@@ -50,15 +53,14 @@ __all__ = [
     "dequantise_fine",
     "dmel",
     "fine_mel",
-    "frame_shape",
     "normalise",
     "pack_agent_audio",
     "pack_dialogue",
+    "pack_given",
     "pack_heard",
     "pack_say",
     "pack_text_in",
     "pack_user_audio",
-    "pack_video",
     "patches_of",
     "quantise_fine",
     "token_weights",

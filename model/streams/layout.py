@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 LAYOUT_VERSION: Final = 1  # bump when the meaning of stored lanes changes
 FRAME_MS: Final = 50  # one dMel frame, and one group of fine mel frames
 N_MELS: Final = 80
 FINE_FRAMES_PER_FRAME: Final = 4  # fine log-mel frames (80 Hz) in each 50 ms
-PATCH_SIZE: Final = 40  # video patches are PATCH_SIZE x PATCH_SIZE pixels
+PATCH_SIZE: Final = 40  # patches of a frame are PATCH_SIZE x PATCH_SIZE pixels
+STREAMS: Final = "streams.npz"  # member of a stored dialogue: token lanes and loss weights
+FEATURES: Final = "features.npz"  # member of a stored dialogue: lanes of sound
+
+LaneKind = Literal["frames", "dmel", "tokens", "mel"]
 
 
 class LayoutError(ValueError):
@@ -23,9 +31,92 @@ class LayoutError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LaneSpec:
+    """One lane: its positions in a micro-turn, who fills them, and its array in a dialogue.
+
+    | kind | `shape`, one micro-turn in memory | in a shard |
+    |---|---|---|
+    | `frames` | (H, W, 3) uint8, an RGB frame cut into a grid of patches | `frames` of NAME.npz |
+    | `dmel` | (F, 80) uint8, bin ids | NAME of features.npz, two ids per byte |
+    | `tokens` | (P,) int32, token ids | NAME of streams.npz |
+    | `mel` | (4 F, 80) uint8, levels of the fine log-mel | NAME of features.npz |
+
+    Zeros are an idle lane of any kind: `<idle>`, silence, black.
+    """
+
+    name: str
+    kind: LaneKind
+    given: bool  # from outside; otherwise the model makes it, and a shard holds its loss weights
+    positions: int
+    shape: tuple[int, ...]
+    grid: tuple[int, int] = (0, 0)  # rows and columns of patches in a frame
+
+    @classmethod
+    def tokens(cls, name: str, positions: int, *, given: bool) -> LaneSpec:
+        return cls(name=name, kind="tokens", given=given, positions=positions, shape=(positions,))
+
+    @classmethod
+    def frames(cls, name: str, rows: int, cols: int) -> LaneSpec:
+        """A lane of frames; the layout's fields are NAME_rows and NAME_cols, 0 without the lane."""
+        shape = (rows * PATCH_SIZE, cols * PATCH_SIZE, 3)
+        grid = (rows, cols)
+        return cls(
+            name=name, kind="frames", given=True, positions=rows * cols, shape=shape, grid=grid
+        )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.int32 if self.kind == "tokens" else np.uint8)
+
+    @property
+    def member(self) -> str:
+        """File of a stored dialogue that holds the lane."""
+        if self.kind == "frames":
+            return f"{self.name}.npz"
+        return STREAMS if self.kind == "tokens" else FEATURES
+
+    @property
+    def array(self) -> str:
+        """Name of the lane's array in its file."""
+        return "frames" if self.kind == "frames" else self.name
+
+    @property
+    def weight_array(self) -> str:
+        """Name of the loss weights of a lane that the model makes, in streams.npz."""
+        return f"{self.name}_weight"
+
+    def check(self) -> None:
+        """Raise LayoutError for a number of positions that makes no sense."""
+        if self.kind == "frames":
+            rows, cols = self.grid
+            if min(rows, cols) < 0 or (not rows) != (not cols):
+                raise LayoutError(
+                    f"layout.{self.name}_rows={rows} and layout.{self.name}_cols={cols} must both "
+                    "be 0 or both be positive"
+                )
+        elif self.positions < 0:
+            raise LayoutError(f"layout.{self.name}_positions={self.positions} must not be negative")
+
+    def checked(self, array: NDArray[Any] | None, n: int) -> NDArray[Any]:
+        """`n` micro-turns (or rows) of a given lane; None is an idle lane. Raises LayoutError."""
+        expected = (n, *self.shape)
+        if array is None:
+            return np.zeros(expected, self.dtype)
+        if array.shape != expected or array.dtype != self.dtype:
+            rows, cols = self.grid
+            size = f"layout.{self.name}_rows={rows} and layout.{self.name}_cols={cols} need"
+            raise LayoutError(
+                f"{self.name} is {array.dtype} {array.shape} but "
+                f"{size if self.kind == 'frames' else 'the layout needs'} {self.dtype} {expected}"
+            )
+        return array
+
+
+@dataclass(frozen=True, kw_only=True)
 class StreamLayout:
     """Lanes of one micro-turn, in order: video, audio_in, text_in, heard, say, audio_out.
 
+    `declared_lanes` is the table of lanes; everything else loops over it.
     The number of positions per micro-turn is constant, so a position index is also a time.
     Micro-turn `k` hears `[k, k+1)` micro-turns of wall clock; what it produces is played
     during `[k+1, k+2)`.
@@ -66,16 +157,8 @@ class StreamLayout:
                     f"layout.{name}={group} must divide the {self.frames_per_micro_turn} frames "
                     "of a micro-turn"
                 )
-        for name in ("text_in_positions", "heard_positions", "say_positions"):
-            if getattr(self, name) < 0:
-                raise LayoutError(f"layout.{name}={getattr(self, name)} must not be negative")
-        if min(self.video_rows, self.video_cols) < 0 or (not self.video_rows) != (
-            not self.video_cols
-        ):
-            raise LayoutError(
-                f"layout.video_rows={self.video_rows} and layout.video_cols={self.video_cols} must "
-                "both be 0 or both be positive"
-            )
+        for spec in self.declared_lanes:
+            spec.check()
         if self.say_positions < 1:
             raise LayoutError("layout.say_positions must be at least 1: the agent has to speak")
 
@@ -104,10 +187,6 @@ class StreamLayout:
         return N_MELS
 
     @property
-    def video_positions(self) -> int:
-        return self.video_rows * self.video_cols
-
-    @property
     def audio_in_positions(self) -> int:
         return self.frames_per_micro_turn // self.audio_in_group
 
@@ -125,17 +204,79 @@ class StreamLayout:
         """Numbers sampled by the flow head at one audio_out position."""
         return self.patch_frames * N_MELS
 
+    # --- lanes -------------------------------------------------------------------------------
+    @cached_property
+    def declared_lanes(self) -> tuple[LaneSpec, ...]:
+        """All lanes of this version in stream order, given ones first.
+
+        This is the one table of lanes. A new lane is an entry here and fields for its size; it is
+        absent by default, and the fields carry `metadata={"added": True}` (see `to_dict`).
+        """
+        fine = (self.fine_frames_per_micro_turn, N_MELS)
+        return (
+            LaneSpec.frames("video", self.video_rows, self.video_cols),
+            LaneSpec(
+                name="audio_in",
+                kind="dmel",
+                given=True,
+                positions=self.audio_in_positions,
+                shape=(self.frames_per_micro_turn, N_MELS),
+            ),
+            LaneSpec.tokens("text_in", self.text_in_positions, given=True),
+            LaneSpec.tokens("heard", self.heard_positions, given=False),
+            LaneSpec.tokens("say", self.say_positions, given=False),
+            LaneSpec(
+                name="audio_out",
+                kind="mel",
+                given=False,
+                positions=self.audio_out_positions,
+                shape=fine,
+            ),
+        )
+
+    @cached_property
+    def lane_specs(self) -> tuple[LaneSpec, ...]:
+        """Lanes of this layout in stream order, without lanes of frames that it does not have.
+
+        A token lane without positions stays: shards hold its empty array.
+        """
+        return tuple(s for s in self.declared_lanes if s.positions or s.kind != "frames")
+
+    @cached_property
+    def given_lanes(self) -> tuple[LaneSpec, ...]:
+        """Lanes that come from outside: the leading positions of a micro-turn."""
+        return tuple(spec for spec in self.lane_specs if spec.given)
+
+    @cached_property
+    def made_lanes(self) -> tuple[LaneSpec, ...]:
+        """Lanes that the model makes, position by position."""
+        return tuple(spec for spec in self.lane_specs if not spec.given)
+
+    def lane(self, name: str) -> LaneSpec:
+        """A declared lane; one that this layout does not have has 0 positions."""
+        for spec in self.declared_lanes:
+            if spec.name == name:
+                return spec
+        names = ", ".join(spec.name for spec in self.declared_lanes)
+        raise LayoutError(f"there is no lane {name}; the lanes are {names}")
+
+    def require(self, name: str) -> None:
+        """Raise LayoutError unless this layout has the lane."""
+        spec = self.lane(name)
+        if spec not in self.lane_specs:
+            raise LayoutError(
+                f"there are {name} frames but layout.{name}_rows and layout.{name}_cols are 0"
+            )
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """Files of a stored dialogue that hold its lanes."""
+        return frozenset(spec.member for spec in self.lane_specs)
+
     @property
     def lane_sizes(self) -> dict[str, int]:
         """Positions of each lane in one micro-turn, in stream order."""
-        return {
-            "video": self.video_positions,
-            "audio_in": self.audio_in_positions,
-            "text_in": self.text_in_positions,
-            "heard": self.heard_positions,
-            "say": self.say_positions,
-            "audio_out": self.audio_out_positions,
-        }
+        return {spec.name: spec.positions for spec in self.declared_lanes}
 
     @property
     def lanes(self) -> dict[str, slice]:
@@ -170,7 +311,17 @@ class StreamLayout:
 
     # --- identity ----------------------------------------------------------------------------
     def to_dict(self) -> dict[str, int]:
-        return {"layout_version": LAYOUT_VERSION, **asdict(self)}
+        """What is saved and hashed.
+
+        A field that was added later is left out at its default: layouts without the lane keep the
+        hash of their shards and checkpoints.
+        """
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if not f.metadata.get("added") or getattr(self, f.name) != f.default
+        }
+        return {"layout_version": LAYOUT_VERSION, **values}
 
     @property
     def hash(self) -> str:
@@ -209,10 +360,10 @@ class StreamLayout:
 
     def check_same(self, other: StreamLayout, this_name: str, other_name: str) -> None:
         """Raise LayoutError that names both owners and the first field that differs."""
-        for name, mine in self.to_dict().items():
-            theirs = other.to_dict()[name]
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
             if mine != theirs:
                 raise LayoutError(
-                    f"{this_name} has layout.{name}={mine} but {other_name} has {theirs}; "
+                    f"{this_name} has layout.{f.name}={mine} but {other_name} has {theirs}; "
                     "use data and checkpoint of one layout"
                 )

@@ -32,7 +32,7 @@ def measure(cache: Path) -> dict[str, object]:
     dialogues = []
     for index in range(N_DIALOGUES):
         dialogue = simulator.dialogue(index)
-        lanes = dialogue.lanes.token_arrays()
+        lanes = dialogue.lanes.members()["streams.npz"]
         dialogues.append(
             {
                 "families": dialogue.families,

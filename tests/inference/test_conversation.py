@@ -50,7 +50,7 @@ class ScriptedBatch(RowBatch):
         self.text_seen.append(list(inputs[0].text_in))
         real = super().step_rows(inputs)[0]
         heard, say = (self.tokenizer.encode(lane.get(k, "")) for lane in self.script)
-        return {0: MicroTurnOut(audio=real.audio, heard=heard, say=say)}
+        return {0: MicroTurnOut(audio=real.audio, tokens={"heard": heard, "say": say})}
 
 
 class SlowAgent:

@@ -1,7 +1,7 @@
 """The same bits in pieces, at once, in company and after going back (CPU, fp32, one thread)."""
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,22 +61,22 @@ class Streams:
         self.model: InteractionModel = ck.model
         shape = (n, B, layout.frames_per_micro_turn, layout.n_mels)
         self.audio = torch.randint(0, 16, shape, generator=g, dtype=torch.uint8)
-        self.late = torch.rand(n, B, generator=g) < 0.1
+        self.missing = torch.rand(n, B, generator=g) < 0.1
         self.text = torch.randint(0, V, (n, B, layout.text_in_positions), generator=g)
-        self.video = None
-        if layout.video_positions:
-            frame = (n, B, 40 * layout.video_rows, 40 * layout.video_cols, 3)
-            self.video = torch.randint(0, 256, frame, generator=g, dtype=torch.uint8)
+        self.given = {"audio_in": self.audio, "text_in": self.text}
+        if layout.lane("video").positions:
+            frame = (n, B, *layout.lane("video").shape)
+            self.given["video"] = torch.randint(0, 256, frame, generator=g, dtype=torch.uint8)
         noise = (n, B, layout.audio_out_positions, layout.patch_dim)
         self.noise = torch.randn(noise, generator=g)
 
     def turn(
         self, k: int, rows: list[int], state: ModelState
     ) -> tuple[dict[str, Tensor], ModelState]:
-        video = None if self.video is None else self.video[k, rows]
-        given = InputTensors(self.audio[k, rows], self.late[k, rows], self.text[k, rows], video)
-        out, state = self.model.step(given, state, self.noise[k, rows])
-        return {name: getattr(out, name) for name in ("heard", "say", "patches")}, state
+        given = {name: lane[k, rows] for name, lane in self.given.items()}
+        inputs = InputTensors(given, self.missing[k, rows])
+        out, state = self.model.step(inputs, state, self.noise[k, rows])
+        return {**out.tokens, "patches": out.patches}, state
 
     def run(self, rows: list[int]) -> tuple[dict[str, Tensor], ModelState]:
         """All micro-turns of some sessions: made lanes (B, N, ...)."""
@@ -88,13 +88,10 @@ class Streams:
 
     def batch(self, made: dict[str, Tensor], rows: list[int], turns: slice) -> LaneBatch:
         """Inputs and what was made as lanes that can be read at once."""
-        given = {"audio_in": self.audio, "late": self.late, "text_in": self.text}
-        lanes = {name: lane[turns, rows].transpose(0, 1) for name, lane in given.items()}
-        if self.video is not None:
-            lanes["video"] = self.video[turns, rows].transpose(0, 1)
+        lanes = {name: lane[turns, rows].transpose(0, 1) for name, lane in self.given.items()}
         lanes |= {name: made[name][:, turns] for name in ("heard", "say")}
-        unused = {f.name: lanes["late"] for f in fields(LaneBatch) if f.name not in lanes}
-        return LaneBatch(**{**unused, "video": None, **lanes})
+        missing = self.missing[turns, rows].transpose(0, 1)
+        return LaneBatch(lanes=lanes, weights={}, missing_input=missing)
 
 
 def same(a: ModelState, b: ModelState) -> bool:

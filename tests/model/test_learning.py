@@ -47,19 +47,14 @@ def random_batch(ck: LoadedCheckpoint, B: int, N: int) -> LaneBatch:
     def draw(high: int, *shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
         return torch.randint(0, high, (B, N, *shape), generator=g, dtype=dtype)
 
-    frame = (40 * layout.video_rows, 40 * layout.video_cols, 3)
-    return LaneBatch(
-        audio_in=draw(16, layout.frames_per_micro_turn, 80, dtype=torch.uint8),
-        late=torch.rand(B, N, generator=g) < 0.2,
-        text_in=draw(V, sizes["text_in"]),
-        heard=draw(V, sizes["heard"]),
-        heard_weight=torch.ones(B, N, sizes["heard"]),
-        say=draw(V, sizes["say"]),
-        say_weight=torch.ones(B, N, sizes["say"]),
-        audio_out=draw(256, layout.fine_frames_per_micro_turn, 80, dtype=torch.uint8),
-        audio_out_weight=torch.ones(B, N, sizes["audio_out"]),
-        video=draw(256, *frame, dtype=torch.uint8) if layout.video_positions else None,
-    )
+    lanes = {"audio_in": draw(16, layout.frames_per_micro_turn, 80, dtype=torch.uint8)}
+    missing_input = torch.rand(B, N, generator=g) < 0.2
+    lanes |= {name: draw(V, sizes[name]) for name in ("text_in", "heard", "say")}
+    lanes["audio_out"] = draw(256, layout.fine_frames_per_micro_turn, 80, dtype=torch.uint8)
+    if sizes["video"]:
+        lanes["video"] = draw(256, *layout.lane("video").shape, dtype=torch.uint8)
+    weights = {name: torch.ones(B, N, sizes[name]) for name in ("heard", "say", "audio_out")}
+    return LaneBatch(lanes=lanes, weights=weights, missing_input=missing_input)
 
 
 def losses_of(ck: LoadedCheckpoint, batch: LaneBatch, steps: int) -> list[dict[str, float]]:
@@ -100,10 +95,11 @@ def test_one_batch_is_learnt_to_the_words() -> None:
     noise = torch.zeros(2, ck.layout.audio_out_positions, ck.layout.patch_dim)
     with torch.no_grad():
         for k in range(8):
-            given = InputTensors(batch.audio_in[:, k], batch.late[:, k], batch.text_in[:, k])
-            out, state = ck.model.step(given, state, noise)
-            assert torch.equal(out.heard, batch.heard[:, k]), k
-            assert torch.equal(out.say, batch.say[:, k]), k
+            given = {name: batch[name][:, k] for name in ("audio_in", "text_in")}
+            inputs = InputTensors(given, batch.missing_input[:, k])
+            out, state = ck.model.step(inputs, state, noise)
+            for name in ("heard", "say"):
+                assert torch.equal(out.tokens[name], batch[name][:, k]), (name, k)
 
 
 @pytest.mark.parametrize(

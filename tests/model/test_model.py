@@ -1,5 +1,6 @@
 """The model: causal, whole dialogue = micro-turn by micro-turn, rows independent, trainable."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +34,14 @@ def random_batch(ck: LoadedCheckpoint, B: int, N: int, seed: int = 0) -> LaneBat
         return torch.randint(0, V, (B, N, sizes[lane]), generator=g)
 
     frames, fine = ck.layout.frames_per_micro_turn, ck.layout.fine_frames_per_micro_turn
+    audio_in = torch.randint(0, 16, (B, N, frames, 80), generator=g, dtype=torch.uint8)
+    missing_input = torch.rand(B, N, generator=g) < 0.2
+    words = {name: tokens(name) for name in ("text_in", "heard", "say")}
+    audio_out = torch.randint(0, 256, (B, N, fine, 80), generator=g, dtype=torch.uint8)
     return LaneBatch(
-        audio_in=torch.randint(0, 16, (B, N, frames, 80), generator=g, dtype=torch.uint8),
-        late=torch.rand(B, N, generator=g) < 0.2,
-        text_in=tokens("text_in"),
-        heard=tokens("heard"),
-        heard_weight=torch.ones(B, N, sizes["heard"]),
-        say=tokens("say"),
-        say_weight=torch.ones(B, N, sizes["say"]),
-        audio_out=torch.randint(0, 256, (B, N, fine, 80), generator=g, dtype=torch.uint8),
-        audio_out_weight=torch.ones(B, N, sizes["audio_out"]),
+        lanes={"audio_in": audio_in, **words, "audio_out": audio_out},
+        weights={name: torch.ones(B, N, sizes[name]) for name in ("heard", "say", "audio_out")},
+        missing_input=missing_input,
     )
 
 
@@ -54,20 +53,18 @@ def stream(ck: LoadedCheckpoint, batch: LaneBatch) -> LaneBatch:
     heard, say, patches = [], [], []
     with torch.no_grad():
         for n in range(N):
-            given = InputTensors(batch.audio_in[:, n], batch.late[:, n], batch.text_in[:, n])
-            out, state = ck.model.step(given, state, noise)
-            heard.append(out.heard)
-            say.append(out.say)
+            given = {name: batch[name][:, n] for name in ("audio_in", "text_in")}
+            inputs = InputTensors(given, batch.missing_input[:, n])
+            out, state = ck.model.step(inputs, state, noise)
+            heard.append(out.tokens["heard"])
+            say.append(out.tokens["say"])
             patches.append(out.log_mel)
-    log_mel = torch.stack(patches, 1)
-    return LaneBatch(
-        **{
-            **batch.__dict__,
-            "heard": torch.stack(heard, 1),
-            "say": torch.stack(say, 1),
-            "audio_out": log_mel,
-        }
-    )
+    made = {
+        "heard": torch.stack(heard, 1),
+        "say": torch.stack(say, 1),
+        "audio_out": torch.stack(patches, 1),
+    }
+    return replace(batch, lanes={**batch.lanes, **made})
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -79,7 +76,7 @@ def test_steps_equal_the_whole_dialogue_beyond_the_window(layout: StreamLayout) 
     N = 3 * ck.model.cfg.window
     batch = random_batch(ck, 2, N)
     done = stream(ck, batch)
-    normal = (done.audio_out - ck.model.mel_mean) / ck.model.mel_std
+    normal = (done["audio_out"] - ck.model.mel_mean) / ck.model.mel_std
     patches = normal.flatten(-2).unflatten(-1, (layout.audio_out_positions, -1))
     with torch.no_grad():
         hidden = ck.model(done, patches)
@@ -88,7 +85,7 @@ def test_steps_equal_the_whole_dialogue_beyond_the_window(layout: StreamLayout) 
             top = logits.topk(2, dim=-1)
             clear = top.values[..., 0] - top.values[..., 1] > 1e-3
             assert clear.float().mean() > 0.9
-            assert torch.equal(top.indices[..., 0][clear], getattr(done, lane)[clear]), lane
+            assert torch.equal(top.indices[..., 0][clear], done[lane][clear]), lane
 
 
 def test_backbone_steps_of_any_size_equal_forward() -> None:
@@ -111,10 +108,10 @@ def test_nothing_depends_on_the_future() -> None:
     ck = random_checkpoint(3)
     batch = random_batch(ck, 1, 10)
     with torch.no_grad():
-        patches = ck.model.patches(batch.audio_out)
+        patches = ck.model.patches(batch["audio_out"])
         before = ck.model(batch, patches)
-        batch.audio_in[:, 6:] = 0
-        batch.say[:, 6:] = 1
+        batch["audio_in"][:, 6:] = 0
+        batch["say"][:, 6:] = 1
         patches[:, 6:] = 0
         after = ck.model(batch, patches)
     for lane, hidden in before.items():
@@ -125,10 +122,12 @@ def test_nothing_depends_on_the_future() -> None:
 def test_rows_do_not_see_each_other() -> None:
     ck = random_checkpoint(4)
     batch = random_batch(ck, 3, 6)
-    alone = LaneBatch(**{k: v[1:2] for k, v in batch.__dict__.items() if v is not None})
+    alone = batch.row(1)
     together, single = stream(ck, batch), stream(ck, alone)
-    assert torch.equal(together.say[1:2], single.say)
-    torch.testing.assert_close(together.audio_out[1:2], single.audio_out, atol=1e-4, rtol=1e-4)
+    assert torch.equal(together["say"][1:2], single["say"])
+    torch.testing.assert_close(
+        together["audio_out"][1:2], single["audio_out"], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_gradient_reaches_every_parameter() -> None:

@@ -149,10 +149,11 @@ def test_packing_a_prefix_is_a_prefix_of_packing_all(
 
     whole, part = packed(n), packed(k)
     for name in ("audio_in", "text_in", "heard", "heard_weight", "say"):
-        assert np.array_equal(getattr(part, name), getattr(whole.head(k), name)), name
+        arrays = (lanes.named_arrays()[name] for lanes in (part, whole.head(k)))
+        assert np.array_equal(*arrays), name
     # the last micro-turn of a dialogue plays after its end and carries no target
-    assert np.array_equal(part.audio_out[: k - 1], whole.audio_out[: k - 1])
-    assert part.audio_out_weight[-1].sum() == 0
+    assert np.array_equal(part["audio_out"][: k - 1], whole["audio_out"][: k - 1])
+    assert part.weights["audio_out"][-1].sum() == 0
 
 
 def test_say_leads_and_heard_follows(tokenizer: Tokenizer) -> None:
@@ -182,9 +183,9 @@ def test_lanes_survive_storage(tokenizer: Tokenizer) -> None:
         layout=LAYOUT,
         tokenizer=tokenizer,
     )
-    back = Lanes.from_arrays(lanes.token_arrays(), lanes.feature_arrays())
-    for name in Lanes.__dataclass_fields__:
-        assert np.array_equal(getattr(back, name), getattr(lanes, name)), name
+    back = Lanes.from_members(LAYOUT, lanes.members())
+    for name, array in lanes.named_arrays().items():
+        assert np.array_equal(back.named_arrays()[name], array), name
 
 
 def test_tokenizer_is_repeatable_and_round_trips(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -214,7 +215,7 @@ def test_silence_is_weighed_less_than_speech(tokenizer: Tokenizer) -> None:
         layout=TINY,
         tokenizer=tokenizer,
     )
-    weight = lanes.audio_out_weight[:, 0].tolist()
+    weight = lanes.weights["audio_out"][:, 0].tolist()
     assert weight[:2] == pytest.approx([0.2, 0.2])
     assert weight[2:5] == pytest.approx([1.0, 1.0, 1.0])  # two spoken, then the tail of the window
     assert weight[-1] == 0

@@ -15,7 +15,7 @@ from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, load_checkpoint, random_checkpoint
 from microturn.model.checkpoint import save_checkpoint as save
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
-from microturn.model.hmlp import FOLDS, HMLP, PIXEL_MEAN, PIXEL_STD, VideoEmbedding
+from microturn.model.hmlp import FOLDS, HMLP, PIXEL_MEAN, PIXEL_STD, FrameEmbedding
 from microturn.model.losses import compute_losses
 from microturn.model.model import InputTensors
 from microturn.model.streams import (
@@ -23,9 +23,8 @@ from microturn.model.streams import (
     LayoutError,
     StreamLayout,
     Tokenizer,
-    frame_shape,
     pack_dialogue,
-    pack_video,
+    pack_given,
     patches_of,
 )
 
@@ -46,7 +45,7 @@ DENSE = ModelConfig(
 
 def frames(n: int, layout: StreamLayout = LAYOUT, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (n, *frame_shape(layout)), dtype=np.uint8)
+    return rng.integers(0, 256, (n, *layout.lane("video").shape), dtype=np.uint8)
 
 
 def dialogue(layout: StreamLayout, video: np.ndarray | None, n: int = N) -> Lanes:
@@ -61,7 +60,7 @@ def dialogue(layout: StreamLayout, video: np.ndarray | None, n: int = N) -> Lane
         text_in=[],
         layout=layout,
         tokenizer=Tokenizer.train(["one two"] * 9, vocab_size=60),
-        video=video,
+        given={} if video is None else {"video": video},
     )
 
 
@@ -78,31 +77,31 @@ def test_patches_are_read_row_by_row() -> None:
 def test_lanes_keep_the_frames_and_are_prefix_stable() -> None:
     video = frames(N)
     lanes = dialogue(LAYOUT, video)
-    assert lanes.video is not None
-    back = Lanes.from_arrays(lanes.token_arrays(), lanes.feature_arrays(), lanes.video_arrays())
-    assert back.video is not None
-    assert np.array_equal(back.video, video)
-    assert np.array_equal(lanes.head(5).video, video[:5])  # type: ignore[arg-type]
-    assert "video" not in lanes.token_arrays()
+    back = Lanes.from_members(LAYOUT, lanes.members())
+    assert np.array_equal(back["video"], video)
+    assert np.array_equal(lanes.head(5)["video"], video[:5])
+    assert lanes.members().keys() == {"streams.npz", "features.npz", "video.npz"}
+    assert lanes.members()["video.npz"].keys() == {"frames"}
+    assert "video" not in lanes.members()["streams.npz"]
 
 
 def test_a_layout_without_video_is_untouched_by_it() -> None:
     plain, seen = dialogue(TINY_LAYOUT, None), dialogue(LAYOUT, frames(N))
-    assert plain.video is None
-    assert plain.video_arrays() == {}
-    for name, array in plain.token_arrays().items():
-        assert np.array_equal(array, seen.token_arrays()[name]), name
-    assert LaneBatch.collate([plain, plain]).video is None
+    assert "video" not in plain.arrays
+    assert plain.members().keys() == {"streams.npz", "features.npz"}
+    for name, array in plain.members()["streams.npz"].items():
+        assert np.array_equal(array, seen.members()["streams.npz"][name]), name
+    assert "video" not in LaneBatch.collate([plain, plain]).lanes
 
 
 def test_a_camera_that_is_off_is_black_and_wrong_frames_are_refused() -> None:
-    off = pack_video(None, N, LAYOUT)
-    assert off is not None
+    off = pack_given({}, N, LAYOUT)["video"]
+    assert off.shape == (N, *LAYOUT.lane("video").shape)
     assert not off.any()
     with pytest.raises(LayoutError, match="video_rows=2"):
-        pack_video(frames(N)[:, :40], N, LAYOUT)
+        pack_given({"video": frames(N)[:, :40]}, N, LAYOUT)
     with pytest.raises(LayoutError, match="are 0"):
-        pack_video(frames(N), N, TINY_LAYOUT)
+        pack_given({"video": frames(N)}, N, TINY_LAYOUT)
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 0), (0, 2), (-1, -1)])
@@ -113,9 +112,8 @@ def test_half_a_grid_is_refused(rows: int, cols: int) -> None:
 
 def test_batches_pad_with_black() -> None:
     batch = LaneBatch.collate([dialogue(LAYOUT, frames(N)), dialogue(LAYOUT, frames(4), n=4)])
-    assert batch.video is not None
-    assert batch.video.shape == (2, N, *frame_shape(LAYOUT))
-    assert not batch.video[1, 4:].any()
+    assert batch["video"].shape == (2, N, *LAYOUT.lane("video").shape)
+    assert not batch["video"][1, 4:].any()
 
 
 def test_the_stem_is_that_of_the_public_reference() -> None:
@@ -147,7 +145,7 @@ def test_the_stem_is_that_of_the_public_reference() -> None:
 
 def test_embedding_standardises_cuts_and_marks() -> None:
     torch.manual_seed(0)
-    embedding = VideoEmbedding(24, 2, 3, (8, 8, 8))
+    embedding = FrameEmbedding(24, (2, 3), (8, 8, 8))
     video = frames(2)
     patches = torch.from_numpy(patches_of(video)).float() / 255
     pixels = (patches - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
@@ -166,20 +164,19 @@ def test_steps_equal_the_whole_dialogue() -> None:
     """Tokens that streaming chose are the argmax of the one-shot forward over the same lanes."""
     ck = random_checkpoint(1, layout=LAYOUT, config=DENSE)
     batch = LaneBatch.collate([dialogue(LAYOUT, frames(N, seed=seed)) for seed in range(2)])
-    assert batch.video is not None
     state = ck.model.init_state(2)
     noise = torch.zeros(2, LAYOUT.audio_out_positions, LAYOUT.patch_dim)
     said, heard, mels = [], [], []
     with torch.no_grad():
         for n in range(N):
-            given = InputTensors(
-                batch.audio_in[:, n], batch.late[:, n], batch.text_in[:, n], batch.video[:, n]
-            )
-            out, state = ck.model.step(given, state, noise)
-            said.append(out.say)
-            heard.append(out.heard)
+            given = {name: batch[name][:, n] for name in ("video", "audio_in", "text_in")}
+            inputs = InputTensors(given, batch.missing_input[:, n])
+            out, state = ck.model.step(inputs, state, noise)
+            said.append(out.tokens["say"])
+            heard.append(out.tokens["heard"])
             mels.append(out.log_mel)
-        done = replace(batch, say=torch.stack(said, 1), heard=torch.stack(heard, 1))
+        made = {"say": torch.stack(said, 1), "heard": torch.stack(heard, 1)}
+        done = replace(batch, lanes={**batch.lanes, **made})
         normal = (torch.stack(mels, 1) - ck.model.mel_mean) / ck.model.mel_std
         patches = normal.flatten(-2).unflatten(-1, (LAYOUT.audio_out_positions, -1))
         hidden = ck.model(done, patches)
@@ -187,17 +184,16 @@ def test_steps_equal_the_whole_dialogue() -> None:
             top = ck.model.unembed(hidden[lane]).topk(2, dim=-1)
             clear = top.values[..., 0] - top.values[..., 1] > 1e-3
             assert clear.float().mean() > 0.9
-            assert torch.equal(top.indices[..., 0][clear], getattr(done, lane)[clear]), lane
+            assert torch.equal(top.indices[..., 0][clear], done[lane][clear]), lane
 
 
 def test_what_is_seen_matters_from_its_own_micro_turn_on() -> None:
     ck = random_checkpoint(2, layout=LAYOUT)
     batch = LaneBatch.collate([dialogue(LAYOUT, frames(N))])
-    assert batch.video is not None
     with torch.no_grad():
-        patches = ck.model.patches(batch.audio_out)
+        patches = ck.model.patches(batch["audio_out"])
         before = ck.model(batch, patches)["say"]
-        batch.video[:, 6:] = 0
+        batch["video"][:, 6:] = 0
         after = ck.model(batch, patches)["say"]
     torch.testing.assert_close(after[:, :6], before[:, :6], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(after[:, 6], before[:, 6], atol=1e-3)
@@ -215,15 +211,17 @@ def test_gradient_reaches_the_stem() -> None:
 
 def test_forward_without_its_frames_is_refused() -> None:
     ck = random_checkpoint(4, layout=LAYOUT)
-    batch = replace(LaneBatch.collate([dialogue(LAYOUT, None)]), video=None)
-    with pytest.raises(ValueError, match="no frames"):
-        ck.model(batch, ck.model.patches(batch.audio_out))
+    batch = LaneBatch.collate([dialogue(LAYOUT, None)])
+    lanes = {name: lane for name, lane in batch.lanes.items() if name != "video"}
+    batch = replace(batch, lanes=lanes)
+    with pytest.raises(ValueError, match="has a lane video but the input has no video"):
+        ck.model(batch, ck.model.patches(batch["audio_out"]))
 
 
 def inputs_of(audio: np.ndarray, *, video: Sequence[np.ndarray | None]) -> dict[int, MicroTurnIn]:
     """One micro-turn of every row, from audio (B, samples) and a frame each."""
     return {
-        row: MicroTurnIn(audio=samples, video=frame)
+        row: MicroTurnIn(audio=samples, given={} if frame is None else {"video": frame})
         for row, (samples, frame) in enumerate(zip(audio, video, strict=True))
     }
 
@@ -232,7 +230,7 @@ def test_sessions_see_each_row_its_own_frame(tmp_path: Path) -> None:
     made = random_checkpoint(5, layout=LAYOUT, config=DENSE)
     save(tmp_path, made.model, made.tokenizer)
     ck = load_checkpoint(tmp_path)  # a checkpoint keeps the lane
-    video, dark = frames(6), np.zeros((6, *frame_shape(LAYOUT)), np.uint8)
+    video, dark = frames(6), np.zeros((6, *LAYOUT.lane("video").shape), np.uint8)
     audio = np.zeros((2, LAYOUT.samples_per_micro_turn), np.float32)
     both, swapped, off = (RowBatch(ck, 2) for _ in range(3))
     for k in range(6):
@@ -256,14 +254,14 @@ def test_what_is_seen_can_decide_what_is_said() -> None:
     ck.model.train()
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    video = np.full((2, N, *frame_shape(LAYOUT)), 90, np.uint8)
+    video = np.full((2, N, *LAYOUT.lane("video").shape), 90, np.uint8)
     video[0, 5:, 10:30, 50:70] = (220, 40, 40)  # a red sign appears, or a blue one
     video[1, 5:, 10:30, 50:70] = (40, 40, 220)
     video = np.clip(video + rng.integers(-9, 10, video.shape), 0, 255).astype(np.uint8)
     batch = LaneBatch.collate([dialogue(LAYOUT, frames) for frames in video])
-    words = torch.zeros_like(batch.say)
+    words = torch.zeros_like(batch["say"])
     words[0, 5:], words[1, 5:] = 20, 21
-    batch = replace(batch, say=words)
+    batch = replace(batch, lanes={**batch.lanes, "say": words})
     optimizer = build_optimizer(ck.model, OptimConfig())
     for group in optimizer.param_groups:
         group["lr"] = group["peak"]
@@ -273,6 +271,6 @@ def test_what_is_seen_can_decide_what_is_said() -> None:
         optimizer.zero_grad()
     ck.model.eval()
     with torch.no_grad():
-        hidden = ck.model(batch, ck.model.patches(batch.audio_out))
+        hidden = ck.model(batch, ck.model.patches(batch["audio_out"]))
         chosen = ck.model.unembed(hidden["say"]).argmax(-1)
     assert torch.equal(chosen[:, :-1], words[:, :-1])  # the last micro-turn carries no weight

@@ -49,9 +49,9 @@ def step(module: TrainingModule, parts: list[Part]) -> torch.optim.Optimizer:
 
 
 def spoil(part: Part, row: int) -> Part:
-    weight = part.lanes.say_weight.clone()
+    weight = part.lanes.weights["say"].clone()
     weight[row, 2] = torch.nan
-    return replace(part, lanes=replace(part.lanes, say_weight=weight))
+    return replace(part, lanes=replace(part.lanes, weights={**part.lanes.weights, "say": weight}))
 
 
 def test_a_loss_that_is_not_finite_names_the_dialogue(data: Path, parts: list[Part]) -> None:

@@ -139,7 +139,7 @@ def test_statistics_make_speech_standard(data: Path) -> None:
     model = InteractionModel(small, source.layout, len(source.tokenizer))
     fit_mel_statistics(model, source)
     patches = torch.cat(
-        [model.patches(torch.from_numpy(source.lanes(i).audio_out)[None]) for i in range(4)]
+        [model.patches(torch.from_numpy(source.lanes(i)["audio_out"])[None]) for i in range(4)]
     )
     silent = model.silent_patch(1)
     speech = patches.flatten(0, 2)[(patches.flatten(0, 2) - silent).abs().mean(-1) > 0.5]

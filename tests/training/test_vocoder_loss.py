@@ -134,7 +134,7 @@ def test_sources_give_the_voice(data: Path) -> None:
     voice = live.agent(0)
     assert len(voice) == 40 * live.layout.samples_per_micro_turn
     levels = quantise_fine(fine_mel(voice, live.layout))
-    np.testing.assert_array_equal(levels[1:], live.lanes(0).audio_out[:-1])
+    np.testing.assert_array_equal(levels[1:], live.lanes(0)["audio_out"][:-1])
 
 
 def train(data: Path, out: Path, *words: str) -> int:

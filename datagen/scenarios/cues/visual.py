@@ -43,7 +43,7 @@ WAYS = ("fade", "grow", "slide", "write")
 
 
 def _needs_video(config: DatagenConfig, name: str) -> VideoConfig:
-    if not config.layout.video_positions:
+    if not config.layout.lane("video").positions:
         raise ValueError(
             f"families.{name} needs a layout with video; set layout.video_rows and "
             f"layout.video_cols, or families.{name}=0"

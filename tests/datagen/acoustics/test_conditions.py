@@ -117,7 +117,8 @@ def test_every_drawn_parameter_is_in_the_json(
         assert channel["line"]["drift_ppm"] == around.line.drift_ppm
         assert channel["network"]["loss_rate"] == around.network.loss_rate
         assert (
-            channel["network"]["late_micro_turns"] == np.flatnonzero(dialogue.lanes.late).tolist()
+            channel["network"]["late_micro_turns"]
+            == np.flatnonzero(dialogue.lanes.missing_input).tolist()
         )
 
 
@@ -268,9 +269,9 @@ def test_stalls_are_where_no_user_speaks_and_mark_micro_turns_late(
     step = loud.config.layout.samples_per_micro_turn
     n_late = 0
     for dialogue in dialogues:
-        late = np.flatnonzero(dialogue.lanes.late)
+        late = np.flatnonzero(dialogue.lanes.missing_input)
         n_late += len(late)
-        assert np.array_equal(dialogue.lanes.late, dialogue.sound.missing_input)
+        assert np.array_equal(dialogue.lanes.missing_input, dialogue.sound.missing_input)
         spans = dialogue.conditions.network.lost
         for k in late:
             missing = sum(

@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from microturn.datagen.pipeline import encode_npz
 from microturn.datagen.report.page import page_of
-from microturn.datagen.sets.shards import ShardReader, StoredDialogue
+from microturn.datagen.sets.shards import ShardReader
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WAIT_S = 30.0
@@ -34,8 +34,9 @@ def page(finished_set: ShardReader, tmp_path_factory: pytest.TempPathFactory) ->
     frames = np.zeros((n, 40, 80, 3), np.uint8) + np.arange(n, dtype=np.uint8)[:, None, None, None]
     members = {**sample.members, "video.npz": encode_npz({"frames": frames}, compress=True)}
     path = tmp_path_factory.mktemp("page") / "page.html"
-    shown = replace(sample, members=members)
-    text = page_of(shown, layout=finished_set.layout, tokenizer=finished_set.tokenizer)
+    layout = replace(finished_set.layout, video_rows=1, video_cols=1)
+    shown = replace(sample, members=members, layout=layout)
+    text = page_of(shown, layout=layout, tokenizer=finished_set.tokenizer)
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -56,7 +57,7 @@ def test_everything_is_inside_the_file(page: Path, finished_set: ShardReader) ->
     assert data["words"] == sample.json["words"]
     assert len(data["events"]) == len(sample.json["events"])
     assert len(data["peaks"]["agent"]) == round(data["seconds"] * data["peaks_per_s"])
-    assert data["video"]["n"] == sample.json["n_micro_turns"]
+    assert data["films"]["video"]["n"] == sample.json["n_micro_turns"]
 
 
 def test_events_on_one_row_never_meet(page: Path) -> None:
@@ -71,7 +72,7 @@ def test_words_cannot_end_the_script(finished_set: ShardReader) -> None:
     sample = finished_set[0]
     facts = {**sample.json, "voice": "</script><script>alert(1)</script>"}
     members = {**sample.members, "json": json.dumps(facts).encode()}
-    evil = StoredDialogue(key=sample.key, members=members, source=sample.source)
+    evil = replace(sample, members=members)
     text = page_of(evil, layout=finished_set.layout, tokenizer=finished_set.tokenizer)
     assert "<script>alert" not in text
 
@@ -156,6 +157,8 @@ def test_sound_and_cursor_move_together(tab: Tab, page: Path) -> None:
     assert tab.value("now()") == stopped
     tab.value("seek(5.05)")
     # The frame of micro-turn 25 is the one that is shown.
-    pixel = "document.getElementById('frame').getContext('2d').getImageData(3, 3, 1, 1).data[0]"
+    pixel = (
+        "document.getElementById('frame-video').getContext('2d').getImageData(3, 3, 1, 1).data[0]"
+    )
     assert tab.value(pixel) == 25
     assert tab.value("document.getElementById('problem').hidden") is True

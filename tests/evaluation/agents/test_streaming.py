@@ -55,7 +55,7 @@ class Scripted:
             ids = TOKENIZER.encode(self.say.get(k, ""))
             # The level of a micro-turn tells which one made it, and what it heard.
             level = np.full(N, (k + 1) / 100 + float(micro_turn.audio[0]), np.float32)
-            outputs[row] = MicroTurnOut(audio=level, heard=list(ids), say=list(ids))
+            outputs[row] = MicroTurnOut(audio=level, tokens={"heard": list(ids), "say": list(ids)})
             self.steps[row] += 1
         return outputs
 

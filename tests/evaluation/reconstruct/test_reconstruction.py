@@ -21,7 +21,7 @@ from microturn.evaluation.reconstruct.words import WordRecogniser, count_errors
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
-from microturn.model.streams.lanes import pack_agent_audio
+from microturn.model.streams.packing import pack_agent_audio
 from microturn.model.vocoders.config import VocoderConfig
 from microturn.model.vocoders.registry import build_vocoder
 
