@@ -99,3 +99,8 @@ def test_the_index_lists_every_page() -> None:
     links = set(re.findall(r"\]\(([\w.]+\.md)\)", index.read_text()))
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {index.name}
     assert links == pages
+
+
+def test_sections_of_commands_are_those_of_the_command_line() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert set(re.findall(r"^## microturn (.*)$", text, flags=re.M)) == set(cli.COMMANDS)
