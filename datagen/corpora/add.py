@@ -1,8 +1,8 @@
-"""Taking a corpus in: every recording is checked, and those that can be used become a corpus.
+"""Adds a corpus: checks every recording, and writes the usable ones as a corpus folder.
 
-What comes out is a folder that `Corpus.open` reads: `manifest.jsonl` and tars, with
-`skipped.jsonl` (what was left out, and why), `corpus.json` (what is in it) and the configuration.
-The folder appears when it is whole; its bytes depend on recordings and configuration alone.
+The folder holds `manifest.jsonl` and tars, as `Corpus.open` reads them, `skipped.jsonl` (skipped
+recordings with reasons), `corpus.json` (a summary) and the configuration. It appears when it is
+complete; its bytes depend on recordings and configuration only.
 """
 
 from __future__ import annotations
@@ -28,26 +28,31 @@ from microturn.configs.files import write_atomically
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
-from microturn.datagen.corpora.checking import Checker, Kept, Settings, Skipped
+from microturn.datagen.corpora.checking import (
+    AcceptedRecording,
+    Checker,
+    CheckSettings,
+    SkippedRecording,
+)
 from microturn.datagen.corpora.config import CorpusAddConfig
-from microturn.datagen.corpora.default_corpus.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus, Utterance
+from microturn.datagen.corpora.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.recordings import Recording
 from microturn.datagen.corpora.splits import with_splits
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 
-SKIPPED_NAME, FACTS_NAME, CONFIG_NAME = "skipped.jsonl", "corpus.json", "config.yaml"
-TAR_BYTES = 2**30  # a new tar is begun after this many
-BATCH = 16  # recordings that a worker is given at once
-# Keys that say where and how, not what.
+SKIPPED_NAME, SUMMARY_NAME, CONFIG_NAME = "skipped.jsonl", "corpus.json", "config.yaml"
+TAR_BYTES = 2**30  # a new tar begins after this many
+BATCH = 16  # recordings per task of a worker
+# Keys of folders and execution, which do not change the corpus.
 FREE_KEYS = frozenset({"out", "workers", "cache", "json", "root"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSource:
-    """Recordings as they were found, under one name."""
+    """The recordings of a folder or package, under one name."""
 
     name: str
     form: str
@@ -58,33 +63,33 @@ class CorpusSource:
 
 
 def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
-    """Take a corpus in; returns what is in it."""
-    # The same from wherever it is said.
+    """Add a corpus; returns its summary."""
+    # Relative paths would depend on the working directory.
     config = replace(
         config, source=_absolute(config.source), alignments=_absolute(config.alignments)
     )
     out = Path(config.out) if config.out else corpora_home() / name_of(config)
     if (out / MANIFEST_NAME).is_file():
         _check_same(config, out)
-        print(f"{out} is there already; nothing to do", file=sys.stderr)
-        return {**json.loads((out / FACTS_NAME).read_text()), "folder": str(out)}
+        print(f"{out} exists already; nothing to do", file=sys.stderr)
+        return {**json.loads((out / SUMMARY_NAME).read_text()), "folder": str(out)}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"out={out} is there and is no corpus; take another out=FOLDER")
+        raise ValueError(f"out={out} exists and is not a corpus; give another out=FOLDER")
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir(parents=True)
     try:
         with unpacked(config.source, config.root, part / "unpacked") as source:
-            facts = _write(config, source, part)
-        _report(facts, out)
-        text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(part / FACTS_NAME, text)
+            summary = _write(config, source, part)
+        _report(summary, out)
+        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(part / SUMMARY_NAME, text)
         save_config(part / CONFIG_NAME, config)
         os.replace(part, out)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    return {**facts, "folder": str(out)}
+    return {**summary, "folder": str(out)}
 
 
 def _absolute(name: str) -> str:
@@ -92,22 +97,24 @@ def _absolute(name: str) -> str:
 
 
 def name_of(config: CorpusAddConfig) -> str:
-    """The name that begins ids and speakers."""
+    """Return the name of the corpus, the prefix of its ids and speakers."""
     name = config.name or Path(config.source).absolute().name.split(".")[0]
     name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "corpus"
     if name == DEFAULT_NAME:
-        raise ValueError(f"the name {DEFAULT_NAME!r} is that of the corpus that ships; give name=X")
+        raise ValueError(
+            f"the name {DEFAULT_NAME!r} belongs to the corpus that ships; give name=NAME"
+        )
     return name
 
 
 def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str, Any]:
-    """Everything but the configuration, into a folder; returns what is in it."""
-    source = find(config, folder)
+    """Write everything but the configuration into a folder; returns the summary."""
+    source = find_recordings(config, folder)
     recordings = _limited(source.recordings, config.limit)
     if not recordings:
         raise ValueError(f"{config.source} has the layout {source.form} but no recordings")
     recordings = with_splits(recordings, test_share=config.test_share)
-    settings = Settings(
+    settings = CheckSettings(
         name=source.name,
         prefixed=source.prefixed,
         language=config.language or source.language,
@@ -119,29 +126,27 @@ def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str
         longest_s=config.longest_s,
         cache=cache_folder(config.cache),
     )
-    store = Store(part)
+    writer = CorpusWriter(part)
     outcomes = _checked(settings, recordings, config.workers or os.cpu_count() or 1)
     for outcome in tqdm(outcomes, total=len(recordings), desc=source.name, unit="recording"):
-        store.take(outcome)
-        if config.strict and store.skipped:
-            first = store.skipped[0]
-            raise ValueError(
-                f"{first.place}: {first.reason}; leave strict=true out and it is skipped"
-            )
-    store.close()
-    if not store.utterances:
-        first = store.skipped[0]
+        writer.add(outcome)
+        if config.strict and writer.skipped:
+            first = writer.skipped[0]
+            raise ValueError(f"{first.place}: {first.reason}; without strict=true it is skipped")
+    writer.close()
+    if not writer.utterances:
+        first = writer.skipped[0]
         raise ValueError(
             f"none of the {len(recordings)} recordings of {config.source} can be used; the first, "
             f"{first.place}: {first.reason}"
         )
-    Corpus.open(part)  # what we write can be read
+    Corpus.open(part)  # verifies that the folder can be read
     shutil.rmtree(part / "unpacked", ignore_errors=True)
-    return _facts(source, store)
+    return _summary(source, writer)
 
 
-def find(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
-    """The recordings of a folder, or of a package that is unpacked there."""
+def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
+    """List the recordings of a folder, or of a package that is unpacked in `folder`."""
     if config.source in PACKAGES and not Path(config.source).exists():
         package = PACKAGES[config.source]
         assert folder is not None
@@ -158,7 +163,9 @@ def find(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
         recordings = list(form.read(Path(config.source), dict(config.columns)))
     except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{config.source} is no whole {form.name} corpus ({reason})") from error
+        raise ValueError(
+            f"{config.source} is not a complete {form.name} corpus ({reason})"
+        ) from error
     return CorpusSource(
         name=name_of(config),
         form=form.name,
@@ -170,7 +177,7 @@ def find(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
 
 
 def _limited(recordings: list[Recording], limit: int) -> list[Recording]:
-    """At most so many, spread evenly over the corpus."""
+    """Return at most `limit` recordings, spread evenly over the corpus."""
     if not limit or len(recordings) <= limit:
         return recordings
     return [recordings[i * len(recordings) // limit] for i in range(limit)]
@@ -178,9 +185,9 @@ def _limited(recordings: list[Recording], limit: int) -> list[Recording]:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckTask:
-    """Picklable: builds a checker inside a worker, then checks batches with it."""
+    """Builds a checker inside a worker, then checks batches with it; picklable."""
 
-    settings: Settings
+    settings: CheckSettings
     batches: Sequence[Sequence[Recording]]
 
     def __call__(self) -> Task:
@@ -193,26 +200,26 @@ class CheckTask:
 
 
 def _checked(
-    settings: Settings, recordings: list[Recording], workers: int
-) -> Iterator[Kept | Skipped]:
-    """What became of every recording, in their order however many workers there are."""
+    settings: CheckSettings, recordings: list[Recording], workers: int
+) -> Iterator[AcceptedRecording | SkippedRecording]:
+    """Yield the outcome of every recording in order, whatever the number of workers."""
     batches = [recordings[i : i + BATCH] for i in range(0, len(recordings), BATCH)]
     task, numbers = CheckTask(settings=settings, batches=batches), range(len(batches))
     if min(workers, len(batches)) == 1:
         reports: Iterator[Report] = map(task(), numbers)
     else:
         reports = run_tasks(task, numbers, workers=workers)
-    early: dict[int, list[Kept | Skipped]] = {}
-    turn = 0
+    waiting: dict[int, list[AcceptedRecording | SkippedRecording]] = {}
+    next_number = 0
     for report in reports:
-        early[report["number"]] = report["outcomes"]
-        while turn in early:
-            yield from early.pop(turn)
-            turn += 1
+        waiting[report["number"]] = report["outcomes"]
+        while next_number in waiting:
+            yield from waiting.pop(next_number)
+            next_number += 1
 
 
-class Store:
-    """Writes what is kept into tars, and remembers what is not."""
+class CorpusWriter:
+    """Writes accepted recordings into tars, and lists the skipped ones."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -220,22 +227,24 @@ class Store:
         self._digests: dict[str, str] = {}
         self._ids: set[str] = set()
         self.utterances: list[Utterance] = []
-        self.skipped: list[Skipped] = []
+        self.skipped: list[SkippedRecording] = []
         self.times: Counter[str] = Counter()
         self._n_tars = 0
 
-    def take(self, outcome: Kept | Skipped) -> None:
-        if isinstance(outcome, Skipped):
+    def add(self, outcome: AcceptedRecording | SkippedRecording) -> None:
+        if isinstance(outcome, SkippedRecording):
             self.skipped.append(outcome)
             return
         utterance = outcome.utterance
         twin = self._digests.setdefault(outcome.digest, utterance.id)
         reason = f"it is the same sound as {twin}" if twin != utterance.id else ""
         if utterance.id in self._ids:
-            reason = "its id is there twice"
+            reason = "its id occurs twice"
         if reason:
             name = utterance.id.partition("/")[2]
-            skipped = Skipped(id=name, place=outcome.place, kind="duplicate", reason=reason)
+            skipped = SkippedRecording(
+                id=name, place=outcome.place, kind="duplicate", reason=reason
+            )
             self.skipped.append(skipped)
             return
         self._ids.add(utterance.id)
@@ -243,7 +252,7 @@ class Store:
         self.utterances.append(self._stored(utterance, outcome.data))
 
     def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
-        """Append a file without date or owner; returns where it lies."""
+        """Append a file without date and owner; returns the utterance with its position."""
         if self._tar is None or self._tar.offset > TAR_BYTES:
             self._begin()
         assert self._tar is not None
@@ -262,7 +271,7 @@ class Store:
         self._n_tars += 1
 
     def close(self) -> None:
-        """Close the last tar and write the lists."""
+        """Close the last tar and write the manifest and the list of skipped recordings."""
         if self._tar is not None:
             self._tar.close()
         with (self._folder / SKIPPED_NAME).open("w", encoding="utf-8") as file:
@@ -274,24 +283,24 @@ class Store:
                     file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")
 
 
-def _facts(source: CorpusSource, store: Store) -> dict[str, Any]:
-    skipped = Counter(one.kind for one in store.skipped)
+def _summary(source: CorpusSource, writer: CorpusWriter) -> dict[str, Any]:
+    skipped = Counter(recording.kind for recording in writer.skipped)
     return {
-        **count(store.utterances),
+        **count(writer.utterances),
         "name": source.name,
         "format": source.form,
         "skipped": dict(sorted(skipped.items())),
-        "word_times": dict(sorted(store.times.items())),
+        "word_times": dict(sorted(writer.times.items())),
     }
 
 
 def count(utterances: Sequence[Utterance]) -> dict[str, Any]:
-    """Recordings, hours, speakers of each side, languages and licences."""
+    """Count recordings, hours and speakers of each split; list languages and licences."""
     speakers: dict[str, set[str]] = {}
     for utterance in utterances:
         if utterance.speaker:
             speakers.setdefault(utterance.split, set()).add(utterance.speaker)
-    seconds = sum(utterance.duration for utterance in utterances)
+    seconds = sum(utterance.duration_s for utterance in utterances)
     return {
         "recordings": len(utterances),
         "hours": round(seconds / 3600, 4),
@@ -301,22 +310,24 @@ def count(utterances: Sequence[Utterance]) -> dict[str, Any]:
     }
 
 
-def _report(facts: dict[str, Any], out: Path) -> None:
-    kinds = ", ".join(f"{n} {kind}" for kind, n in facts["skipped"].items()) or "nothing"
-    n, hours = facts["recordings"], facts["hours"]
+def _report(summary: dict[str, Any], out: Path) -> None:
+    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["skipped"].items()) or "nothing"
+    n, hours = summary["recordings"], summary["hours"]
     print(f"{out}: {n} recordings, {hours:.2f} h; skipped: {kinds}", file=sys.stderr)
-    if facts["skipped"]:
-        print(f"why is in {out / SKIPPED_NAME}", file=sys.stderr)
+    if summary["skipped"]:
+        print(f"reasons: {out / SKIPPED_NAME}", file=sys.stderr)
 
 
 def _check_same(config: CorpusAddConfig, out: Path) -> None:
     if not (out / CONFIG_NAME).is_file():
-        raise ValueError(f"out={out} holds a corpus that was not taken in; take another out=FOLDER")
+        raise ValueError(
+            f"out={out} holds a corpus without a configuration; give another out=FOLDER"
+        )
     stored = load_config(CorpusAddConfig, [(out / CONFIG_NAME).resolve()])
     for key in keys_of(CorpusAddConfig):
-        theirs, ours = getattr(stored, key.name), getattr(config, key.name)
-        if key.name not in FREE_KEYS and theirs != ours:
+        old, new = getattr(stored, key.name), getattr(config, key.name)
+        if key.name not in FREE_KEYS and old != new:
             raise ValueError(
-                f"{out} was taken in with {key.name}={theirs!r}, not {ours!r}; delete it or take "
+                f"{out} was added with {key.name}={old!r}, not {new!r}; delete it or give "
                 "another out=FOLDER"
             )

@@ -1,23 +1,23 @@
-"""Alignments kept on disk by what they depend on, so that none is computed twice."""
+"""A cache of alignments on disk, under a digest of everything that they depend on."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from microturn.configs.files import write_atomically
 from microturn.datagen.corpora.alignment import Aligned, Aligner
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.model.streams.pcm import Audio
 
-_VERSION = 1  # of the method; another one asks again
+_VERSION = 1  # of the method; another version computes again
 
 
 class CachedAligner:
-    """An aligner that remembers in a folder; several processes may share it."""
+    """An aligner with a cache folder, which several processes may share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "alignments"
@@ -27,26 +27,26 @@ class CachedAligner:
 
     @property
     def aligner(self) -> Aligner:
-        if self._aligner is None:  # its model takes a while to load
+        if self._aligner is None:  # loading its model takes a while
             self._aligner = Aligner()
         return self._aligner
 
-    def align(self, audio: Audio, rate: int, text: str) -> Aligned | None:
-        """As `Aligner.align`, from the cache where it is there."""
+    def align(self, audio: Audio, rate: int, *, text: str) -> Aligned | None:
+        """Return the result of `Aligner.align` from the cache, or compute it."""
         path = self._path(audio, f"align {rate} {text}")
         if path.is_file():
             return _read(path)
-        aligned = self.aligner.align(audio, rate, text)
+        aligned = self.aligner.align(audio, rate, text=text)
         self.computed += 1
-        write_atomically(path, json.dumps(aligned and asdict(aligned)))
+        write_atomically(path, json.dumps(_to_json(aligned)))
         return aligned
 
-    def prefers(self, audio: Audio, rate: int, text: str, others: tuple[str, ...]) -> bool:
-        """As `Aligner.prefers`, from the cache where it is there."""
+    def prefers(self, audio: Audio, rate: int, *, text: str, others: tuple[str, ...]) -> bool:
+        """Return the result of `Aligner.prefers` from the cache, or compute it."""
         path = self._path(audio, f"prefers {rate} {text} {' '.join(others)}")
         if path.is_file():
             return bool(json.loads(path.read_text()))
-        preferred = self.aligner.prefers(audio, rate, text, others)
+        preferred = self.aligner.prefers(audio, rate, text=text, others=others)
         self.computed += 1
         write_atomically(path, json.dumps(preferred))
         return preferred
@@ -58,9 +58,19 @@ class CachedAligner:
         return self._folder / name[:2] / f"{name}.json"
 
 
+def _to_json(aligned: Aligned | None) -> dict[str, Any] | None:
+    if aligned is None:
+        return None
+    words = [{"text": w.text, "start": w.start_s, "end": w.end_s} for w in aligned.words]
+    return {"words": words, "scores": aligned.scores}
+
+
 def _read(path: Path) -> Aligned | None:
     stored = json.loads(path.read_text())
     if stored is None:
         return None
-    words = tuple(AlignedWord(**word) for word in stored["words"])
+    words = tuple(
+        AlignedWord(text=word["text"], start_s=word["start"], end_s=word["end"])
+        for word in stored["words"]
+    )
     return Aligned(words=words, scores=tuple(stored["scores"]))

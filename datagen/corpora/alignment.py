@@ -1,4 +1,4 @@
-"""Word times and scores by forced alignment (pocketsphinx); used when a corpus is built."""
+"""Forced alignment by pocketsphinx: word times and acoustic scores, when a corpus is built."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ RATE = 16_000  # of pocketsphinx's en-us model
 UNSCORED = -99.0
 _SCALE = 32767  # the shipped alignments were made with it, and with truncation
 _PAD = RATE // 5
-_NOISES = (1e-4, 3e-4, 1e-3, 3e-3)  # the search fails now and then; other noise, other luck
+_NOISES = (1e-4, 3e-4, 1e-3, 3e-3)  # the search fails now and then; more noise may help
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
     """The words with their times, and each word's acoustic score.
 
-    The score is the mean over the word's phones of their score per 10 ms: 0 is the best sound of
-    all for every moment, words that were said get -5 to -30, words that were not about -60. It is
-    `UNSCORED` where the words were found but their phones could not be told apart.
+    A score is the mean over the word's phones of their score per 10 ms: 0 is the best, words that
+    were spoken get -5 to -30, other words about -60. It is `UNSCORED` if the words were aligned
+    but their phones were not.
     """
 
     words: tuple[AlignedWord, ...]
@@ -46,17 +46,17 @@ class Aligned:
 
 
 class Aligner:
-    """Pocketsphinx's en-us model; unknown words get a pronunciation by rule."""
+    """Pocketsphinx with its en-us model; unknown words get a pronunciation by rule."""
 
     def __init__(self) -> None:
         dictionary = Path(pocketsphinx.get_model_path()) / "en-us" / "cmudict-en-us.dict"
         self._decoder = pocketsphinx.Decoder(
             lm=None, loglevel="FATAL", dict=str(dictionary), cmn="batch"
         )
-        self._listener: pocketsphinx.Decoder | None = None
+        self._recogniser: pocketsphinx.Decoder | None = None
 
-    def align(self, audio: Audio, rate: int, text: str) -> Aligned | None:
-        """Times for `text` in `audio`, or None when no path through it was found."""
+    def align(self, audio: Audio, rate: int, *, text: str) -> Aligned | None:
+        """Align `text` with `audio`; None when the search finds no path."""
         spoken = words_of(text)
         if not spoken:
             return None
@@ -65,32 +65,33 @@ class Aligner:
                 self._decoder.add_word(word, pronounce(word), True)
         unscored = None
         for noise in _NOISES:
-            found = self._try(prepare(audio, rate, noise=noise), spoken, len(audio) / rate)
-            if found is not None and found.worst > UNSCORED:
-                return found
-            unscored = unscored or found
+            sound = prepare(audio, rate, noise=noise)
+            aligned = self._try(sound, spoken, len(audio) / rate)
+            if aligned is not None and aligned.worst > UNSCORED:
+                return aligned
+            unscored = unscored or aligned
         return unscored
 
-    def _try(self, sound: bytes, spoken: list[str], duration: float) -> Aligned | None:
+    def _try(self, sound: bytes, spoken: list[str], duration_s: float) -> Aligned | None:
         self._decoder.set_align_text(" ".join(spoken))
         _feed(self._decoder, sound)
         if self._decoder.hyp() is None:
             return None
         times = [(item.word, item.start_frame, item.end_frame + 1) for item in self._decoder.seg()]
-        found = _collect([(*time, UNSCORED) for time in times], spoken, duration)
-        self._decoder.set_alignment()  # a second pass gives phones, whose scores tell more
+        unscored = _collect([(*time, UNSCORED) for time in times], spoken, duration_s)
+        self._decoder.set_alignment()  # a second pass scores the phones
         try:
             _feed(self._decoder, sound)
         except RuntimeError:  # no path through the phones
-            return found
+            return unscored
         scored = [
             (item.name, item.start, item.start + item.duration, _phone_mean(item))
             for item in self._decoder.get_alignment()
         ]
-        return _collect(scored, spoken, duration) or found
+        return _collect(scored, spoken, duration_s) or unscored
 
-    def prefers(self, audio: Audio, rate: int, text: str, others: Iterable[str]) -> bool:
-        """Whether the sound is more likely to be this text than any of the others."""
+    def prefers(self, audio: Audio, rate: int, *, text: str, others: tuple[str, ...]) -> bool:
+        """Tell whether the sound is more likely to be this text than any of the others."""
         sound = prepare(audio, rate, noise=_NOISES[0])
         true = self._likelihood(sound, text)
         return true > 0 and all(
@@ -104,21 +105,21 @@ class Aligner:
         return hypothesis.best_score if hypothesis else 0.0
 
     def recognise(self, audio: Audio, rate: int) -> str:
-        """What the free recogniser hears."""
-        if self._listener is None:
-            self._listener = pocketsphinx.Decoder(loglevel="FATAL", cmn="batch")
-        _feed(self._listener, prepare(audio, rate, noise=_NOISES[0]))
-        hypothesis = self._listener.hyp()
+        """Transcribe freely, without a given text."""
+        if self._recogniser is None:
+            self._recogniser = pocketsphinx.Decoder(loglevel="FATAL", cmn="batch")
+        _feed(self._recogniser, prepare(audio, rate, noise=_NOISES[0]))
+        hypothesis = self._recogniser.hyp()
         return hypothesis.hypstr if hypothesis else ""
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a transcript as they are aligned and stored: lower case, no punctuation."""
+    """Return the words of a transcript as they are aligned and stored: normalised."""
     return [word for word in normalise(text).split() if word.strip("'")]
 
 
 def prepare(audio: Audio, rate: int, *, noise: float) -> bytes:
-    """16-bit sound as pocketsphinx wants it: 16 kHz, one level, a margin, a little noise."""
+    """Return 16-bit samples for pocketsphinx: 16 kHz, normalised, padded, with a little noise."""
     audio = resample(audio, rate, RATE)
     audio = 0.7 * audio / max(float(np.abs(audio).max(initial=0.0)), 1e-4)
     sound = np.random.default_rng(0).standard_normal(len(audio) + 2 * _PAD) * noise
@@ -139,19 +140,19 @@ def _phone_mean(word: Iterable[Any]) -> float:
 
 
 def _collect(
-    items: list[tuple[str, int, int, float]], spoken: list[str], duration: float
+    items: list[tuple[str, int, int, float]], spoken: list[str], duration_s: float
 ) -> Aligned | None:
-    """Words and scores from (name, first frame, end frame, score); None if words are amiss."""
+    """Collect (name, first frame, end frame, score); None if these are not the spoken words."""
     words, scores = [], []
     for name, first, last, score in items:
         name = re.sub(r"\(\d+\)$", "", name)
         if name.startswith(("<", "[", "(NULL")):
             continue
-        start = max(0.0, first / 100 - _PAD / RATE)
-        end = min(duration, last / 100 - _PAD / RATE)
-        if end <= start:
+        start_s = max(0.0, first / 100 - _PAD / RATE)
+        end_s = min(duration_s, last / 100 - _PAD / RATE)
+        if end_s <= start_s:
             return None
-        words.append(AlignedWord(text=name, start=round(start, 3), end=round(end, 3)))
+        words.append(AlignedWord(text=name, start_s=round(start_s, 3), end_s=round(end_s, 3)))
         scores.append(round(score, 1))
     if [word.text for word in words] != spoken:
         return None

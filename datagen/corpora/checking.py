@@ -1,6 +1,6 @@
-"""One recording at a time: decode it, see whether it can be used, find its words, encode it.
+"""Checks one recording at a time: decodes it, validates it, finds its word times, encodes it.
 
-Runs in a worker. A recording that cannot be used comes back with the reason instead of an error.
+Runs in a worker. An unusable recording is returned with the reason instead of raising an error.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import soundfile
 
 from microturn.datagen.corpora.aligned_cache import CachedAligner
 from microturn.datagen.corpora.alignment import UNSCORED, words_of
-from microturn.datagen.corpora.cutting import RATE, cut_word, levels_db, voiced_span
-from microturn.datagen.corpora.default_corpus.build import RIVALS, UNITS
-from microturn.datagen.corpora.default_corpus.queen_selection import tags_of
+from microturn.datagen.corpora.cut_selection import cuts_of
+from microturn.datagen.corpora.cutting import RATE, levels_db, voiced_span
 from microturn.datagen.corpora.manifest import AlignedWord, Cut, Utterance, resample
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, SoundError
+from microturn.datagen.corpora.tags import tags_of
 from microturn.datagen.corpora.word_times import WordTimes, spoken
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
 KEPT_AS_THEY_ARE = (".flac", ".mp3", ".ogg", ".opus")
 NO_LICENCE = "LicenseRef-Unknown"
-SILENT_DB = -55.0  # loudest 10 ms of a recording in which nobody speaks
+SILENT_DB = -55.0  # level of the loudest 10 ms of a recording without speech
 MIN_LENGTH_S = 0.05
-SHORT_LINE_WORDS, SHORT_LINE_DB = 2, 20.0  # the shorter a line, the less its score tells
-SAME_WORDS = 0.8  # likeness of the words with times and those of the transcript
-FASTEST = 40.0  # letters per second; people do not speak half as fast
-LATE_S = 0.1  # times may lie this far behind the end of the sound
+SHORT_LINE_WORDS, SHORT_LINE_MARGIN = 2, 20.0  # scores of short lines are less reliable
+MIN_SIMILARITY = 0.8  # of the words with times and those of the transcript
+MAX_LETTERS_PER_S = 40.0  # more than twice as fast as people speak
+TOLERANCE_S = 0.1  # by which times may exceed the end of the audio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the checks of all recordings share."""
+class CheckSettings:
+    """The settings shared by the checks of all recordings."""
 
     name: str
-    prefixed: bool  # whether speakers get the corpus' name before theirs
+    prefixed: bool  # whether speakers get the corpus' name as a prefix
     language: str
     licence: str
     alignments: str
@@ -52,19 +52,19 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A recording as it is stored, and where its word times come from."""
+class AcceptedRecording:
+    """A recording as it is stored, and the origin of its word times."""
 
     utterance: Utterance
     data: bytes
-    digest: str  # of the sound
+    digest: str  # of the audio
     times: str  # corpus, aligned or none
     place: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skipped:
-    """A recording that cannot be used, and why."""
+class SkippedRecording:
+    """A recording that cannot be used, and the reason."""
 
     id: str
     place: str
@@ -73,7 +73,7 @@ class Skipped:
 
 
 class Unusable(ValueError):
-    """What is wrong with a recording: its kind and a reason in words."""
+    """The fault of a recording: its kind and a sentence."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -83,35 +83,35 @@ class Unusable(ValueError):
 class Checker:
     """Checks recordings; loads the model of the aligner when the first one is aligned."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CheckSettings) -> None:
         self._settings = settings
         self._aligner = CachedAligner(settings.cache)
         self._times = WordTimes(settings.alignments)
 
-    def check(self, recording: Recording) -> Kept | Skipped:
+    def check(self, recording: Recording) -> AcceptedRecording | SkippedRecording:
         try:
-            return self._kept(recording)
+            return self._accept(recording)
         except Unusable as error:
             kind, reason = error.kind, str(error)
         except SoundError as error:
             kind, reason = "unreadable", str(error)
         place = recording.sound.place
-        return Skipped(id=recording.id, place=place, kind=kind, reason=reason)
+        return SkippedRecording(id=recording.id, place=place, kind=kind, reason=reason)
 
-    def _kept(self, recording: Recording) -> Kept:
+    def _accept(self, recording: Recording) -> AcceptedRecording:
         if recording.problem:
             raise Unusable("entry", recording.problem)
         language = (recording.language or self._settings.language).lower()
         text = recording.text.strip()
-        text = text.lower() if text.isupper() else text  # a transcript, not shouting
+        text = text.lower() if text.isupper() else text  # some corpora are all upper case
         if not words_of(text):
             raise Unusable("no_text", "it has no transcript")
         decoded = recording.sound.decode()
-        audio = self._sounding(decoded)
-        start, end = voiced_span(audio)
-        if len(normalise(text)) > FASTEST * (end - start):
-            seconds = f"{end - start:.1f} s"
-            raise Unusable("mislabelled", f"its text does not fit into {seconds} of sound")
+        audio = self._audible(decoded)
+        start_s, end_s = voiced_span(audio)
+        if len(normalise(text)) > MAX_LETTERS_PER_S * (end_s - start_s):
+            voiced = f"{end_s - start_s:.1f} s"
+            raise Unusable("mislabelled", f"its text does not fit into {voiced} of sound")
         words, scores, times = self._words(recording, audio, text, language)
         data, suffix, rate = self._stored(decoded)
         name, speaker = self._settings.name, recording.speaker
@@ -125,10 +125,10 @@ class Checker:
             text=text,
             key=recording.key,
             words=words,
-            cuts=self._cuts(audio, words, scores, language, times),
-            duration=round(len(audio) / RATE, 4),
-            start=start,
-            end=end,
+            cuts=self._cuts(audio, words, scores, times),
+            duration_s=round(len(audio) / RATE, 4),
+            start_s=start_s,
+            end_s=end_s,
             sample_rate=rate,
             tar="",
             member=suffix,
@@ -139,7 +139,7 @@ class Checker:
             split=recording.split,
         )
         digest = sha256(decoded.audio.tobytes()).hexdigest()
-        return Kept(
+        return AcceptedRecording(
             utterance=utterance,
             data=data,
             digest=digest,
@@ -147,8 +147,8 @@ class Checker:
             place=recording.sound.place,
         )
 
-    def _sounding(self, decoded: Decoded) -> Audio:
-        """The sound at 16 kHz, if there is any."""
+    def _audible(self, decoded: Decoded) -> Audio:
+        """Return the audio at 16 kHz; raises Unusable if it is silent or too long."""
         seconds = len(decoded.audio) / decoded.rate
         if seconds < MIN_LENGTH_S:
             raise Unusable("empty", f"it has {len(decoded.audio)} samples")
@@ -156,7 +156,7 @@ class Checker:
             limit = f"longest_s={self._settings.longest_s:g}"
             raise Unusable("too_long", f"it lasts {seconds:.1f} s, above {limit}")
         if not np.isfinite(decoded.audio).all():
-            raise Unusable("unreadable", "it has samples that are no numbers")
+            raise Unusable("unreadable", "it has samples that are not finite")
         audio = resample(decoded.audio, decoded.rate, RATE)
         if levels_db(audio).max() < SILENT_DB:
             raise Unusable("silent", "it is silent")
@@ -165,29 +165,30 @@ class Checker:
     def _words(
         self, recording: Recording, audio: Audio, text: str, language: str
     ) -> tuple[tuple[AlignedWord, ...], tuple[float, ...], str]:
-        """Words, their scores, and who says so: the corpus, the aligner, or nobody."""
-        given = spoken(recording.words or self._given(recording))
-        if given:
-            words = _checked_times(given, len(audio) / RATE, text)
+        """Return words, scores and their origin: corpus, aligned or none."""
+        stated = spoken(recording.words or self._times_beside(recording))
+        if stated:
+            words = _checked_times(stated, len(audio) / RATE, text)
             return words, (0.0,) * len(words), "corpus"
         alignable = language.startswith("en") and not any(sign.isdigit() for sign in text)
         if not (self._settings.align and alignable):
-            start, end = voiced_span(audio)
-            return (AlignedWord(text=normalise(text), start=start, end=end),), (0.0,), "none"
-        aligned = self._aligner.align(audio, RATE, text)
+            start_s, end_s = voiced_span(audio)
+            whole = AlignedWord(text=normalise(text), start_s=start_s, end_s=end_s)
+            return (whole,), (0.0,), "none"
+        aligned = self._aligner.align(audio, RATE, text=text)
         if aligned is None:
-            raise Unusable("mislabelled", "its text was not found in its sound")
+            raise Unusable("mislabelled", "its text cannot be aligned with its sound")
         fit = self._settings.fit
-        fit -= SHORT_LINE_DB if len(aligned.words) <= SHORT_LINE_WORDS else 0.0
+        fit -= SHORT_LINE_MARGIN if len(aligned.words) <= SHORT_LINE_WORDS else 0.0
         if aligned.mean != UNSCORED and aligned.mean < fit:
             score = f"score {aligned.mean:.0f}, below {fit:.0f}"
             raise Unusable("mislabelled", f"its sound does not fit its text ({score})")
         return aligned.words, aligned.scores, "aligned"
 
-    def _given(self, recording: Recording) -> tuple[AlignedWord, ...]:
+    def _times_beside(self, recording: Recording) -> tuple[AlignedWord, ...]:
         sound = recording.sound
-        beside = None  # what lies beside a long file is not about a part of it
-        if isinstance(sound, FileSound) and sound.end is None and not sound.start:
+        beside = None  # a file beside a long recording does not describe a part of it
+        if isinstance(sound, FileSound) and sound.end_s is None and not sound.start_s:
             beside = sound.path
         try:
             return self._times.find(recording.id, beside)
@@ -199,30 +200,19 @@ class Checker:
         audio: Audio,
         words: tuple[AlignedWord, ...],
         scores: tuple[float, ...],
-        language: str,
         times: str,
     ) -> tuple[Cut, ...]:
-        """Cuts of the words of interest; one that an aligner found has to beat its rivals too."""
+        """Cut the words of interest; the times of the aligner must also beat their rivals."""
         if times == "none":
             return ()
-        cuts = []
-        for index, (word, score) in enumerate(zip(words, scores, strict=True)):
-            if len(words) > 1 and word.text not in UNITS:
-                continue
-            cut = cut_word(audio, words, index, score)
-            if cut.quality != "poor" and len(words) > 1 and times == "aligned":
-                alone = audio[round(cut.start * RATE) : round(cut.end * RATE)]
-                if not self._aligner.prefers(alone, RATE, word.text, RIVALS):
-                    cut = Cut(**{**vars(cut), "quality": "poor"})
-            cuts.append(cut)
-        return tuple(cuts)
+        return cuts_of(audio, words, scores, chooser=self._aligner if times == "aligned" else None)
 
     def _stored(self, decoded: Decoded) -> tuple[bytes, str, int]:
-        """The bytes to keep: those of the file where they are small, else FLAC."""
-        highest = self._settings.sample_rate or decoded.rate
-        if decoded.data and decoded.suffix in KEPT_AS_THEY_ARE and decoded.rate <= highest:
+        """Return the bytes to store: those of the file if it is compressed, else FLAC."""
+        max_rate = self._settings.sample_rate or decoded.rate
+        if decoded.data and decoded.suffix in KEPT_AS_THEY_ARE and decoded.rate <= max_rate:
             return decoded.data, decoded.suffix, decoded.rate
-        rate = min(decoded.rate, highest)
+        rate = min(decoded.rate, max_rate)
         out = io.BytesIO()
         soundfile.write(
             out,
@@ -235,29 +225,29 @@ class Checker:
 
 
 def _checked_times(
-    words: tuple[AlignedWord, ...], duration: float, text: str
+    words: tuple[AlignedWord, ...], duration_s: float, text: str
 ) -> tuple[AlignedWord, ...]:
-    """Words with times that are inside the recording and in order, and say its text."""
+    """Check that word times are in order, inside the recording, and match its text."""
     for before, word in zip((None, *words), words, strict=False):
-        early = before is not None and word.start < before.start
-        if early or not 0 <= word.start < word.end <= duration + LATE_S:
+        unordered = before is not None and word.start_s < before.start_s
+        if unordered or not 0 <= word.start_s < word.end_s <= duration_s + TOLERANCE_S:
             raise Unusable(
                 "bad_times",
-                f"its word {word.text!r} at {word.start:g} to {word.end:g} s is out of order or "
-                f"outside its {duration:.2f} s",
+                f"its word {word.text!r} at {word.start_s:g} to {word.end_s:g} s is out of order "
+                f"or outside its {duration_s:.2f} s",
             )
-    said, written = [word.text for word in words], words_of(text)
-    if said != written and SequenceMatcher(None, said, written).ratio() < SAME_WORDS:
-        heard = " ".join(said[:6])
-        raise Unusable("mislabelled", f"its words with times ({heard!r}...) are not its text")
+    timed, written = [word.text for word in words], words_of(text)
+    if timed != written and SequenceMatcher(None, timed, written).ratio() < MIN_SIMILARITY:
+        first = " ".join(timed[:6])
+        raise Unusable("mislabelled", f"its words with times ({first!r}...) are not its text")
     return tuple(
-        AlignedWord(text=w.text, start=w.start, end=min(w.end, duration))
+        AlignedWord(text=w.text, start_s=w.start_s, end_s=min(w.end_s, duration_s))
         for w in words
-        if w.start < duration
+        if w.start_s < duration_s
     )
 
 
 def _tags(text: str, language: str) -> frozenset[str]:
-    """What it is good for, judged by its text; only English texts are judged."""
+    """Tag a recording by its text; other languages than English get `speech` only."""
     kinds = tags_of(text) - {"dialogue"} if language.startswith("en") else frozenset[str]()
     return kinds | {"speech"}

@@ -1,4 +1,4 @@
-"""`microturn corpus add` and `microturn corpus list`."""
+"""Commands `microturn corpus add` and `microturn corpus list`."""
 
 import sys
 
@@ -28,13 +28,13 @@ CORPUS_ADD = Command(
     schema=CorpusAddConfig,
     run=run_add,
     positionals=("source",),
-    help="Take in recordings: check them, find their word times, write them as a corpus.",
-    on_interrupt="interrupted; the same command again is quicker, alignments are kept",
+    help="Add recordings: check them, find their word times, write them as a corpus.",
+    on_interrupt="interrupted; alignments are cached, so the same command again is faster",
 )
 
 CORPUS_LIST = Command(
     schema=CorpusListConfig,
     run=run_list,
     positionals=("folder",),
-    help="List the corpora that simulate can use and what is in them.",
+    help="List the corpora that simulate can use, with their contents.",
 )

@@ -1,4 +1,4 @@
-"""What can be said to `microturn corpus`."""
+"""Configuration of `microturn corpus`."""
 
 from dataclasses import dataclass
 
@@ -12,26 +12,27 @@ FORMAT_NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusAddConfig:
-    """One corpus to take in."""
+    """The corpus to add."""
 
-    source: str = option(help="folder or manifest to take in, or the name of a package of speech")
-    out: str = option("", "folder to write; empty: the user's folder of corpora, under its name")
-    name: str = option("", "begins its ids and speakers; empty: the name of the folder")
+    source: str = option(help="folder or manifest to add, or the name of a package of speech")
+    out: str = option("", "folder to write; empty: a folder of its name among the user's corpora")
+    name: str = option("", "prefix of its ids and speakers; empty: the name of the folder")
     format: str = option("auto", f"layout of the folder: {', '.join(FORMAT_NAMES)}")
-    language: str = option("", "language of what does not say; empty: that of the format")
-    licence: str = option("", "licence of what does not say; empty: that of the format")
+    language: str = option("", "language of recordings that state none; empty: that of the format")
+    licence: str = option("", "licence of recordings that state none; empty: that of the format")
     columns: dict[str, str] = option(
         default_factory=dict, help="name of a field in a table or manifest: columns.text=sentence"
     )
     alignments: str = option(
-        "", "folder or file with word times (TextGrid, CTM, JSON), besides those beside the audio"
+        "",
+        "folder or file with word times (TextGrid, CTM, JSON), in addition to those beside audio",
     )
     align: bool = option(True, "find the word times of English recordings that have none")
-    fit: float = option(-45.0, "worst mean acoustic score of a recording that says its text")
-    sample_rate: int = option(16_000, "recordings above this rate are brought to it; 0: none is")
+    fit: float = option(-45.0, "lowest mean acoustic score at which audio is accepted as its text")
+    sample_rate: int = option(16_000, "recordings above this rate are resampled to it; 0: none")
     longest_s: float = option(40.0, "longer recordings are skipped")
     test_share: float = option(0.1, "share of the speakers that are held out")
-    limit: int = option(0, "most recordings to take, spread evenly; 0: all")
+    limit: int = option(0, "largest number of recordings, spread evenly; 0: all")
     strict: bool = option(False, "fail at the first recording that cannot be used")
     workers: int = option(0, "processes; 0: one per core")
     root: str = option("", "folder into which the named package is already unpacked")
@@ -52,7 +53,7 @@ class CorpusAddConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusListConfig:
-    """Where to look for corpora."""
+    """The folder whose corpora are listed."""
 
     folder: str = option("", "folder that holds corpora; empty: the user's")
     json: str = option("", "write the list to this file (- for stdout)")

@@ -1,4 +1,4 @@
-"""Count what a corpus holds: `python datagen/corpora/counts.py [FOLDER]` prints tables."""
+"""Counts of a corpus as tables: `python datagen/corpora/counts.py [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORDS = (
 
 
 def counts_markdown(corpus: Corpus) -> str:
-    """Minutes, speakers, tags, splits, size and clean digit cuts as Markdown tables."""
+    """Format minutes, speakers, tags, splits, size and clean digit cuts as Markdown tables."""
     return "\n\n".join([_sources(corpus), _tags(corpus), _speakers(corpus), _digits(corpus)])
 
 
@@ -29,7 +29,7 @@ def _sources(corpus: Corpus) -> str:
     rows = []
     for (tar, language), members in sorted(groups.items()):
         speakers = len({utterance.speaker for utterance in members} - {""})
-        seconds = sum(utterance.duration for utterance in members)
+        seconds = sum(utterance.duration_s for utterance in members)
         rows.append([tar, language or "-", speakers, len(members), f"{seconds / 60:.1f}"])
     table = _table(["file", "language", "speakers", "recordings", "minutes"], rows)
     size = ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sorted(sizes.items()))
@@ -52,13 +52,13 @@ def _speakers(corpus: Corpus) -> str:
     rows = []
     people = corpus.filter(source="amazon-queen")
     for split in ("train", "test"):
-        mine = [utterance for utterance in people if utterance.split == split]
+        lines = [utterance for utterance in people if utterance.split == split]
         minutes = Counter[str]()
-        for utterance in mine:
-            minutes[utterance.speaker] += round(utterance.duration * 1000)
+        for utterance in lines:
+            minutes[utterance.speaker] += round(utterance.duration_s * 1000)
         names = ", ".join(f"{name} {ms / 60_000:.1f}" for name, ms in minutes.most_common())
         total = f"{sum(minutes.values()) / 60_000:.1f}"
-        rows.append([split, len(minutes), len(mine), total, names])
+        rows.append([split, len(minutes), len(lines), total, names])
     return _table(["split", "speakers", "lines", "minutes", "minutes of each speaker"], rows)
 
 

@@ -1,4 +1,4 @@
-"""Where the corpora of a user live, how `corpus=` names them, and several of them as one."""
+"""The folders of corpora, their names in `corpus=`, and several corpora as one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Co
 from microturn.datagen.sets.storage import place
 from microturn.model.streams.pcm import Audio
 
-DEFAULT_NAME = "default"  # of the corpus that ships
+DEFAULT_NAME = "default"  # name of the corpus that ships
 
 
 def corpora_home() -> Path:
-    """The folder into which corpora are taken when no other is named."""
+    """Return the folder of the user's corpora."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "microturn" / "corpora"
 
 
 def folders_of(names: str) -> list[str]:
-    """The folders behind `corpus=`: names and folders with commas between; "" is what ships."""
+    """Resolve `corpus=`, comma-separated names and folders; "" is the corpus that ships."""
     return [_folder(name.strip()) for name in names.split(",")]
 
 
@@ -29,7 +29,7 @@ def _folder(name: str) -> str:
     if name in ("", DEFAULT_NAME):
         return str(DEFAULT_FOLDER)
     folder = place(name)
-    if not isinstance(folder, Path):  # behind a URL
+    if not isinstance(folder, Path):  # a URL
         return name
     if not folder.exists() and folder.name == name and (corpora_home() / name).is_dir():
         folder = corpora_home() / name
@@ -37,9 +37,9 @@ def _folder(name: str) -> str:
 
 
 class Corpora(Corpus):
-    """Several corpora as one; each keeps its own folder and sound.
+    """Several corpora as one; each keeps its own folder and audio.
 
-    A recording that is in two of them, as a package is that ships in part, is taken once.
+    A recording that is in two of them is used once: a package may ship in part.
     """
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
@@ -50,10 +50,10 @@ class Corpora(Corpus):
                 owner = self._owners.setdefault(utterance.id, corpus)
                 if owner is corpus:
                     utterances.append(utterance)
-                elif _said(owner[utterance.id]) != _said(utterance):
+                elif _content(owner[utterance.id]) != _content(utterance):
                     raise ValueError(
                         f"{corpus.folder} and {owner.folder} both have the id {utterance.id!r}; "
-                        "take one of them in under another name"
+                        "add one of them under another name"
                     )
         first = corpora[0]
         super().__init__(first.folder, utterances, sample_rate=first.sample_rate)
@@ -62,18 +62,18 @@ class Corpora(Corpus):
         return self._owners[utterance.id]._decode(utterance)
 
 
-def _said(utterance: Utterance) -> tuple[str, str, float]:
-    return utterance.speaker, utterance.text, round(utterance.duration, 3)
+def _content(utterance: Utterance) -> tuple[str, str, float]:
+    return utterance.speaker, utterance.text, round(utterance.duration_s, 3)
 
 
 def open_corpora(names: str, *, sample_rate: int | None = None) -> Corpus:
-    """What `corpus=` asks for: one corpus, or several as one."""
+    """Open the corpora named by `corpus=`, several as one."""
     corpora = [Corpus.open(folder, sample_rate=sample_rate) for folder in folders_of(names)]
     return corpora[0] if len(corpora) == 1 else Corpora(corpora)
 
 
 def digest_of(names: str) -> str:
-    """What identifies the recordings behind `corpus=`."""
+    """Return the digest that identifies the recordings of `corpus=`."""
     digest = sha256()
     for folder in folders_of(names):
         digest.update((place(folder) / MANIFEST_NAME).read_bytes())

@@ -1,4 +1,4 @@
-"""Which corpora there are: the one that ships, those taken in, and names that can be taken in."""
+"""Lists the corpora: the one that ships, those that were added, and packages to add."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from microturn.datagen.corpora.add import FACTS_NAME, count
-from microturn.datagen.corpora.default_corpus.packages import PACKAGES
+from microturn.datagen.corpora.add import SUMMARY_NAME, count
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.packages import PACKAGES
 
 
 def list_corpora(folder: str = "") -> list[dict[str, Any]]:
-    """One row per corpus."""
+    """Return one row per corpus."""
     home = Path(folder) if folder else corpora_home()
     if folder and not home.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -23,16 +23,16 @@ def list_corpora(folder: str = "") -> list[dict[str, Any]]:
 
 
 def _row(name: str, folder: Path) -> dict[str, Any]:
-    facts = folder / FACTS_NAME
-    if facts.is_file():
-        found = json.loads(facts.read_text())
+    path = folder / SUMMARY_NAME
+    if path.is_file():
+        summary = json.loads(path.read_text())
     else:
-        found = {**count(Corpus.open(folder).utterances), "format": "", "skipped": {}}
-    return {**found, "name": name, "folder": str(folder)}
+        summary = {**count(Corpus.open(folder).utterances), "format": "", "skipped": {}}
+    return {**summary, "name": name, "folder": str(folder)}
 
 
 def listing_text(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table, and the names that `corpus add` knows."""
+    """Format the rows as a table, and name the packages that `corpus add` knows."""
     lines = [("name", "hours", "recordings", "speakers", "languages", "skipped", "licences")]
     for row in rows:
         lines.append(
@@ -52,6 +52,6 @@ def listing_text(rows: list[dict[str, Any]]) -> str:
         + "\n"
         for line in lines
     )
-    there = {row["name"] for row in rows}
-    names = [name for name in PACKAGES if name not in there]
+    added = {row["name"] for row in rows}
+    names = [name for name in PACKAGES if name not in added]
     return text + f"\nmicroturn corpus add also knows: {', '.join(names)}\n"

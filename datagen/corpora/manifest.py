@@ -1,7 +1,8 @@
-"""Recorded speech on disk: one JSON line per utterance, the audio in a few uncompressed tars.
+"""A corpus of recorded speech on disk: one JSON line per utterance, the audio in uncompressed tars.
 
 `Corpus.open(folder)` reads and checks `manifest.jsonl`; `load` decodes one utterance to mono
-float32, `word` cuts one word out of it. Nothing is read from a tar before it is asked for.
+float32, `word` cuts one word out of it. Tars are read on demand. Times in the manifest are in
+seconds; its keys have no unit (`start`, `duration`), because manifests are identified by digest.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ _REBUILD = (
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedWord:
-    """A word of the transcript; times in seconds from the start of its utterance."""
+    """A word of the transcript; times count from the start of its utterance."""
 
     text: str
-    start: float
-    end: float
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """One word that may be cut out and used by itself, with the edges that energy gives it."""
+    """A word that may be cut out and used by itself; its edges are found by energy."""
 
     word: int  # index into Utterance.words
-    start: float
-    end: float
+    start_s: float
+    end_s: float
     score: float  # acoustic fit of the word, 0 is best
     quality: str  # clean: silence on both sides; usable: cut at dips of energy; poor: neither
 
@@ -59,19 +60,19 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One recording: who says what and when, where its bytes are, and under which licence."""
+    """One recording: speaker, text, word times, the position of its bytes, and its licence."""
 
     id: str
     source: str
     speaker: str
     language: str
     text: str
-    key: str  # the same in every language for the same phrase, "" where there is no parallel
+    key: str  # identifies a phrase across languages; "": it has no parallel
     words: tuple[AlignedWord, ...]
     cuts: tuple[Cut, ...]
-    duration: float
-    start: float  # first moment of sound
-    end: float  # last moment of sound
+    duration_s: float
+    start_s: float  # first moment of sound
+    end_s: float  # last moment of sound
     sample_rate: int  # of the stored file
     tar: str
     member: str
@@ -82,34 +83,40 @@ class Utterance:
     split: str  # train, test, or any (a voice that both may use)
 
     def cut(self, word: int) -> Cut | None:
-        """The cut of the word at this index, if it is a word of interest."""
+        """Return the cut of the word at this index, if there is one."""
         return next((cut for cut in self.cuts if cut.word == word), None)
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest line of this utterance."""
-        line = {name: getattr(self, name) for name in _SCALARS}
-        line["words"] = [[word.text, word.start, word.end] for word in self.words]
-        line["cuts"] = [vars(cut) for cut in self.cuts]
+        """Return the manifest line of this utterance."""
+        line = {key: getattr(self, _field_of(key)) for key in _SCALARS}
+        line["words"] = [[word.text, word.start_s, word.end_s] for word in self.words]
+        line["cuts"] = [{key: getattr(cut, _field_of(key)) for key in _CUT} for cut in self.cuts]
         line["tags"] = sorted(self.tags)
         return line
 
     @staticmethod
     def from_json(line: dict[str, Any]) -> Utterance:
         """Read a manifest line; a wrong or missing field raises KeyError, TypeError, ValueError."""
-        scalars = {name: _typed(line[name], kind, name) for name, kind in _SCALARS.items()}
+        scalars = {
+            _field_of(key): _typed(line[key], kind, key=key) for key, kind in _SCALARS.items()
+        }
         words = tuple(
-            AlignedWord(text=str(t), start=float(a), end=float(b)) for t, a, b in line["words"]
+            AlignedWord(text=str(text), start_s=float(start), end_s=float(end))
+            for text, start, end in line["words"]
         )
         utterance = Utterance(
             **scalars,
             words=words,
-            cuts=tuple(Cut(**cut) for cut in line["cuts"]),
+            cuts=tuple(
+                Cut(**{_field_of(key): value for key, value in cut.items()}) for cut in line["cuts"]
+            ),
             tags=frozenset(line["tags"]),
         )
         _check(utterance)
         return utterance
 
 
+_CUT = ("word", "start", "end", "score", "quality")  # keys of a cut in the manifest
 _SCALARS: dict[str, type] = {
     "id": str,
     "source": str,
@@ -130,24 +137,29 @@ _SCALARS: dict[str, type] = {
 }
 
 
-def _typed(value: object, kind: type, name: str) -> Any:
+def _field_of(key: str) -> str:
+    """Return the field of a manifest key: times carry their unit in the program."""
+    return f"{key}_s" if key in ("duration", "start", "end") else key
+
+
+def _typed(value: object, kind: type, *, key: str) -> Any:
     if kind is float and isinstance(value, int):
         return float(value)
     if not isinstance(value, kind):
-        raise TypeError(f"field {name!r} is {value!r}, not {kind.__name__}")
+        raise TypeError(f"field {key!r} is {value!r}, not {kind.__name__}")
     return value
 
 
 def _check(utterance: Utterance) -> None:
     if utterance.split not in SPLITS:
         raise ValueError(f"field 'split' is {utterance.split!r}, not one of {', '.join(SPLITS)}")
-    if utterance.duration <= 0 or utterance.size <= 0 or utterance.offset < 0:
+    if utterance.duration_s <= 0 or utterance.size <= 0 or utterance.offset < 0:
         raise ValueError("fields 'duration', 'offset' and 'size' must be positive")
-    spans = [(utterance.start, utterance.end)]
-    spans += [(word.start, word.end) for word in utterance.words]
-    spans += [(cut.start, cut.end) for cut in utterance.cuts]
+    spans = [(utterance.start_s, utterance.end_s)]
+    spans += [(word.start_s, word.end_s) for word in utterance.words]
+    spans += [(cut.start_s, cut.end_s) for cut in utterance.cuts]
     for start, end in spans:
-        if not 0 <= start < end <= utterance.duration + 0.01:
+        if not 0 <= start < end <= utterance.duration_s + 0.01:
             raise ValueError(f"times {start} to {end} s are not inside the recording")
     for cut in utterance.cuts:
         if not 0 <= cut.word < len(utterance.words):
@@ -157,7 +169,7 @@ def _check(utterance: Utterance) -> None:
 
 
 def resample(audio: Audio, rate: int, new_rate: int) -> Audio:
-    """Polyphase resampling; the same length in seconds."""
+    """Resample by a polyphase filter; the length in seconds stays."""
     if rate != new_rate:
         common = math.gcd(rate, new_rate)
         audio = resampled(audio, new_rate // common, rate // common)
@@ -165,7 +177,7 @@ def resample(audio: Audio, rate: int, new_rate: int) -> Audio:
 
 
 class Corpus:
-    """The utterances of one folder; decoded audio is kept up to 128 MiB, oldest use dropped."""
+    """The utterances of one folder; up to 128 MiB of decoded audio are cached (LRU)."""
 
     def __init__(
         self, folder: Place, utterances: Iterable[Utterance], *, sample_rate: int | None = None
@@ -179,7 +191,7 @@ class Corpus:
 
     @staticmethod
     def open(folder: str | Place = DEFAULT_FOLDER, *, sample_rate: int | None = None) -> Corpus:
-        """Read a corpus folder, here or behind a URL, and check its manifest against its tars."""
+        """Read a corpus from a folder or a URL, and check its manifest against its tars."""
         folder = place(folder)
         manifest = folder / MANIFEST_NAME
         if not folder.is_dir():
@@ -220,7 +232,7 @@ class Corpus:
         tag: str | None = None,
         split: str | None = None,
     ) -> tuple[Utterance, ...]:
-        """Utterances that match everything given, in manifest order; split "any" matches both."""
+        """Return matching utterances in the order of the manifest; split "any" matches both."""
         return tuple(
             utterance
             for utterance in self.utterances
@@ -234,7 +246,7 @@ class Corpus:
     def find_words(
         self, text: str, *, split: str | None = None, at_least: str = "clean"
     ) -> tuple[tuple[Utterance, int], ...]:
-        """Every (utterance, word index) whose cut says this word, of this quality or better."""
+        """Return (utterance, word index) of the cuts of a word that have at least this quality."""
         good = QUALITIES[: QUALITIES.index(at_least) + 1]
         return tuple(
             (utterance, cut.word)
@@ -244,7 +256,7 @@ class Corpus:
         )
 
     def load(self, utterance: Utterance) -> Audio:
-        """The whole recording, mono float32 at the corpus' sample rate; read-only."""
+        """Return the whole recording, mono float32 at the corpus' sample rate; read-only."""
         if utterance.id in self._cache:
             self._cache.move_to_end(utterance.id)
             return self._cache[utterance.id]
@@ -257,16 +269,17 @@ class Corpus:
         return audio
 
     def trimmed(self, utterance: Utterance) -> Audio:
-        """The recording from its first to its last moment of sound."""
-        return self._between(utterance, utterance.start, utterance.end)
+        """Return the recording from its first to its last moment of sound."""
+        return self._between(utterance, utterance.start_s, utterance.end_s)
 
     def word(self, utterance: Utterance, index: int) -> Audio:
-        """One word of the recording: its cut where there is one, else its aligned times."""
-        part = utterance.cut(index) or utterance.words[index]
-        return self._between(utterance, part.start, part.end)
+        """Return one word of the recording: its cut if there is one, else its aligned times."""
+        span = utterance.cut(index) or utterance.words[index]
+        return self._between(utterance, span.start_s, span.end_s)
 
-    def _between(self, utterance: Utterance, start: float, end: float) -> Audio:
-        return self.load(utterance)[round(start * self.sample_rate) : round(end * self.sample_rate)]
+    def _between(self, utterance: Utterance, start_s: float, end_s: float) -> Audio:
+        rate = self.sample_rate
+        return self.load(utterance)[round(start_s * rate) : round(end_s * rate)]
 
     def _decode(self, utterance: Utterance) -> Audio:
         tar = self.folder / utterance.tar
@@ -282,7 +295,7 @@ class Corpus:
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    """What libsndfile has to say, without the object that it could not open."""
+    """Return the message of libsndfile without the object that it could not open."""
     return str(error.error_string).rstrip(".")
 
 
@@ -290,7 +303,7 @@ def _read_lines(manifest: Place) -> Iterator[Utterance]:
     try:
         text = manifest.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{manifest} is no text ({error.reason}); {_REBUILD}.") from error
+        raise ValueError(f"{manifest} is not text ({error.reason}); {_REBUILD}.") from error
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             yield Utterance.from_json(json.loads(line))

@@ -1,4 +1,4 @@
-"""Pronunciations (ARPAbet) for words that pocketsphinx's dictionary lacks, by table or by rule."""
+"""Pronunciations (ARPAbet) of words missing in pocketsphinx's dictionary, by table or rule."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RULES = {
 
 
 def pronounce(word: str) -> str:
-    """Phones for an unknown word, separated by spaces."""
+    """Return the phones of a word, separated by spaces."""
     if word in TABLE:
         return TABLE[word]
     letters = "".join(a for i, a in enumerate(word) if a != "'" and word[i - 1 : i] != a)

@@ -1,7 +1,7 @@
-"""What an adapter yields: one recording as a corpus has it, before it is checked and stored.
+"""The output of adapters: recordings as a corpus describes them, before they are checked.
 
-A recording holds no sound, only where it is: a list of a million of them fits into memory, and
-each is decoded in the worker that checks it.
+A recording holds a reference to its audio: a list of a million of them fits into memory, and each
+is decoded in the worker that checks it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SoundError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Mono sound, and the bytes of its file where the recording is that whole file."""
+    """Mono audio, and the bytes of its file if the recording is a whole mono file."""
 
     audio: Audio
     rate: int
@@ -34,14 +34,14 @@ class Decoded:
 
 
 class AudioSource(Protocol):
-    """Where the sound of a recording is; picklable."""
+    """A reference to the audio of a recording; picklable."""
 
     @property
     def place(self) -> str:
         """File and part, for messages."""
 
     def decode(self) -> Decoded:
-        """The sound; raises SoundError when it cannot be read."""
+        """Return the audio; raises SoundError when it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +49,17 @@ class FileSound:
     """An audio file, or a part of one, or one of its channels."""
 
     path: Path
-    start: float = 0.0
-    end: float | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
     channel: int | None = None  # from 0; None: the mean of all
 
     @property
     def place(self) -> str:
-        if self.end is None and not self.start:
+        if self.end_s is None and not self.start_s:
             return str(self.path)
-        return f"{self.path} [{self.start:g}..{'' if self.end is None else f'{self.end:g}'} s]"
+        return (
+            f"{self.path} [{self.start_s:g}..{'' if self.end_s is None else f'{self.end_s:g}'} s]"
+        )
 
     def decode(self) -> Decoded:
         if not self.path.is_file():
@@ -67,16 +69,16 @@ class FileSound:
             raise SoundError("the file is empty")
         samples, rate = decode_bytes(data)
         mono = _one_channel(samples, self.channel)
-        if self.start or self.end is not None:
-            last = len(mono) if self.end is None else round(self.end * rate)
-            return Decoded(audio=mono[round(self.start * rate) : last], rate=rate)
+        if self.start_s or self.end_s is not None:
+            last = len(mono) if self.end_s is None else round(self.end_s * rate)
+            return Decoded(audio=mono[round(self.start_s * rate) : last], rate=rate)
         whole = samples.shape[1] == 1
         suffix = self.path.suffix.lower()
         return Decoded(audio=mono, rate=rate, data=data if whole else b"", suffix=suffix)
 
 
 def decode_bytes(data: bytes) -> tuple[Audio, int]:
-    """Samples (n, channels) of an encoded file; SoundError when it is none."""
+    """Decode a file to samples (n, channels); raises SoundError when it is not audio."""
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -96,28 +98,28 @@ def _one_channel(samples: Audio, channel: int | None) -> Audio:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Who says what, where its sound is, and what else the corpus tells."""
+    """One recording as its corpus describes it."""
 
     id: str
     sound: AudioSource
     text: str
-    speaker: str = ""  # "": the corpus does not say
+    speaker: str = ""  # "": not stated by the corpus
     language: str = ""
     licence: str = ""
-    split: str = ""  # train, test, any; "": the corpus does not say
+    split: str = ""  # train, test, any; "": not stated by the corpus
     words: tuple[AlignedWord, ...] = ()  # times from the start of the recording
     tags: frozenset[str] = frozenset()
-    key: str = ""  # the same in every language for the same phrase
-    problem: str = ""  # what is wrong with its entry; it is skipped with this reason
+    key: str = ""  # identifies a phrase across languages
+    problem: str = ""  # of its entry; the recording is skipped with this reason
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One layout of files that can be read."""
+    """A layout of corpus files, and its reader."""
 
     name: str
-    sign: str  # what it is known by, for messages
-    licence: str  # of the corpus that is usually laid out so; "": not known
+    sign: str  # the files it is recognised by, for messages
+    licence: str  # of the corpus that usually has this layout; "": unknown
     language: str
     matches: Callable[[Path], bool]
     read: Callable[[Path, dict[str, str]], Iterator[Recording]]
@@ -127,7 +129,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".s
 
 
 def split_named(name: str) -> str:
-    """The side of a split of this name: all but train is held out; "" for what is no split."""
+    """Return the side of a split by its name: all but train is held out; "" for other names."""
     name = name.lower()
     if name.startswith("train"):
         return "train"
@@ -137,7 +139,7 @@ def split_named(name: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A text file, in UTF-8 with or without a mark, or UTF-16 with one."""
+    """Read a text file in UTF-8 with or without a byte order mark, or UTF-16 with one."""
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")

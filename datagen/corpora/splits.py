@@ -1,4 +1,4 @@
-"""Which side of the split a recording is on: as the corpus says, else by a hash of its speaker."""
+"""Assigns recordings to train or test: as the corpus states, else by a hash of the speaker."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from microturn.datagen.corpora.recordings import Recording
 
 
 def share_of(name: str) -> float:
-    """A number from 0 to 1 that only depends on the name."""
+    """Return a number from 0 to 1 that depends on the name only."""
     return int.from_bytes(sha256(f"split/{name}".encode()).digest()[:8], "big") / 2**64
 
 
 def with_splits(recordings: Sequence[Recording], *, test_share: float) -> list[Recording]:
-    """Every recording with its side; a speaker is on one side only.
+    """Assign every recording to a side; a speaker is on one side only.
 
-    What the corpus states holds, but for a speaker on both of its sides: those stay on the held-out
-    side and are a problem on the other. Speakers of whom it states nothing are held out when the
-    hash of their name is below `test_share`, at least one of several. A recording by nobody in
-    particular goes by its own name.
+    The split of the corpus holds, except for speakers on both of its sides: their held-out
+    recordings are kept, the others are skipped. Speakers without a stated split are held out when
+    the hash of their name is below `test_share`, at least one of several. A recording without a
+    speaker is assigned by its own id.
     """
     stated: dict[str, set[str]] = {}
     for recording in recordings:

@@ -1,4 +1,4 @@
-"""Waveforms of single recordings: where they sound, how loud they are, faded and perturbed."""
+"""Waveform operations on single recordings: edges, level, fades, resampling, perturbation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from scipy.signal import firwin, resample_poly
 
 from microturn.model.streams.pcm import Audio
 
-CUT_REACH_S = 0.05  # how far from its aligned time a cut may look for a moment of less sound
+CUT_REACH_S = 0.05  # largest distance of a cut from its aligned time
 CUT_STEP_S = 0.005
-FRAME_S = 0.005  # energy is measured in steps of this, over twice as much
+FRAME_S = 0.005  # step of energy measurements, which cover twice as much
 MAX_PEAK = 0.89
-SILENT_DB = -28.0  # little sound, re the loudest
+SILENT_DB = -28.0  # level of a silence, re the loudest frame
 
 
 def energy_edges(audio: Audio, sample_rate: int, threshold_db: float) -> tuple[int, int]:
-    """First and last sample between which the level rises above the threshold, re its peak."""
+    """Return the first and last sample at which the level is above the threshold, re its peak."""
     hop = max(1, round(FRAME_S * sample_rate))
     padded = np.concatenate([np.zeros(hop, np.float32), audio, np.zeros(2 * hop, np.float32)])
     n = (len(padded) - hop) // hop
@@ -28,14 +28,14 @@ def energy_edges(audio: Audio, sample_rate: int, threshold_db: float) -> tuple[i
     if not level.any():
         return 0, len(audio)
     loud = np.flatnonzero(level >= level.max() * 10 ** (threshold_db / 10))
-    # The quieter half of an edge frame is not speech: go in by half a frame.
+    # The quieter half of an edge frame is not speech: move in by half a frame.
     start = max(0, (int(loud[0]) - 1) * hop + hop // 2)
     end = min(len(audio), (int(loud[-1]) + 1) * hop - hop // 2)
     return start, end
 
 
 def longest_silence(audio: Audio, sample_rate: int) -> float:
-    """Length in seconds of the longest stretch of little sound between louder ones."""
+    """Return the length in seconds of the longest silence between louder frames."""
     hop = max(1, round(FRAME_S * sample_rate))
     n = len(audio) // hop
     energy = np.square(audio[: n * hop]).reshape(n, hop).sum(axis=1)
@@ -43,8 +43,8 @@ def longest_silence(audio: Audio, sample_rate: int) -> float:
     return float(np.diff(loud).max(initial=1) - 1) * FRAME_S
 
 
-def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
-    """Play a recording `factor` times as fast, which raises its pitch and formants alike."""
+def perturb(audio: Audio, factor: float, *, tilt: float) -> Audio:
+    """Play a recording `factor` times as fast, which scales its pitch and formants alike."""
     ratio = Fraction(factor).limit_denominator(50)
     moved = resampled(audio, ratio.denominator, ratio.numerator)
     tilted = moved.astype(np.float32)
@@ -53,9 +53,9 @@ def perturb(audio: Audio, factor: float, tilt: float) -> Audio:
 
 
 def resampled(audio: Audio, up: int, down: int) -> Audio:
-    """`scipy.signal.resample_poly`, which designs its filter anew in every call; here it is kept.
+    """Resample as `scipy.signal.resample_poly` does, but with a cached filter.
 
-    up and down have no common divisor.
+    `up` and `down` have no common divisor.
     """
     if up == down:
         return audio
@@ -66,27 +66,27 @@ def resampled(audio: Audio, up: int, down: int) -> Audio:
 
 @lru_cache(maxsize=64)
 def _resampling_taps(ratio: int) -> npt.NDArray[np.float64]:
-    """The taps that `resample_poly` takes by default."""
+    """Return the default taps of `resample_poly`."""
     taps: npt.NDArray[np.float64] = firwin(20 * ratio + 1, 1.0 / ratio, window=("kaiser", 5.0))
     return taps
 
 
-def quietest_near(audio: Audio, sample: int, rate: int) -> int:
-    """The sample around which least sounds, not far from where a word is said to end."""
+def quietest_near(audio: Audio, sample: int, *, rate: int) -> int:
+    """Return the quietest position near a sample, such as the aligned end of a word."""
     reach, step = round(CUT_REACH_S * rate), round(CUT_STEP_S * rate)
     places = range(max(sample - reach, 0), min(sample + reach, len(audio)) + 1, step)
     if not places:
         return min(sample, len(audio))
 
-    def sound(place: int) -> float:
+    def energy(place: int) -> float:
         near = audio[max(place - step, 0) : place + step]
         return float(np.square(near, dtype=np.float64).sum())
 
-    return min(places, key=lambda place: (sound(place), abs(place - sample)))
+    return min(places, key=lambda place: (energy(place), abs(place - sample)))
 
 
 def level_gain(audio: Audio, level_db: float) -> np.float32:
-    """Factor that brings a recording to a level, but no peak above `MAX_PEAK`."""
+    """Return the gain that brings a recording to a level, limited so that peaks fit `MAX_PEAK`."""
     rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
     if rms == 0.0:
         return np.float32(1.0)

@@ -142,7 +142,7 @@ class UnitBank:
         return tuple(
             text
             for text, utterance in self._user_prompts.items()
-            if shortest_s <= utterance.duration <= longest_s and _is_fluent(utterance, text)
+            if shortest_s <= utterance.duration_s <= longest_s and _is_fluent(utterance, text)
         )
 
     def is_fluent(self, unit: Unit) -> bool:
@@ -172,7 +172,7 @@ class UnitBank:
             self._phrases[key] = tuple(
                 Phrase(utterance=utterance, text=text)
                 for utterance, text in said
-                if text in wanted and utterance.duration <= longest_s
+                if text in wanted and utterance.duration_s <= longest_s
             )
         return self._phrases[key]
 
@@ -183,7 +183,7 @@ class UnitBank:
             self._lines[key] = tuple(
                 utterance
                 for utterance in self._others(self.split)
-                if shortest_s <= utterance.duration <= longest_s
+                if shortest_s <= utterance.duration_s <= longest_s
             )
         return self._lines[key]
 
@@ -262,7 +262,7 @@ class UnitBank:
         """Where the user's speaker says a word within a prompt: the shortest that has it."""
         if text not in self._within:
             places = [
-                (utterance.duration, utterance.id, utterance, index)
+                (utterance.duration_s, utterance.id, utterance, index)
                 for utterance in self._user_prompts.values()
                 for index, word in enumerate(utterance.words)
                 if word.text == text
@@ -275,8 +275,8 @@ class UnitBank:
         audio = self.corpus.load(utterance)
         spoken = utterance.cut(word) or utterance.words[word]
         start, end = (
-            quietest_near(audio, round(edge * self.rate), self.rate)
-            for edge in (spoken.start, spoken.end)
+            quietest_near(audio, round(edge_s * self.rate), rate=self.rate)
+            for edge_s in (spoken.start_s, spoken.end_s)
         )
         text, factor = utterance.words[word].text, key[1]
         piece, _ = self._levelled(utterance, audio[start:end], factor, CUT_FADE_S)
@@ -294,7 +294,7 @@ class UnitBank:
     ) -> tuple[Audio, int]:
         """Sound in its voice: perturbed, trimmed, levelled, faded; and what was cut before it."""
         if factor:
-            audio = perturb(audio, float(factor), _tilt(factor, self._voices.tilt))
+            audio = perturb(audio, float(factor), tilt=_tilt(factor, self._voices.tilt))
         start, end = energy_edges(audio, self.rate, self._voices.trim_db)
         trimmed = audio[start:end].copy()
         is_agent = utterance.speaker == self._voices.agent and not factor
@@ -333,13 +333,13 @@ def _words_of(
     if len(texts) != len(utterance.words):  # transcript and alignment differ: share it out evenly
         edges = [n * i // len(texts) for i in range(len(texts) + 1)]
     else:
-        inner = [round(word.start * scale) - start for word in utterance.words[1:]]
+        inner = [round(word.start_s * scale) - start for word in utterance.words[1:]]
         edges = [0, *inner, n]
         for i in range(1, len(edges) - 1):
             edges[i] = min(max(edges[i], edges[i - 1] + 1), n - (len(edges) - 1 - i))
     ends = edges[1:]
     if len(texts) == len(utterance.words):
-        aligned = [round(word.end * scale) - start for word in utterance.words[:-1]]
+        aligned = [round(word.end_s * scale) - start for word in utterance.words[:-1]]
         pairs = zip(aligned, ends[:-1], edges[:-2], strict=True)
         ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
     return tuple(UnitWord(text=word, start=edges[i], end=ends[i]) for i, word in enumerate(texts))
@@ -347,7 +347,7 @@ def _words_of(
 
 def _is_fluent(utterance: Utterance, text: str) -> bool:
     words = utterance.words
-    gaps = (after.start - before.end for before, after in zip(words, words[1:], strict=False))
+    gaps = (after.start_s - before.end_s for before, after in zip(words, words[1:], strict=False))
     return SENTENCE_WORDS <= len(words) == len(text.split()) and max(gaps) <= MAX_BREAK_S
 
 

@@ -174,14 +174,14 @@ class AudioVerifier:
             for words in _groups(getattr(dialogue.timeline, lane), self._rate):
                 first = max(words[0].start - margin, 0)
                 factor = float(words[0].voice.partition("@")[2] or 1.0)
-                sound = perturb(audio[first : words[-1].end + margin], 1 / factor, 0.0)
+                sound = perturb(audio[first : words[-1].end + margin], 1 / factor, tilt=0.0)
                 text = " ".join(word.text for word in words)
-                aligned = self._aligner.align(sound, self._rate, text)
+                aligned = self._aligner.align(sound, self._rate, text=text)
                 findings.aligned[lane] += len(words)
                 if aligned is not None and len(aligned.words) == len(words):
                     offset_s = first / self._rate
                     findings.recognised[lane] += sum(
-                        abs(offset_s + match.start / factor - word.start / self._rate)
+                        abs(offset_s + match.start_s / factor - word.start / self._rate)
                         <= MAX_OFFSET_S
                         for match, word in zip(aligned.words, words, strict=True)
                     )

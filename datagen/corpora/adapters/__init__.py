@@ -1,4 +1,4 @@
-"""The layouts that recorded corpora come in, and which of them a folder has."""
+"""The registry of corpus layouts, and the detection of the layout of a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microturn.datagen.corpora.adapters.segments import SEGMENTS
 from microturn.datagen.corpora.adapters.vctk import VCTK
 from microturn.datagen.corpora.recordings import Format
 
-# The first that matches is taken: from the most particular to the most general.
+# The first match is used: from the most specific to the most general.
 FORMATS = (
     LIBRISPEECH,
     LJSPEECH,
@@ -30,14 +30,14 @@ FORMATS = (
 
 
 def format_of(source: Path, name: str) -> Format:
-    """The format of this name, or with `auto` the one that the folder looks like."""
+    """Return the format of this name, or with `auto` the first that the folder matches."""
     known = {form.name: form for form in FORMATS}
     if name != "auto":
         form = known.get(name)
         if form is None:
             raise ValueError(f"format={name!r} is none of auto, {', '.join(known)}")
         if not form.matches(source):
-            raise ValueError(f"{source} is not laid out as {name}: it needs {form.sign}")
+            raise ValueError(f"{source} does not have the layout {name}: it needs {form.sign}")
         return form
     for form in FORMATS:
         if form.matches(source):

@@ -1,7 +1,7 @@
 """Common Voice: `clips/*.mp3` and tables `train.tsv`, `dev.tsv`, `test.tsv`, `validated.tsv`.
 
 The official split is by speaker; validated clips that are in none of its tables follow their
-speaker, and speakers that it does not know are split like those of any corpus.
+speaker, and other speakers are split as in any corpus.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _NAME_LENGTH = 16  # of the 128 hexadecimal digits of a client
 
 
 def _folders(root: Path) -> list[Path]:
-    """The folder itself or those of its languages."""
-    found = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
-    found += sorted(path for path in root.glob("*/*") if path.is_dir() and path.name != "clips")
-    return [path for path in found if (path / "clips").is_dir() and any(_tables(path))]
+    """Return the folder itself or those of its languages."""
+    folders = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
+    folders += sorted(path for path in root.glob("*/*") if path.is_dir() and path.name != "clips")
+    return [path for path in folders if (path / "clips").is_dir() and any(_tables(path))]
 
 
 def _tables(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -49,7 +49,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
                 if split:
                     splits[client] = split
                 path = folder / "clips" / name
-                if not path.suffix:  # the tables of some releases leave it out
+                if not path.suffix:  # some releases omit it
                     path = path.with_suffix(".mp3")
                 yield Recording(
                     id=path.stem,

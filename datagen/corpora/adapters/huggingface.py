@@ -1,7 +1,7 @@
-"""Folders of Hugging Face `datasets`: `save_to_disk` (Arrow) or Parquet, with the audio inside.
+"""Hugging Face `datasets` on disk: `save_to_disk` (Arrow) or Parquet, with the audio embedded.
 
-Read with pyarrow alone. The audio column is the one whose values have `bytes` and `path`; other
-columns go by their usual names or by `columns.FIELD=NAME`.
+Read with pyarrow only. The audio column is the one whose values have `bytes` and `path`; other
+columns are found by their usual names or by `columns.FIELD=NAME`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from microturn.datagen.corpora.word_times import words_from_json
 
 @dataclass(frozen=True, kw_only=True)
 class RowSound:
-    """The sound of one row of a table."""
+    """The audio of one row of a table."""
 
     table: Path
     column: str
@@ -55,7 +55,7 @@ class RowSound:
 
 @lru_cache(maxsize=2)
 def _audio_of(path: Path, column: str, group: int) -> Any:
-    """One column of one group; rows are asked for in order, so that each is read about once."""
+    """Read one column of one group; rows are requested in order, so a small cache suffices."""
     return _group(path, group, [column]).column(column)
 
 
@@ -110,8 +110,8 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
 def _read_table(path: Path, root: Path, columns: dict[str, str]) -> Iterator[Recording]:
     schema = _schema(path)
     audio = _audio_column(schema, path, columns)
-    wanted = {columns.get(name, "") for name in NAMES} | {n for ns in NAMES.values() for n in ns}
-    others = [name for name in schema.names if name in wanted and name != audio]
+    known = {columns.get(name, "") for name in NAMES} | {n for ns in NAMES.values() for n in ns}
+    others = [name for name in schema.names if name in known and name != audio]
     parts = (path.stem, *path.relative_to(root).parts[::-1][1:])
     split = next((s for part in parts if (s := split_named(part))), "")
     for group in range(_n_groups(path)):
@@ -128,25 +128,25 @@ def _read_table(path: Path, root: Path, columns: dict[str, str]) -> Iterator[Rec
 
 
 def _paths(column: Any) -> Iterator[dict[str, Any] | None]:
-    """The structs of a column without their bytes."""
+    """Yield the structs of a column without their bytes."""
     import pyarrow as pa
 
     for chunk in column.chunks:
-        kept = pa.StructArray.from_arrays([chunk.field("path")], names=["path"])
-        yield from kept.to_pylist()
+        paths = pa.StructArray.from_arrays([chunk.field("path")], names=["path"])
+        yield from paths.to_pylist()
 
 
 def _audio_column(schema: Any, path: Path, columns: Mapping[str, str]) -> str:
     import pyarrow as pa
 
     for column in schema:
-        wanted = columns.get("audio", column.name) == column.name
-        if wanted and pa.types.is_struct(column.type):
+        candidate = columns.get("audio", column.name) == column.name
+        if candidate and pa.types.is_struct(column.type):
             parts = {column.type.field(i).name for i in range(column.type.num_fields)}
             if {"bytes", "path"} <= parts:
                 return str(column.name)
     raise ValueError(
-        f"{path} has no column with audio inside (its columns are {', '.join(schema.names)}); "
+        f"{path} has no column with embedded audio (its columns are {', '.join(schema.names)}); "
         "name it with columns.audio=NAME, or embed the files before saving"
     )
 

@@ -1,7 +1,7 @@
-"""A JSONL manifest: one object per recording, in the names that NeMo and others use.
+"""JSONL manifests: one object per recording, with the field names of NeMo and others.
 
-Every field has a few usual names, and `columns.FIELD=NAME` gives another. Paths are relative to the
-manifest. `words` is what any JSON with word times may hold, see `word_times.py`.
+Every field has a few usual names; `columns.FIELD=NAME` sets another. Paths are relative to the
+manifest. `words` may have any shape that `word_times.py` reads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from microturn.datagen.corpora.recordings import (
 )
 from microturn.datagen.corpora.word_times import words_from_json
 
-# Usual names of each field, also of the columns of tables.
+# Usual names of each field in manifests and tables.
 NAMES: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "audio_filepath", "path", "wav", "file", "audio_path", "filename"),
     "text": ("text", "transcript", "transcription", "sentence", "normalized_text", "raw_text"),
@@ -37,15 +37,15 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 
 def field(row: Mapping[str, Any], name: str, columns: Mapping[str, str]) -> Any:
-    """The value of a field under the name that the user gives or a usual one; None: not there."""
+    """Return the value of a field by its configured name or a usual one; None if missing."""
     names = (columns[name],) if name in columns else NAMES[name]
-    return next((row[one] for one in names if row.get(one) is not None), None)
+    return next((row[key] for key in names if row.get(key) is not None), None)
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
     for name in columns:
         if name not in NAMES:
-            raise ValueError(f"columns.{name} is no field; there are {', '.join(NAMES)}")
+            raise ValueError(f"columns.{name} is not a field; known fields are {', '.join(NAMES)}")
 
 
 def manifests(root: Path) -> list[Path]:
@@ -82,7 +82,7 @@ def _recording(path: Path, number: int, line: str, columns: dict[str, str]) -> R
         audio = field(row, "audio", columns)
         if not isinstance(audio, str):
             raise ValueError("its line names no audio file")
-        start = float(field(row, "start", columns) or 0.0)
+        start_s = float(field(row, "start", columns) or 0.0)
         duration = field(row, "duration", columns)
         parted = field(row, "start", columns) is not None and duration is not None
         channel = field(row, "channel", columns)
@@ -90,8 +90,8 @@ def _recording(path: Path, number: int, line: str, columns: dict[str, str]) -> R
             id=str(field(row, "id", columns) or name),
             sound=FileSound(
                 path=path.parent / audio,
-                start=start,
-                end=start + float(duration) if parted else None,
+                start_s=start_s,
+                end_s=start_s + float(duration) if parted else None,
                 channel=None if channel is None else int(channel),
             ),
             text=str(field(row, "text", columns) or ""),

@@ -1,6 +1,6 @@
 """Lhotse manifests: `*recordings*.jsonl[.gz]` with `*supervisions*.jsonl[.gz]`, or `*cuts*`.
 
-They are JSON, so reading them does not need lhotse.
+They are JSON and read without lhotse.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, split_named
 
 Row = dict[str, Any]
-_LATE_S = 0.1  # words may end this long after their supervision
+_TOLERANCE_S = 0.1  # words may end this long after their supervision
 
 
 def _files(root: Path, kind: str) -> list[Path]:
@@ -49,7 +49,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
 
 
 def _of_cut(cut: Row, path: Path) -> Iterator[Recording]:
-    """The supervisions of a cut; their times count from its start."""
+    """Yield the supervisions of a cut; their times count from its start."""
     several = len(cut.get("supervisions") or ()) > 1
     for number, row in enumerate(cut.get("supervisions") or ()):
         name = f"{cut['id']}-{number}" if several else cut["id"]
@@ -63,7 +63,7 @@ def _of_cut(cut: Row, path: Path) -> Iterator[Recording]:
 
 
 def _recording(row: Row, recording: Row | None, path: Path, *, offset: float) -> Recording:
-    """One supervision; `offset` is where its times count from."""
+    """Convert one supervision; its times count from `offset`."""
     split = next((s for part in path.name.split("_")[::-1] if (s := _split(part))), "")
     start, end = offset + row["start"], offset + row["start"] + row["duration"]
     sound, problem = _sound(row, recording, path, (start, end))
@@ -80,19 +80,21 @@ def _recording(row: Row, recording: Row | None, path: Path, *, offset: float) ->
 
 
 def _words(row: Row, offset: float) -> tuple[AlignedWord, ...]:
-    """Word times from the start of a supervision.
+    """Return word times from the start of a supervision.
 
-    In some cuts they count from the start of the cut, as the supervision does; in those that
-    lhotse has trimmed they still count from the start of the recording.
+    In some cuts they count from the start of the cut, as the supervision does; in cuts trimmed by
+    lhotse they still count from the start of the recording.
     """
     items = [item for item in (row.get("alignment") or {}).get("word", ()) if item[0]]
     if not items:
         return ()
     start = row["start"]
-    if items[-1][1] + items[-1][2] > start + row["duration"] + _LATE_S:
+    if items[-1][1] + items[-1][2] > start + row["duration"] + _TOLERANCE_S:
         start += offset
     return tuple(
-        AlignedWord(text=item[0], start=max(0.0, item[1] - start), end=item[1] + item[2] - start)
+        AlignedWord(
+            text=item[0], start_s=max(0.0, item[1] - start), end_s=item[1] + item[2] - start
+        )
         for item in items
     )
 
@@ -100,12 +102,12 @@ def _words(row: Row, offset: float) -> tuple[AlignedWord, ...]:
 def _sound(
     row: Row, recording: Row | None, path: Path, span: tuple[float, float]
 ) -> tuple[FileSound, str]:
-    """Where the sound is, and why it cannot be read when it cannot."""
+    """Return the reference to the audio, and the reason if it cannot be read."""
     if recording is None:
         return FileSound(path=path), f"there is no recording {row['recording_id']}"
     channel = row.get("channel", 0)
-    wanted = channel[0] if isinstance(channel, list) else channel
-    sources = [s for s in recording["sources"] if wanted in s["channels"]]
+    channel = channel[0] if isinstance(channel, list) else channel
+    sources = [s for s in recording["sources"] if channel in s["channels"]]
     if not sources or sources[0]["type"] != "file":
         kind = sources[0]["type"] if sources else "nothing"
         return FileSound(path=path), f"its sound is of the type {kind}, and only files are read"
@@ -120,9 +122,9 @@ def _sound(
     single = len(source["channels"]) == 1
     return FileSound(
         path=file,
-        start=0.0 if whole else start,
-        end=None if whole else end,
-        channel=None if single else source["channels"].index(wanted),
+        start_s=0.0 if whole else start,
+        end_s=None if whole else end,
+        channel=None if single else source["channels"].index(channel),
     ), ""
 
 
@@ -131,7 +133,7 @@ def _split(part: str) -> str:
 
 
 def _language(name: str) -> str:
-    """Lhotse's recipes write names out."""
+    """Return the code of a language, which Lhotse's recipes spell out."""
     return {"english": "en", "german": "de", "french": "fr", "spanish": "es"}.get(
         name.lower(), name.split("-")[0].lower()
     )

@@ -54,10 +54,10 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
 
 
 def _alignments(path: Path) -> dict[str, tuple[AlignedWord, ...]]:
-    """Words of every utterance of a chapter from an `*.alignment.txt`."""
+    """Read the words of every utterance of a chapter from an `*.alignment.txt`."""
     if not path.is_file():
         return {}
-    found = {}
+    words_by_name = {}
     for line in read_text(path).splitlines():
         name, _, rest = line.partition(" ")
         texts, _, ends = rest.strip().partition(" ")
@@ -65,10 +65,10 @@ def _alignments(path: Path) -> dict[str, tuple[AlignedWord, ...]]:
         pairs = zip(texts.strip('"').split(","), ends.strip('"').split(","), strict=False)
         for text, end in pairs:
             if text:
-                words.append(AlignedWord(text=text.lower(), start=start, end=float(end)))
+                words.append(AlignedWord(text=text.lower(), start_s=start, end_s=float(end)))
             start = float(end)
-        found[name] = tuple(words)
-    return found
+        words_by_name[name] = tuple(words)
+    return words_by_name
 
 
 LIBRISPEECH = Format(

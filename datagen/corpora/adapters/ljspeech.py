@@ -14,7 +14,7 @@ def _matches(root: Path) -> bool:
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
     for line in read_text(root / "metadata.csv").splitlines():
-        name, *texts = line.split("|")  # without quoting: quotation marks are part of the text
+        name, *texts = line.split("|")  # not quoted: quotation marks are part of the text
         if not name.strip():
             continue
         yield Recording(
@@ -22,7 +22,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
             sound=FileSound(path=root / "wavs" / f"{name}.wav"),
             text=texts[-1].strip() if texts else "",
             speaker="reader",
-            split="train",  # one voice: there is nobody to hold out
+            split="train",  # one voice: no speaker to hold out
         )
 
 

@@ -1,4 +1,4 @@
-"""A Kaldi-style folder, as meetings such as AMI come: `wav.scp`, `text`, `utt2spk`, `segments`."""
+"""Kaldi-style folders, as of AMI meetings: `wav.scp`, `text`, `utt2spk`, `segments`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def _matches(root: Path) -> bool:
 
 
 def _folders(root: Path) -> list[Path]:
-    """The folder itself, or its subfolders: one per split."""
+    """Return the folder itself, or its subfolders, one per split."""
     if not root.is_dir():
         return []
-    found = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
-    return [path for path in found if (path / "wav.scp").is_file() and (path / "text").is_file()]
+    folders = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
+    return [path for path in folders if (path / "wav.scp").is_file() and (path / "text").is_file()]
 
 
 def _table(path: Path) -> dict[str, str]:
@@ -38,24 +38,26 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
         files, speakers = _table(folder / "wav.scp"), _table(folder / "utt2spk")
         segments, languages = _table(folder / "segments"), _table(folder / "utt2lang")
         for name, text in sorted(_table(folder / "text").items()):
-            file, start, end = name, 0.0, None
+            file, start_s, end_s = name, 0.0, None
             problem = ""
             if segments:
                 try:
                     file, first, last = segments.get(name, "").split()
-                    start, end = float(first), float(last)
+                    start_s, end_s = float(first), float(last)
                 except ValueError:
                     problem = "segments has no file, start and end for it"
             source = files.get(file, "")
             if not source:
                 problem = problem or f"wav.scp has no {file}"
             elif source.endswith("|"):
-                problem = "wav.scp gives a command, which is not run; write a file"
+                problem = "wav.scp has a command, which is not run; write a file"
             path = Path(source)
             yield Recording(
                 id=name,
                 sound=FileSound(
-                    path=path if path.is_absolute() else _near(folder, path), start=start, end=end
+                    path=path if path.is_absolute() else _near(folder, path),
+                    start_s=start_s,
+                    end_s=end_s,
                 ),
                 text=text,
                 speaker=speakers.get(name, ""),
@@ -66,7 +68,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
 
 
 def _near(folder: Path, path: Path) -> Path:
-    """A relative path counts from its table, or from where the command runs."""
+    """Resolve a relative path from its table, or from the working directory."""
     return folder / path if (folder / path).is_file() or not path.is_file() else path
 
 

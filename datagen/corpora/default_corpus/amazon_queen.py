@@ -1,10 +1,10 @@
-"""Read the voiced lines of the game *Flight of the Amazon Queen* from its data file `queen.1c`.
+"""Reads the voiced lines of the game *Flight of the Amazon Queen* from its data file `queen.1c`.
 
 The file is one big-endian archive: `QTBL`, a 6-byte version, 2 bytes, a compression byte (1 = MP3),
 a 16-bit count, then per entry a name of 12 bytes, a byte, a 32-bit offset and a 32-bit size.
-`*.SB` entries are voice clips (bare MP3 frames); the words stand in the dialogue trees (`*.DOG`),
-the cut-scenes (`*.CUT`) and two tables (`QUEEN.JAS`, `QUEEN2.JAS`). A clip is named by the place
-of its line, so text and sound meet by name.
+`*.SB` entries are voice clips (bare MP3 frames); the texts are in the dialogue trees (`*.DOG`),
+the cut-scenes (`*.CUT`) and two tables (`QUEEN.JAS`, `QUEEN2.JAS`). The name of a clip is the
+position of its line, which connects text and sound.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+ARCHIVE_PATH = "usr/share/scummvm/flight-of-the-amazon-queen/queen.1c"
+LICENCE = "LicenseRef-Flight-of-the-Amazon-Queen"
 # Dialogue files, object tables and scenes name some characters differently.
 ALIASES = {
     "AND": "ANDERSON",
@@ -32,7 +34,7 @@ ALIASES = {
     "WEDGE": "WEDGEWOOD",
     "WITCH": "WITCH DOCTOR",
 }
-# Tags that name a thing: who speaks is not known.
+# Tags of things: the speaker is unknown.
 OBJECTS = frozenset(
     [
         *("NOTE", "PATH", "AZURA OBJ", "SMOKE", "TELEPHONE"),
@@ -47,7 +49,7 @@ _LINES_BETWEEN = 12  # between the room names and the stock answers in QUEEN2.JA
 
 @dataclass(frozen=True, kw_only=True)
 class VoicedLine:
-    """One voiced line: its text, the character's tag, and where its MP3 bytes are."""
+    """One voiced line: its text, the character's tag, and the position of its MP3 bytes."""
 
     id: str
     text: str
@@ -76,7 +78,7 @@ class Archive:
         return self._data[offset + skip : offset + size]
 
     def clips(self) -> list[VoicedLine]:
-        """Every voice clip that has a text, in the order of their names."""
+        """Return every voice clip that has a text, in the order of their names."""
         table = _Tables(self)
         lines: dict[str, tuple[str, str, str]] = {}
         for prefix, text, speaker, scene in _all_lines(self, table):
@@ -95,7 +97,7 @@ class Archive:
 
 
 def pairs(clips: list[VoicedLine]) -> dict[str, tuple[str, str]]:
-    """Lines and replies: node of a dialogue tree -> Joe's last clip, the other's first clip."""
+    """Map each node of a dialogue tree to Joe's last clip and the reply's first clip."""
     nodes: dict[str, dict[str, list[str]]] = {}
     for clip in clips:
         if clip.scene.endswith(".DOG") and clip.id[2:6] not in ("SSSS", "XXXX"):
@@ -208,7 +210,7 @@ def _actor_name(actor: int, table: _Tables) -> str:
 
 
 def _string(data: bytes, place: int, *, align: int) -> tuple[str, int]:
-    """A length byte and its text; after a non-empty text the next place is aligned."""
+    """Read a length byte and its text; after a non-empty text the next position is aligned."""
     length, place = data[place], place + 1
     if not length:
         return "", place

@@ -1,4 +1,4 @@
-"""The Asterisk core prompts: their texts (tables in `asterisk_texts/`), tags and sound."""
+"""The Asterisk core prompts: their texts (tables in `asterisk_texts/`), tags and audio."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ _TAGS = {
 
 
 def texts(language: str) -> dict[str, str]:
-    """What each prompt says, by its path without suffix."""
+    """Return the text of each prompt by its path without suffix."""
     lines = (_TEXTS / f"{language}.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition(": ") for line in lines if not line.startswith("#"))
     return {key: text for key, _, text in pairs}
 
 
 def tags_of(key: str, text: str) -> frozenset[str]:
-    """What a prompt is good for, judged by its path and length."""
+    """Tag a prompt by its path and length."""
     tags = {tag for pattern, tag in _TAGS.items() if re.fullmatch(pattern, key)}
     return frozenset(tags | {"prompt", "word" if len(text.split()) == 1 else "phrase"})
 
 
 def decode_g722(path: Path) -> Audio:
-    """A bare G.722 file as mono float32 at 16 kHz."""
+    """Decode a bare G.722 file to mono float32 at 16 kHz."""
     av = import_module(
         "av"
     )  # PyAV: wanted for building a corpus alone, so not among the dependencies

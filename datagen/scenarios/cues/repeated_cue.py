@@ -78,7 +78,7 @@ def _fitting(segment: SegmentBuilder, n_samples: int) -> list[Phrase]:
     phrases = [
         phrase
         for phrase in segment.bank.phrases(segment.questions.vocabulary.stop_phrases)
-        if phrase.utterance.duration * segment.rules.rate <= n_samples
+        if phrase.utterance.duration_s * segment.rules.rate <= n_samples
     ]
     if not phrases:
         raise DoesNotFit

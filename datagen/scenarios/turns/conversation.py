@@ -334,7 +334,7 @@ class ConversationBuilder:
         phrases = [
             phrase
             for phrase in segment.bank.phrases(segment.questions.vocabulary.backchannels)
-            if phrase.utterance.duration <= self.human.longest_backchannel_s
+            if phrase.utterance.duration_s <= self.human.longest_backchannel_s
         ]
         if not phrases:
             raise ValueError(

@@ -38,17 +38,17 @@ def test_sampled_recordings_decode_and_sound(corpus: Corpus) -> None:
         audio = corpus.load(utterance)
         assert audio.dtype == np.float32
         assert audio.ndim == 1
-        assert abs(len(audio) / corpus.sample_rate - utterance.duration) < 0.001, utterance.id
+        assert abs(len(audio) / corpus.sample_rate - utterance.duration_s) < 0.001, utterance.id
         assert np.isfinite(audio).all()
         assert np.abs(corpus.trimmed(utterance)).max() > SPOKEN_FLOOR, utterance.id
 
 
 def test_words_lie_inside_in_order_and_sound(corpus: Corpus) -> None:
     for utterance in corpus:
-        starts = [word.start for word in utterance.words]
+        starts = [word.start_s for word in utterance.words]
         assert starts == sorted(starts), utterance.id
         for part in (*utterance.words, *utterance.cuts):
-            assert 0 <= part.start < part.end <= utterance.duration + 0.01, utterance.id
+            assert 0 <= part.start_s < part.end_s <= utterance.duration_s + 0.01, utterance.id
     for utterance in sample(corpus):
         for cut in utterance.cuts:
             assert np.abs(corpus.word(utterance, cut.word)).max() > SPOKEN_FLOOR, utterance.id
@@ -144,7 +144,7 @@ def test_decoded_audio_is_shared_and_cannot_be_changed(corpus: Corpus) -> None:
 def test_another_sample_rate_keeps_the_length_in_seconds(corpus: Corpus) -> None:
     slow = Corpus.open(sample_rate=8_000)
     utterance = slow["asterisk-en/digits/1"]
-    assert abs(len(slow.load(utterance)) / 8_000 - utterance.duration) < 0.001
+    assert abs(len(slow.load(utterance)) / 8_000 - utterance.duration_s) < 0.001
 
 
 def test_a_manifest_line_survives_json(corpus: Corpus) -> None:

@@ -34,7 +34,7 @@ def lines(shipped: Corpus) -> Lines:
     for utterance in shipped.filter(source="amazon-queen"):
         scores = [cut.score for cut in utterance.cuts]
         if (
-            1 < utterance.duration < 4
+            1 < utterance.duration_s < 4
             and len(utterance.words) >= 4
             and min(scores, default=0) > -40
         ):
@@ -122,7 +122,7 @@ def test_librispeech_keeps_its_split_its_files_and_gets_word_times(
         assert same_sound(corpus, utterance.id, sound_of(shipped, original))
         for word, expected in zip(utterance.words, original.words, strict=True):
             assert word.text == expected.text
-            assert word.start == pytest.approx(expected.start, abs=0.08)
+            assert word.start_s == pytest.approx(expected.start_s, abs=0.08)
     stored = next((tmp_path / "LibriSpeech").glob("**/100-7-0000.flac")).read_bytes()
     one = corpus["librispeech/100-7-0000"]
     with (tmp_path / "taken" / one.tar).open("rb") as file:
@@ -140,13 +140,13 @@ def test_alignment_files_of_librispeech_are_believed(
             name = line.split()[0]
             texts, ends, last = [], [], 0.0
             for word in made[name].words:
-                if word.start > last:
+                if word.start_s > last:
                     texts.append("")
-                    ends.append(word.start)
+                    ends.append(word.start_s)
                 texts.append(word.text.upper())
-                ends.append(word.end)
-                last = word.end
-            texts, ends = [*texts, ""], [*ends, made[name].duration]
+                ends.append(word.end_s)
+                last = word.end_s
+            texts, ends = [*texts, ""], [*ends, made[name].duration_s]
             rows.append(f'{name} "{",".join(texts)}" "{",".join(map(str, ends))}"\n')
         transcript.with_name(transcript.name.replace("trans", "alignment")).write_text(
             "".join(rows)
@@ -175,7 +175,7 @@ def test_ljspeech(tmp_path: Path, shipped: Corpus, lines: Lines, take: Take) -> 
     one = corpus["ljspeech-1/LJ001-0000"]
     assert one.text == said(utterances[0])
     assert one.sample_rate == 16_000, "brought down from 22.05 kHz"
-    assert one.duration == pytest.approx(utterances[0].duration * 16_000 / 22_050, abs=0.001)
+    assert one.duration_s == pytest.approx(utterances[0].duration_s * 16_000 / 22_050, abs=0.001)
 
 
 def test_common_voice(tmp_path: Path, shipped: Corpus, lines: Lines, take: Take) -> None:
@@ -271,7 +271,7 @@ def test_a_jsonl_manifest_with_parts_of_files_words_and_languages(
             "text": first.text,
             "speaker": "ann",
             "split": "train",
-            "words": [{"word": w.text, "start": w.start, "end": w.end} for w in first.words],
+            "words": [{"word": w.text, "start": w.start_s, "end": w.end_s} for w in first.words],
         },
         {
             "id": "two",
@@ -340,7 +340,7 @@ def kaldi(root: Path, shipped: Corpus, lines: Lines) -> dict[str, Utterance]:
     for table, rows in tables.items():
         (root / table).write_text("".join(f"{row}\n" for row in rows))
     ctm = [
-        f"{name} 1 {word.start:.4f} {word.end - word.start:.4f} {word.text} 1.00\n"
+        f"{name} 1 {word.start_s:.4f} {word.end_s - word.start_s:.4f} {word.text} 1.00\n"
         for name, utterance in made.items()
         for word in utterance.words
     ]
@@ -363,7 +363,7 @@ def test_segments_of_meetings_with_a_ctm(
         utterance = corpus[f"ami/{name}"]
         assert same_sound(corpus, utterance.id, sound_of(shipped, original))
         assert [word.text for word in utterance.words] == [word.text for word in original.words]
-        assert utterance.words[1].start == pytest.approx(original.words[1].start, abs=0.001)
+        assert utterance.words[1].start_s == pytest.approx(original.words[1].start_s, abs=0.001)
         assert utterance.speaker == f"ami-{original.speaker}"
 
 
@@ -398,11 +398,11 @@ def textgrid(utterance: Utterance, *, short: bool) -> str:
     """What the Montreal forced aligner writes, or Praat's short form of it."""
     rows, last = [], 0.0
     for word in utterance.words:
-        if word.start > last:
-            rows.append((last, word.start, ""))
-        rows.append((word.start, word.end, word.text))
-        last = word.end
-    duration = utterance.duration
+        if word.start_s > last:
+            rows.append((last, word.start_s, ""))
+        rows.append((word.start_s, word.end_s, word.text))
+        last = word.end_s
+    duration = utterance.duration_s
     if short:
         values = "".join(f'{a}\n{b}\n"{text}"\n' for a, b, text in rows)
         head = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
@@ -427,7 +427,9 @@ def test_files_with_texts_and_word_times_beside_them(
             soundfile.write(folder / f"{how}.wav", sound_of(shipped, utterance), RATE)
             (folder / f"{how}.{'lab' if how == 'long' else 'txt'}").write_text(utterance.text)
             if how == "json":
-                moshi = {"alignments": [[w.text, [w.start, w.end], "X"] for w in utterance.words]}
+                moshi = {
+                    "alignments": [[w.text, [w.start_s, w.end_s], "X"] for w in utterance.words]
+                }
                 (folder / "json.json").write_text(json.dumps(moshi))
             else:
                 data = textgrid(utterance, short=how == "short")
@@ -460,7 +462,7 @@ def test_lhotse_manifests_and_cuts_written_by_lhotse(
         for i, utterance in enumerate(utterances):
             name, duration = f"rec{number}-{i}", len(shipped.load(utterance)) / RATE
             words = [
-                AlignmentItem(w.text, round(start + w.start, 4), round(w.end - w.start, 4))
+                AlignmentItem(w.text, round(start + w.start_s, 4), round(w.end_s - w.start_s, 4))
                 for w in utterance.words
             ]
             supervisions.append(
@@ -498,7 +500,7 @@ def test_lhotse_manifests_and_cuts_written_by_lhotse(
             assert same_sound(corpus, utterance.id, sound_of(shipped, original))
             for word, expected in zip(utterance.words, original.words, strict=True):
                 assert word.text == expected.text
-                assert word.start == pytest.approx(expected.start, abs=0.001)
+                assert word.start_s == pytest.approx(expected.start_s, abs=0.001)
 
 
 @pytest.mark.parametrize("kind", ["save_to_disk", "parquet"])
@@ -545,7 +547,7 @@ def test_formats_are_found_by_what_they_hold_and_listed_in_the_help(tmp_path: Pa
     assert {form.name for form in FORMATS} | {"auto"} == set(FORMAT_NAMES)
     with pytest.raises(ValueError, match=r"has none of the known layouts .*docs/corpora\.md"):
         format_of(tmp_path, "auto")
-    with pytest.raises(ValueError, match="is not laid out as vctk: it needs txt/ and wav48"):
+    with pytest.raises(ValueError, match="does not have the layout vctk: it needs txt/ and wav48"):
         format_of(tmp_path, "vctk")
     with gzip.open(tmp_path / "x_cuts.jsonl.gz", "wt") as file:
         file.write("{}\n")

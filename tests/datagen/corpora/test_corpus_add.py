@@ -17,11 +17,11 @@ import soundfile
 
 from microturn.configs import main as cli
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.add import FACTS_NAME, SKIPPED_NAME, add_corpus
+from microturn.datagen.corpora import packages
+from microturn.datagen.corpora.add import SKIPPED_NAME, SUMMARY_NAME, add_corpus
 from microturn.datagen.corpora.aligned_cache import CachedAligner
 from microturn.datagen.corpora.alignment import words_of
 from microturn.datagen.corpora.config import CorpusAddConfig
-from microturn.datagen.corpora.default_corpus import packages
 from microturn.datagen.corpora.home import corpora_home, digest_of, folders_of, open_corpora
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, AlignedWord, Corpus, Utterance
 from microturn.datagen.corpora.recordings import FileSound, Recording
@@ -81,7 +81,7 @@ def folder(tmp_path: Path, shipped: Corpus, line: Utterance) -> Path:
     write(root / "ann" / "wrong.wav", shipped.load(other), "please enter seven digits")
     write(root / "ann" / "dense.wav", shipped.load(other), line.text * 3)
     write(root / "ann" / "late.wav", audio[: RATE * 2], line.text)
-    times = [[w.text, w.start, w.end] for w in line.words]
+    times = [[w.text, w.start_s, w.end_s] for w in line.words]
     (root / "ann" / "late.json").write_text(json.dumps(times))
     write(root / "ann" / "other.wav", audio[100:], line.text)
     (root / "ann" / "other.json").write_text(json.dumps([["quite", 0, 0.5], ["else", 0.5, 1]]))
@@ -103,7 +103,7 @@ def config(source: Path | str, out: Path, cache: str, **keys: Any) -> CorpusAddC
 def test_what_cannot_be_used_is_skipped_counted_and_listed_with_the_reason(
     folder: Path, tmp_path: Path, cache: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    facts = add_corpus(config(folder, tmp_path / "out", cache))
+    summary = add_corpus(config(folder, tmp_path / "out", cache))
     assert [utterance.id for utterance in Corpus.open(tmp_path / "out")] == ["mixed/ann/good"]
     rows = [json.loads(row) for row in (tmp_path / "out" / SKIPPED_NAME).read_text().splitlines()]
     reasons = {Path(row["id"]).name: (row["kind"], row["reason"]) for row in rows}
@@ -113,7 +113,7 @@ def test_what_cannot_be_used_is_skipped_counted_and_listed_with_the_reason(
         "zero": ("empty", "it has 0 samples"),
         "untold": ("no_text", "it has no transcript"),
         "long": ("too_long", "above longest_s=40"),
-        "wrong": ("mislabelled", "its sound does not fit its text|its text was not found"),
+        "wrong": ("mislabelled", "its sound does not fit its text|its text cannot be aligned"),
         "dense": ("mislabelled", "its text does not fit into"),
         "late": ("bad_times", "out of order or outside"),
         "other": ("mislabelled", "its words with times .* are not its text"),
@@ -125,16 +125,20 @@ def test_what_cannot_be_used_is_skipped_counted_and_listed_with_the_reason(
     for name, (kind, reason) in expected.items():
         assert reasons[name][0] == kind, reasons[name]
         assert re.search(reason, reasons[name][1]), reasons[name]
-    assert sum(facts["skipped"].values()) == len(expected)
-    assert facts["recordings"] == 1
+    assert sum(summary["skipped"].values()) == len(expected)
+    assert summary["recordings"] == 1
     assert "skipped: 2 bad_times, 1 duplicate, 1 empty" in capsys.readouterr().err
-    assert json.loads((tmp_path / "out" / FACTS_NAME).read_text())["skipped"] == facts["skipped"]
+    assert (
+        json.loads((tmp_path / "out" / SUMMARY_NAME).read_text())["skipped"] == summary["skipped"]
+    )
 
 
 def test_strict_makes_the_first_of_them_fatal_and_leaves_nothing(
     folder: Path, tmp_path: Path, cache: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"broken\.flac: the file cannot be decoded .*; leave st"):
+    with pytest.raises(
+        ValueError, match=r"broken\.flac: the file cannot be decoded .*; without st"
+    ):
         add_corpus(config(folder, tmp_path / "out", cache, strict=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed"]
 
@@ -143,13 +147,13 @@ def test_nothing_usable_is_an_error_with_the_first_reason(tmp_path: Path, cache:
     write(tmp_path / "empty" / "a.wav", np.zeros(RATE), "hello there")
     with pytest.raises(ValueError, match=r"none of the 1 recordings of .* it is silent"):
         add_corpus(config(tmp_path / "empty", tmp_path / "out", cache))
-    with pytest.raises(FileNotFoundError, match="no file or folder here.*fotaq, asterisk-en"):
+    with pytest.raises(FileNotFoundError, match="not a file, a folder .*fotaq, asterisk-en"):
         add_corpus(config("fotaqq", tmp_path / "out", cache))
     for name, text in (("one_cuts", b'{"supervisions": [{}]}\n'), ("two_cuts", b"x")):
         (tmp_path / name).mkdir()
         data = gzip.compress(text)[: None if name == "one_cuts" else 12]
         (tmp_path / name / f"{name}.jsonl.gz").write_bytes(data)
-        with pytest.raises(ValueError, match=f"{name} is no whole lhotse corpus"):
+        with pytest.raises(ValueError, match=f"{name} is not a complete lhotse corpus"):
             add_corpus(config(tmp_path / name, tmp_path / "out", cache))
     nowhere = str(tmp_path / "no")
     with pytest.raises(FileNotFoundError, match="alignments=.*/no does not exist"):
@@ -164,33 +168,33 @@ def test_the_same_again_does_nothing_and_another_configuration_is_refused(
     first = add_corpus(asked)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     assert add_corpus(replace(asked, workers=2)) == first
-    assert "is there already; nothing to do" in capsys.readouterr().err
+    assert "exists already; nothing to do" in capsys.readouterr().err
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    with pytest.raises(ValueError, match="was taken in with align=True, not False; delete it or"):
+    with pytest.raises(ValueError, match="was added with align=True, not False; delete it or"):
         add_corpus(replace(asked, align=False))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
-    with pytest.raises(ValueError, match="is there and is no corpus; take another out=FOLDER"):
+    with pytest.raises(ValueError, match="exists and is not a corpus; give another out=FOLDER"):
         add_corpus(replace(asked, out=str(tmp_path / "full")))
-    with pytest.raises(ValueError, match="was not taken in; take another out=FOLDER"):
+    with pytest.raises(ValueError, match="without a configuration; give another out=FOLDER"):
         add_corpus(replace(asked, out=str(DEFAULT_FOLDER)))
-    with pytest.raises(ValueError, match="'default' is that of the corpus that ships"):
+    with pytest.raises(ValueError, match="'default' belongs to the corpus that ships"):
         add_corpus(replace(asked, out="", name="default"))
 
 
 def test_alignments_are_kept_on_disk(tmp_path: Path, shipped: Corpus, line: Utterance) -> None:
     audio = shipped.load(line)
     first = CachedAligner(tmp_path)
-    found = first.align(audio, RATE, line.text)
+    found = first.align(audio, RATE, text=line.text)
     assert found is not None
     assert [word.text for word in found.words] == words_of(line.text)
-    preferred = first.prefers(audio, RATE, "one", ("one", "two"))
+    preferred = first.prefers(audio, RATE, text="one", others=("one", "two"))
     assert first.computed == 2
     again = CachedAligner(tmp_path)
-    assert again.align(audio, RATE, line.text) == found
-    assert again.prefers(audio, RATE, "one", ("one", "two")) == preferred
+    assert again.align(audio, RATE, text=line.text) == found
+    assert again.prefers(audio, RATE, text="one", others=("one", "two")) == preferred
     assert again.computed == 0
-    again.align(audio[1:], RATE, line.text)
+    again.align(audio[1:], RATE, text=line.text)
     assert again.computed == 1, "other sound is another question"
 
 
@@ -255,17 +259,17 @@ def test_what_a_corpus_states_holds_but_not_for_a_speaker_on_both_sides() -> Non
 )  # fmt: skip
 def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
     expected = (
-        AlignedWord(text="hello", start=0.1, end=0.5),
-        AlignedWord(text="world", start=0.6, end=1.0),
+        AlignedWord(text="hello", start_s=0.1, end_s=0.5),
+        AlignedWord(text="world", start_s=0.6, end_s=1.0),
     )
     assert words_from_json(value) == expected
     assert words_from_json(None) == words_from_json([]) == words_from_json("hello world") == ()
     assert words_from_json({"segments": [{"text": "hello world", "start": 0, "end": 1}]}) == ()
     hyphen = (
-        AlignedWord(text="Well-known", start=0.0, end=1.0),
-        AlignedWord(text="...", start=1.0, end=1.1),
+        AlignedWord(text="Well-known", start_s=0.0, end_s=1.0),
+        AlignedWord(text="...", start_s=1.0, end_s=1.1),
     )
-    assert [(w.text, w.start, w.end) for w in spoken(hyphen)] == [
+    assert [(w.text, w.start_s, w.end_s) for w in spoken(hyphen)] == [
         ("well", 0.0, 0.5),
         ("known", 0.5, 1.0),
     ]
@@ -274,8 +278,8 @@ def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
 def test_ctm_and_textgrid_are_read_whatever_surrounds_the_words(tmp_path: Path) -> None:
     ctm = ";; comment\nx 1 0.6 0.4 world 0.9 lex bob\nx A 0.1 0.4 hello\nx 1 0.5 0.1 <eps>\n"
     expected = (
-        AlignedWord(text="hello", start=0.1, end=0.5),
-        AlignedWord(text="world", start=0.6, end=1.0),
+        AlignedWord(text="hello", start_s=0.1, end_s=0.5),
+        AlignedWord(text="world", start_s=0.6, end_s=1.0),
     )
     assert words_of_ctm(ctm) == {"x": expected}
     (tmp_path / "all.ctm").write_text(ctm)
@@ -283,8 +287,8 @@ def test_ctm_and_textgrid_are_read_whatever_surrounds_the_words(tmp_path: Path) 
     assert WordTimes(str(tmp_path)).find("y", None) == ()
     quoted = 'File type = "ooTextFile"\n"TextGrid"\n0\n1\n<exists>\n1\n"IntervalTier"\n"tier 1"\n'
     quoted += '0\n1\n2\n0\n0.5\n"say ""hi"""\n0.5\n1\n""\n'
-    assert words_of_textgrid(quoted) == (AlignedWord(text='say "hi"', start=0, end=0.5),)
-    with pytest.raises(ValueError, match="no TextGrid"):
+    assert words_of_textgrid(quoted) == (AlignedWord(text='say "hi"', start_s=0, end_s=0.5),)
+    with pytest.raises(ValueError, match="not a TextGrid"):
         words_of_textgrid("hello")
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match=r"holds no \.ctm, \.TextGrid or \.json"):
@@ -295,8 +299,8 @@ def test_simulate_takes_names_folders_and_several_of_them(
     home: Path, tmp_path: Path, cache: str, shipped: Corpus, line: Utterance
 ) -> None:
     write(tmp_path / "Mine" / "bob" / "a.wav", shipped.load(line), line.text)
-    facts = add_corpus(replace(config(tmp_path / "Mine", tmp_path, cache), out=""))
-    assert facts["folder"] == str(home / "mine")
+    summary = add_corpus(replace(config(tmp_path / "Mine", tmp_path, cache), out=""))
+    assert summary["folder"] == str(home / "mine")
     assert folders_of("default, mine") == [str(DEFAULT_FOLDER), str(home / "mine")]
     base = DatagenConfig(out=str(tmp_path / "unused"))
     alone = open_corpus(replace(base, corpus="mine"))
@@ -309,7 +313,7 @@ def test_simulate_takes_names_folders_and_several_of_them(
     write(tmp_path / "Mine" / "bob" / "a.wav", shipped.load(line), f"{line.text} two")
     other = config(tmp_path / "Mine", tmp_path / "other" / "mine", cache, align=False)
     add_corpus(other)
-    with pytest.raises(ValueError, match="both have the id .*; take one of them in under another"):
+    with pytest.raises(ValueError, match="both have the id .*; add one of them under another"):
         open_corpora(f"mine,{tmp_path / 'other' / 'mine'}")
     assert len(open_corpora("default,default")) == len(shipped), "taken once"
     with pytest.raises(FileNotFoundError, match="There is no corpus folder .*/nowhere"):
@@ -333,7 +337,7 @@ def test_the_commands_add_and_list(
     assert [row["name"] for row in rows] == ["default", "mine"]
     assert cli.main(["corpus", "list", str(tmp_path / "no")]) == 1
     assert cli.main(["corpus", "add", "fotaqq"]) == 1
-    assert "fotaqq is no file or folder here" in capsys.readouterr().err
+    assert "fotaqq is not a file, a folder" in capsys.readouterr().err
     assert cli.main(["corpus", "add", str(tmp_path), "format=mp3"]) == 2
 
 
@@ -361,12 +365,14 @@ def asterisk_package(root: Path, shipped: Corpus) -> None:
 
 def test_a_package_that_is_unpacked_already(tmp_path: Path, cache: str, shipped: Corpus) -> None:
     asterisk_package(tmp_path / "root", shipped)
-    facts = add_corpus(config("asterisk-es", tmp_path / "out", cache, root=str(tmp_path / "root")))
+    summary = add_corpus(
+        config("asterisk-es", tmp_path / "out", cache, root=str(tmp_path / "root"))
+    )
     words = shipped.filter(speaker="asterisk-es")
-    assert facts["recordings"] + sum(facts["skipped"].values()) == len(words)
-    assert facts["recordings"] > 0.95 * len(words)
-    assert facts["speakers"] == {"any": 1}
-    assert facts["licences"] == ["CC-BY-SA-3.0"]
+    assert summary["recordings"] + sum(summary["skipped"].values()) == len(words)
+    assert summary["recordings"] > 0.95 * len(words)
+    assert summary["speakers"] == {"any": 1}
+    assert summary["licences"] == ["CC-BY-SA-3.0"]
     seven = next(u for u in Corpus.open(tmp_path / "out") if u.key == "digits/7")
     assert (seven.text, seven.speaker, seven.split) == ("siete", "asterisk-es", "any")
     with pytest.raises(FileNotFoundError, match="lacks the package flight-of-the-amazon-queen"):
@@ -398,7 +404,7 @@ def test_without_apt_get_the_sentence_says_what_to_do(
     tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OSError, match="there is no apt-get here .* say root=FOLDER"):
+    with pytest.raises(OSError, match="there is no apt-get here .* give root=FOLDER"):
         add_corpus(config("fotaq", tmp_path / "out", cache))
     assert not (tmp_path / "out").exists()
 

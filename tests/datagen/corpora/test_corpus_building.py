@@ -15,10 +15,10 @@ from microturn.datagen.corpora.default_corpus.queen_selection import (
     HELD_OUT,
     select,
     speaker_name,
-    tags_of,
 )
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.pronunciations import pronounce
+from microturn.datagen.corpora.tags import tags_of
 
 
 @pytest.mark.parametrize(
@@ -136,20 +136,23 @@ def test_the_voiced_span_is_where_the_sound_is() -> None:
 def test_an_isolated_word_is_clean_and_gets_the_edges_of_its_sound() -> None:
     audio = tones((0.1, 0.3), (0.4, 0.6), (0.7, 0.9))
     words = tuple(
-        AlignedWord(text=text, start=start, end=end)
+        AlignedWord(text=text, start_s=start, end_s=end)
         for text, start, end in (("a", 0.08, 0.33), ("b", 0.36, 0.65), ("c", 0.68, 0.9))
     )
-    cut = cut_word(audio, words, 1, -10.0)
+    cut = cut_word(audio, words, index=1, score=-10.0)
     assert cut.quality == "clean"
-    assert cut.start == pytest.approx(0.4, abs=0.011)
-    assert cut.end == pytest.approx(0.6, abs=0.011)
-    assert cut_word(audio, words, 1, -70.0).quality == "poor"
+    assert cut.start_s == pytest.approx(0.4, abs=0.011)
+    assert cut.end_s == pytest.approx(0.6, abs=0.011)
+    assert cut_word(audio, words, index=1, score=-70.0).quality == "poor"
 
 
 def test_a_word_that_runs_into_the_next_is_not_clean() -> None:
     audio = tones((0.1, 0.6))
-    words = (AlignedWord(text="a", start=0.1, end=0.35), AlignedWord(text="b", start=0.35, end=0.6))
-    assert {cut_word(audio, words, i, -10.0).quality for i in (0, 1)} == {"poor"}
+    words = (
+        AlignedWord(text="a", start_s=0.1, end_s=0.35),
+        AlignedWord(text="b", start_s=0.35, end_s=0.6),
+    )
+    assert {cut_word(audio, words, index=i, score=-10.0).quality for i in (0, 1)} == {"poor"}
 
 
 def test_unknown_words_get_a_pronunciation() -> None:

@@ -47,7 +47,7 @@ def test_levels_are_as_configured(simulator: Simulator) -> None:
 
 def test_a_faster_voice_is_shorter_and_higher(simulator: Simulator) -> None:
     tone = np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE).astype(np.float32)
-    faster = perturb(tone, 1.25, 0.0)
+    faster = perturb(tone, 1.25, tilt=0.0)
     assert len(faster) == pytest.approx(RATE / 1.25, abs=2)
     peak = np.argmax(np.abs(np.fft.rfft(faster))) * RATE / len(faster)
     assert peak == pytest.approx(250, abs=3)

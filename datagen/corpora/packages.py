@@ -1,23 +1,28 @@
-"""Speech in Debian packages, by name: fetched with apt-get, unpacked, read like any corpus."""
+"""The registry of Debian packages of speech: downloaded with apt-get, read like any corpus.
+
+This is the only module of `corpora/` that depends on `default_corpus/`.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from microturn.datagen.corpora.cutting import RATE
 from microturn.datagen.corpora.default_corpus import asterisk
-from microturn.datagen.corpora.default_corpus.amazon_queen import Archive
-from microturn.datagen.corpora.default_corpus.build import DOC, QUEEN, QUEEN_LICENCE
+from microturn.datagen.corpora.default_corpus.amazon_queen import (
+    ARCHIVE_PATH,
+    LICENCE,
+    Archive,
+)
 from microturn.datagen.corpora.default_corpus.queen_selection import (
     HELD_OUT,
     speaker_name,
-    tags_of,
     usable,
 )
 from microturn.datagen.corpora.recordings import (
@@ -28,7 +33,9 @@ from microturn.datagen.corpora.recordings import (
     decode_bytes,
     read_text,
 )
+from microturn.datagen.corpora.tags import tags_of
 
+DOC = "usr/share/doc"
 _FISH = "usr/share/games/fillets-ng"
 _LINE = re.compile(
     r'dialogId\("([^"]+)",\s*"([^"]*)",\s*"(?:[^"\\]|\\.)*"\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)'
@@ -37,11 +44,11 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A name that can be taken in, and the Debian packages behind it."""
+    """A name that `corpus add` accepts, and its Debian packages."""
 
     package: str
     more: tuple[str, ...] = ()
-    what: str
+    description: str
     language: str
     licence: str
     read: Callable[[Path], Iterator[Recording]]
@@ -49,7 +56,7 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveSound:
-    """A clip inside the data file of a game."""
+    """A clip in the data file of a game."""
 
     path: Path
     name: str
@@ -85,15 +92,15 @@ class G722Sound:
 
 
 def _queen(root: Path) -> Iterator[Recording]:
-    """Every line of Flight of the Amazon Queen whose speaker is known."""
-    for clip in Archive(root / QUEEN).clips():
+    """Yield every line of Flight of the Amazon Queen whose speaker is known."""
+    for clip in Archive(root / ARCHIVE_PATH).clips():
         speaker = speaker_name(clip.speaker)
         if usable(clip):
             name = f"{clip.id}.SB"
             yield Recording(
                 id=clip.id,
                 sound=ArchiveSound(
-                    path=root / QUEEN, name=name, offset=clip.offset, size=clip.size
+                    path=root / ARCHIVE_PATH, name=name, offset=clip.offset, size=clip.size
                 ),
                 text=clip.text,
                 speaker=speaker,
@@ -103,7 +110,7 @@ def _queen(root: Path) -> Iterator[Recording]:
 
 
 def _prompts(voice: asterisk.SoundPackage) -> Callable[[Path], Iterator[Recording]]:
-    """The prompts of one Asterisk voice whose texts we have."""
+    """Return a reader of the prompts of an Asterisk voice that have a text."""
 
     def read(root: Path) -> Iterator[Recording]:
         for key, text in sorted(asterisk.texts(voice.language).items()):
@@ -121,7 +128,7 @@ def _prompts(voice: asterisk.SoundPackage) -> Callable[[Path], Iterator[Recordin
 
 
 def _fish(language: str) -> Callable[[Path], Iterator[Recording]]:
-    """The dialogue of the two fish of Fish Fillets; the small one is held out."""
+    """Return a reader of the two fish of Fish Fillets; the small one is held out."""
 
     def read(root: Path) -> Iterator[Recording]:
         for script in sorted((root / _FISH / "script").glob(f"*/dialogs_{language}.lua")):
@@ -144,15 +151,15 @@ def _fish(language: str) -> Callable[[Path], Iterator[Recording]]:
 PACKAGES: dict[str, Package] = {
     "fotaq": Package(
         package="flight-of-the-amazon-queen",
-        what="the whole dialogue of the game Flight of the Amazon Queen",
+        description="the whole dialogue of the game Flight of the Amazon Queen",
         language="en",
-        licence=QUEEN_LICENCE,
+        licence=LICENCE,
         read=_queen,
     ),
     **{
         voice.speaker: Package(
             package=f"asterisk-core-sounds-{voice.language}-g722",
-            what=f"telephone prompts, language {voice.language}",
+            description=f"telephone prompts, language {voice.language}",
             language=voice.language,
             licence=voice.licence,
             read=_prompts(voice),
@@ -163,7 +170,7 @@ PACKAGES: dict[str, Package] = {
         f"fillets-{language}": Package(
             package=f"fillets-ng-data-{language}",
             more=("fillets-ng-data",),
-            what=f"two fish in conversation, language {language}",
+            description=f"two fish in conversation, language {language}",
             language=language,
             licence="GPL-2.0",
             read=_fish(language),
@@ -175,14 +182,14 @@ PACKAGES: dict[str, Package] = {
 
 @contextmanager
 def unpacked(source: str, root: str, folder: Path) -> Iterator[Path | None]:
-    """The folder into which the named package is unpacked; None for a folder of the user's."""
+    """Unpack a named package into a folder; yields None if `source` is a folder of the user."""
     if Path(source).exists():
         yield None
         return
     package = PACKAGES.get(source)
     if package is None:
         raise FileNotFoundError(
-            f"{source} is no file or folder here, nor a package of speech; those are "
+            f"{source} is not a file, a folder or a package of speech; the packages are "
             f"{', '.join(PACKAGES)}"
         )
     if root:
@@ -190,24 +197,28 @@ def unpacked(source: str, root: str, folder: Path) -> Iterator[Path | None]:
             raise FileNotFoundError(f"root={root} lacks the package {package.package}")
         yield Path(root)
         return
-    yield fetch(source, package, folder)
+    yield fetch(source, package, folder=folder)
 
 
-def fetch(name: str, package: Package, folder: Path) -> Path:
-    """Download the packages and unpack them; needs no rights and installs nothing."""
+def fetch(name: str, package: Package, *, folder: Path) -> Path:
+    """Download and unpack a package of speech; needs no privileges and installs nothing."""
     missing = [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]
     if missing:
         raise OSError(
             f"{name} is the Debian package {package.package}, and there is no {missing[0]} here to "
-            "fetch it; unpack the package yourself and say root=FOLDER"
+            "fetch it; unpack the package yourself and give root=FOLDER"
         )
     folder.mkdir(parents=True)
-    wanted = [package.package, *package.more]
-    command = ["apt-get", "download", *wanted]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise OSError(f"apt-get download {' '.join(wanted)} failed ({reason}); try apt-get update")
+    return download((package.package, *package.more), folder)
+
+
+def download(packages: Sequence[str], folder: Path) -> Path:
+    """Download Debian packages into a folder and unpack them there; returns their root."""
+    command = ["apt-get", "download", *packages]
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise OSError(f"{' '.join(command)} failed ({reason}); try apt-get update")
     for file in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg", "-x", str(file), str(folder / "root")], check=True)
         file.unlink()
