@@ -1,4 +1,4 @@
-"""Write the table of event types into docs/events.md.
+"""Writes the table of event types into docs/events.md.
 
 python docs/make_event_table.py
 """

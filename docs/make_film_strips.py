@@ -1,4 +1,4 @@
-"""Draw the film strips of docs/video.md: one scene of every visual scenario.
+"""Draws the film strips of docs/video.md: one scene of each visual scenario.
 
 python docs/make_film_strips.py
 """
@@ -23,12 +23,12 @@ SETTINGS = (
     *("layout.video_rows=2", "layout.video_cols=2", "video.noise=[0,1]", "video.light=0.1"),
     *("n_dialogues=8", "n_micro_turns=90", "workers=1"),
 )
-# Scenario: how many micro-turns lie between two pictures, and a seed.
+# Scenario: micro-turns between two pictures, and a seed.
 SCENARIOS = {"visual_count": (2, 5), "visual_span": (1, 8), "visual_question": (1, 12)}
 
 
 def strip(sample: StoredDialogue, scenario: str, stride: int) -> Image.Image | None:
-    """Frames around what the agent has to say, its words under the frames in which they begin."""
+    """Draw the frames around the due words, each word under the frame in which it begins."""
     frames = sample.frames()["video"]
     micro_turn_s = sample.json["micro_turn_s"]
     events = [e for e in sample.json["events"] if e["type"] == scenario and e["expect"]]
@@ -62,7 +62,7 @@ def main() -> int:
             simulate(config, cache=cache_folder(""))
             reader = ShardReader(out)
             strips = (strip(sample, scenario, stride) for sample in reader)
-            picture = next(found for found in strips if found is not None)
+            picture = next(sheet for sheet in strips if sheet is not None)
             picture.save(PICTURES / f"{scenario}.png", optimize=True)
             films = [sample.frames()["video"] for sample in reader]
             size = films[0].shape[2], films[0].shape[1]

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/scenarios.md: one short dialogue of every scenario, by `inspect`.
+"""Draws the pictures of docs/scenarios.md: one short dialogue of each scenario, by `inspect`.
 
 python docs/make_pictures.py [SCENARIO ...]
 """
@@ -25,7 +25,7 @@ QUIET = (
 )
 N_DIALOGUES = 12
 MAX_WIDTH, COLOURS, MAX_BYTES = 1100, 40, 58_000
-# Micro-turns of the dialogue, and the events that should be in the picture.
+# Micro-turns of the dialogue, and the event types that the picture should show.
 SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "turn": (30, ("turn", "pause")),
     "self_correction": (25, ("self_correction",)),
@@ -48,8 +48,8 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
 
 
 def draw(scenario: str, folder: Path) -> Path:
-    """One picture: of the dialogue that has the events wanted and the shortest empty end."""
-    n_micro_turns, wanted = SHOWN[scenario]
+    """Draw the dialogue that has the event types and the shortest empty end."""
+    n_micro_turns, event_types = SHOWN[scenario]
     overrides = [f"only=[{scenario}]", f"out={folder / scenario}", *QUIET]
     config = load_config(
         DatagenConfig,
@@ -59,12 +59,12 @@ def draw(scenario: str, folder: Path) -> Path:
     simulate(config, cache=cache_folder(""))
     reader = ShardReader(folder / scenario)
 
-    def poverty(index: int) -> float:
+    def penalty(index: int) -> float:
         events = reader[index].json["events"]
-        missing = set(wanted) - {event["type"] for event in events}
+        missing = set(event_types) - {event["type"] for event in events}
         return 100.0 * len(missing) - max((event["end"] for event in events), default=0.0)
 
-    best = min(range(N_DIALOGUES), key=poverty)
+    best = min(range(N_DIALOGUES), key=penalty)
     show(reader, reader[best], folder / "shown")
     target = PICTURES / f"{scenario}.png"
     shrink(folder / "shown" / f"dialogue-{best:08d}.png", target)
@@ -72,7 +72,7 @@ def draw(scenario: str, folder: Path) -> Path:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """Few colours, and as large as the limit allows."""
+    """Write few colours, at the largest size within the limit."""
     picture, width = Image.open(source).convert("RGB"), MAX_WIDTH
     while True:
         height = round(picture.height * width / picture.width)
