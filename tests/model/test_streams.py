@@ -219,3 +219,9 @@ def test_silence_is_weighed_less_than_speech(tokenizer: Tokenizer) -> None:
     assert weight[:2] == pytest.approx([0.2, 0.2])
     assert weight[2:5] == pytest.approx([1.0, 1.0, 1.0])  # two spoken, then the tail of the window
     assert weight[-1] == 0
+
+
+def test_layouts_of_existing_sets_keep_their_hash() -> None:
+    """A lane that is added later must not make shards and checkpoints of older layouts unusable."""
+    assert StreamLayout().hash == "033ce6c4cbc16dec"
+    assert StreamLayout(video_rows=2, video_cols=2).hash == "9d9b99fecb45bee3"
