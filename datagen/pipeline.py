@@ -17,10 +17,12 @@ from microturn.datagen.compose import write_script
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.dialogue.event_types import plugin_types
 from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.labels import DialogueLabels, ItemLabel
 from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
 from microturn.datagen.dialogue.rules import Rules
-from microturn.datagen.dialogue.timeline import FORMAT, Timeline
+from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.dialogue.units import UnitBank, canonical
 from microturn.datagen.pack import pack
 from microturn.datagen.scenarios import DialogueContext, Questions, Script, scenarios_of, words_of
@@ -153,14 +155,14 @@ class Simulator:
         return self._renderer.render(recipe, script, conditions)
 
     def members(
-        self, dialogue: SimulatedDialogue, facts: dict[str, Any] | None = None
+        self, dialogue: SimulatedDialogue, labels: DialogueLabels | None = None
     ) -> dict[str, bytes]:
-        """The files of a sample, by extension, as they stand in a shard; `facts` describe it."""
+        """The files of a dialogue, by extension, as a shard holds them."""
         rate = self.config.layout.sample_rate
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
             "agent.flac": encode_flac(dialogue.sound.agent, rate, self._frames),
-            "json": encode_json(facts or self.describe(dialogue)),
+            "json": encode_json((labels or self.labels(dialogue)).to_json()),
         }
         for name, arrays in dialogue.lanes.members().items():
             if name != FEATURES or self.config.features:
@@ -170,49 +172,51 @@ class Simulator:
                 files[f"stem_{name}.flac"] = encode_flac(to_pcm16(stem), rate)
         return files
 
-    def describe(self, dialogue: SimulatedDialogue) -> dict[str, Any]:
-        """The `json` member."""
-        recipe = dialogue.recipe
-        return {
-            "format": FORMAT,
-            "seed": recipe.seed,
-            "index": recipe.index,
-            "split": recipe.split,
-            "layout_hash": self._layout_hash,
-            "sample_rate": self.config.layout.sample_rate,
-            "n_micro_turns": self.config.n_micro_turns,
-            "micro_turn_s": self.config.layout.micro_turn_s,
-            "families": dialogue.families,
-            "voice": recipe.voice,
-            "items": _items(dialogue.script),
-            **dialogue.timeline.to_json(self.config.layout.sample_rate),
-            "room": dialogue.sound.room,
-            "channel": dialogue.sound.channel,
-            **self._scene(dialogue),
-        }
+    def labels(self, dialogue: SimulatedDialogue) -> DialogueLabels:
+        """Everything that is known of a dialogue."""
+        recipe, layout = dialogue.recipe, self.config.layout
+        timeline = dialogue.timeline.labels(layout.sample_rate)
+        scene = None
+        if layout.lane("video").positions:
+            scene = dialogue.script.acts.label(layout.sample_rate)
+        return DialogueLabels(
+            seed=recipe.seed,
+            index=recipe.index,
+            split=recipe.split,
+            layout_hash=self._layout_hash,
+            sample_rate=layout.sample_rate,
+            n_micro_turns=self.config.n_micro_turns,
+            micro_turn_s=layout.micro_turn_s,
+            families=tuple(dialogue.families),
+            voice=recipe.voice,
+            items=_items(dialogue.script),
+            words=timeline.words,
+            intended_agent_words=timeline.intended_agent_words,
+            events=timeline.events,
+            controls=timeline.controls,
+            text_in=timeline.text_in,
+            room=dialogue.sound.room,
+            channel=dialogue.sound.channel,
+            scene=scene,
+            event_types=plugin_types({event.type for event in timeline.events}),
+        )
 
-    def _scene(self, dialogue: SimulatedDialogue) -> dict[str, Any]:
-        """What happens in front of the camera, where there is one."""
-        if not self.config.layout.lane("video").positions:
-            return {}
-        return {"scene": dialogue.script.acts.to_json(self.config.layout.sample_rate)}
 
-
-def _items(script: Script) -> list[dict[str, Any]]:
+def _items(script: Script) -> tuple[ItemLabel, ...]:
     """The recordings that a dialogue uses, each once."""
-    items: dict[tuple[str, str], dict[str, Any]] = {}
+    items: dict[tuple[str, str], ItemLabel] = {}
     for clip in script.clips:
         unit = clip.unit
         if unit.licence:
-            items[(unit.source, unit.voice)] = {
-                "id": unit.source,
-                "speaker": unit.voice.partition("@")[0],
-                "voice": unit.voice,
-                "perturbed": "@" in unit.voice,
-                "lane": clip.lane,
-                "licence": unit.licence,
-            }
-    return [items[key] for key in sorted(items)]
+            items[(unit.source, unit.voice)] = ItemLabel(
+                id=unit.source,
+                speaker=unit.voice.partition("@")[0],
+                voice=unit.voice,
+                perturbed="@" in unit.voice,
+                lane=clip.lane,
+                licence=unit.licence,
+            )
+    return tuple(items[key] for key in sorted(items))
 
 
 def encode_npz(arrays: dict[str, Any], *, compress: bool) -> bytes:

@@ -139,9 +139,9 @@ def make_shard(simulator: Simulator, shard: int, out: Place) -> Report:
     try:
         for index in indices_of(config, shard):
             dialogue = simulator.dialogue(index)
-            facts = simulator.describe(dialogue)
-            writer.write(index, simulator.members(dialogue, facts))
-            statistics.add(facts, dialogue.sound)
+            labels = simulator.labels(dialogue)
+            writer.write(index, simulator.members(dialogue, labels))
+            statistics.add(labels, dialogue.sound)
         info = writer.close()
     except BaseException:
         writer.abandon()

@@ -30,10 +30,9 @@ SCENARIOS = {"visual_count": (2, 5), "visual_span": (1, 8), "visual_question": (
 def strip(sample: StoredDialogue, scenario: str, stride: int) -> Image.Image | None:
     """Draw the frames around the due words, each word under the frame in which it begins."""
     frames = sample.frames()["video"]
-    micro_turn_s = sample.json["micro_turn_s"]
-    events = [e for e in sample.json["events"] if e["type"] == scenario and e["expect"]]
-    cues = [e for e in events if e["expect"]["act"] == "say"]
-    first = round(cues[0]["start"] / micro_turn_s) - 2 * stride if cues else -1
+    micro_turn_s = sample.labels.micro_turn_s
+    cues = [e for e in sample.labels.events if e.type == scenario and e.act == "say"]
+    first = round(cues[0].start_s / micro_turn_s) - 2 * stride if cues else -1
     shown = range(first, first + COLUMNS * ROWS * stride, stride)
     if first < 0 or shown[-1] >= len(frames):
         return None
@@ -43,9 +42,9 @@ def strip(sample: StoredDialogue, scenario: str, stride: int) -> Image.Image | N
     for position, k in enumerate(shown):
         x, y = position % COLUMNS * width, position // COLUMNS * (height + CAPTION)
         sheet.paste(Image.fromarray(frames[k]), (x, y))
-        words = sample.json["words"]["agent"]
-        said = [w["text"] for w in words if k <= round(w["start"] / micro_turn_s) < k + stride]
-        pen.text((x + 3, y + height), " ".join(said), fill="black")
+        words = sample.labels.words.agent
+        begun = [w.text for w in words if k <= round(w.start_s / micro_turn_s) < k + stride]
+        pen.text((x + 3, y + height), " ".join(begun), fill="black")
     return sheet.quantize(COLOURS)
 
 

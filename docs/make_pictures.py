@@ -60,9 +60,9 @@ def draw(scenario: str, folder: Path) -> Path:
     reader = ShardReader(folder / scenario)
 
     def penalty(index: int) -> float:
-        events = reader[index].json["events"]
-        missing = set(event_types) - {event["type"] for event in events}
-        return 100.0 * len(missing) - max((event["end"] for event in events), default=0.0)
+        events = reader[index].labels.events
+        missing = set(event_types) - {event.type for event in events}
+        return 100.0 * len(missing) - max((event.end_s for event in events), default=0.0)
 
     best = min(range(N_DIALOGUES), key=penalty)
     show(reader, reader[best], folder / "shown")

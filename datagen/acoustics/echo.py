@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from microturn.datagen.acoustics import mix
+from microturn.datagen.dialogue.setting_labels import EchoPathLabel
 from microturn.model.streams.pcm import Audio
 
 ACTIVE_DB: Final = -50.0  # re full scale: the canceller adapts above this level
@@ -24,13 +25,15 @@ class EchoPath:
     converge_s: float = 0.0
     taps_ms: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "drive": self.drive,
-            "erle_db": self.erle_db,
-            "converge_s": None if self.erle_db is None else self.converge_s,
-            "taps_ms": None if self.erle_db is None else self.taps_ms,
-        }
+    def label(self, *, loudspeaker_m: float, lag_ms: float) -> EchoPathLabel:
+        return EchoPathLabel(
+            drive=self.drive,
+            erle_db=self.erle_db,
+            converge_s=None if self.erle_db is None else self.converge_s,
+            taps_ms=None if self.erle_db is None else self.taps_ms,
+            loudspeaker_m=loudspeaker_m,
+            lag_ms=lag_ms,
+        )
 
 
 class Loudspeaker:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from scipy.signal import firwin, upfirdn
 
 from microturn.datagen.acoustics import g711
 from microturn.datagen.acoustics.mix import Filter
+from microturn.datagen.dialogue.setting_labels import LineLabel, TelephoneLabel
 from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
 
 TAPS: Final = 32  # of the interpolation between samples
@@ -33,13 +33,11 @@ class Line:
     def is_clean(self) -> bool:
         return self.clip_db is None and self.drift_ppm is None and self.law is None
 
-    def to_json(self) -> Mapping[str, Any]:
-        return {
-            "clip_db": self.clip_db,
-            "drift_ppm": self.drift_ppm,
-            "telephone": self.law
-            and {"law": self.law, "hz": list(self.telephone_hz), "sample_rate": 8000},
-        }
+    def label(self) -> LineLabel:
+        telephone = None
+        if self.law is not None:
+            telephone = TelephoneLabel(law=self.law, hz=self.telephone_hz, sample_rate=8000)
+        return LineLabel(clip_db=self.clip_db, drift_ppm=self.drift_ppm, telephone=telephone)
 
 
 def through(line: Line, audio: Audio, *, sample_rate: int) -> Audio:

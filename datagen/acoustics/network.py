@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from microturn.datagen.dialogue.setting_labels import NetworkLabel, SpanS
 from microturn.model.streams.layout import StreamLayout
 from microturn.model.streams.pcm import Audio
 
@@ -33,19 +34,23 @@ class Network:
     stalls: tuple[Span, ...] = ()
     missing_input: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
 
-    def to_json(self, sample_rate: int) -> dict[str, Any]:
-        def seconds(spans: Sequence[Span]) -> list[list[float]]:
-            return [[round(edge / sample_rate, 6) for edge in span] for span in spans]
+    def label(self, sample_rate: int) -> NetworkLabel:
+        """Return the same in seconds."""
 
-        return {
-            "packet_ms": self.packet_ms,
-            "loss_rate": self.loss_rate,
-            "burst": self.burst,
-            "concealment": self.concealment,
-            "lost": seconds(self.lost),
-            "stalls": seconds(self.stalls),
-            "late_micro_turns": list(self.missing_input),
-        }
+        def seconds(spans: Sequence[Span]) -> tuple[SpanS, ...]:
+            return tuple(
+                (round(start / sample_rate, 6), round(end / sample_rate, 6)) for start, end in spans
+            )
+
+        return NetworkLabel(
+            packet_ms=self.packet_ms,
+            loss_rate=self.loss_rate,
+            burst=self.burst,
+            concealment=self.concealment,
+            lost_s=seconds(self.lost),
+            stalls_s=seconds(self.stalls),
+            missing_micro_turns=self.missing_input,
+        )
 
 
 def losses(

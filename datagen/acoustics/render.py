@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,13 @@ from microturn.datagen.acoustics.talkers import TalkerPosition, talker_positions
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Clip, Script
+from microturn.datagen.dialogue.setting_labels import (
+    ChannelLabel,
+    EchoPathLabel,
+    RoomLabel,
+    SpanS,
+    StretchLabel,
+)
 from microturn.datagen.dialogue.turn_taking import joined
 from microturn.model.streams.pcm import Audio, Pcm16, to_pcm16
 
@@ -41,8 +47,8 @@ class RenderedAudio:
     agent: Pcm16
     missing_input: npt.NDArray[np.bool_]  # (micro-turns,) whose input does not arrive in time
     stems: dict[str, Audio]  # only the user's voice unless the configuration has stems=true
-    room: dict[str, Any]
-    channel: dict[str, Any]
+    room: RoomLabel
+    channel: ChannelLabel
 
 
 class Renderer:
@@ -88,8 +94,8 @@ class Renderer:
             agent=mix.to_pcm16_within(agent, _spans(script.clips, "agent")),
             missing_input=self._missing_input(conditions),
             stems=microphone.stems,
-            room=self._room_json(recipe, positions),
-            channel=self._channel_json(recipe, conditions, zeroed),
+            room=self._room_label(recipe, positions),
+            channel=self._channel_label(recipe, conditions, zeroed),
         )
 
     def _wet(
@@ -213,61 +219,60 @@ class Renderer:
             return []
         return [(start, start + n)]
 
-    def _seconds(self, *samples: int) -> list[float]:
-        return [round(sample / self._rate, 6) for sample in samples]
+    def _seconds(self, start: int, end: int) -> SpanS:
+        return round(start / self._rate, 6), round(end / self._rate, 6)
 
-    def _channel_json(
+    def _channel_label(
         self, recipe: Recipe, conditions: AcousticConditions, zeroed: list[tuple[int, int]]
-    ) -> dict[str, Any]:
+    ) -> ChannelLabel:
         c = recipe.channel
-        return {
-            "low_pass_hz": round(c.low_pass_hz / mix.LOW_PASS_STEP_HZ) * mix.LOW_PASS_STEP_HZ,
-            "gain_db": c.gain_db,
-            "noise": c.noise,
-            "noise_offset": c.noise_offset if c.noise else None,
-            "noise_file": self._beds.file(c.noise, c.noise_offset),
-            "snr_db": c.snr_db if c.noise else None,
-            "echo_db": c.echo_db,
-            "echo_ms": None if c.echo_db is None else c.echo_ms,
-            "echo_path": conditions.echo and self._echo_json(recipe, conditions, conditions.echo),
-            "digital_zero": [self._seconds(*span) for span in zeroed],
-            "stretches": [self._stretch_json(stretch) for stretch in conditions.stretches],
-            "line": conditions.line.to_json(),
-            "network": conditions.network.to_json(self._rate),
-        }
+        return ChannelLabel(
+            low_pass_hz=round(c.low_pass_hz / mix.LOW_PASS_STEP_HZ) * mix.LOW_PASS_STEP_HZ,
+            gain_db=c.gain_db,
+            noise=c.noise,
+            noise_offset=c.noise_offset if c.noise else None,
+            noise_file=self._beds.file(c.noise, c.noise_offset),
+            snr_db=c.snr_db if c.noise else None,
+            echo_db=c.echo_db,
+            echo_ms=None if c.echo_db is None else c.echo_ms,
+            echo_path=self._echo_label(recipe, conditions),
+            digital_zero_s=tuple(self._seconds(*span) for span in zeroed),
+            stretches=tuple(self._stretch_label(stretch) for stretch in conditions.stretches),
+            line=conditions.line.label(),
+            network=conditions.network.label(self._rate),
+        )
 
-    def _echo_json(
-        self, recipe: Recipe, conditions: AcousticConditions, path: EchoPath
-    ) -> dict[str, Any]:
+    def _echo_label(self, recipe: Recipe, conditions: AcousticConditions) -> EchoPathLabel | None:
+        if conditions.echo is None:
+            return None
         place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
-        lag_ms = self._echo_lag(recipe, conditions) * 1000 / self._rate
-        loudspeaker = {"loudspeaker_m": place.distance_m, "lag_ms": round(lag_ms, 4)}
-        return {**path.to_json(), **loudspeaker}
+        lag_ms = round(self._echo_lag(recipe, conditions) * 1000 / self._rate, 4)
+        return conditions.echo.label(loudspeaker_m=place.distance_m, lag_ms=lag_ms)
 
-    def _stretch_json(self, stretch: Stretch) -> dict[str, Any]:
-        start, end = self._seconds(stretch.start_sample, stretch.end_sample)
-        return {
-            "kind": stretch.kind,
-            "file": self._beds.file(stretch.kind, stretch.offset),
-            "offset": stretch.offset,
-            "start": start,
-            "end": end,
-            "snr_db": stretch.snr_db,
-        }
+    def _stretch_label(self, stretch: Stretch) -> StretchLabel:
+        start_s, end_s = self._seconds(stretch.start_sample, stretch.end_sample)
+        return StretchLabel(
+            kind=stretch.kind,
+            file=self._beds.file(stretch.kind, stretch.offset),
+            offset=stretch.offset,
+            start_s=start_s,
+            end_s=end_s,
+            snr_db=stretch.snr_db,
+        )
 
-    def _room_json(self, recipe: Recipe, positions: Sequence[TalkerPosition]) -> dict[str, Any]:
+    def _room_label(self, recipe: Recipe, positions: Sequence[TalkerPosition]) -> RoomLabel:
         index = recipe.channel.room % len(self._rooms)
         room = self._rooms[index]
         far = recipe.channel.far_place % len(room.far)
-        return {
-            "id": index,
-            "size_m": list(room.size_m),
-            "rt60_s": room.rt60_s,
-            "measured_rt60_s": room.measured_rt60_s,
-            "near_m": room.near.distance_m,
-            "far_m": room.far[far].distance_m,
-            "talkers": [position.to_json(self._rooms, self._rate) for position in positions],
-        }
+        return RoomLabel(
+            id=index,
+            size_m=tuple(room.size_m),
+            rt60_s=room.rt60_s,
+            measured_rt60_s=room.measured_rt60_s,
+            near_m=room.near.distance_m,
+            far_m=room.far[far].distance_m,
+            talkers=tuple(position.label(self._rooms, self._rate) for position in positions),
+        )
 
 
 def _recycle_memory() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from microturn.datagen.acoustics.responses import Place, Room
 from microturn.datagen.dialogue.recipe import Channel
 from microturn.datagen.dialogue.script import Clip
+from microturn.datagen.dialogue.setting_labels import TalkerLabel
 
 FAR, BESIDE, NEAR = "far", "beside", "near"
 
@@ -32,17 +32,17 @@ class TalkerPosition:
         room = rooms[self.room]
         return {NEAR: (room.near,), FAR: room.far, BESIDE: room.beside}[self.kind][self.number]
 
-    def to_json(self, rooms: Sequence[Room], sample_rate: int) -> dict[str, Any]:
+    def label(self, rooms: Sequence[Room], sample_rate: int) -> TalkerLabel:
         place = self.place(rooms)
-        return {
-            "lane": self.lane,
-            "voice": self.voice,
-            "room": self.room,
-            "place": f"{self.kind}{self.number}",
-            "distance_m": place.distance_m,
-            "flight_ms": round(place.delay_samples * 1000 / sample_rate, 4),
-            "level_db": [round(clip.gain_db, 3) for clip in self.clips],
-        }
+        return TalkerLabel(
+            lane=self.lane,
+            voice=self.voice,
+            room=self.room,
+            place=f"{self.kind}{self.number}",
+            distance_m=place.distance_m,
+            flight_ms=round(place.delay_samples * 1000 / sample_rate, 4),
+            level_db=tuple(round(clip.gain_db, 3) for clip in self.clips),
+        )
 
 
 def talker_positions(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import Any
+
+from microturn.datagen.dialogue.setting_labels import (
+    BoardLabel,
+    FigureLabel,
+    KeyS,
+    SceneLabel,
+)
 
 Keys = tuple[tuple[int, float], ...]  # (sample, value), rising in time
 
@@ -81,32 +87,32 @@ class Acts:
         self.board += other.board
         self.asked += other.asked
 
-    def to_json(self, sample_rate: int) -> dict[str, Any]:
-        """For a sample's JSON, times in seconds."""
+    def label(self, sample_rate: int) -> SceneLabel:
+        """Return the same in seconds."""
 
         def seconds(sample: int) -> float:
             return round(sample / sample_rate, 6)
 
-        def keys(values: Keys) -> list[list[float]]:
-            return [[seconds(sample), round(value, 6)] for sample, value in values]
+        def keys(values: Keys) -> tuple[KeyS, ...]:
+            return tuple((seconds(sample), round(value, 6)) for sample, value in values)
 
-        return {
-            "figure": [
-                {"action": act.action, "phase": keys(act.phase), "blend": keys(act.blend)}
+        return SceneLabel(
+            figure=tuple(
+                FigureLabel(action=act.action, phase=keys(act.phase), blend=keys(act.blend))
                 for act in self.figure
-            ],
-            "board": [
-                {
-                    "text": item.text,
-                    "start": seconds(item.start),
-                    "ready": seconds(item.ready),
-                    "end": seconds(item.end),
-                    "how": item.how,
-                }
+            ),
+            board=tuple(
+                BoardLabel(
+                    text=item.text,
+                    start_s=seconds(item.start),
+                    ready_s=seconds(item.ready),
+                    end_s=seconds(item.end),
+                    how=item.how,
+                )
                 for act in self.board
                 for item in act.items
-            ],
-        }
+            ),
+        )
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether something happens, or is watched for, in [start, end)."""

@@ -1,19 +1,26 @@
-"""What happens in a dialogue, and when: words, events and what is expected of the agent.
+"""The timeline of a dialogue: words, events and expectations of the agent.
 
-Times are samples on the wall clock; seconds exist only in the JSON form. Needs nothing heavy:
-evaluation reads dialogues through this file.
+Times are samples on the wall clock; `labels` gives them in seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from microturn.datagen.dialogue.event_types import ACTS, check_event
+from microturn.datagen.dialogue.labels import (
+    ControlLabel,
+    EventLabel,
+    ExpectLabel,
+    TextLabel,
+    TimelineLabels,
+    WordLabel,
+    WordLabels,
+)
 
-FORMAT: Final = 1
-DIGITS: Final = 6  # of seconds in JSON
+DIGITS: Final = 6  # of seconds in labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,100 +120,101 @@ class Timeline:
                 spans.append((word.start, word.end))
         return spans
 
-    def to_json(self, sample_rate: int) -> dict[str, Any]:
-        """The part of a sample's JSON that holds words, events and texts, in seconds."""
+    def labels(self, sample_rate: int) -> TimelineLabels:
+        """Return the same in seconds."""
 
         def seconds(sample: int) -> float:
             return round(sample / sample_rate, DIGITS)
 
-        def words(items: Sequence[Word]) -> list[dict[str, Any]]:
-            return [_word_json(word, seconds(word.start), seconds(word.end)) for word in items]
+        def words(items: Sequence[Word]) -> tuple[WordLabel, ...]:
+            return tuple(
+                WordLabel(
+                    text=word.text,
+                    start_s=seconds(word.start),
+                    end_s=seconds(word.end),
+                    source=word.source,
+                    voice=word.voice,
+                    cut=word.cut,
+                )
+                for word in items
+            )
 
-        return {
-            "words": {
-                "user": words(self.user),
-                "agent": words(self.agent),
-                "background": words(self.background),
-            },
-            "intended_agent_words": words(self.intended),
-            "events": [
-                {
-                    "type": event.type,
-                    "start": seconds(event.start),
-                    "end": seconds(event.end),
-                    "speaker": event.speaker,
-                    "text": event.text,
-                    "expect": event.expect
-                    and {
-                        "act": event.expect.act,
-                        "text": event.expect.text,
-                        "window": [seconds(edge) for edge in event.expect.window],
-                    },
-                }
-                for event in self.events
-            ],
-            "controls": [{"token": c.token, "time": seconds(c.sample)} for c in self.controls],
-            "text_in": [{"time": seconds(t.sample), "text": t.text} for t in self.text_in],
-        }
+        return TimelineLabels(
+            words=WordLabels(
+                user=words(self.user), agent=words(self.agent), background=words(self.background)
+            ),
+            intended_agent_words=words(self.intended),
+            events=tuple(_event_label(event, seconds) for event in self.events),
+            controls=tuple(
+                ControlLabel(token=c.token, time_s=seconds(c.sample)) for c in self.controls
+            ),
+            text_in=tuple(TextLabel(time_s=seconds(t.sample), text=t.text) for t in self.text_in),
+        )
 
     @staticmethod
-    def from_json(sample: Mapping[str, Any], *, sample_rate: int, n_samples: int) -> Timeline:
-        """Read a sample's JSON back into samples."""
+    def from_labels(labels: TimelineLabels, *, sample_rate: int, n_samples: int) -> Timeline:
+        """Return labels in samples."""
 
         def at(seconds: float) -> int:
             return round(seconds * sample_rate)
 
-        def words(items: Sequence[Mapping[str, Any]]) -> Iterator[Word]:
-            for item in items:
-                yield Word(
-                    text=item["text"],
-                    start=at(item["start"]),
-                    end=at(item["end"]),
-                    source=item["source"],
-                    voice=item["voice"],
-                    cut=item.get("cut", False),
+        def words(items: Sequence[WordLabel]) -> list[Word]:
+            return [
+                Word(
+                    text=word.text,
+                    start=at(word.start_s),
+                    end=at(word.end_s),
+                    source=word.source,
+                    voice=word.voice,
+                    cut=word.cut,
                 )
+                for word in items
+            ]
 
         return Timeline(
             n_samples=n_samples,
-            user=list(words(sample["words"]["user"])),
-            agent=list(words(sample["words"]["agent"])),
-            background=list(words(sample["words"]["background"])),
-            intended=list(words(sample["intended_agent_words"])),
-            controls=[Control(token=c["token"], sample=at(c["time"])) for c in sample["controls"]],
-            events=[_event(item, at) for item in sample["events"]],
-            text_in=[TextArrival(text=t["text"], sample=at(t["time"])) for t in sample["text_in"]],
+            user=words(labels.words.user),
+            agent=words(labels.words.agent),
+            background=words(labels.words.background),
+            intended=words(labels.intended_agent_words),
+            controls=[Control(token=c.token, sample=at(c.time_s)) for c in labels.controls],
+            events=[_event(event, at) for event in labels.events],
+            text_in=[TextArrival(text=t.text, sample=at(t.time_s)) for t in labels.text_in],
         )
 
 
 _LISTS: Final = ("user", "agent", "background", "intended", "controls", "events", "text_in")
 
 
-def _word_json(word: Word, start: float, end: float) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "text": word.text,
-        "start": start,
-        "end": end,
-        "source": word.source,
-        "voice": word.voice,
-    }
-    if word.cut:
-        line["cut"] = True
-    return line
+def _event_label(event: Event, seconds: Callable[[int], float]) -> EventLabel:
+    expect = None
+    if event.expect is not None:
+        first, last = event.expect.window
+        expect = ExpectLabel(
+            act=event.expect.act,
+            text=event.expect.text,
+            window_s=(seconds(first), seconds(last)),
+        )
+    return EventLabel(
+        type=event.type,
+        start_s=seconds(event.start),
+        end_s=seconds(event.end),
+        speaker=event.speaker,
+        text=event.text,
+        expect=expect,
+    )
 
 
-def _event(item: Mapping[str, Any], at: Any) -> Event:
-    expect = item["expect"]
+def _event(label: EventLabel, at: Callable[[float], int]) -> Event:
+    expect = None
+    if label.expect is not None:
+        first, last = label.expect.window_s
+        expect = Expect(act=label.expect.act, text=label.expect.text, window=(at(first), at(last)))
     return Event(
-        type=item["type"],
-        start=at(item["start"]),
-        end=at(item["end"]),
-        speaker=item["speaker"],
-        text=item["text"],
-        expect=expect
-        and Expect(
-            act=expect["act"],
-            text=expect["text"],
-            window=(at(expect["window"][0]), at(expect["window"][1])),
-        ),
+        type=label.type,
+        start=at(label.start_s),
+        end=at(label.end_s),
+        speaker=label.speaker,
+        text=label.text,
+        expect=expect,
     )

@@ -7,13 +7,13 @@ overlap. Backchannels take no turn; which stretches they are is known from the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from microturn.datagen.dialogue.event_types import event_type
+from microturn.datagen.dialogue.labels import DialogueLabels, EventLabel, WordLabel
 from microturn.model.streams.pcm import Audio
 
 Span = tuple[int, int]  # samples
@@ -123,39 +123,35 @@ def _walk(stretches: Sequence[tuple[int, int, int]], found: TurnTaking) -> None:
             holder, holder_end = lane, end
 
 
-def of_words(sample: Mapping[str, Any], *, join_s: float) -> TurnTaking:
-    """From the word times and labels of a sample's JSON."""
-    rate = sample["sample_rate"]
-    lanes = [
-        joined([_span(word, rate) for word in sample["words"][lane]], round(join_s * rate))
-        for lane in ("user", "agent")
-    ]
-    return measure(
-        lanes[0], lanes[1], backchannels=labels_of(sample), n_samples=_length(sample, rate)
+def of_words(labels: DialogueLabels, *, join_s: float) -> TurnTaking:
+    """Measure by the word times of the labels."""
+    rate = labels.sample_rate
+    user, agent = (
+        joined([_span(word, rate) for word in words], round(join_s * rate))
+        for words in (labels.words.user, labels.words.agent)
     )
+    backchannels = backchannels_of(labels)
+    return measure(user, agent, backchannels=backchannels, n_samples=labels.n_samples)
 
 
 def of_sound(
-    sample: Mapping[str, Any], user: Audio, agent: Audio, *, threshold_db: float, join_s: float
+    labels: DialogueLabels, user: Audio, agent: Audio, *, threshold_db: float, join_s: float
 ) -> TurnTaking:
-    """From the user's voice in the microphone and the agent's voice; labels name backchannels."""
-    rate = sample["sample_rate"]
+    """Measure by the user's voice in the microphone and the agent's voice."""
+    rate = labels.sample_rate
     lanes = [
         voice_spans(audio, rate, threshold_db=threshold_db, join=round(join_s * rate))
         for audio in (user, agent)
     ]
-    return measure(lanes[0], lanes[1], backchannels=labels_of(sample), n_samples=len(agent))
+    backchannels = backchannels_of(labels)
+    return measure(lanes[0], lanes[1], backchannels=backchannels, n_samples=len(agent))
 
 
-def labels_of(sample: Mapping[str, Any]) -> list[Span]:
-    """Where the labels say that somebody says a backchannel."""
-    rate = sample["sample_rate"]
-    return [_span(e, rate) for e in sample["events"] if not event_type(e["type"]).takes_turn]
+def backchannels_of(labels: DialogueLabels) -> list[Span]:
+    """The spans of the labelled backchannels."""
+    rate = labels.sample_rate
+    return [_span(e, rate) for e in labels.events if not event_type(e.type).takes_turn]
 
 
-def _span(item: Mapping[str, Any], rate: int) -> Span:
-    return round(item["start"] * rate), round(item["end"] * rate)
-
-
-def _length(sample: Mapping[str, Any], rate: int) -> int:
-    return round(sample["n_micro_turns"] * sample["micro_turn_s"] * rate)
+def _span(item: WordLabel | EventLabel, rate: int) -> Span:
+    return round(item.start_s * rate), round(item.end_s * rate)

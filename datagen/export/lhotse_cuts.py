@@ -34,8 +34,8 @@ class LhotseExport:
             {
                 "id": segment.id,
                 "recording_id": sample.key,
-                "start": segment.start,
-                "duration": segment.duration,
+                "start": segment.start_s,
+                "duration": segment.duration_s,
                 "channel": SIDES.index(CHANNELS[segment.lane]),
                 "text": segment.text,
                 "language": "en",
@@ -43,14 +43,14 @@ class LhotseExport:
                 "custom": {"lane": segment.lane},
                 "alignment": {
                     "word": [
-                        [word.text, word.start, round(word.end - word.start, 6)]
+                        [word.text, word.start_s, round(word.end_s - word.start_s, 6)]
                         for word in segment.words
                     ]
                 },
             }
             for segment in segments_of(sample, self._config.join_s)
         ]
-        duration = duration_of(sample)
+        duration, labels = duration_of(sample), sample.labels.to_json()
         recording = {
             "id": sample.key,
             "sources": [
@@ -74,7 +74,7 @@ class LhotseExport:
                 "channel": [0, 1],
                 "supervisions": supervisions,
                 "recording": recording,
-                "custom": {name: sample.json[name] for name in CUSTOM if name in sample.json},
+                "custom": {name: labels[name] for name in CUSTOM},
                 "type": "MultiCut",
             }
         )

@@ -33,7 +33,7 @@ class MoshiExport:
         path = self._folder / FOLDER / f"{sample.key}.wav"
         soundfile.write(path, stereo(sample, self._rate), RATE, subtype="PCM_16")
         words: list[list[Any]] = [
-            [word.text, [word.start, word.end], SPEAKERS[segment.lane]]
+            [word.text, [word.start_s, word.end_s], SPEAKERS[segment.lane]]
             for segment in segments_of(sample, self._config.join_s)
             if segment.lane in SPEAKERS
             for word in segment.words

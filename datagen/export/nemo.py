@@ -41,7 +41,7 @@ class NemoExport:
         path = self._folder / f"audio/{key}.wav"
         soundfile.write(path, mono(sample), self._rate, subtype="PCM_16")
         (self._folder / f"rttm/{key}.rttm").write_text("".join(_rttm(key, s) for s in segments))
-        words = sorted((w.start, _ctm(key, s, w)) for s in segments for w in s.words)
+        words = sorted((w.start_s, _ctm(key, s, w)) for s in segments for w in s.words)
         (self._folder / f"ctm/{key}.ctm").write_text("".join(line for _, line in words))
         self._dialogues.append(
             {
@@ -74,21 +74,21 @@ def _name(voice: str) -> str:
 
 
 def _rttm(key: str, segment: SpokenSegment) -> str:
-    span = f"{segment.start:.6f} {segment.duration:.6f}"
+    span = f"{segment.start_s:.6f} {segment.duration_s:.6f}"
     return f"SPEAKER {key} 1 {span} <NA> <NA> {_name(segment.voice)} <NA> <NA>\n"
 
 
 def _ctm(key: str, segment: SpokenSegment, word: Any) -> str:
     """Source, channel, start, duration, word, confidence, type, speaker (RT-09)."""
-    span = f"{word.start:.6f} {word.end - word.start:.6f}"
+    span = f"{word.start_s:.6f} {word.end_s - word.start_s:.6f}"
     return f"{key} 1 {span} {word.text} 1.0 lex {_name(segment.voice)}\n"
 
 
 def _line(key: str, segment: SpokenSegment) -> dict[str, Any]:
     return {
         "audio_filepath": f"audio/{key}.{CHANNELS[segment.lane]}.flac",
-        "offset": segment.start,
-        "duration": segment.duration,
+        "offset": segment.start_s,
+        "duration": segment.duration_s,
         "text": segment.text,
         "speaker": segment.voice,
         "lang": "en",

@@ -27,11 +27,12 @@ def faults_of_sample(
     sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenizer
 ) -> Iterator[str]:
     """What is wrong with one dialogue."""
-    n_samples = sample.json["n_micro_turns"] * layout.samples_per_micro_turn
+    labels = sample.labels
+    n_samples = labels.n_micro_turns * layout.samples_per_micro_turn
     rate = layout.sample_rate
-    timeline = Timeline.from_json(sample.json, sample_rate=rate, n_samples=n_samples)
-    if sample.json["layout_hash"] != layout.hash:
-        yield f"layout_hash is {sample.json['layout_hash']}, not {layout.hash}"
+    timeline = Timeline.from_labels(labels, sample_rate=rate, n_samples=n_samples)
+    if labels.layout_hash != layout.hash:
+        yield f"layout_hash is {labels.layout_hash}, not {layout.hash}"
     for name, audio in (("user.flac", sample.user()), ("agent.flac", sample.agent())):
         if len(audio) != n_samples:
             yield f"{name} has {len(audio)} samples, not {n_samples}"
@@ -84,8 +85,8 @@ def _faults_of_lanes(
 ) -> Iterator[str]:
     """Lanes that are not those which the stored sound and labels give."""
     stored = sample.tokens()
-    missing_input = np.zeros(sample.json["n_micro_turns"], np.bool_)
-    missing_input[sample.json["channel"].get("network", {}).get("late_micro_turns", [])] = True
+    missing_input = np.zeros(sample.labels.n_micro_turns, np.bool_)
+    missing_input[list(sample.labels.channel.network.missing_micro_turns)] = True
     packed = pack_dialogue(
         user_audio=sample.user(),
         agent_audio=sample.agent(),

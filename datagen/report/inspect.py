@@ -48,7 +48,9 @@ def show(reader: ShardReader, sample: StoredDialogue, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     layout = reader.layout
     n_samples = reader.n_micro_turns * layout.samples_per_micro_turn
-    timeline = Timeline.from_json(sample.json, sample_rate=layout.sample_rate, n_samples=n_samples)
+    timeline = Timeline.from_labels(
+        sample.labels, sample_rate=layout.sample_rate, n_samples=n_samples
+    )
     stem = f"dialogue-{sample.key}"
     draw_dialogue(
         sample, timeline, layout=layout, tokenizer=reader.tokenizer, path=out / f"{stem}.png"

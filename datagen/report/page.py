@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from microturn.datagen.dialogue.event_types import event_type
+from microturn.datagen.dialogue.json_fields import write_fields
+from microturn.datagen.dialogue.labels import DialogueLabels, EventLabel
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer
 
@@ -29,17 +31,16 @@ EVENT_GAP_S = 0.1
 
 def page_of(sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenizer) -> str:
     """The page of a dialogue as HTML."""
-    facts = sample.json
-    seconds = facts["n_micro_turns"] * facts["micro_turn_s"]
+    labels = sample.labels
     sounds = _sounds(sample)
     data = {
-        "title": f"dialogue {facts['index']} ({facts['split']}, seed {facts['seed']})",
-        "facts": _facts(facts),
-        "seconds": seconds,
-        "micro_turn_s": facts["micro_turn_s"],
-        "words": facts["words"],
-        **_events(facts["events"]),
-        "colours": {e["type"]: event_type(e["type"]).colour for e in facts["events"]},
+        "title": f"dialogue {labels.index} ({labels.split}, seed {labels.seed})",
+        "facts": _facts(labels),
+        "seconds": labels.duration_s,
+        "micro_turn_s": labels.micro_turn_s,
+        "words": write_fields(labels.words),
+        **_events(labels.events),
+        "colours": {event.type: event_type(event.type).colour for event in labels.events},
         "tokens": _tokens(sample, tokenizer),
         "peaks_per_s": PEAKS_PER_S,
         "peaks": {
@@ -74,28 +75,26 @@ def _sounds(sample: StoredDialogue) -> dict[str, bytes]:
     }
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    channel, room = facts["channel"], facts["room"]
-    parts = [", ".join(facts["families"]), f"user {facts['voice']}"]
-    if room.get("rt60_s") is not None:
-        parts.append(f"room of {room['rt60_s']:.2f} s")
-    if channel.get("noise"):
-        parts.append(f"{channel['noise']} at {channel['snr_db']:.0f} dB")
-    if channel.get("echo_db") is not None:
-        parts.append(f"echo of {channel['echo_db']:.0f} dB")
+def _facts(labels: DialogueLabels) -> str:
+    channel, room = labels.channel, labels.room
+    parts = [", ".join(labels.families), f"user {labels.voice}", f"room of {room.rt60_s:.2f} s"]
+    if channel.noise:
+        parts.append(f"{channel.noise} at {channel.snr_db:.0f} dB")
+    if channel.echo_db is not None:
+        parts.append(f"echo of {channel.echo_db:.0f} dB")
     return "; ".join(parts)
 
 
-def _events(events: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _events(events: Sequence[EventLabel]) -> dict[str, Any]:
     """Events with the row on which each of them has room for itself and its window."""
     ends: list[float] = []
     placed = []
-    for event in sorted(events, key=lambda item: (item["start"], item["end"])):
-        window = event["expect"]["window"] if event["expect"] else (event["start"], event["end"])
-        first = min(event["start"], window[0])
+    for event in sorted(events, key=lambda item: (item.start_s, item.end_s)):
+        window = event.window_s or (event.start_s, event.end_s)
+        first = min(event.start_s, window[0])
         row = next((i for i, end in enumerate(ends) if end <= first), len(ends))
-        ends[row : row + 1] = [max(event["end"], window[1]) + EVENT_GAP_S]
-        placed.append({**event, "row": row})
+        ends[row : row + 1] = [max(event.end_s, window[1]) + EVENT_GAP_S]
+        placed.append({**write_fields(event), "row": row})
     return {"events": placed, "eventRows": max(len(ends), 1)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from microturn.datagen.dialogue.event_types import event_type
+from microturn.datagen.dialogue.labels import DialogueLabels
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer, fine_mel
@@ -48,17 +48,17 @@ def draw_dialogue(
         for axis in axes:
             _grid(axis, seconds, layout)
         axes[-1].set_xlabel("seconds; each column is a micro-turn")
-        axes[0].set_title(_title(sample.json), loc="left")
+        axes[0].set_title(_title(sample.labels), loc="left")
         figure.savefig(path, dpi=90)
 
 
-def _title(facts: dict[str, Any]) -> str:
-    channel, room = facts["channel"], facts["room"]
-    noise = f"{channel['noise']} at {channel['snr_db']:.0f} dB" if channel["noise"] else "no noise"
+def _title(labels: DialogueLabels) -> str:
+    channel, room = labels.channel, labels.room
+    noise = f"{channel.noise} at {channel.snr_db:.0f} dB" if channel.noise else "no noise"
     return (
-        f"dialogue {facts['index']} ({facts['split']}, seed {facts['seed']}): "
-        f"{', '.join(facts['families'])}; user {facts['voice']}, room of {room['rt60_s']:.2f} s, "
-        f"{noise}, band to {channel['low_pass_hz']} Hz"
+        f"dialogue {labels.index} ({labels.split}, seed {labels.seed}): "
+        f"{', '.join(labels.families)}; user {labels.voice}, room of {room.rt60_s:.2f} s, "
+        f"{noise}, band to {channel.low_pass_hz:g} Hz"
     )
 
 

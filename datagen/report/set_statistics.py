@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from microturn.datagen.dialogue import turn_taking
+from microturn.datagen.dialogue.event_types import (
+    BACKGROUND_SPEECH,
+    INTERRUPTION,
+    PAUSE,
+    RESULT,
+    TIMED_CUE,
+    TURN,
+    USER_BACKCHANNEL,
+)
+from microturn.datagen.dialogue.labels import (
+    LANES,
+    DialogueLabels,
+    EventLabel,
+    WordLabel,
+    WordLabels,
+)
+from microturn.datagen.dialogue.setting_labels import ChannelLabel
 from microturn.datagen.report.timing_tally import TimingTally
 
 if TYPE_CHECKING:
@@ -62,52 +79,50 @@ class Statistics:
         self.sums: dict[str, float] = dict.fromkeys(SUMS, 0.0)
         self.turn_taking = {way: TimingTally() for way in TURN_TAKING}
 
-    def add(self, sample: Mapping[str, Any], sound: RenderedAudio | None = None) -> None:
-        """Count one sample's JSON and, where it is at hand, its sound."""
-        self._add_turn_taking(sample, sound)
-        seconds = sample["n_micro_turns"] * sample["micro_turn_s"]
+    def add(self, labels: DialogueLabels, sound: RenderedAudio | None = None) -> None:
+        """Count one dialogue by its labels and, if given, its sound."""
+        self._add_turn_taking(labels, sound)
         self.sums["dialogues"] += 1
-        self.sums["seconds"] += seconds
-        self.counts["families"].update(sample["families"])
-        self.counts["rooms"][str(sample["room"]["id"])] += 1
-        self.counts["rt60_s"][_binned(sample["room"]["rt60_s"], RT60_BIN_S)] += 1
-        self.counts["voices"][sample["voice"]] += 1
-        self._add_channel(sample["channel"])
-        for item in sample["items"]:
-            self.counts["speakers"][f"{item['lane']}: {item['voice']}"] += 1
-            self.counts["licences"][item["licence"]] += 1
-        self._add_words(sample["words"])
-        for event in sample["events"]:
-            self._add_event(event, sample["words"]["agent"])
+        self.sums["seconds"] += labels.duration_s
+        self.counts["families"].update(labels.families)
+        self.counts["rooms"][str(labels.room.id)] += 1
+        self.counts["rt60_s"][_binned(labels.room.rt60_s, RT60_BIN_S)] += 1
+        self.counts["voices"][labels.voice] += 1
+        self._add_channel(labels.channel)
+        for item in labels.items:
+            self.counts["speakers"][f"{item.lane}: {item.voice}"] += 1
+            self.counts["licences"][item.licence] += 1
+        self._add_words(labels.words)
+        for event in labels.events:
+            self._add_event(event, labels.words.agent)
 
-    def _add_turn_taking(self, sample: Mapping[str, Any], sound: RenderedAudio | None) -> None:
-        rate = sample["sample_rate"]
-        found = {"words": turn_taking.of_words(sample, join_s=JOIN_S)}
+    def _add_turn_taking(self, labels: DialogueLabels, sound: RenderedAudio | None) -> None:
+        rate = labels.sample_rate
+        measures = {"words": turn_taking.of_words(labels, join_s=JOIN_S)}
         if sound is not None:
-            found["sound"] = turn_taking.of_sound(
-                sample,
+            measures["sound"] = turn_taking.of_sound(
+                labels,
                 sound.stems["user"],
                 sound.agent.astype(np.float32),
                 threshold_db=VOICE_DB,
                 join_s=JOIN_S,
             )
-        for way, measured in found.items():
+        for way, measured in measures.items():
             self.turn_taking[way].add(measured, rate)
 
-    def _add_channel(self, channel: Mapping[str, Any]) -> None:
-        snr_db = channel.get("snr_db")
-        if snr_db is not None:
-            self.counts["snr_db"][_binned(snr_db, SNR_BIN_DB)] += 1
-        self.counts["noise"][channel["noise"] or "none"] += 1
-        if channel["echo_db"] is not None:
+    def _add_channel(self, channel: ChannelLabel) -> None:
+        if channel.snr_db is not None:
+            self.counts["snr_db"][_binned(channel.snr_db, SNR_BIN_DB)] += 1
+        self.counts["noise"][channel.noise or "none"] += 1
+        if channel.echo_db is not None:
             self.counts["channel"]["echo"] += 1
-        if channel["digital_zero"]:
+        if channel.digital_zero_s:
             self.counts["channel"]["digital zero"] += 1
 
-    def _add_words(self, words: Mapping[str, Any]) -> None:
+    def _add_words(self, words: WordLabels) -> None:
         for lane, name in (("agent", "agent_words"), ("user", "heard_words")):
-            self.counts[name].update(word["text"] for word in words[lane])
-        spans = {lane: [(w["start"], w["end"]) for w in words[lane]] for lane in words}
+            self.counts[name].update(word.text for word in words.of(lane))
+        spans = {lane: [(w.start_s, w.end_s) for w in words.of(lane)] for lane in LANES}
         for lane, lane_spans in spans.items():
             self.sums[f"{lane}_seconds"] += sum(b - a for a, b in lane_spans)
         self.sums["overlap"] += sum(
@@ -123,36 +138,36 @@ class Statistics:
             if last >= 0 and ends[last][1] == "agent":
                 self._time("user_gap", start - ends[last][0])
 
-    def _add_event(self, event: Mapping[str, Any], agent: list[Mapping[str, Any]]) -> None:
-        kind, expect = event["type"], event["expect"]
-        act = expect["act"] if expect else "nothing"
+    def _add_event(self, event: EventLabel, agent: Sequence[WordLabel]) -> None:
+        kind, expect = event.type, event.expect
+        act = expect.act if expect else "nothing"
         self.counts["events"][kind] += 1
         self.counts["expected"][f"{kind}: {act}"] += 1
-        length = event["end"] - event["start"]
-        if (kind, act) == ("turn", "respond"):
-            self.counts["answers"][expect["text"]] += 1
-            self.counts["questions"][event["text"]] += 1
-            self._after("reply_latency", event["end"], agent)
-        elif kind == "interruption":
+        length = event.end_s - event.start_s
+        if expect and (kind, act) == (TURN, "respond"):
+            self.counts["answers"][expect.text] += 1
+            self.counts["questions"][event.text] += 1
+            self._after("reply_latency", event.end_s, agent)
+        elif kind == INTERRUPTION:
             self._time("interruption", length)
-            ends = [w["end"] for w in agent if w["start"] < event["start"] + 0.6]
-            cut = [end for end in ends if end > event["start"]]
-            self._time("yield_latency", max(cut, default=event["start"]) - event["start"])
-        elif (kind, act) == ("timed_cue", "say"):
-            due = expect["window"][0] + 0.2
+            ends = [w.end_s for w in agent if w.start_s < event.start_s + 0.6]
+            cut = [end for end in ends if end > event.start_s]
+            self._time("yield_latency", max(cut, default=event.start_s) - event.start_s)
+        elif expect and (kind, act) == (TIMED_CUE, "say"):
+            due = expect.window_s[0] + 0.2
             self._after("cue_lateness", due, agent)
-        elif kind == "result":
-            self._after("result_wait", event["end"], agent)
-        elif kind == "pause":
+        elif kind == RESULT:
+            self._after("result_wait", event.end_s, agent)
+        elif kind == PAUSE:
             self._time("pause", length)
-        elif kind == "user_backchannel":
+        elif kind == USER_BACKCHANNEL:
             self._time("backchannel", length)
-        elif kind == "background_speech":
+        elif kind == BACKGROUND_SPEECH:
             self._time("background_speech", length)
 
-    def _after(self, name: str, moment: float, agent: Iterable[Mapping[str, Any]]) -> None:
+    def _after(self, name: str, moment: float, agent: Iterable[WordLabel]) -> None:
         """Time from a moment to the next word that the agent begins."""
-        later = [word["start"] - moment for word in agent if word["start"] >= moment - 1e-6]
+        later = [word.start_s - moment for word in agent if word.start_s >= moment - 1e-6]
         if later:
             self._time(name, min(later))
 

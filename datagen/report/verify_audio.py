@@ -135,7 +135,7 @@ class AudioVerifier:
                 yield f"the agent sounds in the {event.type} at {event.start / self._rate:.2f} s"
 
     def _words(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
-        zeroed = dialogue.sound.channel.get("digital_zero", [])
+        zeroed = dialogue.sound.channel.digital_zero_s
         for lane, audio in _lanes(dialogue).items():
             for word in getattr(dialogue.timeline, lane):
                 if any(

@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from microturn.datagen.dialogue.labels import DialogueLabels
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.npz import read_npz
@@ -107,6 +108,11 @@ class StoredDialogue:
     def json(self) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(self._member("json"))
         return value
+
+    @cached_property
+    def labels(self) -> DialogueLabels:
+        """Words, events and conditions; raises ValueError that names the dialogue and the field."""
+        return DialogueLabels.from_json(self.json, where=f"{self.source}.json")
 
     @property
     def index(self) -> int:

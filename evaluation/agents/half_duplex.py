@@ -16,11 +16,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.datagen.dialogue.labels import EventLabel, TextLabel
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import overlap
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord
 from microturn.evaluation.scoring.answers import Answer, answers_of
-from microturn.evaluation.scoring.dialogue import Dialogue, Event, Message, read_words
+from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue, Samples
 
 ENDPOINT_S: Final = 0.5
@@ -142,7 +143,7 @@ class HalfDuplex:
             self._delegate(talk, answer.event, now_s)
         self._say(talk, answer, now_s)
 
-    def _delegate(self, talk: _Talk, event: Event, now_s: float) -> None:
+    def _delegate(self, talk: _Talk, event: EventLabel, now_s: float) -> None:
         """The background agent is as slow as in the script, and never earlier."""
         dialogue = talk.sample.dialogue
         used = {delivery.scripted_s for delivery in talk.deliveries}
@@ -202,7 +203,7 @@ def _intended(talk: _Talk, answer: Answer) -> list[SpokenWord]:
     """Words that were meant to follow one another from the answer's first one on."""
     others = {word for other in talk.answers if other is not answer for word in other.recorded}
     meant: list[SpokenWord] = [*answer.recorded[:-1]]
-    planned = read_words(talk.sample.dialogue.raw.get("intended_agent_words", ()))
+    planned = talk.sample.dialogue.intended_words
     for word in planned or answer.recorded:
         if word.start_s < answer.recorded[-1].start_s or word in others:
             continue
@@ -222,11 +223,11 @@ def _sound(talk: _Talk, word: SpokenWord) -> NDArray[np.float32]:
     return _slice(talk.recorded, word.start_s, word.end_s, talk.sample.sample_rate)
 
 
-def _is_request(event: Event) -> bool:
+def _is_request(event: EventLabel) -> bool:
     return event.act in _ANSWERED and event.speaker == "user" and event.type != "result"
 
 
-def _is_result_of(event: Event, message: Message) -> bool:
+def _is_result_of(event: EventLabel, message: TextLabel) -> bool:
     return event.type == "result" and abs(event.start_s - message.time_s) < _HEARD_S
 
 

@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.datagen.dialogue.labels import TextLabel
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, words_of_lane
-from microturn.evaluation.scoring.dialogue import Dialogue, Message
+from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer
@@ -40,7 +41,7 @@ class ScriptedResult:
 
     asked_row: int  # from here on a `<delegate>` is for this request
     delay_rows: int  # from `<delegate>` to the arrival of the result
-    message: Message
+    message: TextLabel
 
 
 def scripted_results(dialogue: Dialogue, layout: StreamLayout) -> list[ScriptedResult]:
@@ -78,7 +79,7 @@ class _StreamedDialogue:
     given: Mapping[str, NDArray[np.uint8]]  # (N, ...) lanes that are neither sound nor text
     missing_input: NDArray[np.bool_] | None  # (N,) micro-turns whose input is late
     results: list[ScriptedResult]
-    arrivals: dict[int, list[Message]]  # by micro-turn
+    arrivals: dict[int, list[TextLabel]]  # by micro-turn
     waiting: deque[int] = field(default_factory=deque)  # ids that have not been read yet
     audio: list[NDArray[np.float32]] = field(default_factory=list)
     say: list[list[int]] = field(default_factory=list)
@@ -113,7 +114,7 @@ class StreamedAgent:
         layout = self._layout
         audio = sample.load_user()
         n = len(audio) // layout.samples_per_micro_turn
-        arrivals: dict[int, list[Message]] = {}
+        arrivals: dict[int, list[TextLabel]] = {}
         for message in sample.dialogue.messages:
             if not message.is_result:
                 arrivals.setdefault(_row_of(message.time_s, layout), []).append(message)

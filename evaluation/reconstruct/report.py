@@ -108,7 +108,7 @@ def _take(
     vocoders: Mapping[str, Vocoder],
     watches: Mapping[str, Stopwatch],
 ) -> VoicePair | None:
-    words = Dialogue.from_json(stored.key, stored.json, layout).agent_words
+    words = Dialogue.of(stored.key, stored.labels).agent_words
     if not words:
         return None
     recorded = stored.agent()

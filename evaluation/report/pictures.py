@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.datagen.dialogue.event_types import TURN, event_type
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
@@ -139,14 +139,14 @@ def _words(axis: Any, words: Sequence[SpokenWord], y: float, colour: str) -> Non
         axis.text(word.start_s, y, word.text, fontsize=6, va="center", clip_on=True)
 
 
-def _event(axis: Any, event: Event, y: float, window_y: float) -> None:
+def _event(axis: Any, event: EventLabel, y: float, window_y: float) -> None:
     colour = event_type(event.type).colour
     length = max(event.end_s - event.start_s, 0.03)
     y += 0.3 if event.type == TURN else 0.0  # an interruption may be a turn, too
     axis.barh(y, length, left=event.start_s, height=0.25, color=colour, alpha=0.5)
     axis.text(event.start_s, y, event.type, fontsize=6, va="center", clip_on=True)
-    if event.window:
-        start, end = event.window
+    if event.window_s:
+        start, end = event.window_s
         y = window_y + (0.3 if event.type == TURN else 0.0)
         axis.barh(y, end - start, left=start, height=0.25, facecolor="none", edgecolor=colour)
         label = " ".join((event.act, *event.expected))

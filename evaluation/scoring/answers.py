@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from microturn.datagen.dialogue.event_types import RESULT
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
-from microturn.evaluation.scoring.dialogue import Dialogue, Event
+from microturn.evaluation.scoring.dialogue import Dialogue
 
 SPEAKING_ACTS = ("respond", "refuse", "say", "backchannel", "delegate")
 WINDOW_ACTS = ("say", "backchannel")  # their windows say when, not the end of the event
@@ -28,7 +29,7 @@ _UNKNOWN_WORD_S = 0.6  # length of an answer that nobody recorded, per word
 class Answer:
     """Speech that one event asks for."""
 
-    event: Event
+    event: EventLabel
     begins_s: float  # speech before this belongs to something earlier
     earliest_s: float  # it must not begin before
     latest_s: float  # it is in time until
@@ -87,15 +88,15 @@ def answers_of(
     return _with_limits(_with_recordings(drafts, dialogue), dialogue)
 
 
-def delivery_of(event: Event, deliveries: Sequence[Delivery]) -> Delivery | None:
+def delivery_of(event: EventLabel, deliveries: Sequence[Delivery]) -> Delivery | None:
     """The delivery of a `result` event: scripted inside or just before it."""
     near = [d for d in deliveries if abs(d.scripted_s - event.start_s) < 0.5]
     return min(near, key=lambda d: abs(d.scripted_s - event.start_s), default=None)
 
 
-def _draft(event: Event, shift_s: float, windows: WindowConfig, duration_s: float) -> Answer:
+def _draft(event: EventLabel, shift_s: float, windows: WindowConfig, duration_s: float) -> Answer:
     if event.act in WINDOW_ACTS or event.type == RESULT:
-        given = event.window or (event.start_s, event.start_s + windows.result_s)
+        given = event.window_s or (event.start_s, event.start_s + windows.result_s)
         # A result that comes later may be said later; what else holds it back stays as it was.
         earliest, latest = given[0] + min(shift_s, 0.0), given[1] + max(shift_s, 0.0)
         begins = earliest if event.type == RESULT else min(event.end_s, earliest)

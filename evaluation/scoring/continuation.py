@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import DISTURBING_ACTS, Answer
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
 _SAME_S = 1e-3
 
 
-def next_disturbance(scene: ScoredDialogue, event: Event) -> float:
+def next_disturbance(scene: ScoredDialogue, event: EventLabel) -> float:
     """Until when the words after `event` belong to going on."""
     later = [
         other.start_s

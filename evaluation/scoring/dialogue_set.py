@@ -68,7 +68,7 @@ class DialogueSet:
         """One dialogue."""
         stored = self.reader[position]
         return HeldOutDialogue(
-            dialogue=Dialogue.from_json(stored.key, stored.json, self.layout),
+            dialogue=Dialogue.of(stored.key, stored.labels),
             sample_rate=self.layout.sample_rate,
             load_user=stored.user,
             load_agent=stored.agent,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microturn.datagen.dialogue.event_types import RESULT
+from microturn.datagen.dialogue.labels import EventLabel, word_list
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of
 from microturn.evaluation.scoring.continuation import first_group, goes_on, n_left, next_disturbance
-from microturn.evaluation.scoring.dialogue import Event, word_list
 from microturn.evaluation.scoring.outcomes import (
     BackchannelOutcome,
     CueOutcome,
@@ -65,7 +65,7 @@ def score(scene: ScoredDialogue) -> list[Outcome]:
     return outcomes
 
 
-def score_turn(scene: ScoredDialogue, event: Event) -> TurnOutcome:
+def score_turn(scene: ScoredDialogue, event: EventLabel) -> TurnOutcome:
     answer = _answer(scene, event)
     windows = scene.windows
     interrupts = any(
@@ -104,7 +104,7 @@ def score_turn(scene: ScoredDialogue, event: Event) -> TurnOutcome:
     )
 
 
-def score_stop(scene: ScoredDialogue, event: Event) -> StopOutcome:
+def score_stop(scene: ScoredDialogue, event: EventLabel) -> StopOutcome:
     """Silence lasting `stopped_for_s`, or the onset of the answer to what interrupted."""
     windows = scene.windows
     onset_s = event.start_s
@@ -125,7 +125,7 @@ def score_stop(scene: ScoredDialogue, event: Event) -> StopOutcome:
     return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time, trigger=event.type)
 
 
-def score_resume(scene: ScoredDialogue, event: Event) -> ResumeOutcome:
+def score_resume(scene: ScoredDialogue, event: EventLabel) -> ResumeOutcome:
     """The agent was speaking, said what was left to say, and left no hole in it."""
     answer = scene.answer_during(event.start_s)
     speaking = scene.speaking_near(event.start_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
@@ -148,14 +148,14 @@ def score_resume(scene: ScoredDialogue, event: Event) -> ResumeOutcome:
     )
 
 
-def score_silence(scene: ScoredDialogue, event: Event) -> SilenceOutcome:
-    start_s, end_s = event.window or (event.start_s, event.end_s)
+def score_silence(scene: ScoredDialogue, event: EventLabel) -> SilenceOutcome:
+    start_s, end_s = event.window_s or (event.start_s, event.end_s)
     speech_s = sum(end - start for start, end in scene.outside_floors(start_s, end_s))
     silent = speech_s * 1000 <= scene.windows.spurious_ms
     return SilenceOutcome(trigger=event.type, speech_s=speech_s, silent=silent)
 
 
-def score_cue(scene: ScoredDialogue, event: Event) -> CueOutcome:
+def score_cue(scene: ScoredDialogue, event: EventLabel) -> CueOutcome:
     answer = _answer(scene, event)
     said = scene.said(answer, from_s=answer.begins_s)
     onset = scene.onset_of(said[0]) if said else None
@@ -171,7 +171,7 @@ def score_cue(scene: ScoredDialogue, event: Event) -> CueOutcome:
     )
 
 
-def score_backchannel(scene: ScoredDialogue, event: Event) -> BackchannelOutcome:
+def score_backchannel(scene: ScoredDialogue, event: EventLabel) -> BackchannelOutcome:
     """Something short within the window: longer speech takes the floor instead of leaving it."""
     answer = _answer(scene, event)
     onset = scene.activity.onset_in(answer.earliest_s, answer.latest_s)
@@ -186,7 +186,7 @@ def score_backchannel(scene: ScoredDialogue, event: Event) -> BackchannelOutcome
     )
 
 
-def score_delegation(scene: ScoredDialogue, event: Event) -> DelegationOutcome:
+def score_delegation(scene: ScoredDialogue, event: EventLabel) -> DelegationOutcome:
     answer = _answer(scene, event)
     begins_s = lead(event.end_s)
     until_s = event.end_s + scene.windows.delegate_s
@@ -202,7 +202,7 @@ def score_delegation(scene: ScoredDialogue, event: Event) -> DelegationOutcome:
     )
 
 
-def score_result(scene: ScoredDialogue, event: Event) -> ResultOutcome:
+def score_result(scene: ScoredDialogue, event: EventLabel) -> ResultOutcome:
     delivery = delivery_of(event, scene.trace.deliveries)
     answer = scene.answer_to(event)
     if delivery is None or answer is None:
@@ -275,7 +275,7 @@ def word_errors(said: Sequence[str], expected: Sequence[str]) -> int:
     return row[-1]
 
 
-def _answer(scene: ScoredDialogue, event: Event) -> Answer:
+def _answer(scene: ScoredDialogue, event: EventLabel) -> Answer:
     answer = scene.answer_to(event)
     assert answer is not None, event
     return answer
@@ -297,7 +297,7 @@ def _judge(answer: Answer, said: Sequence[str]) -> tuple[bool | None, int, int]:
     return errors == 0, errors, len(expected)
 
 
-def _is_due(scene: ScoredDialogue, moment_s: float, event: Event) -> bool:
+def _is_due(scene: ScoredDialogue, moment_s: float, event: EventLabel) -> bool:
     """Whether another event asks for speech at a moment, whoever speaks."""
     return any(
         answer.earliest_s - _SAME_S <= moment_s <= answer.latest_s + _SAME_S
@@ -321,7 +321,7 @@ def _is_answer(said: Sequence[SpokenWord], answer: Answer) -> bool:
     return bool(said) and tuple(word.text for word in said) == answer.expected
 
 
-def _answer_onset_after(scene: ScoredDialogue, event: Event) -> float:
+def _answer_onset_after(scene: ScoredDialogue, event: EventLabel) -> float:
     """When the agent begins to answer what interrupted it; infinity if it never does."""
     for answer in scene.answers:
         if answer.event.act == "respond" and abs(answer.event.start_s - event.start_s) < _SAME_S:

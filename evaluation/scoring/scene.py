@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from microturn.datagen.dialogue.labels import EventLabel, word_list
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Activity, Span, longest_gap, merge, subtract
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
 from microturn.evaluation.scoring.answers import Answer, answers_of
-from microturn.evaluation.scoring.dialogue import Dialogue, Event, word_list
+from microturn.evaluation.scoring.dialogue import Dialogue
 
 _SAME_S = 1e-3
 _AUDIBLE_S = 0.03  # less sound than this is no word
@@ -60,7 +61,7 @@ class ScoredDialogue:
         late = [self._late_floor(answer) for answer in self.answers]
         return merge([*floors, *(floor for floor in late if floor)], _SAME_S)
 
-    def answer_to(self, event: Event) -> Answer | None:
+    def answer_to(self, event: EventLabel) -> Answer | None:
         return next((answer for answer in self.answers if answer.event is event), None)
 
     def answer_during(self, moment_s: float) -> Answer | None:

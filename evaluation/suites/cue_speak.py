@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import Span, overlap
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.events import score_cue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import SAME_S, median, share
@@ -46,7 +46,7 @@ def user_turns(scene: ScoredDialogue) -> list[Span]:
     return turns
 
 
-def _cue(scene: ScoredDialogue, event: Event, turns: Sequence[Span]) -> dict[str, Any]:
+def _cue(scene: ScoredDialogue, event: EventLabel, turns: Sequence[Span]) -> dict[str, Any]:
     outcome = score_cue(scene, event)
     over = False
     if outcome.onset_s is not None:
@@ -61,9 +61,9 @@ def _cue(scene: ScoredDialogue, event: Event, turns: Sequence[Span]) -> dict[str
     }
 
 
-def _strays(scene: ScoredDialogue, due: Sequence[Event], turns: Sequence[Span]) -> int:
+def _strays(scene: ScoredDialogue, due: Sequence[EventLabel], turns: Sequence[Span]) -> int:
     """Utterances that begin while the user speaks and in no window."""
-    windows = [event.window for event in due if event.window is not None]
+    windows = [event.window_s for event in due if event.window_s is not None]
     return sum(
         any(a <= start <= b for a, b in turns)
         and not any(a - SAME_S <= start <= b + SAME_S for a, b in windows)

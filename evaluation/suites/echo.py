@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import merge
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import share
@@ -15,20 +15,20 @@ from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 def observe(scene: ScoredDialogue) -> Observations:
     """Every answer, and what the agent says that nobody asked for."""
-    path = scene.dialogue.raw.get("channel", {}).get("echo_path") or {}
+    path = scene.dialogue.channel.echo_path
     events = [event for event in scene.dialogue.of_type("turn") if event.act == "respond"]
     unasked = merge(
         scene.outside_floors(0.0, scene.dialogue.duration_s), scene.activity.utterance_gap_s
     )
     return {
-        "cancelled": path.get("erle_db") is not None,
+        "cancelled": path is not None and path.erle_db is not None,
         "answers": [_answer(scene, event) for event in events],
         "unasked": len(unasked),
         "minutes": scene.dialogue.duration_s / 60,
     }
 
 
-def _answer(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
+def _answer(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     said = reply_to(scene, event)
     begun = bool(said) and said[0] == event.expected[0]
     return {

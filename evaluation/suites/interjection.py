@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import merge
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import mean, said_in, share
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
@@ -25,10 +25,10 @@ def observe(scene: ScoredDialogue) -> Observations:
     }
 
 
-def _mistake(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
+def _mistake(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     """The correction is the expected words, begun in the window, and nothing else around it."""
-    assert event.window is not None, event
-    start_s, due_s = event.window
+    assert event.window_s is not None, event
+    start_s, due_s = event.window_s
     begun_s = max([start_s - _AHEAD_S, *_ends_before(scene, event)])
     said = said_in(scene, begun_s, due_s)
     onset = next((w.onset_s for w in said if (w.text,) == event.expected), None)
@@ -44,8 +44,8 @@ def _mistake(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     }
 
 
-def _flawless(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
-    start_s, end_s = event.window or (event.start_s, event.end_s)
+def _flawless(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    start_s, end_s = event.window_s or (event.start_s, event.end_s)
     speech_s = scene.activity.seconds_in(start_s, end_s)
     return {
         "mistake": False,
@@ -56,12 +56,12 @@ def _flawless(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     }
 
 
-def _ends_before(scene: ScoredDialogue, event: Event) -> list[float]:
+def _ends_before(scene: ScoredDialogue, event: EventLabel) -> list[float]:
     """When earlier expectations are over: what is said until then is theirs."""
     return [
-        other.window[1]
+        other.window_s[1]
         for other in scene.dialogue.events
-        if other is not event and other.window and other.window[1] <= event.start_s
+        if other is not event and other.window_s and other.window_s[1] <= event.start_s
     ]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import merge
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import median, share
@@ -32,7 +32,7 @@ def observe(scene: ScoredDialogue) -> Observations:
     }
 
 
-def _turn(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
+def _turn(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     until_s = event.end_s + scene.windows.late_reply_s
     onsets = [start for start, _ in scene.utterances if event.end_s - 1e-3 <= start <= until_s]
     return {
@@ -42,7 +42,7 @@ def _turn(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     }
 
 
-def _recall(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
+def _recall(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     told = [
         turn.end_s
         for turn in scene.dialogue.of_type("turn")

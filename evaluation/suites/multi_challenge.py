@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from microturn.datagen.dialogue.labels import EventLabel, word_list
 from microturn.datagen.scenarios.requests.recall import AND, LAST, NO
 from microturn.evaluation.scoring.activity import longest_gap
-from microturn.evaluation.scoring.dialogue import Event, word_list
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import SAME_S, mean, share
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
@@ -20,7 +20,7 @@ AXES: Final = ("memory", "instruction", "coherence", "edit")
 _TOKEN_LEADS_S: Final = 1.0  # a word's token comes at most so long before its sound
 
 
-def axis_of(event: Event, told: Sequence[str]) -> str:
+def axis_of(event: EventLabel, told: Sequence[str]) -> str:
     """What a recall asks for; `told` are the first words of what the user told before."""
     words = word_list(event.text)
     if words == (LAST,):
@@ -31,7 +31,7 @@ def axis_of(event: Event, told: Sequence[str]) -> str:
 
 
 def reply_to(
-    scene: ScoredDialogue, event: Event, *, from_s: float | None = None
+    scene: ScoredDialogue, event: EventLabel, *, from_s: float | None = None
 ) -> tuple[str, ...]:
     """Words from the end of an event to a long silence, at most until the user asks again."""
     start_s = event.end_s if from_s is None else from_s
@@ -65,7 +65,7 @@ def observe(scene: ScoredDialogue) -> Observations:
     ]
     rubrics = []
     for event in scene.dialogue.of_type("recall"):
-        due_s = event.window[0] if event.act == "say" and event.window else None
+        due_s = event.window_s[0] if event.act == "say" and event.window_s else None
         right = reply_to(scene, event, from_s=due_s) == event.expected
         rubrics.append({"axis": axis_of(event, told), "passed": right})
     return {"rubrics": rubrics}

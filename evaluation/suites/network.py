@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from microturn.evaluation.scoring.dialogue import Event
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import mean, share
@@ -17,8 +17,7 @@ _SAME_S: Final = 1e-3
 
 def observe(scene: ScoredDialogue) -> Observations:
     """Every turn, under the loss of its dialogue."""
-    network = scene.dialogue.raw.get("channel", {}).get("network", {})
-    rate = float(network.get("loss_rate") or 0.0)
+    rate = scene.dialogue.channel.network.loss_rate or 0.0
     events = [event for event in scene.dialogue.of_type("turn") if event.act == "respond"]
     n_micro_turns = round(scene.dialogue.duration_s / scene.dialogue.micro_turn_s)
     return {
@@ -28,7 +27,7 @@ def observe(scene: ScoredDialogue) -> Observations:
     }
 
 
-def _turn(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
+def _turn(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     until_s = event.end_s + scene.windows.late_reply_s
     onsets = [start for start, _ in scene.utterances if event.end_s - _SAME_S <= start <= until_s]
     late_s = onsets[0] - event.end_s if onsets else None

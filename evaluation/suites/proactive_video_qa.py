@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from microturn.evaluation.scoring.dialogue import Event
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.events import score_silence
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import (
@@ -87,9 +87,9 @@ def observe(scene: ScoredDialogue) -> Observations:
     }
 
 
-def _question(scene: ScoredDialogue, event: Event, segment: RequestScope) -> dict[str, Any]:
-    assert event.window is not None, event
-    start_s, end_s = event.window[0], max(event.window[1], event.end_s)
+def _question(scene: ScoredDialogue, event: EventLabel, segment: RequestScope) -> dict[str, Any]:
+    assert event.window_s is not None, event
+    start_s, end_s = event.window_s[0], max(event.window_s[1], event.end_s)
     said = said_in(scene, start_s, end_s + SAME_S)
     replies = judged_replies(said, event.expected, start_s)
     before = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from microturn.datagen.dialogue.labels import word_list
 from microturn.datagen.scenario_config import ScenarioConfig
-from microturn.evaluation.scoring.dialogue import word_list
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import mean, share

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from microturn.evaluation.scoring.dialogue import Event
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
 SAME_S = 1e-3
@@ -27,8 +27,8 @@ class TimedWord:
 class RequestScope:
     """What a user asked for, what follows from it, and until when."""
 
-    request: Event
-    events: tuple[Event, ...]
+    request: EventLabel
+    events: tuple[EventLabel, ...]
     end_s: float  # the next request, or the end of the dialogue
 
 
@@ -38,7 +38,7 @@ def said_in(scene: ScoredDialogue, start_s: float, end_s: float) -> list[TimedWo
     return [word for word in words if start_s - SAME_S <= word.onset_s < end_s - SAME_S]
 
 
-def replies_in_order(said: Sequence[TimedWord], events: Sequence[Event]) -> list[float | None]:
+def replies_in_order(said: Sequence[TimedWord], events: Sequence[EventLabel]) -> list[float | None]:
     """When the reply to each event begins; None where it is not in the event's window.
 
     A reply is the expected words one after the other. Events are answered in order and a word
@@ -53,9 +53,9 @@ def replies_in_order(said: Sequence[TimedWord], events: Sequence[Event]) -> list
     return onsets
 
 
-def _find(said: Sequence[TimedWord], free: int, event: Event) -> int | None:
-    assert event.window is not None, event
-    earliest_s, latest_s = event.window
+def _find(said: Sequence[TimedWord], free: int, event: EventLabel) -> int | None:
+    assert event.window_s is not None, event
+    earliest_s, latest_s = event.window_s
     n = len(event.expected)
     for at in range(free, len(said) - n + 1):
         if said[at].onset_s > latest_s + SAME_S:

@@ -19,7 +19,7 @@ WINDOW_S: Final = 10.0
 
 def kind_of(scene: ScoredDialogue) -> str:
     """What there is to be heard."""
-    noise = str(scene.dialogue.raw.get("channel", {}).get("noise", ""))
+    noise = scene.dialogue.channel.noise
     if not noise:
         return "digital"
     return "music" if noise == "music" else "noise"

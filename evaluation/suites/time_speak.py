@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from microturn.evaluation.scoring.dialogue import Event
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.events import score_cue, score_silence
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import mean, median, share
@@ -30,14 +30,14 @@ KINDS: Final = ("single", "periodic", "until_stopped")
 class TimedRequest:
     """A request, the times at which something is due, and what ends it."""
 
-    due: tuple[Event, ...]  # the first of them is the request itself
-    stop: Event | None  # None: it asked for one time only
+    due: tuple[EventLabel, ...]  # the first of them is the request itself
+    stop: EventLabel | None  # None: it asked for one time only
 
 
-def requests_of(events: Sequence[Event]) -> list[TimedRequest]:
+def requests_of(events: Sequence[EventLabel]) -> list[TimedRequest]:
     """Events of the type put together: an instant repeats what was asked before it."""
     found: list[TimedRequest] = []
-    due: list[Event] = []
+    due: list[EventLabel] = []
     for event in events:
         if event.act == "say" and event.instant:
             due.append(event)
@@ -67,7 +67,7 @@ def observe(scene: ScoredDialogue) -> Observations:
     return {"times": times, "stops": stops, "utterances": len(scene.utterances)}
 
 
-def _at(scene: ScoredDialogue, event: Event, kind: str) -> dict[str, Any]:
+def _at(scene: ScoredDialogue, event: EventLabel, kind: str) -> dict[str, Any]:
     """The first thing that is said for one time; `off_s` is its distance from that time."""
     outcome = score_cue(scene, event)
     off_s = None if outcome.onset_s is None else outcome.onset_s - EARLY_S

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import merge
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.events import word_errors
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import median, replies_in_order, said_in
@@ -25,15 +25,15 @@ def observe(scene: ScoredDialogue) -> Observations:
     return {"passages": [_passage(scene, events) for events in passages(scene)]}
 
 
-def passages(scene: ScoredDialogue) -> list[list[Event]]:
+def passages(scene: ScoredDialogue) -> list[list[EventLabel]]:
     """Words to be translated, those together whose windows touch."""
-    events = [event for event in scene.dialogue.of_type(EVENT) if event.window is not None]
-    spans = merge([(event.start_s, (event.window or (0, 0))[1]) for event in events], 0.0)
+    events = [event for event in scene.dialogue.of_type(EVENT) if event.window_s is not None]
+    spans = merge([(event.start_s, (event.window_s or (0, 0))[1]) for event in events], 0.0)
     return [[event for event in events if a <= event.start_s < b] for a, b in spans]
 
 
-def _passage(scene: ScoredDialogue, events: Sequence[Event]) -> dict[str, Any]:
-    latest_s = max(event.window[1] for event in events if event.window is not None)
+def _passage(scene: ScoredDialogue, events: Sequence[EventLabel]) -> dict[str, Any]:
+    latest_s = max(event.window_s[1] for event in events if event.window_s is not None)
     said = said_in(scene, events[0].start_s, latest_s)
     onsets = replies_in_order(said, events)
     expected = [text for event in events for text in event.expected]

@@ -12,10 +12,20 @@ import numpy as np
 import pytest
 import soundfile
 
+from microturn.datagen.dialogue.labels import (
+    ControlLabel,
+    DialogueLabels,
+    EventLabel,
+    ExpectLabel,
+    TextLabel,
+    WordLabel,
+    WordLabels,
+)
+from microturn.datagen.dialogue.setting_labels import ChannelLabel, RoomLabel
 from microturn.datagen.sets.shards import ShardWriter
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord, Trace
-from microturn.evaluation.scoring.dialogue import Dialogue, Event, Message
+from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.model.streams import StreamLayout
@@ -44,25 +54,19 @@ class Script:
     """Events and the recorded agent's words, put together as the simulator does."""
 
     duration_s: float = 16.0
-    events: list[Event] = field(default_factory=list)
+    events: list[EventLabel] = field(default_factory=list)
     agent: list[SpokenWord] = field(default_factory=list)
     user: list[SpokenWord] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
+    messages: list[TextLabel] = field(default_factory=list)
     delegates_s: list[float] = field(default_factory=list)
 
     def event(
         self, type_: str, start_s: float, end_s: float, act: str = "", **more: object
     ) -> None:
-        text = str(more.get("answer", ""))
+        window_s: tuple[float, float] = more.get("window", (start_s, end_s))  # type: ignore[assignment]
+        expect = ExpectLabel(act=act, text=str(more.get("answer", "")), window_s=window_s)
         self.events.append(
-            Event(
-                type=type_,
-                start_s=start_s,
-                end_s=end_s,
-                act=act,
-                expected=tuple(text.split()),
-                window=more.get("window"),  # type: ignore[arg-type]
-            )
+            EventLabel(type=type_, start_s=start_s, end_s=end_s, expect=expect if act else None)
         )
 
     def says(self, text: str, start_s: float, *, until_s: float = 1e9) -> None:
@@ -94,7 +98,7 @@ class Script:
         self.event("delegation", start_s, end_s, "delegate", answer="one moment", window=window)
         self.delegates_s.append(end_s + 0.2)
         self.says("one moment", end_s + 0.2)
-        self.messages.append(Message(time_s=arrives_s, text=f"<bg> {result} </bg>"))
+        self.messages.append(TextLabel(time_s=arrives_s, text=f"<bg> {result} </bg>"))
         window = (arrives_s + 0.2, arrives_s + 1.2)
         self.event("result", arrives_s, arrives_s, "say", answer=result, window=window)
         self.says(result, arrives_s + 0.4)
@@ -219,36 +223,35 @@ def families() -> list[Script]:
 
 
 # --- a shard set of hand-made dialogues ----------------------------------------------------------
-def sample_json(script: Script, families: list[str]) -> dict[str, object]:
-    """The `json` member of a dialogue."""
+ROOM = RoomLabel(
+    id=0, size_m=(4.0, 3.0, 2.5), rt60_s=0.3, measured_rt60_s=0.3, near_m=0.5, far_m=2.0
+)
 
-    def words(spoken: list[SpokenWord]) -> list[dict[str, object]]:
-        return [{"text": w.text, "start": w.start_s, "end": w.end_s} for w in spoken]
 
-    def expect(event: Event) -> dict[str, object] | None:
-        if not event.act:
-            return None
-        text = " ".join(event.expected)
-        return {"act": event.act, "text": text, "window": list(event.window or ())}
+def labels_of(script: Script, families: list[str]) -> DialogueLabels:
+    """The labels of a hand-made dialogue."""
 
-    return {
-        "n_micro_turns": round(script.duration_s / 0.2),
-        "families": families,
-        "words": {"user": words(script.user), "agent": words(script.agent), "background": []},
-        "events": [
-            {
-                "type": event.type,
-                "start": event.start_s,
-                "end": event.end_s,
-                "speaker": event.speaker,
-                "text": event.text,
-                "expect": expect(event),
-            }
-            for event in script.events
-        ],
-        "controls": [{"token": "<delegate>", "time": t} for t in script.delegates_s],
-        "text_in": [{"time": m.time_s, "text": m.text} for m in script.messages],
-    }
+    def words(spoken: list[SpokenWord]) -> tuple[WordLabel, ...]:
+        return tuple(WordLabel(text=w.text, start_s=w.start_s, end_s=w.end_s) for w in spoken)
+
+    return DialogueLabels(
+        seed=0,
+        index=0,
+        split="test",
+        layout_hash=StreamLayout().hash,
+        sample_rate=RATE,
+        n_micro_turns=round(script.duration_s / 0.2),
+        micro_turn_s=0.2,
+        families=tuple(families),
+        voice="",
+        items=(),
+        words=WordLabels(user=words(script.user), agent=words(script.agent)),
+        events=tuple(script.events),
+        controls=tuple(ControlLabel(token="<delegate>", time_s=t) for t in script.delegates_s),
+        text_in=tuple(script.messages),
+        room=ROOM,
+        channel=ChannelLabel(),
+    )
 
 
 def flac(audio: np.ndarray) -> bytes:
@@ -265,7 +268,7 @@ def write_shard_set(folder: Path, scripts: list[Script]) -> Path:
         members = {
             "user.flac": flac(silence),
             "agent.flac": flac(sound_of(tuple(script.agent), script.duration_s)),
-            "json": json.dumps(sample_json(script, [f"family{i}"])).encode(),
+            "json": json.dumps(labels_of(script, [f"family{i}"]).to_json()).encode(),
         }
         writer.write(i, members)
     shard = vars(writer.close())

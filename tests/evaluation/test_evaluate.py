@@ -160,10 +160,14 @@ def test_a_checkpoint_of_another_layout_is_refused(
 
 
 def test_a_dialogue_without_events_names_itself(tmp_path: Path) -> None:
-    from microturn.evaluation.scoring.dialogue import Dialogue
+    from microturn.datagen.dialogue.labels import DialogueLabels
 
-    with pytest.raises(ValueError, match="dialogue 00000007: its json member has no 'events'"):
-        Dialogue.from_json("00000007", {"words": {}, "n_micro_turns": 3}, StreamLayout())
+    with pytest.raises(ValueError, match="shard.tar:00000007.json: field events is missing"):
+        DialogueLabels.from_json(
+            {"format": 2, "words": {"user": [], "agent": [], "background": []}}
+            | {"intended_agent_words": []},
+            where="shard.tar:00000007.json",
+        )
 
 
 def test_targets_on_either_side() -> None:

@@ -14,11 +14,12 @@ from typing import Final
 import numpy as np
 
 from microturn.configs.paths import cache_folder
+from microturn.datagen.dialogue.labels import EventLabel, word_list
 from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
-from microturn.evaluation.scoring.dialogue import Dialogue, Event, word_list
+from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
@@ -95,7 +96,7 @@ class Writer:
             if pauses:
                 self._pause(sample, scene, turns[0], pauses)
 
-    def _turn(self, sample: HeldOutDialogue, scene: ScoredDialogue, turn: Event) -> None:
+    def _turn(self, sample: HeldOutDialogue, scene: ScoredDialogue, turn: EventLabel) -> None:
         folder = self._recording("candor_turn_taking", sample.load_user())
         self._reference(folder, sample, chunks_of(scene))
         stamp = _rounded((turn.end_s, turn.end_s + scene.windows.onset_s))
@@ -103,7 +104,11 @@ class Writer:
         write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
 
     def _pause(
-        self, sample: HeldOutDialogue, scene: ScoredDialogue, turn: Event, pauses: Sequence[Event]
+        self,
+        sample: HeldOutDialogue,
+        scene: ScoredDialogue,
+        turn: EventLabel,
+        pauses: Sequence[EventLabel],
     ) -> None:
         """Up to the end of the turn: whatever is said into it is said too early."""
         n = round(turn.end_s * RATE)
@@ -118,7 +123,11 @@ class Writer:
         write_json(folder / "transcription.json", _transcription(sample.dialogue.user_words))
 
     def _interruption(
-        self, sample: HeldOutDialogue, scene: ScoredDialogue, turn: Event, interruption: Event
+        self,
+        sample: HeldOutDialogue,
+        scene: ScoredDialogue,
+        turn: EventLabel,
+        interruption: EventLabel,
     ) -> None:
         user = sample.load_user()
         folder = self._recording("synthetic_user_interruption", user)
@@ -245,10 +254,9 @@ def _reference_scene(sample: HeldOutDialogue, config: FdbConfig) -> ScoredDialog
     return ScoredDialogue(sample.dialogue, Trace.of(performance, config.activity), WindowConfig())
 
 
-def _intended(dialogue: Dialogue, answer: Event | None) -> str:
+def _intended(dialogue: Dialogue, answer: EventLabel | None) -> str:
     """What the agent meant to say before it was talked into."""
-    entries = dialogue.raw.get("intended_agent_words", ())
-    texts = [piece for entry in entries for piece in word_list(str(entry["text"]))]
+    texts = [word.text for word in dialogue.intended_words]
     return " ".join(texts[: len(texts) - len(answer.expected)] if answer else texts)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import Span, merge
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.quirks import ORIGINAL, Quirks
 from microturn.evaluation.suites.fdb.v1_formulas import (
@@ -59,7 +59,7 @@ def observe(scene: ScoredDialogue) -> Observations:
     return {"tasks": tasks}
 
 
-def _pause(scene: ScoredDialogue, turn: Event) -> dict[str, Any]:
+def _pause(scene: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
     """The output until the user has finished, as if the input ended there."""
     chunks = chunks_of(scene)
     early = [chunk for chunk in chunks if chunk.start_s < turn.end_s - _SAME_S]
@@ -68,12 +68,14 @@ def _pause(scene: ScoredDialogue, turn: Event) -> dict[str, Any]:
     return {"task": "pause", "tor": tor, "handled": not early and takes_turn(late)}
 
 
-def _turn(scene: ScoredDialogue, turn: Event) -> dict[str, Any]:
+def _turn(scene: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
     """The whole output, as in the scripts."""
     return {"task": "turn", **_reply(scene, chunks_of(scene), turn)}
 
 
-def _interruption(scene: ScoredDialogue, interruption: Event, turn: Event) -> dict[str, Any]:
+def _interruption(
+    scene: ScoredDialogue, interruption: EventLabel, turn: EventLabel
+) -> dict[str, Any]:
     """The output after the interruption, as the recogniser of the benchmark gets it."""
     chunks = after(chunks_of(scene), interruption.end_s)
     facts = _reply(scene, chunks, turn)
@@ -83,7 +85,7 @@ def _interruption(scene: ScoredDialogue, interruption: Event, turn: Event) -> di
     return {"task": "interruption", **facts, "right": right if facts["tor"] else None}
 
 
-def _reply(scene: ScoredDialogue, chunks: Sequence[Chunk], turn: Event) -> dict[str, Any]:
+def _reply(scene: ScoredDialogue, chunks: Sequence[Chunk], turn: EventLabel) -> dict[str, Any]:
     tor = takes_turn(chunks)
     late_s = chunks[0].start_s - turn.end_s if chunks else None
     begun = scene.activity.seconds_in(turn.end_s - SEGMENT_GAP_S, turn.end_s) > 0
@@ -116,7 +118,7 @@ def _backchannel(scene: ScoredDialogue) -> dict[str, Any]:
 
 def _due(scene: ScoredDialogue, spans: Sequence[Span]) -> bool:
     """Whether every backchannel begins in the window of a listening point."""
-    windows = [event.window for event in scene.dialogue.of_type("agent_backchannel")]
+    windows = [event.window_s for event in scene.dialogue.of_type("agent_backchannel")]
     return all(
         any(window and window[0] - _SAME_S <= start <= window[1] + _SAME_S for window in windows)
         for start, _ in spans

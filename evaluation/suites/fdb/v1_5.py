@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.activity import Span, longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue import Event, word_list
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v1_5_formulas import (
     MODEL_GAP_S,
@@ -45,7 +45,7 @@ def observe(scene: ScoredDialogue) -> Observations:
     return {"overlaps": [overlap_facts(scene, event) for event in events]}
 
 
-def overlap_facts(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
+def overlap_facts(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     """What the agent did about an overlap, and how long it took."""
     scenario, wanted = SCENARIOS[event.type]
     user, model = voices(scene), joined(scene.runs, MODEL_GAP_S)
@@ -69,7 +69,7 @@ def voices(scene: ScoredDialogue) -> list[Span]:
 
 
 def _words(
-    scene: ScoredDialogue, event: Event
+    scene: ScoredDialogue, event: EventLabel
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]:
     """Said after the overlap began, what would be an answer, and what was left to say."""
     answer = next(
@@ -92,8 +92,7 @@ def _words(
 
 def _meant(scene: ScoredDialogue, n_answer: int) -> tuple[str, ...]:
     """The count that the recorded agent had begun, as far as it meant to go."""
-    entries = scene.dialogue.raw.get("intended_agent_words", ())
-    texts = tuple(piece for entry in entries for piece in word_list(str(entry["text"])))
+    texts = tuple(word.text for word in scene.dialogue.intended_words)
     return texts[: len(texts) - n_answer] if n_answer else texts
 
 

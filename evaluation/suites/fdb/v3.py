@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from microturn.evaluation.scoring.dialogue import Event, word_list
+from microturn.datagen.dialogue.labels import EventLabel, word_list
 from microturn.evaluation.scoring.scene import ScoredDialogue, lead
 from microturn.evaluation.suites.fdb.v3_formulas import (
     Call,
@@ -55,7 +55,7 @@ def _plain(call: Call) -> list[Any]:
     return [call.function, dict(call.args)]
 
 
-def _times(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
+def _times(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     """Latencies of one request, from the end of what the user said."""
     until_s = _next_request(scene, event)
     early = scene.activity.onset_in(event.start_s, event.end_s)
@@ -72,7 +72,7 @@ def _times(scene: ScoredDialogue, event: Event) -> dict[str, Any]:
     }
 
 
-def _next_request(scene: ScoredDialogue, event: Event) -> float:
+def _next_request(scene: ScoredDialogue, event: EventLabel) -> float:
     later = [
         other.start_s
         for other in scene.dialogue.events
@@ -81,13 +81,13 @@ def _next_request(scene: ScoredDialogue, event: Event) -> float:
     return min(later, default=scene.dialogue.duration_s)
 
 
-def _result_of(scene: ScoredDialogue, event: Event, until_s: float) -> Event | None:
+def _result_of(scene: ScoredDialogue, event: EventLabel, until_s: float) -> EventLabel | None:
     """The result of a request; None where the user called it off."""
     results = scene.dialogue.of_type("result")
     return next((one for one in results if event.end_s <= one.start_s < until_s), None)
 
 
-def _told(scene: ScoredDialogue, result: Event) -> float | None:
+def _told(scene: ScoredDialogue, result: EventLabel) -> float | None:
     """When the agent begins to say a result, however late; it cannot before it has arrived."""
     arrived = [d for d in scene.trace.deliveries if abs(d.scripted_s - result.start_s) < _NEAR_S]
     if not arrived:

@@ -105,21 +105,20 @@ def test_every_drawn_parameter_is_in_the_json(
     loud: Simulator, dialogues: list[SimulatedDialogue]
 ) -> None:
     for dialogue in dialogues:
-        around, sample = dialogue.conditions, loud.describe(dialogue)
-        json.dumps(sample, allow_nan=False)
-        channel = sample["channel"]
-        assert [item["snr_db"] for item in channel["stretches"]] == [
+        around, sample = dialogue.conditions, loud.labels(dialogue)
+        json.dumps(sample.to_json(), allow_nan=False)
+        channel = sample.channel
+        assert [item.snr_db for item in channel.stretches] == [
             stretch.snr_db for stretch in around.stretches
         ]
         assert around.echo is not None
-        assert channel["echo_path"]["drive"] == around.echo.drive
-        assert channel["echo_path"]["erle_db"] == around.echo.erle_db
-        assert channel["line"]["drift_ppm"] == around.line.drift_ppm
-        assert channel["network"]["loss_rate"] == around.network.loss_rate
-        assert (
-            channel["network"]["late_micro_turns"]
-            == np.flatnonzero(dialogue.lanes.missing_input).tolist()
-        )
+        assert channel.echo_path is not None
+        assert channel.echo_path.drive == around.echo.drive
+        assert channel.echo_path.erle_db == around.echo.erle_db
+        assert channel.line.drift_ppm == around.line.drift_ppm
+        assert channel.network.loss_rate == around.network.loss_rate
+        missing = np.flatnonzero(dialogue.lanes.missing_input).tolist()
+        assert list(channel.network.missing_micro_turns) == missing
 
 
 def test_no_two_talkers_share_a_response(
@@ -127,18 +126,18 @@ def test_no_two_talkers_share_a_response(
 ) -> None:
     most = 0
     for dialogue in dialogues:
-        talkers = dialogue.sound.room["talkers"]
-        places = {(talker["room"], talker["place"]) for talker in talkers}
+        talkers = dialogue.sound.room.talkers
+        places = {(talker.room, talker.place) for talker in talkers}
         assert len(places) == len(talkers)
         most = max(most, len(talkers))
         for talker in talkers:
-            flight = talker["distance_m"] / SPEED_OF_SOUND * 1000
-            assert talker["flight_ms"] == pytest.approx(flight, abs=0.5 / RATE * 1000)
-        beside = [t for t in talkers if t["place"].startswith("beside")]
+            flight = talker.distance_m / SPEED_OF_SOUND * 1000
+            assert talker.flight_ms == pytest.approx(flight, abs=0.5 / RATE * 1000)
+        beside = [t for t in talkers if t.place.startswith("beside")]
         low, high = loud.config.acoustics.places.third_voice_db
-        assert all(low <= level <= high for t in beside for level in t["level_db"])
+        assert all(low <= level <= high for t in beside for level in t.level_db)
     assert most >= 3
-    assert {d.sound.room["talkers"][0]["place"][:3] for d in dialogues} == {"nea", "far"}
+    assert {d.sound.room.talkers[0].place[:3] for d in dialogues} == {"nea", "far"}
 
 
 def test_more_voices_than_places_are_next_door_and_then_refused(loud: Simulator) -> None:

@@ -6,8 +6,8 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from microturn.configs.load import load_config
 from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig, HumanTimingConfig
 from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.labels import DialogueLabels
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.dialogue.turn_taking import (
     TurnTaking,
@@ -68,11 +69,14 @@ def timelines(simulator: Simulator, n: int) -> list[Timeline]:
     return [simulator.script(simulator.recipe(i))[0].timeline for i in range(n)]
 
 
-def labels(simulator: Simulator, timeline: Timeline) -> dict[str, Any]:
-    config = simulator.config
-    micro_turn_s = config.layout.micro_turn_s
-    facts = {"sample_rate": RATE, "n_micro_turns": config.n_micro_turns}
-    return {**timeline.to_json(RATE), **facts, "micro_turn_s": micro_turn_s}
+@cache
+def first_labels(simulator: Simulator) -> DialogueLabels:
+    return simulator.labels(simulator.dialogue(0))
+
+
+def labels(simulator: Simulator, timeline: Timeline) -> DialogueLabels:
+    """Labels of a timeline that is not rendered, in the setting of the first dialogue."""
+    return replace(first_labels(simulator), **vars(timeline.labels(RATE)))
 
 
 def off_by(simulator: Simulator, n: int) -> dict[str, float]:
@@ -215,7 +219,7 @@ def test_the_sound_measures_what_the_words_say(human: Simulator) -> None:
     found = []
     for index in range(3):
         dialogue = human.dialogue(index)
-        sample = human.describe(dialogue)
+        sample = human.labels(dialogue)
         user, agent = dialogue.sound.stems["user"], dialogue.sound.agent.astype(np.float32)
         sound = of_sound(sample, user, agent, threshold_db=VOICE_DB, join_s=JOIN_S)
         words = of_words(sample, join_s=JOIN_S)

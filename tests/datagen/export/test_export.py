@@ -40,9 +40,9 @@ def exported(finished_set: ShardReader, tmp_path: Path) -> Export:
 
 def words_of(sample: StoredDialogue, *lanes: str) -> list[tuple[str, float, float]]:
     found = [
-        (word["text"], word["start"], word["end"])
+        (word.text, word.start_s, word.end_s)
         for lane in lanes
-        for word in sample.json["words"][lane]
+        for word in sample.labels.words.of(lane)
     ]
     return sorted(found, key=lambda word: (word[1], word[2], word[0]))
 
@@ -168,7 +168,7 @@ def test_nemo_manifests_rttm_and_ctm(finished_set: ShardReader, exported: Export
         segments = segments_of(sample, 0.5)
         turns = lhotse.SupervisionSet.from_rttm(out / row["rttm_filepath"])
         got = [(turn.recording_id, turn.speaker, turn.start, turn.duration) for turn in turns]
-        assert got == [(sample.key, s.voice, s.start, s.duration) for s in segments]
+        assert got == [(sample.key, s.voice, s.start_s, s.duration_s) for s in segments]
         assert row["num_speakers"] == len({turn.speaker for turn in turns})
         check_ctm(sample, out / row["ctm_filepath"], turns)
 
@@ -205,7 +205,7 @@ def test_the_manifest_of_recognition_points_at_the_words(
         )
         whole = finished_set[int(segment.id[:8])]
         side = whole.agent() if segment.lane == "agent" else whole.user()
-        first = round(segment.start * rate)
+        first = round(segment.start_s * rate)
         assert np.array_equal(piece, side[first : first + len(piece)])
         if segment.lane == "agent":
             assert np.abs(piece).max() > 0.01
@@ -215,9 +215,9 @@ def test_segments_hold_one_voice_and_break_at_silences(finished_set: ShardReader
     for sample in finished_set:
         for segment in segments_of(sample, 0.5):
             for before, after in zip(segment.words, segment.words[1:], strict=False):
-                assert after.start - before.end < 0.5
+                assert after.start_s - before.end_s < 0.5
         alone = segments_of(sample, 0.0)
-        words = [(w.text, w.start, w.end) for segment in alone for w in segment.words]
+        words = [(w.text, w.start_s, w.end_s) for segment in alone for w in segment.words]
         expected = words_of(sample, "user", "agent", "background")
         assert sorted(words, key=lambda w: (w[1], w[2], w[0])) == expected
 
@@ -242,9 +242,9 @@ def test_hugging_face_datasets_reads_the_shards(
         for name, lane in sample.tokens().items():
             assert np.array_equal(np.array(row["streams.npz"][name]), lane)
         stored = row["json"]["words"]["agent"]
-        assert [w["text"] for w in stored] == [w["text"] for w in sample.json["words"]["agent"]]
-    assert [row["json"]["channel"]["digital_zero"] for row in rows] == [
-        sample.json["channel"]["digital_zero"] for sample in finished_set
+        assert [w["text"] for w in stored] == [w.text for w in sample.labels.words.agent]
+    assert [row["json"]["channel"]["digital_zero_s"] for row in rows] == [
+        sample.json["channel"]["digital_zero_s"] for sample in finished_set
     ]
 
 

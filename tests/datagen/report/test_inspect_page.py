@@ -30,7 +30,7 @@ WAIT_S = 30.0
 def page(finished_set: ShardReader, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dialogue with stems, and with a video whose frames grow brighter."""
     sample = finished_set[1]
-    n = sample.json["n_micro_turns"]
+    n = sample.labels.n_micro_turns
     frames = np.zeros((n, 40, 80, 3), np.uint8) + np.arange(n, dtype=np.uint8)[:, None, None, None]
     members = {**sample.members, "video.npz": encode_npz({"frames": frames}, compress=True)}
     path = tmp_path_factory.mktemp("page") / "page.html"
@@ -54,18 +54,20 @@ def test_everything_is_inside_the_file(page: Path, finished_set: ShardReader) ->
     assert "default-src 'none'" in text
     data, sample = _data(page), finished_set[1]
     assert set(data["sounds"]) >= {"microphone", "agent", "stem: user", "stem: echo"}
-    assert data["words"] == sample.json["words"]
-    assert len(data["events"]) == len(sample.json["events"])
+    assert data["words"] == json.loads(sample.members["json"])["words"]
+    assert len(data["events"]) == len(sample.labels.events)
     assert len(data["peaks"]["agent"]) == round(data["seconds"] * data["peaks_per_s"])
-    assert data["films"]["video"]["n"] == sample.json["n_micro_turns"]
+    assert data["films"]["video"]["n"] == sample.labels.n_micro_turns
 
 
 def test_events_on_one_row_never_meet(page: Path) -> None:
     rows: dict[int, float] = {}
     for event in _data(page)["events"]:
-        window = event["expect"]["window"] if event["expect"] else [event["start"], event["end"]]
-        assert rows.get(event["row"], -1.0) <= min(event["start"], window[0])
-        rows[event["row"]] = max(event["end"], window[1])
+        window = (
+            event["expect"]["window_s"] if event["expect"] else (event["start_s"], event["end_s"])
+        )
+        assert rows.get(event["row"], -1.0) <= min(event["start_s"], window[0])
+        rows[event["row"]] = max(event["end_s"], window[1])
 
 
 def test_words_cannot_end_the_script(finished_set: ShardReader) -> None:

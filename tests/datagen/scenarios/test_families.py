@@ -350,23 +350,12 @@ def test_only_draws_what_it_names(config: DatagenConfig, simulator_for: Build) -
 
 
 def test_the_data_card_counts_events_of_every_kind(trained: Simulator) -> None:
-    statistics, layout = Statistics(), trained.config.layout
-    recipe = trained.recipe(0)
-    script, _, conditions = trained.script(recipe)
-    sound = trained.sound(recipe, script, conditions)
-    frame = {
-        "n_micro_turns": trained.config.n_micro_turns,
-        "micro_turn_s": layout.micro_turn_s,
-        "sample_rate": layout.sample_rate,
-        "room": sound.room,
-        "channel": sound.channel,
-        "voice": recipe.voice,
-        "items": [],
-    }
+    statistics, rate = Statistics(), trained.config.layout.sample_rate
+    setting = trained.labels(trained.dialogue(0))
     for family in FAMILIES:
         for index in range(6):
             timeline = timeline_of(trained, family, index)
-            statistics.add({**frame, **timeline.to_json(layout.sample_rate), "families": [family]})
+            statistics.add(replace(setting, **vars(timeline.labels(rate)), families=(family,)))
     expected_acts = statistics.to_json()["counts"]["expected"]
     assert {"forbidden: refuse", "timed_cue: nothing", "timed_cue: stay_silent"} <= set(
         expected_acts

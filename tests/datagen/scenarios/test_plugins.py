@@ -98,8 +98,9 @@ def test_a_scenario_of_another_package_brings_a_type_of_event(
 ) -> None:
     install(site, "quarrel = hello_scenarios:Quarrel", EVENT_CODE)
     simulator = simulator_for(replace(config, families={"quarrel": 1.0}))
-    events = simulator.script(simulator.recipe(0))[0].timeline.events
-    assert "quarrel" in {event.type for event in events}
+    labels = simulator.labels(simulator.dialogue(0))
+    assert "quarrel" in {event.type for event in labels.events}
+    assert labels.event_types == (event_type("quarrel"),)  # so that others can read the set
     assert event_type("quarrel").suite == "quarrel"
     assert event_type("quarrel").colour == "#aa3377"
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from microturn.datagen.dialogue.labels import DialogueLabels
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.pack import heard_tokens, say_tokens, text_in_tokens
 from microturn.datagen.sets.shards import ShardReader, ShardWriter
@@ -47,14 +48,14 @@ def test_any_dialogue_can_be_taken(finished_set: ShardReader) -> None:
     assert len(finished_set) == 6
     in_order = [sample.key for sample in finished_set]
     assert [finished_set[i].key for i in (5, 0, 3)] == [in_order[i] for i in (5, 0, 3)]
-    assert finished_set[4].index == finished_set[4].json["index"] == 4
+    assert finished_set[4].index == finished_set[4].labels.index == 4
     with pytest.raises(IndexError, match="has 6 dialogues, 0 to 5, not 6"):
         finished_set[6]
 
 
 def test_features_are_those_of_the_stored_sound(finished_set: ShardReader) -> None:
     for sample in finished_set:
-        timeline = _timeline(finished_set, sample.json)
+        timeline = _timeline(finished_set, sample.labels)
         packed = pack_dialogue(
             user_audio=sample.user(),
             agent_audio=sample.agent(),
@@ -75,7 +76,7 @@ def test_the_first_micro_turns_do_not_know_the_later_ones(
 ) -> None:
     """Cut off the sound and the words after micro-turn n: the lanes before it stay the same."""
     sample, layout = finished_set[1], finished_set.layout
-    timeline = _timeline(finished_set, sample.json)
+    timeline = _timeline(finished_set, sample.labels)
     # What is played in micro-turn n is decided, and therefore known, in n - 1.
     end = n * layout.samples_per_micro_turn
     packed = pack_dialogue(
@@ -98,15 +99,15 @@ def test_the_first_micro_turns_do_not_know_the_later_ones(
         np.testing.assert_array_equal(packed[name][:last], whole[name][:last], name)
 
 
-def _timeline(reader: ShardReader, facts: dict[str, object]) -> Timeline:
+def _timeline(reader: ShardReader, labels: DialogueLabels) -> Timeline:
     n_samples = reader.n_micro_turns * reader.layout.samples_per_micro_turn
-    return Timeline.from_json(facts, sample_rate=reader.layout.sample_rate, n_samples=n_samples)
+    return Timeline.from_labels(labels, sample_rate=reader.layout.sample_rate, n_samples=n_samples)
 
 
 def test_what_the_agent_says_is_in_the_lane_and_in_the_words(finished_set: ShardReader) -> None:
     for sample in finished_set:
         ids = [int(token) for token in sample.tokens()["say"].reshape(-1)]
-        spoken = [word["text"] for word in sample.json["words"]["agent"]]
+        spoken = [word.text for word in sample.labels.words.agent]
         assert finished_set.tokenizer.decode(ids).split() == spoken
 
 
@@ -118,14 +119,14 @@ def test_stems_add_up_to_the_microphone(finished_set: ShardReader) -> None:
 
 def test_every_recording_is_named_with_its_licence(finished_set: ShardReader) -> None:
     for sample in finished_set:
-        items = {item["id"]: item for item in sample.json["items"]}
+        items = {item.id: item for item in sample.labels.items}
         for lane in ("user", "agent", "background"):
-            assert {word["source"] for word in sample.json["words"][lane]} <= set(items)
-        assert all(item["licence"] for item in items.values())
-        agents = {item["voice"] for item in items.values() if item["lane"] == "agent"}
+            assert {word.source for word in sample.labels.words.of(lane)} <= set(items)
+        assert all(item.licence for item in items.values())
+        agents = {item.voice for item in items.values() if item.lane == "agent"}
         assert agents <= {"asterisk-en"}
-        users = [item for item in items.values() if item["lane"] == "user"]
-        assert all(item["perturbed"] or item["speaker"] != "asterisk-en" for item in users)
+        users = [item for item in items.values() if item.lane == "user"]
+        assert all(item.perturbed or item.speaker != "asterisk-en" for item in users)
 
 
 def test_another_layout_is_refused(finished_set: ShardReader) -> None:

@@ -267,7 +267,9 @@ def test_a_set_stores_the_frames(seeing: DatagenConfig, cache: Path, tmp_path: P
     frames = sample.frames()["video"]
     assert frames.shape == (120, 80, 80, 3)
     assert np.array_equal(sample.lanes()["video"], frames)
-    assert sample.json["scene"]["figure"] or sample.json["scene"]["board"]
+    scene = sample.labels.scene
+    assert scene is not None
+    assert scene.figure or scene.board
 
 
 def test_a_set_without_the_lane_has_none_of_it(finished_set: ShardReader) -> None:

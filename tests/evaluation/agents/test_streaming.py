@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from microturn.datagen.dialogue.labels import TextLabel
 from microturn.evaluation.agents.streaming import StreamedAgent, scripted_results
 from microturn.evaluation.scoring.agent_output import AgentOutput, words_of_lane
-from microturn.evaluation.scoring.dialogue import Dialogue, Message
+from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import DelegationOutcome, ResultOutcome
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -138,7 +139,7 @@ def test_a_result_that_would_arrive_after_the_end_never_does(script: Any) -> Non
 
 
 def test_other_text_arrives_without_being_asked_for(script: Any) -> None:
-    script.messages.append(Message(time_s=1.0, text="<user> two three"))
+    script.messages.append(TextLabel(time_s=1.0, text="<user> two three"))
     _, sessions = stream(script, {})
     assert min(sessions.read[0]) == 5
 

@@ -97,8 +97,8 @@ def test_words_are_recognised_in_recordings_and_not_in_noise(data: Path) -> None
     takes = []
     for stored in ShardReader(data):
         spoken = [
-            SpokenWord(text=w["text"], start_s=w["start"], end_s=w["end"])
-            for w in stored.json["words"]["agent"]
+            SpokenWord(text=w.text, start_s=w.start_s, end_s=w.end_s)
+            for w in stored.labels.words.agent
         ]
         audio = stored.agent()
         made = {"noise": noise(3, len(audio))}

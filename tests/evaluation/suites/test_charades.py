@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microturn.datagen.dialogue.labels import EventLabel, ExpectLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.suites.charades import measure, observe, temporal_iou
 from microturn.evaluation.suites.suite import Measured
 
@@ -52,14 +52,12 @@ def action(script: Any) -> Any:
         (4.0, 8.0, "scene", "say", "pause", (8.0, 9.5)),
         (9.6, 10.6, "scene", "stay_silent", "", (9.6, 10.6)),
     ):
-        event = Event(
+        event = EventLabel(
             type="visual_span",
             start_s=start_s,
             end_s=end_s,
             speaker=speaker,
-            act=act,
-            expected=tuple(text.split()),
-            window=window,
+            expect=ExpectLabel(act=act, text=text, window_s=window),
         )
         script.events.append(event)
     script.says("playback", 4.5)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from microturn.datagen.dialogue.setting_labels import ChannelLabel, EchoPathLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
@@ -47,8 +48,11 @@ def test_an_answer(
 def test_with_a_canceller_and_without(script: Any) -> None:
     script.turn(1.0, 1.7, "three four five six")
     plain: ScoredDialogue = script.scene(script.perform(*COUNT))
-    path = {"channel": {"echo_path": {"erle_db": 20.0}}}
-    better = ScoredDialogue(replace(plain.dialogue, raw=path), plain.trace, plain.windows)
+    path = EchoPathLabel(
+        drive=0.0, erle_db=20.0, converge_s=1.0, taps_ms=10.0, loudspeaker_m=0.5, lag_ms=1.0
+    )
+    channel = ChannelLabel(echo_path=path)
+    better = ScoredDialogue(replace(plain.dialogue, channel=channel), plain.trace, plain.windows)
     got = measure([observe(better)])
     assert (got["whole_with_canceller"], got["whole_without"]) == (1.0, None)
     assert set(measure([]).values()) == {None}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.suites.multi_challenge import AXES, axis_of, measure, observe
 from microturn.evaluation.suites.suite import Measured
 
@@ -32,7 +32,7 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
     ],
 )
 def test_axes(text: str, axis: str) -> None:
-    event = Event(type="recall", start_s=0.0, end_s=1.0, text=text, speaker="user")
+    event = EventLabel(type="recall", start_s=0.0, end_s=1.0, text=text, speaker="user")
     assert axis_of(event, ["password"]) == axis
 
 

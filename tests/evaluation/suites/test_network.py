@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from microturn.datagen.dialogue.setting_labels import ChannelLabel, NetworkLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
@@ -24,9 +25,9 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
 def scene_of(script: Any, rate: float | None, *said: SpokenWord) -> ScoredDialogue:
     script.turn(1.0, 1.7, "three four")
     scene: ScoredDialogue = script.scene(script.perform(*said))
-    raw = {"channel": {"network": {"loss_rate": rate}}}
+    channel = ChannelLabel(network=NetworkLabel(loss_rate=rate))
     trace = replace(scene.trace, late=(2, 3, 4, 5))
-    return ScoredDialogue(replace(scene.dialogue, raw=raw), trace, scene.windows)
+    return ScoredDialogue(replace(scene.dialogue, channel=channel), trace, scene.windows)
 
 
 RIGHT = (word("three", 2.0), word("four", 2.4))
@@ -75,9 +76,7 @@ def test_baselines_score_what_theory_says(
     assert 0.12 < (got["oracle"]["late_20"] or 0.0) < 0.3
     # What is lost arrives as silence.
     sample = next(
-        one
-        for one in held_out("network", 9)
-        if one.dialogue.raw["channel"]["network"]["loss_rate"] == 0.2
+        one for one in held_out("network", 9) if one.dialogue.channel.network.loss_rate == 0.2
     )
     late = sample.load_late()
     assert late is not None

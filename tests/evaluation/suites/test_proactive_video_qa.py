@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microturn.datagen.dialogue.labels import EventLabel, ExpectLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.suites.proactive_video_qa import (
     Judged,
     judge,
@@ -90,22 +90,19 @@ def test_what_is_repeated_is_no_new_reply() -> None:
 def question(script: Any) -> Any:
     """Asked from 1 to 2 s; the answer comes at 5.0, is there at 5.4 and gone at 8.4."""
     for event in (
-        Event(
+        EventLabel(
             type="visual_question",
             start_s=1.0,
             end_s=2.0,
             speaker="user",
-            act="stay_silent",
-            window=(2.0, 5.0),
+            expect=ExpectLabel(act="stay_silent", window_s=(2.0, 5.0)),
         ),
-        Event(
+        EventLabel(
             type="visual_question",
             start_s=5.0,
             end_s=8.4,
             speaker="scene",
-            act="say",
-            expected=("seven",),
-            window=(5.4, 6.9),
+            expect=ExpectLabel(act="say", text="seven", window_s=(5.4, 6.9)),
         ),
     ):
         script.events.append(event)

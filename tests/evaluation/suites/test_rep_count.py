@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microturn.datagen.dialogue.labels import EventLabel, ExpectLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.rep_count import (
     NUMBERS,
@@ -36,33 +36,36 @@ def exercise(script: Any) -> Any:
     for number in range(1, 5):
         repetition(script, 2.0 + 2.0 * number, TEXTS[number - 1])
     script.events.append(
-        Event(type="visual_count", start_s=11.0, end_s=12.0, speaker="scene", act="stay_silent")
+        EventLabel(
+            type="visual_count",
+            start_s=11.0,
+            end_s=12.0,
+            speaker="scene",
+            expect=ExpectLabel(act="stay_silent", window_s=(11.0, 12.0)),
+        )
     )
     return script
 
 
 def asked(script: Any, start_s: float, end_s: float) -> None:
-    event = Event(
+    event = EventLabel(
         type="visual_count",
         start_s=start_s,
         end_s=end_s,
         speaker="user",
-        act="stay_silent",
-        window=(end_s, end_s + 0.5),
+        expect=ExpectLabel(act="stay_silent", window_s=(end_s, end_s + 0.5)),
     )
     script.events.append(event)
 
 
 def repetition(script: Any, done_s: float, text: str) -> None:
     script.events.append(
-        Event(
+        EventLabel(
             type="visual_count",
             start_s=done_s - 1.2,
             end_s=done_s,
             speaker="scene",
-            act="say",
-            expected=(text,),
-            window=(done_s, done_s + 1.0),
+            expect=ExpectLabel(act="say", text=text, window_s=(done_s, done_s + 1.0)),
         )
     )
     script.says(text, done_s + 0.3)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from microturn.datagen.dialogue.setting_labels import ChannelLabel
 from microturn.evaluation.agents.baselines import Oracle, Silent
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
@@ -24,7 +25,7 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
 def scene_of(script: Any, noise: str, *said: SpokenWord) -> ScoredDialogue:
     script.duration_s = 60.0
     scene: ScoredDialogue = script.scene(script.perform(*said))
-    dialogue = replace(scene.dialogue, raw={"channel": {"noise": noise}})
+    dialogue = replace(scene.dialogue, channel=ChannelLabel(noise=noise))
     return ScoredDialogue(dialogue, scene.trace, scene.windows)
 
 
@@ -79,6 +80,6 @@ def test_baselines_score_what_theory_says(
     assert got["always"]["silent"] == got["always"]["silent_runs"] == 0.0
     # Each kind is there, and digital silence is zeros.
     assert all(got["oracle"][f"{kind}_onsets_per_min"] == 0.0 for kind in KINDS)
-    noises = [sample.dialogue.raw["channel"]["noise"] for sample in samples]
+    noises = [sample.dialogue.channel.noise for sample in samples]
     assert not samples[noises.index("")].load_user().any()
     assert samples[noises.index("pink")].load_user().any()

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.play import facts_of
 from microturn.evaluation.suites.registry import load_suite
@@ -173,7 +173,7 @@ def test_agents_score_what_theory_says(numbers_of: Callable[..., dict[str, Measu
 
 def test_an_event_is_not_changed_by_scoring(script: Any) -> None:
     repeating(script)
-    before: tuple[Event, ...] = script.dialogue().events
+    before: tuple[EventLabel, ...] = script.dialogue().events
     observe(script.scene(script.recorded()))
     assert script.dialogue().events == before
 

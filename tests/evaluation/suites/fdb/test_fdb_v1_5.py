@@ -41,8 +41,10 @@ def scene_of(script: Any, *said: SpokenWord) -> ScoredDialogue:
     scene: ScoredDialogue = script.scene(script.perform(*said))
     answers = list(scene.dialogue.of_type("turn"))[1:]
     words = [*COUNT, *(text for event in answers for text in event.expected)]
-    raw = {"intended_agent_words": [{"text": text} for text in words]}
-    return ScoredDialogue(replace(scene.dialogue, raw=raw), scene.trace, scene.windows)
+    intended = tuple(word(text, 0.0) for text in words)
+    return ScoredDialogue(
+        replace(scene.dialogue, intended_words=intended), scene.trace, scene.windows
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from microturn.datagen.dialogue.labels import EventLabel
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
-from microturn.evaluation.scoring.dialogue import Event
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v3 import call_of, measure, observe
 from microturn.evaluation.suites.suite import Measured
@@ -105,7 +105,7 @@ def test_a_request_that_is_called_off_has_no_result(asked: Any) -> None:
 def test_nothing_at_all() -> None:
     assert set(measure([]).values()) == {None}
     assert call_of(["good", "morning"]).function == "none"
-    assert Event(type="turn", start_s=0.0, end_s=1.0).act == ""
+    assert EventLabel(type="turn", start_s=0.0, end_s=1.0).act == ""
 
 
 def test_baselines_score_what_theory_says(numbers_of: Callable[[str, int], Numbers]) -> None:
