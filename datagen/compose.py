@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from microturn.datagen.dialogue.event_types import BACKGROUND_SPEECH
 from microturn.datagen.dialogue.expectations import agent_must_be_silent
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
+from microturn.datagen.labels.event_types import BACKGROUND_SPEECH
 from microturn.datagen.scenarios import (
     REGISTRY,
     DialogueContext,

@@ -17,13 +17,13 @@ from microturn.datagen.compose import write_script
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.dialogue.event_types import plugin_types
 from microturn.datagen.dialogue.human_timing import Pace
-from microturn.datagen.dialogue.labels import DialogueLabels, ItemLabel
 from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
 from microturn.datagen.dialogue.rules import Rules
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.dialogue.units import UnitBank, canonical
+from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel
+from microturn.datagen.labels.event_types import plugin_types
 from microturn.datagen.pack import pack
 from microturn.datagen.scenarios import DialogueContext, Questions, Script, scenarios_of, words_of
 from microturn.datagen.sets.flac import FrameStore, encode_flac

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from microturn.datagen.dialogue.event_types import SHIPPED, EventType
+from microturn.datagen.labels.event_types import SHIPPED, EventType
 
 PAGE = Path(__file__).parent / "events.md"
 BEGIN, END = "<!-- event types begin -->", "<!-- event types end -->"

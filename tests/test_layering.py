@@ -28,6 +28,7 @@ MORE: dict[str, set[str]] = {
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "datagen": (
         ("config", "scenario_config"),
+        ("labels",),
         ("executors", "sets"),
         ("corpora",),
         ("dialogue",),

@@ -8,7 +8,7 @@ from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.adapters import FORMATS
 from microturn.datagen.corpora.config import FORMAT_NAMES
-from microturn.datagen.dialogue.event_types import SHIPPED
+from microturn.datagen.labels.event_types import SHIPPED
 from microturn.datagen.scenarios import REGISTRY
 from microturn.evaluation.suites import event_suites
 from microturn.evaluation.suites.registry import MODULES, load_suite

@@ -16,10 +16,10 @@ from microturn.datagen.acoustics.echo import EchoPath
 from microturn.datagen.acoustics.line import Line
 from microturn.datagen.acoustics.network import Network, losses, missing_micro_turns, spans_of
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import ECHO, MUSIC, NOISE, PACKET_LOSS
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S, expectation_during
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
+from microturn.datagen.labels.event_types import ECHO, MUSIC, NOISE, PACKET_LOSS
 
 STALL_TRIES: Final = 8
 MUSIC_BEDS: Final = ("music", "recorded_music")

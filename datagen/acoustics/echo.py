@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from microturn.datagen.acoustics import mix
-from microturn.datagen.dialogue.setting_labels import EchoPathLabel
+from microturn.datagen.labels.setting import EchoPathLabel
 from microturn.model.streams.pcm import Audio
 
 ACTIVE_DB: Final = -50.0  # re full scale: the canceller adapts above this level

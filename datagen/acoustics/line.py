@@ -11,7 +11,7 @@ from scipy.signal import firwin, upfirdn
 
 from microturn.datagen.acoustics import g711
 from microturn.datagen.acoustics.mix import Filter
-from microturn.datagen.dialogue.setting_labels import LineLabel, TelephoneLabel
+from microturn.datagen.labels.setting import LineLabel, TelephoneLabel
 from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
 
 TAPS: Final = 32  # of the interpolation between samples

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.dialogue.setting_labels import NetworkLabel, SpanS
+from microturn.datagen.labels.setting import NetworkLabel, SpanS
 from microturn.model.streams.layout import StreamLayout
 from microturn.model.streams.pcm import Audio
 

@@ -20,14 +20,14 @@ from microturn.datagen.acoustics.talkers import TalkerPosition, talker_positions
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Clip, Script
-from microturn.datagen.dialogue.setting_labels import (
+from microturn.datagen.dialogue.turn_taking import joined
+from microturn.datagen.labels.setting import (
     ChannelLabel,
     EchoPathLabel,
     RoomLabel,
     SpanS,
     StretchLabel,
 )
-from microturn.datagen.dialogue.turn_taking import joined
 from microturn.model.streams.pcm import Audio, Pcm16, to_pcm16
 
 CUT_FADE_S = 0.012  # fade-out of a word that is broken off

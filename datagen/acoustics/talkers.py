@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from microturn.datagen.acoustics.responses import Place, Room
 from microturn.datagen.dialogue.recipe import Channel
 from microturn.datagen.dialogue.script import Clip
-from microturn.datagen.dialogue.setting_labels import TalkerLabel
+from microturn.datagen.labels.setting import TalkerLabel
 
 FAR, BESIDE, NEAR = "far", "beside", "near"
 

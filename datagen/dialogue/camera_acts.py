@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from microturn.datagen.dialogue.setting_labels import (
+from microturn.datagen.labels.setting import (
     BoardLabel,
     FigureLabel,
     KeyS,

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from microturn.datagen.dialogue.event_types import ACTS, check_event
-from microturn.datagen.dialogue.labels import (
+from microturn.datagen.labels.dialogue import (
     ControlLabel,
     EventLabel,
     ExpectLabel,
@@ -19,6 +18,7 @@ from microturn.datagen.dialogue.labels import (
     WordLabel,
     WordLabels,
 )
+from microturn.datagen.labels.event_types import ACTS, check_event
 
 DIGITS: Final = 6  # of seconds in labels
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from microturn.datagen.dialogue.event_types import event_type
-from microturn.datagen.dialogue.labels import DialogueLabels, EventLabel, WordLabel
+from microturn.datagen.labels.dialogue import DialogueLabels, EventLabel, WordLabel
+from microturn.datagen.labels.event_types import event_type
 from microturn.model.streams.pcm import Audio
 
 Span = tuple[int, int]  # samples

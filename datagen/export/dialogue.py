@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from microturn.datagen.dialogue.labels import LANES, WordLabel
+from microturn.datagen.labels.dialogue import LANES, WordLabel
 from microturn.datagen.sets.shards import StoredDialogue
 
 CHANNELS = {"user": "user", "agent": "agent", "background": "user"}  # where a lane is heard

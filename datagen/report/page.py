@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.dialogue.event_types import event_type
-from microturn.datagen.dialogue.json_fields import write_fields
-from microturn.datagen.dialogue.labels import DialogueLabels, EventLabel
+from microturn.datagen.labels.dialogue import DialogueLabels, EventLabel
+from microturn.datagen.labels.event_types import event_type
+from microturn.datagen.labels.json_fields import write_fields
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer
 

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from microturn.datagen.dialogue.event_types import event_type
-from microturn.datagen.dialogue.labels import DialogueLabels
 from microturn.datagen.dialogue.timeline import Event, Timeline
+from microturn.datagen.labels.dialogue import DialogueLabels
+from microturn.datagen.labels.event_types import event_type
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer, fine_mel
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from microturn.datagen.dialogue import turn_taking
-from microturn.datagen.dialogue.event_types import (
+from microturn.datagen.labels.dialogue import (
+    LANES,
+    DialogueLabels,
+    EventLabel,
+    WordLabel,
+    WordLabels,
+)
+from microturn.datagen.labels.event_types import (
     BACKGROUND_SPEECH,
     INTERRUPTION,
     PAUSE,
@@ -19,14 +26,7 @@ from microturn.datagen.dialogue.event_types import (
     TURN,
     USER_BACKCHANNEL,
 )
-from microturn.datagen.dialogue.labels import (
-    LANES,
-    DialogueLabels,
-    EventLabel,
-    WordLabel,
-    WordLabels,
-)
-from microturn.datagen.dialogue.setting_labels import ChannelLabel
+from microturn.datagen.labels.setting import ChannelLabel
 from microturn.datagen.report.timing_tally import TimingTally
 
 if TYPE_CHECKING:

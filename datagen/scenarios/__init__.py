@@ -1,8 +1,8 @@
 """Families of situations; importing this package registers the ones that ship."""
 
 # Imported to register.
-from microturn.datagen.dialogue.event_types import EventType, register_event_type
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
+from microturn.datagen.labels.event_types import EventType, register_event_type
 from microturn.datagen.scenarios.background import background, music, side_talk, silence  # noqa: F401
 from microturn.datagen.scenarios.base import (
     REGISTRY,

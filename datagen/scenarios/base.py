@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import PAUSE, TURN
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.rules import RESPOND_S, Rules
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
 from microturn.datagen.dialogue.timeline import Control, Event, Expect, TextArrival, Timeline, Word
 from microturn.datagen.dialogue.units import Phrase, Unit, UnitBank
+from microturn.datagen.labels.event_types import PAUSE, TURN
 from microturn.datagen.scenarios.vocabulary import Question, Questions
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
 from microturn.model.streams.text import CANCEL

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.dialogue.labels import DialogueLabels
+from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.npz import read_npz

@@ -6,11 +6,11 @@ from typing import Final
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.camera_acts import BoardAct, BoardItem, FigureAct
-from microturn.datagen.dialogue.event_types import VISUAL_COUNT, VISUAL_QUESTION
 from microturn.datagen.dialogue.expectations import agent_must_be_silent
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Script
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import VISUAL_COUNT, VISUAL_QUESTION
 from microturn.datagen.video.figures import REPEATED
 from microturn.datagen.video.glyphs import GLYPHS
 

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.datagen.dialogue.labels import EventLabel, TextLabel
+from microturn.datagen.labels.dialogue import EventLabel, TextLabel
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import overlap
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.datagen.dialogue.labels import TextLabel
+from microturn.datagen.labels.dialogue import TextLabel
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, words_of_lane
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from microturn.datagen.dialogue.event_types import RESULT
-from microturn.datagen.dialogue.labels import EventLabel
+from microturn.datagen.labels.dialogue import EventLabel
+from microturn.datagen.labels.event_types import RESULT
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord

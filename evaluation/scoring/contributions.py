@@ -1,6 +1,6 @@
 """What the outcome of one event contributes to which metrics of which suite.
 
-The suite of an event is that of its type (`datagen/dialogue/event_types.py`). A suite that a
+The suite of an event is that of its type (`datagen/labels/event_types.py`). A suite that a
 scenario of another package brings has one metric: the share of events handled as expected.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from microturn.datagen.dialogue.event_types import SUITE_ACTS, event_type
+from microturn.datagen.labels.event_types import SUITE_ACTS, event_type
 from microturn.evaluation.scoring.outcomes import (
     BackchannelOutcome,
     CueOutcome,

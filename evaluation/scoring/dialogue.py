@@ -1,6 +1,6 @@
 """The scripted side of a dialogue: its events, what each expects, and what the agent recorded.
 
-A view of the labels (`datagen/dialogue/labels.py`): sorted, with words normalised. Scoring reads
+A view of the labels (`datagen/labels/dialogue.py`): sorted, with words normalised. Scoring reads
 nothing else of a dialogue, so that one can be written by hand in a test.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from microturn.datagen.dialogue.event_types import event_type
-from microturn.datagen.dialogue.labels import (
+from microturn.datagen.labels.dialogue import (
     DialogueLabels,
     EventLabel,
     TextLabel,
     WordLabel,
     word_list,
 )
-from microturn.datagen.dialogue.setting_labels import ChannelLabel
+from microturn.datagen.labels.event_types import event_type
+from microturn.datagen.labels.setting import ChannelLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.model.streams import DELEGATE, SPECIAL_TOKENS
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from microturn.datagen.dialogue.event_types import RESULT
-from microturn.datagen.dialogue.labels import EventLabel, word_list
+from microturn.datagen.labels.dialogue import EventLabel, word_list
+from microturn.datagen.labels.event_types import RESULT
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from microturn.datagen.dialogue.event_types import (
+from microturn.datagen.labels.event_types import (
     AGENT_BACKCHANNEL,
     DELEGATION,
     INTERRUPTION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from microturn.datagen.dialogue.labels import EventLabel, word_list
+from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Activity, Span, longest_gap, merge, subtract
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace

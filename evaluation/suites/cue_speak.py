@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from microturn.datagen.dialogue.labels import EventLabel
+from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import Span, overlap
 from microturn.evaluation.scoring.events import score_cue
 from microturn.evaluation.scoring.scene import ScoredDialogue

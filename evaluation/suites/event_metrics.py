@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from microturn.datagen.dialogue.event_types import EVENT_TYPES
+from microturn.datagen.labels.event_types import EVENT_TYPES
 from microturn.evaluation.scoring.contributions import (
     AS_EXPECTED,
     MetricContribution,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from microturn.datagen.dialogue.labels import EventLabel, word_list
+from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.datagen.scenarios.requests.recall import AND, LAST, NO
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.scene import ScoredDialogue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from microturn.datagen.dialogue.labels import word_list
+from microturn.datagen.labels.dialogue import word_list
 from microturn.datagen.scenario_config import ScenarioConfig
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to

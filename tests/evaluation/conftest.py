@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from microturn.datagen.dialogue.labels import (
+from microturn.datagen.labels.dialogue import (
     ControlLabel,
     DialogueLabels,
     EventLabel,
@@ -21,7 +21,7 @@ from microturn.datagen.dialogue.labels import (
     WordLabel,
     WordLabels,
 )
-from microturn.datagen.dialogue.setting_labels import ChannelLabel, RoomLabel
+from microturn.datagen.labels.setting import ChannelLabel, RoomLabel
 from microturn.datagen.sets.shards import ShardWriter
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord, Trace

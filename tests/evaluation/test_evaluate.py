@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_layout_is_refused(
 
 
 def test_a_dialogue_without_events_names_itself(tmp_path: Path) -> None:
-    from microturn.datagen.dialogue.labels import DialogueLabels
+    from microturn.datagen.labels.dialogue import DialogueLabels
 
     with pytest.raises(ValueError, match="shard.tar:00000007.json: field events is missing"):
         DialogueLabels.from_json(

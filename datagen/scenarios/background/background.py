@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from microturn.datagen.corpora.manifest import Utterance
-from microturn.datagen.dialogue.event_types import BACKGROUND_SPEECH, NOISE
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import Unit
+from microturn.datagen.labels.event_types import BACKGROUND_SPEECH, NOISE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import ask_to_count
 from microturn.datagen.scenarios.turns.interruption import first_turn

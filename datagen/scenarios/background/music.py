@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from microturn.datagen.dialogue.event_types import MUSIC
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import MUSIC
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import ask_to_count
 from microturn.datagen.scenarios.turns.interruption import first_turn

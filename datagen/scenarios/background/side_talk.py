@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Utterance
-from microturn.datagen.dialogue.event_types import BACKGROUND_SPEECH
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event
 from microturn.datagen.dialogue.units import UnitBank, canonical
+from microturn.datagen.labels.event_types import BACKGROUND_SPEECH
 from microturn.datagen.scenarios.background.background import voice_at
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.counting import ask_to_count

@@ -1,7 +1,7 @@
 """Nobody says anything until the dialogue is over: whatever is heard is the room."""
 
-from microturn.datagen.dialogue.event_types import SILENCE
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import SILENCE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 
 

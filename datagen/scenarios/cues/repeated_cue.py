@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import TIMED_CUE
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import Phrase, UnitBank
+from microturn.datagen.labels.event_types import TIMED_CUE
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 
 OPENING = "repeat"

@@ -1,8 +1,8 @@
 """`three seconds monday`: the agent says a word after so many seconds, and not before."""
 
-from microturn.datagen.dialogue.event_types import TIMED_CUE
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import TIMED_CUE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 
 

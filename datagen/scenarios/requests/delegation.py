@@ -3,10 +3,10 @@
 While the background agent works the user may ask something else, which is answered first.
 """
 
-from microturn.datagen.dialogue.event_types import DELEGATION, RESULT
 from microturn.datagen.dialogue.rules import RESPOND_S, RESULT_S, YIELD_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import DELEGATION, RESULT
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 
 QUESTION_GAP_S = (0.3, 0.8)  # between the acknowledgement and another question

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import DELEGATION, RESULT, TURN
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S, RESPOND_S, RESULT_S, YIELD_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.labels.event_types import DELEGATION, RESULT, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.vocabulary import Question
 

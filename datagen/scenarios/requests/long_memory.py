@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import RECALL, TURN
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.labels.event_types import RECALL, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.requests.recall import IS, SAVED
 

@@ -10,10 +10,10 @@ pending      `five seconds monday`, then `no tuesday`: at that time `tuesday`
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import TIMED_CUE, TURN
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.labels.event_types import TIMED_CUE, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.vocabulary import Question
 

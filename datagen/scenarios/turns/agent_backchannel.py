@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import TURN
 from microturn.datagen.dialogue.rules import LISTEN_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.labels.event_types import TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 
 OPENING, CLOSING, REPLY = "message", "thank you", "saved"

@@ -13,19 +13,19 @@ followed by words that add nothing.
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import (
-    AGENT_BACKCHANNEL,
-    INTERRUPTION,
-    PAUSE,
-    TURN,
-    USER_BACKCHANNEL,
-)
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.turn_taking import TurnTaking
 from microturn.datagen.dialogue.units import Unit, UnitBank
+from microturn.datagen.labels.event_types import (
+    AGENT_BACKCHANNEL,
+    INTERRUPTION,
+    PAUSE,
+    TURN,
+    USER_BACKCHANNEL,
+)
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.lines import SENTENCE_S, Lines
 from microturn.datagen.scenarios.turns.exchange import AgentTurn, PlacedUnit, UserTurn

@@ -1,9 +1,9 @@
 """While the agent counts, the user takes the floor with a new question or a phrase to stop."""
 
-from microturn.datagen.dialogue.event_types import INTERRUPTION, TURN
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import INTERRUPTION, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import Count, ask_to_count
 

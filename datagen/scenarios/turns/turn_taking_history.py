@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from microturn.datagen.dialogue.event_types import event_type
 from microturn.datagen.dialogue.script import Script
 from microturn.datagen.dialogue.timeline import Word
 from microturn.datagen.dialogue.turn_taking import (
@@ -14,6 +13,7 @@ from microturn.datagen.dialogue.turn_taking import (
     joined,
     measure,
 )
+from microturn.datagen.labels.event_types import event_type
 
 MAX_OVERLAPPED: Final = 0.7  # of the changes, however few of those before did
 

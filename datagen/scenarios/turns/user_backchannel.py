@@ -1,7 +1,7 @@
 """While the agent counts, the user says `uh huh` or the like; the agent goes on."""
 
-from microturn.datagen.dialogue.event_types import USER_BACKCHANNEL
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import USER_BACKCHANNEL
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import ask_to_count
 from microturn.datagen.scenarios.turns.interruption import first_turn

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from microturn.configs.paths import cache_folder
-from microturn.datagen.dialogue.labels import EventLabel, word_list
+from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from microturn.datagen.dialogue.labels import word_list
+from microturn.datagen.labels.dialogue import word_list
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 from microturn.evaluation.suites.fdb.folder_files import (
     INPUT,

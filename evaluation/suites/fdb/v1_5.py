@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from microturn.datagen.dialogue.labels import EventLabel
+from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import Span, longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.scene import ScoredDialogue

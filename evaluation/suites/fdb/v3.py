@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from microturn.datagen.dialogue.labels import EventLabel, word_list
+from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.evaluation.scoring.scene import ScoredDialogue, lead
 from microturn.evaluation.suites.fdb.v3_formulas import (
     Call,

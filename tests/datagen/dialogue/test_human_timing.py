@@ -18,7 +18,6 @@ from microturn.configs.load import load_config
 from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig, HumanTimingConfig
 from microturn.datagen.dialogue.human_timing import Pace
-from microturn.datagen.dialogue.labels import DialogueLabels
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.dialogue.turn_taking import (
     TurnTaking,
@@ -27,6 +26,7 @@ from microturn.datagen.dialogue.turn_taking import (
     of_words,
     voice_spans,
 )
+from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.card import CARD_JSON, card_text, make_card, missed_targets
 from microturn.datagen.report.check import faults_of_timeline

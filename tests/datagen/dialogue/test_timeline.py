@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from microturn.datagen.dialogue.json_fields import read_fields, write_fields
-from microturn.datagen.dialogue.labels import TimelineLabels
 from microturn.datagen.dialogue.timeline import Expect, Timeline
+from microturn.datagen.labels.dialogue import TimelineLabels
+from microturn.datagen.labels.json_fields import read_fields, write_fields
 from microturn.datagen.pipeline import Simulator, encode_json
 
 

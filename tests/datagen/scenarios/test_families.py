@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig, TimingConfig
-from microturn.datagen.dialogue.event_types import EVENT_TYPES
 from microturn.datagen.dialogue.rules import (
     CUE_EARLY_S,
     CUE_LATE_S,
@@ -24,6 +23,7 @@ from microturn.datagen.dialogue.rules import (
     TRANSLATE_S,
 )
 from microturn.datagen.dialogue.timeline import Event, Timeline
+from microturn.datagen.labels.event_types import EVENT_TYPES
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.check import faults_of_timeline
 from microturn.datagen.report.set_statistics import Statistics

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.event_types import EVENT_TYPES, event_type
+from microturn.datagen.labels.event_types import EVENT_TYPES, event_type
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.scenarios import REGISTRY
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from microturn.datagen.dialogue.labels import DialogueLabels
 from microturn.datagen.dialogue.timeline import Timeline
+from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.pack import heard_tokens, say_tokens, text_in_tokens
 from microturn.datagen.sets.shards import ShardReader, ShardWriter
 from microturn.model.streams import LayoutError, StreamLayout, pack_dialogue

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from microturn.datagen.dialogue.labels import TextLabel
+from microturn.datagen.labels.dialogue import TextLabel
 from microturn.evaluation.agents.streaming import StreamedAgent, scripted_results
 from microturn.evaluation.scoring.agent_output import AgentOutput, words_of_lane
 from microturn.evaluation.scoring.dialogue import Dialogue

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from microturn.datagen.dialogue.event_types import (
+from microturn.datagen.labels.event_types import (
     EVENT_TYPES,
     SUITE_ACTS,
     EventType,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from microturn.datagen.dialogue.setting_labels import ChannelLabel, EchoPathLabel
+from microturn.datagen.labels.setting import ChannelLabel, EchoPathLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue

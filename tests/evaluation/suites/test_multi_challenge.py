@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from microturn.datagen.dialogue.labels import EventLabel
+from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.multi_challenge import AXES, axis_of, measure, observe
 from microturn.evaluation.suites.suite import Measured

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from microturn.datagen.dialogue.setting_labels import ChannelLabel, NetworkLabel
+from microturn.datagen.labels.setting import ChannelLabel, NetworkLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue

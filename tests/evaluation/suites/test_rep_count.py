@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.datagen.dialogue.labels import EventLabel, ExpectLabel
+from microturn.datagen.labels.dialogue import EventLabel, ExpectLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.rep_count import (

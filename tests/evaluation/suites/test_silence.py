@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from microturn.datagen.dialogue.setting_labels import ChannelLabel
+from microturn.datagen.labels.setting import ChannelLabel
 from microturn.evaluation.agents.baselines import Oracle, Silent
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue

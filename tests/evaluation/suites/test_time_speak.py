@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.datagen.dialogue.labels import EventLabel
+from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue

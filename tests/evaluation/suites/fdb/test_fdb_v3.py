@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from microturn.datagen.dialogue.labels import EventLabel
+from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v3 import call_of, measure, observe

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from microturn.datagen.dialogue.event_types import (
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.labels.event_types import (
     EVENT_TYPES,
     SUITE_ACTS,
     EventType,
@@ -16,7 +17,6 @@ from microturn.datagen.dialogue.event_types import (
     plugin_types,
     register_event_type,
 )
-from microturn.datagen.dialogue.timeline import Event, Expect
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from microturn.datagen.dialogue.event_types import EVENT_TYPES, event_type
-from microturn.datagen.dialogue.labels import DialogueLabels, EventLabel, ExpectLabel, TextLabel
+from microturn.datagen.labels.dialogue import DialogueLabels, EventLabel, ExpectLabel, TextLabel
+from microturn.datagen.labels.event_types import EVENT_TYPES, event_type
 from microturn.datagen.sets.shards import ShardReader
 
 WHERE = "set/shard-000000.tar:00000003.json"

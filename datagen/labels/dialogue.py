@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from microturn.datagen.dialogue.event_types import EventType, check_event, register_event_type
-from microturn.datagen.dialogue.json_fields import optional, read_fields, write_fields
-from microturn.datagen.dialogue.setting_labels import ChannelLabel, RoomLabel, SceneLabel
+from microturn.datagen.labels.event_types import EventType, check_event, register_event_type
+from microturn.datagen.labels.json_fields import optional, read_fields, write_fields
+from microturn.datagen.labels.setting import ChannelLabel, RoomLabel, SceneLabel
 from microturn.model.streams import BG, SPECIAL_TOKENS, normalise
 
 FORMAT: Final = 2
