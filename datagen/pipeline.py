@@ -27,7 +27,7 @@ from microturn.datagen.labels.event_types import plugin_types
 from microturn.datagen.pack import pack
 from microturn.datagen.scenarios import DialogueContext, Questions, Script, scenarios_of, words_of
 from microturn.datagen.sets.flac import FrameStore, encode_flac
-from microturn.datagen.video.film import film
+from microturn.datagen.video.film import films
 from microturn.datagen.video.unasked import add_unasked
 from microturn.model.streams import FineMelCache, Lanes, Tokenizer
 from microturn.model.streams.layout import FEATURES
@@ -129,14 +129,13 @@ class Simulator:
         script, families, conditions = self.script(recipe)
         sound = self.sound(recipe, script, conditions)
         layout, n = self.config.layout, self.config.n_micro_turns
-        frames = film(recipe, self.config.video, script.acts, n, layout)
         lanes = pack(
             script.timeline,
             sound,
             layout=layout,
             tokenizer=self.tokenizer,
             hear=self.config.features,
-            given={} if frames is None else {"video": frames},
+            given=films(recipe, self.config.video, script.acts, n, layout),
             memory=self._memory,
         )
         return SimulatedDialogue(

@@ -22,7 +22,7 @@ from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.model import InteractionModel
-from microturn.model.streams import StreamLayout, Tokenizer, pack_user_audio
+from microturn.model.streams import LaneSpec, StreamLayout, Tokenizer, pack_user_audio
 from microturn.model.streams.mel import fine_mel, quantise_fine
 from microturn.training.config import StreamingValidationConfig
 from microturn.training.module import TrainingModule
@@ -60,6 +60,14 @@ class RecordingRows:
             self.outputs.append(outputs[0])
         return outputs
 
+    def ids(self, spec: LaneSpec) -> list[Sequence[int]]:
+        """Token ids of a lane, by micro-turn."""
+        if not spec.given:
+            return [output.tokens[spec.name] for output in self.outputs]
+        if spec.name == "text_in":
+            return [micro_turn.text_in for micro_turn in self.inputs]
+        return [micro_turn.given.get(spec.name, np.empty(0)).tolist() for micro_turn in self.inputs]
+
 
 def draw_lanes(
     path: Path,
@@ -84,12 +92,9 @@ def draw_lanes(
         image = levels.reshape(-1, levels.shape[-1]).T
         axis.imshow(image, origin="lower", aspect="auto", extent=(0, n, 0, len(image)))
         axis.set_ylabel(lane)
-    rows = {
-        "late": ["late" if i.missing_input else "" for i in record.inputs],
-        "text_in": [_words(tokenizer, i.text_in) for i in record.inputs],
-        "heard": [_words(tokenizer, output.heard) for output in record.outputs],
-        "say": [_words(tokenizer, output.say) for output in record.outputs],
-    }
+    rows = {"missing input": ["missing" if i.missing_input else "" for i in record.inputs]}
+    for spec in (spec for spec in layout.lane_specs if spec.kind == "tokens"):
+        rows[spec.name] = [_words(tokenizer, ids) for ids in record.ids(spec)]
     for y, (_, texts) in enumerate(reversed(rows.items())):
         for k, text in enumerate(texts):
             middle.text(k + 0.5, y, text, ha="center", va="center", fontsize=6, rotation=45)

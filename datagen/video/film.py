@@ -37,6 +37,14 @@ GLYPH_HEIGHT, GLYPH_WIDTH = 0.27, 0.33  # at most
 PEN = 0.024  # radius of a sign's stroke to its height of one, half of it at least
 
 
+def films(
+    recipe: Recipe, config: VideoConfig, acts: Acts, n_micro_turns: int, layout: StreamLayout
+) -> dict[str, Frames]:
+    """Draw the frames of each lane of frames, by its name."""
+    drawn = {"video": film(recipe, config, acts, n_micro_turns, layout)}
+    return {lane: frames for lane, frames in drawn.items() if frames is not None}
+
+
 def film(
     recipe: Recipe, config: VideoConfig, acts: Acts, n_micro_turns: int, layout: StreamLayout
 ) -> Frames | None:
