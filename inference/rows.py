@@ -7,7 +7,7 @@ is a handle and not a row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,8 @@ from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.tick import Tick
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import IDLE
+from microturn.model.streams.layout import FRONT_ENDS
 from microturn.model.streams.mel import dmel_rows
-
-_FRONT_ENDS: Final = ("audio_in", "text_in")  # lanes that are computed here from audio and ids
 
 
 class RowBatch:
@@ -161,12 +160,12 @@ class RowBatch:
         """Write the lanes that come ready; a lane without input is idle."""
         for micro_turn in inputs.values():
             for name, array in micro_turn.given.items():
-                if name in _FRONT_ENDS:
+                if name in FRONT_ENDS:
                     raise ValueError(f"lane {name} is computed here; give audio and text_in")
                 self.layout.require(name)
                 self.layout.lane(name).checked(array[None], 1)
         for spec in self.layout.given_lanes:
-            if spec.name not in _FRONT_ENDS:
+            if spec.name not in FRONT_ENDS:
                 buffer = self.tick.inputs[spec.name]
                 buffer[:] = 0
                 for row, micro_turn in inputs.items():

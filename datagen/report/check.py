@@ -96,7 +96,7 @@ def _faults_of_lanes(
         layout=layout,
         tokenizer=tokenizer,
         missing_input=missing_input,
-        given=sample.frames(),
+        given=sample.given(),
     )
     for name, array in packed.members()[STREAMS].items():
         if not np.array_equal(stored[name], array):

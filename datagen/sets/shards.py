@@ -22,6 +22,8 @@ import numpy.typing as npt
 from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+from microturn.model.streams.lanes import load_lane
+from microturn.model.streams.layout import FRONT_ENDS
 from microturn.model.streams.npz import read_npz
 from microturn.model.streams.pcm import Audio
 
@@ -123,13 +125,17 @@ class StoredDialogue:
         stored = self.layout.members & set(self.members)
         return _lanes({n: bytearray(self.members[n]) for n in stored}, self.source, self.layout)
 
-    def frames(self) -> dict[str, npt.NDArray[np.uint8]]:
-        """Stored frames (N, H, W, 3) by lane; nothing for a layout without such lanes."""
+    def given(self) -> dict[str, npt.NDArray[Any]]:
+        """Read the given lanes that no front end computes, such as frames, by lane."""
         return {
-            spec.name: self._arrays(spec.member)[spec.array]
-            for spec in self.layout.lane_specs
-            if spec.kind == "frames" and spec.member in self.members
+            spec.name: load_lane(spec, self._arrays(spec.member))
+            for spec in self.layout.given_lanes
+            if spec.name not in FRONT_ENDS and spec.member in self.members
         }
+
+    def frames(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """Read the frames (N, H, W, 3) of each lane of frames."""
+        return {n: a for n, a in self.given().items() if self.layout.lane(n).kind == "frames"}
 
     def tokens(self) -> dict[str, npt.NDArray[Any]]:
         """Integer lanes and weights, without the audio."""

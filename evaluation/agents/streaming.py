@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ class _StreamedDialogue:
 
     sample: HeldOutDialogue
     user: NDArray[np.float32]  # (N, samples_per_micro_turn)
-    given: Mapping[str, NDArray[np.uint8]]  # (N, ...) lanes that are neither sound nor text
+    given: Mapping[str, NDArray[Any]]  # (N, ...) lanes that are neither sound nor text
     missing_input: NDArray[np.bool_] | None  # (N,) micro-turns whose input is late
     results: list[ScriptedResult]
     arrivals: dict[int, list[TextLabel]]  # by micro-turn
@@ -121,16 +121,16 @@ class StreamedAgent:
         return _StreamedDialogue(
             sample=sample,
             user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
-            given=self._shown(sample),
+            given=self._given(sample),
             missing_input=sample.load_late(),
             results=scripted_results(sample.dialogue, layout),
             arrivals=arrivals,
         )
 
-    def _shown(self, sample: HeldOutDialogue) -> dict[str, NDArray[np.uint8]]:
-        """Frames of the sample on lanes that the layout of the agent has."""
+    def _given(self, sample: HeldOutDialogue) -> dict[str, NDArray[Any]]:
+        """Load the sample's arrays of lanes that the layout of the agent has."""
         lanes = {spec.name for spec in self._layout.given_lanes}
-        return {lane: array for lane, array in sample.load_frames().items() if lane in lanes}
+        return {lane: array for lane, array in sample.load_given().items() if lane in lanes}
 
     def _step(self, k: int, dialogues: Sequence[_StreamedDialogue]) -> None:
         """Run micro-turn k of every dialogue that is not over."""

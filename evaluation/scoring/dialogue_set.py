@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class HeldOutDialogue:
     sample_rate: int
     load_user: Callable[[], NDArray[np.float32]]
     load_agent: Callable[[], NDArray[np.float32]]
-    load_frames: Callable[[], dict[str, NDArray[np.uint8]]] = dict  # by lane
+    load_given: Callable[[], dict[str, NDArray[Any]]] = dict  # lanes without a front end
     load_late: Callable[[], NDArray[np.bool_] | None] = lambda: None  # by micro-turn
 
     @property
@@ -72,7 +73,7 @@ class DialogueSet:
             sample_rate=self.layout.sample_rate,
             load_user=stored.user,
             load_agent=stored.agent,
-            load_frames=stored.frames,
+            load_given=stored.given,
             load_late=partial(_late, stored),
         )
 

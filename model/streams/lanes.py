@@ -78,10 +78,7 @@ class Lanes:
         streams = members[STREAMS]
         return cls(
             layout=layout,
-            arrays={
-                spec.name: _loaded(spec, members[spec.member][spec.array])
-                for spec in layout.lane_specs
-            },
+            arrays={spec.name: load_lane(spec, members[spec.member]) for spec in layout.lane_specs},
             weights={
                 spec.name: np.asarray(streams[spec.weight_array]) for spec in layout.made_lanes
             },
@@ -94,5 +91,7 @@ def _stored(spec: LaneSpec, array: NDArray[Any]) -> NDArray[Any]:
     return mel.pack_nibbles(array) if spec.kind == "dmel" else array
 
 
-def _loaded(spec: LaneSpec, array: NDArray[Any]) -> NDArray[Any]:
-    return mel.unpack_nibbles(array) if spec.kind == "dmel" else np.asarray(array)
+def load_lane(spec: LaneSpec, member: Arrays) -> NDArray[Any]:
+    """Read a lane from the arrays of its member."""
+    array = np.asarray(member[spec.array])
+    return mel.unpack_nibbles(array) if spec.kind == "dmel" else array

@@ -22,6 +22,7 @@ FINE_FRAMES_PER_FRAME: Final = 4  # fine log-mel frames (80 Hz) in each 50 ms
 PATCH_SIZE: Final = 40  # patches of a frame are PATCH_SIZE x PATCH_SIZE pixels
 STREAMS: Final = "streams.npz"  # member of a stored dialogue: token lanes and loss weights
 FEATURES: Final = "features.npz"  # member of a stored dialogue: lanes of sound
+FRONT_ENDS: Final = ("audio_in", "text_in")  # lanes computed from sound and text; others come ready
 
 LaneKind = Literal["frames", "dmel", "tokens", "mel"]
 

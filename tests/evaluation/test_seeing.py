@@ -31,7 +31,7 @@ def test_every_micro_turn_comes_with_its_frame(script: Any) -> None:
     sessions.seen = []
     sample = script.sample()
     frames = np.arange(80, dtype=np.uint8)[:, None, None, None] * np.ones((1, 40, 40, 3), np.uint8)
-    samples = [replace(sample, load_frames=lambda: {"video": frames}), sample]
+    samples = [replace(sample, load_given=lambda: {"video": frames}), sample]
     list(StreamedAgent(sessions).perform(samples))
     assert len(sessions.seen) == 80
     for k, video in enumerate(sessions.seen):
