@@ -1,15 +1,15 @@
-"""Arithmetic on a CPU whose rows do not depend on how many there are.
+"""Batch-invariant arithmetic on a CPU: the result of a row does not depend on the other rows.
 
-What a session says must not depend on who shares its batch, nor on how many positions a call
-brings. Two things of the libraries stand in the way, both seen in fp32 on one thread:
+A session must say the same in every batch, and however many positions a call brings. Two
+properties of the libraries prevent that, both observed in fp32 on one thread:
 
-- A matrix product of fewer than four rows takes another path (a vector product that adds up in
-  another order) than one of four and more. Fewer rows are therefore padded to four.
-- `silu`, `sigmoid` and `gelu` take whole vector registers, two at a time, through one routine and
-  what is left at the end of the tensor through another. Rows are therefore padded to whole pairs
-  of registers, so that the end of the tensor is never the end of a row that is wanted.
+- A matrix product of fewer than four rows takes another path (a vector product with another order
+  of summation) than one of four and more. Fewer rows are therefore padded to four.
+- `silu`, `sigmoid` and `gelu` compute whole pairs of vector registers with one routine and the rest
+  at the end of the tensor with another. Rows are therefore padded to whole pairs of registers, so
+  that the end of the tensor never lies in a row that is used.
 
-With gradients, and on a GPU, all of this steps aside.
+With gradients, and on a GPU, these functions are the plain ones.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,22 @@ from torch import Tensor
 
 MIN_ROWS = 4
 MIN_OUTPUTS = 16
-_LANES = 32  # two AVX-512 registers of fp32; a multiple of what narrower machines take
+_LANES = 32  # two AVX-512 registers of fp32; a multiple of narrower machines' width
 
 
-def wants_rows(x: Tensor) -> bool:
-    """Whether rows have to be independent of their number: inference on a CPU."""
+def is_row_wise(x: Tensor) -> bool:
+    """Whether results must not depend on the number of rows: inference on a CPU."""
     return not (x.is_cuda or torch.is_grad_enabled())
 
 
 def padded(n: int, multiple: int) -> int:
-    """The next multiple of a number."""
+    """Return `n` rounded up to a multiple."""
     return -(-n // multiple) * multiple
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` of (..., in) by (out, in)."""
-    if not wants_rows(x):
+    """Return `F.linear` of (..., in) by (out, in)."""
+    if not is_row_wise(x):
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     n, width = len(rows), len(weight)
@@ -50,16 +50,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def matmul(x: Tensor, weight: Tensor) -> Tensor:
-    """x (n, in) @ weight (in, out), out at least `MIN_OUTPUTS`."""
+    """Return x (n, in) @ weight (in, out); out is at least `MIN_OUTPUTS`."""
     n = len(x)
-    if n >= MIN_ROWS or not wants_rows(x):
+    if n >= MIN_ROWS or not is_row_wise(x):
         return x @ weight
     return (F.pad(x, (0, 0, 0, MIN_ROWS - n)) @ weight)[:n]
 
 
 def elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`function` of every number of x (..., width)."""
+    """Apply `function` to every number of x (..., width)."""
     width = x.shape[-1]
-    if not wants_rows(x) or width % _LANES == 0:
+    if not is_row_wise(x) or width % _LANES == 0:
         return function(x)
     return function(F.pad(x, (0, -width % _LANES)))[..., :width]

@@ -1,18 +1,14 @@
-"""The router of a mixture of experts, for inference: the definition, and dispatch by device.
+"""The router of a mixture of experts, for inference: the definition.
 
 Select by sigmoid score plus a bias that only selection sees, then normalise the scores of the
 selected and the shared experts jointly. N tokens, D width, E routed experts, S shared ones, K
 selected.
 """
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
 from microturn.kernels import batch_invariant
-
-_HAS_TRITON = find_spec("triton") is not None
 
 
 def route_reference(
@@ -27,14 +23,3 @@ def route_reference(
     chosen = torch.cat([scores[:, :E].gather(1, ids_NK), scores[:, E:]], dim=-1)
     weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * scale
     return ids_NK, weights[:, :top_k], weights[:, top_k:]
-
-
-def route(
-    x_ND: Tensor, weight: Tensor, bias: Tensor, top_k: int, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`route_reference` without gradients, in one launch on a GPU."""
-    if not (x_ND.is_cuda and _HAS_TRITON):
-        return route_reference(x_ND, weight, bias, top_k, scale)
-    from microturn.kernels.router_triton import route_triton
-
-    return route_triton(x_ND, weight, bias, top_k, scale)

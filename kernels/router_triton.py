@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""`router.route_reference` in one launch. A token's sums do not depend on its neighbours.
+"""`router.route_reference` in one launch. It is batch-invariant.
 
 N tokens, D width, E routed experts, S shared ones, K selected.
 """

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.batch_invariant import MIN_OUTPUTS, MIN_ROWS, padded
-from microturn.kernels.ops import has_kernels
+from microturn.kernels import ops
+from microturn.kernels.batch_invariant import MIN_OUTPUTS, padded
+from microturn.kernels.ring_attention import Ring, project
 from microturn.model.config import ModelConfig
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
@@ -28,16 +29,8 @@ class LayerCache:
 
 
 @dataclass(frozen=True)
-class Ring:
-    """What layers that reach equally far share: where a call writes, and what it may read."""
-
-    slots: Tensor  # (B, T) ring slots of the new positions
-    mask: Tensor  # (B, 1, rows, C + S) True where attention is allowed; rows as `query_rows` has
-
-
-@dataclass(frozen=True)
 class StepPlan:
-    """What all layers of one call share: positions, angles and a ring for each reach."""
+    """Positions, angles and a ring for each reach, shared by all layers of one call."""
 
     positions: Tensor  # (B, T) the new ones
     cos: Tensor  # (B, 1, T, K/2)
@@ -47,15 +40,6 @@ class StepPlan:
     @property
     def size(self) -> int:
         return self.positions.shape[1]
-
-
-def query_rows(x: Tensor, n_kv_heads: int) -> Tensor:
-    """(B, H, T, .) to (B, G, rows, .): queries that share keys, H/G * T of them, padded with 0.
-
-    Blocks of a product then never have fewer than four rows; see `kernels.rows`.
-    """
-    x = x.unflatten(1, (n_kv_heads, -1)).flatten(2, 3)
-    return F.pad(x, (0, 0, 0, padded(x.shape[2], MIN_ROWS) - x.shape[2]))
 
 
 def free_pairs(cfg: ModelConfig) -> int:
@@ -77,13 +61,6 @@ def rope_angles(
         rates[-free:] = 0.0
     angles = positions.double().unsqueeze(-1) * rates
     return angles.cos().float(), angles.sin().float()
-
-
-def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs (first half, second half) of (..., T, K)."""
-    a, b = x.chunk(2, dim=-1)
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 class Attention(nn.Module):
@@ -145,18 +122,9 @@ class Attention(nn.Module):
                     side[:, :, slots:] = sink
         return cache
 
-    def _project(self, qkv: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        B, T, _ = qkv.shape
-        H, G, K = self.n_heads, self.n_kv_heads, self.head_dim
-        q, k, v = qkv.split([H * K, G * K, G * K], dim=-1)
-        q = self.q_norm(q.view(B, T, H, K)).transpose(1, 2)
-        k = self.k_norm(k.view(B, T, G, K)).transpose(1, 2)
-        v = v.view(B, T, G, K).transpose(1, 2)
-        return apply_rope(q, cos, sin), apply_rope(k, cos, sin), v
-
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
         """Whole dialogues: x (B, T, D), mask (T, S + T) True where allowed, None: causal."""
-        q, k, v = self._project(self.qkv(x), cos, sin)
+        q, k, v = project(self.qkv(x), self._norm_weights, (cos, sin), self.n_kv_heads)
         S, T = self.n_sinks, x.shape[1]
         if S:
             sinks = (sink.to(k.dtype).expand(len(x), -1, -1, -1) for sink in self.sinks())
@@ -177,32 +145,22 @@ class Attention(nn.Module):
         The plans say which positions; each is at most one micro-turn, for that is what the ring
         has room for beside the window. All other arithmetic is done at once.
         """
-        attend = self._attend_kernels if has_kernels(x) else self._attend
         parts = self.qkv(x).split([plan.size for plan in plans], dim=1)
-        y = [attend(part, plan, cache) for part, plan in zip(parts, plans, strict=True)]
+        y = [self._attend(part, plan, cache) for part, plan in zip(parts, plans, strict=True)]
         return self.out(torch.cat(y, dim=1) if len(y) > 1 else y[0])
 
     def _attend(self, qkv: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
-        B, T, ring = len(qkv), plan.size, plan.rings[self.reach]
-        q, k, v = self._project(qkv, plan.cos, plan.sin)
-        index = ring.slots[:, None, :, None].expand(k.shape)
-        cache.k.scatter_(2, index, k.to(cache.k.dtype))
-        cache.v.scatter_(2, index, v.to(cache.v.dtype))
-        q = query_rows(q, self.n_kv_heads)
-        y = F.scaled_dot_product_attention(q, cache.k, cache.v, attn_mask=ring.mask)
-        y = y[:, :, : self.n_heads // self.n_kv_heads * T]
-        return y.reshape(B, self.n_heads, T, self.head_dim).transpose(1, 2).flatten(2)
-
-    def _attend_kernels(self, qkv: Tensor, plan: StepPlan, cache: LayerCache) -> Tensor:
-        from microturn.kernels.ring_attention import ring_attention
-
-        return ring_attention(
+        return ops.ring_attention(
             qkv,
-            (self.q_norm.weight, self.k_norm.weight),
-            (plan.cos[:, 0], plan.sin[:, 0]),
+            self._norm_weights,
+            (plan.cos, plan.sin),
             plan.positions,
             (cache.k, cache.v),
-            self.reach,
-            torch.finfo(qkv.dtype).eps,  # that of nn.RMSNorm
-            self.n_sinks,
+            ring=plan.rings.get(self.reach),
+            window=self.reach,
+            n_sinks=self.n_sinks,
         )
+
+    @property
+    def _norm_weights(self) -> tuple[Tensor, Tensor]:
+        return self.q_norm.weight, self.k_norm.weight

@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.ops import has_kernels
+from microturn.kernels import ops
+from microturn.kernels.ring_attention import Ring, query_rows
 from microturn.model.attention import (
     Attention,
     LayerCache,
-    Ring,
     StepPlan,
     free_pairs,
-    query_rows,
     rope_angles,
 )
 from microturn.model.config import ModelConfig
@@ -74,13 +73,8 @@ class Block(nn.Module):
 
     def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:
         y = self.attention.step_(self.attention_norm(x), plans, cache)
-        if has_kernels(x):
-            from microturn.kernels.pointwise import add_norm
-
-            x, y = add_norm(x, y, self.ff_norm.weight, torch.finfo(x.dtype).eps)
-            return x + self.ff(y)
-        x = x + y
-        return x + self.ff(self.ff_norm(x))
+        x, y = ops.add_norm(x, y, self.ff_norm.weight)
+        return x + self.ff(y)
 
 
 class Backbone(nn.Module):
@@ -158,7 +152,7 @@ class Backbone(nn.Module):
         positions = seen[:, None] + torch.arange(T, device=seen.device)  # (B, T)
         last = positions[:, -1:]  # (B, 1)
         rings: dict[int, tuple[Tensor, Tensor]] = {}
-        if has_kernels(seen):  # which know where to write and what to read
+        if ops.has_kernels(seen):  # they find slots and masks by themselves
             return MicroTurnPlan(self, positions, self._angles(positions), rings)
         for block, cache in zip(self._all_blocks(), state.layers, strict=True):
             reach, capacity = block.attention.reach, cache.k.shape[2] - self.cfg.n_sinks

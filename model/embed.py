@@ -6,10 +6,9 @@ B dialogues, N micro-turns, S positions of a micro-turn, D width.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.ops import has_kernels
+from microturn.kernels import ops
 from microturn.model.hmlp import FrameEmbedding
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
@@ -23,8 +22,6 @@ class DMelEmbedding(nn.Module):
     With `group` > 1 the frames of one position are joined by a linear layer.
     """
 
-    offsets: Tensor
-
     def __init__(self, d_model: int, n_mels: int, group: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.empty(n_mels * DMEL_BINS, d_model))
@@ -33,27 +30,15 @@ class DMelEmbedding(nn.Module):
             BatchInvariantLinear(group * d_model, d_model, bias=False) if group > 1 else None
         )
         self.group = group
-        offsets = torch.arange(n_mels) * DMEL_BINS
-        self.register_buffer("offsets", offsets, persistent=False)
         nn.init.normal_(self.table, std=1.0 / math.sqrt(n_mels))
 
     def forward(self, ids: Tensor) -> Tensor:
         """(..., F, 80) bin ids to (..., F / group, D)."""
-        frames = self._bags(ids.flatten(0, -2)).view(*ids.shape[:-1], -1)
+        bags = ops.dmel_bag(ids.flatten(0, -2), self.table, self.norm.weight)
+        frames = bags.view(*ids.shape[:-1], -1)
         if self.join is None:
             return frames
         return self.join(frames.unflatten(-2, (-1, self.group)).flatten(-2))
-
-    def _bags(self, ids: Tensor) -> Tensor:
-        """Frames (N, 80) to (N, D)."""
-        if has_kernels(self.table):
-            from microturn.kernels.dmel_bag import dmel_bag
-
-            eps = torch.finfo(self.table.dtype).eps  # that of nn.RMSNorm
-            return dmel_bag(ids, self.table, self.norm.weight, eps)
-        index = ids.long() + self.offsets
-        frames: Tensor = self.norm(F.embedding_bag(index, self.table, mode="sum"))
-        return frames
 
 
 class LaneEmbedding(nn.Module):

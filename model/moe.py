@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from microturn.kernels.experts import experts
-from microturn.kernels.ops import has_kernels
-from microturn.kernels.router import route
+from microturn.kernels import ops
 from microturn.model.config import MoEConfig
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
@@ -32,13 +30,7 @@ class SwiGLU(nn.Module):
         return dict.fromkeys([self.up.weight, self.down.weight], ParamGroup.MATRIX)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.up(x)
-        if has_kernels(x):
-            from microturn.kernels.pointwise import swiglu
-
-            return self.down(swiglu(hidden.flatten(0, -2)).view(*x.shape[:-1], -1))
-        gate, value = hidden.chunk(2, dim=-1)
-        return self.down(F.silu(gate) * value)
+        return self.down(ops.swiglu(self.up(x)))
 
 
 class MixtureOfExperts(nn.Module):
@@ -76,7 +68,7 @@ class MixtureOfExperts(nn.Module):
         E = self.cfg.n_experts
         scale = self.cfg.route_scale or float(self.cfg.n_active)
         if not self.training and not torch.is_grad_enabled():
-            return route(x_ND, self.router.weight, self.selection_bias, self.cfg.top_k, scale)
+            return ops.route(x_ND, self.router.weight, self.selection_bias, self.cfg.top_k, scale)
         with torch.autocast(x_ND.device.type, enabled=False):
             logits = F.linear(x_ND.float(), self.router.weight.float())  # (N, E + S)
         scores = logits.sigmoid()
@@ -93,7 +85,7 @@ class MixtureOfExperts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x_ND = x.reshape(-1, x.shape[-1])
         ids_NK, w_NK, w_NS = self.route(x_ND)
-        y_ND = experts(x_ND, ids_NK, w_NK, self.up, self.down)
+        y_ND = ops.experts(x_ND, ids_NK, w_NK, self.up, self.down)
         if self.shared is not None:
             y_ND = y_ND + self._shared(x_ND, w_NS)
         return y_ND.view_as(x)
@@ -101,14 +93,7 @@ class MixtureOfExperts(nn.Module):
     def _shared(self, x_ND: Tensor, w_NS: Tensor) -> Tensor:
         """All shared experts as one wide layer, each scaled by its own weight."""
         assert self.shared is not None
-        hidden = self.shared.up(x_ND)
-        if has_kernels(x_ND):
-            from microturn.kernels.pointwise import swiglu
-
-            return self.shared.down(swiglu(hidden, w_NS))
-        gate, value = hidden.chunk(2, dim=-1)
-        hidden = (F.silu(gate) * value).unflatten(-1, (self.cfg.n_shared, self.cfg.d_expert))
-        return self.shared.down((hidden * w_NS.unsqueeze(-1).to(hidden.dtype)).flatten(1))
+        return self.shared.down(ops.swiglu(self.shared.up(x_ND), w_NS))
 
     @torch.no_grad()
     def update_bias_(self) -> Tensor:

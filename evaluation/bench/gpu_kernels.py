@@ -33,9 +33,10 @@ from microturn.evaluation.bench.kernels_measure import (
     seconds_per_call,
     time_layer,
 )
-from microturn.kernels.dmel_bag import dmel_bag, dmel_bag_reference
+from microturn.kernels.dmel_bag import dmel_bag_reference
+from microturn.kernels.dmel_bag_triton import dmel_bag_triton
 from microturn.kernels.experts import experts_grouped, experts_reference
-from microturn.kernels.moe_decode import (
+from microturn.kernels.experts_triton import (
     Tile,
     down_decode,
     down_token_decode,
@@ -254,12 +255,12 @@ class Check:
             ids = torch.randint(16, (n, 80), dtype=torch.uint8, device=self.device)
             args = (ids, table, weight, 1e-6)
             with poisoned():
-                got = dmel_bag(*args)
-            alone = torch.cat([dmel_bag(ids[i : i + 1], *args[1:]) for i in range(n)])
+                got = dmel_bag_triton(*args)
+            alone = torch.cat([dmel_bag_triton(ids[i : i + 1], *args[1:]) for i in range(n)])
             rows[str(n)] = row = {
                 "error": relative_error(got, dmel_bag_reference(*args)),
                 "same_bits": torch.equal(got, alone),
-                "us": _us(dmel_bag, args),
+                "us": _us(dmel_bag_triton, args),
                 "torch_us": _us(dmel_bag_reference, args),
                 "read_mb": n * 80 * table[0].nbytes / 1e6,
             }

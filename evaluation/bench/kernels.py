@@ -75,7 +75,7 @@ def _shape(config: BenchKernelsConfig, device: torch.device) -> Shape:
 
 def parity(device: torch.device) -> dict[str, dict[str, float]]:
     """Worst relative error of each kernel over routings, with outputs poisoned beforehand."""
-    from microturn.kernels.moe_decode import experts_decode, experts_decode_reference
+    from microturn.kernels.experts_triton import experts_decode, experts_decode_reference
 
     shape = Shape(d_model=40, n_experts=6, top_k=2, d_expert=24)
     rows = {}
@@ -103,7 +103,7 @@ def _variants(device: torch.device) -> dict[str, tuple[Experts, bool]]:
     }
     if device.type == "cpu":
         return {**loop, "gather einsum": (gather_einsum, False)}
-    from microturn.kernels.moe_decode import experts_decode
+    from microturn.kernels.experts_triton import experts_decode
 
     compiled: Callable[[Experts], Experts] = torch.compile
     return {

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from microturn.inference.micro_turn import MicroTurnIn
 from microturn.inference.rows import RowBatch
-from microturn.model.attention import Attention, apply_rope, rope_angles
+from microturn.kernels.ring_attention import apply_rope
+from microturn.model.attention import Attention, rope_angles
 from microturn.model.backbone import Backbone, BackboneState, Block
 from microturn.model.checkpoint import LoadedCheckpoint
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from microturn.evaluation.bench.kernels_measure import relative_error
-from microturn.kernels.dmel_bag import dmel_bag, dmel_bag_reference
+from microturn.kernels.dmel_bag import dmel_bag_reference
+from microturn.kernels.dmel_bag_triton import dmel_bag_triton
 from microturn.model.embed import DMelEmbedding
 from microturn.model.streams.mel import DMEL_BINS
 
@@ -13,15 +14,15 @@ def test_bags_are_those_of_torch(frames: int, bands: int, width: int, device: to
     table = torch.randn(bands * DMEL_BINS, width, device=device)
     weight = torch.randn(width, device=device)
     expected = dmel_bag_reference(ids, table, weight, 1e-6)
-    assert relative_error(dmel_bag(ids, table, weight, 1e-6), expected) < 1e-6
+    assert relative_error(dmel_bag_triton(ids, table, weight, 1e-6), expected) < 1e-6
 
 
 def test_a_frame_does_not_depend_on_the_others(device: torch.device) -> None:
     ids = torch.randint(DMEL_BINS, (6, 80), device=device, dtype=torch.uint8)
     table, weight = torch.randn(80 * DMEL_BINS, 24, device=device), torch.ones(24, device=device)
-    together = dmel_bag(ids, table, weight, 1e-6)
+    together = dmel_bag_triton(ids, table, weight, 1e-6)
     for i in range(len(ids)):
-        assert torch.equal(dmel_bag(ids[i : i + 1], table, weight, 1e-6)[0], together[i])
+        assert torch.equal(dmel_bag_triton(ids[i : i + 1], table, weight, 1e-6)[0], together[i])
 
 
 def test_the_reference_is_what_the_model_computes() -> None:

@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from microturn.evaluation.bench.kernels_measure import relative_error
-from microturn.kernels.ring_attention import attention_reference, ring_attention
+from microturn.kernels.ring_attention import attention_reference
+from microturn.kernels.ring_attention_triton import ring_attention_triton
 
 WINDOW, RING = 70, 77
 
@@ -29,7 +30,7 @@ class Rows:
         cache = (self.cache[0][rows].clone(), self.cache[1][rows].clone())
         angles = (self.angles[0][rows], self.angles[1][rows])
         args = (self.weights, angles, self.positions[rows], cache, WINDOW, 1e-6, self.n_sinks)
-        return ring_attention(self.qkv[rows], *args), cache
+        return ring_attention_triton(self.qkv[rows], *args), cache
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])

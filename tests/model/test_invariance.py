@@ -241,4 +241,4 @@ def test_training_takes_the_plain_path() -> None:
     x, weight = torch.randn(2, 5), torch.randn(3, 5)
     with torch.enable_grad():
         assert torch.equal(by_rows.linear(x, weight), torch.nn.functional.linear(x, weight))
-        assert not by_rows.wants_rows(x)
+        assert not by_rows.is_row_wise(x)

@@ -6,10 +6,9 @@ import torch
 
 from microturn.inference.micro_turn import MicroTurnIn
 from microturn.inference.rows import RowBatch
-from microturn.kernels.moe_decode import experts_decode
-from microturn.kernels.ring_attention import INTERPRETED
-from microturn.kernels.router_triton import route_triton
-from microturn.model import attention, backbone, moe
+from microturn.kernels import ops
+from microturn.kernels.experts_triton import experts_decode
+from microturn.kernels.ring_attention_triton import INTERPRETED
 from microturn.model.checkpoint import experts_to_, random_checkpoint
 
 
@@ -20,10 +19,8 @@ def test_a_session_through_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     audio = np.random.default_rng(0).standard_normal(3200).astype(np.float32) / 10
     inputs = {0: MicroTurnIn(audio=audio)}
     a = RowBatch(checkpoint, 1).step_rows(inputs)[0]
-    for module in (attention, backbone, moe):
-        monkeypatch.setattr(module, "has_kernels", lambda x: not torch.is_grad_enabled())
-    monkeypatch.setattr(moe, "experts", experts_decode)
-    monkeypatch.setattr(moe, "route", route_triton)
+    monkeypatch.setattr(ops, "has_kernels", lambda x: not torch.is_grad_enabled())
+    monkeypatch.setattr(ops, "experts", experts_decode)
     b = RowBatch(checkpoint, 1).step_rows(inputs)[0]
     assert (a.heard, a.say) == (b.heard, b.say)
     assert np.abs(a.audio).mean() == pytest.approx(np.abs(b.audio).mean(), rel=0.05)

@@ -1,15 +1,14 @@
 # mypy: ignore-errors
 """Expert SwiGLU layers for the few tokens of a live micro-turn: every weight is read once.
 
-What this costs is reading weights: at 16 tokens about 40 of 64 experts are needed, 3 MiB each.
-So a program owns (expert, block of columns), streams its weights through shared memory once and
-multiplies them with up to 16 tokens of that expert. Which tokens those are, each program finds by
-itself from the few hundred expert ids: no sort, no padding, no extra launch. Up to `PAIR_TOKENS`
-tokens hardly share experts, and a program owns (pair, block of columns) instead.
+The time goes into reading weights: 16 tokens need about 40 of 64 experts, 3 MiB each. So a program
+owns (expert, block of columns), streams its weights through shared memory once and multiplies them
+with up to 16 tokens of that expert. Each program finds its tokens among the few hundred expert ids:
+no sort, no padding, no extra launch. Up to `PAIR_TOKENS` tokens hardly share experts, and a program
+owns (pair, block of columns) instead.
 
-The sum along D and F runs in the same order for every number of tokens, every mapping and every
-tile, and the sum over a token's experts in slot order without atomics; so a token's result has
-the same bits alone and in any company.
+Batch-invariant: the sum along D and F has the same order for every number of tokens, every mapping
+and every tile, and the sum over a token's experts is in slot order, without atomics.
 
 N tokens, K experts per token, P = N*K pairs (pair = token*K + slot), E experts, D model width,
 F expert width.
@@ -31,7 +30,7 @@ _BLOCK_M = 16  # tokens of one expert that share one pass over its weights; the 
 
 
 class Tile(NamedTuple):
-    """What one program owns of a weight matrix, and how deep it reads ahead."""
+    """Share of a weight matrix that one program owns, and the depth of its pipeline."""
 
     columns: int
     depth: int  # along the reduced dimension
@@ -57,18 +56,18 @@ def experts_decode_reference(
 
 @triton.jit
 def _pairs_of(ids, i_g, P, by_pair, BLOCK_P: tl.constexpr):
-    """This program's expert, a mask of its pairs, and how many they are."""
+    """Return this program's expert, a mask of its pairs, and their number."""
     o_p = tl.arange(0, BLOCK_P)
     b_ids = tl.load(ids + o_p, mask=o_p < P, other=-1).to(tl.int32)
-    own_expert = tl.sum(tl.where(o_p == i_g, b_ids, 0))
-    i_e = tl.where(by_pair != 0, own_expert, i_g)
+    pair_expert = tl.sum(tl.where(o_p == i_g, b_ids, 0))
+    i_e = tl.where(by_pair != 0, pair_expert, i_g)
     m_p = tl.where(by_pair != 0, o_p == i_g, b_ids == i_g)
     return i_e.to(tl.int64), m_p, tl.sum(m_p.to(tl.int32))
 
 
 @triton.jit
 def _rows_of(m_p, b_rank, o_m, BLOCK_P: tl.constexpr):
-    """Numbers of the pairs whose ranks are o_m, (BLOCK_M,)."""
+    """Return the numbers of the pairs whose ranks are o_m, (BLOCK_M,)."""
     o_p = tl.arange(0, BLOCK_P)
     m_mp = m_p[None, :] & (b_rank[None, :] == o_m[:, None])
     return tl.sum(tl.where(m_mp, o_p[None, :], 0), axis=1)
@@ -257,17 +256,17 @@ _TILES = (
 
 
 def tiles_for(n_tokens: int, dtype: torch.dtype) -> tuple[Tile, Tile]:
-    """Tiles of the up and the down kernel."""
+    """Return the tiles of the up and the down kernel."""
     if dtype == torch.float32:  # no tensor cores: small tiles, so that nothing spills
         return Tile(32, 32, 4, 2), Tile(32, 32, 4, 2)
-    for most, tiles in _TILES:
-        if n_tokens <= most:
+    for max_tokens, tiles in _TILES:
+        if n_tokens <= max_tokens:
             return tiles
     return _TILES[-1][1]
 
 
 def up_decode(x_ND: Tensor, ids_NK: Tensor, up: Tensor, tile: Tile, *, by_pair: bool) -> Tensor:
-    """Gate, value and SwiGLU of all pairs, (P, F)."""
+    """Compute gate, value and SwiGLU of all pairs, (P, F)."""
     (N, K), (E, D, F2) = ids_NK.shape, up.shape
     hidden = torch.empty(N * K, F2 // 2, dtype=up.dtype, device=x_ND.device)
     _up_kernel[(triton.cdiv(F2 // 2, tile.columns), N * K if by_pair else E)](
@@ -294,7 +293,7 @@ def up_decode(x_ND: Tensor, ids_NK: Tensor, up: Tensor, tile: Tile, *, by_pair: 
 def down_decode(
     hidden: Tensor, ids_NK: Tensor, w_NK: Tensor, down: Tensor, tile: Tile, dtype: torch.dtype
 ) -> Tensor:
-    """Expert by expert, then slot by slot: the mixed output (N, D)."""
+    """Compute the mixed output (N, D): expert by expert, then slot by slot."""
     (N, K), (E, F_, D) = ids_NK.shape, down.shape
     rows = torch.empty(N * K, D, dtype=torch.float32, device=hidden.device)
     _down_kernel[(triton.cdiv(D, tile.columns), E)](
@@ -325,7 +324,7 @@ def down_decode(
 def down_token_decode(
     hidden: Tensor, ids_NK: Tensor, w_NK: Tensor, down: Tensor, tile: Tile, dtype: torch.dtype
 ) -> Tensor:
-    """The same, token by token in one launch."""
+    """Compute the mixed output (N, D) token by token in one launch."""
     (N, K), (_, F_, D) = ids_NK.shape, down.shape
     y = torch.empty(N, D, dtype=dtype, device=hidden.device)
     _down_token_kernel[(triton.cdiv(D, tile.columns), N)](
@@ -345,7 +344,7 @@ def down_token_decode(
         UPCAST=INTERPRETED,
         num_warps=tile.warps,
         num_stages=tile.stages,
-        enable_fp_fusion=False,  # weight * row + sum in two roundings, as the other path does it
+        enable_fp_fusion=False,  # weight * row + sum in two roundings, as in `down_decode`
     )
     return y
 
@@ -359,9 +358,9 @@ def experts_decode(
     tiles: tuple[Tile, Tile] | None = None,
     by_pair: bool | None = None,
 ) -> Tensor:
-    """Weighted sum over each token's experts, (N, D); no backward.
+    """Compute the weighted sum over each token's experts, (N, D); no backward.
 
-    Computes in the weights' type with fp32 sums. `tiles` and `by_pair` are for measuring: they
+    Multiplies in the weights' type and sums in fp32. `tiles` and `by_pair` are for benches: they
     change the time, never the bits.
     """
     N, dtype = len(x_ND), x_ND.dtype
@@ -376,5 +375,5 @@ def experts_decode(
 
 
 def _block_p(pairs: int) -> int:
-    """One block for all pairs; not smaller than 128, so that few versions are compiled."""
+    """Return the size of a block of all pairs; at least 128, so that few versions are compiled."""
     return max(128, triton.next_power_of_2(pairs))

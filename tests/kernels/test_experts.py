@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from microturn.evaluation.bench.kernels_measure import ROUTINGS, Shape, relative_error
-from microturn.kernels.experts import experts, experts_reference
-from microturn.kernels.moe_decode import Tile, experts_decode, experts_decode_reference
+from microturn.kernels.experts import experts_reference
+from microturn.kernels.experts_triton import Tile, experts_decode, experts_decode_reference
+from microturn.kernels.ops import experts
 
 SHAPES = [
     Shape(d_model=16, n_experts=4, top_k=2, d_expert=16),
