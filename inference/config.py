@@ -1,4 +1,4 @@
-"""What can be set for `talk`, `serve` and `bench session`."""
+"""Configuration of `talk` and `serve`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class AgentConfig:
         0.4, "seconds after <delegate> before the agent reads the transcript, which lags behind"
     )
     clock: Literal["hour", "minute"] = option(
-        "hour", "what the clock says: the demo's voice has learnt the hours only"
+        "hour", "precision of the clock's answers; the demo's voice has learnt the hours only"
     )
-    latency_s: float = option(1.6, "a result comes back no sooner than this after <delegate>")
+    latency_s: float = option(1.6, "a result arrives no sooner than this after <delegate>")
     timeout_s: float = option(30.0, "a delegation without an answer fails after this")
     max_pending: int = option(4, "delegations under way at once in one conversation")
 
@@ -33,11 +33,11 @@ class AgentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NotesConfig:
-    """What a conversation tells its model about words that it cannot see any more."""
+    """Notes on `text_in`: words from before the model's window."""
 
     enabled: bool = option(
         False,
-        "give words beyond the window again as notes on text_in; for models trained with notes",
+        "send words from before the window as notes on text_in; for models trained with notes",
     )
     lines: int = option(8, "notes that are kept, the newest ones")
     words: int = option(8, "words of one note at most")
@@ -72,22 +72,22 @@ class ServeConfig:
     host: str = option("127.0.0.1", "address to listen on; anything but loopback needs a token")
     port: int = option(8765, "port to listen on, 0: any free one")
     token: str = option("", "secret that clients send as ?token= or as a bearer header")
-    max_sessions: int = option(4, "conversations at once; one more is refused, not queued")
+    max_sessions: int = option(4, "sessions at once; one more is refused, not queued")
     admit_share: float = option(
         0.7,
-        "a conversation is refused when a micro-turn (p99) would need more than this share of its "
-        "time with it, 0: never",
+        "a session is refused when a micro-turn (p99) would need more than this share of its time "
+        "with it, 0: never",
     )
     calibrate: int = option(
-        20, "micro-turns that each number of conversations is timed for before the first comes"
+        20, "micro-turns that each number of sessions is timed for before the first one begins"
     )
-    max_late_micro_turns: int = option(
-        5, "chunks that may wait before the oldest is dropped and reported"
+    max_waiting_micro_turns: int = option(
+        5, "micro-turns of a session's input that may wait; beyond that the oldest is dropped"
     )
-    late_after_ms: float = option(
+    missing_input_after_ms: float = option(
         0.0,
-        "a micro-turn whose sound is missing this long after it was due goes on as <late>; 0: it "
-        "waits. For models trained with late micro-turns",
+        "a micro-turn whose audio is missing this long after it was due goes on as <late>; 0: it "
+        "waits. For models trained with missing input",
     )
     idle_s: float = option(
         30.0, "a connection that sends nothing for this long is closed, 0: never"
@@ -100,9 +100,9 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         require_at_least(
-            self, "", max_sessions=1, max_late_micro_turns=1, idle_s=0.0, threads=0, port=0
+            self, "", max_sessions=1, max_waiting_micro_turns=1, idle_s=0.0, threads=0, port=0
         )
-        require_at_least(self, "", admit_share=0.0, calibrate=0, late_after_ms=0.0)
+        require_at_least(self, "", admit_share=0.0, calibrate=0, missing_input_after_ms=0.0)
         if self.port > 65_535:
             raise ConfigError(f"port={self.port} is above 65535")
         if not is_loopback(self.host) and not self.token:
@@ -113,7 +113,7 @@ class ServeConfig:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a listening address is reached from this machine only."""
+    """Tell whether a listening address is reached from this machine only."""
     if host == "localhost":
         return True
     try:

@@ -1,14 +1,13 @@
-"""One live conversation: what a session's tokens mean, and what comes back from the agent.
+"""One live conversation: the words of a session and its background work.
 
-The engine works on audio and token ids. This is the layer above one of its slots: it turns ids
-into words with times, hands the conversation to the background agent when the model says
-`<delegate>`, and feeds results back through `text_in`. `talk` and `serve` use it alike.
+Rows work on audio and token ids. This is the layer above a row: it turns ids into words with times,
+hands the conversation to the background agent when the model says `<delegate>`, and feeds results
+back through `text_in`. `talk` and `serve` both use it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Final, Literal
@@ -21,19 +20,19 @@ from microturn.inference.agent.agent import (
     Job,
     Status,
 )
-from microturn.inference.config import AgentConfig, NotesConfig
+from microturn.inference.config import AgentConfig
+from microturn.inference.micro_turn import MicroTurnOut
 from microturn.inference.notes import Notes
-from microturn.inference.transcript import Transcript, TranscriptWord, WordStream
-from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer
-from microturn.model.streams.pcm import Audio
+from microturn.inference.transcript import PLAYED_AFTER, Transcript, TranscriptWord, WordStream
+from microturn.model.streams import DELEGATE, EOS, StreamLayout, Tokenizer
 from microturn.model.streams.text import CANCEL
 
-_MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused, not queued without end
+_MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordEvent:
-    """A word became known; its own time is in `word`."""
+    """A word is complete; its own time is in `word`."""
 
     word: TranscriptWord
 
@@ -55,7 +54,14 @@ class ResultEvent:
     text: str
 
 
-ConversationEvent = WordEvent | DelegationEvent | ResultEvent
+@dataclass(frozen=True, kw_only=True)
+class UtteranceEndEvent:
+    """The model wrote `<eos>`: the agent's utterance is over at the start of `micro_turn`."""
+
+    micro_turn: int
+
+
+ConversationEvent = WordEvent | DelegationEvent | ResultEvent | UtteranceEndEvent
 State = Literal["working", "ready", "over"]
 
 
@@ -79,22 +85,21 @@ class Delegation:
 class Conversation:
     """Transcript, delegations and waiting text of one session.
 
-    Call `text_in()` before and `take()` after each micro-turn of the engine. With `wait_for_agent`
-    a result arrives exactly at its time on the conversation's own clock however fast that runs.
-    With `notes` the words beyond the last `window` micro-turns come back on `text_in`.
+    Call `next_text` before and `read_output` after each micro-turn. With `wait_for_agent` a result
+    arrives exactly at its time on the conversation's own clock, however fast that runs. With
+    `notes` the words beyond the model's window come back on `text_in`.
     """
 
     def __init__(
         self,
-        *,
         layout: StreamLayout,
         tokenizer: Tokenizer,
+        *,
         agent: BackgroundAgent | None,
         config: AgentConfig,
         name: str = "",
         wait_for_agent: bool = False,
-        notes: NotesConfig | None = None,
-        window: int = 0,
+        notes: Notes | None = None,
     ) -> None:
         self.layout = layout
         self.transcript = Transcript()
@@ -104,7 +109,8 @@ class Conversation:
         self._agent = agent
         self._name = name
         self._config = config
-        self._wait = wait_for_agent
+        self._wait_for_agent = wait_for_agent
+        self.notes = notes
         self._under_way: dict[str, Delegation] = {}
         self._settle = self._micro_turns(config.settle_s)
         self._latency = self._micro_turns(config.latency_s)
@@ -112,15 +118,12 @@ class Conversation:
         self._heard = WordStream(tokenizer, "user")
         self._said = WordStream(tokenizer, "agent")
         self._waiting_text: deque[int] = deque()
-        self.notes: Notes | None = None
-        if notes is not None and notes.enabled:
-            self.notes = Notes(notes, tokenizer=tokenizer, layout=layout, window=window)
         self._inbox: SimpleQueue[AgentEvent] = SimpleQueue()
         self._events: list[ConversationEvent] = []
 
-    # --- what the engine sees ------------------------------------------------------------------
-    def text_in(self) -> list[int] | None:
-        """Tokens for the next micro-turn, first in first out; None when nothing waits."""
+    # --- between micro-turns -------------------------------------------------------------------
+    def next_text(self) -> list[int]:
+        """Return the ids of `text_in` for the next micro-turn, first in first out."""
         self._drain_inbox()
         for delegation in list(self._under_way.values()):
             self._advance(delegation)
@@ -130,30 +133,33 @@ class Conversation:
                 self.notes.interrupt()
             return [self._waiting_text.popleft() for _ in range(min(n, len(self._waiting_text)))]
         if self.notes is None:
-            return None
-        return self.notes.take(n, self.transcript.words, self.micro_turn) or None
+            return []
+        return self.notes.next_ids(self.transcript.words, self.micro_turn, max_ids=n)
 
-    def take(self, heard: Sequence[int], say: Sequence[int]) -> list[ConversationEvent]:
-        """Read the tokens of the micro-turn that was just run; returns what happened since."""
-        self._keep(self._heard.push(heard, self.micro_turn))
-        self._keep(self._said.push(say, self.micro_turn))
-        for token_id in say:
+    def read_output(self, output: MicroTurnOut) -> list[ConversationEvent]:
+        """Read the tokens of the micro-turn that just ran; returns the events since the last."""
+        self._keep(self._heard.add_ids(output.heard, self.micro_turn))
+        self._keep(self._said.add_ids(output.say, self.micro_turn))
+        for token_id in output.say:
             if token_id == DELEGATE:
                 self._delegate()
             elif token_id == CANCEL:
                 self._cancel_latest()
+            elif token_id == EOS:
+                over = UtteranceEndEvent(micro_turn=self.micro_turn + PLAYED_AFTER)
+                self._events.append(over)
         self.micro_turn += 1
-        return self._take_events()
+        return self._pop_events()
 
     def finish(self) -> list[ConversationEvent]:
-        """The words still open and the end of unfinished work; the conversation is over."""
+        """End the conversation; returns the words still open and the end of unfinished work."""
         self._keep(self._heard.flush())
         self._keep(self._said.flush())
         for delegation in list(self._under_way.values()):
             self._cancel(delegation)
-        return self._take_events()
+        return self._pop_events()
 
-    # --- what people can do --------------------------------------------------------------------
+    # --- requests of the user ------------------------------------------------------------------
     def type_text(self, text: str) -> None:
         """Queue typed text for `text_in`; raises ValueError when too much waits already."""
         ids = self._tokenizer.encode(f"<user> {text}")
@@ -186,7 +192,7 @@ class Conversation:
             self._close(delegation, "failed", f"{n_pending} delegations are under way already")
 
     def _advance(self, delegation: Delegation) -> None:
-        """Move a delegation on as far as the clock and the agent allow."""
+        """Advance a delegation as far as the clock and the agent allow."""
         age = self.micro_turn - delegation.micro_turn
         if delegation.job is None and age >= self._settle:
             assert self._agent is not None
@@ -194,7 +200,7 @@ class Conversation:
             self._drain_inbox()
         if age < self._latency or delegation.job is None:
             return
-        if self._wait:
+        if self._wait_for_agent:
             self._wait_for(delegation)
         elif age >= self._timeout:
             self._close(delegation, "failed", f"no answer within {self._config.timeout_s:g} s")
@@ -235,7 +241,7 @@ class Conversation:
             self._close(delegation, "cancelled", "cancelled")
 
     def _close(self, delegation: Delegation, status: Status, text: str) -> None:
-        """End a delegation from this side."""
+        """End a delegation without the agent."""
         seq = len(delegation.events)
         self._receive(AgentEvent(delegation_id=delegation.id, seq=seq, status=status, text=text))
 
@@ -261,7 +267,7 @@ class Conversation:
 
     def _receive(self, event: AgentEvent) -> None:
         delegation = self._under_way.get(event.delegation_id)
-        if delegation is None:  # it was closed from this side in the meantime
+        if delegation is None:  # it was ended here in the meantime
             return
         recorded = DelegationEvent(micro_turn=self.micro_turn, event=event)
         delegation.events.append(recorded)
@@ -275,18 +281,9 @@ class Conversation:
         self.transcript.words += words
         self._events += [WordEvent(word=word) for word in words]
 
-    def _take_events(self) -> list[ConversationEvent]:
+    def _pop_events(self) -> list[ConversationEvent]:
         events, self._events = self._events, []
         return events
 
     def _micro_turns(self, seconds: float) -> int:
         return max(0, round(seconds * 1000 / self.layout.micro_turn_ms))
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnsweredRecording:
-    """A recording, its answer on the same clock, and the conversation of the two."""
-
-    input: Audio
-    output: Audio
-    conversation: Conversation

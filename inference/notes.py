@@ -1,10 +1,10 @@
-"""Words that fell out of the model's window come back as notes on `text_in`.
+"""Notes: words that left the model's window come back as text on `text_in`.
 
-A model attends to its last `window` micro-turns. With notes on, what was said before that is kept
-as text: a bounded list of lines, `<system> <user> words` for the user's and `<system> words` for
-the agent's own, each given whenever `text_in` is free and again when it has itself fallen out of
-the window. Typed words and results of the background agent go first; a line that they interrupt
-starts again. What is given when depends on the words and their times alone.
+A model attends to its last `window` micro-turns. With notes on, the words before that are kept as
+text: a bounded list of lines, `<system> <user> words` for the user's and `<system> words` for the
+agent's own, each sent whenever `text_in` is free and again when it has itself left the window.
+Typed words and results of the background agent go first; a line that they interrupt starts again.
+The notes depend on the words and their times alone.
 
 A model has to be trained with such lines to make use of them; the demo's is not.
 """
@@ -31,10 +31,10 @@ def check_notes(config: NotesConfig, layout: StreamLayout) -> None:
 
 @dataclass(kw_only=True, eq=False)
 class _Line:
-    """What one side said without a long pause."""
+    """Words of one side without a long pause."""
 
     ids: list[int]
-    given: int | None = None  # micro-turn in which it was last given in full
+    sent: int | None = None  # micro-turn in which it was last sent in full
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class _Draft:
 
 
 class Notes:
-    """The lines of one conversation and the order in which they are given."""
+    """The lines of one conversation and the order in which they are sent."""
 
     def __init__(
         self, config: NotesConfig, *, tokenizer: Tokenizer, layout: StreamLayout, window: int
@@ -53,7 +53,7 @@ class Notes:
         self._pause = round(config.pause_s * 1000 / layout.micro_turn_ms)
         self._lines: deque[_Line] = deque(maxlen=config.lines)
         self._draft = _Draft()
-        self._read = 0  # words of the transcript that fell out of the window
+        self._n_read = 0  # words of the transcript that left the window
         self._line: _Line | None = None
         self._left: list[int] = []
 
@@ -62,55 +62,57 @@ class Notes:
         """The notes as text, oldest first."""
         return [self._tokenizer.decode(line.ids) for line in self._lines]
 
-    def take(self, n: int, words: Sequence[TranscriptWord], micro_turn: int) -> list[int]:
-        """Up to n ids for `micro_turn`, given the transcript so far."""
-        self._forget(words, micro_turn)
+    def next_ids(
+        self, words: Sequence[TranscriptWord], micro_turn: int, *, max_ids: int
+    ) -> list[int]:
+        """Return the next ids for `micro_turn`, given the transcript so far."""
+        self._read_words(words, micro_turn)
         if not self._left:
             self._line = self._next(micro_turn)
             self._left = list(self._line.ids) if self._line else []
-        taken, self._left = self._left[:n], self._left[n:]
+        ids, self._left = self._left[:max_ids], self._left[max_ids:]
         if self._line is not None and not self._left:
-            self._line.given, self._line = micro_turn, None
-        return taken
+            self._line.sent, self._line = micro_turn, None
+        return ids
 
     def interrupt(self) -> None:
-        """Something else goes first; the line under way is given from its start later."""
+        """Let other text go first; the line under way is sent from its start later."""
         self._line, self._left = None, []
 
     def _next(self, micro_turn: int) -> _Line | None:
-        """The line that has waited longest of those that the model cannot see."""
-        fresh = [line for line in self._lines if line.given is None]
-        if fresh:
-            return fresh[0]
-        gone = [
-            (line.given, index, line)
+        """Return the line outside the window that has waited longest, if there is one."""
+        unsent = [line for line in self._lines if line.sent is None]
+        if unsent:
+            return unsent[0]
+        outside = [
+            (line.sent, index, line)
             for index, line in enumerate(self._lines)
-            if line.given is not None and micro_turn - line.given >= self._window
+            if line.sent is not None and micro_turn - line.sent >= self._window
         ]
-        return min(gone)[2] if gone else None
+        return min(outside)[2] if outside else None
 
-    def _forget(self, words: Sequence[TranscriptWord], micro_turn: int) -> None:
-        """Take in the words that fell out of the window since the last call."""
-        while self._read < len(words):
-            word = words[self._read]
+    def _read_words(self, words: Sequence[TranscriptWord], micro_turn: int) -> None:
+        """Add the words that left the window since the last call to the draft."""
+        while self._n_read < len(words):
+            word = words[self._n_read]
             if word.micro_turn + self._window > micro_turn:
                 break
-            self._read += 1
+            self._n_read += 1
             if not self._continues(word):
                 self._finish()
                 self._draft.side = word.side
             self._draft.words.append(word)
-        said = self._draft.words
-        if said and said[-1].micro_turn + self._window + self._pause < micro_turn:
+        draft = self._draft.words
+        if draft and draft[-1].micro_turn + self._window + self._pause < micro_turn:
             self._finish()
 
     def _continues(self, word: TranscriptWord) -> bool:
-        said = self._draft.words
+        draft = self._draft.words
         return (
-            bool(said)
+            bool(draft)
             and self._draft.side == word.side
-            and len(said) < self._config.words
-            and word.micro_turn - said[-1].micro_turn <= self._pause
+            and len(draft) < self._config.words
+            and word.micro_turn - draft[-1].micro_turn <= self._pause
         )
 
     def _finish(self) -> None:
@@ -120,3 +122,12 @@ class Notes:
             ids = self._tokenizer.encode(f"<system> {mark}{text}")
             self._lines.append(_Line(ids=ids))
         self._draft = _Draft()
+
+
+def make_notes(
+    config: NotesConfig, *, tokenizer: Tokenizer, layout: StreamLayout, window: int
+) -> Notes | None:
+    """Make the notes of a new conversation, or None when they are off."""
+    if not config.enabled:
+        return None
+    return Notes(config, tokenizer=tokenizer, layout=layout, window=window)

@@ -1,65 +1,36 @@
-"""`microturn talk`: a recording goes through the engine as fast as it can, the answer is kept."""
+"""`microturn talk`: a recording goes through a model as fast as it runs; the answer is written."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Final
-
-import numpy as np
-from tqdm import tqdm
+from typing import Any, Final
 
 from microturn.configs.files import write_atomically
 from microturn.configs.load import save_config
 from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.answered_recording import AnsweredRecording, answer_recording
 from microturn.inference.audio import read_recording, write_wav
 from microturn.inference.config import TalkConfig
-from microturn.inference.conversation import AnsweredRecording, Conversation
-from microturn.inference.micro_turn import MicroTurnIn
-from microturn.inference.notes import check_notes
-from microturn.inference.rows import RowBatch
-from microturn.inference.serve import protocol
+from microturn.inference.conversation import Conversation, Delegation
+from microturn.inference.notes import check_notes, make_notes
+from microturn.inference.transcript import Side, micro_turns_to_s
 from microturn.model.streams import StreamLayout
-from microturn.model.streams.pcm import Audio
 
 WORDS_FORMAT: Final = 1
 
 
-def stream(
-    batch: RowBatch, samples: Audio, conversation: Conversation, *, progress: bool = True
-) -> AnsweredRecording:
-    """Let the first row of a batch listen to a recording; the output has the same length."""
-    layout = conversation.layout
-    spm, n = layout.samples_per_micro_turn, layout.n_micro_turns(len(samples))
-    padded = np.zeros(n * spm, np.float32)
-    padded[: len(samples)] = samples
-    output = np.zeros((n + 1) * spm, np.float32)  # the last micro-turn would play after the end
-    for k in tqdm(range(n), "talk", unit="micro-turn", file=sys.stderr, disable=not progress):
-        micro_turn = MicroTurnIn(
-            audio=padded[k * spm : (k + 1) * spm], text_in=conversation.text_in() or ()
-        )
-        made = batch.step_rows({0: micro_turn})[0]
-        output[(k + 1) * spm : (k + 2) * spm] = made.audio
-        conversation.take(made.heard, made.say)
-    conversation.finish()
-    return AnsweredRecording(
-        input=samples, output=output[: len(samples)], conversation=conversation
-    )
+def words_json(talk: AnsweredRecording, layout: StreamLayout) -> dict[str, Any]:
+    """Make `words.json`: both sides with times in seconds, delegations and results."""
+    transcript, delegations = talk.conversation.transcript, talk.conversation.delegations
 
-
-def words_of(talk: AnsweredRecording, layout: StreamLayout) -> protocol.Json:
-    """What `words.json` holds: both sides with times in seconds, delegations and results."""
-    transcript = talk.conversation.transcript
-
-    def side(name: str) -> list[protocol.Json]:
+    def side(name: Side) -> list[dict[str, Any]]:
         return [
-            {"text": word.text, "time": protocol.seconds(word.micro_turn, layout)}
-            for word in transcript.words
-            if word.side == name
+            {"text": word.text, "time": micro_turns_to_s(word.micro_turn, layout)}
+            for word in transcript.words_of(name)
         ]
 
-    delegations = talk.conversation.delegations
     return {
         "format": WORDS_FORMAT,
         "sample_rate": layout.sample_rate,
@@ -67,27 +38,12 @@ def words_of(talk: AnsweredRecording, layout: StreamLayout) -> protocol.Json:
         "seconds": round(len(talk.input) / layout.sample_rate, 6),
         "heard": side("user"),
         "said": side("agent"),
-        "delegations": [
-            {
-                "id": delegation.id,
-                "time": protocol.seconds(delegation.micro_turn + 1, layout),
-                "status": delegation.status,
-                "steps": [
-                    {
-                        "status": step.event.status,
-                        "text": step.event.text,
-                        "time": protocol.seconds(step.micro_turn, layout),
-                    }
-                    for step in delegation.events
-                ],
-            }
-            for delegation in delegations
-        ],
+        "delegations": [_delegation_json(delegation, layout) for delegation in delegations],
         "results": [
             {
                 "id": delegation.id,
                 "text": delegation.result,
-                "time": protocol.seconds(delegation.result_micro_turn, layout),
+                "time": micro_turns_to_s(delegation.result_micro_turn, layout),
             }
             for delegation in delegations
             if delegation.result_micro_turn is not None
@@ -95,8 +51,24 @@ def words_of(talk: AnsweredRecording, layout: StreamLayout) -> protocol.Json:
     }
 
 
+def _delegation_json(delegation: Delegation, layout: StreamLayout) -> dict[str, Any]:
+    return {
+        "id": delegation.id,
+        "time": micro_turns_to_s(delegation.micro_turn + 1, layout),
+        "status": delegation.status,
+        "steps": [
+            {
+                "status": step.event.status,
+                "text": step.event.text,
+                "time": micro_turns_to_s(step.micro_turn, layout),
+            }
+            for step in delegation.events
+        ],
+    }
+
+
 def run(config: TalkConfig) -> int:
-    """The command: read, stream, write; says on stderr what it did to the file."""
+    """Read a recording, stream it, and write the answer; reports changes of the file on stderr."""
     from microturn.inference.load import device_name, load_rows
     from microturn.inference.picture import draw
 
@@ -109,26 +81,26 @@ def run(config: TalkConfig) -> int:
     for note in (*recording.notes, f"{config.checkpoint} runs on {device_name(batch.device)}"):
         sys.stderr.write(f"{note}\n")
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be is said now
+    out.mkdir(parents=True, exist_ok=True)  # before the work, so that it fails early
     agent = OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None
+    window = batch.model.cfg.window
     conversation = Conversation(
-        layout=layout,
-        tokenizer=batch.tokenizer,
+        layout,
+        batch.tokenizer,
         agent=agent,
         config=config.agent,
         wait_for_agent=True,
-        notes=config.notes,
-        window=batch.model.cfg.window,
+        notes=make_notes(config.notes, tokenizer=batch.tokenizer, layout=layout, window=window),
     )
     try:
-        talk = stream(batch, recording.samples, conversation)
+        talk = answer_recording(batch, recording.samples, conversation=conversation)
     finally:
         if agent is not None:
             agent.close()
     words = {
         "input": config.input,
         "checkpoint": config.checkpoint,
-        **words_of(talk, layout),
+        **words_json(talk, layout),
     }
     write_wav(out / "output.wav", talk.output, sample_rate=layout.sample_rate)
     write_atomically(out / "words.json", json.dumps(words, indent=2, ensure_ascii=False) + "\n")
@@ -138,7 +110,7 @@ def run(config: TalkConfig) -> int:
     return 0
 
 
-def _summary(words: protocol.Json, out: Path) -> str:
+def _summary(words: dict[str, Any], out: Path) -> str:
     heard = " ".join(word["text"] for word in words["heard"]) or "nothing"
     said = " ".join(word["text"] for word in words["said"]) or "nothing"
     lines = [f"heard: {heard}", f"said:  {said}"]

@@ -1,4 +1,4 @@
-"""Who said what, and when: token ids of the two text lanes become words with their micro-turns."""
+"""Transcripts: token ids of the two text lanes become words with their micro-turns."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from microturn.model.streams import IDLE, SPECIAL_TOKENS, Tokenizer
+from microturn.model.streams import IDLE, SPECIAL_TOKENS, StreamLayout, Tokenizer
 
 Side = Literal["user", "agent"]
-_MAX_PIECES: Final = 24  # a word of more pieces is taken for whole, so that work stays bounded
-PLAYED_AFTER: Final = 1  # what micro-turn k makes is known, and played, from boundary k + 1 on
+_MAX_PIECES: Final = 24  # a word of more pieces counts as complete, so that work stays bounded
+PLAYED_AFTER: Final = 1  # the output of micro-turn k is known, and played, from boundary k + 1 on
+
+
+def micro_turns_to_s(n: int, layout: StreamLayout) -> float:
+    """Convert a number of micro-turns, or a boundary between them, to seconds."""
+    return round(layout.duration_s(n), 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,7 @@ class TranscriptWord:
 
 
 class WordStream:
-    """Joins the pieces of words as they arrive; a word is given out when it is known to be whole.
+    """Joins the pieces of words as they arrive; a word is returned once it is complete.
 
     The last word stays open for one more micro-turn, because its next piece may stand there.
     """
@@ -37,25 +42,25 @@ class WordStream:
         self._ids: list[int] = []
         self._times: list[int] = []
 
-    def push(self, ids: Sequence[int], micro_turn: int) -> list[TranscriptWord]:
-        """Words completed by the ids of one micro-turn; idle ids do not count."""
-        fresh = [int(i) for i in ids if i != IDLE]
-        self._ids += fresh
-        self._times += [micro_turn + PLAYED_AFTER] * len(fresh)
-        return self._take(keep_last=bool(fresh))
+    def add_ids(self, ids: Sequence[int], micro_turn: int) -> list[TranscriptWord]:
+        """Return the words completed by the ids of one micro-turn; idle ids do not count."""
+        new = [int(i) for i in ids if i != IDLE]
+        self._ids += new
+        self._times += [micro_turn + PLAYED_AFTER] * len(new)
+        return self._complete_words(keep_last=bool(new))
 
     def flush(self) -> list[TranscriptWord]:
-        """The word that is still open, at the end of a conversation."""
-        return self._take(keep_last=False)
+        """Return the word that is still open, at the end of a conversation."""
+        return self._complete_words(keep_last=False)
 
-    def _take(self, *, keep_last: bool) -> list[TranscriptWord]:
-        found = self._tokenizer.words(self._ids)
-        keep_from = found[-1][1] if found and keep_last else len(self._ids)
+    def _complete_words(self, *, keep_last: bool) -> list[TranscriptWord]:
+        starts = self._tokenizer.words(self._ids)
+        keep_from = starts[-1][1] if starts and keep_last else len(self._ids)
         if len(self._ids) - keep_from > _MAX_PIECES:
             keep_from = len(self._ids)
         words = [
             TranscriptWord(side=self._side, text=text, micro_turn=self._times[index])
-            for text, index in found
+            for text, index in starts
             if index < keep_from and text and text not in SPECIAL_TOKENS
         ]
         self._ids, self._times = self._ids[keep_from:], self._times[keep_from:]
@@ -68,5 +73,5 @@ class Transcript:
 
     words: list[TranscriptWord] = field(default_factory=list)
 
-    def of(self, side: Side) -> list[TranscriptWord]:
+    def words_of(self, side: Side) -> list[TranscriptWord]:
         return [word for word in self.words if word.side == side]

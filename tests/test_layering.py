@@ -23,7 +23,7 @@ MORE: dict[str, set[str]] = {
     "training/streaming_validation.py": {"evaluation", "inference.micro_turn", "inference.rows"},
     "evaluation/bench": {"training", "kernels"},
 }
-# Rooms of the two large folders, from the bottom up: a file imports from its own line or from lines
+# Rooms of the large folders, from the bottom up: a file imports from its own line or from lines
 # above it. `config` stands for every config.py, whose room does not matter.
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "datagen": (
@@ -40,6 +40,16 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
         ("report",),
         ("simulate", "live", "export"),
+        ("cli",),
+    ),
+    "inference": (
+        ("config",),
+        ("audio", "micro_turn", "tick", "transcript"),
+        ("agent", "notes", "rows"),
+        ("conversation", "load", "sessions"),
+        ("answered_recording",),
+        ("picture", "serve"),
+        ("talk",),
         ("cli",),
     ),
     "evaluation": (

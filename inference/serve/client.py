@@ -1,4 +1,4 @@
-"""A small client of the socket: sends a recording, keeps what comes back.
+"""A small client of the socket: sends a recording and keeps the answer.
 
 `python -m microturn.inference.serve.client IN.wav --url ws://127.0.0.1:8765/ws --out answer.wav`
 """
@@ -19,12 +19,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from microturn.inference.audio import decode_pcm16, encode_pcm16, read_recording, write_wav
+from microturn.inference.serve.protocol import PROTOCOL_VERSION
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
 
 DEFAULT_URL: Final = "ws://127.0.0.1:8765/ws"
-_WAIT_S: Final = 60.0
-_IN_FLIGHT: Final = 2  # micro-turns sent ahead when not in real time
+_TIMEOUT_S: Final = 60.0
+_MAX_AHEAD: Final = 2  # micro-turns sent ahead when not in real time
 
 
 @dataclass(kw_only=True)
@@ -37,7 +38,7 @@ class ServerAnswer:
 
     @property
     def audio(self) -> Audio:
-        """On the clock of the recording: the first output plays during the second micro-turn."""
+        """The answer on the clock of the recording: the first output plays in micro-turn 1."""
         silence = np.zeros(self.hello["samples_per_micro_turn"], np.float32)
         return np.concatenate([silence, *self.pieces])
 
@@ -50,27 +51,25 @@ async def talk_to_server(
 ) -> ServerAnswer:
     """Send a recording in pieces and wait for the answer to its last whole micro-turn."""
     async with connect(url, max_size=None, compression=None) as socket:
-        first = json.loads(await asyncio.wait_for(socket.recv(), _WAIT_S))
-        if first["type"] != "hello":
-            raise OSError(first.get("message") or first.get("reason") or "no hello from the server")
-        answer = ServerAnswer(hello=first)
-        spm = int(first["samples_per_micro_turn"])
+        hello = await _greet(socket)
+        answer = ServerAnswer(hello=hello)
+        spm = int(hello["samples_per_micro_turn"])
         n = -(-len(samples) // spm)
         padded = np.zeros(n * spm, np.float32)
         padded[: len(samples)] = samples
-        credit = asyncio.Semaphore(_IN_FLIGHT)
+        credit = asyncio.Semaphore(_MAX_AHEAD)
         sender = asyncio.create_task(
             _send(
                 socket,
                 padded,
-                piece_samples or spm,
-                spm,
-                int(first["sample_rate"]),
-                None if real_time else credit,
+                piece=piece_samples or spm,
+                spm=spm,
+                rate=int(hello["sample_rate"]),
+                credit=None if real_time else credit,
             )
         )
         try:
-            await asyncio.wait_for(_receive(socket, answer, n, credit), _WAIT_S + 2 * n)
+            await asyncio.wait_for(_receive(socket, answer, n=n, credit=credit), _TIMEOUT_S + 2 * n)
             await socket.send(json.dumps({"type": "close"}))
             await _drain(socket, answer)
         finally:
@@ -78,9 +77,24 @@ async def talk_to_server(
         return answer
 
 
+async def _greet(socket: ClientConnection) -> dict[str, Any]:
+    """Exchange hellos; raises OSError when the server refuses or speaks another version."""
+    hello: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), _TIMEOUT_S))
+    if hello["type"] != "hello":
+        raise OSError(hello.get("message") or hello.get("reason") or "no hello from the server")
+    if hello["protocol"] != PROTOCOL_VERSION:
+        raise OSError(
+            f"the server speaks protocol {hello['protocol']} and this client "
+            f"{PROTOCOL_VERSION}; use client and server of one version"
+        )
+    await socket.send(json.dumps({"type": "hello", "protocol": PROTOCOL_VERSION}))
+    return hello
+
+
 async def _send(
     socket: ClientConnection,
     samples: Audio,
+    *,
     piece: int,
     spm: int,
     rate: int,
@@ -100,11 +114,11 @@ async def _send(
 
 
 async def _receive(
-    socket: ClientConnection, answer: ServerAnswer, n: int, credit: asyncio.Semaphore
+    socket: ClientConnection, answer: ServerAnswer, *, n: int, credit: asyncio.Semaphore
 ) -> None:
-    """Collect until n micro-turns are accounted for, played or dropped."""
-    lost: dict[str, int] = {}
-    while len(answer.pieces) + sum(lost.values()) < n:
+    """Collect messages until n micro-turns are accounted for, played or dropped."""
+    dropped: dict[str, int] = {}
+    while len(answer.pieces) + sum(dropped.values()) < n:
         message = await socket.recv()
         if isinstance(message, bytes):
             answer.pieces.append(decode_pcm16(message))
@@ -112,17 +126,17 @@ async def _receive(
             continue
         event = json.loads(message)
         answer.events.append(event)
-        if event["type"] == "late":
-            lost[event["direction"]] = event["dropped"]
+        if event["type"] == "dropped":
+            dropped[event["direction"]] = event["dropped"]
         if event["type"] == "closed":
             raise OSError(f"the server closed the conversation: {event['reason']}")
 
 
 async def _drain(socket: ClientConnection, answer: ServerAnswer) -> None:
-    """What the server still has to say before it closes."""
+    """Collect the last messages until the server closes."""
     try:
         while True:
-            message = await asyncio.wait_for(socket.recv(), _WAIT_S)
+            message = await asyncio.wait_for(socket.recv(), _TIMEOUT_S)
             if isinstance(message, str):
                 answer.events.append(json.loads(message))
     except ConnectionClosed:
@@ -136,18 +150,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--url", default=DEFAULT_URL, help=f"socket, {DEFAULT_URL} if not given")
     parser.add_argument("--out", default="", help="write the answer to this WAV file")
     parser.add_argument("--fast", action="store_true", help="do not wait for the clock")
-    words = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
-        recording = read_recording(words.input, sample_rate=StreamLayout().sample_rate)
-        answer = asyncio.run(talk_to_server(words.url, recording.samples, real_time=not words.fast))
+        recording = read_recording(args.input, sample_rate=StreamLayout().sample_rate)
+        answer = asyncio.run(talk_to_server(args.url, recording.samples, real_time=not args.fast))
     except (OSError, ValueError, InvalidStatus, ConnectionClosed) as error:
         sys.stderr.write(f"client: {error}\n")
         return 1
     for event in answer.events:
-        if event["type"] != "turn":
+        if event["type"] != "micro_turn":
             sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
-    if words.out:
-        write_wav(Path(words.out), answer.audio, sample_rate=answer.hello["sample_rate"])
+    if args.out:
+        write_wav(Path(args.out), answer.audio, sample_rate=answer.hello["sample_rate"])
     return 0
 
 

@@ -1,10 +1,10 @@
-"""The live engine: one thread that runs the model for all conversations, micro-turn by micro-turn.
+"""The live engine: one thread that runs the model for all sessions, micro-turn by micro-turn.
 
-Nothing here runs on the event loop of the server and nothing of the server runs here. Whatever is
-ready when a micro-turn begins goes into it together, and what becomes ready meanwhile into the
-next, so as long as a micro-turn of all conversations takes less than it lasts nobody falls
-behind. That this stays so is what `Admission` sees to. A session's waiting audio is bounded: when
-the model falls behind, the oldest is dropped, counted and reported (`pace.py`).
+The model never runs on the event loop of the server. Every session that is ready when a tick begins
+takes part in it, and those that become ready meanwhile take part in the next, so no session falls
+behind as long as a tick takes less than a micro-turn lasts. `Admission` sees to that. The waiting
+audio of a session is bounded: when the model falls behind, the oldest is dropped, counted and
+reported (`input_queue.py`).
 """
 
 from __future__ import annotations
@@ -13,128 +13,108 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Condition, Thread
 from typing import Any, Final
 
 import numpy as np
 
 from microturn.inference.agent.agent import BackgroundAgent
-from microturn.inference.config import AgentConfig, NotesConfig
-from microturn.inference.conversation import Conversation, ConversationEvent
+from microturn.inference.config import ServeConfig
+from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.notes import make_notes
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
 from microturn.inference.serve.input_queue import InputQueue
 from microturn.inference.serve.metrics import Metrics
+from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem
 from microturn.inference.sessions import Session, Sessions
-from microturn.model.streams import StreamLayout, Tokenizer
 from microturn.model.streams.pcm import Audio
 
 log = logging.getLogger(__name__)
-_KEPT_TIMES: Final = 1_000
+_N_TICK_TIMES: Final = 1_000
 _JOIN_S: Final = 5.0
 
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """One micro-turn is done: what to play next, and what became known."""
-
-    micro_turn: int
-    audio: Audio
-    events: list[ConversationEvent]
-    lag_ms: float  # from the last sample of the input to this output
-    waiting: int  # micro-turns of input that still wait
-    dropped: int  # micro-turns of input dropped so far
-    late: int = 0  # micro-turns so far that went on without their input
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One sentence for the client; `fatal` ends the session."""
-
-    message: str
-    fatal: bool
-
-
-Deliver = Callable[[Turn | Problem], None]
 _Action = Callable[[Conversation], None]
 
 
 class EngineFull(RuntimeError):
-    """Every place is taken, or one more conversation would not fit into real time."""
+    """Every row is in use, or one more session would not fit into real time."""
 
 
 @dataclass(kw_only=True)
-class _Slot:
-    """A conversation and what the engine keeps for it."""
+class _Client:
+    """One live session as the engine keeps it."""
 
     name: str
     conversation: Conversation
     deliver: Deliver
-    intake: InputQueue
+    queue: InputQueue
     actions: deque[_Action] = field(default_factory=deque)
     session: Session | None = None  # from its first micro-turn on
-    missed: int = 0  # micro-turns answered later than the next one was due
-    lag_ms: float = 0.0  # of the last one
-    closed: bool = False
+    deadline_missed: int = 0
+    lag_ms: float = 0.0  # of the last micro-turn
+    has_left: bool = False
+
+    def numbers(self, micro_turn_ms: int) -> dict[str, float]:
+        """Return the counters of this session and the lag of its last micro-turn."""
+        return {
+            "micro_turns": self.queue.n_begun,
+            "waiting": len(self.queue),
+            "missing_input": self.queue.missing_input,
+            "dropped": self.queue.dropped,
+            "deadline_missed": self.deadline_missed,
+            "lag_ms": round(self.lag_ms, 3),
+            "lead_ms": round(micro_turn_ms - self.lag_ms, 3),
+        }
 
 
 class LiveSession:
-    """The caller's end of a conversation; all methods return at once and from any thread."""
+    """The caller's end of a session; all methods return at once and may be called on any thread."""
 
-    def __init__(self, engine: LiveEngine, slot: _Slot, name: str) -> None:
-        self._engine, self._slot, self.name = engine, slot, name
+    def __init__(self, engine: LiveEngine, client: _Client) -> None:
+        self._engine, self._client, self.name = engine, client, client.name
 
-    def push(self, audio: Audio) -> None:
-        """Give the next micro-turn of the microphone."""
-        self._engine._push(self._slot, audio)
+    def push_audio(self, audio: Audio) -> None:
+        """Queue the next micro-turn of the microphone."""
+        self._engine._push_audio(self._client, audio)
 
     def type_text(self, text: str) -> None:
-        self._engine._act(self._slot, lambda conversation: conversation.type_text(text))
+        self._engine._act(self._client, lambda conversation: conversation.type_text(text))
 
     def cancel(self, delegation_id: str) -> None:
-        self._engine._act(self._slot, lambda conversation: conversation.cancel(delegation_id))
+        self._engine._act(self._client, lambda conversation: conversation.cancel(delegation_id))
 
-    def close(self) -> None:
-        """Leave; the slot is free for somebody else."""
-        self._engine._leave(self._slot)
+    def leave(self) -> None:
+        """End the session and free its row."""
+        self._engine._leave(self._client)
 
 
 class LiveEngine:
-    """Runs a batch for up to `n_slots` conversations at once on a thread of its own.
+    """Runs up to `batch.n_rows` sessions at once on a thread of its own.
 
-    Without `admission` every place may be taken. `clock` gives seconds that never go back.
+    Without `admission` every row may be used. `clock` gives seconds that never go back.
     """
 
     def __init__(
         self,
         batch: RowBatch,
+        config: ServeConfig,
         *,
-        n_slots: int,
-        layout: StreamLayout,
-        tokenizer: Tokenizer,
-        agent: BackgroundAgent | None,
-        agent_config: AgentConfig,
-        max_waiting: int,
-        late_after_ms: float = 0.0,
+        agent: BackgroundAgent | None = None,
         admission: Admission | None = None,
-        notes: NotesConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.layout = layout
-        self.n_slots = n_slots
-        self._sessions, self._tokenizer = Sessions(batch), tokenizer
-        self._agent, self._agent_config = agent, agent_config
-        self._notes, self._window = notes, batch.model.cfg.window
-        self._max_waiting, self._late_after_ms = max_waiting, late_after_ms
+        self.layout = batch.layout
+        self._batch, self._config, self._agent = batch, config, agent
         self._admission, self._clock = admission, clock
-        self._slots: list[_Slot] = []
+        self._sessions = Sessions(batch)
+        self._clients: list[_Client] = []
         self._wake = Condition()
-        self._stopping = self._measure_again = False
-        self._times_ms: deque[float] = deque(maxlen=_KEPT_TIMES)
-        self._metrics = Metrics(layout.micro_turn_ms)
-        self._silence = np.zeros(layout.samples_per_micro_turn, np.float32)
+        self._stopping = self._calibrate_again = False
+        self._tick_times_ms: deque[float] = deque(maxlen=_N_TICK_TIMES)
+        self._metrics = Metrics(self.layout.micro_turn_ms)
         self._thread = Thread(target=self._run, name="engine", daemon=True)
 
     # --- from any thread -----------------------------------------------------------------------
@@ -142,7 +122,7 @@ class LiveEngine:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and the agent; conversations under way are over."""
+        """End the thread and the agent; live sessions are over."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -151,8 +131,8 @@ class LiveEngine:
         if self._agent is not None:
             self._agent.close()
 
-    def open(self, deliver: Deliver) -> LiveSession:
-        """Start a conversation; `deliver` is called on the engine's thread and must not block.
+    def join(self, deliver: Deliver) -> LiveSession:
+        """Begin a session; `deliver` is called on the engine's thread and must not block.
 
         Raises EngineFull, with the measured number, when it would not fit into real time.
         """
@@ -162,234 +142,223 @@ class LiveEngine:
                 self._metrics.count("sessions_refused")
                 raise EngineFull(refusal)
             self._metrics.count("sessions_opened")
-            name = f"s{self._metrics.counters['sessions_opened']}"
-            conversation = Conversation(
-                layout=self.layout,
-                tokenizer=self._tokenizer,
-                agent=self._agent,
-                config=self._agent_config,
-                name=f"{name}-",
-                notes=self._notes,
-                window=self._window,
-            )
-            intake = InputQueue(
-                micro_turn_s=self.layout.micro_turn_s,
-                most=self._max_waiting,
-                late_after_s=self._late_after_ms / 1000,
-            )
-            slot = _Slot(name=name, conversation=conversation, deliver=deliver, intake=intake)
-            self._slots.append(slot)
-            return LiveSession(self, slot, name)
+            client = self._new_client(deliver)
+            self._clients.append(client)
+            return LiveSession(self, client)
+
+    def _new_client(self, deliver: Deliver) -> _Client:
+        name = f"s{self._metrics.counters['sessions_opened']}"
+        notes = make_notes(
+            self._config.notes,
+            tokenizer=self._batch.tokenizer,
+            layout=self.layout,
+            window=self._batch.model.cfg.window,
+        )
+        conversation = Conversation(
+            self.layout,
+            self._batch.tokenizer,
+            agent=self._agent,
+            config=self._config.agent,
+            name=f"{name}-",
+            notes=notes,
+        )
+        queue = InputQueue(
+            self.layout,
+            max_waiting=self._config.max_waiting_micro_turns,
+            missing_after_s=self._config.missing_input_after_ms / 1000,
+        )
+        return _Client(name=name, conversation=conversation, deliver=deliver, queue=queue)
 
     def _refusal(self) -> str:
+        max_sessions = self._sessions.max_sessions
         if self._stopping:
             return "the server is stopping"
-        if len(self._slots) >= self.n_slots:
-            return f"all {self.n_slots} places are taken; try again later"
+        if len(self._clients) >= max_sessions:
+            return f"all {max_sessions} sessions are in use; try again later"
         if self._admission is None:
             return ""
-        refusal = self._admission.refusal(len(self._slots) + 1, self._clock())
-        if refusal and not self._slots:  # nobody is here: perhaps the measurement was unlucky
-            self._measure_again = True
+        refusal = self._admission.refusal(len(self._clients) + 1, self._clock())
+        if refusal and not self._clients:  # perhaps the machine was busy during the measurement
+            self._calibrate_again = True
             self._wake.notify()
         return refusal
 
     def health(self) -> dict[str, float | int]:
-        """Counters and times of the last micro-turns."""
+        """Return counters, and percentiles of the last ticks."""
         with self._wake:
-            times = np.array(self._times_ms or [0.0])
+            times = np.array(self._tick_times_ms or [0.0])
+            losses = ("missing_input", "dropped", "deadline_missed")
             return {
-                "sessions": len(self._slots),
-                "max_sessions": self.n_slots,
+                "sessions": len(self._clients),
+                "max_sessions": self._sessions.max_sessions,
                 "p50_ms": round(float(np.percentile(times, 50)), 3),
                 "p99_ms": round(float(np.percentile(times, 99)), 3),
-                "late_micro_turns": self._metrics.counters["missed"],
-                "dropped_micro_turns": self._metrics.counters["dropped"],
+                **{name: self._metrics.counters[name] for name in losses},
             }
 
     def metrics(self) -> dict[str, Any]:
-        """Everything that is counted, and each conversation by itself."""
+        """Return all counters and gauges, and those of each session."""
         with self._wake:
-            return {
-                **self._metrics.to_json(),
-                **self._gauges(),
-                "conversations": {slot.name: self._lateness(slot) for slot in self._slots},
-            }
+            by_session = {c.name: c.numbers(self.layout.micro_turn_ms) for c in self._clients}
+            return {**self._metrics.to_json(), **self._gauges(), "by_session": by_session}
 
     def prometheus(self) -> str:
-        """The same in the text format of Prometheus, without the single conversations."""
+        """Return counters and gauges in the text format of Prometheus."""
         with self._wake:
             return self._metrics.to_prometheus(self._gauges())
 
     def _gauges(self) -> dict[str, float]:
-        leads = [self._lateness(slot)["lead_ms"] for slot in self._slots if slot.intake.taken]
+        micro_turn_ms = self.layout.micro_turn_ms
+        leads_ms = [c.numbers(micro_turn_ms)["lead_ms"] for c in self._clients if c.queue.n_begun]
         gauges = {
-            "sessions": len(self._slots),
-            "places": self.n_slots,
-            "waiting": sum(len(slot.intake) for slot in self._slots),
-            "lead_seconds": min(leads, default=self.layout.micro_turn_ms) / 1000,
+            "sessions": len(self._clients),
+            "max_sessions": self._sessions.max_sessions,
+            "waiting": sum(len(client.queue) for client in self._clients),
+            "lead_seconds": min(leads_ms, default=micro_turn_ms) / 1000,
         }
         if self._admission is not None:
             gauges["admission_limit_seconds"] = self._admission.limit_ms / 1000
-            expected = self._admission.expected_ms(len(self._slots) + 1, self._clock())
-            if expected is not None:
-                gauges["admission_expected_seconds"] = expected / 1000
+            expected_ms = self._admission.expected_ms(len(self._clients) + 1, self._clock())
+            if expected_ms is not None:
+                gauges["admission_expected_seconds"] = expected_ms / 1000
         return gauges
 
-    def _lateness(self, slot: _Slot) -> dict[str, float]:
-        return {
-            "micro_turns": slot.intake.taken,
-            "waiting": len(slot.intake),
-            "late": slot.intake.late,
-            "dropped": slot.intake.dropped,
-            "missed": slot.missed,
-            "lag_ms": round(slot.lag_ms, 3),
-            "lead_ms": round(self.layout.micro_turn_ms - slot.lag_ms, 3),
-        }
-
-    def _push(self, slot: _Slot, audio: Audio) -> None:
+    def _push_audio(self, client: _Client, audio: Audio) -> None:
         with self._wake:
-            self._metrics.count("dropped", slot.intake.push(audio, self._clock()))
+            self._metrics.count("dropped", client.queue.push_audio(audio, self._clock()))
             self._wake.notify()
 
-    def _act(self, slot: _Slot, action: _Action) -> None:
+    def _act(self, client: _Client, action: _Action) -> None:
         with self._wake:
-            slot.actions.append(action)
+            client.actions.append(action)
             self._wake.notify()
 
-    def _leave(self, slot: _Slot) -> None:
+    def _leave(self, client: _Client) -> None:
         with self._wake:
-            slot.closed = True
+            client.has_left = True
             self._wake.notify()
 
     # --- on the engine's thread ----------------------------------------------------------------
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(self._has_work, self._until_late())
+                self._wake.wait_for(self._has_work, self._seconds_until_missing())
                 if self._stopping:
                     return
-            self.turn()
+            self.step()
 
     def _has_work(self) -> bool:
         now = self._clock()
         return (
             self._stopping
-            or self._measure_again
-            or any(slot.actions or slot.closed or slot.intake.ready(now) for slot in self._slots)
+            or self._calibrate_again
+            or any(c.actions or c.has_left or c.queue.is_ready(now) for c in self._clients)
         )
 
-    def _until_late(self) -> float | None:
-        """Seconds until somebody's input is late, if nothing happens before."""
+    def _seconds_until_missing(self) -> float | None:
+        """Return the time until the next input counts as missing, if none arrives before."""
         with self._wake:
-            times = [slot.intake.late_at() for slot in self._slots]
+            times = [client.queue.missing_at() for client in self._clients]
             known = [time for time in times if time is not None]
             return max(0.0, min(known) - self._clock()) if known else None
 
-    def turn(self) -> int:
-        """One micro-turn of every conversation that is ready for it; returns how many were.
+    def step(self) -> int:
+        """Run one tick, a micro-turn of every session that is ready; returns their number.
 
-        This is what the thread does again and again; without `start` a caller may do it, on a
-        clock of its own.
+        The thread calls this in a loop; without `start` a caller may do it, on its own clock.
         """
         with self._wake:
-            slots = list(self._slots)
-        for slot in slots:
-            self._settle(slot)
-        if self._measure_again:
-            self._measure_again = False
-            if self._admission is not None and not slots:
+            clients = list(self._clients)
+        for client in clients:
+            self._settle(client)
+        if self._calibrate_again:
+            self._calibrate_again = False
+            if self._admission is not None and not clients:
                 self._admission.calibrate_again(self._clock())
         now = self._clock()
         with self._wake:
-            ready = [slot for slot in slots if not slot.closed and slot.intake.ready(now)]
-        self._step(ready)
+            ready = [c for c in clients if not c.has_left and c.queue.is_ready(now)]
+        if ready:
+            self._tick(ready)
         return len(ready)
 
-    def _settle(self, slot: _Slot) -> None:
-        """Do what was asked of a conversation between two micro-turns."""
-        while slot.actions:
+    def _settle(self, client: _Client) -> None:
+        """Carry out requests of a client between two micro-turns."""
+        while client.actions:
             try:
-                slot.actions.popleft()(slot.conversation)
+                client.actions.popleft()(client.conversation)
             except ValueError as error:
-                slot.deliver(Problem(message=str(error), fatal=False))
-        if slot.closed:
-            slot.conversation.finish()
-            if slot.session is not None:
-                self._sessions.close(slot.session)
+                client.deliver(Problem(message=str(error), fatal=False))
+        if client.has_left:
+            client.conversation.finish()
+            if client.session is not None:
+                self._sessions.close(client.session)
             with self._wake:
-                self._slots.remove(slot)
+                self._clients.remove(client)
 
-    def _step(self, slots: list[_Slot]) -> None:
-        """Run one micro-turn of every conversation that has one."""
-        if not slots:
-            return
+    def _tick(self, clients: list[_Client]) -> None:
+        """Run one micro-turn of these clients and deliver the outputs."""
         started = self._clock()
         try:
-            arrived = self._run_model(slots)
-        except Exception as error:  # the server outlives a failed micro-turn; its sessions do not
+            outputs = self._run_model(clients)
+        except Exception as error:  # the server outlives a failed tick; its sessions do not
             log.exception("a micro-turn failed")
-            for slot in slots:
-                slot.closed = True
-                slot.deliver(Problem(message=f"the model failed: {error}", fatal=True))
+            for client in clients:
+                client.has_left = True
+                client.deliver(Problem(message=f"the model failed: {error}", fatal=True))
             return
+        self._record_tick(clients, started)
+        for client, (output, arrived) in zip(clients, outputs, strict=True):
+            self._deliver(client, output, arrived)
+
+    def _record_tick(self, clients: list[_Client], started: float) -> None:
         now = self._clock()
         ms = (now - started) * 1000
         with self._wake:
-            self._times_ms.append(ms)
-            self._metrics.ticks.add(ms)
+            self._tick_times_ms.append(ms)
+            self._metrics.ticks.observe(ms)
             if self._admission is not None:
-                rows = self._sessions.n_rows_computed(
-                    s.session for s in slots if s.session is not None
-                )
-                self._admission.note(rows, ms, now)
-        for slot, (output, at) in zip(slots, arrived, strict=True):
-            self._hand_out(slot, output, at)
+                sessions = [client.session for client in clients if client.session is not None]
+                self._admission.record(self._sessions.n_rows_computed(sessions), ms, now=now)
 
-    def _run_model(self, slots: list[_Slot]) -> list[tuple[MicroTurnOut, float]]:
-        """What was made for each of these, and when its input was complete."""
-        turns: dict[Session, MicroTurnIn] = {}
-        arrived: list[tuple[Session, float]] = []
-        for slot in slots:
-            if slot.session is None:
-                slot.session = self._sessions.open()
+    def _run_model(self, clients: list[_Client]) -> list[tuple[MicroTurnOut, float]]:
+        """Return the output of each client, and when its input was complete."""
+        inputs: dict[Session, MicroTurnIn] = {}
+        arrivals: list[tuple[Session, float]] = []
+        for client in clients:
+            if client.session is None:
+                client.session = self._sessions.open()
             with self._wake:
-                late = slot.intake.late
-                given = slot.intake.take(self._clock())
-                self._metrics.count("late", slot.intake.late - late)
-            text = slot.conversation.text_in() or []
-            self._metrics.count("tokens_given", len(text))
-            audio = self._silence if given.audio is None else given.audio
-            turns[slot.session] = MicroTurnIn(
-                audio=audio, text_in=text, missing_input=given.audio is None
-            )
-            arrived.append((slot.session, given.arrived))
-        outputs = self._sessions.step_sessions(turns)
-        return [(outputs[session], at) for session, at in arrived]
+                micro_turn, arrived = client.queue.next_input(self._clock())
+                self._metrics.count("missing_input", int(micro_turn.missing_input))
+            ids = client.conversation.next_text()
+            self._metrics.count("tokens_given", len(ids))
+            inputs[client.session] = replace(micro_turn, text_in=ids)
+            arrivals.append((client.session, arrived))
+        outputs = self._sessions.step_sessions(inputs)
+        return [(outputs[session], arrived) for session, arrived in arrivals]
 
-    def _hand_out(self, slot: _Slot, output: MicroTurnOut, arrived: float) -> None:
-        micro_turn = slot.conversation.micro_turn
-        events = slot.conversation.take(output.heard, output.say)
+    def _deliver(self, client: _Client, output: MicroTurnOut, arrived: float) -> None:
+        micro_turn = client.conversation.micro_turn
+        events = client.conversation.read_output(output)
         lag_ms = (self._clock() - arrived) * 1000
         with self._wake:
-            slot.lag_ms = lag_ms
-            missed = lag_ms > self.layout.micro_turn_ms
-            slot.missed += missed
-            for name, n in (
-                ("missed", int(missed)),
-                ("micro_turns", 1),
-                ("tokens_heard", len(output.heard)),
-                ("tokens_said", len(output.say)),
-            ):
-                self._metrics.count(name, n)
-            self._metrics.lag.add(lag_ms)
-            done = Turn(
+            client.lag_ms = lag_ms
+            missed = int(lag_ms > self.layout.micro_turn_ms)
+            client.deadline_missed += missed
+            self._metrics.count("deadline_missed", missed)
+            self._metrics.count("micro_turns")
+            self._metrics.count("tokens_heard", len(output.heard))
+            self._metrics.count("tokens_said", len(output.say))
+            self._metrics.lag.observe(lag_ms)
+            report = MicroTurnReport(
                 micro_turn=micro_turn,
-                audio=output.audio,
+                output=output,
                 events=events,
                 lag_ms=lag_ms,
-                waiting=len(slot.intake),
-                dropped=slot.intake.dropped,
-                late=slot.intake.late,
+                waiting=len(client.queue),
+                missing_input=client.queue.missing_input,
+                dropped=client.queue.dropped,
+                deadline_missed=client.deadline_missed,
             )
-        slot.deliver(done)
+        client.deliver(report)

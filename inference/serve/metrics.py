@@ -1,4 +1,4 @@
-"""What a live engine counts, as JSON and in the text format of Prometheus.
+"""Counters and histograms of a live engine, as JSON and in the text format of Prometheus.
 
 Times are histograms with fixed bounds around the length of a micro-turn, so that counters of
 several servers can be added up.
@@ -16,14 +16,14 @@ _PREFIX: Final = "microturn_"
 
 
 class Histogram:
-    """Counts of times at or below each bound."""
+    """Numbers of times at or below each bound."""
 
     def __init__(self, micro_turn_ms: float) -> None:
         self.bounds_ms = tuple(share * micro_turn_ms for share in _SHARES)
         self._counts = [0] * (len(_SHARES) + 1)
         self.sum_ms = 0.0
 
-    def add(self, ms: float) -> None:
+    def observe(self, ms: float) -> None:
         self._counts[bisect_left(self.bounds_ms, ms)] += 1
         self.sum_ms += ms
 
@@ -32,7 +32,7 @@ class Histogram:
         return sum(self._counts)
 
     def cumulative(self) -> list[tuple[float, int]]:
-        """(bound in ms, how many were at most that), the last bound being infinity."""
+        """List (bound in ms, number of times at or below it); the last bound is infinity."""
         total, rows = 0, []
         for bound, count in zip((*self.bounds_ms, float("inf")), self._counts, strict=True):
             total += count
@@ -49,7 +49,7 @@ class Metrics:
     """Counters since the start; all of them only grow."""
 
     micro_turn_ms: float
-    ticks: Histogram = field(init=False)  # one micro-turn of all that were ready
+    ticks: Histogram = field(init=False)  # one micro-turn of all ready sessions
     lag: Histogram = field(init=False)  # from the last sample of an input to its answer
     counters: dict[str, int] = field(init=False)
 
@@ -61,11 +61,11 @@ class Metrics:
         self.counters[name] += n
 
     def to_json(self) -> dict[str, Any]:
-        """Counters, and both histograms in milliseconds."""
+        """Return the counters, and both histograms in milliseconds."""
         return {**self.counters, "tick": self.ticks.to_json(), "lag": self.lag.to_json()}
 
     def to_prometheus(self, gauges: Mapping[str, float]) -> str:
-        """Text format 0.0.4: counters, histograms in seconds, and the gauges of this moment."""
+        """Write text format 0.0.4: counters, current gauges, and histograms in seconds."""
         lines: list[str] = []
         for name, value in self.counters.items():
             _header(lines, f"{name}_total", "counter", _COUNTERS[name])
@@ -74,7 +74,7 @@ class Metrics:
             _header(lines, name, "gauge", _GAUGES[name])
             lines.append(f"{_PREFIX}{name} {value_:g}")
         for name, histogram, help in (
-            ("tick_seconds", self.ticks, "time of one micro-turn of all conversations in it"),
+            ("tick_seconds", self.ticks, "time of one micro-turn of all sessions in it"),
             ("lag_seconds", self.lag, "from the last sample of a micro-turn to its answer"),
         ):
             _header(lines, name, "histogram", help)
@@ -91,21 +91,21 @@ def _header(lines: list[str], name: str, kind: str, help: str) -> None:
 
 
 _COUNTERS: Final = {
-    "sessions_opened": "conversations that began",
-    "sessions_refused": "conversations that were turned away",
-    "micro_turns": "micro-turns of all conversations",
-    "missed": "micro-turns answered later than one micro-turn after their last sample",
-    "late": "micro-turns whose sound did not arrive in time and that went on without",
-    "dropped": "micro-turns of sound that were shed unheard",
-    "tokens_heard": "text tokens of what users said",
-    "tokens_said": "text tokens of what the model said",
+    "sessions_opened": "sessions that began",
+    "sessions_refused": "sessions that were refused",
+    "micro_turns": "micro-turns of all sessions",
+    "missing_input": "micro-turns that went on without audio, which had not arrived in time",
+    "dropped": "micro-turns of waiting audio that were thrown away because too much waited",
+    "deadline_missed": "micro-turns answered later than one micro-turn after their last sample",
+    "tokens_heard": "text tokens of users' words",
+    "tokens_said": "text tokens of the model's words",
     "tokens_given": "text tokens given to the model",
 }
 _GAUGES: Final = {
-    "sessions": "conversations now",
-    "places": "conversations that have memory",
+    "sessions": "sessions now",
+    "max_sessions": "sessions that have memory",
     "waiting": "micro-turns of input that wait",
-    "lead_seconds": "least time to spare before its sound is due, over the last micro-turn of each",
-    "admission_expected_seconds": "p99 of a micro-turn that one more conversation would lead to",
-    "admission_limit_seconds": "where conversations are turned away",
+    "lead_seconds": "least time to spare before an answer is due, over the last one of each",
+    "admission_expected_seconds": "p99 of a micro-turn with one more session",
+    "admission_limit_seconds": "p99 of a micro-turn from which on sessions are refused",
 }

@@ -1,4 +1,4 @@
-"""What travels on the socket `/ws`: the only place with names and numbers of the wire.
+"""Version 2 of the protocol on the socket `/ws`: the only place with its names and numbers.
 
 Binary messages are little-endian 16-bit mono PCM at the rate of the layout, in any number of
 samples from the client, one micro-turn at a time from the server. Text messages are JSON objects
@@ -8,174 +8,196 @@ with a `type`. Times are seconds on the clock of the conversation, which starts 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from microturn.inference.audio import Reassembler, encode_pcm16
 from microturn.inference.conversation import (
     ConversationEvent,
     DelegationEvent,
     ResultEvent,
+    UtteranceEndEvent,
     WordEvent,
 )
-from microturn.inference.serve.engine import Turn
+from microturn.inference.serve.codec import (
+    CancelDelegation,
+    ClientMessage,
+    ClientRefused,
+    Close,
+    Json,
+    MicrophoneAudio,
+    ServerMessage,
+    TypedText,
+)
+from microturn.inference.serve.report import MicroTurnReport
+from microturn.inference.transcript import micro_turns_to_s
 from microturn.model.streams import StreamLayout
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 PATH: Final = "/ws"
 AUDIO_FORMAT: Final = "pcm16"
 CHANNELS: Final = 1
-MAX_MESSAGE_BYTES: Final = 1 << 20
-MAX_TEXT: Final = 1_000
-MAX_ERRORS: Final = 20  # wrong messages before the connection is closed
-
-# Close codes: 1000 done, 1008 not allowed, 1013 try again later, 1011 the server's fault.
-CLOSE_DONE: Final = 1000
-CLOSE_NOT_ALLOWED: Final = 1008
-CLOSE_FAILED: Final = 1011
-CLOSE_FULL: Final = 1013
-
-Json = dict[str, Any]
+MAX_TEXT_LENGTH: Final = 1_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hello:
-    """The client says what it is going to send."""
+class MicroturnCodec:
+    """The protocol of `/ws` on one connection."""
+
+    def __init__(self, layout: StreamLayout) -> None:
+        self._layout = layout
+        self._pieces = Reassembler(layout.samples_per_micro_turn)
+        self._greeted = False  # the client has sent its hello
+        self._reported_missing = self._reported_dropped = 0
+
+    # --- client to server ----------------------------------------------------------------------
+    def decode(self, data: str | bytes) -> list[ClientMessage]:
+        if isinstance(data, bytes):
+            self._require_hello()
+            return [MicrophoneAudio(audio=audio) for audio in self._pieces.add_pcm16(data)]
+        values = _parse_object(data)
+        kind = values.get("type")
+        if kind == "hello":
+            self._check_hello(values)
+            return []
+        self._require_hello()
+        match kind:
+            case "text":
+                return [TypedText(text=_text_field(values, "text"))]
+            case "cancel":
+                return [CancelDelegation(delegation_id=_text_field(values, "delegation_id"))]
+            case "close":
+                return [Close()]
+        shown = json.dumps(kind)[:40]
+        raise ValueError(f"message type {shown} is none of hello, text, cancel, close")
+
+    def _require_hello(self) -> None:
+        if not self._greeted:
+            raise ClientRefused(
+                f"this server speaks protocol {PROTOCOL_VERSION}: begin with the message "
+                f'{{"type": "hello", "protocol": {PROTOCOL_VERSION}}}, see docs/socket.md'
+            )
+
+    def _check_hello(self, values: Json) -> None:
+        version = values.get("protocol", 1)
+        if version != PROTOCOL_VERSION:
+            raise ClientRefused(
+                f"protocol {json.dumps(version)[:40]} is not supported here; update the client "
+                f"to protocol {PROTOCOL_VERSION}, see docs/socket.md"
+            )
+        expected = {
+            "format": AUDIO_FORMAT,
+            "sample_rate": self._layout.sample_rate,
+            "channels": CHANNELS,
+        }
+        for name, value in expected.items():
+            offered = values.get(name, value)
+            if offered != value:
+                raise ValueError(
+                    f"{name} {json.dumps(offered)[:40]} is not supported here; send {value}"
+                )
+        self._greeted = True
+
+    # --- server to client ----------------------------------------------------------------------
+    def greeting(self, session: str) -> list[ServerMessage]:
+        layout = self._layout
+        hello = {
+            "type": "hello",
+            "protocol": PROTOCOL_VERSION,
+            "session": session,
+            "format": AUDIO_FORMAT,
+            "channels": CHANNELS,
+            "sample_rate": layout.sample_rate,
+            "samples_per_micro_turn": layout.samples_per_micro_turn,
+            "micro_turn_ms": layout.micro_turn_ms,
+            "layout": {**layout.to_dict(), "hash": layout.hash},
+        }
+        return [ServerMessage.from_json(hello)]
+
+    def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
+        micro_turn = {
+            "type": "micro_turn",
+            "micro_turn": report.micro_turn,
+            "lag_ms": round(report.lag_ms, 1),
+            "waiting": report.waiting,
+            "missing_input": report.missing_input,
+            "dropped_input": report.dropped,
+            "dropped_output": dropped_output,
+            "deadline_missed": report.deadline_missed,
+        }
+        return [
+            ServerMessage.from_json(micro_turn),
+            ServerMessage(payload=encode_pcm16(report.output.audio), is_audio=True),
+            *(ServerMessage.from_json(self._event(event)) for event in report.events),
+            *self._new_losses(report),
+        ]
+
+    def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
+        return [ServerMessage.from_json(self._dropped("output", n_dropped))]
+
+    def encode_error(self, message: str) -> list[ServerMessage]:
+        return [ServerMessage.from_json({"type": "error", "message": message})]
+
+    def farewell(self, reason: str) -> list[ServerMessage]:
+        return [ServerMessage.from_json({"type": "closed", "reason": reason})]
+
+    def _new_losses(self, report: MicroTurnReport) -> list[ServerMessage]:
+        """Messages about input that went missing or was dropped since the last report."""
+        messages = []
+        if report.missing_input > self._reported_missing:
+            self._reported_missing = report.missing_input
+            messages.append(
+                {
+                    "type": "missing_input",
+                    "missing": report.missing_input,
+                    "missing_s": micro_turns_to_s(report.missing_input, self._layout),
+                }
+            )
+        if report.dropped > self._reported_dropped:
+            self._reported_dropped = report.dropped
+            messages.append(self._dropped("input", report.dropped))
+        return [ServerMessage.from_json(message) for message in messages]
+
+    def _dropped(self, direction: str, n_dropped: int) -> Json:
+        return {
+            "type": "dropped",
+            "direction": direction,
+            "dropped": n_dropped,
+            "dropped_s": micro_turns_to_s(n_dropped, self._layout),
+        }
+
+    def _event(self, event: ConversationEvent) -> Json:
+        """Encode an event of the conversation."""
+        match event:
+            case WordEvent(word=word):
+                time_s = micro_turns_to_s(word.micro_turn, self._layout)
+                return {"type": "word", "side": word.side, "text": word.text, "time": time_s}
+            case DelegationEvent(micro_turn=micro_turn, event=step):
+                return {
+                    "type": "delegation",
+                    "id": step.delegation_id,
+                    "seq": step.seq,
+                    "status": step.status,
+                    "text": step.text,
+                    "time": micro_turns_to_s(micro_turn, self._layout),
+                }
+            case ResultEvent(micro_turn=micro_turn, delegation_id=delegation_id, text=text):
+                time_s = micro_turns_to_s(micro_turn, self._layout)
+                return {"type": "result", "id": delegation_id, "text": text, "time": time_s}
+            case UtteranceEndEvent(micro_turn=micro_turn):
+                return {"type": "utterance_end", "time": micro_turns_to_s(micro_turn, self._layout)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class TypedText:
-    """Words for `text_in`."""
-
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CancelDelegation:
-    """End background work."""
-
-    delegation_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Close:
-    """The client is done."""
-
-
-ClientMessage = Hello | TypedText | CancelDelegation | Close
-
-
-def parse_client_message(text: str, layout: StreamLayout) -> ClientMessage:
-    """Read a text message of the client; raises ValueError with one sentence."""
+def _parse_object(text: str) -> Json:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError("a text message has to be a JSON object; audio goes in binary") from error
-    kind = values.get("type") if isinstance(values, dict) else None
-    match kind:
-        case "hello":
-            return _check_hello(values, layout)
-        case "text":
-            return TypedText(text=_text(values, "text"))
-        case "cancel":
-            return CancelDelegation(delegation_id=_text(values, "delegation_id"))
-        case "close":
-            return Close()
-    shown = json.dumps(kind)[:40]
-    raise ValueError(f"message type {shown} is none of hello, text, cancel, close")
+    return values if isinstance(values, dict) else {}
 
 
-def _check_hello(values: Json, layout: StreamLayout) -> Hello:
-    wanted = {"format": AUDIO_FORMAT, "sample_rate": layout.sample_rate, "channels": CHANNELS}
-    for name, value in wanted.items():
-        given = values.get(name, value)
-        if given != value:
-            raise ValueError(f"{name} {json.dumps(given)[:40]} is not taken here; send {value}")
-    return Hello()
-
-
-def _text(values: Json, name: str) -> str:
+def _text_field(values: Json, name: str) -> str:
     text = values.get(name)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"message {values['type']!r} needs a text in {name!r}")
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"{name} has {len(text)} characters; {MAX_TEXT} are the limit")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ValueError(f"{name} has {len(text)} characters; send at most {MAX_TEXT_LENGTH}")
     return text
-
-
-# --- server to client ------------------------------------------------------------------------
-def hello(layout: StreamLayout, session: str) -> Json:
-    """The first message: what the server takes and gives."""
-    return {
-        "type": "hello",
-        "protocol": PROTOCOL_VERSION,
-        "session": session,
-        "format": AUDIO_FORMAT,
-        "channels": CHANNELS,
-        "sample_rate": layout.sample_rate,
-        "samples_per_micro_turn": layout.samples_per_micro_turn,
-        "micro_turn_ms": layout.micro_turn_ms,
-        "layout": {**layout.to_dict(), "hash": layout.hash},
-    }
-
-
-def turn(done: Turn, dropped_output: int) -> Json:
-    """One micro-turn; its audio follows as the next binary message."""
-    return {
-        "type": "turn",
-        "micro_turn": done.micro_turn,
-        "lag_ms": round(done.lag_ms, 1),
-        "waiting": done.waiting,
-        "late_input": done.late,
-        "dropped_input": done.dropped,
-        "dropped_output": dropped_output,
-    }
-
-
-def late(direction: str, dropped: int, layout: StreamLayout) -> Json:
-    """Micro-turns had to be dropped; `dropped` counts all of them so far."""
-    return {
-        "type": "late",
-        "direction": direction,
-        "dropped": dropped,
-        "dropped_s": seconds(dropped, layout),
-    }
-
-
-def missing(late: int, layout: StreamLayout) -> Json:
-    """Sound did not arrive in time and the conversation went on; `late` counts all so far."""
-    return {"type": "missing", "late": late, "late_s": seconds(late, layout)}
-
-
-def event(happened: ConversationEvent, layout: StreamLayout) -> Json:
-    """A word, a step of a delegation, or a result."""
-    match happened:
-        case WordEvent(word=word):
-            time = seconds(word.micro_turn, layout)
-            return {"type": "word", "side": word.side, "text": word.text, "time": time}
-        case DelegationEvent(micro_turn=micro_turn, event=step):
-            return {
-                "type": "delegation",
-                "id": step.delegation_id,
-                "seq": step.seq,
-                "status": step.status,
-                "text": step.text,
-                "time": seconds(micro_turn, layout),
-            }
-        case ResultEvent(micro_turn=micro_turn, delegation_id=delegation_id, text=text):
-            time = seconds(micro_turn, layout)
-            return {"type": "result", "id": delegation_id, "text": text, "time": time}
-
-
-def error(message: str) -> Json:
-    """One sentence about what went wrong."""
-    return {"type": "error", "message": message}
-
-
-def closed(reason: str) -> Json:
-    """The last message before the server closes."""
-    return {"type": "closed", "reason": reason}
-
-
-def seconds(micro_turn: int, layout: StreamLayout) -> float:
-    """Start of a micro-turn on the clock of the conversation."""
-    return round(layout.duration_s(micro_turn), 6)

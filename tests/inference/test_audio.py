@@ -37,7 +37,7 @@ def test_pieces_of_any_length_become_the_same_micro_turns(n: int, cuts: list[int
     pieces = Reassembler(spm)
     found, position = [], 0
     for cut in [*cuts, n]:
-        found += pieces.push(data[2 * position : 2 * (position + cut)])
+        found += pieces.add_pcm16(data[2 * position : 2 * (position + cut)])
         position += cut
     whole = n // spm
     assert len(found) == whole
@@ -46,7 +46,7 @@ def test_pieces_of_any_length_become_the_same_micro_turns(n: int, cuts: list[int
 
 def test_half_a_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="3 bytes are no whole number of 16-bit samples"):
-        Reassembler(100).push(b"abc")
+        Reassembler(100).add_pcm16(b"abc")
 
 
 def test_right_format_is_read_as_it_is(recording_file: Path, recording: Audio) -> None:

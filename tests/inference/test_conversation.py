@@ -1,4 +1,4 @@
-"""The layer between token ids and people.
+"""The layer between token ids and the words of a conversation.
 
 A tiny untrained model cannot be made to say `<delegate>`, so here, and only here, the tokens of a
 real `RowBatch` are replaced by a script; its audio, its text input and its clock are real.
@@ -17,17 +17,18 @@ from microturn.inference.agent.agent import (
     Job,
     OfflineAgent,
 )
+from microturn.inference.answered_recording import AnsweredRecording, answer_recording
 from microturn.inference.config import AgentConfig
 from microturn.inference.conversation import (
-    AnsweredRecording,
     Conversation,
     DelegationEvent,
     ResultEvent,
+    UtteranceEndEvent,
     WordEvent,
 )
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
-from microturn.inference.talk import stream, words_of
+from microturn.inference.talk import words_json
 from microturn.inference.transcript import WordStream
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, IDLE, StreamLayout, Tokenizer
@@ -87,12 +88,16 @@ def conversation_of(
     checkpoint: LoadedCheckpoint, agent: BackgroundAgent | None, **settings: float
 ) -> Conversation:
     return Conversation(
-        layout=checkpoint.layout,
-        tokenizer=checkpoint.tokenizer,
+        checkpoint.layout,
+        checkpoint.tokenizer,
         agent=agent,
         config=AgentConfig(**settings),  # type: ignore[arg-type]
         wait_for_agent=isinstance(agent, OfflineAgent),
     )
+
+
+def output_of(heard: list[int], say: list[int]) -> MicroTurnOut:
+    return MicroTurnOut(audio=np.zeros(0, np.float32), tokens={"heard": heard, "say": say})
 
 
 def play(
@@ -100,7 +105,8 @@ def play(
 ) -> tuple[AnsweredRecording, ScriptedBatch]:
     batch = ScriptedBatch(checkpoint, heard=heard, say=say)
     samples: Audio = np.zeros(n * checkpoint.layout.samples_per_micro_turn, np.float32)
-    return stream(batch, samples, conversation, progress=False), batch
+    talk = answer_recording(batch, samples, conversation=conversation, progress=False)
+    return talk, batch
 
 
 ASKED = {2: "eight", 4: "plus", 6: "three"}
@@ -120,7 +126,7 @@ def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
     positions = checkpoint.layout.text_in_positions
     assert all(len(ids) <= positions for ids in batch.text_seen)
 
-    words = words_of(talk, checkpoint.layout)
+    words = words_json(talk, checkpoint.layout)
     assert [word["text"] for word in words["heard"]] == ["eight", "plus", "three"]
     assert [word["time"] for word in words["heard"]] == [0.6, 1.0, 1.4]
     assert [word["text"] for word in words["said"]] == ["one", "moment"]
@@ -135,9 +141,9 @@ def test_the_agent_reads_words_that_are_heard_just_after_the_delegation(
     checkpoint: LoadedCheckpoint, agent: OfflineAgent
 ) -> None:
     conversation = conversation_of(checkpoint, agent, settle_s=0.6, latency_s=1.0)
-    late = {2: "eight", 4: "plus", 9: "three"}
-    talk, _ = play(checkpoint, conversation, 30, heard=late, say=DELEGATED)
-    assert words_of(talk, checkpoint.layout)["results"][0]["text"] == "eleven"
+    asked = {2: "eight", 4: "plus", 9: "three"}
+    talk, _ = play(checkpoint, conversation, 30, heard=asked, say=DELEGATED)
+    assert words_json(talk, checkpoint.layout)["results"][0]["text"] == "eleven"
 
 
 def test_the_agent_gets_the_whole_conversation(checkpoint: LoadedCheckpoint) -> None:
@@ -205,9 +211,10 @@ def test_events_tell_words_steps_and_results_in_order(
     conversation = conversation_of(checkpoint, agent, latency_s=1.0)
     happened = []
     for k in range(20):
-        conversation.text_in()
+        conversation.next_text()
         encode = checkpoint.tokenizer.encode
-        happened += conversation.take(encode(ASKED.get(k, "")), encode(DELEGATED.get(k, "")))
+        heard, say = encode(ASKED.get(k, "")), encode(DELEGATED.get(k, ""))
+        happened += conversation.read_output(output_of(heard, say))
     names = [
         event.word.text
         if isinstance(event, WordEvent)
@@ -222,15 +229,25 @@ def test_events_tell_words_steps_and_results_in_order(
     assert [e.micro_turn for e in happened if isinstance(e, ResultEvent)] == [13]
 
 
+def test_the_end_of_an_utterance_is_an_event(checkpoint: LoadedCheckpoint) -> None:
+    conversation = conversation_of(checkpoint, None)
+    events = []
+    for k in range(4):
+        say = [*checkpoint.tokenizer.encode("three"), EOS] if k == 2 else []
+        events += conversation.read_output(output_of([], say))
+    ends = [event for event in events if isinstance(event, UtteranceEndEvent)]
+    assert ends == [UtteranceEndEvent(micro_turn=3)]  # what is made in one is played in the next
+
+
 def test_typed_text_goes_in_first_in_first_out(checkpoint: LoadedCheckpoint) -> None:
     conversation = conversation_of(checkpoint, None)
     conversation.type_text("eight plus")
     conversation.type_text("three")
     arrived: list[int] = []
-    while ids := conversation.text_in():
+    while ids := conversation.next_text():
         assert len(ids) <= checkpoint.layout.text_in_positions
         arrived += ids
-        conversation.take([], [])
+        conversation.read_output(output_of([], []))
     assert arrived == checkpoint.tokenizer.encode("<user> eight plus <user> three")
     assert arrived[0] == USER
     with pytest.raises(ValueError, match="text tokens wait already"):
@@ -257,16 +274,16 @@ def test_a_word_in_pieces_has_the_time_of_its_first_piece(checkpoint: LoadedChec
     pieces = pieces_of(checkpoint.tokenizer, "eighteleven")
     found = []
     for k, piece in enumerate(pieces):
-        found += words.push([IDLE, piece], k)
+        found += words.add_ids([IDLE, piece], k)
     assert found == []  # its next piece might still come
-    found = words.push([IDLE, IDLE], len(pieces))
+    found = words.add_ids([IDLE, IDLE], len(pieces))
     assert [(w.text, w.micro_turn) for w in found] == [("eighteleven", 1)]
 
 
 def test_control_tokens_end_words_and_are_none(checkpoint: LoadedCheckpoint) -> None:
     encode = checkpoint.tokenizer.encode
     words = WordStream(checkpoint.tokenizer, "agent")
-    found = words.push([*encode("eight"), EOS, DELEGATE, CANCEL, *encode("three")], 0)
+    found = words.add_ids([*encode("eight"), EOS, DELEGATE, CANCEL, *encode("three")], 0)
     found += words.flush()
     assert [w.text for w in found] == ["eight", "three"]
 
@@ -274,5 +291,5 @@ def test_control_tokens_end_words_and_are_none(checkpoint: LoadedCheckpoint) -> 
 def test_a_word_without_end_is_given_out_all_the_same(checkpoint: LoadedCheckpoint) -> None:
     words = WordStream(checkpoint.tokenizer, "user")
     piece = pieces_of(checkpoint.tokenizer, "eighteleven")[-1]
-    found = [word for k in range(500) for word in words.push([piece], k)]
+    found = [word for k in range(500) for word in words.add_ids([piece], k)]
     assert len(found) > 10

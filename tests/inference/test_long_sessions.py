@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +13,8 @@ from torch import Tensor
 from microturn.configs.load import ConfigError, load_config
 from microturn.inference.config import AgentConfig, NotesConfig, TalkConfig
 from microturn.inference.conversation import Conversation
-from microturn.inference.notes import Notes, check_notes
+from microturn.inference.micro_turn import MicroTurnOut
+from microturn.inference.notes import Notes, check_notes, make_notes
 from microturn.inference.transcript import TranscriptWord
 from microturn.model.backbone import Backbone
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
@@ -92,7 +94,7 @@ def notes_of(tokenizer: Tokenizer, window: int = 10, **more: float) -> Notes:
 
 def given_by(notes: Notes, words: list[TranscriptWord], n: int) -> list[list[int]]:
     """One id per micro-turn, or none; words are known when their time has come."""
-    return [notes.take(1, [w for w in words if w.micro_turn <= k], k) for k in range(n)]
+    return [notes.next_ids([w for w in words if w.micro_turn <= k], k, max_ids=1) for k in range(n)]
 
 
 def test_words_come_back_when_they_leave_the_window_and_again_and_again(
@@ -132,12 +134,13 @@ def test_the_newest_lines_are_kept(tokenizer: Tokenizer) -> None:
 
 def conversation_of(tokenizer: Tokenizer, notes: NotesConfig | None, window: int) -> Conversation:
     return Conversation(
-        layout=TINY_LAYOUT,
-        tokenizer=tokenizer,
+        TINY_LAYOUT,
+        tokenizer,
         agent=None,
         config=AgentConfig(),
-        notes=notes,
-        window=window,
+        notes=make_notes(
+            notes or NotesConfig(), tokenizer=tokenizer, layout=TINY_LAYOUT, window=window
+        ),
     )
 
 
@@ -148,7 +151,7 @@ def heard_by(
     *,
     notes: NotesConfig | None,
     typed: dict[int, str] | None = None,
-) -> list[list[int] | None]:
+) -> list[list[int]]:
     """What a conversation puts on text_in whose user said `early` in its first micro-turns."""
     conversation = conversation_of(tokenizer, notes, WINDOW)
     ids = tokenizer.encode(early)
@@ -156,8 +159,11 @@ def heard_by(
     for k in range(n):
         if typed and k in typed:
             conversation.type_text(typed[k])
-        stream.append(conversation.text_in())
-        conversation.take(ids[k : k + 1], [])
+        stream.append(conversation.next_text())
+        output = MicroTurnOut(
+            audio=np.zeros(0, np.float32), tokens={"heard": ids[k : k + 1], "say": []}
+        )
+        conversation.read_output(output)
     return stream
 
 
@@ -209,7 +215,8 @@ def test_notes_are_bounded_and_depend_on_words_alone(
         notes = Notes(config, tokenizer=tokenizer, layout=layout, window=7)
         stream = []
         for k in range(at + 40):
-            stream.append(notes.take(positions, [w for w in words if w.micro_turn <= k], k))
+            known = [w for w in words if w.micro_turn <= k]
+            stream.append(notes.next_ids(known, k, max_ids=positions))
             assert len(stream[-1]) <= positions
             assert len(notes.lines) <= lines
         streams.append(stream)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.inference.config import AgentConfig
+from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
-from microturn.inference.serve.engine import LiveEngine, Problem, Turn
+from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.sessions import Session, Sessions
 from microturn.model.checkpoint import LoadedCheckpoint, experts_to_, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
@@ -114,25 +115,17 @@ def test_a_gpu_says_what_a_cpu_says() -> None:
 
 def test_the_engine_replays_on_its_own_thread(checkpoint: LoadedCheckpoint) -> None:
     """What `serve` does: captured on the main thread, run on the engine's."""
-    engine = LiveEngine(
-        RowBatch(checkpoint, 2),
-        n_slots=2,
-        layout=checkpoint.layout,
-        tokenizer=checkpoint.tokenizer,
-        agent=None,
-        agent_config=AgentConfig(),
-        max_waiting=4,
-    )
+    engine = LiveEngine(RowBatch(checkpoint, 2), ServeConfig(max_waiting_micro_turns=4))
     engine.start()
-    delivered: Queue[Turn | Problem] = Queue()
-    session, alone = engine.open(delivered.put), RowBatch(checkpoint, 2)
+    delivered: Queue[MicroTurnReport | Problem] = Queue()
+    session, alone = engine.join(delivered.put), RowBatch(checkpoint, 2)
     for k in range(12):
         audio = micro_turn(k).audio
-        session.push(audio)
-        turn = delivered.get(timeout=PATIENCE_S)
-        assert isinstance(turn, Turn), turn
+        session.push_audio(audio)
+        report = delivered.get(timeout=PATIENCE_S)
+        assert isinstance(report, MicroTurnReport), report
         expected = alone.step_rows({0: MicroTurnIn(audio=audio)})[0]
-        assert np.array_equal(turn.audio, expected.audio)
+        assert np.array_equal(report.output.audio, expected.audio)
     engine.stop()
 
 

@@ -1,9 +1,11 @@
-// The page: microphone to the socket in micro-turns, what comes back to the loudspeaker, and
-// everything that is known about the conversation on one picture.
+// The page: microphone to the socket in micro-turns, the answer to the loudspeaker, and the
+// conversation on one picture.
 
 import { Lanes } from "./lanes.js";
 
 const $ = (id) => document.getElementById(id);
+const PROTOCOL = 2;
+const LOSSES = ["dropped", "missing", "deadlines"];
 const lanes = new Lanes($("lanes"));
 let call = null;
 
@@ -19,22 +21,22 @@ class Call {
     url.search = location.search; // carries the token, if there is one
     this.socket = new WebSocket(url);
     this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = ({ data }) => this.take(data);
+    this.socket.onmessage = ({ data }) => this.receive(data);
     this.socket.onclose = ({ reason }) => this.end(reason || "the connection is closed");
     this.ended = false;
   }
 
-  take(data) {
-    if (data instanceof ArrayBuffer) return this.hear(data);
+  receive(data) {
+    if (data instanceof ArrayBuffer) return this.play(data);
     const message = JSON.parse(data);
     const handle = {
       hello: () => this.begin(message).catch((error) => this.fail(error)),
-      turn: () => this.showTurn(message),
+      micro_turn: () => this.showMicroTurn(message),
       word: () => showWord(message),
       delegation: () => showDelegation(message),
       result: () => lanes.result(message),
-      late: () => lanes.late(message),
-      missing: () => lanes.late({ dropped_s: message.late_s }),
+      dropped: () => lanes.loss(`${message.dropped_s.toFixed(1)} s dropped`),
+      missing_input: () => lanes.loss(`${message.missing_s.toFixed(1)} s missing`),
       error: () => complain(message.message),
       closed: () => {},
     }[message.type];
@@ -43,6 +45,7 @@ class Call {
 
   async begin(hello) {
     this.hello = hello;
+    this.socket.send(JSON.stringify({ type: "hello", protocol: PROTOCOL }));
     lanes.begin(hello);
     if (!navigator.mediaDevices) {
       throw new Error("The microphone needs https, or this page on 127.0.0.1.");
@@ -70,7 +73,7 @@ class Call {
       numberOfInputs: 0,
       outputChannelCount: [1],
     });
-    this.capture.port.onmessage = ({ data }) => this.say(data);
+    this.capture.port.onmessage = ({ data }) => this.sendAudio(data);
     this.player.port.onmessage = ({ data }) => this.showPlayer(data);
     this.audio.createMediaStreamSource(this.microphone).connect(this.capture);
     this.player.connect(this.audio.destination);
@@ -79,25 +82,27 @@ class Call {
     typing(hello.layout.text_in_positions > 0);
   }
 
-  say(chunk) {
+  sendAudio(chunk) {
     if (this.socket.readyState !== WebSocket.OPEN) return;
     lanes.level("user", this.sent, chunk);
     this.socket.send(chunk);
     $("sent").textContent = ++this.sent;
   }
 
-  hear(chunk) {
-    lanes.level("agent", this.turn + 1, chunk);
+  play(chunk) {
+    lanes.level("agent", this.microTurn + 1, chunk);
     this.player?.port.postMessage(chunk, [chunk]);
     $("received").textContent = ++this.received;
   }
 
-  showTurn({ micro_turn, lag_ms, dropped_input, dropped_output }) {
-    this.turn = micro_turn;
-    this.serverDropped = dropped_input + dropped_output;
+  showMicroTurn({ micro_turn, lag_ms, ...counts }) {
+    this.microTurn = micro_turn;
+    this.serverDropped = counts.dropped_input + counts.dropped_output;
+    $("missing").textContent = counts.missing_input;
+    $("deadlines").textContent = counts.deadline_missed;
     $("lag").textContent = `${Math.round(lag_ms)} ms`;
     this.showDropped();
-    lanes.turn(micro_turn, lag_ms);
+    lanes.microTurn(micro_turn, lag_ms);
   }
 
   showPlayer({ bufferedMs, gaps, dropped }) {
@@ -175,7 +180,7 @@ $("talk").addEventListener("click", () => {
   if (call) return call.end("stopped");
   complain("");
   for (const id of ["heard", "said", "delegations"]) $(id).replaceChildren();
-  for (const id of ["sent", "received", "gaps", "dropped"]) $(id).textContent = "0";
+  for (const id of ["sent", "received", "gaps", ...LOSSES]) $(id).textContent = "0";
   say("connecting");
   call = new Call();
   $("talk").textContent = "Stop";

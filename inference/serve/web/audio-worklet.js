@@ -1,5 +1,5 @@
-// The two ends of the sound: the microphone at the rate of the server in whole micro-turns, and
-// playback through a jitter buffer. Both run on the audio thread.
+// The microphone at the rate of the server in whole micro-turns, and playback through a jitter
+// buffer. Both run on the audio thread.
 
 const HALF_TAPS = 16; // of the sinc at equal rates
 const REPORT_S = 0.1;
@@ -81,7 +81,7 @@ class Playback extends AudioWorkletProcessor {
     this.chunkLength = processorOptions.microTurnSeconds * sampleRate;
     // A chunk is held back this long before it plays, so that the next one may be late by as much.
     this.cushion = 0.06 * sampleRate;
-    this.most = 0.4 * sampleRate; // of the cushion
+    this.maxCushion = 0.4 * sampleRate;
     this.queue = [];
     this.offset = 0; // already played of the first piece
     this.buffered = 0;
@@ -97,7 +97,7 @@ class Playback extends AudioWorkletProcessor {
     const samples = this.resampler.push(Float32Array.from(pcm, (value) => value / 32768));
     this.queue.push(samples);
     this.buffered += samples.length;
-    // More than a late chunk can explain: somebody paused us. Old sound is worth nothing.
+    // More than a late chunk can explain: the page was paused. Old audio is useless.
     while (this.buffered > this.cushion + 3 * this.chunkLength && this.queue.length > 1) {
       this.buffered -= this.queue.shift().length - this.offset;
       this.offset = 0;
@@ -127,7 +127,7 @@ class Playback extends AudioWorkletProcessor {
         // Ran dry: wait for a little more next time.
         this.playing = false;
         this.gaps++;
-        this.cushion = Math.min(this.cushion + 0.02 * sampleRate, this.most);
+        this.cushion = Math.min(this.cushion + 0.02 * sampleRate, this.maxCushion);
         return;
       }
       channel[i] = this.queue[0][this.offset++];

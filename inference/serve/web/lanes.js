@@ -1,11 +1,11 @@
-// The last seconds of a conversation on a canvas: levels, words, background work and lateness,
-// on the clock of the conversation.
+// The last seconds of a conversation on a canvas: levels, words, background work, answer times and
+// losses, on the clock of the conversation.
 
 const SECONDS = 15;
 const LEFT = 84; // room for the names of the rows
 const ROWS = { user: 34, heard: 84, work: 124, said: 164, agent: 212 }; // centres in pixels
 const LEVEL_HEIGHT = 26;
-const KEPT = 2_000; // marks of each kind
+const MAX_MARKS = 2_000; // of each kind
 
 export class Lanes {
   constructor(canvas) {
@@ -39,7 +39,7 @@ export class Lanes {
     this.keep(this.levels[side], microTurn, Math.max(0, 1 + decibels / 60));
   }
 
-  turn(microTurn, lagMs) {
+  microTurn(microTurn, lagMs) {
     this.now = (microTurn + 1) * this.second;
     this.keep(this.lags, microTurn, lagMs);
     this.draw();
@@ -47,7 +47,7 @@ export class Lanes {
 
   word(word) {
     this.words.push(word);
-    if (this.words.length > KEPT) this.words.shift();
+    if (this.words.length > MAX_MARKS) this.words.shift();
   }
 
   delegation(id, status) {
@@ -62,14 +62,14 @@ export class Lanes {
     if (item) Object.assign(item, { end: time, text });
   }
 
-  late({ dropped_s }) {
-    this.losses.push({ time: this.now, text: `${dropped_s.toFixed(1)} s lost` });
-    if (this.losses.length > KEPT) this.losses.shift();
+  loss(text) {
+    this.losses.push({ time: this.now, text });
+    if (this.losses.length > MAX_MARKS) this.losses.shift();
   }
 
   keep(map, key, value) {
     map.set(key, value);
-    if (map.size > KEPT) map.delete(map.keys().next().value);
+    if (map.size > MAX_MARKS) map.delete(map.keys().next().value);
   }
 
   draw() {
@@ -104,7 +104,7 @@ export class Lanes {
     pen.fillStyle = colour("faint");
     const names = { user: "you", heard: "heard", work: "background", said: "says", agent: "agent" };
     for (const [row, y] of Object.entries(ROWS)) pen.fillText(names[row], 0, y);
-    pen.fillText("late", 0, height - 14);
+    pen.fillText("answer", 0, height - 14);
     pen.strokeStyle = colour("line");
     for (let second = Math.ceil(start); second <= start + SECONDS; second++) {
       pen.beginPath();
@@ -149,12 +149,12 @@ export class Lanes {
   drawLags(pen, colour, x, height) {
     const budget = this.second * 1000;
     for (const [microTurn, lag] of this.lags) {
-      pen.fillStyle = lag > budget ? colour("late") : colour("faint");
+      pen.fillStyle = lag > budget ? colour("loss") : colour("faint");
       const tall = Math.min(20, Math.max(1, (lag / budget) * 10));
       const left = x(microTurn * this.second);
       pen.fillRect(left, height - 4 - tall, x((microTurn + 1) * this.second) - left - 1, tall);
     }
-    pen.fillStyle = colour("late");
+    pen.fillStyle = colour("loss");
     for (const { time, text } of this.losses) pen.fillText(text, x(time), height - 28);
   }
 }

@@ -1,5 +1,6 @@
-"""The live engine on a clock that the test turns: lateness, admission, counters, an hour."""
+"""The live engine on a clock of the test: missing input, admission, counters, an hour."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,11 +11,13 @@ from starlette.testclient import TestClient
 
 from microturn.evaluation.bench.session import resident_bytes
 from microturn.inference.audio import encode_pcm16
-from microturn.inference.config import AgentConfig, NotesConfig, ServeConfig
+from microturn.inference.config import NotesConfig, ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
+from microturn.inference.serve import protocol
 from microturn.inference.serve.admission import Admission, measured_admission
-from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession, Problem, Turn
+from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession
+from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.serve.server import create_app
 from microturn.inference.sessions import Sessions
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
@@ -24,6 +27,7 @@ from microturn.model.vocoders.config import VocoderConfig
 P = TINY_LAYOUT.micro_turn_s
 SAMPLES = TINY_LAYOUT.samples_per_micro_turn
 HOUR = 18_000
+HELLO = {"type": "hello", "protocol": protocol.PROTOCOL_VERSION}
 VERY_SMALL = ModelConfig(
     d_model=16,
     n_layers=1,
@@ -68,18 +72,16 @@ def clock() -> Clock:
     return Clock()
 
 
-def engine_of(checkpoint: LoadedCheckpoint, clock: Clock, rows: int = 4, **more: Any) -> LiveEngine:
-    return LiveEngine(
-        Timed(checkpoint, rows, clock),
-        n_slots=rows,
-        layout=checkpoint.layout,
-        tokenizer=checkpoint.tokenizer,
-        agent=None,
-        agent_config=AgentConfig(),
-        max_waiting=more.pop("max_waiting", 5),
-        clock=clock,
-        **more,
-    )
+def engine_of(
+    checkpoint: LoadedCheckpoint,
+    clock: Clock,
+    rows: int = 4,
+    *,
+    admission: Admission | None = None,
+    **settings: Any,
+) -> LiveEngine:
+    batch = Timed(checkpoint, rows, clock)
+    return LiveEngine(batch, ServeConfig(**settings), admission=admission, clock=clock)
 
 
 def noise(seed: int) -> np.ndarray:
@@ -88,22 +90,22 @@ def noise(seed: int) -> np.ndarray:
 
 
 class Ear:
-    """Keeps what an engine delivers."""
+    """Keeps the messages of an engine."""
 
     def __init__(self) -> None:
-        self.turns: list[Turn] = []
+        self.reports: list[MicroTurnReport] = []
         self.problems: list[Problem] = []
 
-    def __call__(self, message: Turn | Problem) -> None:
-        if isinstance(message, Turn):
-            self.turns.append(message)
+    def __call__(self, message: MicroTurnReport | Problem) -> None:
+        if isinstance(message, MicroTurnReport):
+            self.reports.append(message)
         else:
             self.problems.append(message)
 
 
 def opened(engine: LiveEngine) -> tuple[LiveSession, Ear]:
     ear = Ear()
-    return engine.open(ear), ear
+    return engine.join(ear), ear
 
 
 def test_all_that_is_ready_goes_into_one_micro_turn(
@@ -112,72 +114,75 @@ def test_all_that_is_ready_goes_into_one_micro_turn(
     engine = engine_of(very_small, clock)
     pairs = [opened(engine) for _ in range(3)]
     for session, _ in pairs[:2]:
-        session.push(noise(0))
-    assert engine.turn() == 2
-    assert engine.turn() == 0
-    assert [len(ear.turns) for _, ear in pairs] == [1, 1, 0]
+        session.push_audio(noise(0))
+    assert engine.step() == 2
+    assert engine.step() == 0
+    assert [len(ear.reports) for _, ear in pairs] == [1, 1, 0]
     assert engine.metrics()["tick"]["count"] == 1
 
 
-def test_a_late_neighbour_costs_nobody_a_bit(very_small: LoadedCheckpoint, clock: Clock) -> None:
+def test_missing_input_of_another_changes_no_bit(
+    very_small: LoadedCheckpoint, clock: Clock
+) -> None:
     """One sends in time; the other one's sound comes late, in bursts, or never."""
     torch.set_num_threads(1)
-    engine = engine_of(very_small, clock, late_after_ms=60.0)
+    engine = engine_of(very_small, clock, missing_input_after_ms=60.0)
     (steady, ear), (shaky, other) = opened(engine), opened(engine)
     rng = np.random.default_rng(3)
     owed: list[np.ndarray] = []
     for k in range(40):
-        steady.push(noise(k))
+        steady.push_audio(noise(k))
         owed.append(noise(1_000 + k))
         if k == 0 or rng.random() < 0.4:
             for audio in owed:
-                shaky.push(audio)
+                shaky.push_audio(audio)
             owed = []
-        engine.turn()
+        engine.step()
         clock.now += 0.1
-        engine.turn()  # what is missing by now is late
+        engine.step()  # what has not arrived by now is missing
         clock.now += P - 0.1
     sessions = Sessions(RowBatch(very_small, 1))
     alone = sessions.open()
-    for k, turn in enumerate(ear.turns):
+    for k, report in enumerate(ear.reports):
         expected = sessions.step_session(alone, MicroTurnIn(audio=noise(k)))
-        assert np.array_equal(turn.audio, expected.audio)
-    assert len(ear.turns) == 40
-    assert [turn.micro_turn for turn in other.turns] == list(range(len(other.turns)))
-    assert abs(len(other.turns) - 40) <= 1  # it keeps the time of the wall clock
-    assert other.turns[-1].late > 5
-    assert other.turns[-1].dropped > 0
-    assert ear.turns[-1].late == ear.turns[-1].dropped == 0
+        assert np.array_equal(report.output.audio, expected.audio)
+    assert len(ear.reports) == 40
+    assert [report.micro_turn for report in other.reports] == list(range(len(other.reports)))
+    assert abs(len(other.reports) - 40) <= 1  # it keeps the time of the wall clock
+    assert other.reports[-1].missing_input > 5
+    assert other.reports[-1].dropped > 0
+    assert ear.reports[-1].missing_input == ear.reports[-1].dropped == 0
     metrics = engine.metrics()
-    assert metrics["late"] == other.turns[-1].late
-    assert metrics["dropped"] == other.turns[-1].dropped
-    assert metrics["conversations"]["s2"]["late"] == metrics["late"]
+    assert metrics["missing_input"] == other.reports[-1].missing_input
+    assert metrics["dropped"] == other.reports[-1].dropped
+    assert metrics["by_session"]["s2"]["missing_input"] == metrics["missing_input"]
 
 
-def test_a_model_that_falls_behind_sheds_and_recovers(
+def test_a_model_that_falls_behind_drops_input_and_recovers(
     very_small: LoadedCheckpoint, clock: Clock
 ) -> None:
     """Too slow for three seconds: the oldest input goes, and afterwards the answers are in time."""
-    engine = engine_of(very_small, clock, max_waiting=3)
+    engine = engine_of(very_small, clock, max_waiting_micro_turns=3)
     session, ear = opened(engine)
     due = clock.now
     for k in range(60):
         due += P
         clock.model_s = 3 * P if 20 <= k < 26 else 0.01
-        while clock.now < due and engine.turn():
+        while clock.now < due and engine.step():
             pass
         clock.now = max(clock.now, due)
-        session.push(noise(k))
-    while engine.turn():
+        session.push_audio(noise(k))
+    while engine.step():
         pass
-    last = ear.turns[-1]
+    last = ear.reports[-1]
     assert last.dropped > 0
     assert last.waiting == 0
-    assert len(ear.turns) == 60 - last.dropped
-    assert max(turn.lag_ms for turn in ear.turns) < 1_000 * (3 + 3) * P
-    assert all(turn.lag_ms < 200 for turn in ear.turns[-20:])  # late once, not later and later
-    state = engine.metrics()["conversations"]["s1"]
-    assert state["missed"] == engine.health()["late_micro_turns"] > 0
+    assert len(ear.reports) == 60 - last.dropped
+    assert max(report.lag_ms for report in ear.reports) < 1_000 * (3 + 3) * P
+    assert all(report.lag_ms < 200 for report in ear.reports[-20:])  # no delay is left
+    state = engine.metrics()["by_session"]["s1"]
+    assert state["deadline_missed"] == engine.health()["deadline_missed"] > 0
+    assert last.deadline_missed == state["deadline_missed"]
     assert state["lead_ms"] == pytest.approx(200 - state["lag_ms"])
 
 
@@ -189,12 +194,12 @@ def test_one_too_many_is_refused_with_the_measured_number(
     engine = engine_of(very_small, clock, admission=admission)
     session, _ = opened(engine)
     for k in range(5):
-        session.push(noise(k))
-        engine.turn()
+        session.push_audio(noise(k))
+        engine.step()
         clock.now += P
     opened(engine)  # 120 ms expected
-    with pytest.raises(EngineFull, match=r"3 conversations at once would need 180 ms \(p99\)"):
-        engine.open(lambda _: None)
+    with pytest.raises(EngineFull, match=r"3 sessions at once would need 180 ms \(p99\)"):
+        engine.join(lambda _: None)
     assert engine.metrics()["sessions_refused"] == 1
     clock.now += 100.0  # nothing was slow for a minute
     opened(engine)
@@ -208,7 +213,7 @@ def test_the_measurement_before_the_first_conversation_decides(
     assert admission is not None
     assert set(admission.calibrated) == {1, 2, 3}
     assert all(ms > 0 for ms in admission.calibrated.values())
-    assert "one conversation would need" in admission.refusal(1, 0.0)
+    assert "one session would need" in admission.refusal(1, 0.0)
     fresh = RowBatch(very_small, 3)
     inputs = {k: MicroTurnIn(audio=noise(k)) for k in range(3)}
     outputs, expected = batch.step_rows(inputs), fresh.step_rows(inputs)
@@ -229,10 +234,10 @@ def test_an_empty_server_that_refuses_measures_again(
 
     admission.calibrate(run, 2, micro_turns=3, clock=clock)
     engine = engine_of(very_small, clock, admission=admission)
-    with pytest.raises(EngineFull, match="one conversation would need 500 ms"):
-        engine.open(lambda _: None)
+    with pytest.raises(EngineFull, match="one session would need 500 ms"):
+        engine.join(lambda _: None)
     ms = 10.0
-    engine.turn()  # what the thread does when it is woken
+    engine.step()  # what the thread does when it is woken
     opened(engine)
     assert engine.metrics()["sessions_refused"] == 1
 
@@ -241,7 +246,7 @@ def test_the_server_refuses_with_the_number_and_shows_its_counters(
     very_small: LoadedCheckpoint, clock: Clock
 ) -> None:
     admission = Admission(micro_turn_ms=200, share=0.7)
-    admission.note(1, 150.0, now=clock.now)
+    admission.record(1, 150.0, now=clock.now)
     engine = engine_of(very_small, clock, admission=admission)
     with TestClient(create_app(engine, ServeConfig()), base_url="http://127.0.0.1:8765") as client:
         with client.websocket_connect("/ws") as socket:
@@ -250,9 +255,10 @@ def test_the_server_refuses_with_the_number_and_shows_its_counters(
         clock.now += 100.0
         with client.websocket_connect("/ws") as socket:
             assert socket.receive_json()["type"] == "hello"
+            socket.send_json(HELLO)
             socket.send_bytes(encode_pcm16(noise(0)))
-            turn = socket.receive_json()
-            assert (turn["type"], turn["late_input"]) == ("turn", 0)
+            message = socket.receive_json()
+            assert (message["type"], message["missing_input"]) == ("micro_turn", 0)
         text = client.get("/metrics")
         assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
         assert "microturn_sessions_refused_total 1" in text.text
@@ -274,28 +280,20 @@ def test_counters_ask_for_the_token_where_there_is_one(
 
 def test_a_missing_micro_turn_is_reported_on_the_socket(very_small: LoadedCheckpoint) -> None:
     """On the real clock and the engine's own thread: sound stops and the conversation goes on."""
-    engine = LiveEngine(
-        RowBatch(very_small, 1),
-        n_slots=1,
-        layout=very_small.layout,
-        tokenizer=very_small.tokenizer,
-        agent=None,
-        agent_config=AgentConfig(),
-        max_waiting=5,
-        late_after_ms=20.0,
-    )
+    engine = LiveEngine(RowBatch(very_small, 1), ServeConfig(missing_input_after_ms=20.0))
     with (
         TestClient(create_app(engine, ServeConfig()), base_url="http://127.0.0.1:8765") as client,
         client.websocket_connect("/ws") as socket,
     ):
         assert socket.receive_json()["type"] == "hello"
+        socket.send_json(HELLO)
         socket.send_bytes(encode_pcm16(noise(0)))
         missing = None
         while missing is None:
-            message = socket.receive()
-            if "missing" in (message.get("text") or ""):
-                missing = message["text"]
-        assert '"late":1' in missing.replace(" ", "")
+            values = json.loads(socket.receive().get("text") or "{}")
+            if values.get("type") == "missing_input":
+                missing = values
+        assert missing == {"type": "missing_input", "missing": 1, "missing_s": 0.2}
 
 
 # --- an hour ---------------------------------------------------------------------------------
@@ -303,12 +301,12 @@ def hold(engine: LiveEngine, clock: Clock, n: int, note: Callable[[int], None]) 
     session, ear = opened(engine)
     sounds = [noise(k) for k in range(7)]
     for k in range(n):
-        session.push(sounds[k % len(sounds)])
-        assert engine.turn() == 1
+        session.push_audio(sounds[k % len(sounds)])
+        assert engine.step() == 1
         clock.now += P
         note(k)
-        if len(ear.turns) > 50:
-            del ear.turns[:-1]
+        if len(ear.reports) > 50:
+            del ear.reports[:-1]
     return ear
 
 
@@ -325,11 +323,15 @@ def an_hour(checkpoint: LoadedCheckpoint, clock: Clock, n: int) -> None:
             resident[k] = resident_bytes()
 
     ear = hold(engine, clock, n, note)
-    assert ear.turns[-1].micro_turn == n - 1
-    assert (ear.turns[-1].late, ear.turns[-1].dropped, ear.turns[-1].waiting) == (0, 0, 0)
+    assert ear.reports[-1].micro_turn == n - 1
+    assert (
+        ear.reports[-1].missing_input,
+        ear.reports[-1].dropped,
+        ear.reports[-1].waiting,
+    ) == (0, 0, 0)
     metrics = engine.metrics()
     assert metrics["micro_turns"] == metrics["tick"]["count"] == n
-    assert metrics["missed"] == 0
+    assert metrics["deadline_missed"] == 0
     assert resident[n - 1] < 1.02 * resident[n // 5]
 
 

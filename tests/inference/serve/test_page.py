@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.audio import write_wav
-from microturn.inference.config import AgentConfig, ServeConfig
+from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
@@ -99,15 +99,7 @@ def batch(checkpoint: LoadedCheckpoint) -> ListeningBatch:
 
 @pytest.fixture
 def engine(batch: ListeningBatch) -> LiveEngine:
-    return LiveEngine(
-        batch,
-        n_slots=1,
-        layout=batch.layout,
-        tokenizer=batch.tokenizer,
-        agent=OfflineAgent(),
-        agent_config=AgentConfig(),
-        max_waiting=50,
-    )
+    return LiveEngine(batch, ServeConfig(max_waiting_micro_turns=50), agent=OfflineAgent())
 
 
 @pytest.fixture

@@ -26,10 +26,12 @@ from microturn.configs.main import main
 from microturn.inference.audio import encode_pcm16
 from microturn.inference.serve import client as console
 from microturn.inference.serve.client import talk_to_server
-from microturn.inference.serve.protocol import MAX_MESSAGE_BYTES
+from microturn.inference.serve.connection import MAX_MESSAGE_BYTES
+from microturn.inference.serve.protocol import PROTOCOL_VERSION
 from microturn.model.streams.pcm import Audio
 
 START_S = 60.0
+HELLO = json.dumps({"type": "hello", "protocol": PROTOCOL_VERSION})
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def stop(served: Served) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def server(checkpoint_folder: Path) -> Iterator[Served]:
-    served = start(checkpoint_folder, "max_sessions=2", "max_late_micro_turns=50")
+    served = start(checkpoint_folder, "max_sessions=2", "max_waiting_micro_turns=50")
     yield served
     served.process.kill()
     served.process.wait()
@@ -100,7 +102,7 @@ def test_a_recording_is_answered_over_the_socket(server: Served, recording: Audi
     n = -(-len(recording) // spm)
     assert len(answer.audio) == (n + 1) * spm
     assert not answer.audio[:spm].any()
-    turns = [event for event in answer.events if event["type"] == "turn"]
+    turns = [event for event in answer.events if event["type"] == "micro_turn"]
     assert [turn["micro_turn"] for turn in turns] == list(range(n))
     assert answer.events[-1] == {"type": "closed", "reason": "goodbye"}
 
@@ -109,7 +111,7 @@ def test_in_real_time_the_answer_is_not_late(server: Served, recording: Audio) -
     answer = asyncio.run(
         talk_to_server(server.socket_url, recording[:16_000], real_time=True, piece_samples=517)
     )
-    turns = [event for event in answer.events if event["type"] == "turn"]
+    turns = [event for event in answer.events if event["type"] == "micro_turn"]
     assert len(turns) == 5
     assert turns[-1]["dropped_input"] == 0
     assert np.median([turn["lag_ms"] for turn in turns]) < 200
@@ -164,14 +166,16 @@ def test_garbage_of_every_kind_leaves_the_server_standing(server: Served) -> Non
         raw.sendall(os.urandom(4_096))
     with connect(server.socket_url) as client:  # gone in the middle of a word
         client.recv()
+        client.send(HELLO)
         client.send(encode_pcm16(np.zeros(1_000, np.float32)))
         client.socket.close()
-    wait_for_places(server)
+    wait_until_empty(server)
     with connect(server.socket_url, max_size=None) as client:  # too much at once
         client.recv()
+        client.send(HELLO)
         client.send(bytes(MAX_MESSAGE_BYTES + 2))
         assert code_of_the_end(client) == 1009
-    wait_for_places(server)
+    wait_until_empty(server)
     with connect(server.socket_url) as client:
         client.recv()
         client.send("what?")
@@ -188,12 +192,12 @@ def code_of_the_end(client: ClientConnection) -> int | None:
         return end.rcvd.code if end.rcvd else None
 
 
-def wait_for_places(server: Served) -> None:
+def wait_until_empty(server: Served) -> None:
     for _ in range(500):
         if server.health()["sessions"] == 0:
             return
         threading.Event().wait(0.02)
-    pytest.fail("a place was never given back")
+    pytest.fail("a session was never closed")
 
 
 def test_a_taken_port_is_one_sentence(
@@ -243,7 +247,7 @@ def test_what_was_measured_before_decides_who_may_come(checkpoint_folder: Path) 
     try:
         with connect(served.socket_url) as socket:
             told = json.loads(socket.recv(timeout=START_S))
-            assert re.search(r"one conversation would need \d+ ms \(p99\)", told["message"])
+            assert re.search(r"one session would need \d+ ms \(p99\)", told["message"])
             assert json.loads(socket.recv(timeout=START_S))["type"] == "closed"
         assert served.health()["sessions"] == 0
         with urllib.request.urlopen(served.url + "metrics", timeout=START_S) as response:

@@ -13,21 +13,24 @@ from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketT
 from starlette.websockets import WebSocketDisconnect
 
 from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.answered_recording import answer_recording
 from microturn.inference.audio import decode_pcm16, encode_pcm16
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
-from microturn.inference.serve import protocol
-from microturn.inference.serve.engine import LiveEngine, Problem, Turn
-from microturn.inference.serve.server import _Outbox, create_app
-from microturn.inference.talk import stream
+from microturn.inference.serve import connection
+from microturn.inference.serve.codec import ServerMessage
+from microturn.inference.serve.connection import Outbox
+from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.report import MicroTurnReport, Problem
+from microturn.inference.serve.server import create_app
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams.pcm import Audio
 
 BASE = "http://127.0.0.1:8765"
 WAIT_S = 20.0
-# A test sends faster than anybody speaks; what is tested is not the shedding of late audio.
+# A test sends faster than a person speaks, and should not overflow the queue.
 PATIENT = 1_000
 
 
@@ -41,15 +44,7 @@ class FailingBatch(RowBatch):
 
 
 def engine_of(batch: RowBatch, *, waiting: int = PATIENT) -> LiveEngine:
-    return LiveEngine(
-        batch,
-        n_slots=batch.n_rows,
-        layout=batch.layout,
-        tokenizer=batch.tokenizer,
-        agent=OfflineAgent(),
-        agent_config=AgentConfig(),
-        max_waiting=waiting,
-    )
+    return LiveEngine(batch, ServeConfig(max_waiting_micro_turns=waiting), agent=OfflineAgent())
 
 
 @contextmanager
@@ -71,8 +66,10 @@ def receive_json(socket: WebSocketTestSession) -> dict[str, Any]:
 
 
 def hello_of(socket: WebSocketTestSession) -> dict[str, Any]:
+    """Exchange hellos; returns that of the server."""
     hello = receive_json(socket)
-    assert hello["type"] == "hello"
+    assert (hello["type"], hello["protocol"]) == ("hello", 2)
+    socket.send_json({"type": "hello", "protocol": 2})
     return hello
 
 
@@ -107,10 +104,8 @@ def test_socket_gives_what_the_engine_gives(
 ) -> None:
     sound = decode_pcm16(encode_pcm16(whole(recording, one_row)))
     direct = RowBatch(checkpoint, 1)
-    conversation = Conversation(
-        layout=direct.layout, tokenizer=direct.tokenizer, agent=None, config=AgentConfig()
-    )
-    expected = stream(direct, sound, conversation, progress=False)
+    conversation = Conversation(direct.layout, direct.tokenizer, agent=None, config=AgentConfig())
+    expected = answer_recording(direct, sound, conversation=conversation, progress=False)
     spm = one_row.layout.samples_per_micro_turn
     n = len(sound) // spm
     with client.websocket_connect("/ws") as socket:
@@ -126,10 +121,10 @@ def test_socket_gives_what_the_engine_gives(
     assert hello["layout"]["hash"] == one_row.layout.hash
     answer = np.concatenate(pieces)[: len(sound) - spm]
     assert encode_pcm16(answer) == encode_pcm16(expected.output[spm:])
-    turns = [event["micro_turn"] for event in events if event["type"] == "turn"]
+    turns = [event["micro_turn"] for event in events if event["type"] == "micro_turn"]
     assert turns == list(range(n))
     said = [e["text"] for e in events + rest if e["type"] == "word" and e["side"] == "agent"]
-    wanted = [w.text for w in expected.conversation.transcript.of("agent")]
+    wanted = [w.text for w in expected.conversation.transcript.words_of("agent")]
     assert said == wanted[: len(said)]
     assert len(said) >= len(wanted) - 1  # the last one was still open when the client left
 
@@ -158,7 +153,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 def test_typed_text_is_taken_and_health_counts(client: TestClient) -> None:
     with client.websocket_connect("/ws") as socket:
         hello_of(socket)
-        socket.send_json({"type": "hello", "format": "pcm16", "sample_rate": 16_000})
+        socket.send_json({"type": "hello", "protocol": 2, "format": "pcm16", "sample_rate": 16_000})
         socket.send_json({"type": "text", "text": "eight plus three"})
         assert client.get("/health").json()["sessions"] == 1
         socket.send_json({"type": "close"})
@@ -186,9 +181,12 @@ def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
         ('{"type": ["a"]}', "is none of"),
         ('{"type": "text"}', "needs a text in 'text'"),
         ('{"type": "text", "text": 5}', "needs a text in 'text'"),
-        (json.dumps({"type": "text", "text": "x" * 2_000}), "2000 characters"),
+        (json.dumps({"type": "text", "text": "x" * 2_000}), "2000 characters; send at most 1000"),
         ('{"type": "cancel", "delegation_id": "d9"}', "no delegation 'd9' is under way"),
-        ('{"type": "hello", "sample_rate": 48000}', "sample_rate 48000 is not taken here"),
+        (
+            '{"type": "hello", "protocol": 2, "sample_rate": 48000}',
+            "sample_rate 48000 is not supported here; send 16000",
+        ),
         (b"\x00\x01\x02", "3 bytes are no whole number of 16-bit samples"),
     ],
 )
@@ -205,18 +203,46 @@ def test_garbage_is_answered_and_the_conversation_goes_on(
         assert sentence in error["message"]
         assert "\n" not in error["message"]
         socket.send_bytes(bytes(2 * one_row.layout.samples_per_micro_turn))
-        assert event_of(socket, "turn")["micro_turn"] == 0
+        assert event_of(socket, "micro_turn")["micro_turn"] == 0
 
 
-def test_endless_garbage_is_not_listened_to(client: TestClient) -> None:
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (bytes(640), 'this server speaks protocol 2: begin with the message {"type": "hello"'),
+        ('{"type": "text", "text": "hi"}', "this server speaks protocol 2: begin with"),
+        ('{"type": "hello"}', "protocol 1 is not supported here; update the client to protocol 2"),
+        ('{"type": "hello", "protocol": 1}', "protocol 1 is not supported here; update the client"),
+    ],
+)
+def test_a_client_of_another_version_is_refused(
+    client: TestClient, message: str | bytes, sentence: str
+) -> None:
+    with client.websocket_connect("/ws") as socket:
+        assert receive_json(socket)["protocol"] == 2
+        if isinstance(message, bytes):
+            socket.send_bytes(message)
+        else:
+            socket.send_text(message)
+        error = receive_json(socket)
+        assert error["type"] == "error"
+        assert sentence in error["message"]
+        assert "docs/socket.md" in error["message"]
+        assert receive_json(socket) == {"type": "closed", "reason": error["message"]}
+        with pytest.raises(WebSocketDisconnect) as caught:
+            socket.receive_text()
+        assert caught.value.code == connection.CLOSE_NOT_ALLOWED
+
+
+def test_endless_garbage_is_refused(client: TestClient) -> None:
     with client.websocket_connect("/ws") as socket:
         hello_of(socket)
-        for _ in range(protocol.MAX_ERRORS):
+        for _ in range(connection.MAX_ERRORS):
             socket.send_text("{")
         assert "messages were wrong" in event_of(socket, "closed")["reason"]
         with pytest.raises(WebSocketDisconnect) as caught:
             socket.receive_text()
-        assert caught.value.code == protocol.CLOSE_NOT_ALLOWED
+        assert caught.value.code == connection.CLOSE_NOT_ALLOWED
     assert client.get("/health").status_code == 200
 
 
@@ -234,7 +260,7 @@ def test_a_failed_micro_turn_ends_its_conversation_and_not_the_server(
         with client.websocket_connect("/ws") as socket:
             hello_of(socket)
             socket.send_bytes(bytes(2 * spm))
-            assert event_of(socket, "turn")["micro_turn"] == 0
+            assert event_of(socket, "micro_turn")["micro_turn"] == 0
 
 
 # --- who may come in -------------------------------------------------------------------------
@@ -242,11 +268,11 @@ def test_one_too_many_is_told_so_and_a_place_becomes_free(client: TestClient) ->
     with client.websocket_connect("/ws") as first:
         hello_of(first)
         with client.websocket_connect("/ws") as second:
-            assert "all 1 places are taken" in receive_json(second)["message"]
+            assert "all 1 sessions are in use" in receive_json(second)["message"]
             assert receive_json(second)["type"] == "closed"
             with pytest.raises(WebSocketDisconnect) as caught:
                 second.receive_text()
-            assert caught.value.code == protocol.CLOSE_FULL
+            assert caught.value.code == connection.CLOSE_FULL
         first.send_json({"type": "close"})
         event_of(first, "closed")
     wait_until(lambda: client.get("/health").json()["sessions"] == 0)
@@ -306,7 +332,7 @@ def test_a_silent_connection_is_closed(one_row: RowBatch) -> None:
         assert "nothing was sent for 0.05 s" in event_of(socket, "closed")["reason"]
 
 
-# --- lateness --------------------------------------------------------------------------------
+# --- dropped input and output ----------------------------------------------------------------
 class GatedBatch(RowBatch):
     """A model that waits for the test."""
 
@@ -327,22 +353,22 @@ def test_when_the_model_is_too_slow_the_oldest_input_is_dropped_and_counted(
 ) -> None:
     batch = GatedBatch(checkpoint)
     engine = engine_of(batch, waiting=3)
-    delivered: list[Turn | Problem] = []
+    delivered: list[MicroTurnReport | Problem] = []
     engine.start()
     try:
-        session = engine.open(delivered.append)
+        session = engine.join(delivered.append)
         spm = one_row.layout.samples_per_micro_turn
-        session.push(np.full(spm, 0.0, np.float32))
+        session.push_audio(np.full(spm, 0.0, np.float32))
         assert batch.entered.wait(WAIT_S)
         for level in range(1, 9):  # eight more while the first is being worked on
-            session.push(np.full(spm, level / 10, np.float32))
+            session.push_audio(np.full(spm, level / 10, np.float32))
         batch.gate.set()
         wait_until(lambda: len(delivered) == 4)
         assert [round(10 * level) for level in batch.levels] == [0, 6, 7, 8]
         last = delivered[-1]
-        assert isinstance(last, Turn)
+        assert isinstance(last, MicroTurnReport)
         assert (last.dropped, last.waiting) == (5, 0)
-        assert engine.health()["dropped_micro_turns"] == 5
+        assert engine.health()["dropped"] == 5
     finally:
         batch.gate.set()
         engine.stop()
@@ -359,19 +385,19 @@ def test_dropped_input_is_reported_on_the_socket(
         socket.send_bytes(bytes(2 * spm))
         assert batch.entered.wait(WAIT_S)
         socket.send_bytes(bytes(2 * spm * 6))
-        wait_until(lambda: client.get("/health").json()["dropped_micro_turns"] == 4)
+        wait_until(lambda: client.get("/health").json()["dropped"] == 4)
         batch.gate.set()
-        late = event_of(socket, "late")
-        assert late == {"type": "late", "direction": "input", "dropped": 4, "dropped_s": 0.8}
+        dropped = event_of(socket, "dropped")
+        assert dropped == {"type": "dropped", "direction": "input", "dropped": 4, "dropped_s": 0.8}
 
 
-def test_sound_that_nobody_fetches_does_not_pile_up() -> None:
-    outbox = _Outbox()
+def test_audio_that_a_client_does_not_read_does_not_pile_up() -> None:
+    outbox = Outbox()
     for k in range(100):
-        outbox.put({"type": "turn", "micro_turn": k})
-        outbox.put(bytes([k]))
+        outbox.put(ServerMessage.from_json({"type": "micro_turn", "micro_turn": k}))
+        outbox.put(ServerMessage(payload=bytes([k]), is_audio=True))
     assert outbox.dropped == 75
-    assert not outbox.overflowing
+    assert not outbox.is_overflowing
     for _ in range(1_000):
-        outbox.put({"type": "turn"})
-    assert outbox.overflowing
+        outbox.put(ServerMessage.from_json({"type": "micro_turn"}))
+    assert outbox.is_overflowing

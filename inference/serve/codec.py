@@ -1,0 +1,84 @@
+"""The boundary between a connection and a protocol: a codec for each connection.
+
+A connection moves messages and knows none of their names. A codec turns messages of the client
+into `ClientMessage`s and reports of the engine into messages; a new protocol is a new codec and its
+path in `server.PROTOCOLS`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from microturn.inference.serve.report import MicroTurnReport
+from microturn.model.streams.pcm import Audio
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicrophoneAudio:
+    """One micro-turn of the user's audio."""
+
+    audio: Audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypedText:
+    """Words for `text_in`."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelDelegation:
+    """A request to end background work."""
+
+    delegation_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Close:
+    """The end of the conversation by the client."""
+
+
+ClientMessage = MicrophoneAudio | TypedText | CancelDelegation | Close
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerMessage:
+    """One message on the wire: text or binary."""
+
+    payload: str | bytes
+    is_audio: bool = False  # dropped first when the connection is slow
+
+    @classmethod
+    def from_json(cls, values: Json) -> ServerMessage:
+        return cls(payload=json.dumps(values, separators=(",", ":"), ensure_ascii=False))
+
+
+class ClientRefused(ValueError):
+    """The connection has to end; the sentence says why and how to fix it."""
+
+
+class Codec(Protocol):
+    """The wire format of one connection, with the state of its conversation."""
+
+    def decode(self, data: str | bytes) -> list[ClientMessage]:
+        """Read a message; raises ValueError for a wrong one, ClientRefused to end."""
+
+    def greeting(self, session: str) -> list[ServerMessage]:
+        """The first messages of the server."""
+
+    def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
+        """Write one micro-turn; `dropped_output` counts dropped audio of the outbox so far."""
+
+    def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
+        """Write that audio of the outbox was dropped; `n_dropped` counts all so far."""
+
+    def encode_error(self, message: str) -> list[ServerMessage]:
+        """Write one sentence about a wrong message or a failure."""
+
+    def farewell(self, reason: str) -> list[ServerMessage]:
+        """The last messages of the server."""
