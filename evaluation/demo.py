@@ -73,7 +73,13 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
         DemoStep(
             name="checkpoint",
             title="train",
-            words=["train", f"listen.data={test}", *config.train, f"data={train}", f"out={out}"],
+            words=[
+                "train",
+                f"streaming_validation.data={test}",
+                *config.train,
+                f"data={train}",
+                f"out={out}",
+            ],
             result=checkpoint / "model.safetensors",
         ),
         DemoStep(

@@ -99,7 +99,7 @@ class FlowHead(nn.Module):
         is made here where it is not given.
         """
         N, draws = len(x), self.cfg.draws
-        drawn = drawn or FlowNoise.draw(N, self.patch_dim, draws, x.device)
+        drawn = drawn or FlowNoise.draw(N, self.patch_dim, n_draws=draws, device=x.device)
         keep_z = drawn.drop_condition >= self.cfg.drop_condition
         keep_p = drawn.drop_previous >= self.cfg.drop_previous
         condition = torch.where(keep_z, self.condition_in(z), self.no_condition)

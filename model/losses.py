@@ -59,7 +59,7 @@ def compute_losses(
     patches = model.patches(batch["audio_out"])
     if noise is None:
         B, N, P, size = patches.shape
-        noise = Noise.draw((B, N, P, size), model.cfg.flow.draws, patches.device)
+        noise = Noise.draw((B, N, P, size), n_draws=model.cfg.flow.draws, device=patches.device)
     totals = totals or {}
     hidden = model(batch, noised_history(patches, model.cfg.history_noise, noise))
     parts: dict[str, Tensor] = {}

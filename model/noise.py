@@ -1,4 +1,4 @@
-"""What training draws at random for one batch, as values: the same loss can be computed twice.
+"""Random draws of training for one batch, as values: the same loss can be computed twice.
 
 B rows, N micro-turns, P audio_out positions of `size` numbers each, R noise draws of the flow head.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FlowNoise:
-    """Of the flow head, for n = B * N * P positions."""
+    """Random draws of the flow head for n = B * N * P positions."""
 
     drop_condition: Tensor  # (n, 1) uniform; below the share: no backbone condition
     drop_previous: Tensor  # (n, 1) uniform; below the share: no previous patch
@@ -21,51 +21,51 @@ class FlowNoise:
     noise: Tensor  # (R * n, size) standard normal
 
     @classmethod
-    def draw(cls, n: int, size: int, draws: int, device: torch.device) -> FlowNoise:
-        """From torch's global generator."""
+    def draw(cls, n: int, size: int, *, n_draws: int, device: torch.device) -> FlowNoise:
+        """Draw from torch's global generator."""
         return cls(
             drop_condition=torch.rand(n, 1, device=device),
             drop_previous=torch.rand(n, 1, device=device),
-            time=torch.rand(draws * n, device=device),
-            noise=torch.randn(draws * n, size, device=device),
+            time=torch.rand(n_draws * n, device=device),
+            noise=torch.randn(n_draws * n, size, device=device),
         )
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Of a whole batch: of the own voice that the backbone reads, and of the flow head."""
+    """Random draws of a batch: for the own-voice history that the backbone reads, and the flow."""
 
     share: Tensor  # (B, N, P, 1) uniform
     history: Tensor  # (B, N, P, size) standard normal
     flow: FlowNoise
 
     @classmethod
-    def draw(cls, shape: tuple[int, int, int, int], draws: int, device: torch.device) -> Noise:
-        """For patches of `shape` (B, N, P, size), from torch's global generator."""
+    def draw(cls, shape: tuple[int, int, int, int], *, n_draws: int, device: torch.device) -> Noise:
+        """Draw for patches of `shape` (B, N, P, size) from torch's global generator."""
         B, N, P, size = shape
         return cls(
             share=torch.rand(B, N, P, 1, device=device),
             history=torch.randn(B, N, P, size, device=device),
-            flow=FlowNoise.draw(B * N * P, size, draws, device),
+            flow=FlowNoise.draw(B * N * P, size, n_draws=n_draws, device=device),
         )
 
     @classmethod
     def draw_by_row(
-        cls, seeds: list[int], shape: tuple[int, int, int], draws: int, device: torch.device
+        cls, seeds: list[int], shape: tuple[int, int, int], *, n_draws: int, device: torch.device
     ) -> Noise:
-        """Row b from seeds[b] alone, for patches of `shape` (N, P, size).
+        """Draw row b from seeds[b] alone, for patches of `shape` (N, P, size).
 
-        What a dialogue gets does not depend on which others share its batch, so a batch may be
-        cut into parts or spread over devices.
+        The noise of a dialogue does not depend on the rest of its batch, so a batch may be cut
+        into micro-batches or spread over devices.
         """
         N, P, size = shape
         B = len(seeds)
-        uniform = torch.empty(3 + draws, B, N, P, device=device)
-        normal = torch.empty(1 + draws, B, N, P, size, device=device)
+        uniform = torch.empty(3 + n_draws, B, N, P, device=device)
+        normal = torch.empty(1 + n_draws, B, N, P, size, device=device)
         generator = torch.Generator(device)
         for row, seed in enumerate(seeds):
             generator.manual_seed(seed)
-            uniform[:, row] = torch.rand(3 + draws, N, P, generator=generator, device=device)
+            uniform[:, row] = torch.rand(3 + n_draws, N, P, generator=generator, device=device)
             for draw in normal:  # in place: these are the large ones
                 draw[row].normal_(generator=generator)
         flow = FlowNoise(

@@ -1,4 +1,4 @@
-"""What happens around steps: progress bar, saved states, and a stop that loses nothing."""
+"""Callbacks of a run: progress bar, saved states, and a stop that loses nothing."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ from tqdm import tqdm
 from microturn.model.checkpoint import save_checkpoint
 from microturn.model.streams import Tokenizer
 from microturn.training import state
-from microturn.training.module import TrainingModule
-from microturn.training.state import Facts, State
+from microturn.training.module import Request, TrainingModule
+from microturn.training.state import RunIdentity, State
 
-_SHOWN_EVERY = 10  # steps between two readings of the losses: reading waits for the device
+_LOSSES_EVERY = 10  # steps between two readings of the losses: reading waits for the device
 
 
 class Progress(Callback):
-    """One bar on stderr: share of the run, losses, speed, and where the time goes.
+    """One bar on stderr: share of the run, losses, speed, and the wait for data.
 
-    flops: of one dialogue, forward and backward; peak: FLOP/s of large matrix products on all
-    devices together. Their ratio over time is the model FLOP utilisation (MFU).
+    flops_per_dialogue: forward and backward. measure_peak: gives the FLOP/s of large matrix
+    products on all devices together; the model FLOP utilisation (MFU) is a share of it.
     """
 
     def __init__(
-        self, seconds_per_dialogue: float, flops: float, peak: Callable[[], float]
+        self, *, dialogue_s: float, flops_per_dialogue: float, measure_peak: Callable[[], float]
     ) -> None:
-        self.seconds_per_dialogue, self.flops, self.measure_peak = seconds_per_dialogue, flops, peak
+        self.dialogue_s, self.flops_per_dialogue = dialogue_s, flops_per_dialogue
+        self.measure_peak = measure_peak
         self.bar: tqdm[Any] | None = None
         self.speed: dict[str, float] = {}
         self._peak = float("nan")
-        self._began = self._waited = self._last_end = 0.0  # began: of the time that is trained
+        self._start_s = 0.0  # `trained_seconds` when this run started or resumed
+        self._waited_s = self._last_end_s = 0.0
         self._steps = 0
         self._losses = ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
         self._peak = self.measure_peak()
-        self._last_end, self._began = time.monotonic(), pl_module.trained_seconds
+        self._last_end_s, self._start_s = time.monotonic(), pl_module.trained_seconds
         self.bar = tqdm(
             total=100.0,
             initial=round(100 * pl_module.progress, 1),
@@ -56,38 +58,38 @@ class Progress(Callback):
         )
 
     def on_train_batch_start(self, *args: Any) -> None:
-        self._waited += time.monotonic() - self._last_end
+        self._waited_s += time.monotonic() - self._last_end_s
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
         assert self.bar is not None
-        self._last_end = time.monotonic()
+        self._last_end_s = time.monotonic()
         if not pl_module.stepped:
             return
         self._steps += 1
-        if self._steps % _SHOWN_EVERY == 1:
-            values = pl_module.whole_metrics()
-            shown = ("say", "heard", "flow")
-            self._losses = " ".join(f"{n} {values[f'loss/{n}']:.3f}" for n in shown)
+        if self._steps % _LOSSES_EVERY == 1:
+            values = pl_module.global_metrics()
+            names = ("say", "heard", "flow")
+            self._losses = " ".join(f"{name} {values[f'loss/{name}']:.3f}" for name in names)
         self.speed = self._speed(pl_module)
         rate, mfu, wait = (self.speed[n] for n in ("dialogues_per_s", "mfu", "data_wait"))
         self.bar.update(100 * pl_module.progress - self.bar.n)
         self.bar.set_postfix_str(
             f"step {pl_module.steps} {self._losses} {rate:.1f} dialogues/s "
-            f"({rate * self.seconds_per_dialogue:.0f} x real time) MFU {mfu:.0%} "
+            f"({rate * self.dialogue_s:.0f} x real time) MFU {mfu:.0%} "
             f"data wait {wait:.1%}",
             refresh=False,
         )
 
     def _speed(self, module: TrainingModule) -> dict[str, float]:
-        spent = max(module.trained_seconds - self._began, 1e-9)
-        rate = self._steps * module.cfg.batch_size / spent
+        elapsed_s = max(module.trained_seconds - self._start_s, 1e-9)
+        rate = self._steps * module.cfg.batch_size / elapsed_s
         return {
             "dialogues_per_s": rate,
-            "mfu": rate * self.flops / self._peak,
-            "data_wait": self._waited / spent,
+            "mfu": rate * self.flops_per_dialogue / self._peak,
+            "data_wait": self._waited_s / elapsed_s,
         }
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -102,33 +104,35 @@ class Progress(Callback):
 
 
 class SaveState(Callback):
-    """`states/` (to resume) and `checkpoint/` (to serve), now and then and at the end.
+    """Saves `states/` (to resume) and `checkpoint/` (to serve), at intervals and at the end.
 
-    Every file is written aside and renamed: a run that is killed while it saves keeps what it
-    had. The state comes first, so that the checkpoint is never newer than what can be resumed.
+    Every file is written beside the old one and renamed: a run that is killed while it saves keeps
+    the old one. The state comes first, so that no checkpoint is newer than the last state.
     """
 
     def __init__(
         self,
         out: Path,
         tokenizer: Tokenizer,
-        facts: Facts,
         *,
-        minutes: float,
-        steps: int,
-        kept: int,
+        run: RunIdentity,
+        every_minutes: float,
+        every_steps: int,
+        n_kept: int,
     ) -> None:
-        self.out, self.tokenizer, self.facts = out, tokenizer, facts
-        self.minutes, self.steps, self.kept = minutes, steps, kept
-        self._last = time.monotonic()
+        self.out, self.tokenizer, self.run = out, tokenizer, run
+        self.every_minutes, self.every_steps, self.n_kept = every_minutes, every_steps, n_kept
+        self._last_s = time.monotonic()
+        self._request: Request | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        self._last = time.monotonic()
-        pl_module.wishes["save"] = self._is_time
+        self._last_s = time.monotonic()
+        self._request = pl_module.request(self._is_due)
 
-    def _is_time(self) -> bool:
-        return self.minutes > 0 and time.monotonic() - self._last > 60 * self.minutes
+    def _is_due(self) -> bool:
+        elapsed_s = time.monotonic() - self._last_s
+        return self.every_minutes > 0 and elapsed_s > 60 * self.every_minutes
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
@@ -136,8 +140,9 @@ class SaveState(Callback):
         assert isinstance(pl_module, TrainingModule)
         if not pl_module.stepped:
             return
-        by_steps = self.steps > 0 and pl_module.steps % self.steps == 0
-        if by_steps or pl_module.granted.get("save"):
+        assert self._request is not None
+        by_steps = self.every_steps > 0 and pl_module.steps % self.every_steps == 0
+        if by_steps or self._request.agreed:
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -145,66 +150,68 @@ class SaveState(Callback):
         self.save(trainer, pl_module)
 
     def save(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        """Every process gathers, the first one writes; raises OSError in all of them."""
+        """Gather in all processes, write in the first; raises OSError in all of them."""
         weights, optimiser = state.gather(module.model, module.optimizer)
         failure = ""
         if trainer.is_global_zero:
-            saved = State(
+            current = State(
                 path=state.path_of(self.out, module.steps),
                 step=module.steps,
                 trained_seconds=module.trained_seconds,
-                facts=self.facts,
+                run=self.run,
                 weights=weights,
                 optimiser=optimiser,
             )
             try:
-                state.save(saved)
+                state.save(current)
                 save_checkpoint(self.out / "checkpoint", module.model, self.tokenizer, weights)
-                state.keep_last(self.out, self.kept)
+                state.keep_last(self.out, self.n_kept)
             except OSError as error:
                 failure = str(error)
-        failures = [text for text in module.ranks.texts(failure) if text]
+        failures = [text for text in module.processes.gather(failure) if text]
         if failures:
             raise OSError(failures[0])
-        self._last = time.monotonic()
+        self._last_s = time.monotonic()
 
 
 class Stop(Callback):
-    """Ctrl-C or SIGTERM: end with the step, so that a state can be saved; twice: at once."""
+    """On Ctrl-C or SIGTERM, ends the run after the step and saves; on a second one, at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
+        self._request: Request | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Signals are taken from here on, and handed back at the end."""
-        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    def handling_signals(self) -> Iterator[None]:
+        """Handle both signals inside the block, and restore the handlers after it."""
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for number in before:
-                signal.signal(number, self._note)
-        except ValueError:  # not the main thread: nobody can interrupt it
-            before = {}
+            for number in handlers:
+                signal.signal(number, self._handle)
+        except ValueError:  # only the main thread can be interrupted
+            handlers = {}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         tqdm.write("stopping after this step; once more stops at once", file=sys.stderr)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        pl_module.wishes["stop"] = lambda: self.asked
+        self._request = pl_module.request(lambda: self.requested)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
-        alone = pl_module.ranks.world == 1 and self.asked
-        if pl_module.stepped and (alone or pl_module.granted.get("stop")):
-            self.asked = True
+        assert self._request is not None
+        alone = pl_module.processes.world_size == 1 and self.requested
+        if pl_module.stepped and (alone or self._request.agreed):
+            self.requested = True
             trainer.should_stop = True

@@ -1,4 +1,4 @@
-"""What a training run can be told."""
+"""Configuration of `microturn train`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamingValidationConfig:
-    """Listening validation: held-out dialogues streamed through a session and scored."""
+    """Streaming validation: held-out dialogues streamed through sessions and scored."""
 
-    data: str = option("", "shard set of held-out dialogues, empty: no listening")
-    n_dialogues: int = option(16, "dialogues that are streamed each time")
-    every_minutes: float = option(4.0, "minutes of training between two of them")
+    data: str = option("", "shard set of held-out dialogues, empty: no validation")
+    n_dialogues: int = option(16, "dialogues that are streamed each time, all at once")
+    every_minutes: float = option(4.0, "minutes of training between two validations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,15 @@ class TrainingConfig:
         "such (runs/{a,b}) or of tars in them (runs/a/{000000..000003}.tar); or "
         "live:FILE.yaml, dialogues that are simulated while training"
     )
-    out: str = option(help="run folder; gets checkpoint/, states/, log/ and listening/")
-    resume: bool = option(True, "go on from the last state in out/states where there is one")
+    out: str = option(help="run folder; gets checkpoint/, states/, log/ and streaming_validation/")
+    resume: bool = option(True, "continue from the last state in out/states where there is one")
     seed: int = option(0, "seed of weights, data order and noise")
     max_steps: int = option(1000, "optimiser steps of the whole run")
     max_minutes: float = option(
         0.0, "minutes of the whole run, 0: no limit; the schedule follows whichever comes first"
     )
-    batch_size: int = option(8, "dialogues per step, over all devices and parts")
-    accumulate: int = option(1, "parts of a step that a device computes one after another")
+    batch_size: int = option(8, "dialogues per step, over all devices and micro-batches")
+    accumulate: int = option(1, "micro-batches of a step that a device computes one after another")
     precision: str = option("auto", "32, bf16, or auto: bf16 on a GPU, 32 elsewhere")
     threads: int = option(0, "torch threads, 0: as many as there are cores")
     loader_workers: int = option(1, "processes that read shards, 0: the training process itself")
@@ -75,8 +75,8 @@ class TrainingConfig:
     compile: bool = option(False, "torch.compile the blocks")
     model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes of the model"})
     optim: OptimConfig = option(default_factory=OptimConfig, help="optimiser and schedule")
-    listen: StreamingValidationConfig = option(
-        default_factory=StreamingValidationConfig, help="listening validation"
+    streaming_validation: StreamingValidationConfig = option(
+        default_factory=StreamingValidationConfig, help="held-out dialogues that are streamed"
     )
 
     def __post_init__(self) -> None:
@@ -86,22 +86,22 @@ class TrainingConfig:
         self._check_at_least(1, "max_steps", "batch_size", "accumulate", "checkpoints_kept")
         self._check_at_least(1, "log_steps", "devices", "nodes")
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
-        if self.batch_size % self.slices:
+        if self.batch_size % self.n_micro_batches:
             raise ValueError(
                 f"batch_size={self.batch_size} must be a multiple of nodes x devices x accumulate="
-                f"{self.slices}"
+                f"{self.n_micro_batches}"
             )
 
     @property
-    def slices(self) -> int:
-        """Equal parts that the batch of a step is cut into."""
+    def n_micro_batches(self) -> int:
+        """Micro-batches of a step, over all devices."""
         return self.nodes * self.devices * self.accumulate
 
     def _check_one_of(self, name: str, known: tuple[str, ...]) -> None:
         if getattr(self, name) not in known:
             raise ValueError(f"{name}={getattr(self, name)} is none of {', '.join(known)}")
 
-    def _check_at_least(self, least: int, *names: str) -> None:
+    def _check_at_least(self, minimum: int, *names: str) -> None:
         for name in names:
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+            if getattr(self, name) < minimum:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {minimum}")

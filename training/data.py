@@ -1,6 +1,6 @@
-"""Batches of packed dialogues, in an order that a seed and a step decide.
+"""Micro-batches of packed dialogues, in an order that a seed and a step decide.
 
-A step's batch is cut into equal slices, one per device, and each slice into parts that a device
+A step's batch is cut into equal device batches, and each of those into micro-batches that a device
 computes one after another. Which dialogues a step has depends on neither.
 """
 
@@ -24,17 +24,17 @@ from microturn.training.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """What a device computes at once: some dialogues of the batch of one step."""
+class MicroBatch:
+    """Dialogues that a device computes at once: some of the batch of one step."""
 
     lanes: LaneBatch
     step: int
-    index: int  # which part of this device's slice
-    first_row: int  # where its dialogues begin in the batch of the step
-    dialogues: tuple[int, ...]  # their numbers in the source
-    sums: dict[str, float]  # `weight_sums` over all parts of this device
+    index: int  # among the micro-batches of its device batch
+    first_row: int  # of its dialogues in the batch of the step
+    dialogues: tuple[int, ...]  # numbers in the source
+    weight_sums: dict[str, float]  # over all micro-batches of this device's step
 
-    def to(self, device: torch.device) -> Part:
+    def to(self, device: torch.device) -> MicroBatch:
         return replace(self, lanes=self.lanes.to(device))
 
 
@@ -47,89 +47,87 @@ class StepSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        n: int,
+        n_dialogues: int,
         batch_size: int,
         *,
         seed: int,
         first_step: int,
         steps: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         endless: bool = False,
     ) -> None:
-        self.n, self.batch_size, self.seed, self.endless = n, batch_size, seed, endless
+        self.n_dialogues, self.batch_size = n_dialogues, batch_size
+        self.seed, self.endless = seed, endless
         self.first_step, self.steps = first_step, steps
-        self.slice = batch_size // world
-        self.first_row = rank * self.slice
+        self.device_batch_size = batch_size // world_size
+        self.first_row = rank * self.device_batch_size
 
     def __len__(self) -> int:
         return max(0, self.steps - self.first_step)
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch, order = -1, np.arange(self.n)
+        epoch, order = -1, np.arange(self.n_dialogues)
         for step in range(self.first_step, self.steps):
             first = step * self.batch_size + self.first_row
-            draws = range(first, first + self.slice)
+            draws = range(first, first + self.device_batch_size)
             if self.endless:
                 yield list(draws)
                 continue
             batch = []
             for draw in draws:
-                if draw // self.n != epoch:
-                    epoch = draw // self.n
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
-                batch.append(int(order[draw % self.n]))
+                if draw // self.n_dialogues != epoch:
+                    epoch = draw // self.n_dialogues
+                    random = np.random.default_rng([self.seed, epoch])
+                    order = random.permutation(self.n_dialogues)
+                batch.append(int(order[draw % self.n_dialogues]))
             yield batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slice:
-    """One device's dialogues of one step, or why they could not be had."""
+class DeviceBatch:
+    """One device's dialogues of one step, or the error that reading them met."""
 
     dialogues: tuple[int, ...]
-    parts: tuple[LaneBatch, ...] = ()
-    sums: dict[str, float]
-    failure: str = ""
+    micro_batches: tuple[LaneBatch, ...] = ()
+    weight_sums: dict[str, float]
+    error: str = ""
 
 
-class SliceDataset(Dataset[Slice]):
+class DeviceBatchDataset(Dataset[DeviceBatch]):
     """Reads, checks and stacks the dialogues of a step; runs in the loader's processes.
 
-    What a user can mend travels as text: an exception of another process would arrive with a
-    traceback inside its message.
+    An error that a user can fix travels as text: an exception of another process would arrive
+    with a traceback inside its message.
     """
 
-    def __init__(self, source: Source, parts: int) -> None:
-        self.source, self.parts = source, parts
-        self.vocabulary = len(source.tokenizer)
+    def __init__(self, source: Source, n_micro_batches: int) -> None:
+        self.source, self.n_micro_batches = source, n_micro_batches
+        self.vocab_size = len(source.tokenizer)
 
-    def __getitem__(self, dialogues: list[int]) -> Slice:
+    def __getitem__(self, dialogues: list[int]) -> DeviceBatch:
         numbers = tuple(dialogues)
         try:
             lanes = [self.read(i) for i in dialogues]
         except (ValueError, OSError) as error:
-            return Slice(dialogues=numbers, sums={}, failure=_sentence(error))
-        size = len(lanes) // self.parts
-        parts = tuple(
+            return DeviceBatch(dialogues=numbers, weight_sums={}, error=_sentence(error))
+        size = len(lanes) // self.n_micro_batches
+        micro_batches = tuple(
             LaneBatch.collate(lanes[first : first + size]) for first in range(0, len(lanes), size)
         )
-        sums = [weight_sums(part) for part in parts]
+        sums = [weight_sums(batch) for batch in micro_batches]
         total = {name: sum(s[name] for s in sums) for name in sums[0]}
-        return Slice(dialogues=numbers, parts=parts, sums=total)
+        return DeviceBatch(dialogues=numbers, micro_batches=micro_batches, weight_sums=total)
 
     def read(self, index: int) -> Lanes:
-        """One dialogue, refused where it would spoil the step."""
+        """Read one dialogue; ValueError where it would spoil the step."""
         lanes = self.source.lanes(index)
-        for spec in lanes.layout.lane_specs:
-            tokens = lanes[spec.name]
-            if (
-                spec.kind == "tokens"
-                and tokens.size
-                and not 0 <= tokens.min() <= tokens.max() < self.vocabulary
-            ):
+        for name in (spec.name for spec in lanes.layout.lane_specs if spec.kind == "tokens"):
+            tokens = lanes[name]
+            if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
                 raise ValueError(
-                    f"{self.source.name(index)}: lane {spec.name} has token {tokens.max()}, the "
-                    f"tokenizer has {self.vocabulary}; simulate the set again"
+                    f"{self.source.name(index)}: lane {name} has token {tokens.max()}, the "
+                    f"tokenizer has {self.vocab_size}; simulate the set again"
                 )
         for name, weight in lanes.weights.items():
             if not np.isfinite(weight).all():
@@ -140,36 +138,38 @@ class SliceDataset(Dataset[Slice]):
         return lanes
 
 
-class Parts:
-    """The parts of every step, in order; what the trainer iterates over."""
+class MicroBatches:
+    """The micro-batches of every step, in order: the trainer iterates over them."""
 
-    def __init__(self, loader: DataLoader[Slice], sampler: StepSampler, parts: int) -> None:
-        self.loader, self.sampler, self.parts = loader, sampler, parts
-        self.ranks = ProcessGroup()  # where one device cannot go on, none does
+    def __init__(
+        self, loader: DataLoader[DeviceBatch], sampler: StepSampler, *, n_micro_batches: int
+    ) -> None:
+        self.loader, self.sampler, self.n_micro_batches = loader, sampler, n_micro_batches
+        self.processes = ProcessGroup()  # where one device cannot go on, none does
 
     def __len__(self) -> int:
-        return len(self.sampler) * self.parts
+        return len(self.sampler) * self.n_micro_batches
 
-    def __iter__(self) -> Iterator[Part]:
-        for step, read in enumerate(self.loader, start=self.sampler.first_step):
-            if self.ranks.any(bool(read.failure)):
-                raise ValueError(next(text for text in self.ranks.texts(read.failure) if text))
-            size = len(read.dialogues) // self.parts
-            for index, lanes in enumerate(read.parts):
-                yield Part(
+    def __iter__(self) -> Iterator[MicroBatch]:
+        for step, batch in enumerate(self.loader, start=self.sampler.first_step):
+            if self.processes.any(bool(batch.error)):
+                raise ValueError(next(text for text in self.processes.gather(batch.error) if text))
+            size = len(batch.dialogues) // self.n_micro_batches
+            for index, lanes in enumerate(batch.micro_batches):
+                yield MicroBatch(
                     lanes=lanes,
                     step=step,
                     index=index,
                     first_row=self.sampler.first_row + index * size,
-                    dialogues=read.dialogues[index * size : (index + 1) * size],
-                    sums=read.sums,
+                    dialogues=batch.dialogues[index * size : (index + 1) * size],
+                    weight_sums=batch.weight_sums,
                 )
 
 
 class DialogueData(L.LightningDataModule):
-    """Training parts over a source; `first_step` is where a resumed run goes on.
+    """Training batches over a source; a resumed run starts at `first_step`.
 
-    batch_size: dialogues per step, of all devices and parts together.
+    batch_size: dialogues per step, of all devices and micro-batches together.
     """
 
     def __init__(
@@ -181,14 +181,14 @@ class DialogueData(L.LightningDataModule):
         steps: int,
         first_step: int = 0,
         workers: int = 0,
-        parts: int = 1,
+        n_micro_batches: int = 1,
     ) -> None:
         super().__init__()
-        self.source, self.parts, self.workers = source, parts, workers
+        self.source, self.n_micro_batches, self.workers = source, n_micro_batches, workers
         self.batch_size, self.seed = batch_size, seed
         self.steps, self.first_step = steps, first_step
 
-    def train_dataloader(self) -> Parts:
+    def train_dataloader(self) -> MicroBatches:
         trainer = self.trainer
         sampler = StepSampler(
             len(self.source),
@@ -197,27 +197,27 @@ class DialogueData(L.LightningDataModule):
             first_step=self.first_step,
             steps=self.steps,
             rank=trainer.global_rank if trainer else 0,
-            world=trainer.world_size if trainer else 1,
+            world_size=trainer.world_size if trainer else 1,
             endless=self.source.endless,
         )
         loader = DataLoader(
-            SliceDataset(self.source, self.parts),
+            DeviceBatchDataset(self.source, self.n_micro_batches),
             sampler=sampler,
             batch_size=None,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
             worker_init_fn=_ignore_interrupts,
         )
-        return Parts(loader, sampler, self.parts)
+        return MicroBatches(loader, sampler, n_micro_batches=self.n_micro_batches)
 
 
-def _as_it_is(item: Any) -> Any:
+def _unchanged(item: Any) -> Any:
     return item
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the training process ends the others."""
+    """Leave Ctrl-C, which reaches every process of a terminal, to the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,4 +1,4 @@
-"""How much arithmetic a training step is, and how fast this machine multiplies matrices."""
+"""FLOPs of a training step, and the FLOP/s of this machine in matrix products."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from microturn.model.model import InteractionModel
 
 
 def flops_per_micro_turn(model: InteractionModel, n: int) -> float:
-    """Of forward and backward, on average over dialogues of n micro-turns (model/flops.py)."""
+    """Count forward and backward, averaged over dialogues of n micro-turns (model/flops.py)."""
     parts = forward_flops(model.cfg, model.layout, model.vocab_size, n, training=True)
     return 3 * sum(parts.values())
 
 
 @torch.no_grad()
-def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
-    """FLOP/s of large square products on this device, the best of those that fit in `seconds`."""
+def matmul_rate(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.2) -> float:
+    """Measure FLOP/s of large square products, the best of those that fit in `seconds`."""
     size = 8192 if device.type == "cuda" else 1024
     a = torch.randn(size, size, device=device, dtype=dtype)
     best, end = float("inf"), time.perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: lines of numbers by name, as CSV or for TensorBoard."""
+"""Logs of a run: numbers by name, as CSV or for TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microturn.training.module import TrainingModule
 
 
 class Log(Protocol):
-    """Where numbers go."""
+    """A place for numbers, step by step."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
     def close(self) -> None: ...
@@ -24,14 +24,14 @@ class Log(Protocol):
 class CsvLog:
     """`metrics.csv`: one line per step that is logged, a column per name, sorted.
 
-    Lines after `step`, where a resumed run goes on, are taken back: the log of a run that was
-    killed reads like that of one that was not. A name that appears later gets a column then.
+    Lines after `step`, where a resumed run continues, are removed: the log of a run that was
+    killed reads like that of one that was not. A name that appears later adds a column.
     """
 
     def __init__(self, path: Path, step: int) -> None:
         self.path, self.rows = path, _rows_until(path, step)
         if path.is_file():
-            self._rewrite()  # at once: lines to come are added to the file
+            self._rewrite()  # now: later lines are appended
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         row = {"step": str(step)} | {name: f"{value:.5g}" for name, value in values.items()}
@@ -55,7 +55,7 @@ class CsvLog:
 
 
 class TensorBoardLog:
-    """Event files for TensorBoard, which hides what follows `step` once a run goes on there."""
+    """Event files for TensorBoard, which hides lines after `step` of a run that resumes there."""
 
     def __init__(self, folder: Path, step: int) -> None:
         try:
@@ -76,7 +76,7 @@ class TensorBoardLog:
 
 
 def open_logs(kind: str, folder: Path, step: int) -> list[Log]:
-    """The logs that `log=` asks for, for a run that goes on at `step`."""
+    """Open the logs of `log=` for a run that starts or resumes at `step`."""
     logs: list[Log] = []
     if kind in ("csv", "both"):
         logs.append(CsvLog(folder / "metrics.csv", step))
@@ -86,9 +86,9 @@ def open_logs(kind: str, folder: Path, step: int) -> list[Log]:
 
 
 class Logging(Callback):
-    """Every few steps: all losses, norm of the gradient, rate, and load of experts by lane.
+    """Logs every few steps: all losses, norm of the gradient, rate, load of experts by lane.
 
-    Losses are those of the whole step, over all devices; lanes are watched on the first one.
+    Losses are those of the whole step, over all devices; loads are those of the first device.
     """
 
     def __init__(self, kind: str, folder: Path, every: int) -> None:
@@ -106,7 +106,7 @@ class Logging(Callback):
         assert isinstance(pl_module, TrainingModule)
         if not pl_module.stepped or pl_module.steps % self.every:
             return
-        values = pl_module.whole_metrics() | {
+        values = pl_module.global_metrics() | {
             name: float(value) for name, value in pl_module.lane_loads().items()
         }
         values["seconds"] = pl_module.trained_seconds
@@ -124,8 +124,8 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         rows = [dict(row) for row in csv.DictReader(file)]
     # A line that a kill cut short lacks columns.
-    whole = [row for row in rows if None not in row.values() and row["step"].isdecimal()]
-    return [row for row in whole if int(row["step"]) <= step]
+    complete = [row for row in rows if None not in row.values() and row["step"].isdecimal()]
+    return [row for row in complete if int(row["step"]) <= step]
 
 
 def _columns(rows: list[dict[str, str]]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Optimisers and schedule. Muon (Jordan et al. 2024) orthogonalises the momentum of a matrix.
+"""Optimiser and schedule. Muon (Jordan et al. 2024) orthogonalises the momentum of a matrix.
 
 Stacked matrices (experts) of shape (E, rows, columns) are treated as E separate ones. Parameters
-that are spread over devices (FSDP, along their first dimension) are updated where they lie.
+that are sharded over devices (FSDP, along their first dimension) are updated shard by shard.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from microturn.model.param_groups import ParamGroup, param_groups
 from microturn.training.config import OptimConfig
-from microturn.training.process_group import local, spread_like, whole
+from microturn.training.process_group import full_tensor, local_shard, shard_like
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic Newton-Schulz iteration of the Muon paper
 
 
 def orthogonalise(g: Tensor, rounds: int = 5) -> Tensor:
-    """Nearest semi-orthogonal matrix, roughly, of each (..., rows, columns)."""
-    g = g.bfloat16() if g.is_cuda else g  # five rounds do not need more, and tensor cores do this
+    """Approximate the nearest semi-orthogonal matrix of each (..., rows, columns)."""
+    g = g.bfloat16() if g.is_cuda else g  # enough for five rounds, and fast
     x = g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
@@ -39,7 +39,7 @@ def _rounds(x: Tensor, n: int) -> Tensor:
 
 
 def _rounds_fused(x: Tensor, n: int) -> Tensor:
-    """The same in three launches a round: on a GPU the host is slower than these products."""
+    """`_rounds` in three launches a round: on a GPU the host is slower than these products."""
     a, b, c = _COEFFICIENTS
     y = x.reshape(-1, *x.shape[-2:])
     for _ in range(n):
@@ -61,38 +61,38 @@ class MuonAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            present = [p for p in group["params"] if p.grad is not None]
+            parameters = [p for p in group["params"] if p.grad is not None]
             if group["muon"]:
-                for alike in _alike(present):
-                    self._muon_(alike, group)
+                for same_shape in _by_shape(parameters):
+                    self._muon_(same_shape, group)
             else:
-                self._adamw_(present, group)
+                self._adamw_(parameters, group)
         return loss
 
     def _muon_(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """One update of matrices of one shape."""
+        """Update matrices of one shape."""
         for p in parameters:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
         grads = _local_grads(parameters)
-        momenta = [local(self.state[p]["momentum"]) for p in parameters]
+        momenta = [local_shard(self.state[p]["momentum"]) for p in parameters]
         torch._foreach_lerp_(momenta, grads, 0.05)
         mixed = torch._foreach_lerp(grads, momenta, 0.95)
-        wanted = [_matrices(w, p) for w, p in zip(mixed, parameters, strict=True)]
+        matrices = [_full_matrices(m, p) for m, p in zip(mixed, parameters, strict=True)]
         rows, columns = parameters[0].shape[-2:]
         scale = max(1.0, rows / columns) ** 0.5
-        stack = torch.stack(wanted) if len(wanted) > 1 else wanted[0][None]
+        stack = torch.stack(matrices) if len(matrices) > 1 else matrices[0][None]
         updates = orthogonalise(stack).to(stack.dtype).unbind()
-        mine = [
-            update if p.dim() == 3 else local(spread_like(update, p))
+        shards = [
+            update if p.dim() == 3 else local_shard(shard_like(update, p))
             for p, update in zip(parameters, updates, strict=True)
         ]
-        numbers = [local(p) for p in parameters]
-        torch._foreach_mul_(numbers, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(numbers, mine, alpha=-group["lr"] * scale)
+        values = [local_shard(p) for p in parameters]
+        torch._foreach_mul_(values, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(values, shards, alpha=-group["lr"] * scale)
 
     def _adamw_(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """All parameters of a group: on a GPU one launch of each operation for all of them."""
+        """Update all parameters of a group: on a GPU with one launch per operation."""
         beta2 = group["beta2"]
         for p in parameters:
             state = self.state[p]
@@ -101,38 +101,40 @@ class MuonAdamW(torch.optim.Optimizer):
                 state["step"] = 0
             state["step"] += 1
         grads, steps = _local_grads(parameters), [self.state[p]["step"] for p in parameters]
-        m, v = ([local(self.state[p][name]) for p in parameters] for name in ("m", "v"))
+        m, v = ([local_shard(self.state[p][name]) for p in parameters] for name in ("m", "v"))
         torch._foreach_lerp_(m, grads, 0.1)
         torch._foreach_lerp_(v, torch._foreach_mul(grads, grads), 1 - beta2)
         m_hat = torch._foreach_div(m, [1 - 0.9**step for step in steps])
-        below = torch._foreach_div(v, [1 - beta2**step for step in steps])
-        torch._foreach_sqrt_(below)
-        torch._foreach_add_(below, 1e-8)
-        numbers = [local(p) for p in parameters]
-        torch._foreach_mul_(numbers, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(numbers, m_hat, below, value=-group["lr"])
+        denominator = torch._foreach_div(v, [1 - beta2**step for step in steps])
+        torch._foreach_sqrt_(denominator)
+        torch._foreach_add_(denominator, 1e-8)
+        values = [local_shard(p) for p in parameters]
+        torch._foreach_mul_(values, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(values, m_hat, denominator, value=-group["lr"])
 
 
 def _local_grads(parameters: list[Tensor]) -> list[Tensor]:
-    """This device's share of the gradients."""
+    """This device's shards of the gradients."""
     grads = []
     for p in parameters:
         assert p.grad is not None
-        grads.append(local(p.grad))
+        grads.append(local_shard(p.grad))
     return grads
 
 
-def _matrices(wanted: Tensor, p: Tensor) -> Tensor:
-    """What is orthogonalised here: a stack's own matrices, but all rows of a single matrix."""
-    if p.dim() == 3 or local(p) is p:
-        return wanted
-    spread: Any = p  # by rows: they are put together on every device
-    mesh, places = spread.device_mesh, spread.placements
-    return whole(spread.from_local(wanted, mesh, places, shape=p.shape, stride=p.stride()))
+def _full_matrices(shard: Tensor, p: Tensor) -> Tensor:
+    """Matrices to orthogonalise on this device: its own of a stack, all rows of a single one."""
+    if p.dim() == 3 or local_shard(p) is p:
+        return shard
+    sharded: Any = p  # by rows: every device gathers them
+    mesh, placements = sharded.device_mesh, sharded.placements
+    return full_tensor(
+        sharded.from_local(shard, mesh, placements, shape=p.shape, stride=p.stride())
+    )
 
 
-def _alike(parameters: list[Tensor]) -> list[list[Tensor]]:
-    """Matrices that are updated together: on a GPU those of one shape, else each by itself."""
+def _by_shape(parameters: list[Tensor]) -> list[list[Tensor]]:
+    """Group matrices that are updated together: on a GPU those of one shape, else single ones."""
     groups: dict[Any, list[Tensor]] = {}
     for index, p in enumerate(parameters):
         groups.setdefault(tuple(p.shape) if p.is_cuda else index, []).append(p)

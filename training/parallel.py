@@ -1,4 +1,4 @@
-"""Ways to compute the same blocks with less memory, faster, or spread over devices."""
+"""Activation checkpointing, compilation and sharding of a model's blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from microturn.model.moe import MixtureOfExperts
 
 
 def recompute_blocks(model: InteractionModel) -> None:
-    """Keep a block's input only, and compute the block again for the backward pass."""
+    """Apply activation checkpointing: keep each block's input, recompute the block in backward."""
     for block in model.backbone.blocks:
         block.forward = partial(_recomputed, block.forward, block)
 
@@ -36,25 +36,25 @@ def _recomputed(forward: Callable[..., Tensor], block: nn.Module, *args: Any) ->
 
 @contextmanager
 def _counted_once(block: nn.Module) -> Iterator[None]:
-    """The second pass leaves the loads of the experts and the z-loss as the first one made them."""
+    """Restore the loads of the experts and the z-loss after the second forward pass of a block."""
     routers = [m for m in block.modules() if isinstance(m, MixtureOfExperts)]
-    kept = [(m, m.load.clone(), m.z_loss) for m in routers]
+    saved = [(m, m.load.clone(), m.z_loss) for m in routers]
     try:
         yield
     finally:
-        for router, load, z_loss in kept:
+        for router, load, z_loss in saved:
             router.load.copy_(load)
             router.z_loss = z_loss
 
 
 def check_compiler() -> None:
-    """ValueError where `torch.compile` would find no compiler; Triton needs one of C."""
+    """Raise ValueError where `torch.compile` would find no compiler; Triton needs one of C."""
     names = ("gcc", "clang") if torch.cuda.is_available() else ("g++",)
-    own = os.environ.get("CC" if torch.cuda.is_available() else "CXX", "")
-    if not any(shutil.which(name) for name in (own, *names) if name):
+    chosen = os.environ.get("CC" if torch.cuda.is_available() else "CXX", "")
+    if not any(shutil.which(name) for name in (chosen, *names) if name):
         raise ValueError(
             f"compile=true needs a compiler ({' or '.join(names)}), and there is none on PATH; "
-            "install one or say compile=false"
+            "install one or give compile=false"
         )
 
 

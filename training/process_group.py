@@ -1,4 +1,4 @@
-"""What the processes of a run agree on, step by step; alone, a process agrees with itself."""
+"""Collectives over the processes of a run, and shards of tensors; no-ops for a single process."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from torch import Tensor
 
 
 class ProcessGroup:
-    """Sums over all processes. Small ones go through the CPU, so that no GPU is waited for."""
+    """All processes of the run. Small values go through the CPU, so that no GPU is waited for."""
 
     def __init__(self) -> None:
         joined = dist.is_available() and dist.is_initialized()
-        self.world = dist.get_world_size() if joined else 1
+        self.world_size = dist.get_world_size() if joined else 1
         self.rank = dist.get_rank() if joined else 0
-        self._group = dist.new_group(backend="gloo") if self.world > 1 else None
+        self._group = dist.new_group(backend="gloo") if self.world_size > 1 else None
 
-    def sums(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The sum of each value over all processes; every process names the same ones."""
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Add up each value over all processes; every process passes the same names."""
         if self._group is None:
             return dict(values)
         packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
         dist.all_reduce(packed, group=self._group)
         return dict(zip(sorted(values), packed.tolist(), strict=True))
 
-    def any(self, wish: bool) -> bool:
-        """Whether one of the processes says so."""
-        return self.sums({"wish": float(wish)})["wish"] > 0
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in at least one process."""
+        return self.sum({"flag": float(flag)})["flag"] > 0
 
-    def texts(self, text: str) -> list[str]:
-        """What each process says, by rank."""
+    def gather(self, text: str) -> list[str]:
+        """Collect a text from every process, by rank."""
         if self._group is None:
             return [text]
-        said: list[str] = [""] * self.world
-        dist.all_gather_object(said, text, group=self._group)
-        return said
+        texts: list[str] = [""] * self.world_size
+        dist.all_gather_object(texts, text, group=self._group)
+        return texts
 
-    def add_(self, tensors: list[Tensor]) -> None:
-        """Sum tensors over all processes in place, where they lie."""
-        if self.world == 1 or not tensors:
+    def sum_(self, tensors: list[Tensor]) -> None:
+        """Add up tensors over all processes in place, on the device that holds them."""
+        if self.world_size == 1 or not tensors:
             return
         flat = torch.cat([t.flatten() for t in tensors])
         dist.all_reduce(flat)
@@ -48,20 +48,20 @@ class ProcessGroup:
             t.copy_(total.view_as(t))
 
 
-def whole(t: Tensor) -> Tensor:
-    """A tensor that is spread over devices, put together; all processes call this."""
-    full = getattr(t, "full_tensor", None)
-    return full() if full is not None else t
+def full_tensor(t: Tensor) -> Tensor:
+    """Put a sharded tensor together; a collective, so all processes call it."""
+    gather = getattr(t, "full_tensor", None)
+    return gather() if gather is not None else t
 
 
-def local(t: Tensor) -> Tensor:
-    """What this device holds of a tensor; a view, all of it where it is not spread."""
-    part = getattr(t, "to_local", None)
-    return part() if part is not None else t
+def local_shard(t: Tensor) -> Tensor:
+    """View this device's shard of a tensor; all of it where it is not sharded."""
+    to_local = getattr(t, "to_local", None)
+    return to_local() if to_local is not None else t
 
 
-def spread_like(full: Tensor, like: Tensor) -> Tensor:
-    """The part of a whole tensor that this device keeps, as `like` is spread; no traffic."""
+def shard_like(full: Tensor, like: Tensor) -> Tensor:
+    """Cut this device's shard out of a full tensor, sharded as `like` is; no communication."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor):

@@ -1,4 +1,4 @@
-"""Where dialogues come from: shard sets by folder, URL or brace pattern, or live simulation."""
+"""Sources of dialogues: shard sets by folder, URL or brace pattern, or live simulation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, tarfile.TarError, KeyError, EOFError,
 
 
 class Source(Protocol):
-    """Dialogues by number; copies of it go to the loader's processes."""
+    """Dialogues by number; the loader's processes get copies of it."""
 
     @property
     def layout(self) -> StreamLayout: ...
@@ -33,7 +33,7 @@ class Source(Protocol):
     def n_micro_turns(self) -> int: ...
     @property
     def endless(self) -> bool:
-        """Whether a dialogue of any number can be asked for."""
+        """Whether every number has a dialogue."""
         ...
 
     def __len__(self) -> int: ...
@@ -48,7 +48,7 @@ class Source(Protocol):
 
 
 def open_source(data: str) -> Source:
-    """Open what `data=` names.
+    """Open the source that `data=` names.
 
     A folder or URL of a shard set; a brace pattern of folders (`runs/{a,b}`) or of tars within
     sets (`runs/a/{000000..000003}.tar`); or `live:FILE.yaml key=value ...`. Raises OSError or
@@ -60,8 +60,8 @@ def open_source(data: str) -> Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A run of dialogues of one shard set."""
+class ShardRange:
+    """Consecutive dialogues of one shard set."""
 
     reader: ShardReader
     first: int
@@ -73,16 +73,16 @@ class ShardDialogues:
 
     endless = False
 
-    def __init__(self, data: str, pieces: list[Piece]) -> None:
-        self.pieces = pieces
-        first = pieces[0].reader
-        for piece in pieces[1:]:
-            other = piece.reader
+    def __init__(self, data: str, ranges: list[ShardRange]) -> None:
+        self.ranges = ranges
+        first = ranges[0].reader
+        for shard_range in ranges[1:]:
+            other = shard_range.reader
             first.layout.check_same(other.layout, str(first.folder), str(other.folder))
-            _check_same_words(first, other)
-        self._firsts = np.cumsum([0, *(piece.size for piece in pieces)])
+            _check_same_tokenizer(first, other)
+        self._firsts = np.cumsum([0, *(shard_range.size for shard_range in ranges)])
         self.layout, self.tokenizer = first.layout, first.tokenizer
-        self.n_micro_turns = max(piece.reader.n_micro_turns for piece in pieces)
+        self.n_micro_turns = max(shard_range.reader.n_micro_turns for shard_range in ranges)
         if len(self) == 0:
             raise ValueError(f"{data}: the shard set holds no dialogue; simulate some first")
 
@@ -90,7 +90,7 @@ class ShardDialogues:
     def open(cls, data: str) -> ShardDialogues:
         names = list(expand_braces(data))
         readers: dict[str, ShardReader] = {}
-        pieces = []
+        ranges = []
         for name in names:
             folder, _, file = name.rpartition("/")
             tar = file if file.endswith(".tar") else ""
@@ -98,14 +98,14 @@ class ShardDialogues:
             try:
                 if folder not in readers:
                     readers[folder] = ShardReader(folder)
-                pieces.append(_piece(readers[folder], tar))
+                ranges.append(_range_of(readers[folder], tar))
             except FileNotFoundError as error:
                 if len(names) == 1:
                     raise
                 raise FileNotFoundError(
                     f"{data} names {name}, but {error}; write the pattern so that all of it exists"
                 ) from error
-        return cls(data, pieces)
+        return cls(data, ranges)
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -138,12 +138,12 @@ class ShardDialogues:
 
     def _find(self, index: int) -> tuple[ShardReader, int]:
         number = int(np.searchsorted(self._firsts, index, side="right")) - 1
-        piece = self.pieces[number]
-        return piece.reader, piece.first + index - int(self._firsts[number])
+        shard_range = self.ranges[number]
+        return shard_range.reader, shard_range.first + index - int(self._firsts[number])
 
 
 class LiveDialogues:
-    """Dialogues that are simulated when they are asked for; there is no last one."""
+    """Dialogues that are simulated on demand, without end."""
 
     endless = True
 
@@ -175,7 +175,7 @@ class LiveDialogues:
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """`a{1,2}` and `a{08..11}` written out, several and nested ones too; as they stand."""
+    """Write out `a{1,2}` and `a{08..11}`, several and nested ones too, in their order."""
     start, end = pattern.rfind("{", 0, pattern.find("}") + 1), pattern.find("}")
     if start < 0 or end < 0:
         if "{" in pattern or "}" in pattern:
@@ -196,22 +196,21 @@ def _choices(inside: str, pattern: str) -> list[str]:
     return [str(n).zfill(len(low)) for n in range(int(low), int(high) + 1)]
 
 
-def _piece(reader: ShardReader, tar: str) -> Piece:
-    """All of a set, or what one of its tars holds."""
+def _range_of(reader: ShardReader, tar: str) -> ShardRange:
+    """Select all of a set, or the dialogues of one of its tars."""
     if not tar:
-        return Piece(reader=reader, first=0, size=len(reader))
+        return ShardRange(reader=reader, first=0, size=len(reader))
     first = 0
     for shard in reader.shards:
         if shard.name == tar:
-            return Piece(reader=reader, first=first, size=shard.samples)
+            return ShardRange(reader=reader, first=first, size=shard.samples)
         first += shard.samples
     has = ", ".join(shard.name for shard in reader.shards[:: max(1, len(reader.shards) - 1)])
     raise FileNotFoundError(f"the set in {reader.folder} has no {tar} (first and last: {has})")
 
 
-def _check_same_words(first: ShardReader, other: ShardReader) -> None:
-    one, two = ((r.folder / TOKENIZER_NAME).read_bytes() for r in (first, other))
-    if one != two:
+def _check_same_tokenizer(first: ShardReader, other: ShardReader) -> None:
+    if (first.folder / TOKENIZER_NAME).read_bytes() != (other.folder / TOKENIZER_NAME).read_bytes():
         raise ValueError(
             f"{first.folder} and {other.folder} have different tokenizers; simulate them with the "
             "same texts and vocabulary size"

@@ -1,7 +1,7 @@
-"""What a run needs to go on as if it had never stopped: one safetensors file per saved state.
+"""Saved states, from which a run resumes as if it had never stopped: one safetensors file each.
 
-Weights and optimiser tensors are stored by the names of parameters, whole, so that a state fits
-any number of devices; numbers stand in the header. Nothing is unpickled. What is drawn at random
+Weights and optimiser tensors are stored by the names of parameters, unsharded, so that a state
+fits any number of devices; numbers stand in the header. Nothing is unpickled. Every random draw
 (order of data, noise) is a function of seed and step, so the step stands for every generator.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from microturn.model.checkpoint import save_tensors
 from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout, Tokenizer
-from microturn.training.process_group import spread_like, whole
+from microturn.training.process_group import full_tensor, shard_like
 
 FORMAT: Final = 1
 FOLDER: Final = "states"
@@ -32,8 +32,8 @@ _MODEL, _OPTIMISER = "model/", "optimiser/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What two runs must share for one to go on from the other, and what they had better share."""
+class RunIdentity:
+    """Settings that a run and the state it resumes from share: the sizes must, the rest should."""
 
     model: dict[str, Any]
     layout: str
@@ -50,7 +50,7 @@ class Facts:
         *,
         seed: int,
         batch_size: int,
-    ) -> Facts:
+    ) -> RunIdentity:
         return cls(
             model=json.loads(json.dumps(asdict(model))),
             layout=layout.hash,
@@ -67,28 +67,30 @@ class State:
     path: Path
     step: int
     trained_seconds: float
-    facts: Facts
+    run: RunIdentity
     weights: dict[str, Tensor]
     optimiser: dict[str, dict[str, Tensor]]  # by parameter name and key
 
-    def check_fits(self, facts: Facts) -> list[str]:
-        """Raise ValueError where this run is of another size; returns what else differs."""
+    def check_fits(self, run: RunIdentity) -> list[str]:
+        """Raise ValueError where `run` has other sizes; return its other differences as text."""
         way_out = "give it another out= or resume=false"
-        wrong = [
+        differences = [
             f"model.{key}={then} there, {now} here"
-            for key, then, now in _differences(self.facts.model, facts.model)
+            for key, then, now in _differences(self.run.model, run.model)
         ]
-        if wrong:
-            raise ValueError(f"{self.path} is of another model ({'; '.join(wrong)}); {way_out}")
-        for name, what in (("layout", "stream layout"), ("words", "tokenizer")):
-            if getattr(self.facts, name) != getattr(facts, name):
+        if differences:
+            raise ValueError(
+                f"{self.path} is of another model ({'; '.join(differences)}); {way_out}"
+            )
+        for name, thing in (("layout", "stream layout"), ("words", "tokenizer")):
+            if getattr(self.run, name) != getattr(run, name):
                 raise ValueError(
-                    f"{self.path} was trained on shards with another {what}; {way_out}"
+                    f"{self.path} was trained on shards with another {thing}; {way_out}"
                 )
         return [
-            f"{name}={getattr(self.facts, name)} there, {getattr(facts, name)} here"
+            f"{name}={getattr(self.run, name)} there, {getattr(run, name)} here"
             for name in ("seed", "batch_size")
-            if getattr(self.facts, name) != getattr(facts, name)
+            if getattr(self.run, name) != getattr(run, name)
         ]
 
 
@@ -97,13 +99,13 @@ def path_of(out: Path, step: int) -> Path:
 
 
 def saved_states(out: Path) -> list[Path]:
-    """The states of a run folder, oldest first."""
-    found = [p for p in (out / FOLDER).glob("step*.safetensors") if _NAME.fullmatch(p.name)]
-    return sorted(found, key=lambda p: int(p.name[4:].partition(".")[0]))
+    """List the states of a run folder, oldest first."""
+    paths = [p for p in (out / FOLDER).glob("step*.safetensors") if _NAME.fullmatch(p.name)]
+    return sorted(paths, key=lambda p: int(p.name[4:].partition(".")[0]))
 
 
 def keep_last(out: Path, n: int) -> None:
-    """Remove all but the last n states, and what killed runs left half written."""
+    """Remove all but the last n states, and the unfinished files of killed runs."""
     for path in saved_states(out)[:-n]:
         path.unlink(missing_ok=True)
     for path in (out / FOLDER).glob(".step*.tmp"):
@@ -113,13 +115,15 @@ def keep_last(out: Path, n: int) -> None:
 def gather(
     model: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """Whole weights and optimiser tensors by name; every process has to call this."""
-    weights = {name: whole(value).cpu() for name, value in model.state_dict().items()}
-    kept: dict[str, dict[str, Tensor]] = {}
+    """Collect full weights and optimiser tensors by name; a collective."""
+    weights = {name: full_tensor(value).cpu() for name, value in model.state_dict().items()}
+    optimiser_tensors: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
         values = optimiser.state.get(parameter, {})
-        kept[name] = {key: whole(torch.as_tensor(value)).cpu() for key, value in values.items()}
-    return weights, kept
+        optimiser_tensors[name] = {
+            key: full_tensor(torch.as_tensor(value)).cpu() for key, value in values.items()
+        }
+    return weights, optimiser_tensors
 
 
 def save(state: State) -> None:
@@ -127,25 +131,25 @@ def save(state: State) -> None:
     tensors = {_MODEL + name: value for name, value in state.weights.items()}
     for name, values in state.optimiser.items():
         tensors |= {f"{_OPTIMISER}{key}/{name}": value for key, value in values.items()}
-    about = {
+    header = {
         "format": FORMAT,
         "step": state.step,
         "trained_seconds": state.trained_seconds,
-        "facts": asdict(state.facts),
+        "facts": asdict(state.run),
     }
-    save_tensors(state.path, tensors, about)
+    save_tensors(state.path, tensors, header)
 
 
 def load(path: Path) -> State:
-    """Read a state; ValueError names the file where it is damaged or no state."""
+    """Read a state; ValueError names a file that is damaged or no state."""
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["microturn"])
-            if about.get("format") != FORMAT:
-                raise KeyError(f"format {about.get('format')}")
+            header = json.loads((file.metadata() or {})["microturn"])
+            if header.get("format") != FORMAT:
+                raise KeyError(f"format {header.get('format')}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        facts = Facts(**about["facts"])
-        step, seconds = int(about["step"]), float(about["trained_seconds"])
+        run = RunIdentity(**header["facts"])
+        step, seconds = int(header["step"]), float(header["trained_seconds"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); delete it to go on from "
@@ -161,18 +165,18 @@ def load(path: Path) -> State:
         path=path,
         step=step,
         trained_seconds=seconds,
-        facts=facts,
+        run=run,
         weights=weights,
         optimiser=optimiser,
     )
 
 
 def restore_optimiser(state: State, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Give every parameter its optimiser tensors back, spread as the parameter is."""
+    """Give every parameter its optimiser tensors back, sharded as the parameter is."""
     for name, parameter in model.named_parameters():
         values = state.optimiser.get(name, {})
         optimiser.state[parameter] = {
-            key: int(value) if value.dim() == 0 else _placed(value, parameter)
+            key: int(value) if value.dim() == 0 else _sharded(value, parameter)
             for key, value in values.items()
         }
 
@@ -183,19 +187,19 @@ def _digest(tokenizer: Tokenizer) -> str:
         return sha256((Path(folder) / "tokenizer.json").read_bytes()).hexdigest()
 
 
-def _placed(value: Tensor, parameter: Tensor) -> Tensor:
-    return spread_like(value.to(parameter.device), parameter)
+def _sharded(value: Tensor, parameter: Tensor) -> Tensor:
+    return shard_like(value.to(parameter.device), parameter)
 
 
 def _differences(
     then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> list[tuple[str, Any, Any]]:
-    """Of keys that both have: a key of another version has a default that changes nothing."""
-    found: list[tuple[str, Any, Any]] = []
+    """Compare keys that both have: one of another version has a default that changes nothing."""
+    differences: list[tuple[str, Any, Any]] = []
     for key in sorted(then.keys() & now.keys()):
         a, b = then[key], now[key]
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
+            differences += _differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append((f"{prefix}{key}", a, b))
-    return found
+            differences.append((f"{prefix}{key}", a, b))
+    return differences

@@ -1,4 +1,4 @@
-"""Listening validation: held-out dialogues are streamed, scored by events, and drawn."""
+"""Streaming validation: held-out dialogues are streamed, scored by events, and drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from microturn.evaluation.agents.streaming import StreamedAgent
-from microturn.evaluation.agents.validation_scores import listen
+from microturn.evaluation.agents.validation_scores import stream_and_score
 from microturn.evaluation.report.figures import new_figure, save_figure
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -25,10 +25,12 @@ from microturn.model.model import InteractionModel
 from microturn.model.streams import LaneSpec, StreamLayout, Tokenizer, pack_user_audio
 from microturn.model.streams.mel import fine_mel, quantise_fine
 from microturn.training.config import StreamingValidationConfig
-from microturn.training.module import TrainingModule
+from microturn.training.module import Request, TrainingModule
 
-# what the line on the screen shows of all that is logged: suite, metric, name
-_SHOWN = (
+FOLDER = "streaming_validation"  # of a run
+
+# Scores of the line on stderr, out of all that are logged: suite, metric, name.
+_PRINTED = (
     ("turn", "onset_recall", "onset"),
     ("turn", "right_word", "right word"),
     ("timed_cue", "in_window", "timed cue"),
@@ -74,10 +76,10 @@ def draw_lanes(
     sample: HeldOutDialogue,
     record: RecordingRows,
 ) -> None:
-    """The lanes of one dialogue, position by position: what was read, what was written beside it.
+    """Draw the lanes of one dialogue, position by position: input, tokens, output.
 
-    dMel of the microphone as the model reads it, text that arrived, micro-turns that were late;
-    then the words of `heard` and `say`, and the fine mel of the voice that was made.
+    Input: dMel of the microphone, text, missing micro-turns. Tokens: words of `heard` and `say`.
+    Output: fine mel of the agent's voice.
     """
     layout, tokenizer = record.layout, record.tokenizer
     n = len(record.outputs)
@@ -104,71 +106,71 @@ def draw_lanes(
     save_figure(figure, path)
 
 
-class Listen(Callback):
-    """Every few minutes and at the end: `listening/scores.jsonl`, pictures, a mix to hear.
+class StreamingValidation(Callback):
+    """Writes `streaming_validation/` every few minutes and at the end: scores, pictures, sound.
 
-    `stepN.png` shows what was expected and said over both spectrograms, `stepN-lanes.png` the
-    lanes as the model read and wrote them, `stepN.wav` is the microphone left and the agent right.
+    `scores.jsonl` has a line each time. `stepN.png` shows expected and spoken words over both
+    spectrograms, `stepN-lanes.png` the lanes as the model read and wrote them, `stepN.wav` is the
+    microphone left and the agent right.
     """
 
     def __init__(
         self, cfg: StreamingValidationConfig, out: Path, layout: StreamLayout, tokenizer: Tokenizer
     ) -> None:
-        self.cfg, self.folder, self.tokenizer = cfg, out / "listening", tokenizer
+        self.cfg, self.folder, self.tokenizer = cfg, out / FOLDER, tokenizer
         held_out = DialogueSet.open(cfg.data)
-        layout.check_same(held_out.layout, "data", f"listen.data={cfg.data}")
+        layout.check_same(held_out.layout, "data", f"streaming_validation.data={cfg.data}")
         self.samples = list(held_out.read(cfg.n_dialogues))
-        self._due, self._heard_at = 0.0, -1
+        self._due_s, self._last_step = 0.0, -1
+        self._request: Request | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
         module = pl_module
-        self._due = module.trained_seconds + 60 * self.cfg.every_minutes
-        module.wishes["listen"] = lambda: module.trained_seconds >= self._due
+        self._due_s = module.trained_seconds + 60 * self.cfg.every_minutes
+        self._request = module.request(lambda: module.trained_seconds >= self._due_s)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if not (pl_module.stepped and pl_module.granted.get("listen")):
-            return
-        self._run(trainer, pl_module)
+        assert self._request is not None
+        if pl_module.stepped and self._request.agreed:
+            self._validate(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.progress >= 1 and self._heard_at != pl_module.steps:
-            self._run(trainer, pl_module)
+        if pl_module.progress >= 1 and self._last_step != pl_module.steps:
+            self._validate(trainer, pl_module)
 
-    def _run(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        began = time.monotonic()
-        model = module.plain_model()
+    def _validate(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        start_s = time.monotonic()
+        model = module.unsharded_model()
         if trainer.is_global_zero:
-            self._listen(model, module.steps, module.cfg.seed)
-        module.skip_time(time.monotonic() - began)
-        self._due = module.trained_seconds + 60 * self.cfg.every_minutes
-        self._heard_at = module.steps
+            self._stream(model, step=module.steps, seed=module.cfg.seed)
+        module.exclude_time(time.monotonic() - start_s)
+        self._due_s = module.trained_seconds + 60 * self.cfg.every_minutes
+        self._last_step = module.steps
 
-    def _listen(self, model: InteractionModel, step: int, seed: int) -> None:
+    def _stream(self, model: InteractionModel, *, step: int, seed: int) -> None:
         model.eval()
         checkpoint = LoadedCheckpoint(model, model.layout, self.tokenizer)
         record = RecordingRows(RowBatch(checkpoint, len(self.samples), seed=seed))
-        agent = StreamedAgent(record)
-        name = f"step{step:06d}"
-        metrics = listen(agent, self.samples, self.folder, name)
-        path, first = self.folder / f"{name}-lanes.png", self.samples[0]
-        draw_lanes(path, first, record)
+        stem = self.folder / f"step{step:06d}"
+        metrics = stream_and_score(StreamedAgent(record), self.samples, stem=stem)
+        draw_lanes(stem.with_name(f"{stem.name}-lanes.png"), self.samples[0], record)
         model.train()
         with (self.folder / "scores.jsonl").open("a") as file:
             row = {"step": step, "suites": metrics}
             file.write(json.dumps(row, sort_keys=True) + "\n")
-        values = [f"{name} {_show(metrics, suite, key)}" for suite, key, name in _SHOWN]
-        tqdm.write(f"listening at step {step}: {', '.join(values)}", file=sys.stderr)
+        values = [f"{name} {_format(metrics, suite, key)}" for suite, key, name in _PRINTED]
+        tqdm.write(f"streaming validation at step {step}: {', '.join(values)}", file=sys.stderr)
 
 
 def _words(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     return " ".join(word for word, _ in tokenizer.words(ids))
 
 
-def _show(metrics: dict[str, Any], suite: str, key: str) -> str:
+def _format(metrics: dict[str, Any], suite: str, key: str) -> str:
     value = metrics[suite]["metrics"].get(key)
     return "-" if value is None else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""A validation that listens: a few dialogues streamed, scored by events, one drawn and kept."""
+"""Scores of the validation that streams: a few dialogues by events, one drawn and kept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites import event_metrics as suites
 
 
-def listen(
-    agent: Agent, samples: Sequence[HeldOutDialogue], folder: Path, name: str, *, seed: int = 0
+def stream_and_score(
+    agent: Agent, samples: Sequence[HeldOutDialogue], *, stem: Path, seed: int = 0
 ) -> dict[str, Any]:
-    """Suites as in scores.json; writes FOLDER/NAME.png and NAME.wav of the first dialogue."""
+    """Suites as in scores.json; writes STEM.png and STEM.wav of the first dialogue."""
     windows, activity = WindowConfig(), ActivityConfig()
     outcomes = []
     for i, (sample, performance) in enumerate(zip(samples, agent.perform(samples), strict=True)):
@@ -27,6 +27,6 @@ def listen(
         outcomes.append(score(scene))
         if i == 0:
             user, rate = sample.load_user(), sample.sample_rate
-            draw_dialogue(folder / f"{name}.png", scene, user, performance.audio, rate)
-            write_mix(folder / f"{name}.wav", user, performance.audio, rate)
+            draw_dialogue(stem.with_suffix(".png"), scene, user, performance.audio, rate)
+            write_mix(stem.with_suffix(".wav"), user, performance.audio, rate)
     return suites.to_json(suites.aggregate(outcomes, seed=seed))

@@ -1,4 +1,4 @@
-"""Which vocoder makes sound of the audio_out lane, and how large it is."""
+"""Kind and size of the vocoder, which makes sound of the audio_out lane."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class VocoderConfig:
     width: int = field(default=128, metadata={"help": "istft: channels of the network"})
     layers: int = field(default=4, metadata={"help": "istft: convolution blocks"})
     kernel: int = field(default=7, metadata={"help": "istft: frames that a block looks back over"})
-    weight: float = field(default=0.1, metadata={"help": "istft: weight of its loss"})
+    weight: float = field(default=0.1, metadata={"help": "learned ones: weight of the loss"})
     segments: int = field(
-        default=4, metadata={"help": "istft: pieces of the agent's voice per training step"}
+        default=4,
+        metadata={"help": "learned ones: segments of the voice per training step"},
     )
-    segment_ms: int = field(default=600, metadata={"help": "istft: length of such a piece"})
+    segment_ms: int = field(default=600, metadata={"help": "learned ones: length of a segment"})
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "kernel", "segments"):

@@ -17,7 +17,7 @@ SMALL = [
     "n_train=4",
     "n_test=2",
     "simulate=[datagen/demo.yaml,n_micro_turns=40,workers=1,rooms.n_rooms=1]",
-    "train=[training/smoke.yaml,max_steps=2,listen.n_dialogues=1,listen.every_minutes=0]",
+    "train=[training/smoke.yaml,max_steps=2,streaming_validation.n_dialogues=1,streaming_validation.every_minutes=0]",
     "evaluate=[evaluation/demo_targets.yaml]",
 ]
 
@@ -117,7 +117,9 @@ def test_stages_share_data_and_checkpoint() -> None:
     train, test, checkpoint, score = stages_of(DemoConfig(out="d", seed=5, n_train=7, n_test=3))
     assert {"out=d/data/train", "split=train", "n_dialogues=7", "seed=5"} <= set(train.words)
     assert {"out=d/data/test", "split=test", "n_dialogues=3", "seed=6"} <= set(test.words)
-    assert {"data=d/data/train", "out=d", "listen.data=d/data/test"} <= set(checkpoint.words)
+    assert {"data=d/data/train", "out=d", "streaming_validation.data=d/data/test"} <= set(
+        checkpoint.words
+    )
     assert {"data=d/data/test", "checkpoint=d/checkpoint", "out=d/scores"} <= set(score.words)
 
 
@@ -183,7 +185,7 @@ def test_ctrl_c_ends_the_demo_and_the_next_run_finishes_it(tmp_path: Path) -> No
     assert done.returncode in (0, 1), done.stderr  # two steps of training reach no target
     for name in (
         *("report.md", "timeline.png", "timeline.wav", "checkpoint/model.safetensors"),
-        "listening/scores.jsonl",
+        "streaming_validation/scores.jsonl",
     ):
         assert (tmp_path / "demo" / name).stat().st_size > 0, name
     again = subprocess.run(command, capture_output=True, text=True, timeout=60)

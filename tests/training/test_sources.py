@@ -18,7 +18,7 @@ from microturn.configs.main import main
 from microturn.datagen.sets.shards import ShardReader
 from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
-from microturn.training.data import DialogueData, SliceDataset, StepSampler
+from microturn.training.data import DeviceBatchDataset, DialogueData, StepSampler
 from microturn.training.sources import expand_braces, open_source
 
 Train = Callable[..., int]
@@ -132,59 +132,62 @@ def test_a_run_does_not_go_on_with_shards_of_another_layout(
 
 @given(
     n=st.integers(1, 20),
-    slices=st.integers(1, 4),
+    world_size=st.integers(1, 4),
     size=st.integers(1, 3),
     steps=st.integers(1, 12),
     first=st.integers(0, 12),
     endless=st.booleans(),
 )
 def test_devices_share_what_one_would_read(
-    n: int, slices: int, size: int, steps: int, first: int, endless: bool
+    n: int, world_size: int, size: int, steps: int, first: int, endless: bool
 ) -> None:
-    def order(rank: int, world: int) -> list[list[int]]:
+    def order(rank: int, world_size: int, batch_size: int) -> list[list[int]]:
         return list(
             StepSampler(
                 n,
-                size * slices,
+                batch_size,
                 seed=5,
                 first_step=first,
                 steps=steps,
                 rank=rank,
-                world=world,
+                world_size=world_size,
                 endless=endless,
             )
         )
 
-    alone = order(0, 1)
-    shares = [order(rank, slices) for rank in range(slices)]
-    joined = [sum(parts, []) for parts in zip(*shares, strict=True)]
+    batch = size * world_size
+    alone = order(0, 1, batch)
+    shares = [order(rank, world_size, batch) for rank in range(world_size)]
+    joined = [sum(device_batches, []) for device_batches in zip(*shares, strict=True)]
     assert joined == alone
     if endless:
-        assert sum(alone, []) == list(range(first * size * slices, steps * size * slices))
+        assert sum(alone, []) == list(range(first * batch, steps * batch))
 
 
-def test_parts_do_not_depend_on_processes_and_add_up(data: Path) -> None:
+def test_micro_batches_do_not_depend_on_processes_and_add_up(data: Path) -> None:
     source = open_source(str(data))
 
-    def parts(workers: int, n: int) -> list[tuple[int, int, tuple[int, ...], float]]:
-        loaded = DialogueData(source, batch_size=4, seed=1, steps=3, workers=workers, parts=n)
+    def read(workers: int, n: int) -> list[tuple[int, int, tuple[int, ...], float]]:
+        loaded = DialogueData(
+            source, batch_size=4, seed=1, steps=3, workers=workers, n_micro_batches=n
+        )
         return [
-            (p.step, p.first_row, p.dialogues, float(p.lanes["say"].double().sum()))
-            for p in loaded.train_dataloader()
+            (batch.step, batch.first_row, batch.dialogues, float(batch.lanes["say"].double().sum()))
+            for batch in loaded.train_dataloader()
         ]
 
-    assert parts(0, 2) == parts(2, 2)
-    whole, halves = parts(0, 1), parts(0, 2)
+    assert read(0, 2) == read(2, 2)
+    whole, halves = read(0, 1), read(0, 2)
     assert [step for step, *_ in halves] == [0, 0, 1, 1, 2, 2]
     assert [row for _, row, *_ in halves] == [0, 2] * 3
     for k, (_, _, dialogues, total) in enumerate(whole):
         assert dialogues == halves[2 * k][2] + halves[2 * k + 1][2]
         assert total == halves[2 * k][3] + halves[2 * k + 1][3]
-    read = DialogueData(source, batch_size=4, seed=1, steps=1, parts=2).train_dataloader()
-    a, b = list(read)
-    assert a.sums == b.sums
-    sums = [weight_sums(part.lanes) for part in (a, b)]
-    assert a.sums == {name: sums[0][name] + sums[1][name] for name in sums[0]}
+    data_of_a_step = DialogueData(source, batch_size=4, seed=1, steps=1, n_micro_batches=2)
+    a, b = list(data_of_a_step.train_dataloader())
+    assert a.weight_sums == b.weight_sums
+    sums = [weight_sums(batch.lanes) for batch in (a, b)]
+    assert a.weight_sums == {name: sums[0][name] + sums[1][name] for name in sums[0]}
 
 
 class Spoilt:
@@ -218,10 +221,10 @@ class Spoilt:
 def test_lanes_that_would_spoil_a_step_are_named(
     lane: str, value: float, message: str, data: Path
 ) -> None:
-    read = SliceDataset(Spoilt(data, lane, value), 1)[[5]]
-    assert read.failure.startswith(f"{ShardReader(data).folder}")
-    assert "dialogue 5" in read.failure
-    assert message in read.failure
+    batch = DeviceBatchDataset(Spoilt(data, lane, value), 1)[[5]]
+    assert batch.error.startswith(f"{ShardReader(data).folder}")
+    assert "dialogue 5" in batch.error
+    assert message in batch.error
 
 
 def test_another_size_in_the_tar_is_named_before_training(

@@ -16,7 +16,7 @@ from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.noise import Noise
 from microturn.training.config import TrainingConfig
-from microturn.training.data import DialogueData, Part
+from microturn.training.data import DialogueData, MicroBatch
 from microturn.training.module import TrainingModule, seed_of
 from microturn.training.parallel import recompute_blocks
 from microturn.training.sources import open_source
@@ -26,9 +26,9 @@ Train = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def parts(data: Path) -> list[Part]:
-    """The four parts of one step of eight dialogues."""
-    loaded = DialogueData(open_source(str(data)), batch_size=8, seed=0, steps=1, parts=4)
+def batches(data: Path) -> list[MicroBatch]:
+    """The four micro-batches of one step of eight dialogues."""
+    loaded = DialogueData(open_source(str(data)), batch_size=8, seed=0, steps=1, n_micro_batches=4)
     return list(loaded.train_dataloader())
 
 
@@ -39,42 +39,45 @@ def module_of(data: Path, **changes: object) -> TrainingModule:
     return TrainingModule(model.train(), cfg, names=source.name)
 
 
-def step(module: TrainingModule, parts: list[Part]) -> torch.optim.Optimizer:
+def step(module: TrainingModule, batches: list[MicroBatch]) -> torch.optim.Optimizer:
     """All of a step but the change of weights."""
     optimizer = module.configure_optimizers()
-    for index, part in enumerate(parts):
-        module.training_step(part, index).backward()
+    for index, batch in enumerate(batches):
+        module.training_step(batch, index).backward()
     module.on_before_optimizer_step(optimizer)
     return optimizer
 
 
-def spoil(part: Part, row: int) -> Part:
-    weight = part.lanes.weights["say"].clone()
+def spoil(batch: MicroBatch, row: int) -> MicroBatch:
+    weight = batch.lanes.weights["say"].clone()
     weight[row, 2] = torch.nan
-    return replace(part, lanes=replace(part.lanes, weights={**part.lanes.weights, "say": weight}))
+    weights = {**batch.lanes.weights, "say": weight}
+    return replace(batch, lanes=replace(batch.lanes, weights=weights))
 
 
-def test_a_loss_that_is_not_finite_names_the_dialogue(data: Path, parts: list[Part]) -> None:
+def test_a_loss_that_is_not_finite_names_the_dialogue(
+    data: Path, batches: list[MicroBatch]
+) -> None:
     module = module_of(data, accumulate=4)
-    optimizer = step(module, [parts[0], spoil(parts[1], 1), *parts[2:]])
+    optimizer = step(module, [batches[0], spoil(batches[1], 1), *batches[2:]])
     before = [p.clone() for p in module.model.parameters()]
     with pytest.raises(ValueError, match="step 0: the loss or its gradient is not finite") as error:
         module.configure_gradient_clipping(optimizer)
-    names = [open_source(str(data)).name(i) for part in parts for i in part.dialogues]
+    names = [open_source(str(data)).name(i) for batch in batches for i in batch.dialogues]
     assert [name for name in names if name in str(error.value)] == [names[3]]
     assert "run/states" in str(error.value)
     assert all(map(torch.equal, before, module.model.parameters()))
 
 
 def test_weights_that_are_not_finite_blame_no_single_dialogue(
-    data: Path, parts: list[Part]
+    data: Path, batches: list[MicroBatch]
 ) -> None:
     module = module_of(data)
     module.model.unembed.weight.data.fill_(torch.inf)
-    optimizer = step(module, parts[:1])
+    optimizer = step(module, batches[:1])
     with pytest.raises(ValueError) as error:
         module.configure_gradient_clipping(optimizer)
-    for i in parts[0].dialogues:
+    for i in batches[0].dialogues:
         assert open_source(str(data)).name(i) in str(error.value)
 
 
@@ -95,12 +98,12 @@ def test_a_run_that_diverges_stops_and_keeps_its_state(
     assert load(state).step == 3
 
 
-def test_noise_of_a_dialogue_does_not_depend_on_its_batch(parts: list[Part]) -> None:
+def test_noise_of_a_dialogue_does_not_depend_on_its_batch(batches: list[MicroBatch]) -> None:
     seeds = [seed_of(7, 3, row) for row in range(5)]
     shape, draws = (20, 4, 320), 2
     device = torch.device("cpu")
-    whole = Noise.draw_by_row(seeds, shape, draws, device)
-    last = Noise.draw_by_row(seeds[3:], shape, draws, device)
+    whole = Noise.draw_by_row(seeds, shape, n_draws=draws, device=device)
+    last = Noise.draw_by_row(seeds[3:], shape, n_draws=draws, device=device)
     assert torch.equal(whole.share[3:], last.share)
     assert torch.equal(whole.history[3:], last.history)
     each = whole.flow.noise.view(draws, 5, -1)[:, 3:]
@@ -111,29 +114,31 @@ def test_noise_of_a_dialogue_does_not_depend_on_its_batch(parts: list[Part]) -> 
     assert len(set(seeds)) == 5
 
 
-def test_losses_of_parts_add_up_to_those_of_the_batch(data: Path, parts: list[Part]) -> None:
+def test_losses_of_micro_batches_add_up_to_those_of_the_batch(
+    data: Path, batches: list[MicroBatch]
+) -> None:
     model = module_of(data).model
-    sums = [weight_sums(part.lanes) for part in parts]
+    sums = [weight_sums(batch.lanes) for batch in batches]
     totals = {name: sum(s[name] for s in sums) for name in sums[0]}
-    assert totals == pytest.approx(parts[0].sums)
+    assert totals == pytest.approx(batches[0].weight_sums)
     device = torch.device("cpu")
     layout, draws = model.layout, model.cfg.flow.draws
     shape = (20, layout.audio_out_positions, layout.patch_dim)
-    drawn = [Noise.draw_by_row([1, 2], shape, draws, device) for _ in parts]
-    pairs = list(zip(parts, drawn, strict=True))
+    drawn = [Noise.draw_by_row([1, 2], shape, n_draws=draws, device=device) for _ in batches]
+    pairs = list(zip(batches, drawn, strict=True))
     with torch.no_grad():
-        own = [compute_losses(model, part.lanes, noise=noise) for part, noise in pairs]
+        own = [compute_losses(model, batch.lanes, noise=noise) for batch, noise in pairs]
         alone = [compute_losses(model, p.lanes, noise=noise, totals=totals) for p, noise in pairs]
-    shares = [s["say_weight"] / totals["say_weight"] for s in sums]
+    shares = [s["say"] / totals["say"] for s in sums]
     mean = sum(share * float(p["say"]) for share, p in zip(shares, own, strict=True))
     assert sum(float(p["say"]) for p in alone) == pytest.approx(mean, rel=1e-5)
-    z = sum(float(p["z"]) for p in own) / len(parts)
+    z = sum(float(p["z"]) for p in own) / len(batches)
     assert sum(float(p["z"]) for p in alone) == pytest.approx(z, rel=1e-5)
 
 
-def test_balance_is_watched_lane_by_lane(data: Path, parts: list[Part]) -> None:
+def test_balance_is_watched_lane_by_lane(data: Path, batches: list[MicroBatch]) -> None:
     module = module_of(data)
-    step(module, parts[:1])
+    step(module, batches[:1])
     loads = module.lane_loads()
     assert set(loads) == {f"router/{n}" for n, s in module.model.layout.lane_sizes.items() if s}
     (router,) = [m for m in module.model.modules() if isinstance(m, MixtureOfExperts)]
@@ -144,12 +149,12 @@ def test_balance_is_watched_lane_by_lane(data: Path, parts: list[Part]) -> None:
     assert float(loads["router/say"]) == pytest.approx(counts.max() / counts.mean())
 
 
-def test_recomputed_blocks_count_their_experts_once(data: Path, parts: list[Part]) -> None:
+def test_recomputed_blocks_count_their_experts_once(data: Path, batches: list[MicroBatch]) -> None:
     plain, again = module_of(data), module_of(data)
     again.model.load_state_dict(plain.model.state_dict())
     recompute_blocks(again.model)
     for module in (plain, again):
-        step(module, parts[:2])
+        step(module, batches[:2])
     loads = [
         torch.stack([m.load for m in module.model.modules() if isinstance(m, MixtureOfExperts)])
         for module in (plain, again)
@@ -161,7 +166,11 @@ def test_recomputed_blocks_count_their_experts_once(data: Path, parts: list[Part
 def test_a_wrapped_model_streams_and_saves_as_before(
     data: Path, tmp_path: Path, train: Train
 ) -> None:
-    words = [f"listen.data={data}", "listen.n_dialogues=1", "listen.every_minutes=0"]
+    words = [
+        f"streaming_validation.data={data}",
+        "streaming_validation.n_dialogues=1",
+        "streaming_validation.every_minutes=0",
+    ]
     wrapped = ["activation_checkpointing=true", "accumulate=2", "max_steps=1"]
     assert train(data, tmp_path, *words, *wrapped) == 0
-    assert (tmp_path / "listening" / "scores.jsonl").read_text().count("\n") == 1
+    assert (tmp_path / "streaming_validation" / "scores.jsonl").read_text().count("\n") == 1

@@ -79,12 +79,16 @@ def test_finished_training_is_not_repeated(data: Path, tmp_path: Path, train: Tr
 def test_listening_scores_and_draws_held_out_dialogues(
     data: Path, tmp_path: Path, train: Train
 ) -> None:
-    words = [f"listen.data={data}", "listen.n_dialogues=2", "listen.every_minutes=0"]
+    words = [
+        f"streaming_validation.data={data}",
+        "streaming_validation.n_dialogues=2",
+        "streaming_validation.every_minutes=0",
+    ]
     assert train(data, tmp_path, "max_steps=2", *words) == 0
-    rows = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
+    rows = (tmp_path / "streaming_validation" / "scores.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1, 2]
     assert "turn" in json.loads(rows[0])["suites"]
-    assert sorted(p.name for p in (tmp_path / "listening").glob("step000002*")) == [
+    assert sorted(p.name for p in (tmp_path / "streaming_validation").glob("step000002*")) == [
         "step000002-lanes.png",
         "step000002.png",
         "step000002.wav",
@@ -92,9 +96,13 @@ def test_listening_scores_and_draws_held_out_dialogues(
 
 
 def test_a_run_listens_when_it_ends(data: Path, tmp_path: Path, train: Train) -> None:
-    words = [f"listen.data={data}", "listen.n_dialogues=1", "listen.every_minutes=60"]
+    words = [
+        f"streaming_validation.data={data}",
+        "streaming_validation.n_dialogues=1",
+        "streaming_validation.every_minutes=60",
+    ]
     assert train(data, tmp_path, "max_steps=2", *words) == 0
-    rows = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
+    rows = (tmp_path / "streaming_validation" / "scores.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [2]
 
 

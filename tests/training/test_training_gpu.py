@@ -14,7 +14,7 @@ from microturn.model.vocoders.istft import IstftVocoder
 from microturn.training.optim import _rounds, orthogonalise
 from microturn.training.sources import open_source
 from microturn.training.state import load, path_of, saved_states
-from microturn.training.vocoder_loss import VoiceTask
+from microturn.training.vocoder_loss import VocoderTask
 
 pytestmark = pytest.mark.gpu
 
@@ -74,9 +74,13 @@ def test_a_run_goes_on(data: Path, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_listens_in_between(data: Path, tmp_path: Path) -> None:
     """Sessions are captured from the model that is being trained, and it goes on learning."""
-    often = ("listen.every_minutes=0", f"listen.data={data}", "listen.n_dialogues=2")
+    often = (
+        "streaming_validation.every_minutes=0",
+        f"streaming_validation.data={data}",
+        "streaming_validation.n_dialogues=2",
+    )
     rows = train(data, tmp_path, "max_steps=3", *often)
-    heard = (tmp_path / "listening" / "scores.jsonl").read_text().splitlines()
+    heard = (tmp_path / "streaming_validation" / "scores.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in heard] == [1, 2, 3]
     assert float(rows[-1]["loss/loss"]) < float(rows[0]["loss/loss"])
 
@@ -87,12 +91,12 @@ def test_the_vocoders_graph_is_its_loss(data: Path) -> None:
     here = IstftVocoder(cfg, source.layout)
     there = IstftVocoder(cfg, source.layout).cuda()
     there.load_state_dict(here.state_dict())
-    tasks = [VoiceTask(source, cfg, source.layout, seed=0) for _ in range(2)]
+    tasks = [VocoderTask(source, cfg, source.layout, seed=0) for _ in range(2)]
     for step in range(3):
         losses = []
         for vocoder, task in zip((here, there), tasks, strict=True):
             vocoder.zero_grad()
-            losses.append(task.loss(vocoder, step, range(4), 4))
+            losses.append(task.loss(vocoder, step, rows=range(4), batch_size=4))
             losses[-1]["vocoder"].backward()
         for name, value in losses[0].items():
             assert losses[1][name].item() == pytest.approx(value.item(), rel=1e-3)

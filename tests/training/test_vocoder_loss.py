@@ -1,4 +1,4 @@
-"""Training the vocoder: which pieces of voice it hears, what they are worth, and that it learns."""
+"""Training the vocoder: its segments of voice, their shares of the loss, and that it learns."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from microturn.model.streams.mel import dequantise_fine, quantise_fine
 from microturn.model.vocoders.config import VocoderConfig
 from microturn.model.vocoders.istft import IstftVocoder
 from microturn.training.sources import open_source
-from microturn.training.vocoder_loss import VoicePieces, VoiceTask, pieces_of
+from microturn.training.vocoder_loss import VocoderTask, VoiceSegmentSampler, segments_of
 
 LAYOUT = StreamLayout()
 SPM = LAYOUT.samples_per_micro_turn
@@ -47,64 +47,64 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_piece_is_voice_with_the_mel_that_the_lane_would_hold() -> None:
-    pieces = VoicePieces(Tones(), SMALL, LAYOUT, seed=1).draw(5, range(8))
-    assert pieces.sound.shape == (8, 3 * SPM)
-    assert pieces.log_mel.shape == (8, 3 * LAYOUT.fine_frames_per_micro_turn, 80)
-    for sound, log_mel in zip(pieces.sound.numpy(), pieces.log_mel.numpy(), strict=True):
+def test_a_segment_is_voice_with_the_mel_that_the_lane_would_hold() -> None:
+    segments = VoiceSegmentSampler(Tones(), SMALL, LAYOUT, seed=1).draw(5, range(8))
+    assert segments.sound.shape == (8, 3 * SPM)
+    assert segments.log_mel.shape == (8, 3 * LAYOUT.fine_frames_per_micro_turn, 80)
+    for sound, log_mel in zip(segments.sound.numpy(), segments.log_mel.numpy(), strict=True):
         assert np.abs(sound).max() > 1e-3
-        # What lies before the piece is in its first windows only.
+        # Sound before the segment is in its first windows only.
         levels = dequantise_fine(quantise_fine(fine_mel(sound, LAYOUT))).reshape(-1, 80)
         np.testing.assert_array_equal(log_mel[3:], levels[3:])
 
 
-def test_a_piece_depends_on_seed_step_and_number_alone() -> None:
-    draw = VoicePieces(Tones(), SMALL, LAYOUT, seed=1).draw
+def test_a_segment_depends_on_seed_step_and_number_alone() -> None:
+    draw = VoiceSegmentSampler(Tones(), SMALL, LAYOUT, seed=1).draw
     whole, part = draw(7, range(6)), draw(7, range(3, 5))
     assert torch.equal(whole.sound[3:5], part.sound)
     assert torch.equal(whole.log_mel[3:5], part.log_mel)
     assert not torch.equal(draw(8, range(6)).sound, whole.sound)
-    other = VoicePieces(Tones(), SMALL, LAYOUT, seed=2).draw(7, range(6))
+    other = VoiceSegmentSampler(Tones(), SMALL, LAYOUT, seed=2).draw(7, range(6))
     assert not torch.equal(other.sound, whole.sound)
 
 
-@given(segments=st.integers(1, 20), size=st.integers(1, 6), parts=st.integers(1, 6))
-def test_parts_of_a_step_share_out_its_pieces(segments: int, size: int, parts: int) -> None:
-    batch = size * parts
-    shares = [pieces_of(range(i * size, (i + 1) * size), batch, segments) for i in range(parts)]
-    assert [piece for share in shares for piece in share] == list(range(segments))
+@given(n=st.integers(1, 20), size=st.integers(1, 6), n_batches=st.integers(1, 6))
+def test_micro_batches_of_a_step_share_out_its_segments(n: int, size: int, n_batches: int) -> None:
+    rows = [range(i * size, (i + 1) * size) for i in range(n_batches)]
+    shares = [segments_of(r, size * n_batches, n_segments=n) for r in rows]
+    assert [number for share in shares for number in share] == list(range(n))
 
 
-def test_losses_of_parts_add_up_to_that_of_the_whole() -> None:
+def test_losses_of_micro_batches_add_up_to_that_of_the_whole() -> None:
     torch.manual_seed(0)
     vocoder = IstftVocoder(SMALL, LAYOUT)
-    task = VoiceTask(Tones(), SMALL, LAYOUT, seed=0)
-    whole = task.loss(vocoder, 3, range(8), 8)
-    halves = [task.loss(vocoder, 3, rows, 8) for rows in (range(4), range(4, 8))]
+    task = VocoderTask(Tones(), SMALL, LAYOUT, seed=0)
+    whole = task.loss(vocoder, 3, rows=range(8), batch_size=8)
+    halves = [task.loss(vocoder, 3, rows=rows, batch_size=8) for rows in (range(4), range(4, 8))]
     for name, value in whole.items():
         torch.testing.assert_close(halves[0][name] + halves[1][name], value)
-    again = VoiceTask(Tones(), SMALL, LAYOUT, seed=0)  # a resumed run has read nothing ahead
+    again = VocoderTask(Tones(), SMALL, LAYOUT, seed=0)  # a resumed run has read nothing ahead
     assert torch.equal(
-        again.loss(vocoder, 4, range(8), 8)["vocoder"],
-        task.loss(vocoder, 4, range(8), 8)["vocoder"],
+        again.loss(vocoder, 4, rows=range(8), batch_size=8)["vocoder"],
+        task.loss(vocoder, 4, rows=range(8), batch_size=8)["vocoder"],
     )
 
 
-def test_more_parts_than_pieces_are_refused() -> None:
-    task = VoiceTask(Tones(), VocoderConfig(kind="istft", segments=1), LAYOUT, seed=0)
+def test_more_micro_batches_than_segments_are_refused() -> None:
+    task = VocoderTask(Tones(), VocoderConfig(kind="istft", segments=1), LAYOUT, seed=0)
     vocoder = IstftVocoder(SMALL, LAYOUT)
     with pytest.raises(ValueError, match="give at least 4"):
-        task.loss(vocoder, 0, range(1, 2), 4)
+        task.loss(vocoder, 0, rows=range(1, 2), batch_size=4)
 
 
 def test_it_learns_a_tone_in_a_few_steps() -> None:
     torch.manual_seed(0)
     vocoder = IstftVocoder(SMALL, LAYOUT)
-    task = VoiceTask(Tones(), SMALL, LAYOUT, seed=0)
+    task = VocoderTask(Tones(), SMALL, LAYOUT, seed=0)
     optimizer = torch.optim.AdamW(vocoder.parameters(), lr=1e-2)
     losses = []
     for step in range(30):
-        loss = task.loss(vocoder, step, range(4), 4)
+        loss = task.loss(vocoder, step, rows=range(4), batch_size=4)
         optimizer.zero_grad()
         loss["vocoder"].backward()
         optimizer.step()
@@ -117,11 +117,11 @@ def test_it_learns_a_tone_in_a_few_steps() -> None:
 def test_silence_gives_a_loss_and_no_trouble() -> None:
     class Silence(Tones):
         def agent(self, position: int) -> np.ndarray:
-            return np.zeros(2 * SPM, np.float32)  # shorter than a piece, too
+            return np.zeros(2 * SPM, np.float32)  # shorter than a segment, too
 
-    task = VoiceTask(Silence(), SMALL, LAYOUT, seed=0)
+    task = VocoderTask(Silence(), SMALL, LAYOUT, seed=0)
     vocoder = IstftVocoder(SMALL, LAYOUT)
-    loss = task.loss(vocoder, 0, range(4), 4)["vocoder"]
+    loss = task.loss(vocoder, 0, rows=range(4), batch_size=4)["vocoder"]
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert all(torch.isfinite(p.grad).all() for p in vocoder.parameters() if p.grad is not None)
