@@ -16,7 +16,6 @@ from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.tick import Tick
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import IDLE
-from microturn.model.streams.layout import FRONT_ENDS
 from microturn.model.streams.mel import dmel_rows
 
 
@@ -157,19 +156,15 @@ class RowBatch:
             out[row, : len(ids)] = ids
 
     def _write_given(self, inputs: Mapping[int, MicroTurnIn]) -> None:
-        """Write the lanes that come ready; a lane without input is idle."""
+        """Write the lanes without a front end; a lane without input is idle."""
         for micro_turn in inputs.values():
             for name, array in micro_turn.given.items():
-                if name in FRONT_ENDS:
-                    raise ValueError(f"lane {name} is computed here; give audio and text_in")
-                self.layout.require(name)
-                self.layout.lane(name).checked(array[None], 1)
-        for spec in self.layout.given_lanes:
-            if spec.name not in FRONT_ENDS:
-                buffer = self.tick.inputs[spec.name]
-                buffer[:] = 0
-                for row, micro_turn in inputs.items():
-                    buffer[row] = micro_turn.given.get(spec.name, 0)
+                self.layout.check_ready(name, array[None], 1)
+        for spec in self.layout.ready_lanes:
+            buffer = self.tick.inputs[spec.name]
+            buffer[:] = 0
+            for row, micro_turn in inputs.items():
+                buffer[row] = micro_turn.given.get(spec.name, 0)
 
     def _draw_noise(self, rows: NDArray[np.int64]) -> None:
         for row in rows[self._noise_micro_turn[rows] != self.micro_turns[rows]]:

@@ -23,7 +23,6 @@ from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.lanes import load_lane
-from microturn.model.streams.layout import FRONT_ENDS
 from microturn.model.streams.npz import read_npz
 from microturn.model.streams.pcm import Audio
 
@@ -129,8 +128,8 @@ class StoredDialogue:
         """Read the given lanes that no front end computes, such as frames, by lane."""
         return {
             spec.name: load_lane(spec, self._arrays(spec.member))
-            for spec in self.layout.given_lanes
-            if spec.name not in FRONT_ENDS and spec.member in self.members
+            for spec in self.layout.ready_lanes
+            if spec.member in self.members
         }
 
     def frames(self) -> dict[str, npt.NDArray[np.uint8]]:

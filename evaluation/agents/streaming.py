@@ -129,7 +129,7 @@ class StreamedAgent:
 
     def _given(self, sample: HeldOutDialogue) -> dict[str, NDArray[Any]]:
         """Load the sample's arrays of lanes that the layout of the agent has."""
-        lanes = {spec.name for spec in self._layout.given_lanes}
+        lanes = {spec.name for spec in self._layout.ready_lanes}
         return {lane: array for lane, array in sample.load_given().items() if lane in lanes}
 
     def _step(self, k: int, dialogues: Sequence[_StreamedDialogue]) -> None:

@@ -18,6 +18,7 @@ from threading import Condition, Thread
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microturn.inference.agent.agent import BackgroundAgent
 from microturn.inference.config import ServeConfig
@@ -52,6 +53,7 @@ class _Client:
     deliver: Deliver
     queue: InputQueue
     actions: deque[_Action] = field(default_factory=deque)
+    frames: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # the newest, by lane
     session: Session | None = None  # from its first micro-turn on
     deadline_missed: int = 0
     lag_ms: float = 0.0  # of the last micro-turn
@@ -79,6 +81,13 @@ class LiveSession:
     def push_audio(self, audio: Audio) -> None:
         """Queue the next micro-turn of the microphone."""
         self._engine._push_audio(self._client, audio)
+
+    def show(self, lane: str, frame: NDArray[np.uint8]) -> None:
+        """Set the frame (H, W, 3) of a lane, such as `video`; it is seen until the next one.
+
+        Raises LayoutError for a lane of frames that the layout lacks and for another shape.
+        """
+        self._engine._show(self._client, lane, frame)
 
     def type_text(self, text: str) -> None:
         self._engine._act(self._client, lambda conversation: conversation.type_text(text))
@@ -228,6 +237,11 @@ class LiveEngine:
             self._metrics.count("dropped", client.queue.push_audio(audio, self._clock()))
             self._wake.notify()
 
+    def _show(self, client: _Client, lane: str, frame: NDArray[np.uint8]) -> None:
+        self.layout.check_ready(lane, frame[None], 1)
+        with self._wake:
+            client.frames = {**client.frames, lane: frame.copy()}
+
     def _act(self, client: _Client, action: _Action) -> None:
         with self._wake:
             client.actions.append(action)
@@ -333,7 +347,7 @@ class LiveEngine:
                 self._metrics.count("missing_input", int(micro_turn.missing_input))
             ids = client.conversation.next_text()
             self._metrics.count("tokens_given", len(ids))
-            inputs[client.session] = replace(micro_turn, text_in=ids)
+            inputs[client.session] = replace(micro_turn, text_in=ids, given=client.frames)
             arrivals.append((client.session, arrived))
         outputs = self._sessions.step_sessions(inputs)
         return [(outputs[session], arrived) for session, arrived in arrivals]

@@ -98,19 +98,25 @@ class LaneSpec:
         elif self.positions < 0:
             raise LayoutError(f"layout.{self.name}_positions={self.positions} must not be negative")
 
-    def checked(self, array: NDArray[Any] | None, n: int) -> NDArray[Any]:
-        """`n` micro-turns (or rows) of a given lane; None is an idle lane. Raises LayoutError."""
+    def idle(self, n: int) -> NDArray[Any]:
+        """`n` micro-turns of the idle lane."""
+        return np.zeros((n, *self.shape), self.dtype)
+
+    def check_array(self, array: NDArray[Any], n: int) -> None:
+        """Raise LayoutError unless `array` is `n` micro-turns (or rows) of the lane."""
+        rows, cols = self.grid
+        if self.kind == "frames" and not self.positions:
+            raise LayoutError(
+                f"there are {self.name} frames but layout.{self.name}_rows and "
+                f"layout.{self.name}_cols are 0"
+            )
         expected = (n, *self.shape)
-        if array is None:
-            return np.zeros(expected, self.dtype)
         if array.shape != expected or array.dtype != self.dtype:
-            rows, cols = self.grid
             size = f"layout.{self.name}_rows={rows} and layout.{self.name}_cols={cols} need"
             raise LayoutError(
                 f"{self.name} is {array.dtype} {array.shape} but "
                 f"{size if self.kind == 'frames' else 'the layout needs'} {self.dtype} {expected}"
             )
-        return array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,13 +267,17 @@ class StreamLayout:
         names = ", ".join(spec.name for spec in self.declared_lanes)
         raise LayoutError(f"there is no lane {name}; the lanes are {names}")
 
-    def require(self, name: str) -> None:
-        """Raise LayoutError unless this layout has the lane."""
+    @cached_property
+    def ready_lanes(self) -> tuple[LaneSpec, ...]:
+        """Given lanes that come as arrays, such as frames; sound and text have front ends."""
+        return tuple(spec for spec in self.given_lanes if spec.name not in FRONT_ENDS)
+
+    def check_ready(self, name: str, array: NDArray[Any], n: int) -> None:
+        """Raise LayoutError unless `array` is `n` micro-turns (or rows) of a ready lane."""
         spec = self.lane(name)
-        if spec not in self.lane_specs:
-            raise LayoutError(
-                f"there are {name} frames but layout.{name}_rows and layout.{name}_cols are 0"
-            )
+        if name in FRONT_ENDS or not spec.given:
+            raise LayoutError(f"lane {name} is computed; only frames and the like can be given")
+        spec.check_array(array, n)
 
     @cached_property
     def members(self) -> frozenset[str]:

@@ -188,7 +188,7 @@ def pack_dialogue(
     }
     return Lanes(
         layout=layout,
-        arrays=packed | pack_given(given or {}, n, layout, without=packed),
+        arrays=packed | pack_given(given or {}, n, layout),
         weights={
             "heard": token_weights(heard_lane),
             "say": say_weight,
@@ -199,13 +199,15 @@ def pack_dialogue(
 
 
 def pack_given(
-    given: Mapping[str, NDArray[Any]], n: int, layout: StreamLayout, *, without: Iterable[str] = ()
+    given: Mapping[str, NDArray[Any]], n: int, layout: StreamLayout
 ) -> dict[str, NDArray[Any]]:
-    """Arrays of `n` micro-turns of the given lanes but those in `without`; idle if not in `given`.
+    """`n` micro-turns of the given lanes without a front end; idle where `given` has none.
 
     Raises LayoutError for an array that does not fit, or whose lane the layout does not have.
     """
-    for name in given:
-        layout.require(name)
-    lanes = [spec for spec in layout.given_lanes if spec.name not in without]
-    return {spec.name: spec.checked(given.get(spec.name), n) for spec in lanes}
+    for name, array in given.items():
+        layout.check_ready(name, array, n)
+    return {
+        spec.name: given[spec.name] if spec.name in given else spec.idle(n)
+        for spec in layout.ready_lanes
+    }

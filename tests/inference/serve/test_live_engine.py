@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from microturn.inference.serve.server import create_app
 from microturn.inference.sessions import Sessions
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
+from microturn.model.streams import LayoutError
 from microturn.model.vocoders.config import VocoderConfig
 
+SEEING = replace(TINY_LAYOUT, video_rows=1, video_cols=1)
 P = TINY_LAYOUT.micro_turn_s
 SAMPLES = TINY_LAYOUT.samples_per_micro_turn
 HOUR = 18_000
@@ -343,3 +346,24 @@ def test_three_minutes_on_a_fake_clock(very_small: LoadedCheckpoint, clock: Cloc
 @pytest.mark.timeout(3_000)
 def test_an_hour_on_a_fake_clock(very_small: LoadedCheckpoint, clock: Clock) -> None:
     an_hour(very_small, clock, HOUR)
+
+
+def test_a_frame_is_seen_until_the_next_one(clock: Clock) -> None:
+    """Each client has its own; a client that has shown none sees black."""
+    checkpoint = random_checkpoint(5, layout=SEEING, config=VERY_SMALL)
+    engine = engine_of(checkpoint, clock)
+    (one, _), (two, _) = opened(engine), opened(engine)
+    white, grey = np.full((40, 40, 3), 255, np.uint8), np.full((40, 40, 3), 99, np.uint8)
+    seen = []
+    for frame in (None, white, None, grey):
+        if frame is not None:
+            one.show("video", frame)
+        for session in (one, two):
+            session.push_audio(noise(1))
+        engine.step()
+        seen.append(engine._batch.tick.inputs["video"][:2, 0, 0, 0].tolist())
+    assert seen == [[0, 0], [255, 0], [255, 0], [99, 0]]
+    with pytest.raises(LayoutError, match="video is uint8"):
+        one.show("video", white[:8])
+    with pytest.raises(LayoutError, match="lane audio_in is computed"):
+        one.show("audio_in", white)
