@@ -1,8 +1,8 @@
-"""Dialogues made when they are asked for: what a shard set would hold, without the shard set.
+"""Simulates dialogues on demand, in place of a shard set.
 
-`live:datagen/demo.yaml` or `live:datagen/demo.yaml seed=5 n_micro_turns=100` names them where a
-folder of shards is expected. Dialogue `i` is the one that the set of that configuration has at
-`i`, and there is no last one.
+`live:datagen/demo.yaml` or `live:datagen/demo.yaml seed=5 n_micro_turns=100` is accepted where a
+folder of shards is expected. Dialogue `i` equals dialogue `i` of the set of that configuration;
+their number is unlimited.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PREFIX = "live:"
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSource:
-    """Any dialogue of a configuration; copies to other processes build their own simulator."""
+    """The dialogues of a configuration; copies in other processes build their own simulator."""
 
     config: DatagenConfig
     rooms: Path
@@ -37,7 +37,7 @@ class LiveSource:
 
     @staticmethod
     def open(name: str) -> LiveSource:
-        """From `live:FILE.yaml key=value ...`; rooms and tokenizer are made here, once."""
+        """Open `live:FILE.yaml key=value ...`; builds rooms and tokenizer once."""
         words = name.removeprefix(PREFIX).split()
         files = [word for word in words if "=" not in word]
         overrides = [word for word in words if "=" in word]
@@ -48,7 +48,7 @@ class LiveSource:
         folders = [cache_folder(config.cache), Path(tempfile.gettempdir())]
         bank = rooms.ensure_bank(config.rooms, config.layout.sample_rate, folders=folders)
         tokenizer = make_tokenizer(config, UnitBank(open_corpus(config), config))
-        Simulator(config, rooms=bank, tokenizer=tokenizer)  # refuses here what cannot be made
+        Simulator(config, rooms=bank, tokenizer=tokenizer)  # refuses a bad configuration
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tokenizer.json"
             tokenizer.save(path)
@@ -74,18 +74,18 @@ class LiveSource:
         return Simulator(self.config, rooms=self.rooms, tokenizer=self.tokenizer)
 
     def __len__(self) -> int:
-        """As many as a set would have; there are more."""
+        """Return the size of the equivalent set; larger indices are valid too."""
         return self.config.n_dialogues
 
     def lanes(self, index: int) -> Lanes:
-        """The lanes of one dialogue."""
+        """Simulate the lanes of one dialogue."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, "blas"):  # as in the workers of `microturn simulate`
             return self._simulator.dialogue(index).lanes
 
     def agent(self, index: int) -> NDArray[np.float32]:
-        """The agent's voice in one dialogue; simulated once more, without its lanes."""
+        """Simulate the agent's voice in one dialogue, without its lanes."""
         recipe = self._simulator.recipe(index)
         script, _, conditions = self._simulator.script(recipe)
         pcm = self._simulator.sound(recipe, script, conditions).agent

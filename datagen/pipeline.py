@@ -160,7 +160,7 @@ class Simulator:
         rate = self.config.layout.sample_rate
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
-            "agent.flac": encode_flac(dialogue.sound.agent, rate, self._frames),
+            "agent.flac": encode_flac(dialogue.sound.agent, rate, store=self._frames),
             "json": encode_json((labels or self.labels(dialogue)).to_json()),
         }
         for name, arrays in dialogue.lanes.members().items():

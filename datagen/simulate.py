@@ -1,8 +1,8 @@
-"""Making a set of dialogues: shards as idempotent tasks, then the card, then the index.
+"""Simulates a set of dialogues: shards as idempotent tasks, then the card, then the index.
 
-Any number of processes, machines and parts may work on one set: a shard is known to be done by
-its report, and whoever finds all reports writes the index. Two that find them at once write the
-same bytes.
+Any number of processes, machines and parts may work on one set: a report marks a shard as done,
+and the process that finds all reports writes the index. Two processes that do so at the same time
+write the same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, card_text, make_card
 from microturn.datagen.report.card_plots import card_plots
-from microturn.datagen.report.set_statistics import Statistics
+from microturn.datagen.report.set_statistics import SetStatistics
 from microturn.datagen.sets import storage
 from microturn.datagen.sets.shards import (
     CONFIG_NAME,
@@ -47,16 +47,16 @@ from microturn.datagen.sets.storage import Place, local_copy, place, write_whole
 from microturn.model.streams import Tokenizer
 
 PROGRESS_FOLDER = ".progress"
-FACTS_NAME = "facts.json"
-ROOMS_NAME, ROOMS_FACT = "rooms.npz", "rooms_sha256"
-# Keys that say where and how, not what: they may change between runs of one set.
+IDENTITY_NAME = "identity.json"
+ROOMS_NAME, ROOMS_KEY = "rooms.npz", "rooms_sha256"
+# Keys of folders and execution, which may change between runs of one set.
 FREE_KEYS = frozenset({"out", "workers", "json", "cache", "executor", "part", "ray_address"})
 
 
 def simulate(config: DatagenConfig, *, cache: Path) -> dict[str, Any]:
-    """Make the set, or what is still missing of it; returns its data card.
+    """Simulate the set, or its missing shards; returns its data card.
 
-    A part that is not the last to finish returns how many shards there are instead.
+    A part that is not the last to finish returns the number of finished shards instead.
     """
     _check_executor(config)
     out = place(config.out)
@@ -66,14 +66,14 @@ def simulate(config: DatagenConfig, *, cache: Path) -> dict[str, Any]:
         print(f"{out} is finished ({config.n_dialogues} dialogues); nothing to do", file=sys.stderr)
         return _stored_card(out)
     with tempfile.TemporaryDirectory() as scratch:
-        facts, bank = _prepare(config, out, [cache, Path(scratch)])
-        task = ShardTask(config=_for_workers(config), rooms=bank, sha256=facts[ROOMS_FACT])
+        identity, bank = _prepare(config, out, [cache, Path(scratch)])
+        task = ShardTask(config=_for_workers(config), rooms=bank, sha256=identity[ROOMS_KEY])
         _make_shards(config, out, task)
-    return _finish(config, out, facts)
+    return _finish(config, out, identity)
 
 
 def _for_workers(config: DatagenConfig) -> DatagenConfig:
-    """Workers of a cluster stand in another folder."""
+    """Make paths absolute: workers of a cluster run in another folder."""
     out, corpus = place(config.out), config.corpus
     return replace(
         config,
@@ -84,29 +84,30 @@ def _for_workers(config: DatagenConfig) -> DatagenConfig:
 
 def _make_shards(config: DatagenConfig, out: Place, task: ShardTask) -> None:
     first, step = part_of(config.part)
-    own = range(first, config.n_shards, step)
-    todo = [shard for shard in own if not _is_done(out, shard)]
-    if len(todo) < len(own):
-        print(f"{out}: {len(own) - len(todo)} of {len(own)} shards are there", file=sys.stderr)
+    shards = range(first, config.n_shards, step)
+    pending = [shard for shard in shards if not _is_done(out, shard)]
+    if len(pending) < len(shards):
+        n_done = len(shards) - len(pending)
+        print(f"{out}: {n_done} of {len(shards)} shards are finished", file=sys.stderr)
     started = time.monotonic()
     reports = run_tasks(
         task,
-        todo,
+        pending,
         workers=config.workers,
         executor=config.executor,
         ray_address=config.ray_address,
     )
-    total = sum(len(indices_of(config, shard)) for shard in own)
+    total = sum(len(indices_of(config, shard)) for shard in shards)
     with tqdm(total=total, unit="dialogue", desc=f"simulate {config.split}") as bar:
-        bar.update(total - sum(len(indices_of(config, shard)) for shard in todo))
+        bar.update(total - sum(len(indices_of(config, shard)) for shard in pending))
         for report in reports:
-            bar.update(report["shard"]["samples"])
-    _say_speed(config, todo, time.monotonic() - started)
+            bar.update(ShardInfo.from_json(report["shard"]).n_dialogues)
+    _print_speed(config, pending, time.monotonic() - started)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """Picklable: builds a simulator inside a worker, then makes shards with it."""
+    """Builds a simulator inside a worker, then makes shards with it; picklable."""
 
     config: DatagenConfig
     rooms: Path
@@ -125,17 +126,17 @@ class ShardTask:
         return make
 
     def _rooms(self, out: Place) -> AbstractContextManager[Path]:
-        """The bank of the set: where it was built, or, on another machine, what the set keeps."""
+        """Return the bank of rooms: the local file, or on another machine the copy in the set."""
         if self.rooms.is_file() and rooms.digest(self.rooms) == self.sha256:
             return nullcontext(self.rooms)
         return local_copy(out / PROGRESS_FOLDER / ROOMS_NAME)
 
 
 def make_shard(simulator: Simulator, shard: int, out: Place) -> Report:
-    """One tar and the report that says it is whole."""
+    """Write one tar, then the report that marks it as done."""
     config = simulator.config
     writer = ShardWriter(out / shard_name(shard))
-    statistics = Statistics()
+    statistics = SetStatistics()
     try:
         for index in indices_of(config, shard):
             dialogue = simulator.dialogue(index)
@@ -146,7 +147,7 @@ def make_shard(simulator: Simulator, shard: int, out: Place) -> Report:
     except BaseException:
         writer.abandon()
         raise
-    report = {"shard": vars(info), "statistics": statistics.to_json()}
+    report = {"shard": info.to_json(), "statistics": statistics.to_json()}
     write_whole(_report_path(out, shard), encode_json(report) + b"\n")
     return report
 
@@ -156,7 +157,7 @@ def shard_name(shard: int) -> str:
 
 
 def indices_of(config: DatagenConfig, shard: int) -> range:
-    """The dialogues of a shard."""
+    """Return the indices of the dialogues of a shard."""
     first = shard * config.dialogues_per_shard
     return range(first, min(first + config.dialogues_per_shard, config.n_dialogues))
 
@@ -166,7 +167,7 @@ def _report_path(out: Place, shard: int) -> Place:
 
 
 def _report(out: Place, shard: int) -> Report | None:
-    """What is known of a shard; None when there is nothing, or half a file of a power cut."""
+    """Read the report of a shard; None if it is missing or truncated by a power cut."""
     try:
         return dict(json.loads(_report_path(out, shard).read_text()))
     except (FileNotFoundError, ValueError):
@@ -174,7 +175,7 @@ def _report(out: Place, shard: int) -> Report | None:
 
 
 def _is_done(out: Place, shard: int) -> bool:
-    """A shard is done when its report is there and it has the size that the report says."""
+    """Tell whether a shard has a report and the size that the report states."""
     report = _report(out, shard)
     try:
         size = storage.size_of(out / shard_name(shard))
@@ -186,13 +187,13 @@ def _is_done(out: Place, shard: int) -> bool:
 def _prepare(
     config: DatagenConfig, out: Place, folders: Sequence[Path]
 ) -> tuple[dict[str, Any], Path]:
-    """Everything that workers share, in the set; and the facts that identify it."""
-    for stale in storage.temporaries(out):  # of a run that was killed
+    """Write everything that workers share; returns the identity of the set and the rooms."""
+    for stale in storage.stale_drafts(out):  # of a run that was killed
         stale.unlink(missing_ok=True)
     corpus = open_corpus(config)
     bank = UnitBank(corpus, config)
     rooms_path = _rooms_of(config, out, folders)
-    facts = {
+    identity = {
         "format": FORMAT,
         "split": config.split,
         "seed": config.seed,
@@ -201,14 +202,14 @@ def _prepare(
         "n_micro_turns": config.n_micro_turns,
         "layout_hash": config.layout.hash,
         "corpus_sha256": digest_of(config.corpus),
-        ROOMS_FACT: rooms.digest(rooms_path),
+        ROOMS_KEY: rooms.digest(rooms_path),
         **fingerprints(config.acoustics.recordings),
     }
-    facts_path = out / PROGRESS_FOLDER / FACTS_NAME
-    if facts_path.is_file():
-        _check_same_facts(json.loads(facts_path.read_text()), facts, out)
+    identity_path = out / PROGRESS_FOLDER / IDENTITY_NAME
+    if identity_path.is_file():
+        _check_same_identity(json.loads(identity_path.read_text()), identity, out)
     tokenizer = make_tokenizer(config, bank)
-    # Fail here, with one sentence, rather than in every worker.
+    # Fails here with one sentence instead of in every worker.
     Simulator(config, rooms=rooms_path, tokenizer=tokenizer)
     with tempfile.TemporaryDirectory() as scratch:
         save_config(Path(scratch, CONFIG_NAME), replace(config, part=""))
@@ -216,12 +217,12 @@ def _prepare(
         tokenizer.save(Path(scratch, TOKENIZER_NAME))
         for name in (CONFIG_NAME, LAYOUT_NAME, TOKENIZER_NAME):
             write_whole(out / name, Path(scratch, name).read_bytes())
-    write_whole(facts_path, json.dumps(facts))
-    return facts, rooms_path
+    write_whole(identity_path, json.dumps(identity))
+    return identity, rooms_path
 
 
 def _rooms_of(config: DatagenConfig, out: Place, folders: Sequence[Path]) -> Path:
-    """The bank on this machine. A set that several machines make keeps the first one's bank."""
+    """Return the bank on this machine; a set made by several machines shares the first bank."""
     kept = out / PROGRESS_FOLDER / ROOMS_NAME
     if kept.is_file():
         copy = folders[-1] / ROOMS_NAME
@@ -234,32 +235,32 @@ def _rooms_of(config: DatagenConfig, out: Place, folders: Sequence[Path]) -> Pat
     return built
 
 
-def _finish(config: DatagenConfig, out: Place, facts: dict[str, Any]) -> dict[str, Any]:
-    """Card and index from the reports, where all are there; the index comes last."""
-    reports = [_report(out, shard) for shard in range(config.n_shards)]
-    found = [report for report in reports if report is not None]
-    if len(found) < config.n_shards:
-        if (out / INDEX_NAME).is_file():  # another part was faster and has tidied up
+def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict[str, Any]:
+    """Write card and index from the reports if all are there; the index is last."""
+    stored = [_report(out, shard) for shard in range(config.n_shards)]
+    reports = [report for report in stored if report is not None]
+    if len(reports) < config.n_shards:
+        if (out / INDEX_NAME).is_file():  # another part has finished the set and cleaned up
             return _stored_card(out)
         print(
-            f"{out}: part {config.part} is made; {len(found)} of {config.n_shards} shards are "
-            "there, and the part that comes last writes the index",
+            f"{out}: part {config.part} is finished; {len(reports)} of {config.n_shards} shards "
+            "are, and the last part writes the index",
             file=sys.stderr,
         )
-        return {"finished": False, "shards": len(found), "n_shards": config.n_shards}
-    statistics = Statistics()
-    for report in found:
+        return {"finished": False, "shards": len(reports), "n_shards": config.n_shards}
+    statistics = SetStatistics()
+    for report in reports:
         statistics.merge(report["statistics"])
-    shards = [vars(ShardInfo(**report["shard"])) for report in found]
-    card = make_card(statistics, facts, config.timing.human)
+    shards = [report["shard"] for report in reports]
+    card = make_card(statistics, identity, human=config.timing.human)
     write_whole(out / CARD_JSON, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     write_whole(out / CARD_TEXT, card_text(card))
     for name, picture in card_plots(card).items():
         write_whole(out / name, picture)
-    index = {**facts, "seconds": round(statistics.sums["seconds"], 6), "shards": shards}
+    index = {**identity, "seconds": round(statistics.sums["seconds"], 6), "shards": shards}
     write_whole(out / INDEX_NAME, json.dumps(index, indent=2) + "\n")
     storage.remove_folder(out / PROGRESS_FOLDER)
-    for stale in storage.temporaries(out, "shard-*", of_the_dead=False):
+    for stale in storage.stale_drafts(out, "shard-*", only_dead=False):
         stale.unlink(missing_ok=True)
     return card
 
@@ -272,17 +273,17 @@ def _stored_card(out: Place) -> dict[str, Any]:
 def _check_executor(config: DatagenConfig) -> None:
     for name in (config.out, *folders_of(config.corpus)):
         item = place(name)
-        lone = isinstance(item, storage.RemotePath) and item.protocol == storage.PROCESS_ONLY
-        if lone and config.executor != "serial":
+        private = isinstance(item, storage.RemotePath) and item.protocol == storage.PROCESS_ONLY
+        if private and config.executor != "serial":
             raise ValueError(
-                f"{name} is seen by one process alone; say executor=serial, or take a folder"
+                f"{name} is visible to one process only; give executor=serial, or a folder"
             )
 
 
 def _check_writable(out: Place) -> None:
     probe = out / f".probe.{os.getpid()}"
     if isinstance(out, storage.RemotePath):
-        _ = out.target  # an unknown protocol is said of the folder, not of the probe
+        _ = out.target  # an unknown protocol is reported for the folder, not for the probe
     try:
         write_whole(probe, b"")
         storage.remove(probe)
@@ -296,17 +297,17 @@ def _check_same_config(config: DatagenConfig, out: Place) -> None:
     path = out / CONFIG_NAME
     if not path.is_file():
         if storage.names(out, "shard-*.tar"):
-            raise ValueError(f"{out} holds shards but no {CONFIG_NAME}; take another out=FOLDER")
+            raise ValueError(f"{out} holds shards but no {CONFIG_NAME}; give another out=FOLDER")
         return
     with local_copy(path) as copy:
         stored = load_config(DatagenConfig, [copy.resolve()])
     for key in keys_of(DatagenConfig):
         if key.name not in FREE_KEYS:
-            theirs, ours = _value(stored, key.name), _value(config, key.name)
-            if theirs != ours:
+            old, new = _value(stored, key.name), _value(config, key.name)
+            if old != new:
                 raise ValueError(
-                    f"{out} holds a set with {key.name}={_shown(theirs)}, not {_shown(ours)}; "
-                    "take another out=FOLDER or delete this one"
+                    f"{out} holds a set with {key.name}={_shown(old)}, not {_shown(new)}; "
+                    "give another out=FOLDER or delete this one"
                 )
 
 
@@ -321,16 +322,16 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _check_same_facts(stored: dict[str, Any], facts: dict[str, Any], out: Place) -> None:
-    for name, value in facts.items():
+def _check_same_identity(stored: dict[str, Any], identity: dict[str, Any], out: Place) -> None:
+    for name, value in identity.items():
         if stored.get(name) != value:
             raise ValueError(
-                f"{out} was begun with another {name.removesuffix('_sha256')}, so it cannot be "
+                f"{out} was started with another {name.removesuffix('_sha256')}, so it cannot be "
                 "finished with this one; delete the folder and simulate it again"
             )
 
 
-def _say_speed(config: DatagenConfig, todo: Sequence[int], wall_s: float) -> None:
-    n = sum(len(indices_of(config, shard)) for shard in todo)
+def _print_speed(config: DatagenConfig, shards: Sequence[int], wall_s: float) -> None:
+    n = sum(len(indices_of(config, shard)) for shard in shards)
     seconds = n * config.n_samples / config.layout.sample_rate
     print(f"{seconds:.0f} s of dialogue in {wall_s:.1f} s", file=sys.stderr)

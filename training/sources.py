@@ -127,9 +127,9 @@ class ShardDialogues:
     def name(self, index: int) -> str:
         reader, position = self._find(index)
         for shard in reader.shards:
-            if position < shard.samples:
+            if position < shard.n_dialogues:
                 break
-            position -= shard.samples
+            position -= shard.n_dialogues
         return f"{reader.folder / shard.name} dialogue {self._key(index)}"
 
     def _key(self, index: int) -> int:
@@ -203,8 +203,8 @@ def _range_of(reader: ShardReader, tar: str) -> ShardRange:
     first = 0
     for shard in reader.shards:
         if shard.name == tar:
-            return ShardRange(reader=reader, first=first, size=shard.samples)
-        first += shard.samples
+            return ShardRange(reader=reader, first=first, size=shard.n_dialogues)
+        first += shard.n_dialogues
     has = ", ".join(shard.name for shard in reader.shards[:: max(1, len(reader.shards) - 1)])
     raise FileNotFoundError(f"the set in {reader.folder} has no {tar} (first and last: {has})")
 

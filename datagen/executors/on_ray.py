@@ -1,4 +1,4 @@
-"""Running the shards of a set on a Ray cluster: `executor=ray`, one actor per core."""
+"""Runs tasks on a Ray cluster, one actor per core (`executor=ray`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import ray
 from microturn.datagen.executors.task import ONE_THREAD, Factory, Report, Task
 
 CONNECT_S = 10.0
-RETRIES = 3  # of a shard whose machine went away; making it again gives the same bytes
+RETRIES = 3  # of a shard whose machine failed; another attempt gives the same bytes
 
 
 class Worker:
-    """Lives in a process of the cluster; builds its task when the first shard arrives."""
+    """An actor in a process of the cluster; builds its task for the first shard."""
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
@@ -25,14 +25,14 @@ class Worker:
             if self._task is None:
                 self._task = self._factory()
             return "report", self._task(shard)
-        except (OSError, ValueError) as error:  # what a user can mend: the sentence is enough
+        except (OSError, ValueError) as error:  # errors of the user: the sentence suffices
             return "error", type(error)(str(error))
 
 
 def run_on_ray(
     factory: Factory, shards: Sequence[int], *, workers: int, address: str
 ) -> Iterator[Report]:
-    """Reports of all shards, in the order in which they are done; workers=0: all cores."""
+    """Yield the reports of all shards in the order of completion; workers=0: all cores."""
     started = not ray.is_initialized()
     if started:
         _connect(address)
@@ -55,15 +55,15 @@ def _connect(address: str) -> None:
         )
     except Exception as error:  # Ray raises bare Exception where its processes do not start
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = f"ray_address={address}" if address else "Ray"
-        raise OSError(f"{where}: no cluster answers ({first})") from error
+        name = f"ray_address={address}" if address else "Ray"
+        raise OSError(f"{name}: no cluster answers ({first})") from error
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself tries an address for minutes before it says that nobody is there."""
+    """Fail early: Ray itself retries an unreachable address for minutes."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not (host and port.isdecimal()):
-        return  # "", "auto", ...: no address of a machine
+        return  # "", "auto", ...: not the address of a machine
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except OSError as error:

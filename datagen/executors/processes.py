@@ -1,4 +1,4 @@
-"""Runs tasks in this process, or in processes of this machine that get one shard at a time."""
+"""Runs tasks in this process, or in worker processes that get one shard at a time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from multiprocessing.process import BaseProcess
 
 from microturn.datagen.executors.task import ONE_THREAD, Factory, Report
 
-PATIENCE_S = 5.0  # for a worker to go after it was told to
+EXIT_S = 5.0  # time for a worker to exit after it was told to
 
 
 def run_here(factory: Factory, shards: Sequence[int]) -> Iterator[Report]:
-    """Reports of all shards, made in this process on one thread."""
+    """Yield the reports of all shards, computed in this process on one thread."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
         task = factory()
     for shard in shards:
-        with threadpool_limits(1):  # not around the yield: the caller's threads are its own
+        with threadpool_limits(1):  # not around the yield: the caller keeps its threads
             report = task(shard)
         yield report
 
 
 def run_in_processes(factory: Factory, shards: Sequence[int], *, workers: int) -> Iterator[Report]:
-    """Reports of all shards, in the order in which `workers` processes finish them."""
-    context = multiprocessing.get_context("spawn")  # nothing inherited: no threads, no locks
+    """Yield the reports of all shards in the order in which worker processes finish them."""
+    context = multiprocessing.get_context("spawn")  # inherits no threads and no locks
     pending = list(reversed(shards))
     processes: dict[Connection, BaseProcess] = {}
     done = False
@@ -41,7 +41,7 @@ def run_in_processes(factory: Factory, shards: Sequence[int], *, workers: int) -
                 process: BaseProcess = context.Process(
                     target=_work, args=(factory, theirs), daemon=True
                 )
-                with _deaf_to_interrupts():
+                with _interrupts_blocked():
                     process.start()
                 theirs.close()
                 processes[ours] = process
@@ -51,7 +51,7 @@ def run_in_processes(factory: Factory, shards: Sequence[int], *, workers: int) -
     finally:
         for process in processes.values():
             if done:
-                process.join(PATIENCE_S)
+                process.join(EXIT_S)
             process.kill()
             process.join()
 
@@ -71,11 +71,11 @@ def _collect(processes: dict[Connection, BaseProcess], pending: list[int]) -> It
 
 
 def _receive(connection: Connection, process: BaseProcess) -> Report:
-    """The next report of a worker; what went wrong there is raised here."""
+    """Return the next report of a worker; raises the error of the worker."""
     try:
         outcome, value = connection.recv()
     except (EOFError, ConnectionResetError) as error:
-        process.join(PATIENCE_S)
+        process.join(EXIT_S)
         raise OSError(
             f"a worker process died (exit code {process.exitcode}), perhaps for lack of memory; "
             "run the same command again, with fewer workers, to continue"
@@ -87,29 +87,29 @@ def _receive(connection: Connection, process: BaseProcess) -> Report:
 
 
 def _work(factory: Factory, connection: Connection) -> None:
-    """The life of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    """Run tasks until the parent sends None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends the worker
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         task = factory()
         while (shard := connection.recv()) is not None:
             connection.send(("report", task(shard)))
-    except (OSError, ValueError) as error:  # what a user can mend: the sentence is enough
+    except (OSError, ValueError) as error:  # errors of the user: the sentence suffices
         connection.send(("error", type(error)(str(error))))
     except EOFError:
         pass
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # also in the middle of a shard: it has only a temporary name yet
+        os._exit(1)  # even within a shard, which still has its temporary name
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes begun inside the block never hear Ctrl-C; ours waits until the block ends."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT: processes started inside never receive it; this one does after the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -122,7 +122,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Environment of the processes started inside the block."""
+    """Set environment variables for the processes started inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

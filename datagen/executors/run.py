@@ -1,7 +1,7 @@
-"""Runs the shards of a set: in this process, in processes of this machine, or on Ray.
+"""Runs numbered tasks in this process, in worker processes, or on Ray.
 
-The bytes are the same. A worker that dies takes the run down with a sentence; a run that dies takes
-its workers with it.
+The results are the same. A worker that dies ends the run with a sentence; a run that dies ends
+its workers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def run_tasks(
     executor: str = "processes",
     ray_address: str = "",
 ) -> Iterator[Report]:
-    """Reports of all shards, in the order in which they are done; workers=0: one per core."""
+    """Yield the reports of all shards in the order of completion; workers=0: one per core."""
     if not shards:
         return iter(())
     if executor == "serial":

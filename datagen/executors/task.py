@@ -1,4 +1,4 @@
-"""A task that makes numbered pieces of work, and the report of each."""
+"""Types of tasks that run in workers, and the limits of workers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 Report = dict[str, Any]
-Task = Callable[[int], Report]  # makes one shard
+Task = Callable[[int], Report]  # processes the item of a number, such as a shard
 Factory = Callable[[], Task]  # picklable; builds the task inside a worker
-# Workers compute on one thread each: more would get into each other's way, and a matrix product
-# may round differently when it is shared out.
+# Workers compute on one thread each: more would compete, and a matrix product may round
+# differently when it is split among threads.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -21,7 +21,7 @@ ONE_THREAD = {
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

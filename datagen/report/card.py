@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from microturn.datagen.config import HumanTimingConfig
-from microturn.datagen.report.set_statistics import TIMES, Statistics
+from microturn.datagen.report.set_statistics import TIMES, SetStatistics
 from microturn.datagen.report.targets import judged
 
 CARD_JSON, CARD_TEXT = "card.json", "card.md"
@@ -32,14 +32,17 @@ TIME_NAMES = {
 
 
 def make_card(
-    statistics: Statistics, facts: Mapping[str, Any], human: HumanTimingConfig | None = None
+    statistics: SetStatistics,
+    identity: Mapping[str, Any],
+    *,
+    human: HumanTimingConfig | None = None,
 ) -> dict[str, Any]:
-    """The card as JSON; `facts` are those of the index, `human` what the set is held against."""
+    """Build the card as JSON: the identity of the set, its counts, and its targets by `human`."""
     human = human or HumanTimingConfig()
     tallies = statistics.turn_taking
     measures = {way: tally.measures() for way, tally in tallies.items()}
     return {
-        **facts,
+        **identity,
         "sums": {name: round(value, 3) for name, value in statistics.sums.items()},
         "counts": {
             name: _by_value(c) if name in HISTOGRAMS else dict(c.most_common())

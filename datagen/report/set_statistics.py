@@ -70,7 +70,7 @@ SUMS = ("dialogues", "seconds", "user_seconds", "agent_seconds", "background_sec
 Report = dict[str, Any]
 
 
-class Statistics:
+class SetStatistics:
     """Counts of names, sums of numbers and histograms of times."""
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
-"""FLAC of 16-bit channels that are silent most of the time, or say the same again and again.
+"""A FLAC encoder for 16-bit channels that are mostly silent or repetitive.
 
-A frame of FLAC (RFC 9639) depends on nothing but its own samples and its number, so a frame of
-digital silence need not be encoded again for every dialogue, nor one of a recorded word that
-begins at the same place within a frame: libFLAC encodes the blocks that are new, and they are put
-among stored frames under the numbers that they have there. Other channels are encoded as a whole.
+A frame of FLAC (RFC 9639) depends on its samples and its number only. Frames of digital silence,
+and of a recorded word that begins at the same position within a frame, are encoded once: libFLAC
+encodes new blocks, and they are combined with stored frames under their new numbers. Other
+channels are encoded as a whole.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-LEVEL = 0.4  # a little faster than libsndfile's default, for hardly more bytes
-_BLOCK = 4096  # samples per frame that libFLAC takes at this level
-# Bytes of the block that every stream begins with (RFC 9639, section 8.2).
+LEVEL = 0.4  # slightly faster than libsndfile's default, for hardly more bytes
+_BLOCK = 4096  # samples per frame of libFLAC at this level
+# Bytes of the STREAMINFO block, which every stream begins with (RFC 9639, section 8.2).
 _FRAME_SIZES = slice(12, 18)  # smallest and largest frame in bytes; zero: unknown
 _FORMAT_AND_LENGTH = slice(18, 26)  # the last 36 bits are the length in samples
 _MD5 = slice(26, 42)  # of the samples; zero: not computed
-_NUMBER_AT = 4  # of a frame's header: behind sync code, sizes and channels
+_NUMBER_AT = 4  # offset of the number in a frame's header: after sync code, sizes, channels
 _CRC8, _CRC16 = 0x07, 0x8005
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Frame:
-    """One frame in three parts: its header, what follows, and the checksum of both."""
+    """One frame in three parts: header, body, and the checksum of both."""
 
     header: bytes
     body: bytes
@@ -37,41 +37,40 @@ class _Frame:
 
 
 class FrameStore:
-    """Frames by the samples that they hold; forgets all of them when it is full.
+    """A cache of frames by their samples; it is cleared when it is full.
 
-    An agent who speaks recorded words from micro-turn boundaries on repeats most blocks once some
-    dozens of dialogues have been made. Keys are the samples themselves, 8 kB each: a digest of
-    them would take longer than all else.
+    An agent whose words start on micro-turn boundaries repeats most blocks after some dozens of
+    dialogues. Keys are the samples themselves, 8 kB each: computing a digest would dominate.
     """
 
-    def __init__(self, *, most: int = 6000) -> None:
-        self._most = most
+    def __init__(self, *, max_frames: int = 6000) -> None:
+        self._max_frames = max_frames
         self._frames: dict[bytes, _Frame] = {}
 
     def encoded(
-        self, blocks: Sequence[bytes], rest: bytes, sample_rate: int
+        self, blocks: Sequence[bytes], rest: bytes, *, sample_rate: int
     ) -> tuple[list[_Frame], list[_Frame]] | None:
-        """Frames of whole blocks and of the shorter rest; None from a libFLAC with other blocks."""
-        if len(self._frames) + len(blocks) > self._most:
+        """Return frames of blocks and of the shorter rest; None if libFLAC's block size differs."""
+        if len(self._frames) + len(blocks) > self._max_frames:
             self._frames.clear()
         new = [block for block in dict.fromkeys(blocks) if block not in self._frames]
-        made: list[_Frame] = []
+        encoded: list[_Frame] = []
         if new or rest:
             pcm = np.frombuffer(b"".join([*new, rest]), np.int16)
-            made = [_split(frame) for frame in _encoded(pcm, sample_rate)[1:]]
-        if len(made) != len(new) + bool(rest):
+            encoded = [_split(frame) for frame in _encoded(pcm, sample_rate)[1:]]
+        if len(encoded) != len(new) + bool(rest):
             return None
-        self._frames.update(zip(new, made, strict=False))
-        return [self._frames[block] for block in blocks], made[len(new) :]
+        self._frames.update(zip(new, encoded, strict=False))
+        return [self._frames[block] for block in blocks], encoded[len(new) :]
 
 
 def encode_flac(
-    pcm: npt.NDArray[np.int16], sample_rate: int, store: FrameStore | None = None
+    pcm: npt.NDArray[np.int16], sample_rate: int, *, store: FrameStore | None = None
 ) -> bytes:
-    """A whole FLAC file of one channel (T,); equal samples give equal bytes.
+    """Encode one channel (T,) as a FLAC file; equal samples give equal bytes.
 
-    With a `store` the file is made of frames, known ones and new ones, even if none is silent; it
-    has no digest of its samples then.
+    With a `store` the file is combined from stored and new frames, even if none is silent; it then
+    has no digest of its samples.
     """
     n_blocks = len(pcm) // _BLOCK
     blocks = pcm[: n_blocks * _BLOCK].reshape(n_blocks, _BLOCK)
@@ -80,13 +79,13 @@ def encode_flac(
         return _written(io.BytesIO(), pcm, sample_rate)
     places = np.flatnonzero(sounding).tolist()
     rest = pcm[n_blocks * _BLOCK :].tobytes()
-    found = (store or FrameStore()).encoded(
-        [blocks[place].tobytes() for place in places], rest, sample_rate
+    cached = (store or FrameStore()).encoded(
+        [blocks[place].tobytes() for place in places], rest, sample_rate=sample_rate
     )
     head, *whole = _silence(n_blocks, sample_rate)
-    if found is None or len(whole) != n_blocks:
+    if cached is None or len(whole) != n_blocks:
         return _written(io.BytesIO(), pcm, sample_rate)
-    frames, last = found
+    frames, last = cached
     numbers = places + [n_blocks] * len(last)
     whole += [b""] * len(last)
     for number, frame in zip(numbers, _renumbered(frames + last, numbers), strict=True):
@@ -95,7 +94,7 @@ def encode_flac(
 
 
 class _Pieces(io.BytesIO):
-    """A file that remembers where each write began: libFLAC writes a frame at a time."""
+    """A file that records the offset of each write: libFLAC writes a frame at a time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +106,7 @@ class _Pieces(io.BytesIO):
 
 
 def _encoded(pcm: npt.NDArray[np.int16], sample_rate: int) -> list[bytes]:
-    """What comes before the first frame, and each frame."""
+    """Encode; returns the metadata before the first frame, and each frame."""
     file = _Pieces()
     data = _written(file, pcm, sample_rate)
     first = _audio_start(data)
@@ -116,7 +115,7 @@ def _encoded(pcm: npt.NDArray[np.int16], sample_rate: int) -> list[bytes]:
 
 
 def _written(file: io.BytesIO, pcm: npt.NDArray[np.int16], sample_rate: int) -> bytes:
-    """What libFLAC makes of the samples."""
+    """Encode the samples with libFLAC."""
     soundfile.write(
         file, pcm, sample_rate, format="FLAC", subtype="PCM_16", compression_level=LEVEL
     )
@@ -124,7 +123,7 @@ def _written(file: io.BytesIO, pcm: npt.NDArray[np.int16], sample_rate: int) -> 
 
 
 def _audio_start(data: bytes) -> int:
-    """Where the metadata ends."""
+    """Return the offset at which the metadata ends."""
     at, last = 4, False
     while not last:
         last = bool(data[at] & 0x80)
@@ -134,12 +133,12 @@ def _audio_start(data: bytes) -> int:
 
 @lru_cache(maxsize=8)
 def _silence(n: int, sample_rate: int) -> tuple[bytes, ...]:
-    """What comes before the first frame, and the first `n` frames of digital silence."""
+    """Return the metadata and the first `n` frames of digital silence."""
     return tuple(_encoded(np.zeros(max(n, 1) * _BLOCK, np.int16), sample_rate)[: n + 1])
 
 
 def _head(head: bytes, n_samples: int) -> bytes:
-    """The metadata of the encoded part as that of a stream of `n_samples`."""
+    """Rewrite the metadata of the encoded part for a stream of `n_samples`."""
     changed = bytearray(head)
     packed = int.from_bytes(changed[_FORMAT_AND_LENGTH], "big") >> 36 << 36 | n_samples
     changed[_FORMAT_AND_LENGTH] = packed.to_bytes(8, "big")
@@ -149,7 +148,7 @@ def _head(head: bytes, n_samples: int) -> bytes:
 
 
 def _split(frame: bytes) -> _Frame:
-    # A last, shorter frame has its length behind the number; the checksum of the header ends it.
+    # A last, shorter frame has its length after the number; the header ends with its checksum.
     end = _NUMBER_AT + _coded_length(frame[_NUMBER_AT]) + _length_bytes(frame) + 1
     checksum = int.from_bytes(frame[-2:], "big")
     return _Frame(header=frame[:end], body=frame[end:-2], checksum=checksum)
@@ -160,7 +159,7 @@ def _length_bytes(header: bytes) -> int:
 
 
 def _renumbered(frames: Sequence[_Frame], numbers: Sequence[int]) -> list[bytes]:
-    """The same frames under other numbers; both checksums follow."""
+    """Change the numbers of frames and update both checksums."""
     new = [_new_header(frame.header, number) for frame, number in zip(frames, numbers, strict=True)]
     changes = np.array([change for _, change in new], np.uint16)
     lengths = np.array([len(frame.body) for frame in frames], np.intp)
@@ -174,10 +173,10 @@ def _renumbered(frames: Sequence[_Frame], numbers: Sequence[int]) -> list[bytes]
 
 @lru_cache(maxsize=1 << 16)
 def _new_header(old: bytes, number: int) -> tuple[bytes, int]:
-    """The header under another number, and by what the frame's checksum changes at its end.
+    """Change the number in a header; returns the header and the change of the checksum there.
 
-    A checksum that starts from zero is linear: that of the frame changes by what its header
-    changes, carried over all bytes that follow.
+    A checksum that starts from zero is linear: that of the frame changes by the change of its
+    header, carried over all following bytes.
     """
     coded = chr(number).encode("utf-8", "surrogatepass")  # FLAC codes numbers as UTF-8 does
     new = old[:_NUMBER_AT] + coded + old[len(old) - 1 - _length_bytes(old) : -1]
@@ -187,13 +186,13 @@ def _new_header(old: bytes, number: int) -> tuple[bytes, int]:
 
 
 def _coded_length(first: int) -> int:
-    """Bytes of a number that begins with this one."""
+    """Return the bytes of a coded number by its first byte."""
     return 1 if first < 0x80 else 8 - (first ^ 0xFF).bit_length()
 
 
 @lru_cache(maxsize=2)
 def _table(polynomial: int, width: int) -> tuple[int, ...]:
-    """Remainders of all bytes."""
+    """Return the remainders of all bytes."""
     top, mask = 1 << (width - 1), (1 << width) - 1
     remainders = []
     for byte in range(256):
@@ -214,7 +213,7 @@ def _remainder(data: bytes, table: tuple[int, ...], width: int) -> int:
 def _carried(
     values: npt.NDArray[np.uint16], n_bytes: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.uint16]:
-    """16-bit remainders (K,), each after its number of bytes of zeros."""
+    """Return 16-bit remainders (K,), each after its number of zero bytes."""
     for power in range(int(n_bytes.max(initial=0)).bit_length()):
         values = np.where(n_bytes >> power & 1, _carry_table(power)[values], values)
     return values
@@ -222,7 +221,7 @@ def _carried(
 
 @lru_cache(maxsize=32)
 def _carry_table(power: int) -> npt.NDArray[np.uint16]:
-    """What 2**power bytes of zeros make of every 16-bit remainder."""
+    """Return every 16-bit remainder after 2**power zero bytes."""
     if power:
         half = _carry_table(power - 1)
         return half[half]

@@ -1,8 +1,8 @@
-"""A shard set on disk: written whole or not at all, and read by key.
+"""A shard set on disk: its writer, its reader and its index.
 
 A set is a folder of tars in the WebDataset format (one dialogue is one key) with `index.json`,
 which is written last: a folder without it is not finished. The folder may be a URL (see
-storage.py). Needs numpy and the standard library; sound is decoded only when it is asked for.
+storage.py). Needs numpy and the standard library only; audio is decoded on demand.
 """
 
 from __future__ import annotations
@@ -36,24 +36,45 @@ _VOICE: Final = frozenset({"agent.flac"})
 
 
 def key_of(index: int) -> str:
-    """The key of a dialogue inside the tars."""
+    """Return the key of a dialogue inside the tars."""
     return f"{index:0{KEY_DIGITS}d}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardInfo:
-    """One tar of a set, as `index.json` lists it."""
+    """One tar of a set.
+
+    `index.json` has the number of dialogues under the key `samples`, which stays: a WebDataset
+    sample is a dialogue, and another key would make every existing set unreadable.
+    """
 
     name: str
-    samples: int
+    n_dialogues: int
     bytes: int
     sha256: str
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "samples": self.n_dialogues,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ShardInfo:
+        return cls(
+            name=row["name"],
+            n_dialogues=row["samples"],
+            bytes=row["bytes"],
+            sha256=row["sha256"],
+        )
+
 
 class ShardWriter:
-    """Writes one tar aside; `close` gives it its name. Equal input, equal bytes.
+    """Writes one tar under a temporary name until `close`. Equal input gives equal bytes.
 
-    The format is that of WebDataset, by the standard library: importing `webdataset` loads torch,
+    The WebDataset format is written with the standard library: importing `webdataset` loads torch,
     which no worker of a simulation needs.
     """
 
@@ -61,7 +82,7 @@ class ShardWriter:
         self._name = target.name
         self._draft = Draft(target)
         self._digest = hashlib.sha256()
-        self._samples = 0
+        self._n_dialogues = 0
 
     def write(self, index: int, members: Mapping[str, bytes]) -> None:
         for name in sorted(members):
@@ -69,11 +90,11 @@ class ShardWriter:
             info = tarfile.TarInfo(f"{key_of(index)}.{name}")
             info.size = len(data)
             info.mode = 0o444
-            info.uname = info.gname = "microturn"  # and mtime 0: no trace of who and when
+            info.uname = info.gname = "microturn"  # and mtime 0: equal bytes for all
             self._add(info.tobuf(tarfile.USTAR_FORMAT))
             self._add(data)
             self._add(bytes(-len(data) % tarfile.BLOCKSIZE))
-        self._samples += 1
+        self._n_dialogues += 1
 
     def _add(self, data: bytes) -> None:
         self._digest.update(data)
@@ -84,7 +105,7 @@ class ShardWriter:
         self._add(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
         info = ShardInfo(
             name=self._name,
-            samples=self._samples,
+            n_dialogues=self._n_dialogues,
             bytes=self._draft.tell(),
             sha256=self._digest.hexdigest(),
         )
@@ -92,13 +113,13 @@ class ShardWriter:
         return info
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Discard the unfinished tar."""
         self._draft.abandon()
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredDialogue:
-    """One dialogue of a set; members are decoded when they are asked for."""
+    """One dialogue of a set; members are decoded on demand."""
 
     key: str
     members: Mapping[str, bytes]
@@ -120,7 +141,7 @@ class StoredDialogue:
         return int(self.key)
 
     def lanes(self) -> Lanes:
-        """The stored lanes; needs the set to have been made with features=true."""
+        """Return the stored lanes; requires a set made with features=true."""
         stored = self.layout.members & set(self.members)
         return _lanes({n: bytearray(self.members[n]) for n in stored}, self.source, self.layout)
 
@@ -137,19 +158,19 @@ class StoredDialogue:
         return {n: a for n, a in self.given().items() if self.layout.lane(n).kind == "frames"}
 
     def tokens(self) -> dict[str, npt.NDArray[Any]]:
-        """Integer lanes and weights, without the audio."""
+        """Return integer lanes and weights, without the audio."""
         return self._arrays("streams.npz")
 
     def user(self) -> Audio:
-        """The microphone, 16 kHz mono float32."""
+        """Return the microphone, 16 kHz mono float32."""
         return self._audio("user.flac")
 
     def agent(self) -> Audio:
-        """The agent's voice on the wall clock."""
+        """Return the agent's voice on the clock of the microphone."""
         return self._audio("agent.flac")
 
     def stem(self, name: str) -> Audio:
-        """One source of the microphone; needs the set to have been made with stems=true."""
+        """Return one source of the microphone; requires a set made with stems=true."""
         return self._audio(f"stem_{name}.flac")
 
     def _member(self, name: str) -> bytes:
@@ -169,7 +190,7 @@ class StoredDialogue:
 
 
 class ShardReader:
-    """A finished shard set: iterate over its dialogues, or take one by its position."""
+    """A finished shard set: iterable, and indexed by the position of a dialogue."""
 
     def __init__(self, folder: str | Place, *, layout: StreamLayout | None = None) -> None:
         self.folder = place(folder)
@@ -178,8 +199,8 @@ class ShardReader:
             self.layout = StreamLayout.load(path)
         if layout is not None:
             self.layout.check_same(layout, str(self.folder), "this run")
-        self.shards = tuple(ShardInfo(**shard) for shard in self.index["shards"])
-        self._firsts = np.cumsum([0, *(shard.samples for shard in self.shards)])
+        self.shards = tuple(ShardInfo.from_json(shard) for shard in self.index["shards"])
+        self._firsts = np.cumsum([0, *(shard.n_dialogues for shard in self.shards)])
         self._members: dict[int, list[dict[str, tuple[int, int]]]] = {}
         for shard in self.shards:
             _check_size(self.folder / shard.name, shard)
@@ -201,38 +222,38 @@ class ShardReader:
             return Tokenizer.load(path)
 
     def __getitem__(self, position: int) -> StoredDialogue:
-        """The dialogue at a position, read from its tar without touching the others."""
-        return self._sample(position)
+        """Read the dialogue at a position."""
+        return self._dialogue(position)
 
-    def _sample(self, position: int, wanted: Set[str] = frozenset()) -> StoredDialogue:
-        """A dialogue with some of its members (none named: all)."""
-        members, source = self._read(position, wanted)
+    def _dialogue(self, position: int, names: Set[str] = frozenset()) -> StoredDialogue:
+        """Read a dialogue with the named members, or with all if `names` is empty."""
+        members, source = self._read(position, names)
         key = key_of(position + int(self.index["first_index"]))
         stored = {name: bytes(member) for name, member in members.items()}
         return StoredDialogue(key=key, members=stored, source=source, layout=self.layout)
 
     def lanes(self, position: int) -> Lanes:
-        """The stored lanes of one dialogue; its sound is not read."""
+        """Read the stored lanes of one dialogue without its audio."""
         return _lanes(*self._read(position, self.layout.members), self.layout)
 
     def agent(self, position: int) -> Audio:
-        """The agent's voice of one dialogue; nothing else of it is read."""
-        return self._sample(position, _VOICE).agent()
+        """Read only the agent's voice of one dialogue."""
+        return self._dialogue(position, _VOICE).agent()
 
     def __iter__(self) -> Iterator[StoredDialogue]:
         return (self[position] for position in range(len(self)))
 
     def _read(
-        self, position: int, wanted: Set[str] = frozenset()
+        self, position: int, names: Set[str] = frozenset()
     ) -> tuple[dict[str, memoryview], str]:
-        """Members of a dialogue (none named: all) in memory of its own, and what to call it."""
-        path, places = self.where(position)
+        """Read the named members of a dialogue (all if empty), and its name for messages."""
+        path, places = self.location(position)
         source = f"{path}:{key_of(position + int(self.index['first_index']))}"
-        if wanted:
-            places = {name: where for name, where in places.items() if name in wanted}
+        if names:
+            places = {name: span for name, span in places.items() if name in names}
         if not places:
             return {}, source
-        # The members of a dialogue lie side by side: one read, which matters behind a URL.
+        # The members of a dialogue are adjacent: a single read, which matters for URLs.
         first = min(offset for offset, _ in places.values())
         end = max(offset + size for offset, size in places.values())
         data = memoryview(read_range(path, first, end - first))
@@ -242,8 +263,8 @@ class ShardReader:
         }
         return members, source
 
-    def where(self, position: int) -> tuple[Place, dict[str, tuple[int, int]]]:
-        """The tar of a dialogue, and offset and size of each of its members."""
+    def location(self, position: int) -> tuple[Place, dict[str, tuple[int, int]]]:
+        """Return the tar of a dialogue, and offset and size of each of its members."""
         if not 0 <= position < len(self):
             raise IndexError(
                 f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
@@ -253,26 +274,26 @@ class ShardReader:
         return self.folder / self.shards[shard].name, places
 
     def _places(self, shard: int) -> list[dict[str, tuple[int, int]]]:
-        """Where the members of every dialogue of a shard lie in its tar."""
+        """Return offset and size of the members of every dialogue of a shard."""
         if shard not in self._members:
             path = self.folder / self.shards[shard].name
-            found: dict[str, dict[str, tuple[int, int]]] = {}
+            dialogues: dict[str, dict[str, tuple[int, int]]] = {}
             try:
                 with path.open("rb") as file:
                     for member, offset, size in tar_members(file):
                         key, _, name = member.partition(".")
-                        found.setdefault(key, {})[name] = (offset, size)
+                        dialogues.setdefault(key, {})[name] = (offset, size)
             except (tarfile.TarError, ValueError) as error:
                 raise ValueError(f"{path} is damaged ({error}); simulate the set again") from error
-            self._members[shard] = list(found.values())
+            self._members[shard] = list(dialogues.values())
         return self._members[shard]
 
 
 def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and size of the files in a tar; raises tarfile.TarError where it is damaged.
+    """Yield name, offset and size of the files in a tar; raises tarfile.TarError if damaged.
 
-    A shuffled epoch touches every shard in its first steps, and `tarfile` takes four times as long
-    for headers as plain as ours; others are left to it.
+    A shuffled epoch opens every shard in its first steps, and `tarfile` takes four times as long
+    for plain headers; it reads only the others.
     """
     start = 0
     while True:
@@ -281,7 +302,7 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
         if len(head) == tarfile.BLOCKSIZE and not any(head):
             return
         if head[156:157] != tarfile.REGTYPE or head[345:346] != b"\0" or head[124:125] >= b"8":
-            break  # something else than a plain file with a short name
+            break  # not a plain file with a short name
         if int(head[148:154], 8) != sum(head) - sum(head[148:156]) + 8 * ord(" "):
             raise tarfile.ReadError(f"bad checksum at byte {start}")
         size = int(head[124:135], 8)
@@ -305,7 +326,7 @@ def _lanes(
 
 
 def read_index(folder: Place) -> dict[str, Any]:
-    """The index of a finished set."""
+    """Read the index of a finished set."""
     path = folder / INDEX_NAME
     if not path.is_file():
         if not folder.is_dir():
@@ -313,8 +334,8 @@ def read_index(folder: Place) -> dict[str, Any]:
                 f"there is no shard set in {folder}; make one: microturn simulate"
             )
         raise FileNotFoundError(
-            f"{folder} has no {INDEX_NAME}: it is no shard set, or one that is not finished; the "
-            "same microturn simulate command finishes it"
+            f"{folder} has no {INDEX_NAME}: it is not a shard set, or an unfinished one, which the "
+            "same microturn simulate command finishes"
         )
     index = json.loads(path.read_text())
     if index.get("format") != FORMAT:
@@ -337,7 +358,7 @@ def _check_size(path: Place, shard: ShardInfo) -> None:
 
 
 def sha256_of(path: Place) -> str:
-    """Digest of a file, read in pieces."""
+    """Return the SHA-256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):

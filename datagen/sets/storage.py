@@ -1,8 +1,8 @@
-"""Where sets and corpora lie: a folder of this machine, or any URL that fsspec knows.
+"""Storage of sets and corpora: local folders, or any URL that fsspec supports.
 
-An object appears when it is whole and not before: a local file is written aside and renamed, a
-remote one is sent in one put. `place` gives a `pathlib.Path` for local folders and a `RemotePath`,
-which has the few methods of `Path` that are used here, for URLs.
+Writes are atomic: a local file is written under a temporary name and renamed, a remote one is
+sent in one put. `place` returns a `pathlib.Path` for local folders and a `RemotePath`, which has
+the few methods of `Path` that are used here, for URLs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
 _COUNTER = itertools.count()
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)_(?P<pid>\d+)_\d+\.tmp")
-PROCESS_ONLY = "memory"  # a file system that other processes do not see
+PROCESS_ONLY = "memory"  # the protocol of a file system that other processes cannot see
 
 
 @dataclass(frozen=True)
 class RemotePath:
-    """An object or a folder behind a URL."""
+    """An object or a folder at a URL."""
 
     url: str
 
@@ -55,12 +55,12 @@ class RemotePath:
 
     @cached_property
     def target(self) -> tuple[Any, str]:
-        """The fsspec file system and the path in it."""
+        """Return the fsspec file system and the path in it."""
         from fsspec.core import url_to_fs
 
         try:
             fs, path = url_to_fs(self.url)
-        except (ImportError, ValueError) as error:  # an unknown protocol, or its package is missing
+        except (ImportError, ValueError) as error:  # unknown protocol, or missing package
             raise ValueError(f"{self.url} cannot be opened ({error})") from error
         return fs, str(path)
 
@@ -91,7 +91,7 @@ Place = Path | RemotePath
 
 
 def place(location: str | Place) -> Place:
-    """A folder or file as it is named on a command line: a path, file://, or another URL."""
+    """Parse a folder or file as named on a command line: a path, file://, or another URL."""
     if isinstance(location, Path | RemotePath):
         return location
     if not _URL.match(location):
@@ -103,7 +103,7 @@ def place(location: str | Place) -> Place:
 
 
 def size_of(item: Place) -> int:
-    """Bytes of a file; FileNotFoundError when it is not there."""
+    """Return the size of a file in bytes; raises FileNotFoundError if it is missing."""
     if isinstance(item, Path):
         return item.stat().st_size
     fs, path = item.target
@@ -112,7 +112,7 @@ def size_of(item: Place) -> int:
 
 
 def read_range(item: Place, start: int, size: int) -> bytearray:
-    """Part of a file, shorter where the file ends; one's own, so that it can be written to."""
+    """Read a part of a file into a new buffer; shorter if the file ends before."""
     if isinstance(item, RemotePath):
         fs, path = item.target
         return bytearray(fs.cat_file(path, start=start, end=start + size))
@@ -125,7 +125,7 @@ def read_range(item: Place, start: int, size: int) -> bytearray:
 
 @contextlib.contextmanager
 def local_copy(item: Place) -> Iterator[Path]:
-    """A path on this machine with what a file holds, for readers that take paths alone."""
+    """Yield a local path with the content of a file, for readers that accept paths only."""
     if isinstance(item, Path):
         yield item
         return
@@ -136,20 +136,20 @@ def local_copy(item: Place) -> Iterator[Path]:
 
 
 def names(folder: Place, pattern: str) -> list[str]:
-    """Names of what lies in a folder and matches, in order; nothing where there is no folder."""
+    """Return the sorted names in a folder that match; empty if the folder is missing."""
     if isinstance(folder, Path):
         return sorted(path.name for path in folder.glob(pattern))
     fs, path = folder.target
     fs.invalidate_cache()
     try:
-        found = [str(name).rstrip("/").rpartition("/")[2] for name in fs.ls(path, detail=False)]
+        entries = [str(name).rstrip("/").rpartition("/")[2] for name in fs.ls(path, detail=False)]
     except FileNotFoundError:
         return []
-    return sorted(name for name in found if fnmatch.fnmatchcase(name, pattern))
+    return sorted(name for name in entries if fnmatch.fnmatchcase(name, pattern))
 
 
 def write_whole(item: Place, data: bytes | str) -> None:
-    """Write a file so that nobody ever sees a part of it."""
+    """Write a file atomically."""
     draft = Draft(item)
     try:
         draft.write(data.encode() if isinstance(data, str) else data)
@@ -160,7 +160,7 @@ def write_whole(item: Place, data: bytes | str) -> None:
 
 
 def remove(item: Place) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     if isinstance(item, Path):
         item.unlink(missing_ok=True)
         return
@@ -172,7 +172,7 @@ def remove(item: Place) -> None:
 
 
 def remove_folder(folder: Place) -> None:
-    """Remove the files of a flat folder and the folder; somebody else may be doing the same."""
+    """Remove a flat folder and its files; other processes may do the same at the same time."""
     for name in names(folder, "*") + names(folder, ".*"):
         remove(folder / name)
     if isinstance(folder, Path) and folder.is_dir():
@@ -180,19 +180,19 @@ def remove_folder(folder: Place) -> None:
             folder.rmdir()
         except FileNotFoundError:
             return
-        except OSError:  # somebody has just put something there: it goes with the next run
+        except OSError:  # another process has just written there: the next run removes it
             return
 
 
-def temporaries(folder: Place, pattern: str = "*", *, of_the_dead: bool = True) -> Iterator[Path]:
-    """Files of drafts that nobody will finish: of dead processes of this machine, or of anybody."""
+def stale_drafts(folder: Place, pattern: str = "*", *, only_dead: bool = True) -> Iterator[Path]:
+    """Yield temporary files: those of dead processes of this machine, or of all processes."""
     if not isinstance(folder, Path):
         return  # remote drafts are in memory
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and fnmatch.fnmatchcase(match["name"], pattern):
-            ours = match["host"] == _HOST and not _is_alive(int(match["pid"]))
-            if ours or not of_the_dead:
+            dead = match["host"] == _HOST and not _is_alive(int(match["pid"]))
+            if dead or not only_dead:
                 yield path
 
 
@@ -207,7 +207,7 @@ def _is_alive(pid: int) -> bool:
 
 
 class Draft:
-    """A file in the making: local ones under another name, remote ones in memory."""
+    """A file that is being written: under a temporary name, or in memory for a URL."""
 
     def __init__(self, item: Place) -> None:
         self._item = item
@@ -235,7 +235,7 @@ class Draft:
         return self._written
 
     def commit(self) -> None:
-        """Give it its name."""
+        """Rename or send the file to its final name."""
         try:
             if self._temporary is None:
                 assert isinstance(self._item, RemotePath)
@@ -248,15 +248,15 @@ class Draft:
             try:
                 os.replace(self._temporary, self._item)
             except FileNotFoundError:
-                # Whoever finished this set meanwhile has tidied up; then the same bytes are there.
+                # The process that finished this set has cleaned up; the same bytes are there.
                 if not self._item.is_file():
                     raise
         except OSError as error:
             raise _cannot_write(self._item, error) from error
 
     def abandon(self) -> None:
-        """Leave nothing behind; never fails, for it stands where something has failed."""
-        with contextlib.suppress(OSError):  # closing tries once more what a full disk did not take
+        """Discard the file; never raises, because it is called while handling an error."""
+        with contextlib.suppress(OSError):  # closing flushes once more, which fails on a full disk
             self._file.close()
         if self._temporary is not None:
             with contextlib.suppress(OSError):
@@ -266,6 +266,6 @@ class Draft:
 def _cannot_write(item: Place, error: OSError) -> OSError:
     reason = error.strerror or str(error) or type(error).__name__
     return OSError(
-        f"{item} cannot be written ({reason}); what is finished stays valid, and the same command "
-        "goes on from there"
+        f"{item} cannot be written ({reason}); finished files stay valid, and the same command "
+        "continues from there"
     )

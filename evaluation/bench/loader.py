@@ -134,7 +134,7 @@ def _batches(lanes: Callable[[int], Lanes], order: Sequence[int], size: int) -> 
 def _extents(reader: ShardReader, order: Sequence[int]) -> Iterator[tuple[str, int, int]]:
     """Path, first byte and size of what the packed path reads of each dialogue."""
     for position in order:
-        path, places = reader.where(position)
+        path, places = reader.location(position)
         lanes = [places[name] for name in reader.layout.members]
         first = min(offset for offset, _ in lanes)
         yield str(path), first, max(offset + size for offset, size in lanes) - first

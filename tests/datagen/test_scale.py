@@ -78,7 +78,7 @@ def test_parts_make_the_same_and_the_last_one_finishes(
 ) -> None:
     out = tmp_path / "set"
     assert main(words(out, cache, "executor=serial", "part=3/3")) == 0
-    assert "2 of 6 shards are there, and the part that comes last" in capsys.readouterr().err
+    assert "2 of 6 shards are, and the last part" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="not finished"):
         ShardReader(out)
     assert main(words(out, cache, "executor=serial", "part=1/3")) == 0
@@ -142,7 +142,7 @@ def test_a_set_behind_a_url(straight: Path, cache: Path, tmp_path: Path) -> None
 
 def test_a_set_in_memory_needs_one_process(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words("memory://lost/set", cache)) == 1
-    assert "seen by one process alone; say executor=serial" in capsys.readouterr().err
+    assert "visible to one process only; give executor=serial" in capsys.readouterr().err
 
 
 def test_a_corpus_behind_a_url(config: DatagenConfig, cache: Path, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_full_disk_is_one_sentence(cache: Path, tmp_path: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(
         r"microturn simulate: .*shard-000000.tar cannot be written \(File too large\); what is "
-        r"finished stays valid, and the same command goes on from there",
+        r"finished files stay valid, and the same command continues from there",
         last,
     ), done.stderr
     assert "Traceback" not in done.stderr

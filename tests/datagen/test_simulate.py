@@ -94,7 +94,7 @@ def test_a_finished_set_is_left_alone(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"seed": 6}, r"holds a set with seed=5, not 6; take another out=FOLDER"),
+        ({"seed": 6}, r"holds a set with seed=5, not 6; give another out=FOLDER"),
         ({"timing": {"gap": (0.0, 9.0)}}, r"holds a set with timing.gap=\[0.4, 1.5\], not"),
         ({"families": {"turn": 1.0}}, r"holds a set with families=\{'turn': 0.22.*, not"),
     ],
@@ -168,8 +168,8 @@ def test_a_set_begun_with_another_corpus_is_not_mixed(
 ) -> None:
     out = tmp_path / "set"
     (out / ".progress").mkdir(parents=True)
-    (out / ".progress" / "facts.json").write_text('{"format": 1, "corpus_sha256": "0"}')
-    with pytest.raises(ValueError, match="begun with another"):
+    (out / ".progress" / "identity.json").write_text('{"format": 1, "corpus_sha256": "0"}')
+    with pytest.raises(ValueError, match="started with another"):
         simulate(replace(config, out=str(out)), cache=cache)
 
 

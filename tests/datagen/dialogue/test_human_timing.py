@@ -30,7 +30,7 @@ from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.card import CARD_JSON, card_text, make_card, missed_targets
 from microturn.datagen.report.check import faults_of_timeline
-from microturn.datagen.report.set_statistics import JOIN_S, VOICE_DB, Statistics
+from microturn.datagen.report.set_statistics import JOIN_S, VOICE_DB, SetStatistics
 from microturn.datagen.report.targets import judged, targets_of
 from microturn.datagen.report.timing_tally import TimingTally
 from microturn.datagen.scenarios.turns.turn_taking_history import MAX_OVERLAPPED, share_from_here
@@ -295,6 +295,6 @@ def test_a_set_that_is_off_target_fails_the_check(
 
 def test_what_was_not_measured_is_a_miss() -> None:
     facts = {"seed": 0, "split": "train", "layout_hash": "", "n_micro_turns": 1}
-    card = make_card(Statistics(), facts, HUMAN)
+    card = make_card(SetStatistics(), facts, human=HUMAN)
     assert len(missed_targets(card)) == len(targets_of(HUMAN))
     assert "**no**" in card_text(card)

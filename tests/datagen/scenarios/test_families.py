@@ -26,7 +26,7 @@ from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.labels.event_types import EVENT_TYPES
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.check import faults_of_timeline
-from microturn.datagen.report.set_statistics import Statistics
+from microturn.datagen.report.set_statistics import SetStatistics
 from microturn.datagen.scenarios import REGISTRY
 
 Build = Callable[[DatagenConfig], Simulator]
@@ -350,7 +350,7 @@ def test_only_draws_what_it_names(config: DatagenConfig, simulator_for: Build) -
 
 
 def test_the_data_card_counts_events_of_every_kind(trained: Simulator) -> None:
-    statistics, rate = Statistics(), trained.config.layout.sample_rate
+    statistics, rate = SetStatistics(), trained.config.layout.sample_rate
     setting = trained.labels(trained.dialogue(0))
     for family in FAMILIES:
         for index in range(6):

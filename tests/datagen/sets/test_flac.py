@@ -78,12 +78,12 @@ def test_frames_from_the_store_are_those_of_the_whole_channel(
     starts: list[int], rest: int, most: int
 ) -> None:
     """Whatever was encoded before, and however often the store was full."""
-    store = FrameStore(most=most)
+    store = FrameStore(max_frames=most)
     word = (np.random.default_rng(1).standard_normal(2 * BLOCK) * 3000).astype(np.int16)
     for start in starts:
         pcm = np.zeros(10 * BLOCK + rest, np.int16)
         pcm[start * 128 : start * 128 + len(word)] = word
-        made, expected = encode_flac(pcm, RATE, store), whole(pcm)
+        made, expected = encode_flac(pcm, RATE, store=store), whole(pcm)
         at = flac._audio_start(expected)
         assert made[at:] == expected[at:]
 
@@ -91,6 +91,8 @@ def test_frames_from_the_store_are_those_of_the_whole_channel(
 def test_bytes_do_not_depend_on_what_a_store_holds() -> None:
     store = FrameStore()
     pcm = (np.random.default_rng(2).standard_normal(5 * BLOCK) * 300).astype(np.int16)
-    first = encode_flac(pcm, RATE, store)
-    assert encode_flac(pcm, RATE, store) == first == encode_flac(pcm, RATE, FrameStore())
+    first = encode_flac(pcm, RATE, store=store)
+    assert (
+        encode_flac(pcm, RATE, store=store) == first == encode_flac(pcm, RATE, store=FrameStore())
+    )
     assert np.array_equal(soundfile.read(io.BytesIO(first), dtype="int16")[0], pcm)

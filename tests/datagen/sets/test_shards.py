@@ -138,7 +138,7 @@ def test_folders_that_are_no_finished_set(copied_set: Path, tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError, match="there is no shard set in"):
         ShardReader(tmp_path / "nowhere")
     (copied_set / "index.json").unlink()
-    with pytest.raises(FileNotFoundError, match="not finished"):
+    with pytest.raises(FileNotFoundError, match="an unfinished one"):
         ShardReader(copied_set)
 
 

@@ -55,7 +55,7 @@ def test_a_draft_is_seen_by_nobody(folder: Place) -> None:
     assert storage.names(folder, "*") + storage.names(folder, ".*") == ["a.bin"]
 
 
-def test_drafts_of_the_dead_are_found(tmp_path: Path) -> None:
+def test_drafts_of_dead_processes_are_found(tmp_path: Path) -> None:
     living = Draft(tmp_path / "a.tar")
     (own,) = tmp_path.iterdir()
     host = own.name.split(".")[-2].rpartition("_")[0].rpartition("_")[0]
@@ -63,8 +63,8 @@ def test_drafts_of_the_dead_are_found(tmp_path: Path) -> None:
     elsewhere = tmp_path / ".c.tar.another-host_1_0.tmp"
     for path in (dead, elsewhere):
         path.touch()
-    assert list(storage.temporaries(tmp_path)) == [dead]
-    assert set(storage.temporaries(tmp_path, of_the_dead=False)) == {own, dead, elsewhere}
+    assert list(storage.stale_drafts(tmp_path)) == [dead]
+    assert set(storage.stale_drafts(tmp_path, only_dead=False)) == {own, dead, elsewhere}
     living.abandon()
 
 
@@ -111,5 +111,5 @@ def test_remote_objects_are_sent_in_one_put(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"a.tar cannot be written \(.+\); what is finished stays"):
+    with pytest.raises(OSError, match=r"a.tar cannot be written \(.+\); finished files stay"):
         storage.write_whole(tmp_path / "file" / "a.tar", b"")

@@ -40,7 +40,7 @@ def test_lanes_are_those_of_the_whole_sample_and_of_the_sound(data: Path) -> Non
 def test_a_damaged_member_is_named_and_others_still_read(data: Path, tmp_path: Path) -> None:
     for file in data.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    path, places = ShardReader(tmp_path).where(1)
+    path, places = ShardReader(tmp_path).location(1)
     offset, size = places["features.npz"]
     damaged = bytearray(Path(str(path)).read_bytes())
     damaged[offset + size // 2] ^= 255
