@@ -41,7 +41,7 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
             continue
         script.extend(segment.script)
         placed.append(name)
-        at = segment.end + round(float(gaps.uniform(*timing.gap)) * rate)
+        at = segment.end_sample + round(float(gaps.uniform(*timing.gap)) * rate)
         if at >= n_samples:
             break
     for number in range(recipe.channel.n_overlays):
@@ -80,15 +80,15 @@ def _overlay(
             segment.script.clips[-1], gain_db=beside_db, place="beside"
         )
     tail = context.rules.samples(context.config.timing.background_tail)
-    window = (span.start, min(span.end + tail, context.config.n_samples))
+    window = (span.start_sample, min(span.end_sample + tail, context.config.n_samples))
     expect = None
     if agent_must_be_silent(script.timeline, window):
-        expect = Expect(act="stay_silent", window=window)
+        expect = Expect(act="stay_silent", window_samples=window)
     segment.event(
         Event(
             type=BACKGROUND_SPEECH,
-            start=span.start,
-            end=span.end,
+            start_sample=span.start_sample,
+            end_sample=span.end_sample,
             speaker="background",
             text=normalise(span.text),
             expect=expect,

@@ -27,7 +27,7 @@ def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
     A word belongs to the time at which it starts to sound. Control tokens come first.
     """
     timed = [(control.sample, 0, control.token) for control in timeline.controls]
-    timed += [(word.start, 1, word.text) for word in timeline.agent]
+    timed += [(word.start_sample, 1, word.text) for word in timeline.agent]
     groups: dict[int, list[tuple[int, str]]] = {}
     for sample, _, text in sorted(timed, key=lambda item: (item[0], item[1])):
         groups.setdefault(layout.micro_turn_of(sample), []).append((sample, text))
@@ -39,7 +39,7 @@ def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
 
 def heard_tokens(timeline: Timeline) -> list[TimedToken]:
     """The user's words, each at its end."""
-    return [TimedToken(text=word.text, sample=word.end) for word in timeline.user]
+    return [TimedToken(text=word.text, sample=word.end_sample) for word in timeline.user]
 
 
 def text_in_tokens(timeline: Timeline) -> Iterable[TimedToken]:

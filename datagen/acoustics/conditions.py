@@ -190,7 +190,9 @@ def _events(
     tail = round(config.timing.background_tail * rate)
 
     def channel(kind: str, start: int, end: int, expect: Expect | None) -> Event:
-        return Event(type=kind, start=start, end=end, speaker="channel", expect=expect)
+        return Event(
+            type=kind, start_sample=start, end_sample=end, speaker="channel", expect=expect
+        )
 
     for stretch in conditions.stretches:
         start, end = stretch.start_sample, stretch.end_sample

@@ -75,7 +75,7 @@ class Renderer:
         agent = self._dry(script.clips, "agent", n)
         gain = np.float32(10 ** (channel.gain_db / 20))
         voice = self._wet(positions[:1], channel.low_pass_hz, gain)
-        spans = [(word.start, word.end) for word in script.timeline.user]
+        spans = [(word.start_sample, word.end_sample) for word in script.timeline.user]
         level = mix.active_power(voice, spans) or 10 ** (NOMINAL_DB / 10) * float(gain) ** 2
         microphone = mix.Mixture(voice, silence=self._silence, keep=self._config.stems)
         microphone.add("background", self._wet(positions[1:], channel.low_pass_hz, gain))
@@ -136,7 +136,7 @@ class Renderer:
                     piece = _faded_out(piece, round(CUT_FADE_S * self._rate))
                 if clip.gain_db:
                     piece = piece * np.float32(10 ** (clip.gain_db / 20))
-                audio[clip.start : clip.end] += piece
+                audio[clip.start_sample : clip.end_sample] += piece
         return audio
 
     def _filter(self, position: TalkerPosition, cutoff_hz: float) -> mix.Filter:
@@ -286,7 +286,9 @@ def _recycle_memory() -> None:
 
 def _spans(clips: Sequence[Clip], lane: str) -> list[tuple[int, int]]:
     """Return the spans in which a lane sounds; those close together are joined."""
-    return joined([(clip.start, clip.end) for clip in clips if clip.lane == lane], SPAN_JOIN)
+    return joined(
+        [(clip.start_sample, clip.end_sample) for clip in clips if clip.lane == lane], SPAN_JOIN
+    )
 
 
 def _faded_out(audio: Audio, n: int) -> Audio:

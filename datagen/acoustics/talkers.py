@@ -80,7 +80,7 @@ def talker_positions(
         )
     ]
     others: dict[tuple[str, str], list[Clip]] = {}
-    for clip in sorted(clips, key=lambda item: item.start):
+    for clip in sorted(clips, key=lambda item: item.start_sample):
         if clip.lane == "background":
             others.setdefault((clip.unit.voice, clip.place or FAR), []).append(clip)
     for (voice, kind), of_voice in others.items():

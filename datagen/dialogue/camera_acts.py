@@ -37,22 +37,22 @@ class FigureAct:
     blend: Keys
 
     @property
-    def start(self) -> int:
+    def start_sample(self) -> int:
         return self.blend[0][0]
 
     @property
-    def end(self) -> int:
+    def end_sample(self) -> int:
         return self.blend[-1][0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoardItem:
-    """A sign on the board: begins to come at `start`, is there at `ready`, is gone at `end`."""
+    """A sign on the board: it appears from `start_sample` on and is complete at `ready_sample`."""
 
     text: str
-    start: int
-    ready: int
-    end: int
+    start_sample: int
+    ready_sample: int
+    end_sample: int
     how: str = "fade"
 
 
@@ -63,12 +63,12 @@ class BoardAct:
     items: tuple[BoardItem, ...]
 
     @property
-    def start(self) -> int:
-        return self.items[0].start
+    def start_sample(self) -> int:
+        return self.items[0].start_sample
 
     @property
-    def end(self) -> int:
-        return self.items[-1].end
+    def end_sample(self) -> int:
+        return self.items[-1].end_sample
 
 
 @dataclass(kw_only=True)
@@ -104,9 +104,9 @@ class Acts:
             board=tuple(
                 BoardLabel(
                     text=item.text,
-                    start_s=seconds(item.start),
-                    ready_s=seconds(item.ready),
-                    end_s=seconds(item.end),
+                    start_s=seconds(item.start_sample),
+                    ready_s=seconds(item.ready_sample),
+                    end_s=seconds(item.end_sample),
                     how=item.how,
                 )
                 for act in self.board
@@ -116,8 +116,8 @@ class Acts:
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether something happens, or is watched for, in [start, end)."""
-        spans = [(act.start, act.end) for act in self.figure]
-        spans += [(act.start, act.end) for act in self.board]
+        spans = [(act.start_sample, act.end_sample) for act in self.figure]
+        spans += [(act.start_sample, act.end_sample) for act in self.board]
         return self.overlaps_asked(start, end) or any(
             first < end and start < last for first, last in spans
         )

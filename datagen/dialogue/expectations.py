@@ -20,7 +20,7 @@ def expectation_during(
     """
     window = (start, min(end + tail, timeline.n_samples))
     if agent_must_be_silent(timeline, window):
-        return Expect(act="stay_silent", window=window)
+        return Expect(act="stay_silent", window_samples=window)
     for first, last in timeline.stretches("agent", join=round(SAME_UTTERANCE_S * rate)):
         if not first <= start < last - round(MIN_LEFT_S * rate):
             continue
@@ -28,12 +28,12 @@ def expectation_during(
         stopped = any(
             event.expect is not None
             and event.expect.act == "stop"
-            and event.start < until
-            and start < event.expect.window[1]
+            and event.start_sample < until
+            and start < event.expect.window_samples[1]
             for event in timeline.events
         )
-        left = any(start < word.start < last for word in timeline.agent)
-        return Expect(act="resume", window=(start, until)) if left and not stopped else None
+        left = any(start < word.start_sample < last for word in timeline.agent)
+        return Expect(act="resume", window_samples=(start, until)) if left and not stopped else None
     return None
 
 
@@ -42,7 +42,7 @@ def agent_must_be_silent(timeline: Timeline, window: tuple[int, int]) -> bool:
     if timeline.speaks("agent", *window):
         return False
     speaking = [
-        event.expect.window
+        event.expect.window_samples
         for event in timeline.events
         if event.expect is not None and event.expect.act not in ("stay_silent", "stop")
     ]

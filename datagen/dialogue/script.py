@@ -15,18 +15,18 @@ class DoesNotFit(Exception):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
-    """A unit that sounds from `start`; only its first `n_samples` do when it is broken off."""
+    """A unit that sounds from `start_sample`; broken off after `n_samples`."""
 
     unit: Unit
-    start: int
+    start_sample: int
     n_samples: int
     lane: str
     gain_db: float = 0.0
     place: str = ""  # "beside" for somebody beside the user; else where the lane belongs
 
     @property
-    def end(self) -> int:
-        return self.start + self.n_samples
+    def end_sample(self) -> int:
+        return self.start_sample + self.n_samples
 
 
 @dataclass(kw_only=True)
@@ -47,6 +47,6 @@ class Script:
 class Span:
     """Where something that was said begins and ends."""
 
-    start: int
-    end: int
+    start_sample: int
+    end_sample: int
     text: str

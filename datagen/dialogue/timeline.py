@@ -25,11 +25,11 @@ DIGITS: Final = 6  # of seconds in labels
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """A word that sounds in [start, end); `cut` says that it was broken off."""
+    """A word that sounds in [start_sample, end_sample); `cut` says that it was broken off."""
 
     text: str
-    start: int
-    end: int
+    start_sample: int
+    end_sample: int
     source: str  # the recording it comes from
     voice: str
     cut: bool = False
@@ -40,7 +40,7 @@ class Expect:
     """What the agent should do, and the window of samples in which its doing counts."""
 
     act: str
-    window: tuple[int, int]
+    window_samples: tuple[int, int]
     text: str = ""
 
     def __post_init__(self) -> None:
@@ -53,8 +53,8 @@ class Event:
     """Something with a time; docs/events.md lists the types."""
 
     type: str
-    start: int
-    end: int
+    start_sample: int
+    end_sample: int
     speaker: str
     text: str = ""
     expect: Expect | None = None
@@ -100,24 +100,30 @@ class Timeline:
     def sort(self) -> None:
         """Bring every list into the order of time."""
         for name in ("user", "agent", "background", "intended", "events"):
-            getattr(self, name).sort(key=lambda item: (item.start, item.end, item.text))
+            getattr(self, name).sort(
+                key=lambda item: (item.start_sample, item.end_sample, item.text)
+            )
         self.text_in.sort(key=lambda item: item.sample)
         self.controls.sort(key=lambda item: item.sample)
 
+    def words(self, lane: str) -> list[Word]:
+        """Return the words of `user`, `agent` or `background`."""
+        words: list[Word] = getattr(self, lane)
+        return words
+
     def speaks(self, speaker: str, start: int, end: int) -> bool:
         """Whether a word of this speaker sounds somewhere in [start, end)."""
-        words: list[Word] = getattr(self, speaker)
-        return any(word.start < end and start < word.end for word in words)
+        words = self.words(speaker)
+        return any(word.start_sample < end and start < word.end_sample for word in words)
 
     def stretches(self, speaker: str, *, join: int = 0) -> list[tuple[int, int]]:
         """Spans in which the speaker's words follow each other within `join` samples."""
         spans: list[tuple[int, int]] = []
-        words: list[Word] = getattr(self, speaker)
-        for word in sorted(words, key=lambda item: item.start):
-            if spans and word.start - spans[-1][1] <= join:
-                spans[-1] = (spans[-1][0], max(spans[-1][1], word.end))
+        for word in sorted(self.words(speaker), key=lambda item: item.start_sample):
+            if spans and word.start_sample - spans[-1][1] <= join:
+                spans[-1] = (spans[-1][0], max(spans[-1][1], word.end_sample))
             else:
-                spans.append((word.start, word.end))
+                spans.append((word.start_sample, word.end_sample))
         return spans
 
     def labels(self, sample_rate: int) -> TimelineLabels:
@@ -130,8 +136,8 @@ class Timeline:
             return tuple(
                 WordLabel(
                     text=word.text,
-                    start_s=seconds(word.start),
-                    end_s=seconds(word.end),
+                    start_s=seconds(word.start_sample),
+                    end_s=seconds(word.end_sample),
                     source=word.source,
                     voice=word.voice,
                     cut=word.cut,
@@ -162,8 +168,8 @@ class Timeline:
             return [
                 Word(
                     text=word.text,
-                    start=at(word.start_s),
-                    end=at(word.end_s),
+                    start_sample=at(word.start_s),
+                    end_sample=at(word.end_s),
                     source=word.source,
                     voice=word.voice,
                     cut=word.cut,
@@ -189,7 +195,7 @@ _LISTS: Final = ("user", "agent", "background", "intended", "controls", "events"
 def _event_label(event: Event, seconds: Callable[[int], float]) -> EventLabel:
     expect = None
     if event.expect is not None:
-        first, last = event.expect.window
+        first, last = event.expect.window_samples
         expect = ExpectLabel(
             act=event.expect.act,
             text=event.expect.text,
@@ -197,8 +203,8 @@ def _event_label(event: Event, seconds: Callable[[int], float]) -> EventLabel:
         )
     return EventLabel(
         type=event.type,
-        start_s=seconds(event.start),
-        end_s=seconds(event.end),
+        start_s=seconds(event.start_sample),
+        end_s=seconds(event.end_sample),
         speaker=event.speaker,
         text=event.text,
         expect=expect,
@@ -209,11 +215,13 @@ def _event(label: EventLabel, at: Callable[[float], int]) -> Event:
     expect = None
     if label.expect is not None:
         first, last = label.expect.window_s
-        expect = Expect(act=label.expect.act, text=label.expect.text, window=(at(first), at(last)))
+        expect = Expect(
+            act=label.expect.act, text=label.expect.text, window_samples=(at(first), at(last))
+        )
     return Event(
         type=label.type,
-        start=at(label.start_s),
-        end=at(label.end_s),
+        start_sample=at(label.start_s),
+        end_sample=at(label.end_s),
         speaker=label.speaker,
         text=label.text,
         expect=expect,

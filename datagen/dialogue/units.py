@@ -42,8 +42,8 @@ class UnitWord:
     """A word inside a unit, in samples from its start."""
 
     text: str
-    start: int
-    end: int
+    start_sample: int
+    end_sample: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -285,7 +285,7 @@ class UnitBank:
             voice=f"{utterance.speaker}@{factor}" if factor else utterance.speaker,
             text=text,
             audio=piece,
-            words=(UnitWord(text=text, start=0, end=len(piece)),),
+            words=(UnitWord(text=text, start_sample=0, end_sample=len(piece)),),
             licence=utterance.licence,
         )
 
@@ -342,7 +342,10 @@ def _words_of(
         aligned = [round(word.end_s * scale) - start for word in utterance.words[:-1]]
         pairs = zip(aligned, ends[:-1], edges[:-2], strict=True)
         ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
-    return tuple(UnitWord(text=word, start=edges[i], end=ends[i]) for i, word in enumerate(texts))
+    return tuple(
+        UnitWord(text=word, start_sample=edges[i], end_sample=ends[i])
+        for i, word in enumerate(texts)
+    )
 
 
 def _is_fluent(utterance: Utterance, text: str) -> bool:

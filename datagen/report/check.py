@@ -44,24 +44,26 @@ def faults_of_sample(
 def faults_of_timeline(timeline: Timeline) -> Iterator[str]:
     """Labels that contradict themselves or each other."""
     for lane in ("user", "agent", "background"):
-        for word in getattr(timeline, lane):
-            if not 0 <= word.start < word.end <= timeline.n_samples:
-                yield f"{lane} says {word.text!r} at {word.start}..{word.end}, outside the dialogue"
-    agent = sorted(timeline.agent, key=lambda word: word.start)
+        for word in timeline.words(lane):
+            first, last = word.start_sample, word.end_sample
+            if not 0 <= first < last <= timeline.n_samples:
+                yield f"{lane} says {word.text!r} at {first}..{last}, outside the dialogue"
+    agent = sorted(timeline.agent, key=lambda word: word.start_sample)
     for before, after in zip(agent, agent[1:], strict=False):
-        if after.start < before.end:
+        if after.start_sample < before.end_sample:
             yield f"the agent says {before.text!r} and {after.text!r} at once"
     for event in timeline.events:
         yield from _faults_of_event(event, timeline)
 
 
 def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
-    if not 0 <= event.start <= event.end <= timeline.n_samples:
-        yield f"event {event.type} at {event.start}..{event.end} is outside the dialogue"
+    first, last = event.start_sample, event.end_sample
+    if not 0 <= first <= last <= timeline.n_samples:
+        yield f"event {event.type} at {first}..{last} is outside the dialogue"
     if event.expect is None:
         return
-    first, last = event.expect.window
-    what = f"event {event.type} at {event.start}"
+    first, last = event.expect.window_samples
+    what = f"event {event.type} at {event.start_sample}"
     if not 0 <= first < last <= timeline.n_samples:
         yield f"{what}: window {first}..{last} is outside the dialogue"
     act = event.expect.act
@@ -72,8 +74,8 @@ def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
     if act == "resume" and not timeline.speaks("agent", first, last):
         yield f"{what}: the agent is silent where it should go on"
     if act in ("respond", "say", "delegate", "backchannel", "refuse"):
-        starts = [word for word in timeline.agent if first <= word.start < last]
-        said = " ".join(word.text for word in timeline.agent if word.start >= first)
+        starts = [word for word in timeline.agent if first <= word.start_sample < last]
+        said = " ".join(word.text for word in timeline.agent if word.start_sample >= first)
         if not starts:
             yield f"{what}: the agent says nothing in the window"
         elif not f"{said} ".startswith(f"{event.expect.text} "):

@@ -75,8 +75,8 @@ def _spectrogram(axis: Axes, audio: np.ndarray, layout: StreamLayout, name: str)
 def _words(axis: Axes, timeline: Timeline, rate: int) -> None:
     rows = {"background": 0, "user": 1, "agent": 2}
     for lane, row in rows.items():
-        for word in getattr(timeline, lane):
-            start, end = word.start / rate, word.end / rate
+        for word in timeline.words(lane):
+            start, end = word.start_sample / rate, word.end_sample / rate
             colour = {"background": "#ddd", "user": "#cfe0f7", "agent": "#d6f0d3"}[lane]
             edge = "#d65f5f" if word.cut else "#666"
             axis.barh(row, end - start, left=start, height=0.8, color=colour, edgecolor=edge)
@@ -97,8 +97,11 @@ def _events(axis: Axes, events: list[Event], rate: int) -> None:
     """Every event is a bar, and above it the window in which its expectation counts."""
     row_ends: list[float] = []
     for event in events:
-        start, end = event.start / rate, max(event.end / rate, event.start / rate + 0.02)
-        last = max(end, event.expect.window[1] / rate) if event.expect else end
+        start, end = (
+            event.start_sample / rate,
+            max(event.end_sample / rate, event.start_sample / rate + 0.02),
+        )
+        last = max(end, event.expect.window_samples[1] / rate) if event.expect else end
         row = next((r for r, used in enumerate(row_ends) if used <= start), len(row_ends))
         row_ends[row : row + 1] = [last + 0.05]
         colour = event_type(event.type).colour
@@ -113,7 +116,7 @@ def _events(axis: Axes, events: list[Event], rate: int) -> None:
 
 def _expectation(axis: Axes, event: Event, height: float, colour: str, rate: int) -> None:
     assert event.expect is not None
-    first, last = (edge / rate for edge in event.expect.window)
+    first, last = (edge / rate for edge in event.expect.window_samples)
     axis.barh(
         height,
         last - first,

@@ -130,23 +130,25 @@ class AudioVerifier:
             if event.expect is None or event.expect.act != "stay_silent":
                 continue
             findings.silences += 1
-            start, end = event.expect.window
+            start, end = event.expect.window_samples
             if agent[start:end].any():
-                yield f"the agent sounds in the {event.type} at {event.start / self._rate:.2f} s"
+                start_s = event.start_sample / self._rate
+                yield f"the agent sounds in the {event.type} at {start_s:.2f} s"
 
     def _words(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
         zeroed = dialogue.sound.channel.digital_zero_s
         for lane, audio in _lanes(dialogue).items():
-            for word in getattr(dialogue.timeline, lane):
+            for word in dialogue.timeline.words(lane):
                 if any(
-                    a * self._rate < word.end and word.start < b * self._rate for a, b in zeroed
+                    a * self._rate < word.end_sample and word.start_sample < b * self._rate
+                    for a, b in zeroed
                 ):
                     continue
                 findings.words[lane] += 1
-                level = _level_db(audio[word.start : word.end])
+                level = _level_db(audio[word.start_sample : word.end_sample])
                 findings.quietest_word_db = min(findings.quietest_word_db, level)
                 if level < MIN_WORD_DB:
-                    at = word.start / self._rate
+                    at = word.start_sample / self._rate
                     yield f"{lane} says {word.text!r} at {at:.2f} s, but at {level:.0f} dB"
 
     def _joins(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
@@ -154,14 +156,14 @@ class AudioVerifier:
         for clip in dialogue.script.clips:
             findings.joins += 1
             if clip.lane == "agent":
-                edges = (clip.start, clip.end)
+                edges = (clip.start_sample, clip.end_sample)
                 step = max(_step(agent, edge) for edge in edges)
             else:  # before the room response, which smooths edges
                 gain = 10 ** (clip.gain_db / 20)
                 step = gain * float(max(abs(clip.unit.audio[0]), abs(clip.unit.audio[-1])))
             findings.largest_step = max(findings.largest_step, step)
             if step > MAX_STEP:
-                at = clip.start / self._rate
+                at = clip.start_sample / self._rate
                 yield f"{clip.lane} clicks by {step:.3f} around {clip.unit.text!r} at {at:.2f} s"
 
     def _align(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> None:
@@ -171,17 +173,17 @@ class AudioVerifier:
         self._aligner = self._aligner or Aligner()
         margin = round(MARGIN_S * self._rate)
         for lane, audio in _lanes(dialogue).items():
-            for words in _groups(getattr(dialogue.timeline, lane), self._rate):
-                first = max(words[0].start - margin, 0)
+            for words in _groups(dialogue.timeline.words(lane), self._rate):
+                first = max(words[0].start_sample - margin, 0)
                 factor = float(words[0].voice.partition("@")[2] or 1.0)
-                sound = perturb(audio[first : words[-1].end + margin], 1 / factor, tilt=0.0)
+                sound = perturb(audio[first : words[-1].end_sample + margin], 1 / factor, tilt=0.0)
                 text = " ".join(word.text for word in words)
                 aligned = self._aligner.align(sound, self._rate, text=text)
                 findings.aligned[lane] += len(words)
                 if aligned is not None and len(aligned.words) == len(words):
                     offset_s = first / self._rate
                     findings.recognised[lane] += sum(
-                        abs(offset_s + match.start_s / factor - word.start / self._rate)
+                        abs(offset_s + match.start_s / factor - word.start_sample / self._rate)
                         <= MAX_OFFSET_S
                         for match, word in zip(aligned.words, words, strict=True)
                     )
@@ -190,13 +192,13 @@ class AudioVerifier:
 def _groups(words: Sequence[Word], rate: int) -> Iterator[list[Word]]:
     """Yield groups of two or more whole English words of one voice, close to one another."""
     group: list[Word] = []
-    for word in sorted(words, key=lambda item: item.start):
+    for word in sorted(words, key=lambda item: item.start_sample):
         usable = not word.cut and word.text.isascii() and word.voice.startswith(ENGLISH)
         if group and (
             not usable
             or word.voice != group[0].voice
-            or not 0 <= word.start - group[-1].end <= MAX_GAP_S * rate
-            or word.end - group[0].start > MAX_GROUP_S * rate
+            or not 0 <= word.start_sample - group[-1].end_sample <= MAX_GAP_S * rate
+            or word.end_sample - group[0].start_sample > MAX_GROUP_S * rate
         ):
             if len(group) > 1:
                 yield group

@@ -91,7 +91,7 @@ class SegmentBuilder:
         self.timing = context.config.timing
         self.n_samples = context.config.n_samples
         self.script = Script(timeline=Timeline(n_samples=self.n_samples))
-        self.end = 0  # when everything placed so far is over
+        self.end_sample = 0  # when everything placed so far is over
 
     @property
     def timeline(self) -> Timeline:
@@ -128,10 +128,10 @@ class SegmentBuilder:
             spans.append(span)
             pausing = position + 1 == pause_before
             gap = self.draw(self.timing.pause if pausing else self.timing.word_gap)
-            at = span.end + gap
+            at = span.end_sample + gap
             if pausing:
-                self._pause(span.end, at)
-        return Span(start=start, end=spans[-1].end, text=question.text)
+                self._pause(span.end_sample, at)
+        return Span(start_sample=start, end_sample=spans[-1].end_sample, text=question.text)
 
     def recite(
         self, texts: Sequence[str], start: int, *, gap: tuple[float, float] | None = None
@@ -139,13 +139,15 @@ class SegmentBuilder:
         """The user says words or phrases one after the other; where each of them sounds."""
         spans: list[Span] = []
         for text in texts:
-            at = spans[-1].end + self.draw(gap or self.timing.word_gap) if spans else start
+            at = spans[-1].end_sample + self.draw(gap or self.timing.word_gap) if spans else start
             spans.append(self.place(self.bank.user(text, self.context.voice), at, lane="user"))
         return spans
 
     def _pause(self, start: int, end: int) -> None:
-        expect = Expect(act="stay_silent", window=(start, end))
-        self.event(Event(type=PAUSE, start=start, end=end, speaker="user", expect=expect))
+        expect = Expect(act="stay_silent", window_samples=(start, end))
+        self.event(
+            Event(type=PAUSE, start_sample=start, end_sample=end, speaker="user", expect=expect)
+        )
 
     def utter(self, phrase: Phrase, start: int, *, lane: str = "user") -> Span:
         """Somebody says a whole recorded phrase."""
@@ -160,21 +162,23 @@ class SegmentBuilder:
         """Put a unit on the user's or the background's lane."""
         end = start + unit.n_samples
         self.must_end_by(end)
-        words: list[Word] = getattr(self.timeline, lane)
+        words = self.timeline.words(lane)
         words += [
             Word(
                 text=word.text,
-                start=start + word.start,
-                end=start + word.end,
+                start_sample=start + word.start_sample,
+                end_sample=start + word.end_sample,
                 source=unit.source,
                 voice=unit.voice,
             )
             for word in unit.words
         ]
-        clip = Clip(unit=unit, start=start, n_samples=unit.n_samples, lane=lane, gain_db=gain_db)
+        clip = Clip(
+            unit=unit, start_sample=start, n_samples=unit.n_samples, lane=lane, gain_db=gain_db
+        )
         self.script.clips.append(clip)
-        self.end = max(self.end, end)
-        return Span(start=start, end=end, text=unit.text)
+        self.end_sample = max(self.end_sample, end)
+        return Span(start_sample=start, end_sample=end, text=unit.text)
 
     # --- the agent ---------------------------------------------------------------------------
     def plan(self, texts: Sequence[str], micro_turn: int) -> list[tuple[Unit, int]]:
@@ -210,22 +214,22 @@ class SegmentBuilder:
         self.must_end_by(end)
         quiet = self.rules.boundary(self.rules.next_boundary(end))
         self.control(SPECIAL_TOKENS[EOS], quiet)
-        self.end = max(self.end, end)
-        return Span(start=first, end=end, text=" ".join(said))
+        self.end_sample = max(self.end_sample, end)
+        return Span(start_sample=first, end_sample=end, text=" ".join(said))
 
     def _sound(self, unit: Unit, start: int, end: int, words: list[Word]) -> None:
-        clip = Clip(unit=unit, start=start, n_samples=end - start, lane="agent")
+        clip = Clip(unit=unit, start_sample=start, n_samples=end - start, lane="agent")
         self.script.clips.append(clip)
         for word in words:
-            if word.start < end:
+            if word.start_sample < end:
                 self.timeline.agent.append(_cut_at(word, end))
 
     def _agent_words(self, unit: Unit, start: int) -> list[Word]:
         return [
             Word(
                 text=word.text,
-                start=start + word.start,
-                end=start + word.end,
+                start_sample=start + word.start_sample,
+                end_sample=start + word.end_sample,
                 source=unit.source,
                 voice=unit.voice,
             )
@@ -251,7 +255,7 @@ class SegmentBuilder:
     # --- events ------------------------------------------------------------------------------
     def event(self, event: Event) -> None:
         if event.expect is not None:
-            self.must_end_by(event.expect.window[1])
+            self.must_end_by(event.expect.window_samples[1])
         self.timeline.events.append(event)
 
     def answer(self, question: Question, asked: Span) -> Span:
@@ -262,8 +266,8 @@ class SegmentBuilder:
         self, asked: Span, answer: Sequence[str], *, event: str, act: str = "respond"
     ) -> Span:
         """The agent answers what was asked, as an event of this type expects of it."""
-        spoken = self.say(answer, self.rules.reply(asked.end))
-        window = (asked.end, asked.end + self.rules.samples(RESPOND_S))
+        spoken = self.say(answer, self.rules.reply(asked.end_sample))
+        window = (asked.end_sample, asked.end_sample + self.rules.samples(RESPOND_S))
         self.user_event(event, asked, act, window, " ".join(answer))
         return spoken
 
@@ -274,11 +278,11 @@ class SegmentBuilder:
         self.event(
             Event(
                 type=kind,
-                start=span.start,
-                end=span.end,
+                start_sample=span.start_sample,
+                end_sample=span.end_sample,
                 speaker="user",
                 text=span.text,
-                expect=Expect(act=act, text=text, window=window) if act else None,
+                expect=Expect(act=act, text=text, window_samples=window) if act else None,
             )
         )
 
@@ -304,12 +308,12 @@ def _message(text: str) -> str:
 
 
 def _cut_at(word: Word, end: int) -> Word:
-    if word.end <= end:
+    if word.end_sample <= end:
         return word
     return Word(
         text=word.text,
-        start=word.start,
-        end=end,
+        start_sample=word.start_sample,
+        end_sample=end,
         source=word.source,
         voice=word.voice,
         cut=True,

@@ -17,7 +17,7 @@ class Count:
     planned: list[tuple[Unit, int]]  # unit and the sample at which it starts
 
     @property
-    def end(self) -> int:
+    def end_sample(self) -> int:
         unit, start = self.planned[-1]
         return start + unit.n_samples
 
@@ -30,5 +30,5 @@ def ask_to_count(segment: SegmentBuilder, start: int, *, shortest: int) -> Count
     """The user asks for a count of at least `shortest` words; nothing is said yet."""
     question = segment.questions.count(segment.rng, shortest=shortest)
     asked = segment.ask(question, start)
-    planned = segment.plan(question.answer, segment.rules.reply(asked.end))
+    planned = segment.plan(question.answer, segment.rules.reply(asked.end_sample))
     return Count(question=question, asked=asked, planned=planned)

@@ -125,7 +125,7 @@ def _room_through(view: View, world: World, height: int, width: int) -> Image:
 
 def _pose(figure_acts: list[FigureAct], sample: int) -> Pose:
     for act in figure_acts:
-        if act.start <= sample <= act.end:
+        if act.start_sample <= sample <= act.end_sample:
             pose = ACTIONS[act.action](value_at(act.phase, sample))
             return blended(standing(), pose, value_at(act.blend, sample))
     return standing()
@@ -163,8 +163,11 @@ def _draw_board(
     canvas.box(project(world.board_x, BOARD_Y), (half, half * 0.85), -roll, surface)
     for act in acts.board:
         for item in act.items:
-            if item.start < sample <= item.end:
-                share = min(1.0, (sample - item.start) / max(item.ready - item.start, 1))
+            if item.start_sample < sample <= item.end_sample:
+                share = min(
+                    1.0,
+                    (sample - item.start_sample) / max(item.ready_sample - item.start_sample, 1),
+                )
                 _write(canvas, project, scale, world, item, share, ink)
 
 

@@ -48,11 +48,22 @@ def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
     else:
         what = tuple(GLYPHS)[int(rng.integers(len(GLYPHS)))]
         script.acts.board.append(
-            BoardAct(items=(BoardItem(text=what, start=start, ready=start + rate // 4, end=end),))
+            BoardAct(
+                items=(
+                    BoardItem(
+                        text=what,
+                        start_sample=start,
+                        ready_sample=start + rate // 4,
+                        end_sample=end,
+                    ),
+                )
+            )
         )
         kind = VISUAL_QUESTION
     window = (start, end)
     due = not agent_must_be_silent(script.timeline, window)
-    expect = None if due else Expect(act="stay_silent", window=window)
-    event = Event(type=kind, start=start, end=end, speaker="scene", text=what, expect=expect)
+    expect = None if due else Expect(act="stay_silent", window_samples=window)
+    event = Event(
+        type=kind, start_sample=start, end_sample=end, speaker="scene", text=what, expect=expect
+    )
     script.timeline.events.append(event)

@@ -283,7 +283,9 @@ def _spoken_share(dialogues: list[SimulatedDialogue]) -> dict[str, float]:
     n = sum(dialogue.timeline.n_samples for dialogue in dialogues)
     return {
         lane: round(
-            sum(w.end - w.start for d in dialogues for w in getattr(d.timeline, lane)) / n, 3
+            sum(w.end_sample - w.start_sample for d in dialogues for w in d.timeline.words(lane))
+            / n,
+            3,
         )
         for lane in ("user", "agent")
     }

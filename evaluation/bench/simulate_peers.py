@@ -49,7 +49,9 @@ def floors(
                         audio = np.zeros(n, np.float32)
                         for clip in dialogue.script.clips:
                             if clip.lane == lane:
-                                audio[clip.start : clip.end] += clip.unit.audio[: clip.n_samples]
+                                audio[clip.start_sample : clip.end_sample] += clip.unit.audio[
+                                    : clip.n_samples
+                                ]
                         if lane in filters:
                             audio = filters[lane](audio)
                             audio += noise[index]
@@ -150,7 +152,7 @@ def _mixed_cut(clips: Sequence[Clip], lane: str, seconds: float, rate: int, fold
             cut = _recording(path).to_cut()
             if clip.n_samples < clip.unit.n_samples:
                 cut = cut.truncate(duration=clip.n_samples / rate)
-            tracks.append(MixTrack(cut=cut, offset=clip.start / rate))
+            tracks.append(MixTrack(cut=cut, offset=clip.start_sample / rate))
     return MixedCut(id=f"{lane}-{id(tracks)}", tracks=tracks)
 
 

@@ -38,8 +38,8 @@ class BackgroundScenario:
         onset = count.inside(segment, 0, len(count.planned) - WORDS_LEFT)
         span = voice_at(segment, onset)
         first_turn(segment, count)
-        last = max(min(span.end, count.end), onset + 1)
-        _voice_event(segment, span, Expect(act="resume", window=(onset, last)))
+        last = max(min(span.end_sample, count.end_sample), onset + 1)
+        _voice_event(segment, span, Expect(act="resume", window_samples=(onset, last)))
 
     def question(self, segment: SegmentBuilder, start: int) -> None:
         """A voice under a question, which is answered all the same."""
@@ -54,22 +54,25 @@ class BackgroundScenario:
         """A burst of noise while nobody talks."""
         burst = _burst(segment.rng, segment.draw(BURST_S), segment.rules.rate)
         span = segment.place(burst, start, lane="background", gain_db=_level(segment))
-        window = (span.start, span.end + segment.rules.samples(segment.timing.background_tail))
+        window = (
+            span.start_sample,
+            span.end_sample + segment.rules.samples(segment.timing.background_tail),
+        )
         segment.event(
             Event(
                 type=NOISE,
-                start=span.start,
-                end=span.end,
+                start_sample=span.start_sample,
+                end_sample=span.end_sample,
                 speaker="background",
-                expect=Expect(act="stay_silent", window=window),
+                expect=Expect(act="stay_silent", window_samples=window),
             )
         )
-        segment.end = window[1]
+        segment.end_sample = window[1]
 
     def silence(self, segment: SegmentBuilder, start: int) -> None:
         """Nothing at all for a while."""
-        segment.end = start + segment.draw(segment.timing.silence)
-        segment.must_end_by(segment.end)
+        segment.end_sample = start + segment.draw(segment.timing.silence)
+        segment.must_end_by(segment.end_sample)
 
 
 def voice_at(segment: SegmentBuilder, start: int) -> Span:
@@ -80,17 +83,20 @@ def voice_at(segment: SegmentBuilder, start: int) -> Span:
 
 def voice_alone(segment: SegmentBuilder, span: Span) -> None:
     """A far voice to which the agent says nothing, nor shortly after it."""
-    window = (span.start, span.end + segment.rules.samples(segment.timing.background_tail))
-    _voice_event(segment, span, Expect(act="stay_silent", window=window))
-    segment.end = max(segment.end, window[1])
+    window = (
+        span.start_sample,
+        span.end_sample + segment.rules.samples(segment.timing.background_tail),
+    )
+    _voice_event(segment, span, Expect(act="stay_silent", window_samples=window))
+    segment.end_sample = max(segment.end_sample, window[1])
 
 
 def _voice_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:
     segment.event(
         Event(
             type=BACKGROUND_SPEECH,
-            start=span.start,
-            end=span.end,
+            start_sample=span.start_sample,
+            end_sample=span.end_sample,
             speaker="background",
             text=normalise(span.text),
             expect=expect,

@@ -23,9 +23,12 @@ class MusicScenario:
     def silent(self, segment: SegmentBuilder, start: int) -> None:
         """While nobody talks."""
         span = _play(segment, start)
-        window = (span.start, span.end + segment.rules.samples(segment.timing.background_tail))
-        _music_event(segment, span, Expect(act="stay_silent", window=window))
-        segment.end = max(segment.end, window[1])
+        window = (
+            span.start_sample,
+            span.end_sample + segment.rules.samples(segment.timing.background_tail),
+        )
+        _music_event(segment, span, Expect(act="stay_silent", window_samples=window))
+        segment.end_sample = max(segment.end_sample, window[1])
 
     def counting(self, segment: SegmentBuilder, start: int) -> None:
         """While the agent counts."""
@@ -33,8 +36,8 @@ class MusicScenario:
         onset = count.inside(segment, 0, len(count.planned) - 2)
         span = _play(segment, onset)
         first_turn(segment, count)
-        last = max(min(span.end, count.end), onset + 1)
-        _music_event(segment, span, Expect(act="resume", window=(onset, last)))
+        last = max(min(span.end_sample, count.end_sample), onset + 1)
+        _music_event(segment, span, Expect(act="resume", window_samples=(onset, last)))
 
     def question(self, segment: SegmentBuilder, start: int) -> None:
         """Under a question, which is answered all the same."""
@@ -61,5 +64,11 @@ def _play(segment: SegmentBuilder, start: int) -> Span:
 
 def _music_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:
     segment.event(
-        Event(type=MUSIC, start=span.start, end=span.end, speaker="background", expect=expect)
+        Event(
+            type=MUSIC,
+            start_sample=span.start_sample,
+            end_sample=span.end_sample,
+            speaker="background",
+            expect=expect,
+        )
     )

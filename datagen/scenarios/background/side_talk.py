@@ -39,12 +39,12 @@ class SideTalkScenario:
     def silent(self, segment: SegmentBuilder, start: int) -> None:
         """While the agent says nothing."""
         talk = _aside(segment, start)
-        end = talk.end
+        end = talk.end_sample
         if segment.chance(ANSWER_SHARE):
             end = _answered(segment, end + segment.draw(ANSWER_GAP_S))
         window = (start, end + segment.rules.samples(segment.timing.background_tail))
         segment.user_event(self.name, talk, "stay_silent", window)
-        segment.end = max(segment.end, window[1])
+        segment.end_sample = max(segment.end_sample, window[1])
 
     def counting(self, segment: SegmentBuilder, start: int) -> None:
         """While the agent counts."""
@@ -52,7 +52,7 @@ class SideTalkScenario:
         onset = count.inside(segment, 1, len(count.planned) - WORDS_LEFT)
         talk = _aside(segment, onset)
         first_turn(segment, count)
-        window = (onset, max(min(talk.end, count.end), onset + 1))
+        window = (onset, max(min(talk.end_sample, count.end_sample), onset + 1))
         segment.user_event(self.name, talk, "resume", window)
 
 
@@ -95,10 +95,10 @@ def _answered(segment: SegmentBuilder, start: int) -> int:
     segment.event(
         Event(
             type=BACKGROUND_SPEECH,
-            start=span.start,
-            end=span.end,
+            start_sample=span.start_sample,
+            end_sample=span.end_sample,
             speaker="background",
             text=normalise(span.text),
         )
     )
-    return span.end
+    return span.end_sample

@@ -16,10 +16,10 @@ class SilenceScenario:
         segment.event(
             Event(
                 type=SILENCE,
-                start=0,
-                end=end,
+                start_sample=0,
+                end_sample=end,
                 speaker="room",
-                expect=Expect(act="stay_silent", window=(0, end)),
+                expect=Expect(act="stay_silent", window_samples=(0, end)),
             )
         )
-        segment.end = end
+        segment.end_sample = end

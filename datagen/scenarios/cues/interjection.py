@@ -47,10 +47,10 @@ class InterjectionScenario:
     def _flawless(self, segment: SegmentBuilder, start: int, texts: list[str]) -> None:
         """No mistake: nothing to say."""
         spans = segment.recite(texts, start, gap=segment.context.config.scenarios.recital_gap)
-        said = Span(start=start, end=spans[-1].end, text=" ".join(texts))
-        window = (start, said.end + segment.rules.samples(segment.timing.background_tail))
+        said = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(texts))
+        window = (start, said.end_sample + segment.rules.samples(segment.timing.background_tail))
         segment.user_event(self.name, said, "stay_silent", window)
-        segment.end = max(segment.end, window[1])
+        segment.end_sample = max(segment.end_sample, window[1])
 
     def _mistake(self, segment: SegmentBuilder, start: int, texts: list[str], before: int) -> None:
         """The word at `before` is left out; the user goes on until the correction was due."""
@@ -58,14 +58,14 @@ class InterjectionScenario:
         missing = texts.pop(before)
         spans = segment.recite(texts[: before + 1], start, gap=gap)
         wrong = spans[-1]
-        due = wrong.end + segment.rules.samples(OVER_S)
-        at = wrong.end
+        due = wrong.end_sample + segment.rules.samples(OVER_S)
+        at = wrong.end_sample
         for number, text in enumerate(texts[before + 1 :], start=1):
-            at = segment.recite((text,), at + segment.draw(gap))[0].end
+            at = segment.recite((text,), at + segment.draw(gap))[0].end_sample
             if at >= due and number >= MIN_AFTER:
                 break
         if at < due:
             raise DoesNotFit
-        segment.say((missing,), segment.rules.reply(wrong.end))
-        segment.user_event(self.name, wrong, "say", (wrong.end, due), missing)
-        segment.end = max(segment.end, at)
+        segment.say((missing,), segment.rules.reply(wrong.end_sample))
+        segment.user_event(self.name, wrong, "say", (wrong.end_sample, due), missing)
+        segment.end_sample = max(segment.end_sample, at)

@@ -38,14 +38,14 @@ class RepeatedCueScenario:
         word = vocabulary.cue_words[segment.choose(vocabulary.cue_words)]
         texts = (OPENING, vocabulary.numbers[seconds - 1], "seconds", word)
         spans = segment.recite(texts, start)
-        asked = Span(start=start, end=spans[-1].end, text=" ".join(texts))
+        asked = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(texts))
         said = asked
         for number in range(1, segment.whole(options.repeat_times) + 1):
-            due = asked.end + rules.samples(number * seconds)
+            due = asked.end_sample + rules.samples(number * seconds)
             said = segment.say((word,), rules.next_boundary(due))
-            told = asked if number == 1 else Span(start=due, end=due, text=word)
+            told = asked if number == 1 else Span(start_sample=due, end_sample=due, text=word)
             self._cue(segment, told, due, word)
-        self._stop(segment, said.end, due + rules.samples(seconds), rules.samples(seconds))
+        self._stop(segment, said.end_sample, due + rules.samples(seconds), rules.samples(seconds))
 
     def _cue(self, segment: SegmentBuilder, told: Span, due: int, word: str) -> None:
         early, late = segment.rules.samples(CUE_EARLY_S), segment.rules.samples(CUE_LATE_S)
@@ -57,21 +57,21 @@ class RepeatedCueScenario:
         last = due - segment.rules.samples(MARGIN_S)
         phrases = _fitting(segment, last - start)
         spoken = segment.utter(phrases[segment.choose(phrases)], start)
-        if spoken.end > last:  # the drawn voice is slower than the recording
+        if spoken.end_sample > last:  # the drawn voice is slower than the recording
             raise DoesNotFit
-        window = (spoken.end, due + period // 2)
-        expect = Expect(act="stay_silent", window=window)
+        window = (spoken.end_sample, due + period // 2)
+        expect = Expect(act="stay_silent", window_samples=window)
         segment.event(
             Event(
                 type=TIMED_CUE,
-                start=spoken.start,
-                end=spoken.end,
+                start_sample=spoken.start_sample,
+                end_sample=spoken.end_sample,
                 speaker="user",
                 text=spoken.text,
                 expect=expect,
             )
         )
-        segment.end = max(segment.end, window[1])
+        segment.end_sample = max(segment.end_sample, window[1])
 
 
 def _fitting(segment: SegmentBuilder, n_samples: int) -> list[Phrase]:

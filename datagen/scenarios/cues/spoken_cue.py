@@ -32,13 +32,15 @@ class SpokenCueScenario:
         replies = (*v.numbers, *v.days)
         reply = replies[segment.choose(replies)]
         spans = segment.recite((cue, MEANS, reply), start)
-        agreed = Span(start=start, end=spans[-1].end, text=f"{cue} {MEANS} {reply}")
+        agreed = Span(
+            start_sample=start, end_sample=spans[-1].end_sample, text=f"{cue} {MEANS} {reply}"
+        )
         segment.user_event(self.name, agreed, "", (0, 0))
         n = min(segment.whole(options.n_cue_names), len(others))
         texts = others[:n]
         for place in self._places(segment, n):
             texts[place] = cue
-        at = agreed.end + segment.draw(REST_S)
+        at = agreed.end_sample + segment.draw(REST_S)
         for text, span in zip(
             texts, segment.recite(texts, at, gap=options.recital_gap), strict=True
         ):
@@ -54,6 +56,6 @@ class SpokenCueScenario:
         return (first,)
 
     def _due(self, segment: SegmentBuilder, span: Span, reply: str) -> None:
-        segment.say((reply,), segment.rules.reply(span.end))
-        window = (span.end, span.end + segment.rules.samples(OVER_S))
+        segment.say((reply,), segment.rules.reply(span.end_sample))
+        window = (span.end_sample, span.end_sample + segment.rules.samples(OVER_S))
         segment.user_event(self.name, span, "say", window, reply)

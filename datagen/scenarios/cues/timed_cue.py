@@ -14,15 +14,15 @@ class TimedCueScenario:
         rules = segment.rules
         question = segment.questions.cue(segment.rng)
         asked = segment.ask(question, start)
-        segment.say(question.answer, rules.cue(asked.end, question.seconds))
-        due = asked.end + rules.samples(question.seconds)
+        segment.say(question.answer, rules.cue(asked.end_sample, question.seconds))
+        due = asked.end_sample + rules.samples(question.seconds)
         window = (due - rules.samples(CUE_EARLY_S), due + rules.samples(CUE_LATE_S))
-        expect = Expect(act="say", text=" ".join(question.answer), window=window)
+        expect = Expect(act="say", text=" ".join(question.answer), window_samples=window)
         segment.event(
             Event(
                 type=TIMED_CUE,
-                start=asked.start,
-                end=asked.end,
+                start_sample=asked.start_sample,
+                end_sample=asked.end_sample,
                 speaker="user",
                 text=asked.text,
                 expect=expect,

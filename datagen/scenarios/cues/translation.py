@@ -36,15 +36,15 @@ class TranslationScenario:
             heard = segment.place(
                 segment.bank.foreign(phrase, segment.context.voice), at, lane="user"
             )
-            window = (heard.end, heard.end + rules.samples(TRANSLATE_S))
-            spoken = segment.say((phrase.text,), rules.follow(heard.end, said))
-            if not window[0] <= spoken.start < window[1]:
+            window = (heard.end_sample, heard.end_sample + rules.samples(TRANSLATE_S))
+            spoken = segment.say((phrase.text,), rules.follow(heard.end_sample, said))
+            if not window[0] <= spoken.start_sample < window[1]:
                 raise DoesNotFit
             segment.user_event(self.name, heard, "say", window, phrase.text)
-            said = spoken.end
+            said = spoken.end_sample
             # A word that ends before the last one was begun to be translated would confuse both.
-            earliest = spoken.start - rules.samples(MIN_LEAD_S)
-            at = max(heard.end + segment.draw(options.translation_gap), earliest)
+            earliest = spoken.start_sample - rules.samples(MIN_LEAD_S)
+            at = max(heard.end_sample + segment.draw(options.translation_gap), earliest)
 
 
 def _pairs(languages: tuple[str, ...], bank: UnitBank) -> tuple[Phrase, ...]:

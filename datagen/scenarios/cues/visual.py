@@ -68,10 +68,17 @@ def _seen(
     """Something that happens in front of the camera, and what it asks of the agent."""
     if window[0] >= window[1]:
         return
-    expect = Expect(act=act, text=text, window=window)
+    expect = Expect(act=act, text=text, window_samples=window)
     end = min(span[1], segment.n_samples)
     segment.event(
-        Event(type=kind, start=span[0], end=end, speaker=SPEAKER, text=what, expect=expect)
+        Event(
+            type=kind,
+            start_sample=span[0],
+            end_sample=end,
+            speaker=SPEAKER,
+            text=what,
+            expect=expect,
+        )
     )
 
 
@@ -79,8 +86,8 @@ def _quiet_after(segment: SegmentBuilder, kind: str, start: int, asked: Span) ->
     """Nothing more is said once all is over; closes the segment."""
     end = start + segment.rules.samples(TAIL_S)
     _seen(segment, kind, (start, end), "over", act="stay_silent", window=(start, end))
-    segment.end = max(segment.end, end)
-    segment.script.acts.asked.append((asked.start, segment.end))
+    segment.end_sample = max(segment.end_sample, end)
+    segment.script.acts.asked.append((asked.start_sample, segment.end_sample))
 
 
 @dataclass(kw_only=True)
@@ -112,9 +119,9 @@ class VisualCountScenario:
     def build(self, segment: SegmentBuilder, start: int) -> None:
         video, rules = segment.context.config.video, segment.rules
         asked = _asked(segment, self.name, video.count_words, start)
-        begin = asked.end + segment.draw(video.delay_s)
+        begin = asked.end_sample + segment.draw(video.delay_s)
         ready = begin + segment.draw(TAKE_UP_S)
-        segment.user_event(self.name, asked, "stay_silent", (asked.end, ready))
+        segment.user_event(self.name, asked, "stay_silent", (asked.end_sample, ready))
         numbers = segment.questions.vocabulary.numbers
         period = float(segment.rng.uniform(*video.period_s))
         left = segment.n_samples - ready - rules.samples(COUNT_LATE_S + TAIL_S)
@@ -123,7 +130,7 @@ class VisualCountScenario:
             raise DoesNotFit
         action = tuple(REPEATED)[segment.choose(tuple(REPEATED))]
         script = _Repetitions(at=ready)
-        said_end = asked.end
+        said_end = asked.end_sample
         for number in numbers[: 1 + int(segment.rng.integers(min(len(numbers), fits)))]:
             said_end = self._one(segment, script, action, number, period, said_end)
         last = script.at
@@ -164,7 +171,7 @@ class VisualCountScenario:
         window = (done, done + rules.samples(COUNT_LATE_S))
         _seen(segment, self.name, (begin, done), action, act="say", window=window, text=number)
         script.stay(rest)
-        return said.end
+        return said.end_sample
 
     def _false_start(
         self, segment: SegmentBuilder, script: _Repetitions, action: str, said_end: int
@@ -190,8 +197,8 @@ class VisualSpanScenario:
     def build(self, segment: SegmentBuilder, start: int) -> None:
         video, rules = segment.context.config.video, segment.rules
         asked = _asked(segment, self.name, video.span_words, start)
-        begin = asked.end + segment.draw(video.delay_s)
-        segment.user_event(self.name, asked, "stay_silent", (asked.end, begin))
+        begin = asked.end_sample + segment.draw(video.delay_s)
+        segment.user_event(self.name, asked, "stay_silent", (asked.end_sample, begin))
         end = begin + segment.draw(video.span_s)
         action = tuple(CONTINUED)[segment.choose(tuple(CONTINUED))]
         script = _Repetitions(at=begin)
@@ -205,11 +212,11 @@ class VisualSpanScenario:
         blend = ((begin, 0.0), (begin + onset, 1.0), (away, 1.0), (back, 0.0))
         phase = tuple(script.keys) or ((begin, 0.0), (end, 1.0))
         segment.script.acts.figure.append(FigureAct(action=action, phase=phase, blend=blend))
-        said_end = asked.end
+        said_end = asked.end_sample
         for at, text in zip((begin, stop), video.span_answers, strict=True):
             seen = at + rules.step  # whether something moves shows in two frames
             micro_turn = max(rules.reply(seen), rules.next_boundary(rules.next_word(said_end)))
-            said_end = segment.say((text,), micro_turn).end
+            said_end = segment.say((text,), micro_turn).end_sample
             window = (at, at + rules.samples(SEEN_LATE_S))
             _seen(segment, self.name, (begin, stop), action, act="say", window=window, text=text)
         _quiet_after(segment, self.name, said_end, asked)
@@ -240,26 +247,28 @@ class VisualQuestionScenario:
         wants_letter = bool(letters) and (not numbers or segment.chance(0.5))
         words = video.letter_words if wants_letter else video.number_words
         asked = _asked(segment, self.name, words, start)
-        ready = asked.end + segment.draw(video.appears_s)
-        comes = min(segment.draw(COMES_S), ready - asked.end)
+        ready = asked.end_sample + segment.draw(video.appears_s)
+        comes = min(segment.draw(COMES_S), ready - asked.end_sample)
         number, letter = segment.choose(numbers or ("",)), segment.choose(letters or ("",))
         signs = {True: letters[letter].upper() if letters else "", False: str(number + 1)}
         answer = vocabulary.letters[letters[letter]] if wants_letter else numbers[number]
         items = []
         first = ready - comes
         if signs[not wants_letter] and segment.chance(video.decoy_probability):
-            items = self._decoy(segment, signs[not wants_letter], asked.end, first)
+            items = self._decoy(segment, signs[not wants_letter], asked.end_sample, first)
         if not items:
-            segment.user_event(self.name, asked, "stay_silent", (asked.end, first))
+            segment.user_event(self.name, asked, "stay_silent", (asked.end_sample, first))
         end = ready + segment.draw(STAYS_S)
         sign = signs[wants_letter]
         way = WAYS[segment.choose(WAYS)]
-        items.append(BoardItem(text=sign, start=first, ready=ready, end=end, how=way))
+        items.append(
+            BoardItem(text=sign, start_sample=first, ready_sample=ready, end_sample=end, how=way)
+        )
         segment.script.acts.board.append(BoardAct(items=tuple(items)))
         said = segment.say((answer,), rules.reply(ready))
         window = (ready, ready + rules.samples(SEEN_LATE_S))
         _seen(segment, self.name, (first, end), sign, act="say", window=window, text=answer)
-        _quiet_after(segment, self.name, said.end, asked)
+        _quiet_after(segment, self.name, said.end_sample, asked)
 
     def _decoy(
         self, segment: SegmentBuilder, sign: str, earliest: int, latest: int
@@ -271,4 +280,8 @@ class VisualQuestionScenario:
         ready = min(start + segment.draw(COMES_S), latest)
         window = (earliest, latest)
         _seen(segment, self.name, (start, latest), sign, act="stay_silent", window=window)
-        return [BoardItem(text=sign, start=start, ready=ready, end=latest, how=WAYS[0])]
+        return [
+            BoardItem(
+                text=sign, start_sample=start, ready_sample=ready, end_sample=latest, how=WAYS[0]
+            )
+        ]

@@ -21,37 +21,39 @@ class DelegationScenario:
         task = segment.questions.task(segment.rng)
         acknowledgement = segment.questions.vocabulary.acknowledgement
         asked = segment.ask(task, start)
-        reply = rules.reply(asked.end)
+        reply = rules.reply(asked.end_sample)
         segment.delegate(reply)
         said = segment.say((acknowledgement,), reply)
-        window = (asked.end, asked.end + rules.samples(RESPOND_S))
+        window = (asked.end_sample, asked.end_sample + rules.samples(RESPOND_S))
         segment.event(
             Event(
                 type=DELEGATION,
-                start=asked.start,
-                end=asked.end,
+                start_sample=asked.start_sample,
+                end_sample=asked.end_sample,
                 speaker="user",
                 text=asked.text,
-                expect=Expect(act="delegate", text=acknowledgement, window=window),
+                expect=Expect(act="delegate", text=acknowledgement, window_samples=window),
             )
         )
         if segment.chance(segment.timing.second_question_probability):
             self._with_question(segment, task.answer, said)
             return
-        arrival = said.start + segment.draw(segment.timing.result_delay)
+        arrival = said.start_sample + segment.draw(segment.timing.result_delay)
         known = segment.arrive(" ".join(task.answer), arrival)
-        self._result(segment, task.answer, arrival, max(known, rules.free(said.end)))
+        self._result(segment, task.answer, arrival, max(known, rules.free(said.end_sample)))
 
     def _with_question(self, segment: SegmentBuilder, answer: tuple[str, ...], said: Span) -> None:
         """The result arrives once the agent can know of a new question, which goes first."""
         rules = segment.rules
         question = segment.questions.turn(segment.rng)
-        other = segment.ask(question, said.end + segment.draw(QUESTION_GAP_S), may_pause=False)
+        other = segment.ask(
+            question, said.end_sample + segment.draw(QUESTION_GAP_S), may_pause=False
+        )
         answered = segment.answer(question, other)
-        noticed = other.start + rules.samples(YIELD_S)
-        arrival = int(segment.rng.integers(noticed, answered.end + rules.samples(RESULT_S)))
+        noticed = other.start_sample + rules.samples(YIELD_S)
+        arrival = int(segment.rng.integers(noticed, answered.end_sample + rules.samples(RESULT_S)))
         known = segment.arrive(" ".join(answer), arrival)
-        self._result(segment, answer, arrival, max(known, rules.free(answered.end)))
+        self._result(segment, answer, arrival, max(known, rules.free(answered.end_sample)))
 
     def _result(
         self, segment: SegmentBuilder, answer: tuple[str, ...], arrival: int, at: int
@@ -62,14 +64,14 @@ class DelegationScenario:
         segment.event(
             Event(
                 type=RESULT,
-                start=arrival,
-                end=arrival,
+                start_sample=arrival,
+                end_sample=arrival,
                 speaker="background_agent",
                 text=" ".join(answer),
                 expect=Expect(
                     act="say",
                     text=" ".join(answer),
-                    window=(free, free + rules.samples(RESULT_S)),
+                    window_samples=(free, free + rules.samples(RESULT_S)),
                 ),
             )
         )

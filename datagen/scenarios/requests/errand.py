@@ -43,16 +43,16 @@ class ErrandScenario:
         task = segment.questions.task(segment.rng)
         acknowledgement = segment.questions.vocabulary.acknowledgement
         asked = segment.ask(task, start)
-        reply = rules.reply(asked.end)
+        reply = rules.reply(asked.end_sample)
         segment.delegate(reply)
         said = segment.say((acknowledgement,), reply)
-        window = (asked.end, asked.end + rules.samples(RESPOND_S))
+        window = (asked.end_sample, asked.end_sample + rules.samples(RESPOND_S))
         segment.user_event(DELEGATION, asked, "delegate", window, acknowledgement)
         wait = _Wait(
             task=task,
-            arrival=said.start + segment.draw(options.tool_latency),
+            arrival=said.start_sample + segment.draw(options.tool_latency),
             n_questions=segment.whole(options.errand_questions),
-            quiet_from=said.end,
+            quiet_from=said.end_sample,
         )
         if segment.chance(options.cancel_probability):
             self._call_off(segment, wait)
@@ -83,7 +83,7 @@ class ErrandScenario:
     def _question(self, segment: SegmentBuilder, wait: _Wait, start: int) -> None:
         question = segment.questions.turn(segment.rng)
         asked = segment.ask(question, start, may_pause=False)
-        wait.quiet_from = segment.answer(question, asked).end
+        wait.quiet_from = segment.answer(question, asked).end_sample
         wait.n_questions -= 1
 
     def _fill(self, segment: SegmentBuilder, wait: _Wait, at: int) -> None:
@@ -94,13 +94,13 @@ class ErrandScenario:
         segment.event(
             Event(
                 type=DELEGATION,
-                start=at,
-                end=at,
+                start_sample=at,
+                end_sample=at,
                 speaker="background_agent",
-                expect=Expect(act="say", text=filler, window=window),
+                expect=Expect(act="say", text=filler, window_samples=window),
             )
         )
-        wait.quiet_from, wait.filled = spoken.end, True
+        wait.quiet_from, wait.filled = spoken.end_sample, True
 
     def _result(self, segment: SegmentBuilder, wait: _Wait, at: int) -> None:
         rules, text = segment.rules, _message(wait)
@@ -110,11 +110,13 @@ class ErrandScenario:
         segment.event(
             Event(
                 type=RESULT,
-                start=wait.arrival,
-                end=wait.arrival,
+                start_sample=wait.arrival,
+                end_sample=wait.arrival,
                 speaker="background_agent",
                 text=text,
-                expect=Expect(act="say", text=text, window=(free, free + rules.samples(RESULT_S))),
+                expect=Expect(
+                    act="say", text=text, window_samples=(free, free + rules.samples(RESULT_S))
+                ),
             )
         )
 
@@ -122,8 +124,8 @@ class ErrandScenario:
         """The user wants it no more: the agent cancels, and no result is said."""
         start = wait.quiet_from + segment.draw(segment.context.config.scenarios.errand_gap)
         spans = segment.recite(CALL_OFF, start)
-        said = Span(start=start, end=spans[-1].end, text=" ".join(CALL_OFF))
-        segment.cancel(segment.rules.reply(said.end))
+        said = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(CALL_OFF))
+        segment.cancel(segment.rules.reply(said.end_sample))
         segment.react(said, (CALLED_OFF,), event=TURN)
 
 

@@ -33,7 +33,7 @@ class ForbiddenScenario:
         request = requests[segment.choose(requests)]
         words = request.replace(NUMBER, number).split()
         spans = segment.recite(words, start)
-        asked = Span(start=start, end=spans[-1].end, text=" ".join(words))
+        asked = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(words))
         if refused:
             segment.react(asked, (options.refusal,), event=self.name, act="refuse")
         else:

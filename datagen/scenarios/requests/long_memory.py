@@ -59,10 +59,10 @@ class LongMemoryScenario:
             if at + segment.rules.samples(ROOM_S) > segment.n_samples:
                 break
             end = _told_or_asked(segment, item, at)
-        if not segment.end:
+        if not segment.end_sample:
             raise DoesNotFit
         _questions(segment, end, segment.n_samples)
-        segment.end = segment.n_samples
+        segment.end_sample = segment.n_samples
 
 
 def _plan(segment: SegmentBuilder) -> list[_Item]:
@@ -84,13 +84,13 @@ def _questions(segment: SegmentBuilder, end: int, until: int) -> int:
         if at + segment.rules.samples(ROOM_S) > until:
             return end
         question = segment.questions.turn(segment.rng)
-        end = segment.answer(question, segment.ask(question, at, may_pause=False)).end
+        end = segment.answer(question, segment.ask(question, at, may_pause=False)).end_sample
 
 
 def _told_or_asked(segment: SegmentBuilder, item: _Item, at: int) -> int:
     words = (item.slot,) if item.asked else (item.slot, IS, *item.value)
     spans = segment.recite(words, at)
-    said = Span(start=at, end=spans[-1].end, text=" ".join(words))
+    said = Span(start_sample=at, end_sample=spans[-1].end_sample, text=" ".join(words))
     if item.asked:
-        return segment.react(said, item.value, event=RECALL).end
-    return segment.react(said, (SAVED,), event=TURN).end
+        return segment.react(said, item.value, event=RECALL).end_sample
+    return segment.react(said, (SAVED,), event=TURN).end_sample

@@ -58,14 +58,14 @@ class RecallScenario:
         for _ in range(segment.whole((1, MAX_BETWEEN))):
             question = segment.questions.turn(segment.rng)
             asked = segment.ask(question, end + segment.draw(GAP_S), may_pause=False)
-            end = segment.react(asked, (*question.answer, suffix), event=self.name).end
+            end = segment.react(asked, (*question.answer, suffix), event=self.name).end_sample
         start = end + segment.draw(GAP_S)
         _exchange(segment, start, (suffix, REMOVED), (REMOVED,), event=TURN)
 
     def _coherence(self, segment: SegmentBuilder, start: int) -> None:
         question = segment.questions.turn(segment.rng)
         answered = segment.answer(question, segment.ask(question, start))
-        start = answered.end + segment.draw(GAP_S)
+        start = answered.end_sample + segment.draw(GAP_S)
         _exchange(segment, start, (LAST,), question.answer, event=self.name)
 
     def _edit(self, segment: SegmentBuilder, start: int) -> None:
@@ -80,7 +80,7 @@ class RecallScenario:
             if len(changed) == 1:
                 break
         words = (AND, edited.words[changed[0]])
-        start = answered.end + segment.draw(GAP_S)
+        start = answered.end_sample + segment.draw(GAP_S)
         _exchange(segment, start, words, edited.answer, event=self.name)
 
     def _pending(self, segment: SegmentBuilder, start: int) -> None:
@@ -92,13 +92,13 @@ class RecallScenario:
         words = (v.numbers[seconds - 1], "seconds", first)
         asked = segment.ask(Question(kind="cue", words=words, answer=(second,)), start)
         segment.user_event(TIMED_CUE, asked, "", (0, 0))
-        at = asked.end + segment.draw(EDIT_GAP_S)
+        at = asked.end_sample + segment.draw(EDIT_GAP_S)
         spans = segment.recite((NO, second), at)
-        edit = Span(start=at, end=spans[-1].end, text=f"{NO} {second}")
-        due = asked.end + rules.samples(seconds)
-        if edit.end + rules.samples(MIN_LEFT_S) > due:
+        edit = Span(start_sample=at, end_sample=spans[-1].end_sample, text=f"{NO} {second}")
+        due = asked.end_sample + rules.samples(seconds)
+        if edit.end_sample + rules.samples(MIN_LEFT_S) > due:
             raise DoesNotFit
-        segment.say((second,), rules.cue(asked.end, seconds))
+        segment.say((second,), rules.cue(asked.end_sample, seconds))
         window = (due - rules.samples(CUE_EARLY_S), due + rules.samples(CUE_LATE_S))
         segment.user_event(self.name, edit, "say", window, second)
 
@@ -113,8 +113,8 @@ def _exchange(
 ) -> int:
     """The user says words, the agent answers; returns the end of the answer."""
     spans = segment.recite(words, start)
-    asked = Span(start=start, end=spans[-1].end, text=" ".join(words))
-    return segment.react(asked, answer, event=event).end
+    asked = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(words))
+    return segment.react(asked, answer, event=event).end_sample
 
 
 def _others(segment: SegmentBuilder, end: int, n: int) -> int:
@@ -122,5 +122,5 @@ def _others(segment: SegmentBuilder, end: int, n: int) -> int:
     for _ in range(n):
         question = segment.questions.turn(segment.rng)
         asked = segment.ask(question, end + segment.draw(GAP_S), may_pause=False)
-        end = segment.answer(question, asked).end
+        end = segment.answer(question, asked).end_sample
     return end

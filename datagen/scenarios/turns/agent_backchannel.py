@@ -35,15 +35,15 @@ class AgentBackchannelScenario:
         phrases = segment.bank.recorded(options.message_phrases)
         n = min(segment.whole(options.n_message_phrases), len(phrases))
         chosen = [phrases[i] for i in segment.rng.permutation(len(phrases))[:n]]
-        at = segment.recite((OPENING,), start)[0].end + segment.draw(GAP_S)
+        at = segment.recite((OPENING,), start)[0].end_sample + segment.draw(GAP_S)
         said = 0
         for number, text in enumerate(chosen):
             phrase = segment.recite((text,), at)[0]
             if number + 1 < n:
-                at = phrase.end + segment.draw(options.listening_pause)
+                at = phrase.end_sample + segment.draw(options.listening_pause)
                 said = self._listen(segment, phrase, at, said)
             else:
-                at = phrase.end + segment.draw(GAP_S)
+                at = phrase.end_sample + segment.draw(GAP_S)
         closing = segment.recite((CLOSING,), at)[0]
         segment.react(closing, (REPLY,), event=TURN)
 
@@ -51,8 +51,8 @@ class AgentBackchannelScenario:
         """One listening point; returns when the agent has finished its backchannel."""
         texts = segment.context.config.scenarios.agent_backchannels
         text = texts[segment.choose(texts)]
-        spoken = segment.say((text,), segment.rules.follow(phrase.end, said))
-        window = (phrase.end, phrase.end + segment.rules.samples(LISTEN_S))
-        point = Span(start=phrase.end, end=until, text="")
+        spoken = segment.say((text,), segment.rules.follow(phrase.end_sample, said))
+        window = (phrase.end_sample, phrase.end_sample + segment.rules.samples(LISTEN_S))
+        point = Span(start_sample=phrase.end_sample, end_sample=until, text="")
         segment.user_event(self.name, point, "backchannel", window, text)
-        return spoken.end
+        return spoken.end_sample

@@ -90,9 +90,9 @@ class ConversationBuilder:
             onset = self._place_agent(answer, change)
             self._count_change(change)
         self._close(onset)
-        if not self.segment.end:
+        if not self.segment.end_sample:
             raise DoesNotFit
-        self.segment.end = self.segment.n_samples
+        self.segment.end_sample = self.segment.n_samples
 
     def _go_on_from(self, start: int) -> None:
         """Take over what the segments before have of everything, too much or too little."""
@@ -117,10 +117,10 @@ class ConversationBuilder:
             wanted = self._wanted(onset) * (1.0 - attempt / (2 * TRIES))
             question = self._question(wanted, short=-change < self._samples(LONG_OVERLAP_S))
             turn = self._user_turn(onset, question, wanted - self._length(question), offset)
-            planned = self.segment.plan_from(question.answer, turn.end + offset)
+            planned = self.segment.plan_from(question.answer, turn.end_sample + offset)
             answer = AgentTurn(asked=turn, planned=planned)
-            apart = answer.end + change - turn.end >= self._samples(APART_S)
-            if answer.end - onset <= room and apart:
+            apart = answer.end_sample + change - turn.end_sample >= self._samples(APART_S)
+            if answer.end_sample - onset <= room and apart:
                 return turn, answer, offset
             self.silence = silence
             self.pace.rewind(mark)
@@ -179,10 +179,12 @@ class ConversationBuilder:
         for position, unit in enumerate([*lines, *words]):
             if position:
                 at = self._joint(turn, at)
-            turn.said.append(PlacedUnit(unit=unit, start=at))
+            turn.said.append(PlacedUnit(unit=unit, start_sample=at))
             at += unit.n_samples
         if tag is not None:
-            turn.said.append(PlacedUnit(unit=tag, start=at + self.segment.draw(self._word_gap)))
+            turn.said.append(
+                PlacedUnit(unit=tag, start_sample=at + self.segment.draw(self._word_gap))
+            )
         return turn
 
     def _joint(self, turn: UserTurn, at: int) -> int:
@@ -203,10 +205,12 @@ class ConversationBuilder:
     def _place_user(self, turn: UserTurn) -> None:
         segment = self.segment
         for said in turn.said:
-            segment.place(said.unit, said.start, lane="user")
+            segment.place(said.unit, said.start_sample, lane="user")
         for start, end in turn.pauses:
-            expect = Expect(act="stay_silent", window=(start, end))
-            segment.event(Event(type=PAUSE, start=start, end=end, speaker="user", expect=expect))
+            expect = Expect(act="stay_silent", window_samples=(start, end))
+            segment.event(
+                Event(type=PAUSE, start_sample=start, end_sample=end, speaker="user", expect=expect)
+            )
         if self.interrupted is not None:
             self._interruption_event(turn, self.interrupted)
             self.interrupted = None
@@ -218,11 +222,11 @@ class ConversationBuilder:
         self.segment.event(
             Event(
                 type=INTERRUPTION,
-                start=turn.start,
-                end=turn.end,
+                start_sample=turn.start_sample,
+                end_sample=turn.end_sample,
                 speaker="user",
                 text=turn.text,
-                expect=Expect(act="stop", window=window),
+                expect=Expect(act="stop", window_samples=window),
             )
         )
 
@@ -238,11 +242,13 @@ class ConversationBuilder:
         segment.event(
             Event(
                 type=AGENT_BACKCHANNEL,
-                start=start,
-                end=span.end,
+                start_sample=start,
+                end_sample=span.end_sample,
                 speaker="agent",
                 text=span.text,
-                expect=Expect(act="backchannel", text=span.text, window=(start, span.end)),
+                expect=Expect(
+                    act="backchannel", text=span.text, window_samples=(start, span.end_sample)
+                ),
             )
         )
         self.overlap += unit.n_samples
@@ -253,8 +259,8 @@ class ConversationBuilder:
         if not turn.n_lines:
             return None
         apart = self._samples(APART_S)
-        first = max(self.agent_end + apart, turn.start + self._samples(LISTENED_S))
-        last = turn.said[turn.n_lines - 1].end - unit.n_samples
+        first = max(self.agent_end + apart, turn.start_sample + self._samples(LISTENED_S))
+        last = turn.said[turn.n_lines - 1].end_sample - unit.n_samples
         for _ in range(TRIES):
             if first >= last:
                 break
@@ -271,7 +277,7 @@ class ConversationBuilder:
         stop = None
         if -change >= self._samples(self.human.interruption_s):
             stop = self._stop(turn, -change)
-        end = turn.end if stop is None else stop
+        end = turn.end_sample if stop is None else stop
         onset = end + change
         said = segment.sound(turn.planned, stop=stop)
         self._turn_event(turn, said)
@@ -283,47 +289,50 @@ class ConversationBuilder:
 
     def _stop(self, turn: AgentTurn, overlap: int) -> int | None:
         """Where the agent falls silent: while it says one of its last words."""
-        listened = turn.start + self._samples(LISTENED_S)
-        earliest = max(listened, turn.asked.end + self._samples(APART_S)) + overlap
+        listened = turn.start_sample + self._samples(LISTENED_S)
+        earliest = max(listened, turn.asked.end_sample + self._samples(APART_S)) + overlap
         first = max(earliest, turn.planned[max(len(turn.planned) - 3, 0)][1])
-        last = turn.end - self._samples(0.1)
+        last = turn.end_sample - self._samples(0.1)
         return int(self.segment.rng.integers(first, last)) if first < last else None
 
     def _turn_event(self, turn: AgentTurn, said: Span) -> None:
         asked, rules = turn.asked, self.segment.rules
-        last = asked.end + rules.samples(RESPOND_S)
+        last = asked.end_sample + rules.samples(RESPOND_S)
         # An answer that begins early or late opens or closes its window itself.
-        window = (min(asked.end, said.start), max(last, said.start + rules.step))
+        window = (
+            min(asked.end_sample, said.start_sample),
+            max(last, said.start_sample + rules.step),
+        )
         self.segment.event(
             Event(
                 type=TURN,
-                start=asked.start,
-                end=asked.end,
+                start_sample=asked.start_sample,
+                end_sample=asked.end_sample,
                 speaker="user",
                 text=asked.text,
-                expect=Expect(act="respond", text=said.text, window=window),
+                expect=Expect(act="respond", text=said.text, window_samples=window),
             )
         )
 
     def _user_backchannel(self, turn: AgentTurn, until: int) -> None:
         """The user says `uh huh` or the like; the agent goes on."""
         segment = self.segment
-        listened = turn.start + self._samples(LISTENED_S)
-        first = max(listened, turn.asked.end + self._samples(LONG_OVERLAP_S))
+        listened = turn.start_sample + self._samples(LISTENED_S)
+        first = max(listened, turn.asked.end_sample + self._samples(LONG_OVERLAP_S))
         unit = self._backchannel_unit()
         last = until - unit.n_samples - self._samples(LONG_OVERLAP_S)
         if first >= last:
             return
         spoken = segment.place(unit, int(segment.rng.integers(first, last)), lane="user")
-        tail = spoken.end + self._samples(BACKCHANNEL_TAIL_S)
+        tail = spoken.end_sample + self._samples(BACKCHANNEL_TAIL_S)
         segment.event(
             Event(
                 type=USER_BACKCHANNEL,
-                start=spoken.start,
-                end=spoken.end,
+                start_sample=spoken.start_sample,
+                end_sample=spoken.end_sample,
                 speaker="user",
                 text=spoken.text,
-                expect=Expect(act="resume", window=(spoken.start, min(until, tail))),
+                expect=Expect(act="resume", window_samples=(spoken.start_sample, min(until, tail))),
             )
         )
         self.overlap += unit.n_samples
@@ -349,10 +358,10 @@ class ConversationBuilder:
         """The user talks on until the dialogue is over: it is cut out of a longer one."""
         turn, at = UserTurn(said=[]), onset
         while (unit := self.lines.longest(self.segment.n_samples - at)) is not None:
-            turn.said.append(PlacedUnit(unit=unit, start=at))
+            turn.said.append(PlacedUnit(unit=unit, start_sample=at))
             at = self._joint(turn, at + unit.n_samples)
         if turn.said:
-            turn.pauses = [pause for pause in turn.pauses if pause[1] <= turn.said[-1].start]
+            turn.pauses = [pause for pause in turn.pauses if pause[1] <= turn.said[-1].start_sample]
             turn.n_lines = len(turn.said)
             self._place_user(turn)
 

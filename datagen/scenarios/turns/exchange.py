@@ -12,11 +12,11 @@ class PlacedUnit:
     """A unit of a user's turn and where it sounds."""
 
     unit: Unit
-    start: int
+    start_sample: int
 
     @property
-    def end(self) -> int:
-        return self.start + self.unit.n_samples
+    def end_sample(self) -> int:
+        return self.start_sample + self.unit.n_samples
 
 
 @dataclass(kw_only=True)
@@ -28,12 +28,12 @@ class UserTurn:
     n_lines: int = 0  # what is said before the question
 
     @property
-    def start(self) -> int:
-        return self.said[0].start
+    def start_sample(self) -> int:
+        return self.said[0].start_sample
 
     @property
-    def end(self) -> int:
-        return self.said[-1].end
+    def end_sample(self) -> int:
+        return self.said[-1].end_sample
 
     @property
     def text(self) -> str:
@@ -48,10 +48,10 @@ class AgentTurn:
     planned: list[tuple[Unit, int]]
 
     @property
-    def start(self) -> int:
+    def start_sample(self) -> int:
         return self.planned[0][1]
 
     @property
-    def end(self) -> int:
+    def end_sample(self) -> int:
         unit, start = self.planned[-1]
         return start + unit.n_samples

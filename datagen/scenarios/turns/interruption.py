@@ -39,32 +39,38 @@ class InterruptionScenario:
 
 def interrupted(segment: SegmentBuilder, spoken: Span) -> None:
     """The event of a user who has taken the floor: the agent falls silent in time."""
-    onset = spoken.start
+    onset = spoken.start_sample
     segment.event(
         Event(
             type=INTERRUPTION,
-            start=onset,
-            end=spoken.end,
+            start_sample=onset,
+            end_sample=spoken.end_sample,
             speaker="user",
             text=spoken.text,
-            expect=Expect(act="stop", window=(onset, onset + segment.rules.samples(STOP_S))),
+            expect=Expect(
+                act="stop", window_samples=(onset, onset + segment.rules.samples(STOP_S))
+            ),
         )
     )
 
 
 def first_turn(segment: SegmentBuilder, count: Count, *, until: int | None = None) -> Span:
     """The agent answers the request to count, up to micro-turn `until` or to the end."""
-    said = segment.say(count.question.answer, segment.rules.reply(count.asked.end), until=until)
-    end = count.asked.end
+    said = segment.say(
+        count.question.answer, segment.rules.reply(count.asked.end_sample), until=until
+    )
+    end = count.asked.end_sample
     segment.event(
         Event(
             type=TURN,
-            start=count.asked.start,
-            end=end,
+            start_sample=count.asked.start_sample,
+            end_sample=end,
             speaker="user",
             text=count.asked.text,
             expect=Expect(
-                act="respond", text=said.text, window=(end, end + segment.rules.samples(RESPOND_S))
+                act="respond",
+                text=said.text,
+                window_samples=(end, end + segment.rules.samples(RESPOND_S)),
             ),
         )
     )

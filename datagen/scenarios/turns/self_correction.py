@@ -25,7 +25,7 @@ class SelfCorrectionScenario:
         marker = markers[segment.choose(markers)]
         texts = [*meant.words[:wrong], mistaken.words[wrong], marker, *meant.words[wrong:]]
         spans = segment.recite(texts, start)
-        asked = Span(start=start, end=spans[-1].end, text=" ".join(texts))
+        asked = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(texts))
         segment.react(asked, meant.answer, event=self.name)
 
 

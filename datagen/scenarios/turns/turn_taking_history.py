@@ -21,7 +21,9 @@ MAX_OVERLAPPED: Final = 0.7  # of the changes, however few of those before did
 def turn_taking_until(script: Script, end: int, *, join: int) -> TurnTaking:
     """Measure the first `end` samples by word times; silences below `join` count as speech."""
     timeline = script.timeline
-    labels = [(e.start, e.end) for e in timeline.events if not event_type(e.type).takes_turn]
+    labels = [
+        (e.start_sample, e.end_sample) for e in timeline.events if not event_type(e.type).takes_turn
+    ]
     return measure(
         joined(_spans(timeline.user), join),
         joined(_spans(timeline.agent), join),
@@ -37,4 +39,4 @@ def share_from_here(offsets: Sequence[int], target: float, ahead: float) -> floa
 
 
 def _spans(words: list[Word]) -> list[Span]:
-    return [(word.start, word.end) for word in words]
+    return [(word.start_sample, word.end_sample) for word in words]

@@ -28,14 +28,16 @@ class UserBackchannelScenario:
         onset = count.inside(segment, 1, len(count.planned) - WORDS_LEFT)
         spoken = segment.utter(phrases[segment.choose(phrases)], onset)
         first_turn(segment, count)
-        last = min(count.end, spoken.end + segment.rules.samples(TAIL_S))
+        last = min(count.end_sample, spoken.end_sample + segment.rules.samples(TAIL_S))
         segment.event(
             Event(
                 type=USER_BACKCHANNEL,
-                start=spoken.start,
-                end=spoken.end,
+                start_sample=spoken.start_sample,
+                end_sample=spoken.end_sample,
                 speaker="user",
                 text=spoken.text,
-                expect=Expect(act="resume", window=(spoken.start, max(last, spoken.end))),
+                expect=Expect(
+                    act="resume", window_samples=(spoken.start_sample, max(last, spoken.end_sample))
+                ),
             )
         )

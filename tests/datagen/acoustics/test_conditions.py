@@ -29,6 +29,7 @@ from microturn.datagen.acoustics.talkers import talker_positions
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.expectations import expectation_during
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline, Word
+from microturn.datagen.labels.setting import LineLabel
 from microturn.datagen.pipeline import SimulatedDialogue, Simulator
 from microturn.datagen.report.check import faults_of_set, faults_of_timeline
 from microturn.datagen.sets.shards import ShardReader
@@ -71,9 +72,9 @@ def test_nothing_happens_unless_it_is_switched_on(
         assert not dialogue.sound.missing_input.any()
         assert {"line", "stretches"}.isdisjoint(dialogue.sound.stems)
         channel = dialogue.sound.channel
-        assert channel["line"] == {"clip_db": None, "drift_ppm": None, "telephone": None}
-        assert channel["network"]["lost"] == channel["stretches"] == []
-        assert channel["echo_path"] is None
+        assert channel.line == LineLabel()
+        assert channel.network.lost_s == channel.stretches == ()
+        assert channel.echo_path is None
         assert not any(event.speaker == "channel" for event in dialogue.timeline.events)
 
 
@@ -159,7 +160,9 @@ def test_stretches_have_the_snr_asked_for(config: DatagenConfig, simulator_for: 
     for index in range(5):
         dialogue = noisy.dialogue(index)
         stems = dialogue.sound.stems
-        user = mix.active_power(stems["user"], [(w.start, w.end) for w in dialogue.timeline.user])
+        user = mix.active_power(
+            stems["user"], [(w.start_sample, w.end_sample) for w in dialogue.timeline.user]
+        )
         outside = np.ones(len(stems["user"]), np.bool_)
         for stretch in dialogue.conditions.stretches:
             noise = mix.active_power(
@@ -210,7 +213,7 @@ def test_the_echo_arrives_after_equipment_and_flight(echoing: Simulator) -> None
         way = np.fft.irfft(np.fft.rfft(echo, n) * spectrum.conj() / (power + 1e-4 * power.max()), n)
         way = np.abs(way[: RATE // 4])
         first = int(np.argmax(way > 0.5 * way.max()))
-        metres = dialogue.sound.channel["echo_path"]["loudspeaker_m"]
+        metres = dialogue.sound.channel.echo_path.loudspeaker_m
         expected = 0.05 * RATE + metres / SPEED_OF_SOUND * RATE
         assert first == pytest.approx(expected, abs=3.0)
 
@@ -219,8 +222,8 @@ def test_the_echo_is_silent_when_the_agent_is(echoing: Simulator) -> None:
     for index in range(4):
         for erle_db in (None, 20.0):
             dialogue, echo = rendered(echoing, index, drive=1.0, erle_db=erle_db)
-            room = echoing._renderer._rooms[dialogue.sound.room["id"]]
-            lag_ms = dialogue.sound.channel["echo_path"]["lag_ms"]
+            room = echoing._renderer._rooms[dialogue.sound.room.id]
+            lag_ms = dialogue.sound.channel.echo_path.lag_ms
             lag, tail = round(lag_ms * RATE / 1000), len(room.loudspeaker.response)
             may_sound = np.zeros(len(echo), np.bool_)
             for start, end in dialogue.timeline.stretches("agent"):
@@ -247,7 +250,7 @@ def test_a_canceller_learns_while_the_agent_speaks(echoing: Simulator) -> None:
     recipe = replace(echoing.recipe(2), families=("user_backchannel",) * 6)
     script, _, conditions = echoing.script(recipe)
     assert conditions.echo is not None
-    spans = [(word.start, word.end) for word in script.timeline.agent]
+    spans = [(word.start_sample, word.end_sample) for word in script.timeline.agent]
     assert len(spans) > 3
 
     def level(span: tuple[int, int], erle_db: float | None) -> float:
@@ -279,7 +282,9 @@ def test_stalls_are_where_no_user_speaks_and_mark_micro_turns_late(
             assert missing >= step / 2
             assert not dialogue.timeline.speaks("user", int(k) * step, int(k + 1) * step)
         events = [e for e in dialogue.timeline.events if e.type == "packet_loss"]
-        assert [(e.start, e.end) for e in events] == list(dialogue.conditions.network.stalls)
+        assert [(e.start_sample, e.end_sample) for e in events] == list(
+            dialogue.conditions.network.stalls
+        )
     assert n_late > 10
 
 
@@ -303,7 +308,7 @@ def test_words_survive_line_and_network(dialogues: list[SimulatedDialogue]) -> N
 
 
 def timeline_of(agent: list[tuple[int, int]], *events: Event) -> Timeline:
-    words = [Word(text="a", start=s, end=e, source="x", voice="x") for s, e in agent]
+    words = [Word(text="a", start_sample=s, end_sample=e, source="x", voice="x") for s, e in agent]
     return Timeline(n_samples=160_000, agent=words, events=list(events))
 
 
@@ -312,20 +317,24 @@ def test_what_is_expected_around_a_disturbance() -> None:
         return expectation_during(timeline, start, end, rate=RATE, tail=1600)
 
     quiet = expected(timeline_of([]), 16_000, 32_000)
-    assert quiet == Expect(act="stay_silent", window=(16_000, 33_600))
+    assert quiet == Expect(act="stay_silent", window_samples=(16_000, 33_600))
     counting = [(k * 16_000, k * 16_000 + 9600) for k in range(6)]
     timeline = timeline_of(counting)
-    assert expected(timeline, 20_000, 40_000) == Expect(act="resume", window=(20_000, 40_000))
+    assert expected(timeline, 20_000, 40_000) == Expect(
+        act="resume", window_samples=(20_000, 40_000)
+    )
     assert expected(timeline, 87_000, 99_000) is None  # it has nothing left to say
     stop = Event(
         type="interruption",
-        start=30_000,
-        end=40_000,
+        start_sample=30_000,
+        end_sample=40_000,
         speaker="user",
-        expect=Expect(act="stop", window=(30_000, 42_800)),
+        expect=Expect(act="stop", window_samples=(30_000, 42_800)),
     )
     assert expected(timeline_of(counting, stop), 20_000, 40_000) is None
-    answer = replace(stop, type="turn", expect=Expect(act="respond", window=(30_000, 42_800)))
+    answer = replace(
+        stop, type="turn", expect=Expect(act="respond", window_samples=(30_000, 42_800))
+    )
     assert expected(timeline_of([], answer), 20_000, 40_000) is None
 
 
@@ -363,8 +372,8 @@ def test_a_folder_of_recordings_becomes_a_kind_of_bed(
     files = set()
     for index in range(6):
         sound = simulator.dialogue(index).sound
-        files.add(sound.channel["noise_file"])
-        assert sound.channel["noise"] == "recorded"
+        files.add(sound.channel.noise_file)
+        assert sound.channel.noise == "recorded"
         assert np.mean(np.square(sound.stems["noise"])) > 0
     assert files == {"a.wav", "b.flac"}
     joined = NoiseBeds(simulator.bank, ("pink",), folders=acoustics.recordings)

@@ -61,7 +61,7 @@ def test_keeping_stems_changes_nothing(
 def test_the_noise_has_the_level_asked_for(simulator: Simulator, kind: str, snr_db: float) -> None:
     dialogue = dialogue_with(simulator, 0, noise=kind, snr_db=snr_db, zero_s=0.0)
     stems = dialogue.sound.stems
-    spans = [(word.start, word.end) for word in dialogue.timeline.user]
+    spans = [(word.start_sample, word.end_sample) for word in dialogue.timeline.user]
     user = mix.active_power(stems["user"], spans)
     noise = mix.active_power(stems["noise"], [(0, len(stems["noise"]))])
     assert 10 * np.log10(user / noise) == pytest.approx(snr_db, abs=0.1)
@@ -86,7 +86,7 @@ def test_only_drawn_stretches_are_digitally_silent(simulator: Simulator) -> None
     found = 0
     for index in range(12):
         dialogue = dialogue_with(simulator, index, noise="", zero_s=1.0)
-        zeros = dialogue.sound.channel["digital_zero"]
+        zeros = dialogue.sound.channel.digital_zero_s
         audio = dialogue.sound.user
         for start, end in zeros:
             assert not audio[round(start * RATE) : round(end * RATE)].any()
@@ -102,7 +102,7 @@ def test_the_agents_voice_is_silent_outside_its_words(simulator: Simulator) -> N
         outside = np.ones(len(dialogue.sound.agent), bool)
         for clip in dialogue.script.clips:
             if clip.lane == "agent":
-                outside[clip.start : clip.end] = False
+                outside[clip.start_sample : clip.end_sample] = False
         assert not dialogue.sound.agent[outside].any()
 
 

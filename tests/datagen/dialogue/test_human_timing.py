@@ -204,12 +204,20 @@ def test_an_answer_never_begins_before_its_question_is_known(human: Simulator) -
             if event.type != "turn" or event.expect is None:
                 continue
             first, *rest = event.expect.text.split()
-            words = [w for w in timeline.user if event.start <= w.start and w.end <= event.end]
+            words = [
+                w
+                for w in timeline.user
+                if event.start_sample <= w.start_sample and w.end_sample <= event.end_sample
+            ]
             pairs = zip(words, words[1:], strict=False)
-            known = [b.end for a, b in pairs if (a.text, b.text) == ("from", first)]
+            known = [b.end_sample for a, b in pairs if (a.text, b.text) == ("from", first)]
             if not rest or not known:
                 continue
-            onset = min(w.start for w in timeline.agent if w.start >= event.expect.window[0])
+            onset = min(
+                w.start_sample
+                for w in timeline.agent
+                if w.start_sample >= event.expect.window_samples[0]
+            )
             assert onset - known[-1] >= 0.39 * RATE
             n += 1
     assert n > 50

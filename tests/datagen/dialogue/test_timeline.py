@@ -24,4 +24,4 @@ def test_json_round_trip(simulator: Simulator, index: int) -> None:
 
 def test_an_unknown_act_is_refused() -> None:
     with pytest.raises(ValueError, match="expect.act='sing' is not one of respond"):
-        Expect(act="sing", window=(0, 1))
+        Expect(act="sing", window_samples=(0, 1))

@@ -33,8 +33,8 @@ def test_units_sound_at_their_edges(simulator: Simulator) -> None:
         start, end = energy_edges(unit.audio, RATE, -36.0)
         assert start <= 0.015 * RATE
         assert unit.n_samples - end <= 0.015 * RATE
-        assert unit.words[0].start == 0
-        assert unit.words[-1].end == unit.n_samples
+        assert unit.words[0].start_sample == 0
+        assert unit.words[-1].end_sample == unit.n_samples
         assert " ".join(word.text for word in unit.words) == text
 
 

@@ -38,13 +38,13 @@ def table() -> Iterator[None]:
 
 def test_an_event_of_an_unknown_type_is_refused_with_the_nearest_known_one() -> None:
     with pytest.raises(ValueError, match="no event type 'tunr'; did you mean 'turn'.*known: turn"):
-        Event(type="tunr", start=0, end=1, speaker="user")
+        Event(type="tunr", start_sample=0, end_sample=1, speaker="user")
 
 
 def test_an_event_refuses_an_act_that_its_type_does_not_allow() -> None:
-    expect = Expect(act="say", window=(0, 1))
+    expect = Expect(act="say", window_samples=(0, 1))
     with pytest.raises(ValueError, match="type 'turn' cannot expect 'say', only respond"):
-        Event(type="turn", start=0, end=1, speaker="user", expect=expect)
+        Event(type="turn", start_sample=0, end_sample=1, speaker="user", expect=expect)
 
 
 def test_a_type_is_registered_once(table: None) -> None:

@@ -144,7 +144,7 @@ def test_sound_and_cursor_move_together(tab: Tab, page: Path) -> None:
     tab.wait("document.readyState === 'complete' && typeof data === 'object'")
     tab.value("window.problem = () => document.getElementById('problem').textContent")
     assert tab.value("document.querySelectorAll('#events tr').length") == len(_data(page)["events"])
-    tab.wait("film.naturalWidth > 0")
+    tab.wait("data.films.video.image.naturalWidth > 0")
     tab.value("document.getElementById('play').click()")
     tab.wait("now() > 0.4")
     assert tab.value(

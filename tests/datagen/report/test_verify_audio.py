@@ -87,7 +87,7 @@ def test_a_hundred_dialogues_of_every_scenario(
 def _muted_word(dialogue: ScenarioDialogue) -> RenderedAudio:
     word = dialogue.timeline.agent[1]
     agent = dialogue.sound.agent.copy()
-    agent[word.start : word.end] = 0
+    agent[word.start_sample : word.end_sample] = 0
     return replace(dialogue.sound, agent=agent)
 
 
@@ -112,7 +112,7 @@ def _clipped(dialogue: ScenarioDialogue) -> RenderedAudio:
 def _click(dialogue: ScenarioDialogue) -> RenderedAudio:
     clip = next(clip for clip in dialogue.script.clips if clip.lane == "agent")
     agent = dialogue.sound.agent.copy()
-    agent[clip.start] = 3000
+    agent[clip.start_sample] = 3000
     return replace(dialogue.sound, agent=agent)
 
 

@@ -92,11 +92,11 @@ def events_of(timeline: Timeline, kind: str, act: str = "") -> list[Event]:
 
 def expected(event: Event) -> tuple[str, int, int]:
     assert event.expect is not None
-    return event.expect.text, *event.expect.window
+    return event.expect.text, *event.expect.window_samples
 
 
 def said_in(timeline: Timeline, first: int, last: int) -> list[str]:
-    return [word.text for word in timeline.agent if first <= word.start < last]
+    return [word.text for word in timeline.agent if first <= word.start_sample < last]
 
 
 def test_every_family_has_a_weight_and_a_scenario() -> None:
@@ -112,18 +112,18 @@ def test_events_and_windows_obey_the_rules(everything: Simulator, family: str, i
     rate = everything.config.layout.sample_rate
     assert list(faults_of_timeline(timeline)) == []
     for event in timeline.events:
-        assert 0 <= event.start <= event.end <= timeline.n_samples
+        assert 0 <= event.start_sample <= event.end_sample <= timeline.n_samples
         if event.expect is None:
             continue
-        first, last = event.expect.window
+        first, last = event.expect.window_samples
         assert 0 <= first < last <= timeline.n_samples
         kind = (event.type, event.expect.act)
         if kind in LENGTH_S:
             assert last - first == LENGTH_S[kind] * rate
         else:
             assert event.expect.act in ("stay_silent", "resume"), kind
-        if kind in AFTER_S and first != event.start:
-            assert first == event.end or kind == ("recall", "say")
+        if kind in AFTER_S and first != event.start_sample:
+            assert first == event.end_sample or kind == ("recall", "say")
         if event.expect.act == "stay_silent":
             assert not timeline.speaks("agent", first, last)
         if event.expect.act == "resume":
@@ -147,10 +147,14 @@ def test_a_correction_is_answered_and_the_mistake_is_not(trained: Simulator, ind
     markers = trained.config.scenarios.corrections
     for event in events_of(timeline, "self_correction"):
         assert any(f" {marker} " in event.text for marker in markers)
-        words = [word for word in timeline.user if event.start <= word.start < event.end]
-        pauses = [b.start - a.end for a, b in zip(words, words[1:], strict=False)]
+        words = [
+            word
+            for word in timeline.user
+            if event.start_sample <= word.start_sample < event.end_sample
+        ]
+        pauses = [b.start_sample - a.end_sample for a, b in zip(words, words[1:], strict=False)]
         assert max(pauses) < 0.2 * trained.config.layout.sample_rate  # no chance to answer early
-        assert not timeline.speaks("agent", event.start, event.end)
+        assert not timeline.speaks("agent", event.start_sample, event.end_sample)
 
 
 @settings(deadline=None, max_examples=15)
@@ -162,8 +166,8 @@ def test_the_agent_listens_audibly_and_leaves_the_floor(trained: Simulator, inde
     for event in points:
         text, first, last = expected(event)
         assert said_in(timeline, first, last) == text.split()
-        assert not timeline.speaks("user", event.start, event.end)
-        assert timeline.speaks("user", event.end, event.end + 1)  # the user goes on
+        assert not timeline.speaks("user", event.start_sample, event.end_sample)
+        assert timeline.speaks("user", event.end_sample, event.end_sample + 1)  # the user goes on
 
 
 @settings(deadline=None, max_examples=15)
@@ -175,7 +179,7 @@ def test_a_mistake_is_corrected_while_the_user_speaks(trained: Simulator, index:
         text, first, last = expected(event)
         order = next(order for order in orders if text in order and event.text in order)
         assert (order.index(text) + 1) % len(order) == order.index(event.text)
-        word = next(w for w in timeline.agent if first <= w.start < last)
+        word = next(w for w in timeline.agent if first <= w.start_sample < last)
         assert word.text == text
         assert timeline.speaks("user", last, timeline.n_samples)  # the user goes on
 
@@ -189,12 +193,12 @@ def test_a_periodic_cue_keeps_time_and_ends_at_stop(trained: Simulator, index: i
     assert cues
     assert stops
     for before, after in zip(cues, cues[1:], strict=False):
-        if after.start == after.end:
+        if after.start_sample == after.end_sample:
             seconds = Fraction(expected(after)[1] - expected(before)[1], 16_000)
             assert seconds.denominator == 1
     for stop in stops:
         assert stop.text
-        assert not timeline.speaks("agent", stop.start, expected(stop)[2])
+        assert not timeline.speaks("agent", stop.start_sample, expected(stop)[2])
 
 
 @settings(deadline=None, max_examples=15)
@@ -220,10 +224,10 @@ def test_translations_overlap_what_is_translated(trained: Simulator) -> None:
         )
         for event in events_of(timeline, "translation"):
             text, first, last = expected(event)
-            word = next(w for w in timeline.agent if first <= w.start < last)
+            word = next(w for w in timeline.agent if first <= w.start_sample < last)
             assert word.text == text
             items += 1
-            overlapping += timeline.speaks("user", word.start, word.end)
+            overlapping += timeline.speaks("user", word.start_sample, word.end_sample)
     assert overlapping > items / 2
 
 
@@ -237,9 +241,9 @@ def test_an_errand_ends_in_its_result_or_is_called_off(trained: Simulator, index
     assert tokens.count("<delegate>") == len(errands) == len(results) + tokens.count("<cancel>")
     for event, arrival in zip(results, timeline.text_in, strict=True):
         _, first, last = expected(event)
-        word = next(w for w in timeline.agent if first <= w.start < last)
-        assert word.start > arrival.sample
-        assert not timeline.speaks("user", word.start, word.end)
+        word = next(w for w in timeline.agent if first <= w.start_sample < last)
+        assert word.start_sample > arrival.sample
+        assert not timeline.speaks("user", word.start_sample, word.end_sample)
     for event in events_of(timeline, "delegation", "say"):
         text, first, last = expected(event)
         assert " ".join(said_in(timeline, first, timeline.n_samples)).startswith(text)
@@ -265,12 +269,18 @@ def test_every_kind_of_recall_occurs_and_is_right(trained: Simulator) -> None:
             texts[event.expect.act] += 1
             if event.text in trained.config.scenarios.slots:
                 told = f"{event.text} is {event.expect.text}"
-                earlier = [other.text for other in timeline.events if other.start < event.start]
+                earlier = [
+                    other.text
+                    for other in timeline.events
+                    if other.start_sample < event.start_sample
+                ]
                 assert [text for text in earlier if text.startswith(f"{event.text} is ")][
                     -1
                 ] == told
             if event.text == "last":
-                before = [word.text for word in timeline.agent if word.start < event.start]
+                before = [
+                    word.text for word in timeline.agent if word.start_sample < event.start_sample
+                ]
                 n = len(event.expect.text.split())
                 assert " ".join(before[-n:]) == event.expect.text
     assert texts["respond"] > 10
@@ -296,10 +306,14 @@ def test_the_yield_time_of_an_interrupted_agent_can_be_drawn(trained: Simulator)
     for index in range(30):
         timeline = timeline_of(trained, "interruption", index)
         for event in events_of(timeline, "interruption"):
-            cuts = [w.end for w in timeline.agent if w.start < event.start + STOP_S * rate]
-            eos = [c.sample for c in timeline.controls if c.sample > event.start]
-            assert max(cuts, default=0) <= event.start + 0.65 * rate
-            late.add((eos[0] - event.start) // step)
+            cuts = [
+                w.end_sample
+                for w in timeline.agent
+                if w.start_sample < event.start_sample + STOP_S * rate
+            ]
+            eos = [c.sample for c in timeline.controls if c.sample > event.start_sample]
+            assert max(cuts, default=0) <= event.start_sample + 0.65 * rate
+            late.add((eos[0] - event.start_sample) // step)
     assert len(late) >= 2
     for wrong in ((0.1, 0.4), (0.5, 0.4), (0.3, 0.7)):
         with pytest.raises(ValueError, match="timing.yield_after=.* must be two rising numbers"):

@@ -30,7 +30,7 @@ class TwoHellos:
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         spans = segment.recite(("hello", "hello"), start)
-        asked = Span(start=start, end=spans[-1].end, text="hello hello")
+        asked = Span(start_sample=start, end_sample=spans[-1].end_sample, text="hello hello")
         segment.react(asked, ("hello world",), event="turn")
 '''
 
@@ -54,8 +54,8 @@ class Quarrel:
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         spans = segment.recite(("hello", "hello"), start)
-        quarrel = Span(start=start, end=spans[-1].end, text="hello hello")
-        window = (start, quarrel.end)
+        quarrel = Span(start_sample=start, end_sample=spans[-1].end_sample, text="hello hello")
+        window = (start, quarrel.end_sample)
         segment.user_event(QUARREL.name, quarrel, "stay_silent", window)
 '''
 

@@ -60,7 +60,7 @@ def test_mixed_dialogues_are_consistent(simulator: Simulator, index: int) -> Non
     assert list(faults_of_timeline(timeline)) == []
     step = simulator.config.layout.samples_per_micro_turn
     starts = {
-        clip.start
+        clip.start_sample
         for clip in simulator.script(simulator.recipe(index))[0].clips
         if clip.lane == "agent"
     }
@@ -76,13 +76,15 @@ def test_an_interruption_silences_the_agent_and_drops_words(
     rate = simulator.config.layout.sample_rate
     for event in events_of(timeline, "interruption"):
         silent_from = max(
-            word.end for word in timeline.agent if word.start < event.start + 0.61 * rate
+            word.end_sample
+            for word in timeline.agent
+            if word.start_sample < event.start_sample + 0.61 * rate
         )
-        assert silent_from <= event.start + 0.61 * rate
-        assert timeline.speaks("agent", event.start - rate, event.start + 1)
+        assert silent_from <= event.start_sample + 0.61 * rate
+        assert timeline.speaks("agent", event.start_sample - rate, event.start_sample + 1)
     assert len(timeline.intended) > len(timeline.agent)
-    spoken = {(word.text, word.start) for word in timeline.agent}
-    assert spoken < {(word.text, word.start) for word in timeline.intended}
+    spoken = {(word.text, word.start_sample) for word in timeline.agent}
+    assert spoken < {(word.text, word.start_sample) for word in timeline.intended}
 
 
 @settings(deadline=None, max_examples=20)
@@ -91,9 +93,9 @@ def test_the_agent_goes_on_through_a_backchannel(simulator: Simulator, index: in
     timeline, _ = script_of(simulator, index, "user_backchannel")
     for event in events_of(timeline, "user_backchannel"):
         assert event.expect is not None
-        later = [word for word in timeline.agent if word.start > event.start]
+        later = [word for word in timeline.agent if word.start_sample > event.start_sample]
         assert len(later) >= 2
-        assert event.expect.window[1] <= max(word.end for word in later)
+        assert event.expect.window_samples[1] <= max(word.end_sample for word in later)
     assert timeline.agent == timeline.intended
 
 
@@ -108,10 +110,10 @@ def test_a_result_is_said_after_it_arrived_and_never_over_the_user(
     for event, arrival in zip(results, timeline.text_in, strict=True):
         assert arrival.text == f"<bg> {event.text} </bg>"
         assert event.expect is not None
-        first, last = event.expect.window
-        word = next(w for w in timeline.agent if first <= w.start < last)
-        assert word.start > arrival.sample
-        assert not timeline.speaks("user", word.start, word.end)
+        first, last = event.expect.window_samples
+        word = next(w for w in timeline.agent if first <= w.start_sample < last)
+        assert word.start_sample > arrival.sample
+        assert not timeline.speaks("user", word.start_sample, word.end_sample)
     tokens = [control.token for control in timeline.controls]
     assert tokens.count("<delegate>") == len(events_of(timeline, "delegation"))
 
@@ -157,7 +159,7 @@ def test_pauses_are_inside_turns_and_expect_silence(simulator: Simulator) -> Non
         timeline, _ = script_of(simulator, index)
         for pause in events_of(timeline, "pause"):
             found += 1
-            assert not timeline.speaks("user", pause.start, pause.end)
+            assert not timeline.speaks("user", pause.start_sample, pause.end_sample)
             assert pause.expect is not None
             assert pause.expect.act == "stay_silent"
     assert found
@@ -170,5 +172,5 @@ def test_the_agent_answers_off_the_grid_when_asked_to(
     free = simulator_for(replace(config, timing=timing))
     timeline, _ = script_of(free, 3, "user_backchannel")
     step = config.layout.samples_per_micro_turn
-    assert any(word.start % step for word in timeline.agent)
+    assert any(word.start_sample % step for word in timeline.agent)
     assert list(faults_of_timeline(timeline)) == []

@@ -90,7 +90,7 @@ def test_every_whole_repetition_is_counted_and_nothing_else(
                 done.append(sample)
             before = value
     events = due(script, "visual_count")
-    assert [event.end for event in events] == done
+    assert [event.end_sample for event in events] == done
     numbers = simulator.config.vocabulary.numbers
     counts = iter([event.expect.text for event in events if event.expect])
     for act in asked:
@@ -106,11 +106,11 @@ def test_the_agent_speaks_after_it_can_have_seen(simulator: Simulator, index: in
     for family in FAMILIES:
         for event in due(script, family):
             assert event.expect is not None
-            at = event.expect.window[0]
-            said = min(w.start for w in script.timeline.agent if w.start >= at)
+            at = event.expect.window_samples[0]
+            said = min(w.start_sample for w in script.timeline.agent if w.start_sample >= at)
             frame = -(-at // STEP) - 1  # the first that shows it
             assert said // STEP >= frame + 2
-            assert said < event.expect.window[1]
+            assert said < event.expect.window_samples[1]
 
 
 def _pairs(act: FigureAct) -> list[tuple[tuple[int, float], tuple[int, float]]]:
@@ -119,7 +119,7 @@ def _pairs(act: FigureAct) -> list[tuple[tuple[int, float], tuple[int, float]]]:
 
 
 def _inside(act: FigureAct, spans: list[tuple[int, int]]) -> bool:
-    return any(start <= act.start and act.end <= end for start, end in spans)
+    return any(start <= act.start_sample and act.end_sample <= end for start, end in spans)
 
 
 def test_counts_and_answers_are_varied(simulator: Simulator) -> None:
@@ -139,14 +139,16 @@ def test_what_nobody_asked_about_is_labelled_silent(
     spoken = simulator_for(replace(seeing, families={"turn": 1.0, "background": 1.0}))
     scripts = [script_of(spoken, index) for index in range(60)]
     happening = [
-        (script, act.start)
+        (script, act.start_sample)
         for script in scripts
         for act in (*script.acts.figure, *script.acts.board)
     ]
     assert len(happening) > 5
     silent = 0
     for script, start in happening:
-        (event,) = [e for e in script.timeline.events if e.speaker == "scene" and e.start == start]
+        (event,) = [
+            e for e in script.timeline.events if e.speaker == "scene" and e.start_sample == start
+        ]
         assert list(faults_of_timeline(script.timeline)) == []
         if event.expect is not None:
             assert event.expect.act == "stay_silent"
@@ -323,7 +325,10 @@ def test_brightness_and_frame_differences_do_not_count(simulator: Simulator) -> 
     takes = _takes(simulator, 90)
     features, counts = [], []
     for index, act, script in takes:
-        recipe, shown = simulator.recipe(index), range(act.start // STEP, act.end // STEP)
+        recipe, shown = (
+            simulator.recipe(index),
+            range(act.start_sample // STEP, act.end_sample // STEP),
+        )
         world = draw_world(simulator.config.video, recipe.rng("video/world"), 80, 80)
         frames = [picture(world, script.acts, (k + 1) * STEP, RATE, 80, 80) for k in shown]
         features.append(_shortcuts(np.stack(frames)))
