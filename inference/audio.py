@@ -66,11 +66,11 @@ def _convert(path: Path, samples: Audio, *, rate: int, sample_rate: int) -> Load
                 f"{path} has a sample rate of {rate} Hz; convert it to {sample_rate} Hz first"
             )
         notes.append(f"{path}: resampled from {rate} Hz to {sample_rate} Hz")
-        mono = resample(mono, rate, sample_rate)
+        mono = resample(mono, rate=rate, new_rate=sample_rate)
     return LoadedAudio(samples=np.ascontiguousarray(mono, np.float32), notes=tuple(notes))
 
 
-def resample(samples: Audio, rate: int, new_rate: int) -> Audio:
+def resample(samples: Audio, *, rate: int, new_rate: int) -> Audio:
     """Resample with a polyphase filter without delay; returns at least one sample."""
     common = gcd(rate, new_rate)
     converted: Audio = resample_poly(samples, new_rate // common, rate // common)

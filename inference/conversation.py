@@ -86,7 +86,7 @@ class Conversation:
     """Transcript, delegations and waiting text of one session.
 
     Call `next_text` before and `read_output` after each micro-turn. With `wait_for_agent` a result
-    arrives exactly at its time on the conversation's own clock, however fast that runs. With
+    arrives exactly at its time on the clock of the conversation, however fast that runs. With
     `notes` the words beyond the model's window come back on `text_in`.
     """
 
@@ -187,9 +187,9 @@ class Conversation:
         self.delegations.append(delegation)
         self._under_way[delegation.id] = delegation
         if self._agent is None:
-            self._close(delegation, "failed", "no background agent is switched on")
+            self._close(delegation, "failed", text="no background agent is switched on")
         elif n_pending >= self._config.max_pending:
-            self._close(delegation, "failed", f"{n_pending} delegations are under way already")
+            self._close(delegation, "failed", text=f"{n_pending} delegations are under way already")
 
     def _advance(self, delegation: Delegation) -> None:
         """Advance a delegation as far as the clock and the agent allow."""
@@ -203,7 +203,7 @@ class Conversation:
         if self._wait_for_agent:
             self._wait_for(delegation)
         elif age >= self._timeout:
-            self._close(delegation, "failed", f"no answer within {self._config.timeout_s:g} s")
+            self._close(delegation, "failed", text=f"no answer within {self._config.timeout_s:g} s")
             delegation.job.cancel()
         if delegation.state == "ready":
             self._deliver(delegation)
@@ -238,9 +238,9 @@ class Conversation:
             delegation.job.cancel()
             self._drain_inbox()
         if delegation.state != "over":  # not submitted yet, or its result still waits
-            self._close(delegation, "cancelled", "cancelled")
+            self._close(delegation, "cancelled", text="cancelled")
 
-    def _close(self, delegation: Delegation, status: Status, text: str) -> None:
+    def _close(self, delegation: Delegation, status: Status, *, text: str) -> None:
         """End a delegation without the agent."""
         seq = len(delegation.events)
         self._receive(AgentEvent(delegation_id=delegation.id, seq=seq, status=status, text=text))
@@ -256,7 +256,7 @@ class Conversation:
                 self._receive(self._inbox.get(timeout=self._config.timeout_s))
             except Empty:
                 timeout = self._config.timeout_s
-                self._close(delegation, "failed", f"no answer within {timeout:g} s")
+                self._close(delegation, "failed", text=f"no answer within {timeout:g} s")
 
     def _drain_inbox(self) -> None:
         while True:

@@ -21,7 +21,7 @@ from microturn.model.streams import StreamLayout, Tokenizer
 
 
 def check_notes(config: NotesConfig, layout: StreamLayout) -> None:
-    """Raise ValueError when a model cannot be given notes."""
+    """Raise ValueError when notes are on and the model reads no text."""
     if config.enabled and not layout.text_in_positions:
         raise ValueError(
             "notes.enabled=true needs a model that reads text, and this one has "
@@ -65,7 +65,7 @@ class Notes:
     def next_ids(
         self, words: Sequence[TranscriptWord], micro_turn: int, *, max_ids: int
     ) -> list[int]:
-        """Return the next ids for `micro_turn`, given the transcript so far."""
+        """Return the next ids for `micro_turn`, from the transcript so far."""
         self._read_words(words, micro_turn)
         if not self._left:
             self._line = self._next(micro_turn)

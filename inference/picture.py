@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 
 from microturn.inference.answered_recording import AnsweredRecording
-from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
 
 _INK: Final = "#1d2433"
@@ -20,18 +19,19 @@ _MIN_PEAK: Final = 0.05  # quieter waves are scaled as if they had this peak
 _MAX_S: Final = 60.0  # of a conversation, from its beginning
 
 
-def draw(path: Path, talk: AnsweredRecording, layout: StreamLayout) -> None:
+def draw(path: Path, talk: AnsweredRecording) -> None:
     """Draw the picture; a grid line marks every second, a faint one every micro-turn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    layout = talk.conversation.layout
     rate = layout.sample_rate
     duration_s = min(len(talk.input) / rate, _MAX_S)
     figure = Figure(figsize=(min(24.0, max(10.0, duration_s * 0.8)), 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     user, work, agent = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1, 3])
-    _wave(user, talk.input[: int(duration_s * rate)], rate, _USER)
-    _wave(agent, talk.output[: int(duration_s * rate)], rate, _AGENT)
+    _wave(user, talk.input[: int(duration_s * rate)], rate=rate, colour=_USER)
+    _wave(agent, talk.output[: int(duration_s * rate)], rate=rate, colour=_AGENT)
     user.set_ylabel("user")
     agent.set_ylabel("agent")
     micro_turn_s = layout.micro_turn_s
@@ -41,8 +41,8 @@ def draw(path: Path, talk: AnsweredRecording, layout: StreamLayout) -> None:
             for word in talk.conversation.transcript.words
             if word.side == side
         ]
-        _words(axes, words, colour, duration_s, rightwards=side == "agent")
-    _delegations(work, talk, micro_turn_s, duration_s)
+        _words(axes, words, colour=colour, duration_s=duration_s, rightwards=side == "agent")
+    _delegations(work, talk, micro_turn_s=micro_turn_s, duration_s=duration_s)
     for axes in (user, work, agent):
         axes.set_xlim(0, duration_s)
         axes.set_yticks([])
@@ -56,7 +56,7 @@ def draw(path: Path, talk: AnsweredRecording, layout: StreamLayout) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _wave(axes: Any, samples: Audio, rate: int, colour: str) -> None:
+def _wave(axes: Any, samples: Audio, *, rate: int, colour: str) -> None:
     width = max(1, len(samples) // _N_COLUMNS)
     n = len(samples) // width
     columns = samples[: n * width].reshape(n, width)
@@ -67,9 +67,14 @@ def _wave(axes: Any, samples: Audio, rate: int, colour: str) -> None:
 
 
 def _words(
-    axes: Any, words: list[tuple[float, str]], colour: str, duration_s: float, *, rightwards: bool
+    axes: Any,
+    words: list[tuple[float, str]],
+    *,
+    colour: str,
+    duration_s: float,
+    rightwards: bool,
 ) -> None:
-    """Write words above the wave: a heard word left of its end, a said one right of its start."""
+    """Write words above the wave: left of their end for the user, right of their start else."""
     for index, (time, text) in enumerate(word for word in words if word[0] <= duration_s):
         height = (1.05, 1.25, 1.45)[index % 3]
         axes.plot([time, time], [0, height], color=colour, alpha=0.5, linewidth=0.7)
@@ -86,7 +91,7 @@ def _words(
 
 
 def _delegations(
-    axes: Any, talk: AnsweredRecording, micro_turn_s: float, duration_s: float
+    axes: Any, talk: AnsweredRecording, *, micro_turn_s: float, duration_s: float
 ) -> None:
     axes.set_ylabel("background")
     axes.set_ylim(-0.6, 0.6)

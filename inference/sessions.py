@@ -4,7 +4,7 @@
     session = sessions.open()
     output = sessions.step_session(session, MicroTurnIn(audio=samples))
     twin = sessions.fork(session)       # goes on from here on its own
-    sessions.rewind(session, to=0)      # as if nothing had been said
+    sessions.rewind(session, to=0)      # back to the start
 
 All memory is allocated at the start; a session that closes gives its row to the next. Nothing that
 one session does (joining, leaving, missing input, rewinding) changes a single bit of what another

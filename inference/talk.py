@@ -21,9 +21,10 @@ from microturn.model.streams import StreamLayout
 WORDS_FORMAT: Final = 1
 
 
-def words_json(talk: AnsweredRecording, layout: StreamLayout) -> dict[str, Any]:
+def words_json(talk: AnsweredRecording) -> dict[str, Any]:
     """Make `words.json`: both sides with times in seconds, delegations and results."""
     transcript, delegations = talk.conversation.transcript, talk.conversation.delegations
+    layout = talk.conversation.layout
 
     def side(name: Side) -> list[dict[str, Any]]:
         return [
@@ -100,11 +101,11 @@ def run(config: TalkConfig) -> int:
     words = {
         "input": config.input,
         "checkpoint": config.checkpoint,
-        **words_json(talk, layout),
+        **words_json(talk),
     }
     write_wav(out / "output.wav", talk.output, sample_rate=layout.sample_rate)
     write_atomically(out / "words.json", json.dumps(words, indent=2, ensure_ascii=False) + "\n")
-    draw(out / "timeline.png", talk, layout)
+    draw(out / "timeline.png", talk)
     save_config(out / "config.yaml", config)
     sys.stdout.write(_summary(words, out))
     return 0

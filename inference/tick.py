@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from microturn.model.model import InputTensors, InteractionModel, ModelState
-from microturn.model.streams import LaneSpec
+from microturn.model.streams import LaneSpec, StreamLayout
 from microturn.model.vocoders.base import VocoderState
 
 _ALIGNMENT: Final = 64  # bytes
@@ -91,41 +91,27 @@ class Tick:
         self._on_device: AbstractContextManager[Any] = nullcontext()
         if self.device.type == "cuda":
             self._on_device = torch.cuda.device(self.device)
-        layout = model.layout
-        words = [spec for spec in layout.made_lanes if spec.kind == "tokens"]
-        inputs: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            "missing_input": (torch.bool, (n_rows,)),
-            "active": (torch.bool, (n_rows,)),
-            "noise": (torch.float32, (n_rows, layout.audio_out_positions, layout.patch_dim)),
-            **{spec.name: (_dtype(spec), (n_rows, *spec.shape)) for spec in layout.given_lanes},
-        }
         with torch.inference_mode(), self._on_device:
-            self._in = Buffers(inputs, self.device)
-            self._out = Buffers(
-                {
-                    "audio": (torch.float32, (n_rows, layout.samples_per_micro_turn)),
-                    **{spec.name: (_dtype(spec), (n_rows, *spec.shape)) for spec in words},
-                },
-                self.device,
-            )
+            self._in = Buffers(_input_specs(model.layout, n_rows), self.device)
+            self._out = Buffers(_output_specs(model.layout, n_rows), self.device)
             self.vocoder = model.vocoder
             self._state = model.init_state(n_rows, spare=rewind)
             self._voice = self.vocoder.init_state(n_rows)
             self._carried = [self._state.patch, *_tensors(self._voice)]  # each (n_rows, ...)
-            self._fresh = [tensor[0].clone() for tensor in self._carried]
+            self._initial = [tensor[0].clone() for tensor in self._carried]
             # `_carried` at the last rewind + 1 boundaries between micro-turns, in a ring.
             self._past = [
                 tensor[None].repeat(rewind + 1, *[1] * tensor.dim()) if rewind else tensor[:0]
                 for tensor in self._carried
             ]
-            self._keeps, self._index = rewind, torch.arange(n_rows, device=self.device)
+            self._max_rewind, self._index = rewind, torch.arange(n_rows, device=self.device)
             self._sizes = sorted(sizes) or self._usual_sizes()
             assert self._sizes[-1] == n_rows
             self._views = {size: self._views_of(size) for size in self._sizes}
             self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
             if graph and self.device.type == "cuda":
                 for size in reversed(self._sizes):  # the largest first: the others fit its memory
-                    self._graphs[size] = self._captured(size)
+                    self._graphs[size] = self._capture(size)
 
     def _usual_sizes(self) -> list[int]:
         if self.device.type != "cuda":
@@ -146,25 +132,25 @@ class Tick:
         """Set a row to its initial state."""
         with torch.inference_mode():
             self._state.backbone.reset_(row)
-            for tensor, past, fresh in zip(self._carried, self._past, self._fresh, strict=True):
-                tensor[row] = fresh
-                if self._keeps:
-                    past[0, row] = fresh
+            for tensor, past, initial in zip(self._carried, self._past, self._initial, strict=True):
+                tensor[row] = initial
+                if self._max_rewind:
+                    past[0, row] = initial
 
     def rewind(self, row: int, *, to: int) -> None:
         """Restore a row at the boundary after `to` micro-turns, which its rings still hold."""
-        assert self._keeps
+        assert self._max_rewind
         with torch.inference_mode():
             self._state.backbone.seen[row] = to * self.model.layout.n_positions
             for tensor, past in zip(self._carried, self._past, strict=True):
-                tensor[row] = past[to % (self._keeps + 1), row]
+                tensor[row] = past[to % (self._max_rewind + 1), row]
 
     def copy_row(self, source: int, target: int) -> None:
         """Copy the state of a row, with its past, into another one."""
         with torch.inference_mode():
             for tensor in _tensors(self._state.backbone) + self._carried:
                 tensor[target] = tensor[source]
-            for past in self._past if self._keeps else ():
+            for past in self._past if self._max_rewind else ():
                 past[:, target] = past[:, source]
 
     def run(self, n_rows: int | None = None) -> dict[str, NDArray[Any]]:
@@ -195,7 +181,7 @@ class Tick:
         self._out.wait()
         return self._out.arrays
 
-    def _captured(self, size: int) -> torch.cuda.CUDAGraph:
+    def _capture(self, size: int) -> torch.cuda.CUDAGraph:
         """Capture the graph of `_advance`. All rows sit out, so their state stays initial."""
         views = self._views[size]
         stream = torch.cuda.Stream(self.device)
@@ -214,7 +200,7 @@ class Tick:
         return graph
 
     def _views_of(self, size: int) -> _RowViews:
-        """View the first `size` rows; made once, so that a micro-turn makes no objects."""
+        """View the first `size` rows; made once, so that a micro-turn creates no objects."""
 
         def first(tensor: Tensor) -> Tensor:
             return tensor[:size]
@@ -235,23 +221,23 @@ class Tick:
         # The previous state is not written except for the rings; see `_keep_`.
         output, after = self.model.step(tensors, views.state, inputs["noise"])
         audio, voice = self.vocoder.step(output.log_mel, views.voice)
-        self._keep_(views, after, voice)
+        self._keep_(views, after, voice=voice)
         outputs["audio"].copy_(audio)
         for name, tokens in output.tokens.items():
             outputs[name].copy_(tokens)
 
-    def _keep_(self, views: _RowViews, after: ModelState, voice: VocoderState) -> None:
+    def _keep_(self, views: _RowViews, after: ModelState, *, voice: VocoderState) -> None:
         """Keep the new state of active rows.
 
         Keys that the other rows wrote into their rings lie beyond `seen` and are overwritten
         later. Their carried tensors are written into the past once more, where they stand already.
         """
         active, seen = views.inputs["active"], views.state.backbone.seen
-        _take_(seen, active, after.backbone.seen)
+        _take_(seen, after.backbone.seen, active=active)
         for old, new in zip(views.carried, [after.patch, *_tensors(voice)], strict=True):
-            _take_(old, active, new)
-        if self._keeps:
-            boundary = seen // self.model.layout.n_positions % (self._keeps + 1)
+            _take_(old, new, active=active)
+        if self._max_rewind:
+            boundary = seen // self.model.layout.n_positions % (self._max_rewind + 1)
             for past, carried in zip(self._past, views.carried, strict=True):
                 past[boundary, views.index] = carried
 
@@ -268,11 +254,32 @@ class _RowViews:
     index: Tensor
 
 
-def _take_(old: Tensor, active: Tensor, new: Tensor) -> None:
+def _take_(old: Tensor, new: Tensor, *, active: Tensor) -> None:
     # Adding zero turns minus zero into zero: phases are read from these numbers, and computed
     # silence must go on like the silence of the initial state.
     mask = active.view(-1, *[1] * (old.dim() - 1))
     old.copy_(torch.where(mask, new + 0, old))
+
+
+_Specs = dict[str, tuple[torch.dtype, tuple[int, ...]]]
+
+
+def _input_specs(layout: StreamLayout, n_rows: int) -> _Specs:
+    lanes = layout.given_lanes
+    return {
+        "missing_input": (torch.bool, (n_rows,)),
+        "active": (torch.bool, (n_rows,)),
+        "noise": (torch.float32, (n_rows, layout.audio_out_positions, layout.patch_dim)),
+        **{spec.name: (_dtype(spec), (n_rows, *spec.shape)) for spec in lanes},
+    }
+
+
+def _output_specs(layout: StreamLayout, n_rows: int) -> _Specs:
+    lanes = [spec for spec in layout.made_lanes if spec.kind == "tokens"]
+    return {
+        "audio": (torch.float32, (n_rows, layout.samples_per_micro_turn)),
+        **{spec.name: (_dtype(spec), (n_rows, *spec.shape)) for spec in lanes},
+    }
 
 
 def _dtype(spec: LaneSpec) -> torch.dtype:

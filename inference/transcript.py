@@ -22,7 +22,7 @@ def micro_turns_to_s(n: int, layout: StreamLayout) -> float:
 class TranscriptWord:
     """One word and its boundary between micro-turns on the wall clock of the conversation.
 
-    A heard word was over by the start of `micro_turn`; a said word begins to sound there.
+    A heard word ended by the start of `micro_turn`; a word of the agent begins to sound there.
     """
 
     side: Side

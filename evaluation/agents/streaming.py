@@ -1,7 +1,7 @@
-"""A checkpoint in the agent's dialogue: dialogues streamed micro-turn by micro-turn, side by side.
+"""A checkpoint as the agent: dialogues streamed micro-turn by micro-turn, several at once.
 
-The session hears exactly what a live one would: one micro-turn of microphone at a time, and a
-result of the background agent only after it has delegated.
+A row gets the input of a live session: one micro-turn of microphone at a time, and a result of the
+background agent only after it has delegated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from microturn.model.streams import DELEGATE, StreamLayout, Tokenizer
 
 
 class StreamingRows(Protocol):
-    """The dialogue of `inference.rows.RowBatch` that evaluation needs."""
+    """The part of `inference.rows.RowBatch` that evaluation needs."""
 
     @property
     def n_rows(self) -> int: ...
@@ -37,10 +37,10 @@ class StreamingRows(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedResult:
-    """A result that the background agent has ready for one request, in micro-turns."""
+    """A scripted result of the background agent for one request; times in micro-turns."""
 
-    asked_row: int  # from here on a `<delegate>` is for this request
-    delay_rows: int  # from `<delegate>` to the arrival of the result
+    asked_micro_turn: int  # from here on a `<delegate>` is for this request
+    delay_micro_turns: int  # from `<delegate>` to the arrival of the result
     message: TextLabel
 
 
@@ -54,19 +54,19 @@ def scripted_results(dialogue: Dialogue, layout: StreamLayout) -> list[ScriptedR
         asked = [event.end_s for event in requests if event.end_s <= message.time_s]
         delegated = [time_s for time_s in dialogue.delegates_s if time_s <= message.time_s]
         asked_s = max(asked, default=0.0)
-        # A token that is played from `time` on was made in the micro-turn before.
-        made_row = _row_of(max(delegated, default=asked_s), layout) - 1
+        # A token that is played from a time on is an output of the micro-turn before.
+        delegated_at = _micro_turn_of(max(delegated, default=asked_s), layout) - 1
         results.append(
             ScriptedResult(
-                asked_row=_row_of(asked_s, layout) - 1,
-                delay_rows=max(_row_of(message.time_s, layout) - made_row, 1),
+                asked_micro_turn=_micro_turn_of(asked_s, layout) - 1,
+                delay_micro_turns=max(_micro_turn_of(message.time_s, layout) - delegated_at, 1),
                 message=message,
             )
         )
     return results
 
 
-def _row_of(time_s: float, layout: StreamLayout) -> int:
+def _micro_turn_of(time_s: float, layout: StreamLayout) -> int:
     return layout.micro_turn_of(round(time_s * layout.sample_rate))
 
 
@@ -117,7 +117,7 @@ class StreamedAgent:
         arrivals: dict[int, list[TextLabel]] = {}
         for message in sample.dialogue.messages:
             if not message.is_result:
-                arrivals.setdefault(_row_of(message.time_s, layout), []).append(message)
+                arrivals.setdefault(_micro_turn_of(message.time_s, layout), []).append(message)
         return _StreamedDialogue(
             sample=sample,
             user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
@@ -138,7 +138,7 @@ class StreamedAgent:
         inputs = {row: self._input(dialogue, k) for row, dialogue in live.items()}
         outputs = self._batch.step_rows(inputs)
         for row, dialogue in live.items():
-            self._keep(dialogue, k, outputs[row])
+            self._keep(dialogue, outputs[row], k=k)
         self._on_progress(sum(1 / len(dialogue.user) for dialogue in live.values()))
 
     def _input(self, dialogue: _StreamedDialogue, k: int) -> MicroTurnIn:
@@ -157,7 +157,7 @@ class StreamedAgent:
         n = min(len(dialogue.waiting), self._layout.text_in_positions)
         return [dialogue.waiting.popleft() for _ in range(n)]
 
-    def _keep(self, dialogue: _StreamedDialogue, k: int, output: MicroTurnOut) -> None:
+    def _keep(self, dialogue: _StreamedDialogue, output: MicroTurnOut, *, k: int) -> None:
         dialogue.audio.append(output.audio)
         dialogue.say.append([int(token) for token in output.say])
         dialogue.heard.append([int(token) for token in output.heard])
@@ -170,10 +170,10 @@ class StreamedAgent:
         It is as slow as in the script, and never earlier.
         """
         for result in dialogue.results:
-            if result.asked_row <= k:
+            if result.asked_micro_turn <= k:
                 dialogue.results.remove(result)
-                scripted = _row_of(result.message.time_s, self._layout)
-                arrives = max(k + result.delay_rows, scripted)
+                scripted = _micro_turn_of(result.message.time_s, self._layout)
+                arrives = max(k + result.delay_micro_turns, scripted)
                 if arrives < len(dialogue.user):
                     dialogue.arrivals.setdefault(arrives, []).append(result.message)
                     late_s = (arrives - scripted) * self._layout.micro_turn_s
@@ -187,7 +187,7 @@ class StreamedAgent:
                 return
 
     def _finish(self, dialogue: _StreamedDialogue) -> AgentOutput:
-        """Put what was made in micro-turn k where it is played: in micro-turn k + 1."""
+        """Place the output of micro-turn k where it is played: in micro-turn k + 1."""
         layout = self._layout
         silence = np.zeros(layout.samples_per_micro_turn, np.float32)
         say = dialogue.say[:-1]  # the last would sound after the end

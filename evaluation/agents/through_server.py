@@ -1,9 +1,9 @@
 """A checkpoint behind `microturn serve`, reached through its real socket.
 
-One process serves, on a free port of this machine; every dialogue is a conversation of its own,
-sent as fast as replies come. What is scored is what arrived at the client. The background agent is
-the server's own calculator and clock, so results are its own and not the script's: a request for
-the time is answered with the time of the day.
+One process serves, on a free port of this machine; every dialogue is a session, sent as fast as
+replies come. The score is that of the audio and events at the client. The background agent is the
+server's calculator and clock, so results are not those of the script: a request for the time is
+answered with the time of day.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from microturn.evaluation.scoring.agent_output import (
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 
-_PATIENCE_S = 10.0
+_STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(kw_only=True)
 class ServedAgent:
-    """Plays dialogues to a server."""
+    """Streams dialogues to a server."""
 
     url: str
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
@@ -47,9 +47,9 @@ class ServedAgent:
         atexit.register(_stop, process)
         assert process.stderr is not None
         for line in process.stderr:
-            found = re.search(r"on http://(\S+)/ ", line)
-            if found:
-                return cls(url=f"ws://{found[1]}/ws", process=process)
+            address = re.search(r"on http://(\S+)/ ", line)
+            if address:
+                return cls(url=f"ws://{address[1]}/ws", process=process)
         raise OSError(f"`microturn serve checkpoint={checkpoint}` did not come up")
 
     def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
@@ -65,29 +65,28 @@ class ServedAgent:
         return AgentOutput(
             audio=answer.audio[:n],
             sample_rate=sample.sample_rate,
-            words=_words(answer.events, "agent", dialogue),
+            words=_words(answer.events, dialogue, side="agent"),
             delegates_s=tuple(
                 event["time"]
                 for event in answer.events
                 if event["type"] == "delegation" and event["seq"] == 0
             ),
             deliveries=tuple(_deliveries(answer.events, dialogue)),
-            heard=_words(answer.events, "user", dialogue),
+            heard=_words(answer.events, dialogue, side="user"),
         )
 
 
 def _words(
-    events: Sequence[dict[str, Any]], side: str, dialogue: Dialogue
+    events: Sequence[dict[str, Any]], dialogue: Dialogue, *, side: str
 ) -> tuple[SpokenWord, ...]:
-    """Words of one side; each lasts until the next one at most."""
-    # The server's times are those at which a word is known; the user has said it in the micro-turn
-    # before.
+    """List the words of one side; each lasts until the next one at most."""
+    # The server gives the time at which a word is known: the micro-turn after the user spoke it.
     shift_s, end_s = (dialogue.micro_turn_s if side == "user" else 0.0), dialogue.duration_s
-    found = [(e["text"], float(e["time"]) - shift_s) for e in events if _is_word(e, side)]
-    starts = [start for _, start in found] + [end_s]
+    words = [(e["text"], float(e["time"]) - shift_s) for e in events if _is_word(e, side)]
+    starts = [start for _, start in words] + [end_s]
     return tuple(
         SpokenWord(text=text, start_s=start, end_s=min(starts[i + 1], start + MAX_WORD_S))
-        for i, (text, start) in enumerate(found)
+        for i, (text, start) in enumerate(words)
         if start < end_s
     )
 
@@ -97,7 +96,7 @@ def _is_word(event: dict[str, Any], side: str) -> bool:
 
 
 def _deliveries(events: Sequence[dict[str, Any]], dialogue: Dialogue) -> Iterator[Delivery]:
-    """Results in the order of the scripted ones."""
+    """Pair results with the scripted ones, in order."""
     arrived = [event for event in events if event["type"] == "result"]
     scripted = [message for message in dialogue.messages if message.is_result]
     for event, message in zip(arrived, scripted, strict=False):
@@ -107,10 +106,10 @@ def _deliveries(events: Sequence[dict[str, Any]], dialogue: Dialogue) -> Iterato
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """Ask the server to end; after a while, end it."""
+    """Interrupt the server; kill it if it does not end in time."""
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(_PATIENCE_S)
+        process.wait(_STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,7 +1,7 @@
-"""The background agent: does in its own time what a conversation delegates, without a network.
+"""The background agent: works offline on requests that a conversation delegates.
 
-A conversation hands over a context package and goes on; whatever the agent has to say comes back
-as numbered events, `accepted -> progress* -> final | failed | cancelled`, from another thread.
+A conversation hands over a context package and goes on; the agent answers with numbered events,
+`accepted -> progress* -> final | failed | cancelled`, from another thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OVER: frozenset[str] = frozenset({"final", "failed", "cancelled"})
 
 @dataclass(frozen=True, kw_only=True)
 class ContextPackage:
-    """Everything a background agent may want to know about the conversation it works for."""
+    """Everything a background agent may need to know about its conversation."""
 
     delegation_id: str
     micro_turn: int  # when the model delegated
@@ -38,13 +38,13 @@ class ContextPackage:
     pending: tuple[str, ...]  # other delegations that are still being worked on
 
     def to_json(self) -> dict[str, object]:
-        """The package in seconds, for agents that live elsewhere."""
-        second = self.micro_turn_ms / 1000
+        """Write the package with times in seconds, for agents in other processes."""
+        micro_turn_s = self.micro_turn_ms / 1000
         return {
             "delegation_id": self.delegation_id,
-            "time": round(self.micro_turn * second, 6),
+            "time": round(self.micro_turn * micro_turn_s, 6),
             "words": [
-                {"side": w.side, "text": w.text, "time": round(w.micro_turn * second, 6)}
+                {"side": w.side, "text": w.text, "time": round(w.micro_turn * micro_turn_s, 6)}
                 for w in self.words
             ],
             "pending": list(self.pending),
@@ -65,31 +65,31 @@ Emit = Callable[[AgentEvent], None]
 
 
 class Job(Protocol):
-    """Work under way."""
+    """Background work on one delegation."""
 
     def cancel(self) -> None:
-        """End it; a `cancelled` event follows unless it was over already."""
+        """End the work; a `cancelled` event follows unless it was over already."""
 
 
 class BackgroundAgent(Protocol):
-    """What a conversation needs of an agent; nothing here waits for the work."""
+    """The interface between a conversation and an agent; no call waits for the work."""
 
     def submit(self, package: ContextPackage, emit: Emit) -> Job:
         """Start work; events arrive through `emit`, from any thread."""
 
     def close(self) -> None:
-        """Give up all work."""
+        """Stop all work."""
 
 
 class _OfflineJob:
-    """Order and end of the events of one delegation, whichever thread they come from."""
+    """Numbers the events of one delegation and ends them, from any thread."""
 
     def __init__(self, package: ContextPackage, emit: Emit) -> None:
         self._id, self._emit = package.delegation_id, emit
         self._lock, self._seq, self._over = Lock(), 0, False
 
-    def say(self, status: Status, text: str = "") -> None:
-        """Pass an event on, unless the work is over already."""
+    def emit(self, status: Status, text: str = "") -> None:
+        """Pass an event to the conversation, unless the work is over already."""
         with self._lock:
             if self._over:
                 return
@@ -99,11 +99,11 @@ class _OfflineJob:
             self._emit(event)
 
     def cancel(self) -> None:
-        self.say("cancelled", "cancelled")
+        self.emit("cancelled", "cancelled")
 
 
 class OfflineAgent:
-    """Answers what the user asked last with a calculator and a clock, on worker threads."""
+    """Answers the user's last request with a calculator and a clock, on worker threads."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class OfflineAgent:
 
     def submit(self, package: ContextPackage, emit: Emit) -> Job:
         job = _OfflineJob(package, emit)
-        job.say("accepted")
+        job.emit("accepted")
         self._pool.submit(self._work, package, job)
         return job
 
@@ -128,10 +128,10 @@ class OfflineAgent:
         words = [word.text for word in package.words if word.side == "user"]
         try:
             request = latest_request(self._tools, words)
-            job.say("progress", f"{request.tool}: {request.text}")
-            job.say("final", request.answer())
+            job.emit("progress", f"{request.tool}: {request.text}")
+            job.emit("final", request.answer())
         except ToolError as error:
-            job.say("failed", str(error))
+            job.emit("failed", str(error))
         except Exception as error:  # a broken tool must not leave the conversation waiting
-            job.say("failed", f"the tool failed: {error}")
+            job.emit("failed", f"the tool failed: {error}")
             raise

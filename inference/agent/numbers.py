@@ -1,4 +1,4 @@
-"""Numbers as people say them, both ways: words to integers, values to words."""
+"""Spoken numbers, both ways: words to integers, values to words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DECIMALS: Final = 3
 
 
 def read_number(words: Sequence[str], start: int) -> tuple[int, int] | None:
-    """The longest number that begins at `words[start]`, as (value, index after it)."""
+    """Read the longest number that begins at `words[start]` as (value, index after it)."""
     total, group, index, last = 0, 0, start, None
     while index < len(words):
         word = words[index]
@@ -47,14 +47,14 @@ def _is_small(words: Sequence[str], index: int) -> bool:
 
 
 def _may_follow(last: int | None, value: int) -> bool:
-    """Whether a unit or ten continues a number: twenty-one and hundred-five do, two-three not."""
+    """Tell whether `value` continues a number: twenty-one and hundred-five do, two-three not."""
     if last is None or (last >= 100 and value > 0):
         return True
     return 20 <= last < 100 and 0 < value < 10
 
 
 def number_words(value: float) -> str:
-    """A value in words, with up to three decimals read digit by digit."""
+    """Spell a value in words, with up to three decimals digit by digit."""
     if abs(value) >= LIMIT:
         raise ValueError(f"{value:g} is too large to say")
     text = f"{abs(value):.{_DECIMALS}f}"

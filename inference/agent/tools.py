@@ -1,4 +1,4 @@
-"""What the offline agent can do: find a request in the words of the user and answer it in words."""
+"""Tools of the offline agent: each finds a request in the user's words and answers it in words."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from microturn.inference.agent.numbers import LIMIT, number_words, read_number
 
 
 class ToolError(ValueError):
-    """A request that cannot be answered; the sentence says why."""
+    """A request without an answer; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolRequest:
-    """A request found in the words; `end` is the index after its last word."""
+    """A request in the user's words; `end` is the index after its last word."""
 
     tool: str
     text: str
@@ -31,15 +31,15 @@ class Tool(Protocol):
     """One ability of the agent."""
 
     def find(self, words: Sequence[str]) -> ToolRequest | None:
-        """The latest request for this tool, if there is one."""
+        """Find the latest request for this tool."""
 
 
 def latest_request(tools: Sequence[Tool], words: Sequence[str]) -> ToolRequest:
-    """The request that ends last: people ask, then wait."""
-    found = [request for tool in tools if (request := tool.find(words)) is not None]
-    if not found:
+    """Return the request that ends last, as people ask and then wait."""
+    requests = [request for tool in tools if (request := tool.find(words)) is not None]
+    if not requests:
         raise ToolError("nothing in the conversation asks for a calculation or the time")
-    return max(found, key=lambda request: request.end)
+    return max(requests, key=lambda request: request.end)
 
 
 # --- calculator ------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ _MAX_TERMS: Final = 32
 
 
 class Calculator:
-    """Sums and products said in words, such as "eight plus three"."""
+    """A tool for spoken arithmetic, such as "eight plus three"."""
 
     def find(self, words: Sequence[str]) -> ToolRequest | None:
         best, index = None, 0
@@ -83,7 +83,7 @@ def _answer(expression: str) -> str:
 
 
 def _expression(words: Sequence[str], start: int) -> tuple[str, int] | None:
-    """The longest `number (operator number)+` at `start`, as an arithmetic expression."""
+    """Read the longest `number (operator number)+` at `start` as (expression, index after it)."""
     first = read_number(words, start)
     if first is None:
         return None
@@ -99,14 +99,14 @@ def _expression(words: Sequence[str], start: int) -> tuple[str, int] | None:
 
 
 def _operator(words: Sequence[str], start: int) -> tuple[str, int]:
-    for said, sign in _OPERATORS.items():
-        if tuple(words[start : start + len(said)]) == said:
-            return sign, start + len(said)
+    for spoken, sign in _OPERATORS.items():
+        if tuple(words[start : start + len(spoken)]) == spoken:
+            return sign, start + len(spoken)
     return "", start
 
 
 def calculate(expression: str) -> float:
-    """Value of an arithmetic expression; nothing but numbers and + - * / is ever evaluated."""
+    """Evaluate an arithmetic expression of numbers and + - * / only."""
     try:
         tree = ast.parse(expression, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -138,7 +138,7 @@ Precision = Literal["hour", "minute"]
 
 
 class Clock:
-    """The time of day in words, to the hour or to the minute."""
+    """A tool for the time of day, to the hour or to the minute."""
 
     def __init__(self, now: Callable[[], datetime], precision: Precision) -> None:
         self._now, self._precision = now, precision
@@ -156,11 +156,11 @@ class Clock:
 
 
 def clock_words(moment: datetime, precision: Precision) -> str:
-    """A time on a twelve-hour clock as it is read aloud; `hour` rounds to the nearest one."""
+    """Spell a time on a twelve-hour clock as it is read aloud; `hour` rounds to the nearest one."""
     hour, minute = moment.hour, moment.minute
     if precision == "hour":
         hour, minute = hour + (minute >= 30), 0
-    said = number_words(hour % 12 or 12)
+    hour_words = number_words(hour % 12 or 12)
     if minute == 0:
-        return f"{said} o'clock"
-    return f"{said} {'oh ' if minute < 10 else ''}{number_words(minute)}"
+        return f"{hour_words} o'clock"
+    return f"{hour_words} {'oh ' if minute < 10 else ''}{number_words(minute)}"

@@ -323,7 +323,7 @@ class LiveEngine:
             return
         self._record_tick(clients, started)
         for client, (output, arrived) in zip(clients, outputs, strict=True):
-            self._deliver(client, output, arrived)
+            self._deliver(client, output, arrived=arrived)
 
     def _record_tick(self, clients: list[_Client], started: float) -> None:
         now = self._clock()
@@ -352,7 +352,7 @@ class LiveEngine:
         outputs = self._sessions.step_sessions(inputs)
         return [(outputs[session], arrived) for session, arrived in arrivals]
 
-    def _deliver(self, client: _Client, output: MicroTurnOut, arrived: float) -> None:
+    def _deliver(self, client: _Client, output: MicroTurnOut, *, arrived: float) -> None:
         micro_turn = client.conversation.micro_turn
         events = client.conversation.read_output(output)
         lag_ms = (self._clock() - arrived) * 1000

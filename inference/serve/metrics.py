@@ -68,16 +68,16 @@ class Metrics:
         """Write text format 0.0.4: counters, current gauges, and histograms in seconds."""
         lines: list[str] = []
         for name, value in self.counters.items():
-            _header(lines, f"{name}_total", "counter", _COUNTERS[name])
+            _header(lines, f"{name}_total", kind="counter", help=_COUNTERS[name])
             lines.append(f"{_PREFIX}{name}_total {value}")
         for name, value_ in gauges.items():
-            _header(lines, name, "gauge", _GAUGES[name])
+            _header(lines, name, kind="gauge", help=_GAUGES[name])
             lines.append(f"{_PREFIX}{name} {value_:g}")
         for name, histogram, help in (
             ("tick_seconds", self.ticks, "time of one micro-turn of all sessions in it"),
             ("lag_seconds", self.lag, "from the last sample of a micro-turn to its answer"),
         ):
-            _header(lines, name, "histogram", help)
+            _header(lines, name, kind="histogram", help=help)
             for bound, n in histogram.cumulative():
                 le = "+Inf" if bound == float("inf") else f"{bound / 1000:g}"
                 lines.append(f'{_PREFIX}{name}_bucket{{le="{le}"}} {n}')
@@ -86,7 +86,7 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
-def _header(lines: list[str], name: str, kind: str, help: str) -> None:
+def _header(lines: list[str], name: str, *, kind: str, help: str) -> None:
     lines += [f"# HELP {_PREFIX}{name} {help}", f"# TYPE {_PREFIX}{name} {kind}"]
 
 
@@ -99,7 +99,7 @@ _COUNTERS: Final = {
     "deadline_missed": "micro-turns answered later than one micro-turn after their last sample",
     "tokens_heard": "text tokens of users' words",
     "tokens_said": "text tokens of the model's words",
-    "tokens_given": "text tokens given to the model",
+    "tokens_given": "text tokens that the model read on text_in",
 }
 _GAUGES: Final = {
     "sessions": "sessions now",

@@ -1,4 +1,4 @@
-"""The server: sockets for audio both ways, the page, health and metrics. No state of its own."""
+"""The server: sockets for audio both ways, the page, health and metrics; it keeps no state."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_other_rates_and_channels_are_converted_and_said(
     tmp_path: Path, recording: Audio, name: str, rate: int, channels: int
 ) -> None:
     path = tmp_path / name
-    other = resample(recording, RATE, rate)
+    other = resample(recording, rate=RATE, new_rate=rate)
     soundfile.write(path, np.tile(other[:, None], (1, channels)), rate)
     read = read_recording(path, sample_rate=RATE)
     assert any(f"resampled from {rate} Hz to {RATE} Hz" in note for note in read.notes)

@@ -126,7 +126,7 @@ def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
     positions = checkpoint.layout.text_in_positions
     assert all(len(ids) <= positions for ids in batch.text_seen)
 
-    words = words_json(talk, checkpoint.layout)
+    words = words_json(talk)
     assert [word["text"] for word in words["heard"]] == ["eight", "plus", "three"]
     assert [word["time"] for word in words["heard"]] == [0.6, 1.0, 1.4]
     assert [word["text"] for word in words["said"]] == ["one", "moment"]
@@ -143,7 +143,7 @@ def test_the_agent_reads_words_that_are_heard_just_after_the_delegation(
     conversation = conversation_of(checkpoint, agent, settle_s=0.6, latency_s=1.0)
     asked = {2: "eight", 4: "plus", 9: "three"}
     talk, _ = play(checkpoint, conversation, 30, heard=asked, say=DELEGATED)
-    assert words_json(talk, checkpoint.layout)["results"][0]["text"] == "eleven"
+    assert words_json(talk)["results"][0]["text"] == "eleven"
 
 
 def test_the_agent_gets_the_whole_conversation(checkpoint: LoadedCheckpoint) -> None:

@@ -262,7 +262,7 @@ def test_a_full_house_and_a_closed_session_say_so(small: LoadedCheckpoint) -> No
         ({"text_in": [4, 4]}, "2 text tokens, a micro-turn holds 1"),
         ({"text_in": [9_999]}, r"text tokens \[9999\] are no ids of this tokenizer"),
         ({"text_in": [-1]}, "are no ids"),
-        ({"video": np.zeros((40, 40, 3), np.uint8)}, "video"),
+        ({"given": {"video": np.zeros((40, 40, 3), np.uint8)}}, "video"),
     ],
 )
 def test_refused_input_leaves_everybody_where_they_were(

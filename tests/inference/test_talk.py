@@ -72,7 +72,9 @@ def test_another_rate_is_resampled_and_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "music.flac"
-    soundfile.write(path, np.tile(resample(recording, RATE, 44_100)[:, None], (1, 2)), 44_100)
+    soundfile.write(
+        path, np.tile(resample(recording, rate=RATE, new_rate=44_100)[:, None], (1, 2)), 44_100
+    )
     out = tmp_path / "out"
     assert talk(path, f"out={out}", f"checkpoint={checkpoint_folder}") == 0
     said = capsys.readouterr().err

@@ -210,7 +210,7 @@ def _write(task: Task, performance: AgentOutput, config: FdbConfig) -> None:
 
 def _write_sound(item: FdbItem, name: str, audio: Audio) -> None:
     if item.rate != RATE:
-        audio = resample(audio, RATE, item.rate)
+        audio = resample(audio, rate=RATE, new_rate=item.rate)
     with replacing(item.audio(name)) as temporary:
         write_wav(temporary, audio, sample_rate=item.rate)
 

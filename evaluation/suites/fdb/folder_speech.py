@@ -35,7 +35,7 @@ def speech(audio: Audio, rate: int, activity: ActivityConfig) -> list[Span]:
 def _resampled(audio: Audio, rate: int, wanted: int) -> Audio:
     from microturn.inference.audio import resample
 
-    return audio if rate == wanted else resample(audio, rate, wanted)
+    return audio if rate == wanted else resample(audio, rate=rate, new_rate=wanted)
 
 
 def spans_of(probabilities: Sequence[float], frame_s: float, duration_s: float) -> list[Span]:

@@ -97,7 +97,7 @@ def delegating(script: Any) -> Any:
 
 def test_a_result_arrives_as_long_after_delegation_as_scripted(script: Any) -> None:
     (result,) = scripted_results(delegating(script).dialogue(), LAYOUT)
-    assert (result.asked_row, result.delay_rows) == (9, 11)
+    assert (result.asked_micro_turn, result.delay_micro_turns) == (9, 11)
     for made_in, arrives in ((10, 21), (13, 24)):
         performance, sessions = stream(script, {made_in: "<delegate> one"})
         (delivery,) = performance.deliveries

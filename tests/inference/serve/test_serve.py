@@ -21,6 +21,7 @@ import soundfile
 import torch
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection, serve
 
 from microturn.configs.main import main
 from microturn.inference.audio import encode_pcm16
@@ -150,6 +151,17 @@ def test_the_console_client_writes_the_answer(
     assert console.main([str(recording_file), "--url", "ws://127.0.0.1:9/ws"]) == 1
     assert console.main([str(tmp_path / "none.wav"), "--url", server.socket_url]) == 1
     assert "no such file" in capsys.readouterr().err
+
+
+def test_the_client_refuses_a_server_of_another_version(recording: Audio) -> None:
+    def greet(socket: ServerConnection) -> None:
+        socket.send(json.dumps({"type": "hello", "protocol": 1}))
+
+    with serve(greet, "127.0.0.1", 0) as old:
+        threading.Thread(target=old.serve_forever, daemon=True).start()
+        url = f"ws://127.0.0.1:{old.socket.getsockname()[1]}"
+        with pytest.raises(OSError, match="the server speaks protocol 1 and this client 2; use"):
+            asyncio.run(talk_to_server(url, recording, real_time=False))
 
 
 def test_garbage_of_every_kind_leaves_the_server_standing(server: Served) -> None:

@@ -20,8 +20,6 @@ from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve import connection
-from microturn.inference.serve.codec import ServerMessage
-from microturn.inference.serve.connection import Outbox
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.serve.server import create_app
@@ -389,15 +387,3 @@ def test_dropped_input_is_reported_on_the_socket(
         batch.gate.set()
         dropped = event_of(socket, "dropped")
         assert dropped == {"type": "dropped", "direction": "input", "dropped": 4, "dropped_s": 0.8}
-
-
-def test_audio_that_a_client_does_not_read_does_not_pile_up() -> None:
-    outbox = Outbox()
-    for k in range(100):
-        outbox.put(ServerMessage.from_json({"type": "micro_turn", "micro_turn": k}))
-        outbox.put(ServerMessage(payload=bytes([k]), is_audio=True))
-    assert outbox.dropped == 75
-    assert not outbox.is_overflowing
-    for _ in range(1_000):
-        outbox.put(ServerMessage.from_json({"type": "micro_turn"}))
-    assert outbox.is_overflowing

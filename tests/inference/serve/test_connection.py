@@ -1,0 +1,89 @@
+"""A connection without its protocol: the outbox, and a codec of another protocol."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from microturn.inference.audio import Reassembler, encode_pcm16
+from microturn.inference.config import ServeConfig
+from microturn.inference.rows import RowBatch
+from microturn.inference.serve import server
+from microturn.inference.serve.codec import (
+    ClientMessage,
+    ClientRefused,
+    MicrophoneAudio,
+    ServerMessage,
+)
+from microturn.inference.serve.connection import Outbox
+from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.report import MicroTurnReport
+from microturn.model.streams import StreamLayout
+
+
+def test_audio_that_a_client_does_not_read_does_not_pile_up() -> None:
+    outbox = Outbox()
+    for k in range(100):
+        outbox.put(ServerMessage.from_json({"type": "micro_turn", "micro_turn": k}))
+        outbox.put(ServerMessage(payload=bytes([k]), is_audio=True))
+    assert outbox.dropped == 75
+    assert not outbox.is_overflowing
+    for _ in range(1_000):
+        outbox.put(ServerMessage.from_json({"type": "micro_turn"}))
+    assert outbox.is_overflowing
+
+
+class Base64Codec:
+    """Audio as base64 in JSON both ways, as other realtime protocols send it."""
+
+    def __init__(self, layout: StreamLayout) -> None:
+        self._pieces = Reassembler(layout.samples_per_micro_turn)
+
+    def decode(self, data: str | bytes) -> list[ClientMessage]:
+        if isinstance(data, bytes):
+            raise ClientRefused("send JSON")
+        pcm16 = base64.b64decode(json.loads(data)["audio"])
+        return [MicrophoneAudio(audio=audio) for audio in self._pieces.add_pcm16(pcm16)]
+
+    def greeting(self, session: str) -> list[ServerMessage]:
+        return [ServerMessage.from_json({"type": "session.created", "id": session})]
+
+    def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
+        audio = base64.b64encode(encode_pcm16(report.output.audio)).decode()
+        return [ServerMessage(payload=json.dumps({"type": "delta", "audio": audio}), is_audio=True)]
+
+    def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
+        return []
+
+    def encode_error(self, message: str) -> list[ServerMessage]:
+        return [ServerMessage.from_json({"type": "error", "message": message})]
+
+    def farewell(self, reason: str) -> list[ServerMessage]:
+        return []
+
+
+def test_another_protocol_is_a_codec_and_a_path(
+    one_row: RowBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(server.PROTOCOLS, "/other", Base64Codec)
+    app = server.create_app(LiveEngine(one_row, ServeConfig()), ServeConfig())
+    spm = one_row.layout.samples_per_micro_turn
+
+    def receive() -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(socket.receive()["text"])
+        return values
+
+    with (
+        TestClient(app, base_url="http://127.0.0.1:8765") as client,
+        client.websocket_connect("/other") as socket,
+    ):
+        assert receive() == {"type": "session.created", "id": "s1"}
+        socket.send_text(json.dumps({"audio": base64.b64encode(bytes(2 * spm)).decode()}))
+        delta = receive()
+        assert delta["type"] == "delta"
+        assert len(base64.b64decode(delta["audio"])) == 2 * spm
+        socket.send_bytes(b"")
+        assert receive() == {"type": "error", "message": "send JSON"}
+        assert socket.receive()["type"] == "websocket.close"
