@@ -1,4 +1,4 @@
-"""Recipe to script: the segments of a dialogue, one after the other, and voices laid over it."""
+"""Writes the script of a recipe: its segments in sequence, and voices that overlay them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from microturn.datagen.scenarios import (
 from microturn.datagen.scenarios.background.background import voice_at
 from microturn.model.streams import normalise
 
-TRIES = 3  # segments tried for the space that is left before the dialogue is closed
+MAX_MISSES = 3  # segments that do not fit before the dialogue ends
 
 
 def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list[str]]:
-    """What is said and expected in a dialogue, and the families that found a place in it."""
+    """Write the script of a dialogue; returns it with the families of its segments."""
     timing, rate = context.config.timing, context.rules.rate
     n_samples = context.config.n_samples
     script = context.script = Script(timeline=Timeline(n_samples=n_samples))
@@ -36,7 +36,7 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
             REGISTRY[name].build(segment, at)
         except DoesNotFit:
             misses += 1
-            if misses == TRIES:
+            if misses == MAX_MISSES:
                 break
             continue
         script.extend(segment.script)
@@ -52,7 +52,7 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
 
 
 def _third_voice(recipe: Recipe, context: DialogueContext, script: Script) -> None:
-    """Somebody beside the user says a line, to the user and not to the agent."""
+    """Add a person beside the user who speaks to the user, not to the agent."""
     c = context.config.acoustics.places
     if not c.third_voice_probability:
         return
@@ -69,7 +69,7 @@ def _overlay(
     *,
     beside_db: float | None = None,
 ) -> None:
-    """Another voice somewhere in the dialogue; expected of the agent is only what is certain."""
+    """Add another voice at a random time, with an expectation only if it is certain."""
     start = int(segment.rng.integers(context.config.n_samples))
     try:
         span = voice_at(segment, start)

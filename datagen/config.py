@@ -1,4 +1,4 @@
-"""What a simulated set of dialogues is made of; every field is a key of `microturn simulate`."""
+"""Configuration of a simulated set of dialogues: the keys of `microturn simulate`."""
 
 from dataclasses import dataclass, field
 
@@ -269,11 +269,11 @@ class TokenizerConfig:
     """The text tokenizer of the set."""
 
     path: str = option("", "an existing tokenizer.json; empty: train one on the corpus")
-    vocab_size: int = option(512, "most tokens, special ones included")
+    vocab_size: int = option(512, "largest number of tokens, special tokens included")
 
 
 def part_of(text: str) -> tuple[int, int]:
-    """`k/n` as the first shard and the step from one to the next; all shards for no text."""
+    """Parse `k/n` to the first shard and the step to the next; an empty text is all shards."""
     k, _, n = (text or "1/1").partition("/")
     if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
         raise ValueError(f"part={text} must be k/n with 1 <= k <= n, such as part=3/8")
@@ -282,9 +282,9 @@ def part_of(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class DatagenConfig:
-    """A set of dialogues: a pure function of this configuration (workers and folders aside)."""
+    """A set of dialogues, a pure function of this configuration except workers and folders."""
 
-    out: str = option(help="folder to write the shard set to, or a URL that fsspec knows")
+    out: str = option(help="folder to write the shard set to, or a URL that fsspec supports")
     n_dialogues: int = option(64, "dialogues to make")
     seed: int = option(0, "seed of the set")
     split: str = option("train", "train, or test: held-out voices")
@@ -292,20 +292,22 @@ class DatagenConfig:
     dialogues_per_shard: int = option(32, "dialogues in one tar")
     executor: str = option("processes", "where shards are made: processes, serial or ray")
     workers: int = option(0, "processes; 0: one per core")
-    part: str = option("", "k/n: make only every n-th shard, from the k-th; the last part finishes")
+    part: str = option(
+        "", "k/n: make every n-th shard from the k-th on; the last part writes the index"
+    )
     ray_address: str = option("", "address of a Ray cluster; empty: RAY_ADDRESS, or a local one")
-    features: bool = option(True, "store the model's audio features beside the audio")
-    stems: bool = option(False, "store every source of the microphone by itself")
+    features: bool = option(True, "store the model's audio features in addition to the audio")
+    stems: bool = option(False, "store every source of the microphone separately")
     corpus: str = option(
-        "", "corpora, commas between: name, folder or URL; empty: the one that ships (default)"
+        "", "comma-separated corpora, each a name, folder or URL; empty: the one that ships"
     )
     cache: str = option("", "folder for room responses; empty: the user's cache folder")
     json: str = option("", "write the data card to this file (- for stdout)")
     families: dict[str, float] = option(
         default_factory=_default_families,
-        help="scenario family: how often it is drawn (short ones fit in more often)",
+        help="weight of each scenario family (short ones fit in more often)",
     )
-    only: tuple[str, ...] = option((), "draw these families alone, whatever their weights")
+    only: tuple[str, ...] = option((), "draw these families only, whatever their weights")
     layout: StreamLayout = field(default_factory=StreamLayout)
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     voices: VoicesConfig = field(default_factory=VoicesConfig)
@@ -336,7 +338,7 @@ class DatagenConfig:
 
     @property
     def weights(self) -> dict[str, float]:
-        """How often each family is drawn that is drawn at all."""
+        """Return the positive weights of families; with `only`, equal weights."""
         if self.only:
             return dict.fromkeys(self.only, 1.0)
         return {name: weight for name, weight in self.families.items() if weight > 0}
@@ -352,12 +354,12 @@ class DatagenConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectConfig:
-    """What `microturn inspect` shows of a shard set."""
+    """The view or check of a shard set by `microturn inspect`."""
 
     data: str = option(help="folder of the shard set")
-    index: int = option(-1, "dialogue to draw and to write as sound; -1: only the data card")
-    out: str = option("", "folder for the picture and sounds; empty: runs/inspect")
-    check: bool = option(False, "verify digests, labels and features; fails when one is off")
+    index: int = option(-1, "dialogue to draw and to write as audio; -1: only the data card")
+    out: str = option("", "folder for picture and audio; empty: runs/inspect")
+    check: bool = option(False, "verify digests, labels and features; exit code 1 on any fault")
     json: str = option("", "write the data card to this file (- for stdout)")
 
 

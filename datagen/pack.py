@@ -1,4 +1,4 @@
-"""Script and sound to lanes: what the model reads and has to produce, micro-turn by micro-turn."""
+"""Packs timeline and audio into lanes, the inputs and targets of the model per micro-turn."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from microturn.model.streams.pcm import from_pcm16
 
 
 def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
-    """Words and control tokens of the agent; those of one micro-turn together, in order.
+    """Group words and control tokens of the agent by micro-turn, in order.
 
-    A word belongs to the time at which it starts to sound. Control tokens come first.
+    A word belongs to the micro-turn of its onset. Control tokens come first.
     """
     timed = [(control.sample, 0, control.token) for control in timeline.controls]
     timed += [(word.start_sample, 1, word.text) for word in timeline.agent]
@@ -38,7 +38,7 @@ def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
 
 
 def heard_tokens(timeline: Timeline) -> list[TimedToken]:
-    """The user's words, each at its end."""
+    """Return the user's words, each at its end."""
     return [TimedToken(text=word.text, sample=word.end_sample) for word in timeline.user]
 
 
@@ -52,27 +52,27 @@ def pack(
     *,
     layout: StreamLayout,
     tokenizer: Tokenizer,
-    hear: bool = True,
+    with_audio_in: bool = True,
     given: Mapping[str, NDArray[Any]] | None = None,
-    memory: FineMelCache | None = None,
+    mel_cache: FineMelCache | None = None,
 ) -> Lanes:
-    """All lanes of a dialogue, computed from the very samples that are stored.
+    """Compute all lanes of a dialogue from the samples that are stored.
 
-    `given` holds the arrays of lanes that are neither sound nor text, by name.
-    hear=False leaves out `audio_in`, the larger part of the work. memory changes nothing but the
-    time that it takes.
+    `given` holds the arrays of lanes that are neither audio nor text, by name.
+    with_audio_in=False omits `audio_in`, the larger part of the work. `mel_cache` saves time and
+    does not change the result.
     """
     unread = np.empty(len(sound.user), np.float32)
     return pack_dialogue(
-        user_audio=from_pcm16(sound.user) if hear else unread,
-        agent_audio=from_pcm16(sound.agent) if memory is None else unread,
+        user_audio=from_pcm16(sound.user) if with_audio_in else unread,
+        agent_audio=from_pcm16(sound.agent) if mel_cache is None else unread,
         heard=heard_tokens(timeline),
         say=say_tokens(timeline, layout),
         text_in=list(text_in_tokens(timeline)),
         layout=layout,
         tokenizer=tokenizer,
-        with_audio_in=hear,
-        agent_levels=None if memory is None else memory(sound.agent),
+        with_audio_in=with_audio_in,
+        agent_levels=None if mel_cache is None else mel_cache(sound.agent),
         missing_input=sound.missing_input,
         given=given,
     )

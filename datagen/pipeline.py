@@ -1,4 +1,4 @@
-"""One dialogue from its index: recipe, script, sound, lanes, and the members of its sample."""
+"""Simulates one dialogue by its index: recipe, script, audio, lanes, and its stored members."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from microturn.model.streams import FineMelCache, Lanes, Tokenizer
 from microturn.model.streams.layout import FEATURES
 from microturn.model.streams.pcm import to_pcm16
 
-OWN_WORD_REPEATS = 1000  # makes every word of the vocabulary one token before anything else
+VOCABULARY_REPEATS = 1000  # makes every word of the vocabulary one token first
 
 
 class ComposedDialogue(NamedTuple):
-    """A dialogue before anything sounds."""
+    """A dialogue before it is rendered."""
 
     script: Script
-    families: list[str]  # that found a place in it
+    families: list[str]  # of its segments, in order
     conditions: AcousticConditions
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedDialogue:
-    """Everything about one simulated dialogue."""
+    """One simulated dialogue: script, audio and lanes."""
 
     recipe: Recipe
     script: Script
@@ -65,7 +65,7 @@ def open_corpus(config: DatagenConfig) -> Corpus:
 
 
 def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
-    """The tokenizer of a set; it does not depend on the split, so that all sets share it."""
+    """Train or load the tokenizer of a set; it is the same for all splits."""
     if config.tokenizer.path:
         return Tokenizer.load(config.tokenizer.path)
     questions = Questions(config.vocabulary)
@@ -75,19 +75,21 @@ def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
             (*config.vocabulary.stop_phrases, *config.vocabulary.backchannels), split=split
         )
     more = words_of(config, bank)
-    own = sorted(
+    vocabulary = sorted(
         {*questions.agent_words(), *questions.user_words(), *(phrase.text for phrase in phrases)}
         | {*more.agent, *more.user, *more.texts}
     )
     transcripts = sorted({canonical(u.text) for u in bank.corpus.filter(language="en")})
-    return Tokenizer.train(own * OWN_WORD_REPEATS + transcripts, config.tokenizer.vocab_size)
+    return Tokenizer.train(
+        vocabulary * VOCABULARY_REPEATS + transcripts, config.tokenizer.vocab_size
+    )
 
 
 class Simulator:
-    """Makes any dialogue of a set; what it makes depends on configuration and index alone."""
+    """Simulates any dialogue of a set, as a function of configuration and index."""
 
     def __init__(self, config: DatagenConfig, *, rooms: Path, tokenizer: Tokenizer) -> None:
-        scenarios_of(config)  # refuse unknown names before anything is read
+        scenarios_of(config)  # refuses unknown names before anything is read
         self.config = config
         self.tokenizer = tokenizer
         self._layout_hash = config.layout.hash
@@ -97,8 +99,8 @@ class Simulator:
         more = words_of(config, self.bank)
         self.bank.require(agent=more.agent, user=more.user)
         self.beds = NoiseBeds.of(config, self.bank)
-        # What comes again and again where the agent begins with micro-turns, and hardly elsewhere.
-        self._memory = FineMelCache(config.layout) if config.timing.agent_on_grid else None
+        # Audio repeats often if the agent's words start on micro-turns, and hardly otherwise.
+        self._mel_cache = FineMelCache(config.layout) if config.timing.agent_on_grid else None
         self._frames = FrameStore() if config.timing.agent_on_grid else None
         self._renderer = Renderer(config, rooms, beds=self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
@@ -134,9 +136,9 @@ class Simulator:
             sound,
             layout=layout,
             tokenizer=self.tokenizer,
-            hear=self.config.features,
+            with_audio_in=self.config.features,
             given=films(recipe, self.config.video, script.acts, n, layout),
-            memory=self._memory,
+            mel_cache=self._mel_cache,
         )
         return SimulatedDialogue(
             recipe=recipe,
@@ -150,13 +152,13 @@ class Simulator:
     def sound(
         self, recipe: Recipe, script: Script, conditions: AcousticConditions
     ) -> RenderedAudio:
-        """What a dialogue sounds like, without its lanes."""
+        """Render a dialogue without its lanes."""
         return self._renderer.render(recipe, script, conditions)
 
     def members(
         self, dialogue: SimulatedDialogue, labels: DialogueLabels | None = None
     ) -> dict[str, bytes]:
-        """The files of a dialogue, by extension, as a shard holds them."""
+        """Encode the members of a dialogue in a shard, by extension."""
         rate = self.config.layout.sample_rate
         files = {
             "user.flac": encode_flac(dialogue.sound.user, rate),
@@ -172,7 +174,7 @@ class Simulator:
         return files
 
     def labels(self, dialogue: SimulatedDialogue) -> DialogueLabels:
-        """Everything that is known of a dialogue."""
+        """Return the labels of a dialogue."""
         recipe, layout = dialogue.recipe, self.config.layout
         timeline = dialogue.timeline.labels(layout.sample_rate)
         scene = None
@@ -202,7 +204,7 @@ class Simulator:
 
 
 def _items(script: Script) -> tuple[ItemLabel, ...]:
-    """The recordings that a dialogue uses, each once."""
+    """List the recordings that a dialogue uses, each once."""
     items: dict[tuple[str, str], ItemLabel] = {}
     for clip in script.clips:
         unit = clip.unit
@@ -219,7 +221,7 @@ def _items(script: Script) -> tuple[ItemLabel, ...]:
 
 
 def encode_npz(arrays: dict[str, Any], *, compress: bool) -> bytes:
-    """An .npz; numpy stamps its members with a fixed date, so equal arrays give equal bytes."""
+    """Encode an .npz; numpy dates its members with a constant, so equal arrays give equal bytes."""
     buffer = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(buffer, **arrays)
     return buffer.getvalue()

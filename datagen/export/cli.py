@@ -1,4 +1,4 @@
-"""`microturn export`."""
+"""Command `microturn export`."""
 
 from microturn.configs.command import Command
 from microturn.datagen.export.config import ExportConfig
@@ -16,5 +16,5 @@ EXPORT = Command(
     run=run_export,
     positionals=("data",),
     help="Write a shard set for moshi-finetune, Lhotse or NeMo.",
-    on_interrupt="interrupted; nothing was left behind",
+    on_interrupt="interrupted; unfinished files were removed",
 )

@@ -1,4 +1,4 @@
-"""What can be said to `microturn export`."""
+"""Configuration of `microturn export`."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,16 @@ FORMATS = ("moshi", "lhotse", "nemo")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """A shard set in the form of another toolkit."""
+    """The export of a shard set to the format of another toolkit."""
 
     data: str = option(help="folder of the shard set")
     format: str = option(help=f"one of {', '.join(FORMATS)}")
     out: str = option(help="folder to write to")
     n_dialogues: int = option(0, "dialogues to export; 0: all")
-    join_s: float = option(0.5, "words of a voice with less silence between them are one segment")
-    shar: bool = option(False, "format=lhotse: write Lhotse Shar too, sound and labels in tars")
+    join_s: float = option(
+        0.5, "words of a voice with shorter silences between them form one segment"
+    )
+    shar: bool = option(False, "format=lhotse: also write Lhotse Shar, audio and labels in tars")
     dialogues_per_shard: int = option(100, "dialogues in one tar of Lhotse Shar")
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One dialogue as other toolkits see it: two channels, and segments of words by who says them."""
+"""Converts a dialogue to two channels and segments of words by voice, as other toolkits expect."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from microturn.datagen.labels.dialogue import LANES, WordLabel
 from microturn.datagen.sets.shards import StoredDialogue
 
-CHANNELS = {"user": "user", "agent": "agent", "background": "user"}  # where a lane is heard
+CHANNELS = {"user": "user", "agent": "agent", "background": "user"}  # the channel of each lane
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpokenSegment:
-    """Words of one voice that follow each other."""
+    """Consecutive words of one voice."""
 
     id: str
     lane: str
@@ -38,7 +38,7 @@ class SpokenSegment:
 
 
 def segments_of(sample: StoredDialogue, join_s: float) -> list[SpokenSegment]:
-    """All segments of a dialogue in the order of time."""
+    """Return all segments of a dialogue in the order of time."""
     segments: list[SpokenSegment] = []
     for lane in LANES:
         for number, words in enumerate(_runs(sample.labels.words.of(lane), join_s)):
@@ -54,7 +54,7 @@ def segments_of(sample: StoredDialogue, join_s: float) -> list[SpokenSegment]:
 
 
 def _runs(words: Sequence[WordLabel], join_s: float) -> list[list[WordLabel]]:
-    """Words grouped by voice, a new group after a silence; voices may overlap."""
+    """Group words by voice, with a new group after each silence; voices may overlap."""
     open_runs: dict[str, list[WordLabel]] = {}
     runs: list[list[WordLabel]] = []
     for word in sorted(words, key=lambda item: (item.start_s, item.end_s)):

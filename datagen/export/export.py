@@ -1,4 +1,4 @@
-"""Writing a shard set for another toolkit; the folder appears when it is whole."""
+"""Exports a shard set to the format of another toolkit; the folder appears when it is complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 
 class Exporter(Protocol):
-    """Takes the dialogues one after the other, then writes its lists."""
+    """Writes dialogues one by one, then their lists."""
 
     def add(self, sample: StoredDialogue) -> None: ...
 
@@ -34,11 +34,11 @@ EXPORTERS: dict[str, Callable[[ExportConfig, ShardReader, Path, Path], Exporter]
 
 
 def export(config: ExportConfig) -> Path:
-    """Write the set in the format asked for; returns the folder."""
+    """Export the set in the configured format; returns the folder."""
     reader = ShardReader(config.data)
     out = Path(config.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"out={out} is there and not empty; take another out=FOLDER")
+        raise ValueError(f"out={out} exists and is not empty; give another out=FOLDER")
     n = min(config.n_dialogues or len(reader), len(reader))
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed

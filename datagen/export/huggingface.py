@@ -1,8 +1,8 @@
-"""Shard sets as Hugging Face `datasets`: what its WebDataset reader needs to know beforehand.
+"""Opens shard sets as Hugging Face `datasets`, with the features of its WebDataset reader.
 
-It takes the types of the labels from the first five dialogues, where a list may happen to be empty;
-here they come from all of them. And it decodes sound with torchcodec, which needs FFmpeg; with
-`decode=False` the FLAC bytes are handed out as they are.
+That reader infers the types of labels from the first five dialogues, where a list may be empty;
+here they are inferred from all. It decodes audio with torchcodec, which needs FFmpeg; with
+`decode=False` the FLAC bytes are returned undecoded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from microturn.datagen.sets.shards import ShardReader
 
-BATCH = 64  # dialogues whose types are found at once
+BATCH = 64  # dialogues per inference of types
 if TYPE_CHECKING:
     import datasets
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def as_dataset(
     folder: str | Path, *, decode: bool = False, streaming: bool = False, **options: Any
 ) -> datasets.Dataset | datasets.IterableDataset:
-    """The set as a dataset; further options are those of `datasets.load_dataset`."""
+    """Open the set as a dataset; other options are those of `datasets.load_dataset`."""
     import datasets
 
     reader = ShardReader(folder)
@@ -38,7 +38,7 @@ def as_dataset(
 
 
 def features_of(reader: ShardReader, *, decode: bool = False) -> datasets.Features:
-    """The type of every member, true for every dialogue of the set."""
+    """Infer the type of every member, valid for all dialogues of the set."""
     import datasets
     import pyarrow as pa
 
@@ -46,8 +46,8 @@ def features_of(reader: ShardReader, *, decode: bool = False) -> datasets.Featur
     members: dict[str, bytes] = {}
     for start in range(0, len(reader), BATCH):
         samples = [reader[i] for i in range(start, min(start + BATCH, len(reader)))]
-        found = pa.schema([("json", pa.array([sample.json for sample in samples]).type)])
-        pair = [found] if labels is None else [labels, found]
+        schema = pa.schema([("json", pa.array([sample.json for sample in samples]).type)])
+        pair = [schema] if labels is None else [labels, schema]
         labels = pa.unify_schemas(pair, promote_options="permissive")
         members = {**dict(samples[0].members), **members}
     features = datasets.Features.from_arrow_schema(labels)
@@ -65,7 +65,7 @@ def features_of(reader: ShardReader, *, decode: bool = False) -> datasets.Featur
 
 
 def _type(array: Any) -> Any:
-    """Lists in lists, as deep as the array has dimensions."""
+    """Return nested lists, one level per dimension of the array."""
     import datasets
 
     kind: Any = datasets.Value(str(array.dtype))

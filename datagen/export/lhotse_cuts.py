@@ -1,4 +1,4 @@
-"""Lhotse: one cut of two channels per dialogue (0 the user, 1 the agent), and Shar on request."""
+"""Export to Lhotse: one cut of two channels per dialogue (0 user, 1 agent), optionally Shar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from microturn.datagen.export.dialogue import CHANNELS, duration_of, segments_of
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 SIDES = ("user", "agent")  # in the order of their channels
-# What else a dialogue says about itself goes along under these names.
+# Labels that are copied to the custom fields of a cut.
 CUSTOM = ("seed", "index", "split", "families", "events", "text_in", "room", "channel", "items")
 
 
@@ -103,7 +103,7 @@ class LhotseExport:
             str(shar), fields={"recording": "flac"}, shard_size=self._config.dialogues_per_shard
         ) as writer:
             for row in self._cuts:
-                # The sound is still where it is being written.
+                # The audio is still in the temporary folder.
                 text = json.dumps(row).replace(json.dumps(str(self._out / "audio"))[1:-1], here)
                 (cut,) = CutSet.from_dicts([json.loads(text)])
                 assert isinstance(cut, MultiCut)
@@ -111,6 +111,6 @@ class LhotseExport:
 
 
 def _write_jsonl_gz(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Without date or name inside, so that equal rows give equal bytes."""
+    """Write rows without a date in the gzip header, so that equal rows give equal bytes."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_bytes(gzip.compress(text.encode(), mtime=0))

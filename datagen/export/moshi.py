@@ -1,4 +1,4 @@
-"""moshi-finetune: stereo at 24 kHz, the agent left and the user right, words with times in JSON."""
+"""Export to moshi-finetune: stereo at 24 kHz, agent left, user right, word times in JSON."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ class MoshiExport:
 
 
 def stereo(sample: StoredDialogue, rate: int) -> Pcm16:
-    """(n, 2) samples at 24 kHz: agent, user."""
+    """Return samples (n, 2) at 24 kHz: agent, user."""
     sides = [resample(audio, rate, RATE) for audio in (sample.agent(), sample.user())]
     return to_pcm16(np.stack(sides, axis=1))

@@ -1,6 +1,6 @@
-"""NeMo: manifests for diarization and for recognition, with RTTM and CTM.
+"""Export to NeMo: manifests for diarization and recognition, with RTTM and CTM.
 
-Paths in the manifests are relative to them, as NeMo resolves them.
+Paths are relative to the manifests, as NeMo resolves them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class NemoExport:
 
 
 def mono(sample: StoredDialogue) -> Pcm16:
-    """Both sides in one channel, each at half its level so that nothing clips."""
+    """Mix both sides to one channel, each at half its level to avoid clipping."""
     return to_pcm16((sample.user() + sample.agent()) / 2)
 
 
@@ -79,7 +79,7 @@ def _rttm(key: str, segment: SpokenSegment) -> str:
 
 
 def _ctm(key: str, segment: SpokenSegment, word: Any) -> str:
-    """Source, channel, start, duration, word, confidence, type, speaker (RT-09)."""
+    """Format source, channel, start, duration, word, confidence, type, speaker (RT-09)."""
     span = f"{word.start_s:.6f} {word.end_s - word.start_s:.6f}"
     return f"{key} 1 {span} {word.text} 1.0 lex {_name(segment.voice)}\n"
 

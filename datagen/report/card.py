@@ -1,7 +1,7 @@
-"""The data card of a set: what is in it, who speaks, under which licences, and how it is timed.
+"""The data card of a set: contents, speakers, licences and timing.
 
-Turn-taking is measured twice, from the rendered sound and from the word times. A set that asks for
-people's timing is held against their measurements; `microturn inspect --check` reads the verdict.
+Turn-taking is measured twice, from rendered audio and from word times. A set with human timing is
+compared with published measurements; `microturn inspect check=true` reads the verdict.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def make_card(
 
 
 def card_text(card: Mapping[str, Any]) -> str:
-    """The card for people, as Markdown."""
+    """Format the card as Markdown."""
     sums, counts = card["sums"], card["counts"]
     minutes = sums["seconds"] / 60
     lines = [
@@ -114,7 +114,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"![signal to noise and reverberation]({PLOT_CHANNEL})",
         "",
         "## Answers",
-        *_table(("answer", "n", "share"), _shares(counts.get("answers", {}), most=30)),
+        *_table(("answer", "n", "share"), _shares(counts.get("answers", {}), max_rows=30)),
         "",
         "## Licences of the recordings",
         *_table(("licence", "uses", "share"), _shares(counts.get("licences", {}))),
@@ -128,7 +128,7 @@ def _by_value(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _human_lines(human: Mapping[str, Any]) -> list[str]:
-    """The measurements beside those of people, with a verdict where one is asked for."""
+    """Format the measures beside those of people, with a verdict if human timing is enabled."""
     if human["asked_for"]:
         lines = [f"Held against people's timing; {human['tolerance']:.0%} off is too much.", ""]
     else:
@@ -139,7 +139,7 @@ def _human_lines(human: Mapping[str, Any]) -> list[str]:
         ]
     rows = [
         (
-            row["what"],
+            row["description"],
             f"{row['target']:.3g}",
             *("-" if row[way] is None else f"{row[way]:.3g}" for way in ("sound", "words")),
             "-" if row["off"] is None else f"{row['off']:.1%}",
@@ -153,7 +153,7 @@ def _human_lines(human: Mapping[str, Any]) -> list[str]:
 
 
 def missed_targets(card: Mapping[str, Any]) -> list[str]:
-    """A sentence for every target that a set asks for and misses."""
+    """Return a sentence for every target that a set with human timing misses."""
     human = card.get("human")
     if not human or not human["asked_for"]:
         return []
@@ -177,11 +177,11 @@ def _share_line(sums: Mapping[str, float]) -> str:
     )
 
 
-def _shares(counts: Mapping[str, int], *, most: int = 100) -> list[tuple[str, str, str]]:
+def _shares(counts: Mapping[str, int], *, max_rows: int = 100) -> list[tuple[str, str, str]]:
     total = sum(counts.values()) or 1
     rows = [(name, str(n), f"{n / total:.1%}") for name, n in counts.items()]
-    if len(rows) > most:
-        rows = [*rows[:most], (f"({len(rows) - most} more)", "", "")]
+    if len(rows) > max_rows:
+        rows = [*rows[:max_rows], (f"({len(rows) - max_rows} more)", "", "")]
     return rows
 
 

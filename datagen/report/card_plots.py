@@ -1,4 +1,4 @@
-"""The data card's histograms as pictures."""
+"""Plots of the histograms of the data card."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from microturn.datagen.report.set_statistics import RT60_BIN_S, SNR_BIN_DB
 
 COLOURS = {"sound": "#4878d0", "words": "#ee854a"}
 SHOWN_MS = (-1000, 2000)
-_ONE_AT_A_TIME = threading.Lock()  # matplotlib's settings belong to the whole process
+_LOCK = threading.Lock()  # matplotlib's settings are global to the process
 
 
 def card_plots(card: Mapping[str, Any]) -> dict[str, bytes]:
-    """PNG files by name."""
+    """Draw the plots; returns PNG files by name."""
     with (
-        _ONE_AT_A_TIME,
+        _LOCK,
         mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}),
     ):
         return {PLOT_TIMING: _timing(card), PLOT_CHANNEL: _channel(card)}
@@ -32,9 +32,9 @@ def card_plots(card: Mapping[str, Any]) -> dict[str, bytes]:
 def _timing(card: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1.0, 1.2))
-    for way, found in card["turn_taking"].items():
-        _steps(left, found["offsets_ms"], way)
-        _steps(middle, found["pauses_ms"], way)
+    for way, measured in card["turn_taking"].items():
+        _steps(left, measured["offsets_ms"], way)
+        _steps(middle, measured["pauses_ms"], way)
     left.axvline(0, color="#888", linewidth=0.8)
     left.set_xlim(*SHOWN_MS)
     left.set_xlabel("offset at a change of speaker (ms); below 0 both speak")
@@ -58,7 +58,7 @@ def _steps(axis: Axes, histogram: Mapping[str, int], way: str) -> None:
 
 
 def _targets(axis: Axes, human: Mapping[str, Any]) -> None:
-    """What was measured, as a multiple of the target."""
+    """Plot the measures as multiples of their targets."""
     rows = list(reversed(human["targets"]))
     for way, colour in COLOURS.items():
         values = [math.nan if row[way] is None else row[way] / row["target"] for row in rows]
@@ -66,7 +66,7 @@ def _targets(axis: Axes, human: Mapping[str, Any]) -> None:
     width = human["tolerance"]
     axis.axvspan(1 - width, 1 + width, color="#cdebc8", zorder=0)
     axis.axvline(1, color="#5a5", linewidth=0.8)
-    axis.set_yticks(range(len(rows)), [row["what"] for row in rows], fontsize=7.5)
+    axis.set_yticks(range(len(rows)), [row["description"] for row in rows], fontsize=7.5)
     axis.set_xlabel("measured / target" if human["asked_for"] else "measured / people's")
     if human["asked_for"]:
         axis.set_xlim(1 - 3 * width, 1 + 3 * width)

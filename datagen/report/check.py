@@ -1,4 +1,4 @@
-"""Verifying a shard set: digests, labels against the rules, and stored lanes against the sound."""
+"""Checks a shard set: digests, labels against the rules, and stored lanes against the audio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from microturn.model.streams.layout import FEATURES, STREAMS
 
 
 def faults_of_set(reader: ShardReader) -> Iterator[str]:
-    """A sentence for everything that is wrong with a set."""
+    """Yield a sentence for every fault of a set."""
     for shard in reader.shards:
         if sha256_of(reader.folder / shard.name) != shard.sha256:
             yield f"{reader.folder / shard.name}: the digest is not that of index.json"
@@ -26,7 +26,7 @@ def faults_of_set(reader: ShardReader) -> Iterator[str]:
 def faults_of_sample(
     sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenizer
 ) -> Iterator[str]:
-    """What is wrong with one dialogue."""
+    """Yield the faults of one dialogue."""
     labels = sample.labels
     n_samples = labels.n_micro_turns * layout.samples_per_micro_turn
     rate = layout.sample_rate
@@ -42,7 +42,7 @@ def faults_of_sample(
 
 
 def faults_of_timeline(timeline: Timeline) -> Iterator[str]:
-    """Labels that contradict themselves or each other."""
+    """Yield contradictions within and between labels."""
     for lane in ("user", "agent", "background"):
         for word in timeline.words(lane):
             first, last = word.start_sample, word.end_sample
@@ -63,29 +63,29 @@ def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
     if event.expect is None:
         return
     first, last = event.expect.window_samples
-    what = f"event {event.type} at {event.start_sample}"
+    name = f"event {event.type} at {event.start_sample}"
     if not 0 <= first < last <= timeline.n_samples:
-        yield f"{what}: window {first}..{last} is outside the dialogue"
+        yield f"{name}: window {first}..{last} is outside the dialogue"
     act = event.expect.act
     if act == "stay_silent" and timeline.speaks("agent", first, last):
-        yield f"{what}: the agent speaks where it should stay silent"
+        yield f"{name}: the agent speaks where it should stay silent"
     if act == "stop" and timeline.speaks("agent", last - 1, last):
-        yield f"{what}: the agent still speaks when the window closes"
+        yield f"{name}: the agent still speaks when the window closes"
     if act == "resume" and not timeline.speaks("agent", first, last):
-        yield f"{what}: the agent is silent where it should go on"
+        yield f"{name}: the agent is silent where it should go on"
     if act in ("respond", "say", "delegate", "backchannel", "refuse"):
         starts = [word for word in timeline.agent if first <= word.start_sample < last]
         said = " ".join(word.text for word in timeline.agent if word.start_sample >= first)
         if not starts:
-            yield f"{what}: the agent says nothing in the window"
+            yield f"{name}: the agent says nothing in the window"
         elif not f"{said} ".startswith(f"{event.expect.text} "):
-            yield f"{what}: the agent says {said[:40]!r}, not {event.expect.text!r}"
+            yield f"{name}: the agent says {said[:40]!r}, not {event.expect.text!r}"
 
 
 def _faults_of_lanes(
     sample: StoredDialogue, timeline: Timeline, layout: StreamLayout, tokenizer: Tokenizer
 ) -> Iterator[str]:
-    """Lanes that are not those which the stored sound and labels give."""
+    """Yield lanes that differ from those computed from the stored audio and labels."""
     stored = sample.tokens()
     missing_input = np.zeros(sample.labels.n_micro_turns, np.bool_)
     missing_input[list(sample.labels.channel.network.missing_micro_turns)] = True

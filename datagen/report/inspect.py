@@ -1,4 +1,4 @@
-"""`microturn inspect`: the data card, one dialogue as picture and sound, or a check of all."""
+"""`microturn inspect`: shows the data card or one dialogue, or checks all dialogues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_FAULTS = 20
 
 
 def inspect(config: InspectConfig) -> int:
-    """Show what was asked for; returns the exit code."""
+    """Show the card or a dialogue, or check the set; returns the exit code."""
     reader = ShardReader(config.data)
     card = json.loads((reader.folder / CARD_JSON).read_text())
     write_json(card, config.json)
@@ -35,14 +35,14 @@ def inspect(config: InspectConfig) -> int:
                 f"index={config.index}: {reader.folder} has {len(reader)} dialogues, "
                 f"0 to {len(reader) - 1}"
             )
-        show(reader, reader[config.index], Path(config.out or DEFAULT_OUT))
+        show(reader, reader[config.index], out=Path(config.out or DEFAULT_OUT))
     elif config.json != "-" and not config.check:
         print((reader.folder / CARD_TEXT).read_text())
     return check(reader, card) if config.check else 0
 
 
-def show(reader: ShardReader, sample: StoredDialogue, out: Path) -> None:
-    """Write the picture and the sound of one dialogue."""
+def show(reader: ShardReader, sample: StoredDialogue, *, out: Path) -> None:
+    """Write the picture, audio, labels and page of one dialogue."""
     from microturn.datagen.report.picture import draw_dialogue
 
     out.mkdir(parents=True, exist_ok=True)
@@ -69,15 +69,15 @@ def show(reader: ShardReader, sample: StoredDialogue, out: Path) -> None:
 
 
 def check(reader: ShardReader, card: Mapping[str, Any]) -> int:
-    """Print what is wrong with the set, and which targets it misses; 1 when there is anything."""
+    """Print the faults of the set and the targets it misses; returns 1 if there are any."""
     from threadpoolctl import threadpool_limits
 
     faults = list(missed_targets(card))
     for fault in faults:
         print(fault)
-    found = faults_of_set(reader)
-    with threadpool_limits(1):  # a product that threads share may round differently
-        for fault in tqdm(found, desc="faults", unit="", file=sys.stderr, disable=None):
+    sentences = faults_of_set(reader)
+    with threadpool_limits(1):  # a matrix product split among threads may round differently
+        for fault in tqdm(sentences, desc="faults", unit="", file=sys.stderr, disable=None):
             faults.append(fault)
             print(fault)
             if len(faults) >= MAX_FAULTS:

@@ -1,6 +1,6 @@
-"""One dialogue as a page of its own: a timeline with a moving cursor, and the sound beside it.
+"""An HTML page of one dialogue: a timeline with a cursor, synchronised with its audio.
 
-Everything is inside the file (no network, no other files), so it can be sent to somebody.
+The page is self-contained: it needs neither a network nor other files.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer
 
 PEAKS_PER_S = 100
-LOUDEST = 0.6  # this is drawn in full height
+FULL_SCALE = 0.6  # amplitude that is drawn at full height
 TEMPLATE = Path(__file__).parent / "web" / "inspect.html"
-PLACE = "/*DATA*/"
-COLUMNS = 20  # frames beside each other in the sprite
+PLACEHOLDER = "/*DATA*/"
+COLUMNS = 20  # of frames in the sprite
 EVENT_GAP_S = 0.1
 
 
 def page_of(sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenizer) -> str:
-    """The page of a dialogue as HTML."""
+    """Return the HTML page of a dialogue."""
     labels = sample.labels
     sounds = _sounds(sample)
     data = {
@@ -53,11 +53,11 @@ def page_of(sample: StoredDialogue, *, layout: StreamLayout, tokenizer: Tokenize
     # "</" would end the script element; "<!--" would begin a comment in it.
     text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     template = TEMPLATE.read_text(encoding="utf-8")
-    return template.replace(PLACE, text)
+    return template.replace(PLACEHOLDER, text)
 
 
 def stems_of(sample: StoredDialogue) -> dict[str, bytes]:
-    """The stored sources of the microphone, as FLAC."""
+    """Return the stored stems of the microphone as FLAC."""
     prefix, suffix = "stem_", ".flac"
     return {
         name.removeprefix(prefix).removesuffix(suffix): content
@@ -86,7 +86,7 @@ def _facts(labels: DialogueLabels) -> str:
 
 
 def _events(events: Sequence[EventLabel]) -> dict[str, Any]:
-    """Events with the row on which each of them has room for itself and its window."""
+    """Place each event on the first row with room for it and its window."""
     ends: list[float] = []
     placed = []
     for event in sorted(events, key=lambda item: (item.start_s, item.end_s)):
@@ -99,7 +99,7 @@ def _events(events: Sequence[EventLabel]) -> dict[str, Any]:
 
 
 def _tokens(sample: StoredDialogue, tokenizer: Tokenizer) -> dict[str, list[tuple[int, str]]]:
-    """Words of the token lanes, each at the micro-turn that holds it."""
+    """Return the words of the token lanes with the micro-turns that hold them."""
     stored = sample.tokens()
     lanes = {}
     for lane in (spec.name for spec in sample.layout.lane_specs if spec.kind == "tokens"):
@@ -113,15 +113,15 @@ def _tokens(sample: StoredDialogue, tokenizer: Tokenizer) -> dict[str, list[tupl
 
 
 def _peaks(audio: npt.NDArray[np.float32], rate: int) -> list[int]:
-    """Loudness in hundredths, by the root of the largest sample of each piece."""
+    """Return the root of the peak of each piece, in hundredths of full scale."""
     step = rate // PEAKS_PER_S
     pieces = np.abs(audio[: len(audio) // step * step]).reshape(-1, step).max(axis=1)
-    loud = np.sqrt(np.minimum(pieces / LOUDEST, 1.0))
+    loud = np.sqrt(np.minimum(pieces / FULL_SCALE, 1.0))
     return [int(value) for value in np.round(100 * loud)]
 
 
 def _film(frames: npt.NDArray[np.uint8]) -> dict[str, Any]:
-    """All frames of a lane on one picture, row by row."""
+    """Arrange all frames of a lane in one image, row by row."""
     from PIL import Image
 
     n, height, width = frames.shape[:3]

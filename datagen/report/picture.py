@@ -1,4 +1,4 @@
-"""A dialogue as a picture: both voices, words, events with what is expected, and the lanes."""
+"""A picture of one dialogue: both voices, words, events with expectations, and lanes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _words(axis: Axes, timeline: Timeline, rate: int) -> None:
 
 
 def _events(axis: Axes, events: list[Event], rate: int) -> None:
-    """Every event is a bar, and above it the window in which its expectation counts."""
+    """Draw every event as a bar, with the window of its expectation above it."""
     row_ends: list[float] = []
     for event in events:
         start, end = (
@@ -137,7 +137,7 @@ def _label(axis: Axes, x: float, y: float, text: str) -> None:
 def _lanes(
     axis: Axes, tokens: dict[str, np.ndarray], layout: StreamLayout, tokenizer: Tokenizer
 ) -> None:
-    """Tokens where the micro-turn that holds them lies; `say` sounds one micro-turn later."""
+    """Draw tokens at the micro-turn that holds them; `say` sounds one micro-turn later."""
     step = layout.micro_turn_s
     lanes = [spec.name for spec in layout.lane_specs if spec.kind == "tokens"]
     for row, lane in enumerate(reversed(lanes)):
@@ -161,7 +161,7 @@ def _lanes(
 
 
 def _thumbnails(axis: Axes, lane: str, frames: np.ndarray, layout: StreamLayout) -> None:
-    """As many frames as fit beside each other, each where it was seen."""
+    """Draw as many frames as fit side by side, each at its time."""
     step = layout.micro_turn_s
     n, height, width = frames.shape[:3]
     seconds = FRAMES_ROW * width / height / INCHES_PER_SECOND

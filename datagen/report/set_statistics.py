@@ -1,4 +1,4 @@
-"""What a set is made of, counted from its samples; reports of shards add up to that of the set."""
+"""Statistics of a set, counted by dialogue; the reports of shards add up to that of the set."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from microturn.datagen.report.timing_tally import TimingTally
 if TYPE_CHECKING:
     from microturn.datagen.acoustics.render import RenderedAudio
 
-BIN_S = 0.01  # times are counted in bins of this
-JOIN_S = 0.18  # a shorter silence is inside one stretch of speech (Heldner & Edlund 2010)
-VOICE_DB = -30.0  # a voice sounds where it is above this, re its loud frames
+BIN_S = 0.01  # bin width of times
+JOIN_S = 0.18  # shorter silences are part of a stretch of speech (Heldner & Edlund 2010)
+VOICE_DB = -30.0  # a voice is active above this level, re its loud frames
 SNR_BIN_DB, RT60_BIN_S = 2.5, 0.05
 TURN_TAKING = ("sound", "words")
 TIMES = (
@@ -134,7 +134,7 @@ class SetStatistics:
         ends = sorted((end, lane) for lane in ("user", "agent") for _, end in spans[lane])
         for start, _ in spans["user"]:
             last = bisect_right(ends, (start, "user")) - 1
-            # The agent was the last to end, and the user begins now.
+            # The agent was the last to speak before the user begins.
             if last >= 0 and ends[last][1] == "agent":
                 self._time("user_gap", start - ends[last][0])
 
@@ -166,7 +166,7 @@ class SetStatistics:
             self._time("background_speech", length)
 
     def _after(self, name: str, moment: float, agent: Iterable[WordLabel]) -> None:
-        """Time from a moment to the next word that the agent begins."""
+        """Add the time from a moment to the agent's next onset."""
         later = [word.start_s - moment for word in agent if word.start_s >= moment - 1e-6]
         if later:
             self._time(name, min(later))
@@ -196,7 +196,7 @@ class SetStatistics:
             self.turn_taking[way].merge(tally)
 
     def quantile(self, name: str, q: float) -> float | None:
-        """Quantile of a time in seconds, to a hundredth; None without any."""
+        """Return a quantile of a time in seconds, to a hundredth; None without values."""
         histogram = self.times[name]
         total = sum(histogram.values())
         seen = 0
@@ -208,5 +208,5 @@ class SetStatistics:
 
 
 def _binned(value: float, width: float) -> str:
-    """Lower edge of the bin of a value."""
+    """Return the lower edge of the bin of a value."""
     return f"{value // width * width:.4g}"

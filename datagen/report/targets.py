@@ -1,4 +1,4 @@
-"""Measurements of people that a set is held against; the sources are in docs/simulation.md."""
+"""Targets of human timing for a set; docs/simulation.md lists the sources."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from microturn.datagen.config import HumanTimingConfig
 
 NORMAL = NormalDist()
 LATE_S = 0.2
-WAYS = ("sound", "words")  # the same is measured from the rendered sound and from the word times
+WAYS = ("sound", "words")  # every measure is taken from rendered audio and from word times
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A measure, what it should be, and what people were found to do."""
+    """A measure, its target value, and the values published for people."""
 
     name: str
     value: float
-    what: str
+    description: str
     people: str
 
 
 def targets_of(human: HumanTimingConfig) -> tuple[Target, ...]:
-    """What a set with this timing should measure."""
+    """Return the measures that a set with this timing should have."""
     h = human
     late = (1 - h.overlapped_changes) * (
         1 - NORMAL.cdf(math.log(LATE_S / h.gap_median_s) / h.gap_sigma)
@@ -35,56 +35,56 @@ def targets_of(human: HumanTimingConfig) -> tuple[Target, ...]:
         Target(
             name="offset_median_s",
             value=round(_offset_median(h), 4),
-            what="floor-transfer offset, median (s)",
+            description="floor-transfer offset, median (s)",
             people="0.08 in CANDOR (Reece et al. 2023), 0.2 over ten languages (Stivers et al. "
             "2009); this value follows from the next three",
         ),
         Target(
             name="overlapped_changes",
             value=h.overlapped_changes,
-            what="changes of speaker that overlap",
+            description="changes of speaker that overlap",
             people="about 40 % (Heldner & Edlund 2010)",
         ),
         Target(
             name="late_changes",
             value=round(late, 4),
-            what="changes later than 0.2 s",
+            description="changes later than 0.2 s",
             people="41 to 45 % (Heldner & Edlund 2010)",
         ),
         Target(
             name="gap_median_s",
             value=h.gap_median_s,
-            what="gap, median (s)",
+            description="gap, median (s)",
             people="mean 0.40 s in CALLHOME (arXiv 2204.11232) with the share of late changes",
         ),
         Target(
             name="overlap_median_s",
             value=h.overlap_median_s,
-            what="overlap at a change, median (s)",
+            description="overlap at a change, median (s)",
             people="0.205 s in Switchboard (Levinson & Torreira 2015)",
         ),
         Target(
             name="pause_median_s",
             value=h.pause_median_s,
-            what="pause inside a turn, median (s)",
+            description="pause inside a turn, median (s)",
             people="0.25 to 0.5 s (Lundholm Fors 2015); mean 0.57 s in CALLHOME",
         ),
         Target(
             name="overlap_ratio",
             value=h.overlap_ratio,
-            what="time in which both speak",
+            description="time in which both speak",
             people="below 5 % in Switchboard (Levinson & Torreira 2015), 13.5 % in CALLHOME",
         ),
         Target(
             name="silence_ratio",
             value=h.silence_ratio,
-            what="time in which nobody speaks",
+            description="time in which nobody speaks",
             people="10 % in CALLHOME",
         ),
         Target(
             name="backchannel_share",
             value=h.backchannel_share,
-            what="backchannels among contributions",
+            description="backchannels among contributions",
             people="19 % in Dutch, 16 % in German (Knudsen et al. 2020), 19 % in Switchboard",
         ),
     )
@@ -93,20 +93,20 @@ def targets_of(human: HumanTimingConfig) -> tuple[Target, ...]:
 def judged(
     human: HumanTimingConfig, measures: Mapping[str, Mapping[str, float | None]]
 ) -> list[dict[str, Any]]:
-    """Every target beside what was measured; `off` is the larger difference, as a share."""
+    """Compare every target with its measures; `off` is the larger difference, as a share."""
     rows = []
     for target in targets_of(human):
-        found = {way: measures[way][target.name] for way in WAYS}
-        known = [value for value in found.values() if value is not None]
+        measured = {way: measures[way][target.name] for way in WAYS}
+        known = [value for value in measured.values() if value is not None]
         off = None
         if len(known) == len(WAYS):
             off = round(max(abs(value - target.value) for value in known) / target.value, 4)
         rows.append(
             {
                 "name": target.name,
-                "what": target.what,
+                "description": target.description,
                 "target": target.value,
-                **found,
+                **measured,
                 "off": off,
                 "ok": off is not None and off <= human.tolerance,
                 "people": target.people,
@@ -116,7 +116,7 @@ def judged(
 
 
 def _offset_median(h: HumanTimingConfig) -> float:
-    """The median of overlaps and gaps together."""
+    """Return the median of overlaps and gaps together."""
     if h.overlapped_changes < 0.5:
         below = (0.5 - h.overlapped_changes) / (1 - h.overlapped_changes)
         return h.gap_median_s * math.exp(h.gap_sigma * NORMAL.inv_cdf(below))

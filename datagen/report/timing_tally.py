@@ -1,4 +1,4 @@
-"""Turn-taking of a whole set: what the dialogues add up to, measured from sound and from words."""
+"""Turn-taking of a set, accumulated over dialogues, from audio or from word times."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ SUMS = ("seconds", "overlap_s", "silence_s", "turns", "backchannels")
 
 
 class TimingTally:
-    """Histograms in milliseconds and sums, which add up over shards."""
+    """Histograms in milliseconds, and sums; both are additive over shards."""
 
     def __init__(self) -> None:
         self.offsets: Counter[int] = Counter()
         self.pauses: Counter[int] = Counter()
         self.sums: dict[str, float] = dict.fromkeys(SUMS, 0.0)
 
-    def add(self, found: TurnTaking, sample_rate: int) -> None:
-        self.offsets.update(round(1000 * n / sample_rate) for n in found.offsets)
-        self.pauses.update(round(1000 * n / sample_rate) for n in found.pauses)
-        self.sums["seconds"] += found.n_samples / sample_rate
-        self.sums["overlap_s"] += found.overlap / sample_rate
-        self.sums["silence_s"] += found.silence / sample_rate
-        self.sums["turns"] += found.turns
-        self.sums["backchannels"] += found.backchannels
+    def add(self, dialogue: TurnTaking, sample_rate: int) -> None:
+        self.offsets.update(round(1000 * n / sample_rate) for n in dialogue.offsets)
+        self.pauses.update(round(1000 * n / sample_rate) for n in dialogue.pauses)
+        self.sums["seconds"] += dialogue.n_samples / sample_rate
+        self.sums["overlap_s"] += dialogue.overlap / sample_rate
+        self.sums["silence_s"] += dialogue.silence / sample_rate
+        self.sums["turns"] += dialogue.turns
+        self.sums["backchannels"] += dialogue.backchannels
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -43,7 +43,7 @@ class TimingTally:
             self.sums[name] += value
 
     def measures(self) -> dict[str, float | None]:
-        """The numbers that are compared with those of people; None where there was nothing."""
+        """Return the measures that are compared with those of people; None without data."""
         gaps = Counter({ms: n for ms, n in self.offsets.items() if ms > 0})
         overlaps = Counter({-ms: n for ms, n in self.offsets.items() if ms <= 0})
         late = Counter({ms: n for ms, n in self.offsets.items() if ms > LATE_MS})
@@ -65,15 +65,15 @@ class TimingTally:
         }
 
     def histogram(self, name: str, *, bin_ms: int) -> dict[str, int]:
-        """Counts by the lower edge of each bin, in milliseconds."""
-        found: Counter[int] = Counter()
+        """Return counts by the lower edge of each bin, in milliseconds."""
+        counts: Counter[int] = Counter()
         for ms, n in getattr(self, name).items():
-            found[ms // bin_ms * bin_ms] += n
-        return {str(edge): n for edge, n in sorted(found.items())}
+            counts[ms // bin_ms * bin_ms] += n
+        return {str(edge): n for edge, n in sorted(counts.items())}
 
 
 def _median(histogram: Counter[int]) -> float | None:
-    """Median in seconds, between the two middle values where there are two."""
+    """Return the median in seconds, the mean of the two middle values if their number is even."""
     total = histogram.total()
     if not total:
         return None

@@ -1,4 +1,4 @@
-"""Anti-aliased shapes on an RGB image, by their distance to each pixel's centre."""
+"""Draws anti-aliased shapes on an RGB image, by their distance to each pixel's centre."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy.typing as npt
 Image = npt.NDArray[np.float32]  # (H, W, 3), 0 to 1
 Point = tuple[float, float]  # x to the right, y downwards, in pixels
 Colour = tuple[float, float, float]
-THINNEST = 0.55  # radius in pixels
+MIN_RADIUS = 0.55  # in pixels
 
 
 class Canvas:
-    """An image that is drawn on; shapes outside it are clipped."""
+    """An image to draw on; shapes outside it are clipped."""
 
     def __init__(self, image: Image) -> None:
         self.image = image
         self._height, self._width = image.shape[:2]
 
     def line(self, a: Point, b: Point, radius: float, colour: Colour, opacity: float = 1.0) -> None:
-        """A stroke with round ends."""
-        radius = max(radius, THINNEST)
+        """Draw a stroke with round ends."""
+        radius = max(radius, MIN_RADIUS)
         box = self._box(a, b, radius + 1.0)
         if box is None:
             return
@@ -42,7 +42,7 @@ class Canvas:
     def box(
         self, centre: Point, half: Point, angle: float, colour: Colour, opacity: float = 1.0
     ) -> None:
-        """A filled rectangle, turned by `angle` radians."""
+        """Draw a filled rectangle, rotated by `angle` radians."""
         reach = math.hypot(*half) + 1.0
         box = self._box(centre, centre, reach)
         if box is None:
@@ -65,11 +65,11 @@ class Canvas:
     def _blend(
         self, box: tuple[int, int, int, int], outside: Image, colour: Colour, opacity: float
     ) -> None:
-        """Mix a colour in where the distance to the shape is under half a pixel."""
+        """Blend a colour where the distance to the shape is under half a pixel."""
         top, bottom, left, right = box
         cover = np.clip(np.float32(0.5) - outside, 0, 1) * np.float32(opacity)
-        part = self.image[top:bottom, left:right]
-        part += cover[..., None] * (np.array(colour, np.float32) - part)
+        region = self.image[top:bottom, left:right]
+        region += cover[..., None] * (np.array(colour, np.float32) - region)
 
 
 def _centres(first: int, last: int) -> Image:

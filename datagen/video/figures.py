@@ -1,7 +1,7 @@
-"""A stick figure and what it can do: the joints of every action at every phase.
+"""The actions of a stick figure: its joints at every phase.
 
-Heights are in units of the figure's own, y upwards from the floor, x from its middle. Phase 0 is
-where a repetition begins and ends, phase 1 its far end.
+Coordinates are in heights of the figure, y upwards from the floor, x from its middle. A repetition
+begins and ends at phase 0; phase 1 is its far end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BONES: Final = (
 
 
 def _bent(a: Joint, b: Joint, first: float, second: float, side: float) -> Joint:
-    """The joint between two bones of these lengths that lead from `a` to `b`."""
+    """Return the joint between two bones of these lengths that connect `a` and `b`."""
     dx, dy = b[0] - a[0], b[1] - a[1]
     distance = min(max(math.hypot(dx, dy), 1e-6), (first + second) * 0.9999)
     along = (first**2 - second**2 + distance**2) / (2 * distance)
@@ -47,7 +47,7 @@ def _front(
     arms: tuple[float, float] = (10.0, 10.0),
     feet: tuple[Joint, Joint] = ((-0.07, 0.0), (0.07, 0.0)),
 ) -> Pose:
-    """Seen from the front; arms in degrees from hanging down, outwards."""
+    """Return a pose seen from the front; arms in degrees from hanging down, outwards."""
     turn = math.radians(lean)
     neck = (hip[0] + TORSO * math.sin(turn), hip[1] + TORSO * math.cos(turn))
     pose = {
@@ -77,7 +77,7 @@ def _front(
 
 
 def _side(hip: Joint, neck: Joint, head: Joint, hand: Joint, knee: Joint, foot: Joint) -> Pose:
-    """Seen from the side: left and right limbs lie almost behind each other."""
+    """Return a pose seen from the side: left and right limbs almost coincide."""
     pose = {"hip": hip, "neck": neck, "head": head}
     elbow = _bent(neck, hand, ARM, ARM, -1.0)
     for name, shift in (("l", 0.015), ("r", -0.015)):
@@ -155,7 +155,7 @@ REPEATED: Final[dict[str, Callable[[float], Pose]]] = {
     "push ups": push_ups,
     "sit ups": sit_ups,
 }
-# What goes on for a while; a pose of phase 0 needs not be one of rest.
+# Continuous actions; their pose at phase 0 need not be one of rest.
 CONTINUED: Final[dict[str, Callable[[float], Pose]]] = {
     "waving": waves,
     "marching": marches,
@@ -166,7 +166,7 @@ ACTIONS: Final = {**REPEATED, **CONTINUED}
 
 
 def blended(a: Pose, b: Pose, share: float) -> Pose:
-    """Joint by joint between two poses."""
+    """Interpolate two poses joint by joint."""
     if share <= 0.0:
         return a
     if share >= 1.0:

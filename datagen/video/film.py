@@ -1,4 +1,4 @@
-"""Acts and a world to frames: one per micro-turn, as things are at its end."""
+"""Draws the frames of a dialogue: one per micro-turn, the view at its end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from microturn.model.streams import StreamLayout
 Frames = npt.NDArray[np.uint8]
 BOARD_Y, BOARD_HALF = 0.76, 0.2
 GLYPH_HEIGHT, GLYPH_WIDTH = 0.27, 0.33  # at most
-PEN = 0.024  # radius of a sign's stroke to its height of one, half of it at least
+PEN = 0.024  # radius of a stroke of a sign of height one; half of it is the minimum
 
 
 def films(
@@ -74,7 +74,7 @@ def film(
 def picture(
     world: World, acts: Acts, sample: int, sample_rate: int, height: int, width: int
 ) -> Image:
-    """What the camera sees at one sample, without its noise."""
+    """Draw the view of the camera at one sample, without its noise."""
     second = sample / sample_rate
     view = world.view(second)
     canvas = Canvas(_room_through(view, world, height, width))
@@ -103,7 +103,7 @@ def _projection(view: View, height: int, width: int) -> Project:
 
 
 def _room_through(view: View, world: World, height: int, width: int) -> Image:
-    """The room as the camera sees it, interpolated between its pixels."""
+    """Project the room into the view of the camera, by bilinear interpolation."""
     scale = height * VIEW * view.zoom
     cos, sin = math.cos(view.roll) / scale, math.sin(view.roll) / scale
     right = np.arange(width, dtype=np.float32) + np.float32(0.5 - width / 2)
@@ -119,8 +119,8 @@ def _room_through(view: View, world: World, height: int, width: int) -> Image:
     at = top * cols + left
     upper = flat[at] * (1 - wx) + flat[at + 1] * wx
     lower = flat[at + cols] * (1 - wx) + flat[at + cols + 1] * wx
-    seen: Image = upper * (1 - wy) + lower * wy
-    return seen
+    view_of_room: Image = upper * (1 - wy) + lower * wy
+    return view_of_room
 
 
 def _pose(figure_acts: list[FigureAct], sample: int) -> Pose:
@@ -180,7 +180,7 @@ def _write(
     share: float,
     ink: tuple[float, float, float],
 ) -> None:
-    """A sign on the board; `share` of its coming is over."""
+    """Draw a sign on the board at a share of its appearance."""
     width = ASPECT * (len(item.text) + SPACE * (len(item.text) - 1))
     size = min(GLYPH_HEIGHT, GLYPH_WIDTH / width)
     opacity, lift = 1.0, 0.0

@@ -11,7 +11,7 @@ Stroke = tuple[tuple[float, float], ...]
 def _arc(
     cx: float, cy: float, rx: float, ry: float, first: float, last: float
 ) -> list[tuple[float, float]]:
-    """Points on an ellipse between two angles in degrees: 0 right, 90 bottom."""
+    """Return points on an ellipse between two angles in degrees: 0 right, 90 bottom."""
     n = max(4, round(abs(last - first) / 22.5))
     angles = [math.radians(first + (last - first) * i / n) for i in range(n + 1)]
     return [(cx + rx * math.cos(angle), cy + ry * math.sin(angle)) for angle in angles]
@@ -79,11 +79,11 @@ SPACE: Final = 0.3  # between two glyphs, in widths
 
 
 def strokes_of(text: str) -> list[Stroke]:
-    """Strokes of a text around the origin, its height one."""
+    """Return the strokes of a text of height one around the origin."""
     width = ASPECT * (len(text) + SPACE * (len(text) - 1))
-    found = []
+    strokes = []
     for position, character in enumerate(text):
         left = position * ASPECT * (1 + SPACE) - width / 2
         for stroke in GLYPHS[character]:
-            found.append(tuple((left + ASPECT * x, y - 0.5) for x, y in stroke))
-    return found
+            strokes.append(tuple((left + ASPECT * x, y - 0.5) for x, y in stroke))
+    return strokes

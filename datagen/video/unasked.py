@@ -1,4 +1,4 @@
-"""Things that happen in front of the camera although nobody has asked about them."""
+"""Adds movements and signs that the user has not asked about."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from microturn.datagen.video.glyphs import GLYPHS
 LENGTH_S: Final = (2.0, 6.0)
 CYCLE_S: Final = (1.0, 2.0)
 TAKE_UP_S: Final = 0.6
-MARGIN_S: Final = 1.0  # from what the agent has been asked to watch
+MARGIN_S: Final = 1.0  # distance from everything the agent has been asked to watch
 
 
 def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
-    """Perhaps a movement or a sign somewhere; the agent, if it is not due to speak, is silent."""
+    """Add a movement or a sign with a probability; the agent must ignore it."""
     if not config.layout.lane("video").positions:
         return
     rng, rate = recipe.rng("video/unasked"), config.layout.sample_rate
@@ -36,22 +36,22 @@ def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
     if script.acts.overlaps(start - margin, end + margin):
         return
     if rng.random() < 0.5:
-        what = tuple(REPEATED)[int(rng.integers(len(REPEATED)))]
+        name = tuple(REPEATED)[int(rng.integers(len(REPEATED)))]
         half = round(float(rng.uniform(*CYCLE_S)) * rate / 2)
         edge = min(round(TAKE_UP_S * rate), length // 3)
         phase = [(start + edge, 0.0)]
         while phase[-1][0] + half <= end - edge:
             phase.append((phase[-1][0] + half, 1.0 - phase[-1][1]))
         blend = ((start, 0.0), (start + edge, 1.0), (end - edge, 1.0), (end, 0.0))
-        script.acts.figure.append(FigureAct(action=what, phase=tuple(phase), blend=blend))
+        script.acts.figure.append(FigureAct(action=name, phase=tuple(phase), blend=blend))
         kind = VISUAL_COUNT
     else:
-        what = tuple(GLYPHS)[int(rng.integers(len(GLYPHS)))]
+        name = tuple(GLYPHS)[int(rng.integers(len(GLYPHS)))]
         script.acts.board.append(
             BoardAct(
                 items=(
                     BoardItem(
-                        text=what,
+                        text=name,
                         start_sample=start,
                         ready_sample=start + rate // 4,
                         end_sample=end,
@@ -64,6 +64,6 @@ def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
     due = not agent_must_be_silent(script.timeline, window)
     expect = None if due else Expect(act="stay_silent", window_samples=window)
     event = Event(
-        type=kind, start_sample=start, end_sample=end, speaker="scene", text=what, expect=expect
+        type=kind, start_sample=start, end_sample=end, speaker="scene", text=name, expect=expect
     )
     script.timeline.events.append(event)

@@ -1,4 +1,4 @@
-"""What does not depend on what is asked: room, light, camera, clothes and things that move.
+"""The scene of a dialogue, which is independent of requests: room, light, camera, distractors.
 
 World coordinates are frame heights: x from the middle of the frame, y upwards from the floor.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from microturn.datagen.video.canvas import Canvas, Colour, Image, Point
 from microturn.datagen.video.config import VideoConfig
 
-VIEW: Final = 0.88  # frame heights of the frame to one of the world
-CONTRAST: Final = 0.28  # least difference in brightness of what has to be seen
+VIEW: Final = 0.88  # scale from world heights to frame heights
+MIN_CONTRAST: Final = 0.28  # difference in brightness of figure and signs from the background
 SWITCHES: Final = 4  # sudden changes of the light in LIGHT_SPAN_S
 LIGHT_SPAN_S: Final = 60.0
 KINDS: Final = ("pendulum", "ball", "lamp", "fan", "walker")
@@ -25,7 +25,7 @@ Project = Callable[[float, float], Point]
 
 @dataclass(frozen=True, kw_only=True)
 class Distractor:
-    """Something that moves and is of no importance."""
+    """A moving object of no importance."""
 
     kind: str
     x: float
@@ -50,7 +50,7 @@ class Sway:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Where the camera is at one moment, in frame heights and radians."""
+    """The position of the camera at one moment, in frame heights and radians."""
 
     x: float
     y: float
@@ -60,10 +60,10 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """One dialogue's surroundings."""
+    """The scene of one dialogue."""
 
-    room: Image  # larger than the frame, RESOLUTION pixels to a frame height
-    reach: float  # it shows x from -reach to reach
+    room: Image  # larger than the frame, at the frame's resolution
+    reach: float  # the room shows x from -reach to reach
     figure_x: float
     figure_size: float
     faces_left: bool
@@ -93,11 +93,11 @@ class World:
         return slow * (levels[-1] if levels else 1.0)
 
 
-LOW, HIGH = -0.35, 1.35  # the part of the world's height that the room shows
+LOW, HIGH = -0.35, 1.35  # range of heights that the room shows
 
 
 def draw_world(config: VideoConfig, rng: np.random.Generator, height: int, width: int) -> World:
-    """Everything that is drawn once per dialogue."""
+    """Draw the scene of a dialogue."""
     aspect = width / height
     reach = 0.75 * aspect / VIEW + 0.2
     base = rng.uniform(0.25, 0.85, 3).astype(np.float32)
@@ -125,8 +125,8 @@ def draw_world(config: VideoConfig, rng: np.random.Generator, height: int, width
     )
 
 
-def _colour(rng: np.random.Generator, against: float, contrast: float = CONTRAST) -> Colour:
-    """A colour whose brightness differs from `against`."""
+def _colour(rng: np.random.Generator, against: float, contrast: float = MIN_CONTRAST) -> Colour:
+    """Draw a colour whose brightness differs from `against`."""
     for _ in range(64):
         red, green, blue = (float(value) for value in rng.uniform(0.02, 0.98, 3))
         if abs((red + green + blue) / 3 - against) >= contrast:
@@ -135,7 +135,7 @@ def _colour(rng: np.random.Generator, against: float, contrast: float = CONTRAST
 
 
 def _room(rng: np.random.Generator, height: int, reach: float, base: Image) -> Image:
-    """Wall, floor, furniture and a soft texture."""
+    """Paint wall, floor, furniture and a soft texture."""
     rows, cols = math.ceil((HIGH - LOW) * height), math.ceil(2 * reach * height)
     up = np.linspace(HIGH, LOW, rows)[:, None, None]
     wall = base * (1.0 + rng.uniform(-0.15, 0.15) * (up - 0.5))
@@ -189,7 +189,7 @@ def _switches(rng: np.random.Generator, light: float) -> tuple[tuple[float, floa
 def draw_distractor(
     canvas: Canvas, project: Project, scale: float, thing: Distractor, second: float
 ) -> None:
-    """One thing as it is at one moment; `scale` is pixels to a frame height."""
+    """Draw a distractor at one moment; `scale` is pixels per frame height."""
     cycle = second * thing.rate + thing.shift
     turn = 2 * math.pi * cycle
     x, y, size, colour = thing.x, thing.y, thing.size, thing.colour
@@ -209,7 +209,7 @@ def draw_distractor(
             angle = turn / 3 + 2 * math.pi * blade / 3
             end = (x + size * math.cos(angle), y + size * math.sin(angle))
             canvas.line(project(x, y), project(*end), 0.018 * scale, colour)
-    else:  # somebody small who walks to and fro
+    else:  # a small person who walks to and fro
         at = x + 0.4 * math.sin(turn / 6)
         step = 0.5 * size * math.sin(turn)
         canvas.line(project(at, 3 * size), project(at, 1.5 * size), 0.25 * size * scale, colour)

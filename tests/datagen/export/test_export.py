@@ -265,7 +265,7 @@ def test_the_command_and_its_errors(
     assert (tmp_path / "m" / "config.yaml").is_file()
     assert len((tmp_path / "m" / "train.jsonl").read_text().splitlines()) == 1
     assert cli.main(words) == 1
-    assert "is there and not empty; take another out=FOLDER" in capsys.readouterr().err
+    assert "exists and is not empty; give another out=FOLDER" in capsys.readouterr().err
     assert cli.main(["export", str(tmp_path / "no"), "format=nemo", f"out={tmp_path}/x"]) == 1
     assert "there is no shard set" in capsys.readouterr().err
     assert cli.main([*words[:2], "format=kaldi", "out=x"]) == 2
