@@ -6,6 +6,7 @@ Entries stay for as long as configurations that use the former name may exist.
 # Class of a section: {former key: new key}, both dotted and counted from that section. A key of
 # the section covers everything below it, so a renamed section needs one entry.
 RENAMED_KEYS: dict[str, dict[str, str]] = {
+    "EvaluateConfig": {"n_worst": "n_pictures"},
     "ServeConfig": {
         "max_late_micro_turns": "max_waiting_micro_turns",
         "late_after_ms": "missing_input_after_ms",

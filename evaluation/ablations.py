@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copytree
 from typing import Any, Final
@@ -226,11 +226,12 @@ def _write(plan: Plan) -> dict[str, Any]:
 
 def _row(plan: Plan, name: str, notes: dict[str, Any]) -> dict[str, Any]:
     """Sizes, cost and scores of one finished variant."""
+    from microturn.evaluation.report.scores import read_scores
     from microturn.model.checkpoint import describe, load_checkpoint
 
     loaded = load_checkpoint(plan.checkpoint(name))
     sizes = describe(loaded.model)
-    scores = json.loads((plan.out / name / "scores" / "scores.json").read_text(encoding="utf-8"))
+    scores = read_scores(plan.out / name / "scores")
     positions = loaded.layout.n_positions * 1000 / loaded.layout.micro_turn_ms
     return {
         "parameters_total": sizes["parameters_total"],
@@ -238,9 +239,9 @@ def _row(plan: Plan, name: str, notes: dict[str, Any]) -> dict[str, Any]:
         "positions_per_second": positions,
         "training_cpu_seconds": round(notes["train"]["cpu_seconds"], 1),
         "scoring_cpu_seconds": round(notes["evaluate"]["cpu_seconds"], 1),
-        "n_dialogues": scores["n_dialogues"],
+        "n_dialogues": scores.info.n_dialogues,
         "metrics": {
-            f"{suite}.{metric}": scores["suites"][suite]["details"][metric]
+            f"{suite}.{metric}": asdict(scores.first.suites[suite].metrics[metric])
             for suite, metric, _ in COLUMNS
         },
     }

@@ -1,7 +1,5 @@
 """Commands of this folder; what they need is imported when they run."""
 
-from typing import Any
-
 from microturn.configs.command import Command
 from microturn.evaluation.config import CompareConfig, EvaluateConfig
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
@@ -45,11 +43,3 @@ EVALUATE_FDB = Command(
     positionals=("path",),
     help="Run and score a folder in the layout of Full-Duplex-Bench.",
 )
-
-
-def __getattr__(name: str) -> Any:
-    if name == "DEMO":  # in a file of its own, which this one need not read to evaluate
-        from microturn.evaluation.demo import DEMO
-
-        return DEMO
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

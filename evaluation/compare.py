@@ -8,23 +8,33 @@ and one in twenty of these excludes zero by chance.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microturn.configs.command import write_json
 from microturn.evaluation.config import CompareConfig
-from microturn.evaluation.report.tables import TWINS, format_value
+from microturn.evaluation.report import scores as score_file
+from microturn.evaluation.report.markdown import TWINS
+from microturn.evaluation.report.observations import NAME, read_observations
+from microturn.evaluation.report.values import format_interval, format_value
 from microturn.evaluation.suites.registry import load_suite
-from microturn.evaluation.suites.score_suite import MIN_DIALOGUES, interval, resampled
+from microturn.evaluation.suites.score_suite import (
+    MIN_DIALOGUES,
+    Interval,
+    draw_dialogues,
+    interval,
+    resampled,
+)
 from microturn.evaluation.suites.suite import Observations, Suite
-from microturn.evaluation.table import FACTS_NAME
 
 LEVEL: Final = 0.05
+
+_ByDialogue = Mapping[str, Observations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,156 +47,159 @@ class Difference:
     first: float | None
     second: float | None
     difference: float | None
-    ci95: tuple[float, float] | None
+    ci95: Interval | None
     p: float | None
-    n: int
+    n: int  # dialogues
     significant: bool = False
 
 
 def compare(config: CompareConfig) -> int:
     """Run the command."""
-    first, second = _Run.read(config.first, config.agent), _Run.read(config.second, config.agent)
-    shared = [name for name in first.facts if name in second.facts]
+    runs = [_Run.read(folder, config.agent) for folder in (config.first, config.second)]
+    first, second = runs
+    shared = [name for name in first.observations if name in second.observations]
     if not shared:
         raise ValueError(f"{config.first} and {config.second} have no suite in common")
-    found: list[Difference] = []
+    rows: list[Difference] = []
     for name in shared:
-        suite = load_suite(name)
-        if first.data(suite) != second.data(suite):
+        if first.sha256(name) != second.sha256(name):
             raise ValueError(
                 f"{config.first} and {config.second} played other dialogues of {name}; evaluate "
                 "both with the same corpus and the same clock of the layout"
             )
-        found += differences(
-            suite, first.facts[name], second.facts[name], seed=config.seed, n=config.resamples
+        rows += differences(
+            load_suite(name),
+            first.observations[name],
+            second.observations[name],
+            seed=config.seed,
+            n=config.resamples,
         )
-    found = holm(found)
+    rows = holm(rows)
     result = {
         "first": config.first,
         "second": config.second,
-        "agents": [first.agent, second.agent],
+        "agents": [run.agent for run in runs],
         "seed": config.seed,
         "resamples": config.resamples,
-        "differences": [asdict(one) for one in found],
+        "differences": [asdict(row) for row in rows],
     }
     write_json(result, config.json)
     if config.json != "-":
-        print(text(found, config.first, config.second))
+        print(text(rows, config.first, config.second))
     return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What a result folder holds of one agent."""
+    """One agent of a result folder."""
 
     agent: str
-    facts: dict[str, dict[str, Observations]]  # by suite and dialogue
-    sets: Mapping[str, Any]
+    observations: Mapping[str, dict[str, Observations]]  # by suite and dialogue
+    scores: score_file.Scores
 
     @classmethod
     def read(cls, folder: str, agent: str) -> _Run:
         """Raises FileNotFoundError or ValueError when the folder holds no such evaluation."""
-        path = Path(folder)
-        if not (path / FACTS_NAME).is_file() or not (path / "scores.json").is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no {FACTS_NAME}; microturn evaluate checkpoint=DIR out={folder}"
-            )
-        scores = json.loads((path / "scores.json").read_text(encoding="utf-8"))
-        chosen = agent or scores["agent"]
-        facts: dict[str, dict[str, Observations]] = {}
-        for line in (path / FACTS_NAME).read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if row["agent"] == chosen:
-                facts.setdefault(row["suite"], {})[row["key"]] = row["facts"]
-        if not facts:
-            known = ", ".join([scores["agent"], *scores["baselines"]])
-            raise ValueError(f"agent={chosen!r} is not in {folder}; there are {known}")
-        return cls(agent=chosen, facts=facts, sets=scores["sets"])
+        for name in (NAME, score_file.NAME):
+            if not (Path(folder) / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder} holds no {name}; microturn evaluate checkpoint=DIR out={folder}"
+                )
+        scores = score_file.read_scores(folder)
+        agent = agent or scores.agent
+        observations = read_observations(Path(folder), agent)
+        if not observations:
+            known = ", ".join(scores.agents)
+            raise ValueError(f"agent={agent!r} is not in {folder}; there are {known}")
+        return cls(agent=agent, observations=observations, scores=scores)
 
-    def data(self, suite: Suite) -> str:
+    def sha256(self, suite: str) -> str:
         """The digest of the suite's dialogues."""
-        return str(self.sets[suite.set_name]["sha256"])
+        return self.scores.info.sets[self.scores.first.suites[suite].set_name].sha256
 
 
 def differences(
-    suite: Suite,
-    first: Mapping[str, Observations],
-    second: Mapping[str, Observations],
-    *,
-    seed: int,
-    n: int,
+    suite: Suite, first: _ByDialogue, second: _ByDialogue, *, seed: int, n: int
 ) -> list[Difference]:
     """Every metric of a suite on the dialogues that both have played."""
     keys = [key for key in first if key in second]
-    ours, theirs = [first[key] for key in keys], [second[key] for key in keys]
-    rng = np.random.default_rng([seed, len(keys)])
-    draws = rng.integers(0, max(len(keys), 1), (n, len(keys)))
-    a, b = suite.check(suite.measure(ours)), suite.check(suite.measure(theirs))
-    few = len(keys) < MIN_DIALOGUES
-    rows = None if few else resampled(suite, theirs, draws) - resampled(suite, ours, draws)
-    found = []
-    for column, name in enumerate(suite.meanings):
-        one, other = a[name], b[name]
-        known = rows is not None and one is not None and other is not None
-        spread = rows[:, column] if known and rows is not None else np.array([])
-        found.append(
-            Difference(
-                suite=suite.name,
-                metric=name,
-                headline=name == suite.headline,
-                first=one,
-                second=other,
-                difference=None if one is None or other is None else other - one,
-                ci95=interval(spread),
-                p=_p_value(spread),
-                n=len(keys),
-            )
-        )
-    return found
+    pairs = [[run[key] for key in keys] for run in (first, second)]
+    a, b = (suite.check(suite.measure(dialogues)) for dialogues in pairs)
+    samples = np.full((n, len(suite.meanings)), np.nan)
+    if len(keys) >= MIN_DIALOGUES:
+        draws = draw_dialogues(len(keys), n, seed=seed)
+        samples = resampled(suite, pairs[1], draws) - resampled(suite, pairs[0], draws)
+    return [
+        _difference(suite, name, a[name], b[name], samples=samples[:, column], n=len(keys))
+        for column, name in enumerate(suite.meanings)
+    ]
 
 
-def _p_value(spread: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+def _difference(
+    suite: Suite,
+    metric: str,
+    first: float | None,
+    second: float | None,
+    *,
+    samples: NDArray[np.float64],
+    n: int,
+) -> Difference:
+    known = first is not None and second is not None
+    return Difference(
+        suite=suite.name,
+        metric=metric,
+        headline=metric == suite.headline,
+        first=first,
+        second=second,
+        difference=None if first is None or second is None else second - first,
+        ci95=interval(samples) if known else None,
+        p=_p_value(samples) if known else None,
+        n=n,
+    )
+
+
+def _p_value(samples: NDArray[np.float64]) -> float | None:
     """Twice the share of resamples at or beyond zero, never below what they can resolve."""
-    kept = spread[np.isfinite(spread)]
-    if not len(kept):
+    finite = samples[np.isfinite(samples)]
+    if not len(finite):
         return None
-    side = min((kept <= 0).sum(), (kept >= 0).sum())
-    return float(min(1.0, 2 * (side + 1) / (len(kept) + 1)))
+    side = min((finite <= 0).sum(), (finite >= 0).sum())
+    return float(min(1.0, 2 * (side + 1) / (len(finite) + 1)))
 
 
-def holm(found: Sequence[Difference]) -> list[Difference]:
+def holm(rows: Sequence[Difference]) -> list[Difference]:
     """Mark headlines that are significant among all headlines, others by their own p-value."""
-    tested = sorted((one.p, i) for i, one in enumerate(found) if one.headline and one.p is not None)
+    tested = sorted((row.p, i) for i, row in enumerate(rows) if row.headline and row.p is not None)
     significant: set[int] = set()
     for rank, (p, i) in enumerate(tested):
         if p is None or p > LEVEL / (len(tested) - rank):
             break
         significant.add(i)
     marked = []
-    for i, one in enumerate(found):
-        alone = not one.headline and one.p is not None and one.p <= LEVEL
-        marked.append(Difference(**{**asdict(one), "significant": i in significant or alone}))
+    for i, row in enumerate(rows):
+        alone = not row.headline and row.p is not None and row.p <= LEVEL
+        marked.append(replace(row, significant=i in significant or alone))
     return marked
 
 
-def text(found: Sequence[Difference], first: str, second: str) -> str:
+def text(rows: Sequence[Difference], first: str, second: str) -> str:
     """Headlines, then every other metric that differs."""
+    headlines = [row for row in rows if row.headline]
     lines = [f"{second} minus {first} ({TWINS}); * is more than chance at {LEVEL:.0%}", ""]
-    lines += [_row(one) for one in found if one.headline]
-    others = [one for one in found if not one.headline and one.significant]
+    lines += [_line(row) for row in headlines]
+    others = [row for row in rows if not row.headline and row.significant]
     if others:
         lines += ["", "other metrics whose interval excludes no difference (not corrected):"]
-        lines += [_row(one) for one in others]
-    n = sum(one.significant for one in found if one.headline)
-    lines += ["", f"{n} of {sum(one.headline for one in found)} headlines differ (Holm)"]
+        lines += [_line(row) for row in others]
+    n_differ = sum(row.significant for row in headlines)
+    lines += ["", f"{n_differ} of {len(headlines)} headlines differ (Holm)"]
     return "\n".join(lines)
 
 
-def _row(one: Difference) -> str:
-    name = f"{one.suite}.{one.metric}"
-    values = [format_value(one.metric, value) for value in (one.first, one.second)]
-    row = f"{'*' if one.significant else ' '} {name:<44}{values[0]:>10} -> {values[1]:<10}"
-    if one.ci95 is not None and one.p is not None:
-        low, high = (format_value(one.metric, edge) for edge in one.ci95)
-        row += f" [{low} to {high}], p = {one.p:.3f}"
-    return row.rstrip()
+def _line(row: Difference) -> str:
+    name = f"{row.suite}.{row.metric}"
+    first, second = (format_value(row.metric, value) for value in (row.first, row.second))
+    line = f"{'*' if row.significant else ' '} {name:<44}{first:>10} -> {second:<10}"
+    if row.ci95 is not None and row.p is not None:
+        line += f" [{format_interval(row.metric, row.ci95)}], p = {row.p:.3f}"
+    return line.rstrip()

@@ -80,7 +80,7 @@ class EvaluateConfig:
     """`microturn evaluate`."""
 
     data: str = option(
-        "", "folder of a shard set to play to the agent; empty: every suite's own dialogues"
+        "", "folder of a shard set to play; empty: the sets of the suites, which are simulated"
     )
     out: str = option(help="folder for scores.json, scores.md and pictures")
     checkpoint: str = option("", "folder of a checkpoint; leave empty with baseline=")
@@ -90,7 +90,8 @@ class EvaluateConfig:
         "silence and answers, or answers as recorded",
     )
     suites: list[str] = option(
-        default_factory=list, help="suites to play or, with data=, to report; none: all"
+        default_factory=list,
+        help="suites to score; none: all with a set of their own or, on data=, all of events",
     )
     words: Literal["say", "audio"] = option(
         "say", "where the agent's words come from: its text lane, or also a recogniser on its sound"
@@ -98,16 +99,19 @@ class EvaluateConfig:
     through: Literal["engine", "server"] = option(
         "engine", "stream to the engine, or to a server of its own through a real socket"
     )
-    quick: bool = option(False, "a first impression: at most 16 dialogues, one picture")
-    n_dialogues: int = option(0, "dialogues to play, from the start of the set; 0: all")
+    quick: bool = option(
+        False, "a first impression: 16 dialogues, but 4 of each set, and one picture"
+    )
+    n_dialogues: int = option(0, "dialogues to play of each set, from its start; 0: all")
     seed: int = option(0, "seed of the agent's sampling and of the confidence intervals")
     batch_size: int = option(8, "dialogues streamed side by side; changes rounding at most")
     device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")
     baselines: bool = option(True, "score the baselines beside a checkpoint")
-    n_pictures: int = option(3, "with data=: dialogues drawn as a picture and written as sound")
-    n_worst: int = option(10, "without data=: the worst dialogues, drawn and written as sound")
-    workers: int = option(0, "without data=: processes; 0: one per core, one on a GPU")
-    cache: str = option("", "folder for the suites' dialogues; empty: the user's cache folder")
+    n_pictures: int = option(
+        4, "dialogues drawn as a picture and written as sound: the first, then the worst"
+    )
+    workers: int = option(0, "processes; 0: one per core, one on a GPU")
+    cache: str = option("", "folder for the sets of the suites; empty: the user's cache folder")
     table: str = option("", "also write the table between the marks of this Markdown page")
     targets: TargetConfig = field(default_factory=TargetConfig)
     activity: ActivityConfig = field(default_factory=ActivityConfig)
@@ -117,15 +121,6 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
-        for name in ("n_dialogues", "workers", "n_worst", "n_pictures"):
+        for name in ("n_dialogues", "workers", "n_pictures"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-
-    @property
-    def dialogue_limit(self) -> int | None:
-        """How many dialogues to play; None: the whole set."""
-        limits = [n for n in (self.n_dialogues, QUICK_DIALOGUES if self.quick else 0) if n]
-        return min(limits) if limits else None
-
-
-QUICK_DIALOGUES = 16

@@ -1,20 +1,19 @@
-"""What the demo leaves for people: the targets beside the baselines, one dialogue, what is next."""
+"""Report of the demo: the targets beside the baselines, one dialogue, and the next commands."""
 
-import json
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from microturn.configs.files import write_atomically
-from microturn.evaluation.report.scores import format_value
+from microturn.evaluation.report.scores import Scores, read_scores
+from microturn.evaluation.report.values import format_value
 
 
 def write_report(out: Path, seconds: Mapping[str, float]) -> int:
     """Write report.md and the timeline of one dialogue, print both; 1 when a target was missed."""
-    scores = json.loads((out / "scores" / "scores.json").read_text(encoding="utf-8"))
+    scores = read_scores(out / "scores")
     picture = copy_timeline(out)
     write_atomically(out / "report.md", markdown(scores, seconds, picture))
     print("\n" + "\n".join(table(scores)))
@@ -26,38 +25,38 @@ def write_report(out: Path, seconds: Mapping[str, float]) -> int:
     width = max(len(command) for command, _ in commands)
     for command, meaning in commands:
         print(f"  {command:<{width}}   {meaning}")
-    missed = scores["off_target"]
-    if missed:
-        print(f"\nmicroturn demo: off target: {'; '.join(missed)}", file=sys.stderr)
-    return 1 if missed else 0
+    if scores.off_target:
+        print(f"\nmicroturn demo: off target: {'; '.join(scores.off_target)}", file=sys.stderr)
+    return 1 if scores.off_target else 0
 
 
-def table(scores: Mapping[str, Any]) -> list[str]:
+def table(scores: Scores) -> list[str]:
     """Every target beside the model and the baselines, as lines of Markdown that read as text."""
-    agents = {"microturn": scores["suites"]}
-    agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
-    rows = [["", "target", *agents, ""]]
-    for target in scores["targets"]:
-        suite, metric = target["suite"], target["metric"]
-        sign = "≥" if target["at_least"] else "≤"
-        values = [format_value(metric, one[suite]["metrics"][metric]) for one in agents.values()]
-        limit = f"{sign} {format_value(metric, target['limit'])}"
+    _, *baselines = scores.agents
+    rows = [["", "target", "microturn", *baselines, ""]]
+    for target in scores.targets:
+        suite, metric = target.suite, target.metric
+        values = [
+            format_value(metric, agent.suites[suite].metrics[metric].value)
+            for agent in scores.agents.values()
+        ]
+        limit = f"{'≥' if target.at_least else '≤'} {format_value(metric, target.limit)}"
         name = metric if metric.startswith(suite) else f"{suite}: {metric}"
         name = name.removesuffix("_s").replace("_", " ")
-        rows.append([name, limit, *values, "" if target["met"] else "off target"])
+        rows.append([name, limit, *values, "" if target.met else "off target"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [_line(row, widths) for row in rows]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return [lines[0], rule, *lines[1:]]
 
 
-def markdown(scores: Mapping[str, Any], seconds: Mapping[str, float], picture: Path | None) -> str:
+def markdown(scores: Scores, seconds: Mapping[str, float], picture: Path | None) -> str:
     """The report as a page."""
     lines = [
         "# microturn demo",
         "",
-        f"{scores['n_dialogues']} held-out dialogues of held-out voices, streamed in micro-turns. "
-        "All metrics with their intervals: [scores/scores.md](scores/scores.md).",
+        f"{scores.info.n_dialogues} held-out dialogues of held-out voices, streamed in "
+        "micro-turns. All metrics with their intervals: [scores/scores.md](scores/scores.md).",
         "",
         *table(scores),
         "",
@@ -71,7 +70,7 @@ def markdown(scores: Mapping[str, Any], seconds: Mapping[str, float], picture: P
 
 
 def copy_timeline(out: Path) -> Path | None:
-    """The first dialogue that was drawn, under a name that is easy to find."""
+    """Copy the first dialogue that was drawn to a name that is easy to find."""
     for picture in sorted((out / "scores" / "pictures").glob("*.png")):
         sound = picture.with_suffix(".wav")
         if sound.is_file():
@@ -81,7 +80,7 @@ def copy_timeline(out: Path) -> Path | None:
 
 
 def next_commands(out: Path) -> Iterator[tuple[str, str]]:
-    """What to type next, with the program as it was called."""
+    """Commands to type next, with the program as it was called."""
     program = sys.argv[0] if Path(sys.argv[0]).name == "microturn" else "microturn"
     program = _short(Path(program))
     checkpoint = shlex.quote(f"checkpoint={out / 'checkpoint'}")

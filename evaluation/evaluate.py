@@ -1,198 +1,267 @@
-"""`microturn evaluate`: from a shard set and an agent to scores, pictures and an exit code."""
+"""`microturn evaluate`: from agents and sets of dialogues to scores, pictures and an exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from microturn.configs.command import write_json
-from microturn.configs.devices import choose_device
+from microturn.configs.devices import uses_gpu
+from microturn.configs.files import write_atomically
 from microturn.configs.load import ConfigError, save_config
-from microturn.evaluation.agents.baselines import BASELINES, Agent, baseline
+from microturn.configs.paths import cache_folder
+from microturn.datagen.executors.task import n_cores
+from microturn.evaluation.agents.baselines import BASELINES
 from microturn.evaluation.config import EvaluateConfig
-from microturn.evaluation.report import scores as report
-from microturn.evaluation.report import targets
-from microturn.evaluation.report.pictures import Gallery
-from microturn.evaluation.runner import Results, TraceFile, play, score_traces
-from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
-from microturn.evaluation.scoring.dialogue_set import (
-    DialogueSet,
-    HeldOutDialogue,
-    checkpoint_digest,
-)
-from microturn.evaluation.scoring.outcomes import TurnOutcome
-from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.speech.sound import WordSounds
-from microturn.evaluation.suites import event_metrics as suites
-from microturn.evaluation.suites import event_suites as events
-from microturn.evaluation.suites.registry import MODULES
+from microturn.evaluation.records import FROM_AUDIO, Records, read_records
+from microturn.evaluation.report import gallery, markdown
+from microturn.evaluation.report.observations import write_observations
+from microturn.evaluation.report.plots import draw_plots
+from microturn.evaluation.report.scores import RunInfo, SetInfo, score_run, write_scores
+from microturn.evaluation.report.targets import check_names, check_targets, suites_with_targets
+from microturn.evaluation.report.versions import versions
+from microturn.evaluation.runner import AgentSpec, PlayedSet, play_sets
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, checkpoint_digest
+from microturn.evaluation.suites.event_suites import event_suites
+from microturn.evaluation.suites.held_out import held_out_set
+from microturn.evaluation.suites.registry import MODULES, known_suites, load_suite
+from microturn.evaluation.suites.suite import Suite
+from microturn.evaluation.traces import TraceFile
+from microturn.model.streams import StreamLayout
 
-if TYPE_CHECKING:
-    from microturn.model.checkpoint import LoadedCheckpoint
+DATA: Final = "data"  # name of the set that data= gives
+_QUICK_TOTAL, _QUICK_EACH = 16, 4  # dialogues of a first impression: in all, but so many of each
 
-CHECKPOINT = "checkpoint"
-_TEMPLATE_DIALOGUES = 256  # more than enough to hear every word of the agent once
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run plays."""
+
+    config: EvaluateConfig
+    suites: tuple[Suite, ...]
+    sets: tuple[PlayedSet, ...]
+    spec: AgentSpec
+
+    @property
+    def agents(self) -> list[str]:
+        """Names of everything that has scores of its own."""
+        agents = self.spec.agents
+        return [*agents, FROM_AUDIO] if self.spec.recognise and self.spec.checkpoint else agents
 
 
 def evaluate(config: EvaluateConfig) -> int:
-    """Run the command; 0 done, 1 a target is off. Continues a run that was interrupted."""
-    _check(config)
-    if not config.data:
-        from microturn.evaluation.table import evaluate_suites
-
-        return evaluate_suites(config)
+    """Run the command; 0 done, 1 a target is off. Resumes a run that was interrupted."""
+    check(config)
+    plan = make_plan(config)
     out = Path(config.out)
-    samples = DialogueSet.open(config.data)
-    checkpoint = _load(config, samples) if config.checkpoint else None
     out.mkdir(parents=True, exist_ok=True)
     save_config(out / "config.yaml", config)
-    results = _play(config, samples, checkpoint)
-    return _report(config, results)
+    files = {
+        source.name: TraceFile(out / "traces" / f"{source.name}.jsonl", _header(plan, source))
+        for source in plan.sets
+    }
+    with _progress(sum(source.total_s for source in plan.sets)) as advance:
+        play_sets(
+            plan.sets,
+            plan.spec,
+            files,
+            activity=config.activity,
+            workers=_workers(config),
+            advance=advance,
+        )
+    records = read_records(
+        plan.suites, plan.sets, files, agents=plan.agents, windows=config.windows
+    )
+    return report(plan, records)
 
 
-def _check(config: EvaluateConfig) -> None:
+# --- what is asked -------------------------------------------------------------------------------
+def check(config: EvaluateConfig) -> None:
+    """Raise ConfigError for a configuration that asks for nothing or for what does not exist."""
     if bool(config.checkpoint) == bool(config.baseline):
         raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(BASELINES)}")
-    if config.data:
-        known = tuple(suites.SUITES)
-        _check_set(config)
-    else:
-        known = (*MODULES, *events.NAMES)
-        if config.targets:
-            raise ConfigError("targets are for one set of dialogues: give data=DIR")
+    known = tuple(event_suites()) if config.data else known_suites()
     for name in config.suites:
         if name not in known:
-            raise ConfigError(f"suites has {name!r}; there are {', '.join(known)}")
+            where = " for data=" if name in MODULES else ""
+            raise ConfigError(f"suites has {name!r}; there are {', '.join(known)}{where}")
     try:
-        targets.check_names(config.targets)
+        check_names(config.targets, known)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if config.table:
+        markdown.check_page(Path(config.table))
 
 
-def _check_set(config: EvaluateConfig) -> None:
-    """What only the suites' own dialogues have."""
-    if config.words != "say" or config.through != "engine" or config.table:
-        raise ConfigError("words=audio, through=server and table= are for the suites: leave data=")
-
-
-def _load(config: EvaluateConfig, samples: DialogueSet) -> LoadedCheckpoint:
-    from microturn.model.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(config.checkpoint, choose_device(config.device))
-    checkpoint.layout.check_same(samples.layout, config.checkpoint, config.data)
-    return checkpoint
-
-
-def _play(
-    config: EvaluateConfig, samples: DialogueSet, checkpoint: LoadedCheckpoint | None
-) -> Results:
-    out = Path(config.out)
-    agent = CHECKPOINT if checkpoint else config.baseline
-    n_pictures = min(config.n_pictures, 1) if config.quick else config.n_pictures
-    gallery = Gallery(out / "pictures", n_pictures)
-    file = TraceFile(out / "traces.jsonl", _header(config, samples))
-    total = samples.count(config.dialogue_limit)
-    sounds = WordSounds.of(samples.read(_TEMPLATE_DIALOGUES), samples.layout, config.activity)
-    with _progress(total) as advance:
-
-        def on_played(sample: HeldOutDialogue, played: Mapping[str, AgentOutput]) -> None:
-            trace = Trace.of(played[agent], config.activity)
-            scene = ScoredDialogue(sample.dialogue, trace, config.windows)
-            gallery.add(sample, scene, played[agent].audio)
-            if checkpoint is None:
-                advance(1.0)
-
-        performers = _performers(config, samples, checkpoint, advance)
-        dialogues = play(
-            samples.read(config.dialogue_limit),
-            performers,
-            file,
-            activity=config.activity,
-            sounds={name: sounds for name in performers if name in (CHECKPOINT, "oracle")},
-            batch_size=config.batch_size,
-            again=gallery.missing,
-            on_played=on_played,
-            on_known=lambda: advance(1.0),
-        )
-    return score_traces(dialogues, file, list(performers), config.windows)
-
-
-def _performers(
-    config: EvaluateConfig,
-    samples: DialogueSet,
-    checkpoint: LoadedCheckpoint | None,
-    advance: Any,
-) -> dict[str, Agent]:
-    """Who plays: the checkpoint beside the baselines, or one baseline alone."""
-    if checkpoint is None:
-        return {config.baseline: baseline(config.baseline, samples.read, config.activity)}
-    from microturn.evaluation.agents.streaming import StreamedAgent
-    from microturn.inference.rows import RowBatch
-
-    batch = RowBatch(checkpoint, config.batch_size, seed=config.seed)
-    agent = StreamedAgent(batch, on_progress=advance)
-    performers: dict[str, Agent] = {CHECKPOINT: agent}
-    if config.baselines:
-        performers |= {
-            name: baseline(name, samples.read, config.activity) for name in reversed(BASELINES)
-        }
-    return performers
-
-
-def _header(config: EvaluateConfig, samples: DialogueSet) -> dict[str, Any]:
-    """What the traces depend on: inputs by content, and the seed."""
-    return {
-        "checkpoint": checkpoint_digest(config.checkpoint),
-        "agents": [config.baseline] if config.baseline else [CHECKPOINT, config.baselines],
-        "data": samples.digest,
-        "seed": config.seed,
-        "activity": asdict(config.activity),
-    }
-
-
-def _report(config: EvaluateConfig, results: Results) -> int:
-    out = Path(config.out)
-    agent, *others = results
-    metrics = {
-        name: suites.aggregate(outcomes, seed=config.seed) for name, outcomes in results.items()
-    }
-    # Targets are checked on every suite, also on those that are left out of the report.
-    checks = targets.check(config.targets, metrics[agent])
-    scores = report.scores_json(
-        agent=agent,
-        source={"data": config.data, "checkpoint": config.checkpoint, "seed": config.seed},
-        n_dialogues=len(results[agent]),
-        suites=suites.to_json(metrics[agent], config.suites),
-        baselines={name: suites.to_json(metrics[name], config.suites) for name in others},
-        checks=checks,
+def make_plan(config: EvaluateConfig) -> Plan:
+    """Load or simulate the sets; raises OSError or ValueError where one cannot be played."""
+    layout = checkpoint_layout(config.checkpoint) if config.checkpoint else None
+    suites = scored_suites(config)
+    return Plan(
+        config=config,
+        suites=tuple(suites),
+        sets=tuple(_given_set(config, layout) if config.data else _sets(config, suites, layout)),
+        spec=_spec(config),
     )
-    report.write_scores(out, scores, checks)
-    latencies_s = [
-        outcome.latency_s
-        for outcomes in results[agent]
-        for outcome in outcomes
-        if isinstance(outcome, TurnOutcome) and outcome.latency_s is not None
-    ]
-    report.draw_scores(out / "scores.png", scores, latencies_s, limit_s=config.windows.onset_s)
-    write_json(scores, config.json)
+
+
+def reported_suites(config: EvaluateConfig) -> list[str]:
+    """Names of the suites that are asked for."""
+    default = event_suites() if config.data else MODULES
+    return list(dict.fromkeys(config.suites or default))
+
+
+def scored_suites(config: EvaluateConfig) -> list[Suite]:
+    """The suites that are asked for, and those that only have a target."""
+    names = [*reported_suites(config), *suites_with_targets(config.targets)]
+    suites = [load_suite(name) for name in dict.fromkeys(names)]
+    if not config.data:
+        return suites
+    # The notes are about the suites' own sets.
+    return [replace(suite, dialogues_of=DATA, title_note="") for suite in suites]
+
+
+def checkpoint_layout(folder: str) -> StreamLayout:
+    """The layout of a checkpoint; raises FileNotFoundError when the folder holds none."""
+    from microturn.model.checkpoint import LAYOUT, check_complete
+
+    check_complete(folder)
+    return StreamLayout.load(Path(folder) / LAYOUT)
+
+
+def _given_set(config: EvaluateConfig, layout: StreamLayout | None) -> Iterator[PlayedSet]:
+    """The set of data=. Sounds are always judged: another suites= then plays nothing again."""
+    dialogues = DialogueSet.open(config.data)
+    if layout is not None:
+        layout.check_same(dialogues.layout, config.checkpoint, config.data)
+    limit = _limit(config, n_sets=1)
+    yield replace(PlayedSet.of(DATA, dialogues, dialogues.count(limit)), judge_sound=True)
+
+
+def _sets(
+    config: EvaluateConfig, suites: Sequence[Suite], layout: StreamLayout | None
+) -> Iterator[PlayedSet]:
+    """The sets of the suites, simulated where they are not there yet."""
+    by_set: dict[str, list[Suite]] = {}
+    for suite in suites:
+        by_set.setdefault(suite.set_name, []).append(suite)
+    cache = cache_folder(config.cache)
+    for name, players in by_set.items():
+        dialogues = held_out_set(players[0], cache, layout=layout, workers=config.workers)
+        n_dialogues = players[0].n_dialogues
+        n_dialogues = min(_limit(config, n_sets=len(by_set)) or n_dialogues, n_dialogues)
+        judge_sound = any(suite.judges_sound for suite in players)
+        yield replace(PlayedSet.of(name, dialogues, n_dialogues), judge_sound=judge_sound)
+
+
+def _limit(config: EvaluateConfig, *, n_sets: int) -> int | None:
+    """The most dialogues to play of each set; None: all."""
+    quick = max(_QUICK_TOTAL // n_sets, _QUICK_EACH) if config.quick else 0
+    return min((n for n in (config.n_dialogues, quick) if n), default=None)
+
+
+def _spec(config: EvaluateConfig) -> AgentSpec:
+    baselines: list[str] = [config.baseline] if config.baseline else []
+    if config.checkpoint and config.baselines:
+        baselines = list(reversed(BASELINES))
+    return AgentSpec(
+        checkpoint=config.checkpoint,
+        baselines=tuple(baselines),
+        device=config.device,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        recognise=config.words == "audio",
+        through=config.through,
+    )
+
+
+def _workers(config: EvaluateConfig) -> int:
+    """Number of processes; a GPU and a server exist once."""
+    if config.workers:
+        return config.workers
+    if config.checkpoint and config.through == "server":
+        return 1
+    if config.checkpoint and uses_gpu(config.device):
+        return 1
+    return n_cores()
+
+
+def _header(plan: Plan, source: PlayedSet) -> dict[str, Any]:
+    """What the traces of a set depend on: inputs by content, and the seed."""
+    return {
+        "checkpoint": checkpoint_digest(plan.spec.checkpoint),
+        "agents": plan.spec.agents,
+        "data": source.open().digest,
+        "judge_sound": source.judge_sound,
+        "seed": plan.spec.seed,
+        "recognise": plan.spec.recognise,
+        "through": plan.spec.through,
+        "activity": asdict(plan.config.activity),
+    }
+
+
+# --- what comes out ------------------------------------------------------------------------------
+def report(plan: Plan, records: Records) -> int:
+    """Write the scores in all their forms and print the summary."""
+    config, out = plan.config, Path(plan.config.out)
+    # Asked again: the labels of a set may have brought suites of another package.
+    names, suites = reported_suites(config), scored_suites(config)
+    scores = score_run(_info(plan), suites, records)
+    # A suite with a target is checked even where the report leaves it out.
+    checks = check_targets(config.targets, scores.first.suites)
+    scores = replace(scores.only(names), targets=tuple(checks))
+    suites = [suite for suite in suites if suite.name in names]
+    write_scores(out, scores)
+    write_observations(out, records, suites)
+    draw_plots(out, scores, records.agents)
+    n_pictures = min(config.n_pictures, 1) if config.quick else config.n_pictures
+    pictures = gallery.choose(records, suites, n_pictures)
+    gallery.draw(out / "pictures", pictures, plan.spec, config)
+    write_atomically(out / "scores.md", markdown.markdown(scores, pictures))
+    if config.table:
+        markdown.put_into(Path(config.table), markdown.tables(scores))
+    write_json(scores.to_json(), config.json)
     if config.json != "-":
-        print(report.summary(scores, checks))
+        print(markdown.summary(scores))
         print(f"see {out / 'scores.md'} and {out / 'pictures'}")
-    return 0 if all(check.met for check in checks) else 1
+    return 0 if all(one.met for one in checks) else 1
+
+
+def _info(plan: Plan) -> RunInfo:
+    config = plan.config
+    return RunInfo(
+        data=config.data,
+        checkpoint=config.checkpoint,
+        checkpoint_sha256=checkpoint_digest(config.checkpoint),
+        seed=config.seed,
+        words=config.words,
+        through=config.through,
+        versions=versions(),
+        sets={source.name: _set_info(source) for source in plan.sets},
+    )
+
+
+def _set_info(source: PlayedSet) -> SetInfo:
+    dialogues = source.open()
+    return SetInfo(
+        sha256=dialogues.digest,
+        n_dialogues=source.n_dialogues,
+        dialogue_s=source.dialogue_s,
+        seed=dialogues.reader.index.get("seed"),
+    )
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """A bar on stderr that counts dialogues and moves with every micro-turn."""
+def _progress(total_s: float) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr that counts seconds of dialogue."""
     from tqdm import tqdm
 
-    layout = "{l_bar}{bar}| {n:.0f}/{total} dialogues [{elapsed}<{remaining}]"
-    with tqdm(total=total, desc="evaluate", bar_format=layout, leave=False) as bar:
+    with tqdm(total=round(total_s), desc="evaluate", unit="s", leave=False) as bar:
 
-        def advance(dialogues: float) -> None:
-            bar.update(min(dialogues, total - bar.n))
+        def advance(seconds: float) -> None:
+            bar.update(min(seconds, bar.total - bar.n))
 
         yield advance

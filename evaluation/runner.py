@@ -1,149 +1,202 @@
-"""Play dialogues to agents and remember what they did, so that an interrupted run goes on.
+"""Plays sets of dialogues to agents in several processes, and keeps their traces.
 
-`traces.jsonl` holds one line per dialogue: of each agent the words, the times of its speech and
-what it delegated. Scores are made from it anew every time. Its first line says what the traces
-belong to; those of other inputs are not mixed in.
+A batch is the same whatever the number of processes, and whatever was played before, so a run ends
+in the same numbers however often it was interrupted.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-from microturn.configs.files import write_atomically
-from microturn.evaluation.agents.baselines import Agent
-from microturn.evaluation.config import ActivityConfig, WindowConfig
+from microturn.configs.devices import choose_device
+from microturn.datagen.executors.run import run_tasks
+from microturn.datagen.executors.task import Report, Task
+from microturn.evaluation.agents.baselines import Agent, baseline
+from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
-from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
-from microturn.evaluation.scoring.events import score
-from microturn.evaluation.scoring.outcomes import Outcome
-from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.evaluation.speech.sound import WordSounds
+from microturn.evaluation.traces import TraceFile
 
-FORMAT: Final = 2  # bump when the lines of a trace file mean something else
-
-# agent: its outcomes, dialogue by dialogue
-Results = dict[str, list[list[Outcome]]]
-
-
-class TraceFile:
-    """`traces.jsonl`: a header, then one line per dialogue."""
-
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        self._path = path
-        self._header = {"format": FORMAT, **header}
-        self._lines: dict[str, dict[str, Any]] = {}
-        self._open()
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._lines
-
-    def add(self, key: str, traces: Mapping[str, Trace]) -> None:
-        line = {"key": key, "agents": {name: trace.to_json() for name, trace in traces.items()}}
-        self._lines[key] = line
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_text(line))
-
-    def traces(self, key: str) -> dict[str, Trace]:
-        """What each agent did in a dialogue."""
-        agents = self._lines[key]["agents"]
-        return {name: Trace.from_json(entry) for name, entry in agents.items()}
-
-    def _open(self) -> None:
-        rows = list(_complete_rows(self._path))
-        if rows and rows[0] == self._header:
-            self._lines = {row["key"]: row for row in rows[1:]}
-        elif rows:
-            print(f"{self._path} belongs to other inputs: starting over", file=sys.stderr)
-        # Written again as a whole, so that half a line of a killed run does not stay in between.
-        lines = [self._header, *self._lines.values()]
-        write_atomically(self._path, "".join(_text(line) for line in lines))
+CHECKPOINT: Final = "checkpoint"
+_OWN_VOICE: Final = (CHECKPOINT, "oracle")  # agents that speak with the voice of the set
+_TEMPLATE_DIALOGUES: Final = 256  # more than enough to hear every word of the agent once
+_LONG_S: Final = 600.0  # longer dialogues are played one by one: batches of hours take memory
 
 
-def play(
-    samples: Iterable[HeldOutDialogue],
-    performers: Mapping[str, Agent],
-    file: TraceFile,
+@dataclass(frozen=True, kw_only=True)
+class PlayedSet:
+    """The first dialogues of a shard set."""
+
+    name: str
+    folder: str
+    n_dialogues: int
+    dialogue_s: float  # length of one dialogue
+    judge_sound: bool = False  # compare spoken words with recordings of the voice
+
+    @classmethod
+    def of(cls, name: str, dialogues: DialogueSet, n_dialogues: int) -> PlayedSet:
+        return cls(
+            name=name,
+            folder=str(dialogues.reader.folder),
+            n_dialogues=n_dialogues,
+            dialogue_s=dialogues.layout.duration_s(dialogues.reader.n_micro_turns),
+        )
+
+    @property
+    def total_s(self) -> float:
+        return self.n_dialogues * self.dialogue_s
+
+    def open(self) -> DialogueSet:
+        return DialogueSet.open(self.folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Neighbouring dialogues of one set."""
+
+    source: PlayedSet
+    first: int
+    n_dialogues: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSpec:
+    """The agents of a run, picklable: a checkpoint's folder and names of baselines."""
+
+    checkpoint: str
+    baselines: tuple[str, ...]
+    device: str
+    seed: int
+    batch_size: int
+    recognise: bool  # also transcribe the checkpoint's sound
+    through: str = "engine"
+
+    @property
+    def agents(self) -> list[str]:
+        return ([CHECKPOINT] if self.checkpoint else []) + list(self.baselines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayTask:
+    """Picklable: loads the agents inside a worker process, then plays batches."""
+
+    spec: AgentSpec
+    batches: tuple[Batch, ...]
+    activity: ActivityConfig
+
+    def __call__(self) -> Task:
+        player = Player(self.spec, self.activity)
+
+        def play(number: int) -> Report:
+            return {"batch": number, "traces": player.play(self.batches[number])}
+
+        return play
+
+
+class Player:
+    """The agents of one process; the model is loaded once, voices once per set."""
+
+    def __init__(self, spec: AgentSpec, activity: ActivityConfig) -> None:
+        self._spec, self._activity = spec, activity
+        self._checkpoint = checkpoint_agent(spec) if spec.checkpoint else None
+        self._source: PlayedSet | None = None
+        self._agents: dict[str, Agent] = {}
+        self._sounds: WordSounds | None = None
+
+    def play(self, batch: Batch) -> dict[str, dict[str, Trace]]:
+        """Traces by dialogue and agent."""
+        self._use(batch.source)
+        dialogues = batch.source.open()
+        played = [dialogues.at(batch.first + i) for i in range(batch.n_dialogues)]
+        traces: dict[str, dict[str, Trace]] = {dialogue.key: {} for dialogue in played}
+        for name, agent in self._agents.items():
+            for dialogue, output in zip(played, agent.perform(played), strict=True):
+                traces[dialogue.key][name] = self._trace(name, dialogue, output)
+        return traces
+
+    def play_again(self, source: PlayedSet, key: str) -> tuple[HeldOutDialogue, AgentOutput]:
+        """One dialogue as the first agent plays it, with its sound."""
+        self._use(source)
+        dialogue = source.open().find(key)
+        agent = next(iter(self._agents.values()))
+        return dialogue, next(agent.perform([dialogue]))
+
+    def _use(self, source: PlayedSet) -> None:
+        """Prepare for a set: baselines speak with its voice."""
+        if source == self._source:
+            return
+        self._source, dialogues = source, source.open()
+        self._agents = {} if self._checkpoint is None else {CHECKPOINT: self._checkpoint}
+        for name in self._spec.baselines:
+            self._agents[name] = baseline(name, dialogues.read, self._activity)
+        self._sounds = None
+        if source.judge_sound:
+            templates = dialogues.read(_TEMPLATE_DIALOGUES)
+            self._sounds = WordSounds.of(templates, dialogues.layout, self._activity)
+
+    def _trace(self, name: str, dialogue: HeldOutDialogue, output: AgentOutput) -> Trace:
+        nearest = None
+        if self._sounds is not None and name in _OWN_VOICE:
+            nearest = self._sounds.nearest(output.audio, output.words)
+        trace = Trace.of(output, self._activity, nearest, dialogue.load_late())
+        if self._spec.recognise and name == CHECKPOINT:
+            from microturn.evaluation.speech.recognise import recognise
+
+            words = recognise(output.audio, dialogue, trace.activity)
+            trace = replace(trace, recognised=words)
+        return trace
+
+
+def checkpoint_agent(spec: AgentSpec) -> Agent:
+    """The checkpoint in streaming sessions, in this process or behind a socket."""
+    if spec.through == "server":
+        from microturn.evaluation.agents.through_server import ServedAgent
+
+        return ServedAgent.start(spec.checkpoint, device=spec.device, seed=spec.seed)
+    from microturn.evaluation.agents.streaming import StreamedAgent
+    from microturn.inference.rows import RowBatch
+    from microturn.model.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(spec.checkpoint, choose_device(spec.device))
+    return StreamedAgent(RowBatch(loaded, spec.batch_size, seed=spec.seed))
+
+
+def play_sets(
+    sets: Sequence[PlayedSet],
+    spec: AgentSpec,
+    files: Mapping[str, TraceFile],
     *,
     activity: ActivityConfig,
-    batch_size: int,
-    sounds: Mapping[str, WordSounds] | None = None,
-    again: Callable[[HeldOutDialogue], bool] = lambda sample: False,
-    on_played: Callable[
-        [HeldOutDialogue, Mapping[str, AgentOutput]], None
-    ] = lambda sample, played: None,
-    on_known: Callable[[], None] = lambda: None,
-) -> list[Dialogue]:
-    """Play every sample that `file` does not hold yet (or that is wanted `again`).
-
-    The words of agents named in `sounds` are compared with recordings of their voice.
-
-    Batches are the same however often a run was interrupted, so it ends in the same results even
-    where a model's arithmetic depends on what it is batched with. Returns the dialogues of all
-    samples in order. `again` is asked about every sample, in order; `on_played` sees each new
-    performance, `on_known` is called for each that is skipped.
-    """
-    dialogues: list[Dialogue] = []
-    rest = iter(samples)
-    while batch := list(islice(rest, batch_size)):
-        dialogues += [sample.dialogue for sample in batch]
-        wanted = [again(sample) for sample in batch]
-        if not any(wanted) and all(sample.key in file for sample in batch):
-            for _ in batch:
-                on_known()
-            continue
-        performances = {name: agent.perform(batch) for name, agent in performers.items()}
-        for sample in batch:
-            played = {name: next(performed) for name, performed in performances.items()}
-            if sample.key not in file:
-                file.add(sample.key, _traces(sample, played, activity, sounds or {}))
-            on_played(sample, played)
-    return dialogues
+    workers: int,
+    advance: Callable[[float], None],
+) -> None:
+    """Play what the trace files do not hold yet; `advance` gets seconds of dialogue."""
+    batches = list(missing_batches(sets, files, batch_size=spec.batch_size))
+    missing_s = sum(batch.n_dialogues * batch.source.dialogue_s for batch in batches)
+    advance(sum(source.total_s for source in sets) - missing_s)
+    workers = min(workers, len(batches))
+    task = PlayTask(spec=spec, batches=tuple(batches), activity=activity)
+    executor = "processes" if workers > 1 else "serial"
+    for report in run_tasks(task, range(len(batches)), workers=workers, executor=executor):
+        source = batches[report["batch"]].source
+        for key, traces in report["traces"].items():
+            if key not in files[source.name]:
+                files[source.name].add(key, traces)
+            advance(source.dialogue_s)
 
 
-def _traces(
-    sample: HeldOutDialogue,
-    played: Mapping[str, AgentOutput],
-    activity: ActivityConfig,
-    sounds: Mapping[str, WordSounds],
-) -> dict[str, Trace]:
-    traces, late = {}, sample.load_late()
-    for name, one in played.items():
-        near = sounds[name].nearest(one.audio, one.words) if name in sounds else None
-        traces[name] = Trace.of(one, activity, near, late)
-    return traces
-
-
-def score_traces(
-    dialogues: Sequence[Dialogue], file: TraceFile, agents: Sequence[str], windows: WindowConfig
-) -> Results:
-    """Outcomes of what was played, by agent."""
-    results: Results = {agent: [] for agent in agents}
-    for dialogue in dialogues:
-        traces = file.traces(dialogue.key)
-        for agent in agents:
-            results[agent].append(score(ScoredDialogue(dialogue, traces[agent], windows)))
-    return results
-
-
-def _text(line: Mapping[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _complete_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a trace file; what a killed run left half written ends it."""
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            return
-        if not isinstance(row, dict):
-            return
-        yield row
+def missing_batches(
+    sets: Sequence[PlayedSet], files: Mapping[str, TraceFile], *, batch_size: int
+) -> Iterator[Batch]:
+    """Batches with a dialogue that was not played yet, the longest dialogues first."""
+    for source in sorted(sets, key=lambda source: -source.dialogue_s):
+        dialogues = source.open()
+        size = batch_size if source.dialogue_s < _LONG_S else 1
+        for first in range(0, source.n_dialogues, size):
+            n_dialogues = min(size, source.n_dialogues - first)
+            keys = [dialogues.key(first + i) for i in range(n_dialogues)]
+            if not all(key in files[source.name] for key in keys):
+                yield Batch(source=source, first=first, n_dialogues=n_dialogues)

@@ -87,12 +87,7 @@ def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint
     not fit its configuration.
     """
     folder = Path(folder)
-    for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder}: no {name}, so this is no checkpoint folder; "
-                "train one with `microturn train` or `make demo`"
-            )
+    check_complete(folder)
     layout = StreamLayout.load(folder / LAYOUT)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     model = InteractionModel(load_config(ModelConfig, [folder / CONFIG]), layout, len(tokenizer))
@@ -108,6 +103,16 @@ def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint
     if torch.device(device).type == "cuda":
         experts_to_(model, torch.bfloat16)
     return LoadedCheckpoint(model, layout, tokenizer)
+
+
+def check_complete(folder: str | Path) -> None:
+    """Raise FileNotFoundError when a file of a checkpoint is missing."""
+    for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER):
+        if not (Path(folder) / name).is_file():
+            raise FileNotFoundError(
+                f"{folder}: no {name}, so this is no checkpoint folder; "
+                "train one with `microturn train` or `make demo`"
+            )
 
 
 def experts_to_(model: InteractionModel, dtype: torch.dtype) -> None:

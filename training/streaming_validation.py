@@ -15,9 +15,10 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from microturn.evaluation.agents.streaming import StreamedAgent
-from microturn.evaluation.agents.validation_scores import stream_and_score
 from microturn.evaluation.report.figures import new_figure, save_figure
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
+from microturn.evaluation.suites.score_suite import SuiteScore
+from microturn.evaluation.validation import stream_and_score
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint
@@ -157,13 +158,13 @@ class StreamingValidation(Callback):
         checkpoint = LoadedCheckpoint(model, model.layout, self.tokenizer)
         record = RecordingRows(RowBatch(checkpoint, len(self.samples), seed=seed))
         stem = self.folder / f"step{step:06d}"
-        metrics = stream_and_score(StreamedAgent(record), self.samples, stem=stem)
+        suites = stream_and_score(StreamedAgent(record), self.samples, stem=stem)
         draw_lanes(stem.with_name(f"{stem.name}-lanes.png"), self.samples[0], record)
         model.train()
         with (self.folder / "scores.jsonl").open("a") as file:
-            row = {"step": step, "suites": metrics}
+            row = {"step": step, "suites": {suite: s.to_json() for suite, s in suites.items()}}
             file.write(json.dumps(row, sort_keys=True) + "\n")
-        values = [f"{name} {_format(metrics, suite, key)}" for suite, key, name in _PRINTED]
+        values = [f"{name} {_format(suites, suite, key)}" for suite, key, name in _PRINTED]
         tqdm.write(f"streaming validation at step {step}: {', '.join(values)}", file=sys.stderr)
 
 
@@ -171,6 +172,6 @@ def _words(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     return " ".join(word for word, _ in tokenizer.words(ids))
 
 
-def _format(metrics: dict[str, Any], suite: str, key: str) -> str:
-    value = metrics[suite]["metrics"].get(key)
+def _format(suites: dict[str, SuiteScore], suite: str, metric: str) -> str:
+    value = suites[suite].metrics[metric].value
     return "-" if value is None else f"{value:.2f}"

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from microturn.datagen.labels.dialogue import EventLabel
 from microturn.datagen.labels.event_types import TURN, event_type
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
 _ROWS: Final = (
@@ -66,44 +65,6 @@ def write_mix(path: Path, user: NDArray[np.float32], agent: NDArray[np.float32],
     mix[: len(agent), 1] = agent
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.clip(mix, -1.0, 1.0), rate, subtype="PCM_16", format="WAV")
-
-
-class Gallery:
-    """Chooses the dialogues to draw: as many families as possible, in the order of the set."""
-
-    def __init__(self, folder: Path, n_pictures: int) -> None:
-        self._folder, self._n = folder, n_pictures
-        self._families: set[str] = set()
-        self._keys: list[str] = []
-
-    def wants(self, sample: HeldOutDialogue) -> bool:
-        """Whether a dialogue is to be drawn; to be asked once for each, in order."""
-        if sample.key in self._keys:
-            return True
-        new = set(sample.dialogue.families) - self._families
-        if len(self._keys) >= self._n or (self._keys and not new):
-            return False
-        self._keys.append(sample.key)
-        self._families |= new
-        return True
-
-    def missing(self, sample: HeldOutDialogue) -> bool:
-        """Whether a dialogue is to be drawn and has not been."""
-        return self.wants(sample) and not all(path.exists() for path in self.paths(sample.key))
-
-    def add(
-        self, sample: HeldOutDialogue, scene: ScoredDialogue, agent: NDArray[np.float32]
-    ) -> None:
-        """Draw it if it is wanted."""
-        if not self.wants(sample):
-            return
-        picture, mix = self.paths(sample.key)
-        user = sample.load_user()
-        draw_dialogue(picture, scene, user, agent, sample.sample_rate)
-        write_mix(mix, user, agent, sample.sample_rate)
-
-    def paths(self, key: str) -> tuple[Path, Path]:
-        return self._folder / f"{key}.png", self._folder / f"{key}.wav"
 
 
 def _spectrogram(axis: Any, audio: NDArray[np.float32], rate: int, name: str) -> None:

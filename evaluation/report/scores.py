@@ -1,170 +1,181 @@
-"""Scores as files: `scores.json` for programs, `scores.md` and `scores.png` for people."""
+"""`scores.json`: the scores of a run, for programs; `read_scores` gives them back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.files import write_atomically
+from microturn.evaluation.records import AgentRecord, Records
 from microturn.evaluation.report.targets import TargetCheck
-from microturn.evaluation.suites.event_metrics import known_suites, meaning_of, metrics_of
+from microturn.evaluation.suites.event_suites import score_events
+from microturn.evaluation.suites.score_suite import SuiteScore, score_suite
+from microturn.evaluation.suites.suite import Suite
 
-_RATES: Final = ("_per_min",)
-_SECONDS: Final = ("_s", "_from_earliest_s")
-
-
-def scores_json(
-    *,
-    agent: str,
-    source: Mapping[str, Any],
-    n_dialogues: int,
-    suites: Mapping[str, Any],
-    baselines: Mapping[str, Mapping[str, Any]],
-    checks: Sequence[TargetCheck],
-) -> dict[str, Any]:
-    """The machine-readable result; `suites.NAME.{headline,metrics,n,ci95}` is a contract."""
-    return {
-        "format": 1,
-        "agent": agent,
-        **source,
-        "n_dialogues": n_dialogues,
-        "suites": dict(suites),
-        "baselines": {name: {"suites": dict(scores)} for name, scores in baselines.items()},
-        "targets": [check.to_json() for check in checks],
-        "off_target": [str(check) for check in checks if not check.met],
-    }
+FORMAT: Final = 2
+NAME: Final = "scores.json"
 
 
-def write_scores(out: Path, scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> None:
-    """Write scores.json and scores.md whole or not at all."""
-    text = json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(out / "scores.json", text)
-    write_atomically(out / "scores.md", markdown(scores, checks))
+@dataclass(frozen=True, kw_only=True)
+class SetInfo:
+    """One set of dialogues that was played."""
+
+    sha256: str
+    n_dialogues: int
+    dialogue_s: float  # length of one dialogue
+    seed: int | None
 
 
-def markdown(scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> str:
-    """The score table beside the baselines, and the targets."""
-    agents = {scores["agent"]: scores["suites"]}
-    agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
-    lines = [
-        "# Scores",
-        "",
-        f"{scores['n_dialogues']} dialogues of `{scores['data']}`, streamed in micro-turns. "
-        "In brackets: 95 % bootstrap interval over dialogues; n: events.",
-        "",
-    ]
-    if checks:
-        lines += ["| target | reached | |", "|---|---|---|"]
-        lines += [_check_row(check) for check in checks]
-        lines.append("")
-    for suite, entry in with_events(scores["suites"]).items():
-        lines += [f"## {suite}: {entry['asks']}", ""]
-        lines += [f"| metric | meaning | n | {' | '.join(agents)} |"]
-        lines += [f"|---|---|---:|{'---:|' * len(agents)}"]
-        for metric in metrics_of(suite):
-            lines.append(_metric_row(suite, metric, entry, agents))
-        lines.append("")
-    lines.append("Definitions and windows: docs/suites.md.")
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What the scores were made from, and with."""
+
+    data: str  # folder of the set; empty: every suite's own
+    checkpoint: str
+    checkpoint_sha256: str
+    seed: int
+    words: str
+    through: str
+    versions: Mapping[str, str]
+    sets: Mapping[str, SetInfo]
+
+    @property
+    def n_dialogues(self) -> int:
+        return sum(played.n_dialogues for played in self.sets.values())
+
+    @property
+    def minutes(self) -> float:
+        return sum(played.n_dialogues * played.dialogue_s for played in self.sets.values()) / 60
 
 
-def with_events(suites: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Suites of which the dialogues have events; all of them where there are none at all."""
-    found = {
-        name: entry
-        for name, entry in suites.items()
-        if any(detail["n"] for detail in entry["details"].values())
-    }
-    return found or suites
+@dataclass(frozen=True, kw_only=True)
+class AgentScores:
+    """All scores of one agent."""
+
+    suites: Mapping[str, SuiteScore]
+    events: Mapping[str, SuiteScore]  # suites of events, on the dialogues of all sets together
+    timing: Mapping[str, Any]  # scoring.timing.Timing as JSON
 
 
-def summary(scores: Mapping[str, Any], checks: Sequence[TargetCheck]) -> str:
-    """What the command prints."""
-    rows = [
-        f"  {suite:<18}{format_value(entry['headline_metric'], entry['headline']):>9}"
-        f"   n={entry['n']:<5} {entry['asks']}"
-        for suite, entry in with_events(scores["suites"]).items()
-    ]
-    lines = [f"{scores['agent']} on {scores['n_dialogues']} dialogues:", *rows]
-    if checks:
-        n_met = sum(check.met for check in checks)
-        lines.append(f"{n_met} of {len(checks)} targets reached")
-        lines += [f"  off target: {check}" for check in checks if not check.met]
-    return "\n".join(lines)
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of a run; the agent that is scored comes first, baselines follow."""
+
+    info: RunInfo
+    agents: Mapping[str, AgentScores]
+    targets: tuple[TargetCheck, ...] = ()
+
+    @property
+    def agent(self) -> str:
+        return next(iter(self.agents))
+
+    @property
+    def first(self) -> AgentScores:
+        return self.agents[self.agent]
+
+    @property
+    def off_target(self) -> list[str]:
+        return [str(check) for check in self.targets if not check.met]
+
+    def only(self, names: Sequence[str]) -> Scores:
+        """These scores with some of the suites."""
+        agents = {
+            agent: replace(one, suites={name: one.suites[name] for name in names})
+            for agent, one in self.agents.items()
+        }
+        return replace(self, agents=agents)
+
+    def to_json(self) -> dict[str, Any]:
+        """`suites.NAME.{headline,metrics,n,ci95}` is a contract."""
+        suites = {agent: _suites_json(scores.suites) for agent, scores in self.agents.items()}
+        return {
+            "format": FORMAT,
+            "agent": self.agent,
+            **asdict(self.info),
+            "n_dialogues": self.info.n_dialogues,
+            "minutes": self.info.minutes,
+            "suites": suites.pop(self.agent),
+            "baselines": {agent: {"suites": entry} for agent, entry in suites.items()},
+            "events": {agent: _suites_json(one.events) for agent, one in self.agents.items()},
+            "timing": {agent: one.timing for agent, one in self.agents.items()},
+            "targets": [check.to_json() for check in self.targets],
+            "off_target": self.off_target,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Scores:
+        suites = {entry["agent"]: entry["suites"]}
+        suites |= {agent: baseline["suites"] for agent, baseline in entry["baselines"].items()}
+        return cls(
+            info=_info(entry),
+            agents={
+                agent: AgentScores(
+                    suites=_suites(own),
+                    events=_suites(entry["events"][agent]),
+                    timing=entry["timing"][agent],
+                )
+                for agent, own in suites.items()
+            },
+            targets=tuple(TargetCheck.from_json(target) for target in entry["targets"]),
+        )
 
 
-def format_value(metric: str, value: float | None) -> str:
-    """A metric with its unit."""
-    if value is None:
-        return "-"
-    if metric.endswith(_RATES):
-        return f"{value:.2f}/min"
-    if metric.endswith(_SECONDS):
-        return f"{value:.2f} s"
-    return f"{100 * value:.1f} %"
+def score_run(info: RunInfo, suites: Sequence[Suite], records: Records) -> Scores:
+    """Scores of every agent on every suite, on the events of all dialogues, and its timing."""
+    oracle = records.agents.get("oracle")
+    agents = {}
+    for agent, record in records.agents.items():
+        reference = oracle.timing if oracle and agent != "oracle" else None
+        events = score_events(record.all_outcomes, seed=info.seed)
+        agents[agent] = AgentScores(
+            suites={suite.name: _score(suite, record, events, info) for suite in suites},
+            events=events,
+            timing=record.timing.to_json(reference),
+        )
+    return Scores(info=info, agents=agents)
 
 
-def draw_scores(
-    path: Path,
-    scores: Mapping[str, Any],
-    latencies_s: Sequence[float],
-    *,
-    limit_s: float,
-) -> None:
-    """Headlines beside the baselines, and the distribution of reply latencies."""
-    from microturn.evaluation.report.figures import new_figure, save_figure
-
-    figure = new_figure(width=11, height=4.2)
-    bars, histogram = figure.subplots(1, 2, gridspec_kw={"width_ratios": [2.2, 1]})
-    agents = {scores["agent"]: scores["suites"]}
-    agents |= {name: entry["suites"] for name, entry in scores["baselines"].items()}
-    names = [name for name in with_events(scores["suites"]) if name in known_suites()]
-    width = 0.8 / len(agents)
-    for i, (agent, suites) in enumerate(agents.items()):
-        heights = [suites[name]["headline"] or 0.0 for name in names]
-        places = [x + (i - (len(agents) - 1) / 2) * width for x in range(len(names))]
-        bars.bar(places, heights, width, label=agent, yerr=_errors(suites, names))
-    bars.set_xticks(range(len(names)), names, rotation=20, ha="right")
-    bars.set_ylim(0, 1.05)
-    bars.set_ylabel("headline, 1 is best")
-    bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(agents), fontsize=8)
-    histogram.hist(latencies_s, bins=[0.05 * i for i in range(-10, 41)], color="tab:blue")
-    histogram.axvline(limit_s, color="tab:red", linestyle="--", label=f"window {limit_s:g} s")
-    histogram.set_xlabel("reply latency in seconds")
-    histogram.set_ylabel("turns")
-    histogram.legend(loc="upper right", fontsize=8)
-    save_figure(figure, path)
+def _score(
+    suite: Suite, record: AgentRecord, events: Mapping[str, SuiteScore], info: RunInfo
+) -> SuiteScore:
+    if suite.name in events and len(info.sets) == 1:  # the same dialogues: nothing to resample
+        return replace(events[suite.name], set_name=suite.set_name, note=suite.title_note)
+    return score_suite(suite, list(record.of_suite(suite).values()), seed=info.seed)
 
 
-def _errors(suites: Mapping[str, Any], names: Sequence[str]) -> list[list[float]]:
-    """Distances from each headline to its interval, as error bars want them."""
-    below, above = [], []
-    for name in names:
-        value, interval = suites[name]["headline"], suites[name]["ci95"]
-        below.append(max(value - interval[0], 0.0) if interval else 0.0)
-        above.append(max(interval[1] - value, 0.0) if interval else 0.0)
-    return [below, above]
+def read_scores(folder: str | Path) -> Scores:
+    """Scores of a result folder; raises ValueError for those of an older version."""
+    path = Path(folder) / NAME
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    if entry.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {entry.get('format')}, not {FORMAT}; run `microturn evaluate` again"
+        )
+    return Scores.from_json(entry)
 
 
-def _check_row(check: TargetCheck) -> str:
-    sign = "≥" if check.at_least else "≤"
-    value = format_value(check.metric, check.value)
-    limit = format_value(check.metric, check.limit)
-    mark = "reached" if check.met else "**off**"
-    return f"| {check.suite}.{check.metric} {sign} {limit} | {value} | {mark} |"
+def write_scores(folder: Path, scores: Scores) -> None:
+    text = json.dumps(scores.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(folder / NAME, text)
 
 
-def _metric_row(
-    suite: str, metric: str, entry: Mapping[str, Any], agents: Mapping[str, Mapping[str, Any]]
-) -> str:
-    first, *others = agents.values()
-    detail = first[suite]["details"][metric]
-    value = format_value(metric, detail["value"])
-    if detail["ci95"]:
-        low, high = (format_value(metric, edge) for edge in detail["ci95"])
-        value += f" [{low} to {high}]"
-    cells = [value, *(format_value(metric, other[suite]["metrics"][metric]) for other in others)]
-    name = f"**{metric}**" if metric == entry["headline_metric"] else metric
-    return f"| {name} | {meaning_of(suite, metric)} | {detail['n']} | {' | '.join(cells)} |"
+def with_events(suites: Mapping[str, SuiteScore]) -> Sequence[str]:
+    """Names of suites whose dialogues have events; all names where none has."""
+    return [name for name, score in suites.items() if score.has_events] or list(suites)
+
+
+def _info(entry: Mapping[str, Any]) -> RunInfo:
+    names = ("data", "checkpoint", "checkpoint_sha256", "seed", "words", "through", "versions")
+    sets = {name: SetInfo(**played) for name, played in entry["sets"].items()}
+    return RunInfo(**{name: entry[name] for name in names}, sets=sets)
+
+
+def _suites_json(suites: Mapping[str, SuiteScore]) -> dict[str, Any]:
+    return {name: score.to_json() for name, score in suites.items()}
+
+
+def _suites(entry: Mapping[str, Any]) -> dict[str, SuiteScore]:
+    return {name: SuiteScore.from_json(name, suite) for name, suite in entry.items()}

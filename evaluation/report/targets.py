@@ -1,18 +1,19 @@
-"""Numbers to reach, and which of them a run has missed."""
+"""Values to reach, and which of them a run missed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from microturn.evaluation.config import TargetConfig
-from microturn.evaluation.suites.event_metrics import METRICS, Metrics
+from microturn.evaluation.suites.registry import load_suite
+from microturn.evaluation.suites.score_suite import SuiteScore
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetCheck:
-    """One number beside its limit."""
+    """One metric beside its limit."""
 
     suite: str
     metric: str
@@ -22,7 +23,7 @@ class TargetCheck:
 
     @property
     def met(self) -> bool:
-        """Whether the number is there and on the right side."""
+        """Whether the metric was measured and is on the right side of the limit."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.at_least else self.value <= self.limit
@@ -35,29 +36,38 @@ class TargetCheck:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "met": self.met}
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> TargetCheck:
+        return cls(**{name: value for name, value in entry.items() if name != "met"})
 
-def check(targets: TargetConfig, metrics: Metrics) -> list[TargetCheck]:
-    """Compare measured metrics with the targets."""
+
+def check_targets(targets: TargetConfig, suites: Mapping[str, SuiteScore]) -> list[TargetCheck]:
+    """Compare scores with the targets; every suite that a target names must be among them."""
     return [
         TargetCheck(
             suite=suite,
             metric=metric,
             limit=limit,
             at_least=at_least,
-            value=metrics[suite][metric].value,
+            value=suites[suite].metrics[metric].value,
         )
         for suite, metric, limit, at_least in _entries(targets)
     ]
 
 
-def check_names(targets: TargetConfig) -> None:
-    """Raise ValueError for a target on a suite or metric that does not exist."""
+def suites_with_targets(targets: TargetConfig) -> list[str]:
+    return list(dict.fromkeys(suite for suite, *_ in _entries(targets)))
+
+
+def check_names(targets: TargetConfig, known: tuple[str, ...]) -> None:
+    """Raise ValueError for a target on a suite that is not `known` or has no such metric."""
     for suite, metric, _, at_least in _entries(targets):
         key = f"targets.{'at_least' if at_least else 'at_most'}.{suite}"
-        if suite not in METRICS:
-            raise ValueError(f"{key}: no such suite; there are {', '.join(METRICS)}")
-        if metric not in METRICS[suite]:
-            raise ValueError(f"{key}.{metric}: no such metric; {suite} has {_join(suite)}")
+        if suite not in known:
+            raise ValueError(f"{key}: no such suite; there are {', '.join(known)}")
+        metrics = load_suite(suite).meanings
+        if metric not in metrics:
+            raise ValueError(f"{key}.{metric}: no such metric; {suite} has {', '.join(metrics)}")
 
 
 def _entries(targets: TargetConfig) -> Iterator[tuple[str, str, float, bool]]:
@@ -65,7 +75,3 @@ def _entries(targets: TargetConfig) -> Iterator[tuple[str, str, float, bool]]:
         for suite, metrics in limits.items():
             for metric, limit in metrics.items():
                 yield suite, metric, limit, at_least
-
-
-def _join(suite: str) -> str:
-    return ", ".join(METRICS[suite])

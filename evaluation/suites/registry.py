@@ -1,44 +1,45 @@
-"""Every benchmark that ships: its name, and the module that holds it as `SUITE`."""
+"""Every suite by name; a module is imported when one of its suites is asked for."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Final
 
-from microturn.evaluation.suites import event_suites as events
+from microturn.evaluation.suites.event_suites import event_suites
 from microturn.evaluation.suites.suite import Suite
 
-_HERE: Final = "microturn.evaluation.suites"
-
+# Suites with a module of their own, which holds it as SUITE. They are played when none is named.
 MODULES: Final[dict[str, str]] = {
-    name: f"{_HERE}.{name}"
-    for name in (
-        "fdb_v1",
-        "fdb_v1_5",
-        "fdb_v3",
-        "multi_challenge",
-        "time_speak",
-        "cue_speak",
-        "rep_count",
-        "proactive_video_qa",
-        "charades",
-        "translation",
-        "interjection",
-        "refusal",
-        "silence",
-        "echo",
-        "network",
-        "long_session",
-    )
+    "fdb_v1": "fdb.v1",
+    "fdb_v1_5": "fdb.v1_5",
+    "fdb_v3": "fdb.v3",
+    "multi_challenge": "multi_challenge",
+    "time_speak": "time_speak",
+    "cue_speak": "cue_speak",
+    "rep_count": "rep_count",
+    "proactive_video_qa": "proactive_video_qa",
+    "charades": "charades",
+    "translation": "translation",
+    "interjection": "interjection",
+    "refusal": "refusal",
+    "silence": "silence",
+    "echo": "echo",
+    "network": "network",
+    "long_session": "long_session",
 }
+
+
+def known_suites() -> tuple[str, ...]:
+    """Names of all suites: those with a module, then those of events."""
+    return (*MODULES, *event_suites())
 
 
 def load_suite(name: str) -> Suite:
     """The suite of that name; raises ValueError for an unknown one."""
-    if name in events.NAMES:
-        return events.suite_of(name)
-    if name not in MODULES:
-        known = ", ".join([*MODULES, *events.NAMES])
-        raise ValueError(f"suite {name!r} is not one of {known}")
-    suite: Suite = import_module(MODULES[name]).SUITE
-    return suite
+    if name in MODULES:
+        suite: Suite = import_module(f"microturn.evaluation.suites.{MODULES[name]}").SUITE
+        return suite
+    suites = event_suites()
+    if name not in suites:
+        raise ValueError(f"suite {name!r} is not one of {', '.join(known_suites())}")
+    return suites[name]

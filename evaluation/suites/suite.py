@@ -1,9 +1,10 @@
-"""What a benchmark is: held-out dialogues of one kind, and how what an agent did in them is scored.
+"""A suite: held-out dialogues of one kind, and how an agent's part in them is scored.
 
-A suite is two pure functions. `observe` looks at one dialogue as one agent played it and keeps
-plain facts, small enough for a line of JSON. `measure` makes named numbers from the facts of many
-dialogues; it is called once for the table and again for every bootstrap resample of dialogues, so
-it must give the same for any order of them and do nothing slow.
+A suite is two pure functions. `observe` reads one dialogue as one agent played it and returns its
+observations, small enough for a line of JSON. `measure` turns the observations of many dialogues
+into named metrics. It is called once for the table and again for every bootstrap resample of
+dialogues, so it must not depend on their order and must be fast; where it is not, `resample`
+computes all resamples at once.
 """
 
 from __future__ import annotations
@@ -13,29 +14,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from microturn.configs.load import CONFIG_DIR
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
-Observations = dict[str, Any]  # JSON-able
+Observations = dict[str, Any]  # JSON-able; only their own suite reads them
 Measured = dict[str, float | None]  # by metric; None where nothing was measured
+Draws = NDArray[np.int64]  # indices of dialogues, (resamples, dialogues)
 
 SUITE_CONFIGS = "evaluation/suites"  # below configs/
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """One benchmark. Raises ValueError when its headline is none of its metrics."""
+    """One suite. Raises ValueError when its headline is none of its metrics."""
 
     name: str
-    asks: str  # what it asks of an agent, in one line: "the agent ..."
+    asks: str  # of an agent, in one line: "the agent ..."
     headline: str  # the metric that stands for the suite: 0 to 1, higher is better
-    title_note: str  # what it is a twin of, and how it differs; stands under the table's title
+    title_note: str  # its model and how it differs; stands under the table's title
     observe: Callable[[ScoredDialogue], Observations]
     measure: Callable[[Sequence[Observations]], Measured]
     n_dialogues: int  # that a full evaluation plays
     meanings: Mapping[str, str]  # every metric of `measure`, in the order of the table
-    dialogues_of: str = ""  # whose dialogues it plays; empty: its own
+    dialogues_of: str = ""  # the set it plays; empty: its own
     oracle_note: str = ""  # why even the oracle stays below 99 %; empty: it does not
+    judges_sound: bool = False  # needs the spoken words compared with recordings of the voice
+    # Number of events behind each metric; None: the suite counts dialogues only.
+    count_events: Callable[[Sequence[Observations]], Mapping[str, int]] | None = None
+    # Metrics of every resample, (resamples, metrics); None: `measure` is called for each.
+    resample: Callable[[Sequence[Observations], Draws], NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         if self.headline not in self.meanings:
@@ -43,7 +53,7 @@ class Suite:
 
     @property
     def set_name(self) -> str:
-        """The name of its set of dialogues."""
+        """Name of the set of dialogues that it plays."""
         return self.dialogues_of or self.name
 
     @property

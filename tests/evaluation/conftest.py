@@ -5,6 +5,7 @@ Sound is bursts of noise: scoring hears energy, words come from the agent's text
 
 import io
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,11 +24,13 @@ from microturn.datagen.labels.dialogue import (
 )
 from microturn.datagen.labels.setting import ChannelLabel, RoomLabel
 from microturn.datagen.sets.shards import ShardWriter
+from microturn.evaluation.agents.baselines import Agent
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord, Trace
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
 from microturn.model.streams import StreamLayout
 
 RATE = 16_000
@@ -222,6 +225,40 @@ def families() -> list[Script]:
     return all_families()
 
 
+# --- suites played in this process ---------------------------------------------------------------
+Observe = Callable[[Suite, Agent, Iterable[HeldOutDialogue]], list[Observations]]
+
+
+def observe_agent(
+    suite: Suite, agent: Agent, dialogues: Iterable[HeldOutDialogue]
+) -> list[Observations]:
+    """Observations of an agent in each of the dialogues."""
+    played, activity = list(dialogues), ActivityConfig()
+    return [
+        suite.observe(
+            ScoredDialogue(
+                dialogue.dialogue,
+                Trace.of(output, activity, late=dialogue.load_late()),
+                WindowConfig(),
+            )
+        )
+        for dialogue, output in zip(played, agent.perform(played), strict=True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def observe_suite() -> Observe:
+    return observe_agent
+
+
+@pytest.fixture(scope="session")
+def measure_suite() -> Callable[[Suite, Agent, Iterable[HeldOutDialogue]], Measured]:
+    """Metrics of an agent on a suite's dialogues."""
+    return lambda suite, agent, dialogues: suite.check(
+        suite.measure(observe_agent(suite, agent, dialogues))
+    )
+
+
 # --- a shard set of hand-made dialogues ----------------------------------------------------------
 ROOM = RoomLabel(
     id=0, size_m=(4.0, 3.0, 2.5), rt60_s=0.3, measured_rt60_s=0.3, near_m=0.5, far_m=2.0
@@ -271,11 +308,16 @@ def write_shard_set(folder: Path, scripts: list[Script]) -> Path:
             "json": json.dumps(labels_of(script, [f"family{i}"]).to_json()).encode(),
         }
         writer.write(i, members)
-    shard = vars(writer.close())
+    shard = writer.close().to_json()
     StreamLayout().save(folder / "layout.json")
     index = {"format": 1, "split": "test", "first_index": 0, "n_micro_turns": 80, "shards": [shard]}
     (folder / "index.json").write_text(json.dumps(index))
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_set() -> Callable[[Path, list[Script]], Path]:
+    return write_shard_set
 
 
 @pytest.fixture(scope="session")

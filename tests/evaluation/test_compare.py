@@ -1,6 +1,5 @@
 """Paired comparison of two evaluations."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,12 @@ SUITE = Suite(
 )
 
 
-def facts(hits: Sequence[float | None]) -> dict[str, Observations]:
+def observations(hits: Sequence[float | None]) -> dict[str, Observations]:
     return {f"{i:08d}": {"hit": hit} for i, hit in enumerate(hits)}
 
 
 def compared(first: Sequence[float | None], second: Sequence[float | None]) -> Any:
-    return holm(differences(SUITE, facts(first), facts(second), seed=0, n=500))[0]
+    return holm(differences(SUITE, observations(first), observations(second), seed=0, n=500))[0]
 
 
 def test_a_constant_difference_in_every_dialogue_is_significant() -> None:
@@ -59,7 +58,7 @@ def test_chance_is_not_significant() -> None:
 
 
 def test_few_dialogues_and_unmeasured_metrics_have_no_p_value() -> None:
-    found = differences(SUITE, facts([0.0, 0.0]), facts([1.0, 1.0]), seed=0, n=200)
+    found = differences(SUITE, observations([0.0, 0.0]), observations([1.0, 1.0]), seed=0, n=200)
     assert [one.p for one in found] == [None, None]
     assert found[1].difference is None
 
@@ -77,16 +76,16 @@ def test_folders_without_an_evaluation_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(tmp_path), str(tmp_path)]) == 1
-    assert f"{tmp_path} holds no facts.jsonl" in capsys.readouterr().err
+    assert f"{tmp_path} holds no observations.jsonl" in capsys.readouterr().err
 
 
-def test_other_dialogues_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        scores = {"agent": "oracle", "baselines": {}, "sets": {"events": {"sha256": name}}}
-        (tmp_path / name / "scores.json").write_text(json.dumps(scores))
-        row = {"agent": "oracle", "suite": "turn", "key": "00000000", "facts": {"facts": []}}
-        (tmp_path / name / "facts.jsonl").write_text(json.dumps(row) + "\n")
+def test_other_dialogues_are_refused(
+    tmp_path: Path, families: list[Any], write_set: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, scripts in (("a", families[:1]), ("b", families[1:2])):
+        folder = write_set(tmp_path / f"set-{name}", scripts)
+        words = [f"data={folder}", f"out={tmp_path / name}", "baseline=oracle", "n_pictures=0"]
+        assert main(["evaluate", *words]) == 0
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert "played other dialogues of turn" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "a"), "agent=loud"]) == 1

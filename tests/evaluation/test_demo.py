@@ -6,12 +6,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from microturn.evaluation import demo, demo_report
 from microturn.evaluation.demo import DemoConfig, DemoStep, Ledger, run_demo, stages_of
+from microturn.evaluation.report.scores import (
+    AgentScores,
+    RunInfo,
+    Scores,
+    SetInfo,
+    write_scores,
+)
+from microturn.evaluation.report.targets import TargetCheck
+from microturn.evaluation.suites.score_suite import MetricScore, SuiteScore
 
 SMALL = [
     "n_train=4",
@@ -22,27 +30,47 @@ SMALL = [
 ]
 
 
-def scores() -> dict[str, Any]:
-    def suites(recall: float, latency: float | None) -> dict[str, Any]:
-        return {"turn": {"metrics": {"onset_recall": recall, "turn_latency_s": latency}}}
+def scores() -> Scores:
+    def agent(recall: float, latency_s: float | None) -> AgentScores:
+        values = {"onset_recall": recall, "turn_latency_s": latency_s}
+        suite = SuiteScore(
+            name="turn",
+            set_name="data",
+            asks="",
+            note="",
+            oracle_note="",
+            headline_metric="onset_recall",
+            meanings=dict.fromkeys(values, ""),
+            metrics={
+                metric: MetricScore(value=value, ci95=None, n=3, n_dialogues=3)
+                for metric, value in values.items()
+            },
+        )
+        return AgentScores(suites={"turn": suite}, events={}, timing={})
 
-    target = {"suite": "turn", "at_least": True, "met": True, "value": 0.98}
-    return {
-        "n_dialogues": 3,
-        "suites": suites(0.98, 0.5),
-        "baselines": {"silent": {"suites": suites(0.0, None)}},
-        "targets": [
-            {**target, "metric": "onset_recall", "limit": 0.97},
-            {**target, "metric": "turn_latency_s", "limit": 0.45, "at_least": False, "met": False},
-        ],
-        "off_target": ["turn.turn_latency_s: 0.500, target <= 0.45"],
-    }
+    played = SetInfo(sha256="", n_dialogues=3, dialogue_s=16.0, seed=None)
+    info = RunInfo(
+        data="d",
+        checkpoint="c",
+        checkpoint_sha256="",
+        seed=0,
+        words="say",
+        through="engine",
+        versions={},
+        sets={"data": played},
+    )
+    recall = TargetCheck(suite="turn", metric="onset_recall", limit=0.97, at_least=True, value=0.98)
+    latency = TargetCheck(
+        suite="turn", metric="turn_latency_s", limit=0.45, at_least=False, value=0.5
+    )
+    agents = {"checkpoint": agent(0.98, 0.5), "silent": agent(0.0, None)}
+    return Scores(info=info, agents=agents, targets=(recall, latency))
 
 
 def finish(stage: DemoStep) -> int:
     """Stand where a stage's process would: leave its result."""
     stage.result.parent.mkdir(parents=True, exist_ok=True)
-    stage.result.write_text(json.dumps(scores()))
+    stage.result.write_text(json.dumps(scores().to_json()))
     return 1 if stage.name == "scores" else 0
 
 
@@ -139,7 +167,7 @@ def test_the_report_shows_targets_beside_baselines(
 ) -> None:
     pictures = tmp_path / "scores" / "pictures"
     pictures.mkdir(parents=True)
-    (tmp_path / "scores" / "scores.json").write_text(json.dumps(scores()))
+    write_scores(tmp_path / "scores", scores())
     for name in ("00000000.png", "00000001.png", "00000001.wav"):
         (pictures / name).write_text(name)
     assert demo_report.write_report(tmp_path, {"train": 90.0}) == 1

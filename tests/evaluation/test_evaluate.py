@@ -9,9 +9,10 @@ import soundfile
 
 from microturn.configs.main import main
 from microturn.evaluation.config import TargetConfig
-from microturn.evaluation.report import scores as report
-from microturn.evaluation.report.targets import TargetCheck, check
-from microturn.evaluation.suites.event_metrics import MEANINGS, METRICS, SUITES, aggregate
+from microturn.evaluation.report.scores import read_scores
+from microturn.evaluation.report.targets import TargetCheck, check_targets
+from microturn.evaluation.report.values import format_value
+from microturn.evaluation.suites.event_suites import event_suites, score_events
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 
@@ -34,18 +35,19 @@ def test_the_oracle_reaches_every_target(
     scores = read(out)
     assert scores["n_dialogues"] == 8
     assert scores["off_target"] == []
-    assert set(scores["suites"]) == set(SUITES)
+    assert list(scores["suites"]) == list(event_suites())
     rare = ("over_user", "agent_backchannel", "recall", "refusals", "visual")
     for suite, entry in scores["suites"].items():
         assert entry["headline"] == (None if suite in rare else 1.0), suite
         assert (entry["n"] > 0) != (suite in rare)
-        assert set(entry["metrics"]) == set(METRICS[suite])
+        assert list(entry["metrics"]) == list(event_suites()[suite].meanings)
     assert "8 of 8 targets reached" in capsys.readouterr().out
     assert "turn.onset_recall ≥ 97.0 %" in (out / "scores.md").read_text()
     assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
     pictures = sorted(path.name for path in (out / "pictures").iterdir())
-    assert pictures == [f"{i:08d}.{kind}" for i in range(3) for kind in ("png", "wav")]
-    mix, rate = soundfile.read(out / "pictures" / "00000000.wav")
+    names = [f"data-{i:08d}.{kind}" for i in range(4) for kind in ("png", "wav")]
+    assert pictures == names  # nothing went wrong: one of each family
+    mix, rate = soundfile.read(out / "pictures" / "data-00000000.wav")
     assert (mix.shape, rate) == ((256_000, 2), 16_000)
     assert "baseline: oracle" in (out / "config.yaml").read_text()
 
@@ -65,6 +67,22 @@ def test_silence_misses_targets_and_says_which(
     assert list(scores["suites"]) == ["timed_cue"]  # targets are checked all the same
     assert len(scores["off_target"]) == 6
     assert not (tmp_path / "pictures").exists()
+    assert json.loads(json.dumps(read_scores(tmp_path).to_json())) == scores
+
+
+def test_the_first_dialogue_and_then_the_worst_are_drawn(shard_set: Path, tmp_path: Path) -> None:
+    words = [f"data={shard_set}", f"out={tmp_path}", "baseline=half_duplex", "n_pictures=2"]
+    assert evaluate(*words) == 0
+    text = (tmp_path / "scores.md").read_text()
+    rows = [line for line in text.splitlines() if "[timeline](pictures/" in line]
+    assert rows[0].startswith("| data | 00000000 | - | - |")
+    assert " 0.0 % " in rows[1]
+    picture = tmp_path / "pictures" / "data-00000000.png"
+    drawn = picture.stat().st_mtime_ns
+    (tmp_path / "pictures" / "data-00000000.wav").unlink()
+    assert evaluate(*words) == 0
+    assert picture.stat().st_mtime_ns > drawn
+    assert len(list((tmp_path / "pictures").iterdir())) == 4
 
 
 @pytest.fixture(scope="session")
@@ -87,9 +105,9 @@ def test_a_checkpoint_is_scored_beside_the_baselines(
     assert list(scores["baselines"]) == ["oracle", "half_duplex", "always", "silent"]
     assert scores["baselines"]["oracle"]["suites"]["turn"]["headline"] == 1.0
     assert "| oracle | half_duplex | always | silent |" in (out / "scores.md").read_text()
-    traces = (out / "traces.jsonl").read_text()
+    traces = (out / "traces" / "data.jsonl").read_text()
     assert evaluate(*words, f"out={out}") == 0  # nothing is played again
-    assert (out / "traces.jsonl").read_text() == traces
+    assert (out / "traces" / "data.jsonl").read_text() == traces
     assert read(out)["suites"] == scores["suites"]
 
 
@@ -118,6 +136,9 @@ def test_quick_and_json_to_stdout(
         (["baseline=oracle", "checkpoint=x"], 2, "give either checkpoint=DIR or baseline="),
         (["baseline=loud"], 2, "baseline must be |silent|always|half_duplex|oracle, not 'loud'"),
         (["baseline=oracle", "suites=turns"], 2, "suites has 'turns'; there are turn, interrup"),
+        (["baseline=oracle", "suites=fdb_v1"], 2, "suites has 'fdb_v1'; there are turn, interrup"),
+        (["baseline=oracle", "n_worst=1"], 2, "n_worst was renamed to n_pictures"),
+        (["baseline=oracle", "table=nowhere.md"], 1, "nowhere.md: No such file"),
         (
             ["baseline=oracle", "targets.at_least.turn.recall=1"],
             2,
@@ -174,7 +195,7 @@ def test_targets_on_either_side() -> None:
     targets = TargetConfig(
         at_least={"turn": {"right_word": 0.85}}, at_most={"turn": {"turn_latency_s": 0.45}}
     )
-    (least, most) = check(targets, aggregate([], seed=0))
+    (least, most) = check_targets(targets, score_events([], seed=0))
     assert not least.met
     assert not most.met
 
@@ -188,34 +209,38 @@ def test_targets_on_either_side() -> None:
     assert not met(None, at_least=False)
 
 
-def test_every_metric_has_a_meaning() -> None:
-    named = {(suite, metric) for suite, metrics in METRICS.items() for metric in metrics}
-    assert set(MEANINGS) == named
-
-
 def test_values_carry_their_units() -> None:
-    assert report.format_value("turn_latency_s", 0.314) == "0.31 s"
-    assert report.format_value("onset_from_earliest_s", -0.2) == "-0.20 s"
-    assert report.format_value("onset_recall", 0.9712) == "97.1 %"
-    assert report.format_value("spurious_onsets_per_min", 1.234) == "1.23/min"
-    assert report.format_value("onset_recall", None) == "-"
+    assert format_value("turn_latency_s", 0.314) == "0.31 s"
+    assert format_value("onset_from_earliest_s", -0.2) == "-0.20 s"
+    assert format_value("onset_recall", 0.9712) == "97.1 %"
+    assert format_value("spurious_onsets_per_min", 1.234) == "1.23/min"
+    assert format_value("onset_recall", None) == "-"
 
 
-def test_a_report_of_nothing_is_a_report(tmp_path: Path) -> None:
-    from microturn.evaluation.suites.event_metrics import to_json
+def test_a_report_of_no_events_is_a_report(
+    tmp_path: Path, script: Any, write_set: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_set(tmp_path / "set", [script])
+    words = [f"data={folder}", f"out={tmp_path}", "suites=turn", "n_pictures=0"]
+    assert evaluate(*words, "baseline=oracle") == 0
+    row = "| **answered** | right answer, begun in time | 0 | - |"
+    assert row in (tmp_path / "scores.md").read_text()
+    assert "turn" in capsys.readouterr().out
 
-    scores = report.scores_json(
-        agent="oracle",
-        source={"data": "d"},
-        n_dialogues=0,
-        suites=to_json(aggregate([], seed=0)),
-        baselines={},
-        checks=[],
-    )
-    report.write_scores(tmp_path, scores, [])
-    report.draw_scores(tmp_path / "scores.png", scores, [], limit_s=0.8)
-    assert (
-        "| **answered** | right answer, begun in time | 0 | - |"
-        in (tmp_path / "scores.md").read_text()
-    )
-    assert "turn" in report.summary(scores, [])
+
+def test_scores_of_another_format_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text('{"format": 1}')
+    with pytest.raises(ValueError, match=r"scores\.json has format 1, not 2; run `microturn eval"):
+        read_scores(tmp_path)
+
+
+def test_words_of_sound_and_other_suites_need_no_other_command(
+    shard_set: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    words = [f"data={shard_set}", f"checkpoint={checkpoint}", "n_dialogues=1", "words=audio"]
+    page = tmp_path / "page.md"
+    page.write_text("<!-- scores begin -->\n<!-- scores end -->\n")
+    more = ["baselines=false", "n_pictures=0", f"table={page}", f"out={tmp_path}"]
+    assert evaluate(*words, *more) == 0
+    assert list(read(tmp_path)["baselines"]) == ["checkpoint, words from its sound"]
+    assert "| turn | answered |" in page.read_text()

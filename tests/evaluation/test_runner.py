@@ -1,29 +1,40 @@
-"""Playing a set: what is remembered, what is played again, and what comes out."""
+"""Playing sets: what is kept, what is played again, and what comes out."""
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from microturn.evaluation.agents.baselines import Oracle, Silent
-from microturn.evaluation.agents.validation_scores import listen
+from microturn.evaluation import runner
+from microturn.evaluation.agents.baselines import Agent, Oracle, Silent
 from microturn.evaluation.config import ActivityConfig, WindowConfig
-from microturn.evaluation.report.pictures import Gallery
-from microturn.evaluation.runner import FORMAT, TraceFile, play, score_traces
+from microturn.evaluation.records import DialogueInfo, read_records
+from microturn.evaluation.report.gallery import one_of_each_family
+from microturn.evaluation.runner import AgentSpec, PlayedSet, play_sets
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
-from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
-from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites import event_metrics as suites
+from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
+from microturn.evaluation.suites.event_suites import score_events
+from microturn.evaluation.suites.score_suite import SuiteScore
+from microturn.evaluation.traces import FORMAT, TraceFile
+from microturn.evaluation.validation import stream_and_score
 
 HEADER = {"seed": 0}
+SPEC = AgentSpec(
+    checkpoint="",
+    baselines=("oracle", "silent"),
+    device="cpu",
+    seed=0,
+    batch_size=3,
+    recognise=False,
+)
 
 
 @dataclass
 class Counting:
-    """The oracle, with a record of what it was asked to play, and a breaking point."""
+    """The oracle, with a record of the batches it played, and a breaking point."""
 
     batches: list[list[str]] = field(default_factory=list)
     breaks_at: str = ""
@@ -36,53 +47,67 @@ class Counting:
             yield from Oracle().perform([sample])
 
 
-def samples_of(families: list[Any]) -> list[HeldOutDialogue]:
-    return [script.sample(f"{i:08d}") for i, script in enumerate([*families, *families])]
+@dataclass
+class Run:
+    """Plays the hand-made set to an agent that stands in for the oracle, and to `silent`."""
+
+    monkeypatch: pytest.MonkeyPatch
+    source: PlayedSet
+    advanced_s: list[float] = field(default_factory=list)
+
+    def __call__(self, path: Path, agent: Agent) -> dict[str, SuiteScore]:
+        agents: dict[str, Agent] = {"oracle": agent, "silent": Silent()}
+        self.monkeypatch.setattr(runner, "baseline", lambda name, *_: agents[name])
+        files = {self.source.name: TraceFile(path, HEADER)}
+        self.advanced_s.clear()
+        play_sets(
+            [self.source],
+            SPEC,
+            files,
+            activity=ActivityConfig(),
+            workers=1,
+            advance=self.advanced_s.append,
+        )
+        records = read_records([], [self.source], files, agents=SPEC.agents, windows=WindowConfig())
+        return score_events(records.agents["oracle"].all_outcomes, seed=0)
 
 
-def run(path: Path, samples: list[HeldOutDialogue], agent: Any, **more: Any) -> dict[str, Any]:
-    file = TraceFile(path, HEADER)
-    options = {"activity": ActivityConfig(), "batch_size": 3, **more}
-    dialogues = play(samples, {"a": agent, "silent": Silent()}, file, **options)
-    results = score_traces(dialogues, file, ["a", "silent"], WindowConfig())
-    return suites.to_json(suites.aggregate(results["a"], seed=0))
+@pytest.fixture
+def run(shard_set: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    dialogues = DialogueSet.open(str(shard_set))
+    return Run(monkeypatch, PlayedSet.of("data", dialogues, dialogues.count()))
 
 
-def test_a_run_that_was_interrupted_goes_on_to_the_same_scores(
-    tmp_path: Path, families: list[Any]
-) -> None:
-    samples = samples_of(families)
-    whole = run(tmp_path / "whole.jsonl", samples, Counting())
+def test_a_run_that_was_interrupted_resumes_to_the_same_scores(tmp_path: Path, run: Run) -> None:
+    whole = run(tmp_path / "whole.jsonl", Counting())
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "part.jsonl", samples, Counting(breaks_at="00000004"))
+        run(tmp_path / "part.jsonl", Counting(breaks_at="00000004"))
     with (tmp_path / "part.jsonl").open("a") as file:
         file.write('{"key": "0000')  # killed while it wrote
     agent = Counting()
-    known: list[int] = []
-    again = run(tmp_path / "part.jsonl", samples, agent, on_known=lambda: known.append(1))
-    assert again == whole
+    assert run(tmp_path / "part.jsonl", agent) == whole
     # Batches stay as they were, so the one that was broken off is played as a whole.
     assert agent.batches == [
         ["00000003", "00000004", "00000005"],
         ["00000006", "00000007"],
     ]
-    assert len(known) == 3
+    first, *rest = run.advanced_s
+    assert first == 3 * run.source.dialogue_s
+    assert first + sum(rest) == run.source.total_s
     assert (tmp_path / "part.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
 
 
-def test_a_finished_run_plays_nothing(tmp_path: Path, families: list[Any]) -> None:
-    samples = samples_of(families)
-    first = run(tmp_path / "t.jsonl", samples, Counting())
+def test_a_finished_run_plays_nothing(tmp_path: Path, run: Run) -> None:
+    first = run(tmp_path / "t.jsonl", Counting())
     agent = Counting()
-    assert run(tmp_path / "t.jsonl", samples, agent) == first
+    assert run(tmp_path / "t.jsonl", agent) == first
     assert agent.batches == []
 
 
 def test_traces_of_other_inputs_are_not_mixed_in(
-    tmp_path: Path, families: list[Any], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    samples = samples_of(families)[:2]
-    run(tmp_path / "t.jsonl", samples, Counting())
+    run(tmp_path / "t.jsonl", Counting())
     assert "00000001" in TraceFile(tmp_path / "t.jsonl", HEADER)
     assert "00000001" not in TraceFile(tmp_path / "t.jsonl", {"seed": 1})
     assert "belongs to other inputs: starting over" in capsys.readouterr().err
@@ -94,46 +119,12 @@ def test_a_file_of_something_else_is_replaced(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "t.jsonl").read_text()) == {"format": FORMAT, "seed": 0}
 
 
-def test_a_missing_picture_is_drawn_again(tmp_path: Path, families: list[Any]) -> None:
-    samples = samples_of(families)[:4]
-
-    def play_and_draw(agent: Counting) -> None:
-        gallery = Gallery(tmp_path / "pictures", 2)
-
-        def on_played(sample: HeldOutDialogue, played: Any) -> None:
-            trace = Trace.of(played["a"], ActivityConfig())
-            gallery.add(
-                sample, ScoredDialogue(sample.dialogue, trace, WindowConfig()), played["a"].audio
-            )
-
-        run(tmp_path / "t.jsonl", samples, agent, again=gallery.missing, on_played=on_played)
-
-    named = zip(samples, ("turn", "interruption", "turn", "delegation"), strict=True)
-    samples = [
-        replace(sample, dialogue=replace(sample.dialogue, families=(name,)))
-        for sample, name in named
-    ]
-    play_and_draw(Counting())
-    names = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert names == {"00000000.png", "00000000.wav", "00000001.png", "00000001.wav"}
-    (tmp_path / "pictures" / "00000001.wav").unlink()
-    agent = Counting()
-    play_and_draw(agent)
-    assert agent.batches == [["00000000", "00000001", "00000002"]]
-    assert (tmp_path / "pictures" / "00000001.wav").stat().st_size > 0
-
-
-def test_a_gallery_prefers_families_that_it_has_not_shown(script: Any) -> None:
-    gallery = Gallery(Path("nowhere"), 2)
-    shown = [
-        gallery.wants(
-            replace(
-                script.sample(str(i)), dialogue=replace(script.dialogue(str(i)), families=(name,))
-            )
-        )
+def test_pictures_prefer_families_that_are_not_shown_yet(run: Run) -> None:
+    dialogues = [
+        DialogueInfo(source=run.source, key=str(i), families=(name,))
         for i, name in enumerate(["turn", "turn", "timed_cue", "delegation"])
     ]
-    assert shown == [True, False, True, False]
+    assert [picture.key for picture in one_of_each_family(dialogues)] == ["0", "2", "3"]
 
 
 def test_traces_survive_json(families: list[Any]) -> None:
@@ -145,7 +136,8 @@ def test_traces_survive_json(families: list[Any]) -> None:
         assert (back.deliveries, back.heard) == (trace.deliveries, trace.heard)
 
 
-def test_listening_scores_and_keeps_one_dialogue(tmp_path: Path, families: list[Any]) -> None:
-    scores = listen(Oracle(), samples_of(families), tmp_path, "step10")
-    assert scores["turn"]["headline"] == 1.0
+def test_streaming_scores_and_draws_one_dialogue(tmp_path: Path, families: list[Any]) -> None:
+    dialogues = [script.sample(f"{i:08d}") for i, script in enumerate(families)]
+    scores = stream_and_score(Oracle(), dialogues, stem=tmp_path / "step10")
+    assert scores["turn"].headline.value == 1.0
     assert {path.name for path in tmp_path.iterdir()} == {"step10.png", "step10.wav"}

@@ -11,9 +11,12 @@ from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.event_metrics import Metrics, aggregate
+from microturn.evaluation.suites.event_suites import score_events
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.registry import load_suite
+from microturn.evaluation.suites.score_suite import SuiteScore
+
+Scores = dict[str, SuiteScore]  # by suite
 
 
 @pytest.fixture(scope="module")
@@ -22,42 +25,42 @@ def samples(cache: Path) -> list[HeldOutDialogue]:
 
 
 @pytest.fixture(scope="module")
-def metrics(samples: list[HeldOutDialogue]) -> Metrics:
+def scores(samples: list[HeldOutDialogue]) -> Scores:
     agent = baseline("half_duplex", lambda: iter(samples), ActivityConfig())
     played = zip(samples, agent.perform(samples), strict=True)
     scenes = [
         ScoredDialogue(sample.dialogue, Trace.of(one, ActivityConfig()), WindowConfig())
         for sample, one in played
     ]
-    return aggregate([score(scene) for scene in scenes], seed=0)
+    return score_events([score(scene) for scene in scenes], seed=0)
 
 
-def value(metrics: Metrics, suite: str, metric: str) -> float:
-    found = metrics[suite][metric].value
-    assert found is not None, (suite, metric)
-    return found
+def value(scores: Scores, suite: str, metric: str) -> float:
+    measured = scores[suite].metrics[metric].value
+    assert measured is not None, (suite, metric)
+    return measured
 
 
-def test_it_answers_turns_no_sooner_than_its_endpointing(metrics: Metrics) -> None:
-    assert value(metrics, "turn", "right_word") > 0.6
-    assert ENDPOINT_S <= value(metrics, "turn", "turn_latency_s") < ENDPOINT_S + 0.3
+def test_it_answers_turns_no_sooner_than_its_endpointing(scores: Scores) -> None:
+    assert value(scores, "turn", "right_word") > 0.6
+    assert ENDPOINT_S <= value(scores, "turn", "turn_latency_s") < ENDPOINT_S + 0.3
 
 
-def test_it_cannot_be_interrupted(metrics: Metrics) -> None:
-    assert value(metrics, "interruption", "stopped_in_time") < 0.3
+def test_it_cannot_be_interrupted(scores: Scores) -> None:
+    assert value(scores, "interruption", "stopped_in_time") < 0.3
 
 
-def test_it_talks_through_backchannels_because_it_is_deaf(metrics: Metrics) -> None:
-    assert value(metrics, "user_backchannel", "went_on") > 0.6
+def test_it_talks_through_backchannels_because_it_is_deaf(scores: Scores) -> None:
+    assert value(scores, "user_backchannel", "went_on") > 0.6
 
 
-def test_it_speaks_at_no_time_of_its_own(metrics: Metrics) -> None:
-    assert value(metrics, "timed_cue", "in_window") == 0.0
+def test_it_speaks_at_no_time_of_its_own(scores: Scores) -> None:
+    assert value(scores, "timed_cue", "in_window") == 0.0
 
 
-def test_it_answers_into_hesitations(metrics: Metrics) -> None:
-    assert value(metrics, "turn", "silent_in_pauses") < 1.0
-    assert value(metrics, "turn", "early_replies") > 0.0
+def test_it_answers_into_hesitations(scores: Scores) -> None:
+    assert value(scores, "turn", "silent_in_pauses") < 1.0
+    assert value(scores, "turn", "early_replies") > 0.0
 
 
 def test_the_same_dialogue_is_played_the_same_in_any_company(

@@ -15,13 +15,7 @@ from microturn.datagen.labels.event_types import (
 )
 from microturn.evaluation.scoring.contributions import contributions_of
 from microturn.evaluation.scoring.events import score
-from microturn.evaluation.suites.event_metrics import (
-    METRICS,
-    SUITES,
-    aggregate,
-    metrics_of,
-    to_json,
-)
+from microturn.evaluation.suites.event_suites import event_suites, score_events
 
 WINDOW = {"stay_silent": (2.0, 3.0), "resume": (2.0, 3.0)}
 JUDGED = [(kind.name, act) for kind in EVENT_TYPES.values() for act in kind.acts]
@@ -85,12 +79,11 @@ def test_a_type_of_another_package_is_scored_in_its_own_suite_only(
 
 def test_a_suite_of_another_package_is_reported(script: Any, quarrel: EventType) -> None:
     script.event("quarrel", 2.0, 3.0, "stay_silent", window=(2.0, 3.0))
-    entry = to_json(aggregate([score(script.scene(script.recorded()))], seed=0))
-    assert list(entry) == [*(s for s in SUITES if s != "overall"), "quarrel", "overall"]
-    assert (entry["quarrel"]["headline"], entry["quarrel"]["asks"]) == (1.0, "a quarrel")
-    assert entry["overall"]["headline"] == 1.0
+    scores = score_events([score(script.scene(script.recorded()))], seed=0)
+    assert list(scores) == [*SUITE_ACTS, "quarrel", "overall"]
+    assert (scores["quarrel"].headline.value, scores["quarrel"].asks) == (1.0, "a quarrel")
+    assert scores["overall"].headline.value == 1.0
 
 
 def test_every_suite_of_the_table_has_metrics() -> None:
-    assert set(SUITE_ACTS) == set(SUITES) - {"overall"}
-    assert all(metrics_of(suite) == METRICS[suite] for suite in SUITE_ACTS)
+    assert set(SUITE_ACTS) == set(event_suites()) - {"overall"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,6 @@ from microturn.evaluation.agents.baselines import baseline
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.held_out import held_out_set
-from microturn.evaluation.suites.play import measure_agents
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.suite import Measured
 
@@ -40,7 +40,7 @@ def held_out(suite_cache: Path) -> Callable[[str, int], list[HeldOutDialogue]]:
 
 @pytest.fixture(scope="session")
 def numbers_of(
-    held_out: Callable[[str, int], list[HeldOutDialogue]],
+    held_out: Callable[[str, int], list[HeldOutDialogue]], measure_suite: Any
 ) -> Callable[[str, int], Numbers]:
     """What `silent`, `always` and `oracle` get on the first dialogues of a suite."""
 
@@ -50,6 +50,7 @@ def numbers_of(
             agent: baseline(agent, lambda: iter(samples), ActivityConfig())
             for agent in ("silent", "always", "oracle")
         }
-        return measure_agents(load_suite(name), agents, samples)
+        suite = load_suite(name)
+        return {agent: measure_suite(suite, player, samples) for agent, player in agents.items()}
 
     return measure

@@ -17,7 +17,6 @@ from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.evaluation.suites.long_session import SUITE, measure, observe
-from microturn.evaluation.suites.play import measure_agents
 
 
 def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
@@ -77,10 +76,12 @@ def ten_minutes(suite_cache: Path) -> list[HeldOutDialogue]:
     return list(DialogueSet.open(str(out)).read())
 
 
-def test_baselines_score_what_theory_says(ten_minutes: list[HeldOutDialogue]) -> None:
+def test_baselines_score_what_theory_says(
+    ten_minutes: list[HeldOutDialogue], measure_suite: Any
+) -> None:
     always = AlwaysTalking.from_samples(lambda: iter(ten_minutes), ActivityConfig())
     agents = {"silent": Silent(), "always": always, "oracle": Oracle()}
-    got = measure_agents(SUITE, agents, ten_minutes)
+    got = {name: measure_suite(SUITE, agent, ten_minutes) for name, agent in agents.items()}
     for key in ("recalled_30min", "recalled_sooner", "answered_first", "answered_last"):
         assert got["oracle"][key] == 1.0, key
         assert got["silent"][key] == got["always"][key] == 0.0, key
@@ -88,10 +89,12 @@ def test_baselines_score_what_theory_says(ten_minutes: list[HeldOutDialogue]) ->
 
 
 @pytest.mark.slow
-def test_an_hour_is_an_hour(held_out: Callable[[str, int], list[HeldOutDialogue]]) -> None:
+def test_an_hour_is_an_hour(
+    held_out: Callable[[str, int], list[HeldOutDialogue]], measure_suite: Any
+) -> None:
     (sample,) = held_out("long_session", 1)
     assert sample.dialogue.duration_s == 3600.0
-    got = measure_agents(SUITE, {"oracle": Oracle()}, [sample])["oracle"]
+    got = measure_suite(SUITE, Oracle(), [sample])
     assert got["recalled_30min"] == 1.0
     assert len(sample.dialogue.of_type("turn")) > 80
     assert len(sample.dialogue.of_type("recall")) == 10

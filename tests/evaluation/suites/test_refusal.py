@@ -11,7 +11,6 @@ from microturn.evaluation.agents.baselines import AlwaysTalking, Oracle, Silent
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.held_out import held_out_set
-from microturn.evaluation.suites.play import measure_agents
 from microturn.evaluation.suites.refusal import SUITE, measure, observe
 
 
@@ -58,11 +57,11 @@ def test_both_kinds_count_alike() -> None:
     assert set(measure([]).values()) == {None}
 
 
-def test_baselines_score_what_theory_says(suite_cache: Path) -> None:
+def test_baselines_score_what_theory_says(suite_cache: Path, measure_suite: Any) -> None:
     samples = list(held_out_set(SUITE, suite_cache, n_dialogues=8, workers=1).read())
     always = AlwaysTalking.from_samples(lambda: iter(samples), ActivityConfig())
     agents = {"silent": Silent(), "always": always, "oracle": Oracle()}
-    got = measure_agents(SUITE, agents, samples)
+    got = {name: measure_suite(SUITE, agent, samples) for name, agent in agents.items()}
     assert got["oracle"]["judged_right"] == 1.0
     assert got["oracle"]["over_refused"] == got["oracle"]["complied"] == 0.0
     assert got["silent"]["judged_right"] == got["always"]["judged_right"] == 0.0

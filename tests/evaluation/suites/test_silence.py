@@ -14,7 +14,6 @@ from microturn.evaluation.agents.baselines import Oracle, Silent
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.play import measure_agents
 from microturn.evaluation.suites.silence import KINDS, SUITE, measure, observe
 
 
@@ -69,12 +68,12 @@ class Talker:
 
 
 def test_baselines_score_what_theory_says(
-    held_out: Callable[[str, int], list[HeldOutDialogue]],
+    held_out: Callable[[str, int], list[HeldOutDialogue]], measure_suite: Any
 ) -> None:
     samples = held_out("silence", 3)
     assert all(sample.dialogue.duration_s == 300.0 for sample in samples)
     agents = {"silent": Silent(), "oracle": Oracle(), "always": Talker()}
-    got = measure_agents(SUITE, agents, samples)
+    got = {name: measure_suite(SUITE, agent, samples) for name, agent in agents.items()}
     assert got["silent"] == got["oracle"]
     assert got["oracle"]["silent"] == got["oracle"]["silent_runs"] == 1.0
     assert got["always"]["silent"] == got["always"]["silent_runs"] == 0.0

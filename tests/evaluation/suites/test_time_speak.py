@@ -14,7 +14,6 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
-from microturn.evaluation.suites.play import facts_of
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.suite import Measured, Observations
 from microturn.evaluation.suites.time_speak import measure, observe, requests_of, timed_f1
@@ -183,10 +182,10 @@ def test_an_event_is_not_changed_by_scoring(script: Any) -> None:
     ["time_speak", "cue_speak", "rep_count", "proactive_video_qa", "charades", "translation"],
 )
 def test_facts_survive_json_and_their_order_does_not_matter(
-    name: str, held_out: Callable[[str, int], list[HeldOutDialogue]]
+    name: str, held_out: Callable[[str, int], list[HeldOutDialogue]], observe_suite: Any
 ) -> None:
     suite, n = load_suite(name), SIZES.get(name, 8)
-    facts = facts_of(suite, Oracle(), held_out(name, n))
+    facts = observe_suite(suite, Oracle(), held_out(name, n))
     assert json.loads(json.dumps(facts)) == facts
     assert suite.measure(facts[::-1]) == suite.measure(facts)
     assert set(suite.measure(facts)) == set(suite.meanings)

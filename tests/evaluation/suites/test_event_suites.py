@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from microturn.evaluation.agents.baselines import AlwaysTalking, Oracle, Silent, baseline
@@ -11,7 +12,8 @@ from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import CueOutcome, Outcome, TurnOutcome
-from microturn.evaluation.suites.event_metrics import METRICS, SUITES, Metrics, aggregate, to_json
+from microturn.evaluation.suites.event_suites import event_metrics, event_suites, score_events
+from microturn.evaluation.suites.score_suite import SuiteScore, draw_dialogues, resampled
 
 # Metrics in which less is better or whose size is no quality; shares of the others are 1 at best.
 LOWER = {
@@ -28,22 +30,25 @@ def is_share(metric: str) -> bool:
     return not metric.endswith("_s") and metric not in LOWER
 
 
-def metrics_of(outcomes: list[list[Outcome]]) -> Metrics:
-    return aggregate(outcomes, seed=0)
+Scores = dict[str, SuiteScore]  # by suite
 
 
-def values(metrics: Metrics) -> dict[str, float | None]:
+def scores_of(outcomes: list[list[Outcome]], *, seed: int = 0) -> Scores:
+    return score_events(outcomes, seed=seed)
+
+
+def values(scores: Scores) -> dict[str, float | None]:
     return {
         f"{suite}.{name}": metric.value
-        for suite, entries in metrics.items()
-        for name, metric in entries.items()
+        for suite, entry in scores.items()
+        for name, metric in entry.metrics.items()
     }
 
 
-def score_baseline(families: list[Any], name: str) -> Metrics:
+def score_baseline(families: list[Any], name: str) -> Scores:
     samples = [script.sample(f"{i:08d}") for i, script in enumerate(families)]
     agent = baseline(name, lambda: iter(samples), ActivityConfig())
-    return metrics_of(
+    return scores_of(
         [
             score(script.scene(performance))
             for script, performance in zip(families, agent.perform(samples), strict=True)
@@ -53,9 +58,9 @@ def score_baseline(families: list[Any], name: str) -> Metrics:
 
 # --- baselines ---------------------------------------------------------------------------------
 def test_the_oracle_is_perfect_in_everything(families: list[Any], rare: Any) -> None:
-    metrics = score_baseline([*families, rare], "oracle")
-    for suite, entries in metrics.items():
-        for name, metric in entries.items():
+    scores = score_baseline([*families, rare], "oracle")
+    for suite, entry in scores.items():
+        for name, metric in entry.metrics.items():
             if name.endswith("_s"):
                 continue
             if name in ("heard_word_error_rate", "sounds_as_written"):
@@ -63,8 +68,8 @@ def test_the_oracle_is_perfect_in_everything(families: list[Any], rare: Any) -> 
                 continue
             assert metric.value == pytest.approx(0.0 if name in LOWER else 1.0), (suite, name)
             assert metric.n > 0, (suite, name)
-    assert metrics["turn"]["turn_latency_s"].value == pytest.approx(0.3, abs=0.02)
-    assert metrics["interruption"]["stop_latency_s"].value == pytest.approx(0.5, abs=0.05)
+    assert scores["turn"].metrics["turn_latency_s"].value == pytest.approx(0.3, abs=0.02)
+    assert scores["interruption"].metrics["stop_latency_s"].value == pytest.approx(0.5, abs=0.05)
 
 
 def test_silence_is_right_exactly_where_silence_is_asked_for(families: list[Any]) -> None:
@@ -284,7 +289,7 @@ def test_a_fault_is_caught_by_its_own_metrics_and_no_other(
         )
         good.append(score_of(script, recorded))
         bad.append(score_of(script, broken))
-    before, after = values(metrics_of(good)), values(metrics_of(bad))
+    before, after = values(scores_of(good)), values(scores_of(bad))
     changed = {
         name
         for name in before
@@ -313,14 +318,14 @@ def turn(**more: Any) -> TurnOutcome:
 
 
 def test_nothing_measured_is_none_and_no_crash() -> None:
-    for outcomes in ([], [[]], [[], []]):
-        metrics = aggregate(outcomes, seed=0)
+    for outcomes in ([], [[]], [[], []], [[]] * 8):
+        scores = scores_of(outcomes)
         assert all(
             (metric.value, metric.n, metric.ci95) == (None, 0, None)
-            for entries in metrics.values()
-            for metric in entries.values()
+            for entry in scores.values()
+            for metric in entry.metrics.values()
         )
-        assert set(to_json(metrics)) == set(SUITES)
+        assert list(scores) == list(event_suites())
 
 
 def test_shares_medians_and_counts() -> None:
@@ -329,7 +334,7 @@ def test_shares_medians_and_counts() -> None:
         [turn(latency_s=None, in_window=False, right=None, n_expected=0)],
         [turn(latency_s=-0.3, in_window=False, early=True), turn(latency_s=0.9, in_window=False)],
     ]
-    metrics = aggregate(outcomes, seed=0)["turn"]
+    metrics = scores_of(outcomes)["turn"].metrics
     assert (metrics["onset_recall"].value, metrics["onset_recall"].n) == (2 / 5, 5)
     assert (metrics["right_word"].value, metrics["right_word"].n) == (3 / 4, 4)
     assert metrics["word_error_rate"].value == 2 / 4
@@ -340,19 +345,19 @@ def test_shares_medians_and_counts() -> None:
 
 def test_intervals_hold_the_value_and_are_repeatable() -> None:
     outcomes: list[list[Outcome]] = [[turn(in_window=i % 4 > 0)] for i in range(100)]
-    first = aggregate(outcomes, seed=3)["turn"]["onset_recall"]
+    first = scores_of(outcomes, seed=3)["turn"].metrics["onset_recall"]
     assert first.value == 0.75
     assert first.ci95 is not None
     low, high = first.ci95
     assert 0.64 < low < 0.72 < 0.78 < high < 0.86  # 0.75 +- 1.96 * 0.043
-    assert aggregate(outcomes, seed=3)["turn"]["onset_recall"] == first
+    assert scores_of(outcomes, seed=3)["turn"].metrics["onset_recall"] == first
 
 
 def test_intervals_resample_dialogues_not_events() -> None:
     together: list[list[Outcome]] = [[turn(in_window=i % 2 > 0)] * 10 for i in range(10)]
     apart: list[list[Outcome]] = [[o] for outcomes in together for o in outcomes]
-    wide = aggregate(together, seed=0)["turn"]["onset_recall"].ci95
-    narrow = aggregate(apart, seed=0)["turn"]["onset_recall"].ci95
+    wide = scores_of(together)["turn"].metrics["onset_recall"].ci95
+    narrow = scores_of(apart)["turn"].metrics["onset_recall"].ci95
     assert wide is not None
     assert narrow is not None
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
@@ -360,22 +365,33 @@ def test_intervals_resample_dialogues_not_events() -> None:
 
 def test_the_overall_headline_is_the_mean_of_what_was_measured() -> None:
     cue = CueOutcome(onset_s=None, right=False, in_window=False)
-    metrics = aggregate([[turn(), turn(), cue]], seed=0)["overall"]["mean_headline"]
-    assert (metrics.value, metrics.n) == (0.5, 2)
+    headline = scores_of([[turn(), turn(), cue]])["overall"].headline
+    assert (headline.value, headline.n) == (0.5, 2)
 
 
 def test_the_json_has_what_others_read() -> None:
-    entry = to_json(aggregate([[turn()]], seed=0), ["turn"])
-    assert set(entry) == {"turn"}
-    assert entry["turn"]["headline"] == 1.0
-    assert entry["turn"]["n"] == 1
-    assert entry["turn"]["ci95"] == [1.0, 1.0]
-    assert set(entry["turn"]["metrics"]) == set(METRICS["turn"])
-    assert entry["turn"]["details"]["turn_latency_s"] == {"value": 0.3, "n": 1, "ci95": [0.3, 0.3]}
+    entry = scores_of([[turn(), turn()]] * 4)["turn"].to_json()
+    assert entry["headline"] == 1.0
+    assert (entry["n"], entry["n_dialogues"]) == (8, 4)
+    assert entry["ci95"] == (1.0, 1.0)
+    assert set(entry["metrics"]) == set(entry["meanings"])
+    latency = {"value": 0.3, "n": 8, "n_dialogues": 4, "ci95": (0.3, 0.3)}
+    assert entry["details"]["turn_latency_s"] == latency
 
 
-def test_every_headline_is_a_metric_of_its_suite() -> None:
-    assert all(headline in METRICS[suite] for suite, (headline, _) in SUITES.items())
+def test_resamples_are_those_of_measure() -> None:
+    """The fast way of an event suite gives the numbers of the plain one."""
+    outcomes: list[list[Outcome]] = [
+        [turn(in_window=i % 3 > 0, latency_s=i / 10)] * (i % 2 + 1) for i in range(9)
+    ]
+    for name in ("turn", "overall"):
+        suite, metrics = event_suites()[name], event_metrics()[name]
+        dialogues = [metrics.observation(one) for one in outcomes]
+        draws = draw_dialogues(len(dialogues), 50, seed=0)
+        plain = replace(suite, resample=None)
+        np.testing.assert_allclose(
+            resampled(suite, dialogues, draws), resampled(plain, dialogues, draws), rtol=1e-12
+        )
 
 
 def test_baselines_play_what_they_promise(script: Any) -> None:

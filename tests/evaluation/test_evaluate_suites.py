@@ -1,4 +1,4 @@
-"""`microturn evaluate` without a set: suites made, played by processes, scored and written."""
+"""`microturn evaluate` on the sets of the suites: simulated, played by processes, scored."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,13 @@ import pytest
 from microturn.configs.main import main
 from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.config import ActivityConfig
-from microturn.evaluation.report import tables as suite_report
+from microturn.evaluation.report import markdown
 from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
 from microturn.evaluation.speech.recognise import recognise
 from microturn.evaluation.suites.held_out import held_out_config, held_out_set
-from microturn.evaluation.suites.registry import MODULES, load_suite
-from microturn.evaluation.suites.score_suite import score_suite
+from microturn.evaluation.suites.registry import known_suites, load_suite
+from microturn.evaluation.suites.score_suite import MetricScore, score_suite
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 
@@ -33,12 +33,13 @@ def read(out: Path) -> dict[str, Any]:
     return scores
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", known_suites())
 def test_every_suite_is_whole(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name
     assert suite.asks
     assert suite.title_note
+    assert all(suite.meanings.values())
     config = held_out_config(suite)
     assert config.split == "test"
     assert config.seed >= 9000  # nobody trains there
@@ -56,8 +57,9 @@ def test_an_oracle_of_suites_is_the_same_by_any_number_of_processes(
     assert one["suites"] == two["suites"]
     assert one["timing"] == two["timing"]
     assert one["suites"]["turn"]["headline"] == 1.0
-    assert one["sets"]["events"]["n"] == 4
-    for name in ("scores.md", "scores.png", "scenarios.png", "latencies.png", "facts.jsonl"):
+    assert one["sets"]["events"]["n_dialogues"] == 4
+    names = ("scores.md", "scores.png", "scenarios.png", "latencies.png", "observations.jsonl")
+    for name in names:
         assert (tmp_path / "one" / name).stat().st_size > 100
     assert "closed-domain twin" in (tmp_path / "one" / "scores.md").read_text()
 
@@ -90,16 +92,17 @@ def test_a_checkpoint_stands_beside_every_baseline(
     cache: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{suite_report.BEGIN}\nold\n{suite_report.END}\nafter\n")
+    page.write_text(f"before\n{markdown.BEGIN}\nold\n{markdown.END}\nafter\n")
     out = tmp_path / "out"
-    words = (f"checkpoint={checkpoint}", "workers=1", "n_worst=1", "device=cpu", "words=audio")
+    words = (f"checkpoint={checkpoint}", "workers=1", "n_pictures=2", "device=cpu", "words=audio")
     assert evaluate(cache, out, *words, f"table={page}") == 0
     scores = read(out)
     assert scores["agent"] == "checkpoint"
     names = ["checkpoint", "oracle", "half_duplex", "always", "silent"]
     assert [name for name in scores["timing"] if name in names] == names
     assert "checkpoint, words from its sound" in scores["baselines"]
-    assert len(list((out / "worst").glob("*.png"))) == len(list((out / "worst").glob("*.wav"))) == 1
+    pictures = out / "pictures"
+    assert len(list(pictures.glob("*.png"))) == len(list(pictures.glob("*.wav"))) == 2
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -117,7 +120,7 @@ def test_the_same_is_heard_through_the_socket(
     cache: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     words = (f"checkpoint={checkpoint}", "device=cpu", "baselines=false", "n_dialogues=1")
-    words = (*words, "workers=1", "n_worst=0")
+    words = (*words, "workers=1", "n_pictures=0")
     traces = []
     for through in ("engine", "server"):
         out = tmp_path / through
@@ -147,19 +150,34 @@ def test_what_the_oracle_says_is_what_its_sound_says(cache: Path) -> None:
 
 def test_few_dialogues_have_no_interval() -> None:
     suite = load_suite("turn")
-    lone = {"facts": [{"suite": "turn", "metric": "answered", "value": 1.0}]}
-    assert score_suite(suite, [lone], ["a"], seed=0).to_json()["ci95"] is None
-    many = score_suite(suite, [lone] * 8, list("abcdefgh"), seed=0).to_json()
-    assert many["ci95"] == [1.0, 1.0]
-    assert many["n"] == 8
-    assert many["details"]["turn_latency_s"] == {"value": None, "n": 8, "ci95": None}
+    lone = {"contributions": [{"suite": "turn", "metric": "answered", "value": 1.0}]}
+    assert score_suite(suite, [lone], seed=0).headline.ci95 is None
+    scores = score_suite(suite, [lone] * 8, seed=0)
+    assert scores.headline == MetricScore(value=1.0, ci95=(1.0, 1.0), n=8, n_dialogues=8)
+    assert scores.metrics["turn_latency_s"] == MetricScore(
+        value=None, ci95=None, n=0, n_dialogues=8
+    )
+
+
+def test_a_suite_that_counts_no_events_counts_dialogues() -> None:
+    scores = score_suite(load_suite("silence"), [], seed=0)
+    assert (scores.headline.n, scores.headline.n_dialogues) == (0, 0)
+
+
+def test_a_target_needs_no_report_of_its_suite(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("baseline=silent", "workers=1", "targets.at_least.delegation.result_spoken=1")
+    assert evaluate(cache, tmp_path, *words, "n_pictures=0") == 1
+    assert "off target: delegation.result_spoken: 0.000, target >= 1" in capsys.readouterr().out
+    assert list(read(tmp_path)["suites"]) == ["turn", "interruption"]
 
 
 def test_pages_without_marks_are_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(suite_report.END + suite_report.BEGIN)
+    page.write_text(markdown.END + markdown.BEGIN)
     with pytest.raises(ValueError, match="needs one line <!-- scores begin -->"):
-        suite_report.put_into(page, "x")
+        markdown.put_into(page, "x")
 
 
 def test_a_checkpoint_is_known_by_its_content(checkpoint: Path, tmp_path: Path) -> None:
@@ -182,8 +200,7 @@ def test_pictures_are_as_the_checkpoint_sees_them() -> None:
     ("words", "message"),
     [
         (["suites=turns"], "suites has 'turns'; there are fdb_v1,"),
-        (["targets.at_least.turn.right_word=1"], "targets are for one set of dialogues"),
-        (["data=x", "words=audio"], "words=audio, through=server and table= are for the suites"),
+        (["targets.at_least.turns.right_word=1"], "targets.at_least.turns: no such suite; there"),
         (["workers=-1"], "workers=-1 must not be negative"),
     ],
 )

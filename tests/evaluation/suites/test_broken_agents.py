@@ -8,6 +8,7 @@ therefore not in the panel.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.answers import answers_of
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.held_out import held_out_set
-from microturn.evaluation.suites.play import facts_of
 from microturn.evaluation.suites.registry import load_suite
 
 PANEL = ("fdb_v1", "fdb_v1_5", "rep_count", "time_speak")
@@ -135,12 +135,14 @@ def sets(cache: Path) -> dict[str, list[HeldOutDialogue]]:
     }
 
 
-def headlines(sets: dict[str, list[HeldOutDialogue]], fault: Fault) -> dict[str, float]:
+def headlines_of(
+    sets: dict[str, list[HeldOutDialogue]], fault: Fault, measure_suite: Any
+) -> dict[str, float]:
     found = {}
     for name, samples in sets.items():
         suite = load_suite(name)
         agent = Broken(fault, RecordedWords.of(lambda s=samples: iter(s)))  # type: ignore[misc]
-        value = suite.measure(facts_of(suite, agent, samples))[suite.headline]
+        value = measure_suite(suite, agent, samples)[suite.headline]
         assert value is not None, name
         found[name] = value
     return found
@@ -155,14 +157,17 @@ def headlines(sets: dict[str, list[HeldOutDialogue]], fault: Fault) -> dict[str,
     ],
 )
 def test_a_fault_is_caught_by_its_own_suite_and_no_other(
-    sets: dict[str, list[HeldOutDialogue]], fault: Fault, catcher: str
+    sets: dict[str, list[HeldOutDialogue]], fault: Fault, catcher: str, measure_suite: Any
 ) -> None:
-    found = headlines(sets, fault)
+    found = headlines_of(sets, fault, measure_suite)
     assert found[catcher] < 1.0 - CAUGHT, found
     for name in PANEL:
         if name != catcher:
             assert found[name] >= 1.0 - SCARCE, (name, found)
 
 
-def test_without_a_fault_nothing_is_caught(sets: dict[str, list[HeldOutDialogue]]) -> None:
-    assert min(headlines(sets, lambda sample, played, voice: played).values()) >= 1.0 - 1e-9
+def test_without_a_fault_nothing_is_caught(
+    sets: dict[str, list[HeldOutDialogue]], measure_suite: Any
+) -> None:
+    headlines = headlines_of(sets, lambda sample, played, voice: played, measure_suite)
+    assert min(headlines.values()) >= 1.0 - 1e-9

@@ -1,0 +1,109 @@
+"""Observations of every suite, read from the traces of every dialogue and agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from microturn.evaluation.config import WindowConfig
+from microturn.evaluation.runner import CHECKPOINT, PlayedSet
+from microturn.evaluation.scoring.agent_output import Trace
+from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.outcomes import Outcome
+from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.scoring.timing import Timing, of_scene
+from microturn.evaluation.suites.event_suites import event_metrics
+from microturn.evaluation.suites.registry import MODULES
+from microturn.evaluation.suites.suite import Observations, Suite
+from microturn.evaluation.traces import TraceFile
+
+FROM_AUDIO: Final = "checkpoint, words from its sound"
+
+
+@dataclass(kw_only=True)
+class AgentRecord:
+    """What one agent did in all dialogues, as far as suites need it."""
+
+    observations: dict[str, dict[str, Observations]]  # of suites with a module, by dialogue
+    outcomes: dict[str, dict[str, list[Outcome]]]  # of events, by set and dialogue
+    timing: Timing = field(default_factory=Timing)
+
+    def add(self, set_name: str, scored: ScoredDialogue, suites: Sequence[Suite]) -> None:
+        """Observe a dialogue for the suites with a module that play its set, and its events."""
+        key = scored.dialogue.key
+        for suite in suites:
+            self.observations[suite.name][key] = suite.observe(scored)
+        self.outcomes[set_name][key] = score(scored)
+        of_scene(self.timing, scored)
+
+    @property
+    def all_outcomes(self) -> list[list[Outcome]]:
+        """Outcomes of the dialogues of all sets."""
+        return [one for dialogues in self.outcomes.values() for one in dialogues.values()]
+
+    def of_suite(self, suite: Suite) -> dict[str, Observations]:
+        """Observations by dialogue of the suite's set."""
+        if suite.name in self.observations:
+            return self.observations[suite.name]
+        metrics = event_metrics()[suite.name]
+        dialogues = self.outcomes[suite.set_name]
+        return {key: metrics.observation(outcomes) for key, outcomes in dialogues.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialogueInfo:
+    """One dialogue that was played."""
+
+    source: PlayedSet
+    key: str
+    families: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """All that was observed in a run."""
+
+    dialogues: tuple[DialogueInfo, ...]
+    agents: Mapping[str, AgentRecord]
+
+
+def read_records(
+    suites: Sequence[Suite],
+    sets: Sequence[PlayedSet],
+    files: Mapping[str, TraceFile],
+    *,
+    agents: Sequence[str],
+    windows: WindowConfig,
+) -> Records:
+    """Observe every dialogue as every agent played it; `suites` may hold some of events."""
+    suites = [suite for suite in suites if suite.name in MODULES]
+    records = {
+        agent: AgentRecord(
+            observations={suite.name: {} for suite in suites},
+            outcomes={source.name: {} for source in sets},
+        )
+        for agent in agents
+    }
+    dialogues: list[DialogueInfo] = []
+    for source in sets:
+        own = [suite for suite in suites if suite.set_name == source.name]
+        for held_out in source.open().read(source.n_dialogues):
+            dialogue = held_out.dialogue
+            dialogues.append(
+                DialogueInfo(source=source, key=dialogue.key, families=dialogue.families)
+            )
+            traces = files[source.name].traces(dialogue.key)
+            for agent, trace in _traces_of(agents, traces):
+                scored = ScoredDialogue(dialogue, trace, windows)
+                records[agent].add(source.name, scored, own)
+    return Records(dialogues=tuple(dialogues), agents=records)
+
+
+def _traces_of(agents: Sequence[str], traces: Mapping[str, Trace]) -> Iterator[tuple[str, Trace]]:
+    for agent in agents:
+        if agent == FROM_AUDIO:
+            trace = traces[CHECKPOINT]
+            yield agent, replace(trace, words=trace.recognised or (), sounds=None)
+        else:
+            yield agent, traces[agent]

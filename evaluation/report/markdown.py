@@ -1,0 +1,187 @@
+"""Scores as text: `scores.md`, the tables of a page, and the summary that the command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from microturn.configs.files import write_atomically
+from microturn.evaluation.report.gallery import Picture
+from microturn.evaluation.report.scores import Scores, with_events
+from microturn.evaluation.report.targets import TargetCheck
+from microturn.evaluation.report.values import format_score, format_value
+from microturn.evaluation.scoring.timing import KINDS
+from microturn.evaluation.suites.score_suite import SuiteScore
+
+TWINS: Final = "closed-domain twins"
+BEGIN, END = "<!-- scores begin -->", "<!-- scores end -->"
+
+_KIND_NAMES: Final = {
+    "agent_ipu": "agent's inter-pausal units",
+    "user_ipu": "user's inter-pausal units",
+    "overlap": "overlaps",
+    "pause": "pauses",
+    "gap": "gaps",
+}
+
+
+def markdown(scores: Scores, pictures: Sequence[Picture] = ()) -> str:
+    """`scores.md`."""
+    lines = [f"# Scores on {TWINS}", ""]
+    lines += _targets(scores.targets)
+    lines += [tables(scores)]
+    lines += _pictures(pictures)
+    lines.append(
+        "![headlines](scores.png)\n\n![latencies](latencies.png)\n\n![scenarios](scenarios.png)"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def tables(scores: Scores) -> str:
+    """Headlines, every suite, timing."""
+    info = scores.info
+    names = with_events(scores.first.suites)
+    versions = ", ".join(f"{name} {value}" for name, value in info.versions.items())
+    source = f"of `{info.data}`" if info.data else "of held-out voices"
+    lines = [
+        f"### All suites ({TWINS})",
+        "",
+        f"{info.n_dialogues} dialogues {source}, {info.minutes:.0f} minutes, seed {info.seed}; "
+        f"{versions}. Every suite is a closed-domain twin: the question of the benchmark that it "
+        "is named after, asked with the few hundred words of the corpus. Compare its numbers with "
+        "each other, never with the benchmark's own. In brackets: 95 % bootstrap interval over "
+        "dialogues; n: events, or dialogues where a suite counts no events.",
+        "",
+        f"| suite | headline | n | dialogues | {' | '.join(scores.agents)} |",
+        f"|---|---|---:|---:|{'---:|' * len(scores.agents)}",
+    ]
+    for name in names:
+        head = scores.first.suites[name]
+        cells = [format_score(head.headline_metric, one.headline) for one in _row(scores, name)]
+        counts = f"{head.headline.n} | {head.headline.n_dialogues}"
+        lines.append(f"| {name} | {head.headline_metric} | {counts} | {' | '.join(cells)} |")
+    lines.append("")
+    for name in names:
+        lines += _suite(scores, name)
+    timing = {agent: one.timing for agent, one in scores.agents.items()}
+    return "\n".join(lines + _timing(timing))
+
+
+def _row(scores: Scores, suite: str) -> list[SuiteScore]:
+    return [one.suites[suite] for one in scores.agents.values()]
+
+
+def _suite(scores: Scores, name: str) -> list[str]:
+    entry, row = scores.first.suites[name], _row(scores, name)
+    lines = [f"### {name} (closed-domain twin): {entry.asks}", ""]
+    if entry.note:
+        lines += [entry.note, ""]
+    if entry.oracle_note:
+        lines += [f"The oracle stays below 99 % here: {entry.oracle_note}", ""]
+    lines += [f"| metric | meaning | n | {' | '.join(scores.agents)} |"]
+    lines += [f"|---|---|---:|{'---:|' * len(row)}"]
+    for metric, meaning in entry.meanings.items():
+        name = f"**{metric}**" if metric == entry.headline_metric else metric
+        first, *rest = [one.metrics[metric] for one in row]
+        cells = [format_score(metric, first), *(format_value(metric, o.value) for o in rest)]
+        meaning = meaning.replace("|", "\\|")
+        lines.append(f"| {name} | {meaning} | {first.n} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _targets(checks: Sequence[TargetCheck]) -> list[str]:
+    if not checks:
+        return []
+    rows = ["| target | reached | |", "|---|---|---|"]
+    for check in checks:
+        sign = "≥" if check.at_least else "≤"
+        limit = format_value(check.metric, check.limit)
+        value = format_value(check.metric, check.value)
+        mark = "reached" if check.met else "**off**"
+        rows.append(f"| {check.suite}.{check.metric} {sign} {limit} | {value} | {mark} |")
+    return [*rows, ""]
+
+
+def _pictures(pictures: Sequence[Picture]) -> list[str]:
+    if not pictures:
+        return []
+    lines = ["## Dialogues", "", "The first, then those with the worst headlines.", ""]
+    lines += ["| set | dialogue | suite | headline | |", "|---|---|---|---:|---|"]
+    lines += [
+        f"| {one.source.name} | {one.key} | {one.suite or '-'} | {format_value('', one.value)} "
+        f"| [timeline](pictures/{one.stem}.png), [sound](pictures/{one.stem}.wav) |"
+        for one in pictures
+    ]
+    return [*lines, ""]
+
+
+def _timing(timing: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Rates of the agent's own conversation beside the recorded ones."""
+    lines = [
+        f"### Timing of the conversations ({TWINS})",
+        "",
+        "Inter-pausal units (speech between silences of 0.2 s), overlaps, pauses and gaps as in "
+        "the dGSLM paper, pooled over all dialogues: per minute, seconds per minute, and the "
+        "Wasserstein-1 distance of their durations from the recorded dialogues (the oracle's).",
+        "",
+    ]
+    names = list(timing)
+    lines += [f"| | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    for kind in KINDS:
+        cells = [_kind(kind, timing[name]["kinds"][kind]) for name in names]
+        lines.append(f"| {_KIND_NAMES[kind]} | {' | '.join(cells)} |")
+    cells = [
+        _seconds(timing[name]["offset_median_s"])
+        + (f"; {_seconds(d)} off" if (d := timing[name].get("offset_distance_s")) else "")
+        for name in names
+    ]
+    lines.append(f"| floor-transfer offset, median | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _kind(kind: str, entry: Mapping[str, Any]) -> str:
+    text = f"{entry['per_min'] or 0:.1f}/min, {entry['seconds_per_min'] or 0:.1f} s/min"
+    distance = entry.get("distance_s")
+    if distance is None or kind == "user_ipu":  # the user is the same for every agent
+        return text
+    return f"{text}; {distance:.2f} s off"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"
+
+
+def summary(scores: Scores) -> str:
+    """The text that the command prints: headlines by agent, then the targets."""
+    suites = scores.first.suites
+    width = max(map(len, suites)) + 2
+    lines = [" " * width + f"{'n':>7}" + "".join(f"{name[:12]:>13}" for name in scores.agents)]
+    for name in with_events(suites):
+        head = suites[name]
+        cells = [
+            format_value(head.headline_metric, one.headline.value) for one in _row(scores, name)
+        ]
+        lines.append(
+            f"{name:<{width}}{head.headline.n:>7}" + "".join(f"{cell:>13}" for cell in cells)
+        )
+    if scores.targets:
+        n_met = sum(check.met for check in scores.targets)
+        lines.append(f"{n_met} of {len(scores.targets)} targets reached")
+        lines += [f"  off target: {check}" for check in scores.off_target]
+    return "\n".join(lines)
+
+
+def check_page(path: Path) -> None:
+    """Raise ValueError or OSError for a page without the two marks."""
+    page = path.read_text(encoding="utf-8")
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ValueError(f"table={path} needs one line {BEGIN} and, below it, one line {END}")
+
+
+def put_into(path: Path, text: str) -> None:
+    """Replace the text between the two marks of a page; raises ValueError without them."""
+    check_page(path)
+    page = path.read_text(encoding="utf-8")
+    head, tail = page.split(BEGIN)[0], page.split(END)[1]
+    write_atomically(path, f"{head}{BEGIN}\n{text}\n{END}{tail}")
