@@ -43,7 +43,7 @@ class StepPlan:
 
 
 def free_pairs(cfg: ModelConfig) -> int:
-    """Rotary pairs of a head that do not turn, the slowest quarter; none without sinks.
+    """Count the rotary pairs of a head that do not turn: the slowest quarter, none without sinks.
 
     A sink has no position, so its key lives where queries do not turn either. That slow pairs may
     as well stand still is a result of "Round and Round We Go!" (arXiv 2410.06205).
@@ -54,7 +54,7 @@ def free_pairs(cfg: ModelConfig) -> int:
 def rope_angles(
     positions: Tensor, head_dim: int, base: float, free: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (..., T, K/2) of integer positions (..., T); the last `free` pairs rest."""
+    """Compute cosine and sine (..., T, K/2) of positions (..., T); the last `free` pairs rest."""
     index = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float64)
     rates = base ** (-index / head_dim)
     if free:
@@ -86,7 +86,7 @@ class Attention(nn.Module):
             self.sink_values = nn.Parameter(torch.empty(*shape, cfg.head_dim))
 
     def init_weights(self, residual_scale: float) -> None:
-        """Draw all weights; `residual_scale` is that of what the layer adds to the stream."""
+        """Draw all weights; `residual_scale` scales the output to the residual stream."""
         if self.n_sinks:
             nn.init.normal_(self.sink_keys)  # as long as normed keys
             nn.init.normal_(self.sink_values, std=0.0)
@@ -100,7 +100,7 @@ class Attention(nn.Module):
         return groups
 
     def sinks(self) -> tuple[Tensor, Tensor]:
-        """Keys and values (G, S, K) of the sinks; keys are zero wherever queries turn."""
+        """Compute keys and values (G, S, K) of the sinks; keys are zero wherever queries turn."""
         first, second = self.sink_keys.chunk(2, dim=-1)
         turning = (self.head_dim // 2 - self.free, 0)
         return torch.cat([F.pad(first, turning), F.pad(second, turning)], dim=-1), self.sink_values
@@ -108,7 +108,7 @@ class Attention(nn.Module):
     def init_cache(
         self, rows: int, slots: int, *, device: torch.device, dtype: torch.dtype
     ) -> LayerCache:
-        """An empty ring of at least so many slots, and the sinks as they are now."""
+        """Make an empty ring of at least so many slots, with the current sinks."""
         total = padded(slots + self.n_sinks, MIN_OUTPUTS)  # scores are products with that many
         slots = total - self.n_sinks
         shape = (rows, self.n_kv_heads, total, self.head_dim)
@@ -123,7 +123,7 @@ class Attention(nn.Module):
         return cache
 
     def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
-        """Whole dialogues: x (B, T, D), mask (T, S + T) True where allowed, None: causal."""
+        """Attend over whole dialogues: x (B, T, D), mask (T, S + T) True: allowed; None: causal."""
         q, k, v = project(self.qkv(x), self._norm_weights, (cos, sin), self.n_kv_heads)
         S, T = self.n_sinks, x.shape[1]
         if S:
@@ -140,10 +140,10 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))
 
     def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:
-        """New positions of every row, x (B, T, D); writes their keys and values into `cache`.
+        """Compute new positions of every row, x (B, T, D); writes keys and values into `cache`.
 
-        The plans say which positions; each is at most one micro-turn, for that is what the ring
-        has room for beside the window. All other arithmetic is done at once.
+        Each plan covers at most one micro-turn: the ring has that much room beside the window.
+        All other arithmetic is done at once.
         """
         parts = self.qkv(x).split([plan.size for plan in plans], dim=1)
         y = [self._attend(part, plan, cache) for part, plan in zip(parts, plans, strict=True)]

@@ -31,7 +31,7 @@ class BackboneState:
 
     A state is consumed by the call that it is passed to: the rings are written in place. Use
     `clone` to keep one, `copy_row_` to fork a session within one. With spare room (`init_state`)
-    a row also goes back: lower `seen`, and what was written since is masked until overwritten.
+    a row also goes back: lower `seen`, and later positions are masked until they are overwritten.
     """
 
     layers: list[LayerCache]
@@ -46,7 +46,7 @@ class BackboneState:
         self.seen[row] = 0
 
     def copy_row_(self, source: int, target: int) -> None:
-        """Row `target` becomes what row `source` is."""
+        """Copy row `source` over row `target`."""
         for cache in self.layers:
             cache.k[target] = cache.k[source]
             cache.v[target] = cache.v[source]
@@ -54,6 +54,8 @@ class BackboneState:
 
 
 class Block(nn.Module):
+    """Pre-norm transformer block: attention, then a dense layer or a mixture of experts."""
+
     def __init__(self, cfg: ModelConfig, *, dense: bool, reach: int) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(cfg.d_model)
@@ -63,7 +65,7 @@ class Block(nn.Module):
         self.ff = SwiGLU(cfg.d_model, cfg.d_ff) if dense else MixtureOfExperts(cfg.d_model, cfg.moe)
 
     def init_weights(self, residual_scale: float) -> None:
-        """Draw all weights; `residual_scale` is that of what a layer adds to the stream."""
+        """Draw all weights; `residual_scale` scales the layers that add to the residual stream."""
         self.attention.init_weights(residual_scale)
         self.ff.init_weights(residual_scale)
 
@@ -78,6 +80,8 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
+    """All blocks; layers differ in how far they reach back and in their feed-forward layer."""
+
     def __init__(self, cfg: ModelConfig, n_positions: int) -> None:
         super().__init__()
         self.cfg, self.n_positions = cfg, n_positions
@@ -89,7 +93,7 @@ class Backbone(nn.Module):
         self.norm_out = nn.RMSNorm(cfg.d_model)
 
     def init_weights(self) -> None:
-        """Draw all weights; the layers together add about as much to the stream as enters it."""
+        """Draw all weights; all layers together add about as much to the stream as enters it."""
         for block in self._all_blocks():
             block.init_weights((2 * self.cfg.n_layers) ** -0.5)
 
@@ -101,7 +105,7 @@ class Backbone(nn.Module):
 
     @property
     def reaches(self) -> list[int]:
-        """How far the layers reach back, in positions; each number once."""
+        """Distances that layers reach back, in positions; each once, sorted."""
         return sorted({block.attention.reach for block in self._all_blocks()})
 
     def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,7 +113,7 @@ class Backbone(nn.Module):
         return rope_angles(positions, cfg.head_dim, cfg.rope_base, free_pairs(cfg))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Hidden states of whole dialogues, (B, T, D) to (B, T, D)."""
+        """Compute hidden states of whole dialogues, (B, T, D) to (B, T, D)."""
         T = x.shape[1]
         positions = torch.arange(T, device=x.device)
         masks: dict[int, Tensor | None] = {}
@@ -128,10 +132,10 @@ class Backbone(nn.Module):
     def init_state(
         self, rows: int, *, device: torch.device, dtype: torch.dtype, spare: int = 0
     ) -> BackboneState:
-        """Rings of every layer's reach, one micro-turn that is being written, and `spare` more.
+        """Make rings as long as each layer's reach, the micro-turn being written, and `spare` more.
 
-        A row may go back up to `spare` micro-turns: set its `seen` to what it was. Nothing within
-        reach of the older position has been overwritten then, and what is newer is not read.
+        A row may go back up to `spare` micro-turns: set its `seen` to the earlier value. Nothing
+        within reach of that position has been overwritten, and later positions are not read.
         """
         if spare < 0:
             raise ValueError(f"spare={spare} must be 0 or more micro-turns")
@@ -147,7 +151,7 @@ class Backbone(nn.Module):
         return BackboneState(layers, torch.zeros(rows, dtype=torch.int64, device=device))
 
     def plan(self, state: BackboneState, T: int) -> MicroTurnPlan:
-        """The next T <= n_positions positions of all rows."""
+        """Plan the next T <= n_positions positions of all rows."""
         seen = state.seen
         positions = seen[:, None] + torch.arange(T, device=seen.device)  # (B, T)
         last = positions[:, -1:]  # (B, 1)
@@ -169,7 +173,7 @@ class Backbone(nn.Module):
         return MicroTurnPlan(self, positions, self._angles(positions), rings)
 
     def step(self, x: Tensor, state: BackboneState) -> tuple[Tensor, BackboneState]:
-        """Any number of further positions of every row, (B, T, D); consumes `state`.
+        """Compute any number of further positions of every row, (B, T, D); consumes `state`.
 
         On a CPU in fp32 with one thread a position's bits depend neither on how positions are
         spread over calls nor on the other rows.
@@ -182,7 +186,7 @@ class Backbone(nn.Module):
         return self.step_planned_(x, state.layers, plans), state
 
     def step_planned_(self, x: Tensor, layers: list[LayerCache], plans: list[StepPlan]) -> Tensor:
-        """The positions of `plans`, (B, T, D); writes into the rings."""
+        """Compute the positions of `plans`, (B, T, D); writes into the rings."""
         x = self.norm_in(x)
         for block, cache in zip(self._all_blocks(), layers, strict=True):
             x = block.step_(x, plans, cache)
@@ -199,7 +203,7 @@ class MicroTurnPlan:
     rings: dict[int, tuple[Tensor, Tensor]]  # slots (B, T) and masks (B, T, C + S) by reach
 
     def part(self, start: int, size: int) -> StepPlan:
-        """The plan of `size` positions from `start` on; what is written later is masked here."""
+        """Plan `size` positions from `start` on; later ones are masked."""
         T, cfg = slice(start, start + size), self.backbone.cfg
         rings = {}
         for reach, (slots, mask) in self.rings.items():

@@ -30,7 +30,7 @@ WEIGHTS, CONFIG, LAYOUT, TOKENIZER = (
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """What serving and evaluation need."""
+    """A model in evaluation mode with its layout and tokenizer."""
 
     model: InteractionModel
     layout: StreamLayout
@@ -76,7 +76,7 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
     except (SafetensorError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).rpartition("error: ")[2]
         raise OSError(
-            f"{path} cannot be written ({reason}); what was saved before is intact"
+            f"{path} cannot be written ({reason}); the version before it is intact"
         ) from error
 
 
@@ -116,7 +116,7 @@ def check_complete(folder: str | Path) -> None:
 
 
 def experts_to_(model: InteractionModel, dtype: torch.dtype) -> None:
-    """Store the experts' weights in another type, for serving: reading them is what costs time."""
+    """Convert the experts' weights for serving, which spends its time reading them."""
     for module in model.modules():
         if isinstance(module, MixtureOfExperts):
             module.up.data = module.up.data.to(dtype)
@@ -135,7 +135,7 @@ def random_checkpoint(
     config: ModelConfig | None = None,
     words: tuple[str, ...] = ("one", "two", "three", "plus", "hello"),
 ) -> LoadedCheckpoint:
-    """An untrained model, for tests and timings; every weight is drawn, none is zero."""
+    """Make an untrained model for tests and timings; no parameter is all zeros."""
     config = config or ModelConfig(
         d_model=48,
         n_layers=2,
@@ -156,7 +156,7 @@ def random_checkpoint(
 
 
 def describe(model: InteractionModel) -> dict[str, object]:
-    """Sizes for logs and reports."""
+    """Collect sizes for logs and reports."""
     total = sum(p.numel() for p in model.parameters())
     idle = 0
     if model.cfg.moe.n_experts:

@@ -15,6 +15,6 @@ def _plan(config: PlanConfig) -> int:
 PLAN = Command(
     schema=PlanConfig,
     run=_plan,
-    help="Say how large a model is, what it needs and how to spread it; nothing is computed.",
+    help="Print size, needs and parallel layout of a model; nothing is computed.",
     on_interrupt="interrupted; nothing was written",
 )

@@ -33,7 +33,7 @@ class DMelEmbedding(nn.Module):
         nn.init.normal_(self.table, std=1.0 / math.sqrt(n_mels))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(..., F, 80) bin ids to (..., F / group, D)."""
+        """Embed bin ids (..., F, 80) as (..., F / group, D)."""
         bags = ops.dmel_bag(ids.flatten(0, -2), self.table, self.norm.weight)
         frames = bags.view(*ids.shape[:-1], -1)
         if self.join is None:
@@ -74,7 +74,7 @@ class LaneEmbedding(nn.Module):
                 self.add_module(spec.name, FrameEmbedding(d_model, spec.grid, frame_channels))
 
     def init_weights(self) -> None:
-        """Draw the linear maps; tables and marks are drawn where they are made."""
+        """Draw the linear maps; tables and marks keep what their constructors drew."""
         if self.dmel.join is not None:
             self.dmel.join.init_weights()
         self.patch.init_weights()
@@ -83,14 +83,14 @@ class LaneEmbedding(nn.Module):
         return {self.lane: ParamGroup.VECTOR}
 
     def forward(self, spec: LaneSpec, values: Tensor, missing_input: Tensor) -> Tensor:
-        """The vectors of a lane, (..., P, D).
+        """Embed a lane, (..., P, D).
 
-        values (..., *spec.shape) are what `Lanes` holds, or, of a `mel` lane, standardised patches
+        values (..., *spec.shape) are those of `Lanes`, or, of a `mel` lane, standardised patches
         (..., P, patch_dim). missing_input (...) marks micro-turns without sound.
         """
         if spec.kind == "frames":
-            seen: Tensor = self.get_submodule(spec.name)(values)
-            return seen
+            frames: Tensor = self.get_submodule(spec.name)(values)
+            return frames
         if spec.kind == "dmel":
             vectors = self.dmel(values)
             missing = missing_input[..., None, None]

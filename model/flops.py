@@ -1,4 +1,4 @@
-"""How much arithmetic a micro-turn is: matrices and attention, two per multiply-add.
+"""FLOPs of a micro-turn: matrices and attention, two per multiply-add.
 
 Norms, tables, softmax and the choice of experts count nothing.
 """
@@ -17,7 +17,7 @@ FOLDS: Final = (5, 2, 2, 2)  # stages of the stem of frames: prime factors of th
 def forward_flops(
     cfg: ModelConfig, layout: StreamLayout, vocab_size: int, n: int, *, training: bool
 ) -> dict[str, float]:
-    """Of one micro-turn's forward pass, by part, on average over dialogues of n micro-turns.
+    """Count one micro-turn's forward pass by part, averaged over dialogues of n micro-turns.
 
     training: the flow head runs once per noise draw; else once per Euler step, and twice that
     with guidance. A backward pass takes twice as much again.
@@ -42,19 +42,19 @@ def forward_flops(
 
 
 def projection_weights(cfg: ModelConfig) -> int:
-    """Weights of one layer around its attention."""
+    """Count the weights of one layer around its attention."""
     return cfg.d_model * (cfg.d_model + (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.head_dim)
 
 
 def mean_reach(n_positions: int, reach: int) -> float:
-    """Positions that a causal query sees on average in a dialogue of so many, itself included."""
+    """Average the positions that a causal query sees in a dialogue, itself included."""
     full = max(0, n_positions - reach)
     ramp = n_positions - full
     return (ramp * (ramp + 1) / 2 + full * reach) / n_positions
 
 
 def flow_flops(cfg: ModelConfig, patch_dim: int, *, training: bool) -> float:
-    """One position of the flow head with its embedding back into the backbone."""
+    """Count one position of the flow head with its embedding back into the backbone."""
     flow, W = cfg.flow, cfg.flow.width
     passes = flow.draws if training else flow.steps * (1 if flow.guidance == 1.0 else 2)
     once = cfg.d_model * W + patch_dim * W + patch_dim * cfg.d_model

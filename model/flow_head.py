@@ -50,6 +50,8 @@ class _Block(nn.Module):
 
 
 class FlowHead(nn.Module):
+    """Denoising network over one patch, conditioned on backbone and previous patch."""
+
     def __init__(self, d_model: int, patch_dim: int, cfg: FlowConfig) -> None:
         super().__init__()
         self.cfg, self.patch_dim = cfg, patch_dim
@@ -75,7 +77,7 @@ class FlowHead(nn.Module):
         self.patch_out.init_weights(0.0)
 
     def _time(self, t: Tensor) -> Tensor:
-        """Sinusoidal features of t (N,) in [0, 1], embedded to (N, W)."""
+        """Embed t (N,) in [0, 1] by sinusoidal features, (N, W)."""
         half = _TIME_FEATURES // 2
         rates = torch.exp(-math.log(1000.0) * torch.arange(half, device=t.device) / half)
         angles = 1000.0 * t.unsqueeze(-1) * rates
@@ -83,7 +85,7 @@ class FlowHead(nn.Module):
         return self.time_in(features.to(self.patch_in.weight.dtype))
 
     def _predict(self, x_t: Tensor, time: Tensor, condition: Tensor) -> Tensor:
-        """Clean patch from a noised one; time and condition (N, W) already embedded."""
+        """Predict the clean patch from a noised one; time and condition (N, W) are embedded."""
         hidden = self.patch_in(x_t) + condition
         modulation = elementwise(F.silu, condition + time)
         for block in self.blocks:
@@ -91,35 +93,35 @@ class FlowHead(nn.Module):
         return self.patch_out(self.norm_out(hidden))
 
     def loss(
-        self, z: Tensor, x: Tensor, previous: Tensor, drawn: FlowNoise | None = None
+        self, z: Tensor, x: Tensor, previous: Tensor, noise: FlowNoise | None = None
     ) -> Tensor:
-        """Squared error per position (N,), mean over patch numbers and noise draws.
+        """Compute the squared error per position (N,), mean over patch numbers and noise draws.
 
-        z (N, D) backbone, x (N, P) clean target, previous (N, P) clean previous patch; `drawn`
-        is made here where it is not given.
+        z (N, D) backbone, x (N, P) clean target, previous (N, P) clean previous patch; noise is
+        drawn from torch's global generator by default.
         """
         N, draws = len(x), self.cfg.draws
-        drawn = drawn or FlowNoise.draw(N, self.patch_dim, n_draws=draws, device=x.device)
-        keep_z = drawn.drop_condition >= self.cfg.drop_condition
-        keep_p = drawn.drop_previous >= self.cfg.drop_previous
+        noise = noise or FlowNoise.draw(N, self.patch_dim, n_draws=draws, device=x.device)
+        keep_z = noise.drop_condition >= self.cfg.drop_condition
+        keep_p = noise.drop_previous >= self.cfg.drop_previous
         condition = torch.where(keep_z, self.condition_in(z), self.no_condition)
         condition = condition + torch.where(keep_p, self.previous_in(previous), self.no_previous)
         condition, x = condition.repeat(draws, 1), x.repeat(draws, 1)
-        t = drawn.time * _T_MAX
-        x_t = (1 - t)[:, None] * drawn.noise + t[:, None] * x
+        t = noise.time * _T_MAX
+        x_t = (1 - t)[:, None] * noise.noise + t[:, None] * x
         error = (self._predict(x_t, self._time(t), condition).float() - x).square().mean(-1)
         return error.view(draws, N).mean(0)
 
     def sample(self, z: Tensor, previous: Tensor, noise: Tensor) -> Tensor:
-        """Patches (N, P) in fp32 by Euler steps from `noise` (N, P), standard normal."""
+        """Sample patches (N, P) in fp32 by Euler steps from `noise` (N, P), standard normal."""
         dtype = self.patch_in.weight.dtype
         z, previous = z.to(dtype), previous.to(dtype)
         steps, before = self.cfg.steps, self.previous_in(previous)
-        given, free = self.condition_in(z) + before, self.no_condition + before
+        conditioned, free = self.condition_in(z) + before, self.no_condition + before
         times = self._time(torch.arange(steps, device=z.device) / steps)
         x = noise * self.cfg.temperature
         for step, time in enumerate(times):
-            clean = self._predict(x.to(dtype), time, given)
+            clean = self._predict(x.to(dtype), time, conditioned)
             if self.cfg.guidance != 1.0:
                 without = self._predict(x.to(dtype), time, free)
                 clean = without + self.cfg.guidance * (clean - without)

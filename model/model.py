@@ -38,7 +38,7 @@ class ModelState:
         return ModelState(self.backbone.clone(), self.patch.clone())
 
     def copy_row_(self, source: int, target: int) -> None:
-        """Row `target` becomes what row `source` is."""
+        """Copy row `source` over row `target`."""
         self.backbone.copy_row_(source, target)
         self.patch[target] = self.patch[source]
 
@@ -53,14 +53,16 @@ class InputTensors:
 
 @dataclass(frozen=True)
 class OutputTensors:
-    """One micro-turn of a batch as `step` makes it."""
+    """One micro-turn of a batch as `step` returns it."""
 
-    tokens: Mapping[str, Tensor]  # (B, P) int64 by made lane of tokens
+    tokens: Mapping[str, Tensor]  # (B, P) int64 by output lane of tokens
     log_mel: Tensor  # (B, 16, 80) fine log10-mel to be played in the next micro-turn
     patches: Tensor  # (B, P, patch_dim) the same, standardised, as the backbone reads it
 
 
 class InteractionModel(nn.Module):
+    """Lane embedding, backbone, unembedding and flow head; the vocoder turns mel into sound."""
+
     mel_mean: Tensor
     mel_std: Tensor
 
@@ -92,41 +94,41 @@ class InteractionModel(nn.Module):
         self.flow.init_weights()
 
     def blocks_to_compile(self) -> list[nn.Module]:
-        """Blocks that repeat, each compiled by itself."""
+        """List the repeated blocks; each is compiled by itself."""
         return [*self.backbone.blocks, *self.flow.blocks, *self.vocoder.blocks_to_compile()]
 
     def modules_to_shard(self) -> list[nn.Module]:
-        """Modules whose weights are gathered together: backbone blocks, then heads."""
+        """List the modules whose weights are gathered together: backbone blocks, then heads."""
         vocoder = [self.vocoder] if self.vocoder.is_learned else []
         return [*self.backbone.blocks, self.unembed, self.flow, *vocoder]
 
     # --- patches -----------------------------------------------------------------------------
     def patches(self, levels: Tensor) -> Tensor:
-        """Quantised fine mel (B, N, 16, 80) to standardised patches (B, N, P, patch_dim)."""
+        """Turn quantised fine mel (B, N, 16, 80) into standardised patches (B, N, P, patch_dim)."""
         log_mel = levels.float() * ((LOG_MAX - LOG_MIN) / (FINE_LEVELS - 1)) + LOG_MIN
         normal = (log_mel.clamp_min(PATCH_FLOOR) - self.mel_mean) / self.mel_std
         return normal.flatten(-2).unflatten(-1, (self.layout.audio_out_positions, -1))
 
     def log_mel(self, patches: Tensor) -> Tensor:
-        """Standardised patches (B, P, patch_dim) to fine log-mel (B, 16, 80)."""
+        """Turn standardised patches (B, P, patch_dim) into fine log-mel (B, 16, 80)."""
         normal = patches.flatten(1).unflatten(-1, (-1, self.layout.n_mels))
         return (normal * self.mel_std + self.mel_mean).clamp(PATCH_FLOOR, LOG_MAX)
 
     def silent_patch(self, rows: int) -> Tensor:
-        """The patch of digital silence, (rows, patch_dim)."""
+        """Make the patch of digital silence, (rows, patch_dim)."""
         silence = torch.zeros(rows, 1, self.layout.fine_frames_per_micro_turn, self.layout.n_mels)
         return self.patches(silence.to(self.mel_mean))[:, 0, 0]
 
     # --- whole dialogues ---------------------------------------------------------------------
     def embed_dialogues(self, batch: LaneBatch, patches: Tensor) -> Tensor:
-        """All positions of all micro-turns, (B, T, D)."""
+        """Embed all positions of all micro-turns, (B, T, D)."""
         values = {**batch.lanes, "audio_out": patches}
         return self._embedded(self.layout.lane_specs, values, batch.missing_input).flatten(1, 2)
 
     def _embedded(
         self, specs: Sequence[LaneSpec], values: Mapping[str, Tensor], missing_input: Tensor
     ) -> Tensor:
-        """Vectors of some lanes one after another, (..., positions of all of them, D)."""
+        """Embed lanes and join their vectors along positions, (..., positions of all lanes, D)."""
         for spec in specs:
             if spec.name not in values:
                 raise ValueError(
@@ -136,12 +138,12 @@ class InteractionModel(nn.Module):
         return torch.cat(lanes, dim=-2)
 
     def forward(self, batch: LaneBatch, patches: Tensor) -> dict[str, Tensor]:
-        """Hidden states that predict each output lane, (B, N, P, D) by lane name."""
+        """Compute the hidden states that predict each output lane, (B, N, P, D) by lane name."""
         hidden = self.backbone(self.embed_dialogues(batch, patches))
         return self._predicting(hidden, batch.shape)
 
     def _predicting(self, hidden: Tensor, shape: tuple[int, int]) -> dict[str, Tensor]:
-        """The hidden states (B, T, D) one position before those of each output lane."""
+        """Select the hidden states (B, T, D) one position before those of each output lane."""
         predicts_next = hidden.view(*shape, self.layout.n_positions, -1)
         lanes = self.layout.lanes
         return {
@@ -151,7 +153,7 @@ class InteractionModel(nn.Module):
 
     # --- streaming ---------------------------------------------------------------------------
     def init_state(self, rows: int, *, spare: int = 0) -> ModelState:
-        """Of sessions that have seen nothing; a row may go back `spare` micro-turns."""
+        """Make the state of new sessions; a row may go back `spare` micro-turns."""
         device, dtype = self.unembed.weight.device, self.unembed.weight.dtype
         backbone = self.backbone.init_state(rows, device=device, dtype=dtype, spare=spare)
         return ModelState(backbone, self.silent_patch(rows))
@@ -161,9 +163,10 @@ class InteractionModel(nn.Module):
     ) -> tuple[dict[str, Tensor], ModelState]:
         """Read whole micro-turns, both sides known, into `state`, which is consumed.
 
-        What `forward` gives, by the arithmetic of `step`: after a dialogue that a session had, its
-        state has the session's bits, whether read at once or in pieces (CPU, fp32, one thread).
-        patches (B, N, P, patch_dim) are standardised, as `step` makes them.
+        Returns the hidden states of `forward`, by the arithmetic of `step`: the state after a
+        session's dialogue has the session's bits, whether the dialogue is read at once or in
+        pieces (CPU, fp32, one thread). patches (B, N, P, patch_dim) are standardised, as `step`
+        returns them.
         """
         x = self.embed_dialogues(batch, patches)
         hidden, backbone = self.backbone.step(x, state.backbone)
@@ -173,7 +176,7 @@ class InteractionModel(nn.Module):
     def step(
         self, inputs: InputTensors, state: ModelState, noise: Tensor
     ) -> tuple[OutputTensors, ModelState]:
-        """One micro-turn of every row; consumes `state`.
+        """Compute one micro-turn of every row; consumes `state`.
 
         noise (B, P, patch_dim), standard normal, seeds the flow head.
         """

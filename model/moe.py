@@ -16,13 +16,15 @@ from microturn.model.param_groups import ParamGroup
 
 
 class SwiGLU(nn.Module):
+    """Dense feed-forward layer with a SiLU gate."""
+
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
         self.up = BatchInvariantLinear(d_model, 2 * d_ff, bias=False)
         self.down = BatchInvariantLinear(d_ff, d_model, bias=False)
 
     def init_weights(self, residual_scale: float) -> None:
-        """Draw all weights; `residual_scale` is that of what the layer adds to the stream."""
+        """Draw all weights; `residual_scale` scales the output to the residual stream."""
         self.up.init_weights()
         self.down.init_weights(residual_scale)
 
@@ -34,7 +36,7 @@ class SwiGLU(nn.Module):
 
 
 class MixtureOfExperts(nn.Module):
-    """Routed plus shared experts; counts loads, and keeps the z-loss of the last forward."""
+    """Routed plus shared experts; counts loads and keeps the z-loss of the last forward pass."""
 
     selection_bias: Tensor
     load: Tensor
@@ -53,7 +55,7 @@ class MixtureOfExperts(nn.Module):
         self.chosen: Tensor | None = None  # (N, K) of the last forward pass in training
 
     def init_weights(self, residual_scale: float) -> None:
-        """Draw all weights; `residual_scale` is that of what the layer adds to the stream."""
+        """Draw all weights; `residual_scale` scales the output to the residual stream."""
         for stack, scale in ((self.up, 1.0), (self.down, residual_scale)):
             nn.init.normal_(stack, std=scale * stack.shape[1] ** -0.5)
         self.router.init_weights()
@@ -64,7 +66,7 @@ class MixtureOfExperts(nn.Module):
         return dict.fromkeys([self.up, self.down], ParamGroup.MATRIX)
 
     def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Expert ids (N, K), their weights (N, K) and the shared experts' weights (N, S)."""
+        """Choose expert ids (N, K), their weights (N, K) and the shared experts' weights (N, S)."""
         E = self.cfg.n_experts
         scale = self.cfg.route_scale or float(self.cfg.n_active)
         if not self.training and not torch.is_grad_enabled():
@@ -91,13 +93,13 @@ class MixtureOfExperts(nn.Module):
         return y_ND.view_as(x)
 
     def _shared(self, x_ND: Tensor, w_NS: Tensor) -> Tensor:
-        """All shared experts as one wide layer, each scaled by its own weight."""
+        """Compute all shared experts as one wide layer, each scaled by its own weight."""
         assert self.shared is not None
         return self.shared.down(ops.swiglu(self.shared.up(x_ND), w_NS))
 
     @torch.no_grad()
     def update_bias_(self) -> Tensor:
-        """One balancing step (sign rule, mean-centred); returns and clears the loads (E,)."""
+        """Take one balancing step (sign rule, mean-centred); return and clear the loads (E,)."""
         load = self.load.clone()
         delta = self.cfg.bias_speed * torch.sign(load.mean() - load)
         self.selection_bias += delta - delta.mean()

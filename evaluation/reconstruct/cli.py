@@ -15,5 +15,5 @@ def _reconstruct(config: ReconstructConfig) -> int:
 RECONSTRUCT = Command(
     schema=ReconstructConfig,
     run=_reconstruct,
-    help="Turn the agent's recorded voice into lanes and back, and say what was lost on the way.",
+    help="Turn the agent's recorded voice into lanes and back, and measure the loss.",
 )

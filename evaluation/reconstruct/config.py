@@ -1,4 +1,4 @@
-"""What `microturn reconstruct` can be asked."""
+"""Configuration of `microturn reconstruct`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`microturn reconstruct` itself: resynthesise, measure, write table, pictures and sounds."""
+"""`microturn reconstruct`: resynthesises, measures, writes table, pictures and sounds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MARGIN_S: Final = 0.2
 
 
 def reconstruct(config: ReconstructConfig) -> int:
-    """Run the command; returns 0."""
+    """Run `microturn reconstruct`; returns 0."""
     reader = ShardReader(config.data)
     vocoders = open_vocoders(config, reader)
     out = Path(config.out)
@@ -46,18 +46,18 @@ def reconstruct(config: ReconstructConfig) -> int:
     save_config(out / "config.yaml", config)
     count = min(config.n_dialogues or len(reader), len(reader))
     watches = {name: Stopwatch() for name in vocoders}
-    takes = list(_takes(reader, count, vocoders, watches))
-    if not takes:
+    pairs = list(_voice_pairs(reader, count, vocoders, watches))
+    if not pairs:
         raise ValueError(
             f"the agent says nothing in the first {count} dialogues of {config.data}; "
             "ask for more with n_dialogues="
         )
-    for take in takes[: config.n_samples]:
-        _draw(out / "pictures" / f"{take.key}.png", take, reader.layout)
-        _write_sounds(out / "sounds", take, reader.layout.sample_rate)
-    result = _measure(config, takes, watches, reader.layout)
+    for pair in pairs[: config.n_samples]:
+        _draw(out / "pictures" / f"{pair.key}.png", pair, reader.layout)
+        _write_sounds(out / "sounds", pair, reader.layout.sample_rate)
+    result = _measure(config, pairs, watches, reader.layout)
     write_atomically(out / "reconstruction.json", json.dumps(result, indent=2) + "\n")
-    text = _markdown(result, [take.key for take in takes[: config.n_samples]])
+    text = _markdown(result, [pair.key for pair in pairs[: config.n_samples]])
     write_atomically(out / "reconstruction.md", text)
     write_json(result, config.json)
     if config.json != "-":
@@ -67,9 +67,9 @@ def reconstruct(config: ReconstructConfig) -> int:
 
 
 def open_vocoders(config: ReconstructConfig, reader: ShardReader) -> dict[str, Vocoder]:
-    """Griffin-Lim, and the vocoder of the checkpoint where one is given, by kind.
+    """Open Griffin-Lim and, with `checkpoint=`, its learned vocoder, by kind.
 
-    Raises ValueError for a checkpoint that has none or another layout.
+    Raises ValueError for a checkpoint without a learned vocoder or with another layout.
     """
     vocoders: dict[str, Vocoder] = {_BASELINE.kind: build_vocoder(_BASELINE, reader.layout)}
     if config.checkpoint:
@@ -85,24 +85,24 @@ def open_vocoders(config: ReconstructConfig, reader: ShardReader) -> dict[str, V
     return vocoders
 
 
-def _takes(
+def _voice_pairs(
     reader: ShardReader,
     count: int,
     vocoders: Mapping[str, Vocoder],
     watches: Mapping[str, Stopwatch],
 ) -> Iterator[VoicePair]:
-    """Dialogues in which the agent speaks, each with all its versions."""
+    """Resynthesise dialogues in which the agent speaks."""
     seconds = reader.layout.duration_s(count * reader.n_micro_turns)
     with tqdm(total=round(seconds), desc="reconstruct", unit="s of dialogue") as bar:
         for position in range(count):
             stored = reader[position]
-            take = _take(stored, reader.layout, vocoders, watches)
+            pair = _voice_pair(stored, reader.layout, vocoders, watches)
             bar.update(round(seconds / count))
-            if take is not None:
-                yield take
+            if pair is not None:
+                yield pair
 
 
-def _take(
+def _voice_pair(
     stored: StoredDialogue,
     layout: StreamLayout,
     vocoders: Mapping[str, Vocoder],
@@ -114,33 +114,32 @@ def _take(
     recorded = stored.agent()
     has_lane = "features.npz" in stored.members
     lane = stored.lanes()["audio_out"] if has_lane else pack_agent_audio(recorded, layout)[0]
-    made = {
-        name: resynthesise(vocoder, lane, layout, watches[name])
-        for name, vocoder in vocoders.items()
+    resynthesised = {
+        name: resynthesise(vocoder, lane, watch=watches[name]) for name, vocoder in vocoders.items()
     }
-    # What would sound before the first decision is on no lane.
+    # No lane holds sound before the first decision.
     recorded[: layout.samples_per_micro_turn] = 0.0
-    return VoicePair(key=stored.key, words=words, recorded=recorded, made=made)
+    return VoicePair(key=stored.key, words=words, recorded=recorded, resynthesised=resynthesised)
 
 
 def _measure(
     config: ReconstructConfig,
-    takes: list[VoicePair],
+    pairs: list[VoicePair],
     watches: Mapping[str, Stopwatch],
     layout: StreamLayout,
 ) -> dict[str, Any]:
-    """All numbers; `word_error` is null where words were not asked for."""
+    """Compute all numbers; `word_error` is null with words=false."""
     errors = {}
     if config.words:
         from microturn.evaluation.reconstruct.words import WordRecogniser, count_errors
 
-        recogniser = WordRecogniser(word.text for take in takes for word in take.words)
-        errors = count_errors(tqdm(takes, desc="words"), recogniser, layout.sample_rate)
+        recogniser = WordRecogniser(word.text for pair in pairs for word in pair.words)
+        errors = count_errors(tqdm(pairs, desc="words"), recogniser, rate=layout.sample_rate)
     versions: dict[str, Any] = {}
-    for name in takes[0].sounds():
-        found = distance([(take.recorded, take.sounds()[name]) for take in takes], layout)
+    for name in pairs[0].sounds():
+        error = distance([(pair.recorded, pair.sounds()[name]) for pair in pairs], layout)
         versions[name] = {
-            **asdict(found),
+            **asdict(error),
             "seconds_per_second": watches[name].share if name in watches else None,
             "word_error": errors[name].rate if name in errors else None,
             "words_wrong": errors[name].errors if name in errors else None,
@@ -148,7 +147,7 @@ def _measure(
     return {
         "data": config.data,
         "checkpoint": config.checkpoint,
-        "n_dialogues": len(takes),
+        "n_dialogues": len(pairs),
         "n_words": errors["original"].words if errors else None,
         "lag_samples": FrameGrid(layout).lag,
         "versions": versions,
@@ -161,11 +160,11 @@ def _table(result: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, version in result["versions"].items():
-        wrong = "-" if version["word_error"] is None else f"{version['word_error']:.1%}"
-        spent = version["seconds_per_second"]
+        words = "-" if version["word_error"] is None else f"{version['word_error']:.1%}"
+        seconds = version["seconds_per_second"]
         rows.append(
             f"| {_NAMES[name]} | {version['log_mel_db']:.2f} | {version['spectrum_db']:.2f} "
-            f"| {_number(version['periodicity'])} | {wrong} | {_number(spent)} |"
+            f"| {_number(version['periodicity'])} | {words} | {_number(seconds)} |"
         )
     return "\n".join(rows)
 
@@ -185,11 +184,11 @@ def _markdown(result: Mapping[str, Any], keys: list[str]) -> str:
         _table(result),
         "",
         "Errors are means over the moments in which the agent speaks. Log-mel: 80 bands every "
-        "12.5 ms, what the lane holds; spectrum: bins of a window of 2,048 samples, which tells "
-        "harmonics apart; periodicity: autocorrelation at the pitch period where the recording "
-        "is voiced, 1 is a perfectly steady tone; word error: words, each cut out where it was "
-        "said, that pocketsphinx takes for another of these dialogues' words, or does not hear. "
-        "`s per s`: seconds spent per second of sound. "
+        "12.5 ms, as in the lane; spectrum: bins of a window of 2,048 samples, which resolves "
+        "harmonics; periodicity: autocorrelation at the pitch period where the recording is "
+        "voiced, 1 is a perfectly steady tone; word error: words, each cut out of the sound, that "
+        "pocketsphinx mistakes for another of these dialogues' words, or misses. "
+        "`s per s`: seconds of computing per second of sound. "
         f"Sound comes {result['lag_samples']} samples after its micro-turn begins to play, "
         "because windows overlap.",
         "",
@@ -202,14 +201,14 @@ def _markdown(result: Mapping[str, Any], keys: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _draw(path: Path, take: VoicePair, layout: StreamLayout) -> None:
-    """Narrow-band spectrograms of every version below each other, around the first words."""
+def _draw(path: Path, pair: VoicePair, layout: StreamLayout) -> None:
+    """Draw narrow-band spectrograms of all versions, one below the other, at the first words."""
     from microturn.evaluation.report.figures import new_figure, save_figure
 
-    rate, sounds = layout.sample_rate, take.sounds()
-    first = max(0.0, take.words[0].start_s - _MARGIN_S)
-    last = min(len(take.recorded) / rate, first + _DRAWN_S)
-    faint = np.random.default_rng(0).standard_normal(len(take.recorded)) * 1e-6
+    rate, sounds = layout.sample_rate, pair.sounds()
+    first = max(0.0, pair.words[0].start_s - _MARGIN_S)
+    last = min(len(pair.recorded) / rate, first + _DRAWN_S)
+    faint = np.random.default_rng(0).standard_normal(len(pair.recorded)) * 1e-6
     figure = new_figure(width=10.0, height=2.2 * len(sounds))
     rows = figure.subplots(len(sounds), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, audio) in zip(rows, sounds.items(), strict=True):
@@ -224,15 +223,15 @@ def _draw(path: Path, take: VoicePair, layout: StreamLayout) -> None:
             border = k * layout.samples_per_micro_turn / rate
             axis.axvline(border, color="white", linewidth=0.3, alpha=0.5)
     rows[-1].set_xlabel("seconds; thin lines: micro-turns")
-    said = " ".join(word.text for word in take.words if word.start_s < last)
-    figure.suptitle(f"dialogue {take.key}: {said}", fontsize=10)
+    words = " ".join(word.text for word in pair.words if word.start_s < last)
+    figure.suptitle(f"dialogue {pair.key}: {words}", fontsize=10)
     save_figure(figure, path)
 
 
-def _write_sounds(folder: Path, take: VoicePair, rate: int) -> None:
+def _write_sounds(folder: Path, pair: VoicePair, rate: int) -> None:
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, audio in take.sounds().items():
+    for name, audio in pair.sounds().items():
         clipped = np.clip(audio, -1.0, 1.0)
-        soundfile.write(folder / f"{take.key}.{name}.wav", clipped, rate, subtype="PCM_16")
+        soundfile.write(folder / f"{pair.key}.{name}.wav", clipped, rate, subtype="PCM_16")

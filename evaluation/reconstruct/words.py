@@ -1,8 +1,8 @@
 """Word errors of resynthesised speech by a recogniser that knows the words of the set.
 
-Pocketsphinx with its own English model hears every word by itself, cut out where it was said, and
-may answer with any word of the set. It knows no context, and some words are cut short because
-somebody interrupts: what it gets wrong in the recordings themselves is the floor to compare with.
+Pocketsphinx with its own English model hears every word by itself, cut out of the sound, and may
+answer with any word of the set. It has no context, and some words are cut short by interruptions:
+its errors on the recordings themselves are the floor to compare with.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MARGIN_S: Final = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class WordErrors:
-    """Words that were taken for another or not heard, of those that were spoken."""
+    """Words that were mistaken or missed, out of all spoken words."""
 
     errors: int
     words: int
@@ -38,7 +38,7 @@ class WordErrors:
 
 
 class WordRecogniser:
-    """Hears one of the given words."""
+    """A recogniser of single words out of a vocabulary."""
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         words = sorted({word for text in vocabulary for word in words_of(text)})
@@ -51,12 +51,12 @@ class WordRecogniser:
         for word in words:
             if self._decoder.lookup_word(word) is None:
                 self._decoder.add_word(word, pronounce(word), True)
-        grammar = f"#JSGF V1.0; grammar agent; public <said> = {' | '.join(words)};"
+        grammar = f"#JSGF V1.0; grammar agent; public <word> = {' | '.join(words)};"
         self._decoder.add_jsgf_string("agent", grammar)
         self._decoder.activate_search("agent")
 
     def hear(self, audio: Audio, rate: int) -> list[str]:
-        """The word that was said, in a list, or nothing."""
+        """Recognise the word; a list of one, or empty."""
         self._decoder.start_utt()
         self._decoder.process_raw(prepare(audio, rate, noise=_NOISE), full_utt=True)
         self._decoder.end_utt()
@@ -66,17 +66,17 @@ class WordRecogniser:
 
 
 def count_errors(
-    takes: Iterable[VoicePair], recogniser: WordRecogniser, rate: int
+    pairs: Iterable[VoicePair], recogniser: WordRecogniser, *, rate: int
 ) -> dict[str, WordErrors]:
-    """Errors in every version of the sound, by name; each word is cut out where it was said."""
+    """Count the errors in every version of the sound, by name."""
     counts: dict[str, list[int]] = {}
-    for take in takes:
-        for spoken in take.words:
-            said = words_of(spoken.text)
+    for pair in pairs:
+        for spoken in pair.words:
+            expected = words_of(spoken.text)
             first = max(0, round((spoken.start_s - _MARGIN_S) * rate))
             last = round((spoken.end_s + _MARGIN_S) * rate)
-            for name, audio in take.sounds().items():
+            for name, audio in pair.sounds().items():
                 total = counts.setdefault(name, [0, 0])
-                total[0] += word_errors(recogniser.hear(audio[first:last], rate), said)
-                total[1] += len(said)
+                total[0] += word_errors(recogniser.hear(audio[first:last], rate), expected)
+                total[1] += len(expected)
     return {name: WordErrors(errors=e, words=n) for name, (e, n) in counts.items()}

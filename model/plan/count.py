@@ -1,4 +1,4 @@
-"""Parameters of a model, part by part, counted on the module itself without its numbers."""
+"""Parameters of a model by part, counted on the module itself, which may have no memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from microturn.model.param_groups import ParamGroup, param_groups
 from microturn.model.streams import StreamLayout
 
 ROUTED = "routed experts"
-_PARTS = (  # part, how its names begin, what they contain; the first that fits
+_PARTS = (  # part, prefix and substring of its names; the first match counts
     ("shared experts", "backbone", ".ff.shared."),
     ("routers", "backbone", ".ff.router."),
     ("sinks", "backbone", ".sink_"),
@@ -29,7 +29,7 @@ _PARTS = (  # part, how its names begin, what they contain; the first that fits
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of parameters; `matrices` are those that have one optimiser state, not two."""
+    """Numbers of parameters; `matrices` have one optimiser state, the others two."""
 
     total: int
     active: int
@@ -41,13 +41,13 @@ class Counts:
 
 
 def meta_model(cfg: ModelConfig, layout: StreamLayout, vocab_size: int) -> InteractionModel:
-    """The module with shapes and no memory."""
+    """Build the module with shapes and no memory."""
     with torch.device("meta"):
         return InteractionModel(cfg, layout, vocab_size)
 
 
 def count(model: InteractionModel) -> Counts:
-    """Of a module, which may be on the meta device. Active: all but the experts not chosen."""
+    """Count a module, also on the meta device. Active: all but the experts not chosen."""
     moe = model.cfg.moe
     parts: dict[str, tuple[int, int]] = {}
     routed = matrices = 0
@@ -77,7 +77,7 @@ def count(model: InteractionModel) -> Counts:
 
 
 def part_of(name: str, parameter: Tensor) -> str:
-    """What a parameter is counted as; stacks of matrices in a feed-forward layer are experts."""
+    """Name the part of a parameter; stacks of matrices in a feed-forward layer are experts."""
     if ".ff." in name and parameter.dim() == 3:
         return ROUTED
     for part, start, fragment in _PARTS:

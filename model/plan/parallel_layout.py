@@ -1,4 +1,4 @@
-"""How to spread training over GPUs: memory and traffic of each way, and the way that is taken.
+"""Layouts of training over GPUs: memory and traffic of each, and the choice between them.
 
 States (weights, gradients, optimiser) are in fp32 and fully sharded over all GPUs, as FSDP keeps
 them; a block's weights are gathered in bf16 when it runs. Tensor parallelism cuts a position's
@@ -19,12 +19,12 @@ RESERVED = 0.1  # share of a GPU's memory for libraries, buffers of collectives 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to spread training; `data` ranks read different dialogues."""
+    """One layout of training; `data` ranks read different dialogues."""
 
     data: int
     tensor: int
     expert: int
-    memory: dict[str, float]  # bytes per GPU, by what
+    memory: dict[str, float]  # bytes per GPU, by use
     traffic: dict[str, tuple[float, float]]  # bytes per GPU and step, seconds
 
     @property
@@ -37,7 +37,7 @@ class Layout:
 
 
 def layouts(config: PlanConfig, counts: Counts) -> list[Layout]:
-    """All ways that divide evenly, those with the least time for traffic first."""
+    """List the layouts that divide evenly, least time for traffic first."""
     model, gpus, node = config.model, config.gpus, config.machine.node_gpus
     tensors = [t for t in _divisors(gpus) if t <= node and model.n_kv_heads % t == 0]
     experts = [e for e in _divisors(gpus) if (model.moe.n_experts or 1) % e == 0]
@@ -52,7 +52,7 @@ def layouts(config: PlanConfig, counts: Counts) -> list[Layout]:
 
 
 def choose(config: PlanConfig, counts: Counts) -> Layout:
-    """The way with the least traffic that fits; ValueError says what would help when none does."""
+    """Choose the layout with the least traffic that fits; ValueError if none does."""
     ways = layouts(config, counts)
     room = available(config)
     fitting = [way for way in ways if way.bytes <= room]
@@ -69,7 +69,7 @@ def choose(config: PlanConfig, counts: Counts) -> Layout:
 
 
 def available(config: PlanConfig) -> float:
-    """Bytes of a GPU that the plan may fill."""
+    """Compute the bytes of a GPU that the plan may fill."""
     return config.machine.memory_gb * 1e9 * (1 - RESERVED)
 
 
@@ -89,7 +89,7 @@ def _states(config: PlanConfig, counts: Counts) -> dict[str, float]:
 
 
 def _gathered(config: PlanConfig, counts: Counts, tensor: int, expert: int) -> tuple[float, float]:
-    """Weights of one block that a GPU needs to run it: around the experts, and the experts."""
+    """Count one block's weights that a GPU gathers to run it: around the experts, and experts."""
     n_moe = sum(not config.model.is_dense(layer) for layer in range(config.model.n_layers))
     experts = counts.routed / n_moe / expert if n_moe else 0.0
     return counts.largest_block / tensor, experts
@@ -117,12 +117,12 @@ def _working(config: PlanConfig, counts: Counts, tensor: int, expert: int) -> di
 
 
 def micro_turns_of_a_rank(config: PlanConfig, tensor: int) -> int:
-    """What the GPUs that share a dialogue read in one step."""
+    """Count the micro-turns that the GPUs of one dialogue read in a step."""
     return config.dialogues * tensor // config.gpus * config.micro_turns
 
 
 def block_activations(config: PlanConfig) -> int:
-    """Numbers that the backward pass of the largest block needs, per position."""
+    """Count the numbers that the backward pass of the largest block needs, per position."""
     model, moe = config.model, config.model.moe
     D = model.d_model
     attention = 4 * D + (model.n_heads + 2 * model.n_kv_heads) * model.head_dim
@@ -132,7 +132,7 @@ def block_activations(config: PlanConfig) -> int:
 
 
 def flow_activations(config: PlanConfig) -> int:
-    """Numbers that the backward pass of the flow head needs, per micro-turn."""
+    """Count the numbers that the backward pass of the flow head needs, per micro-turn."""
     flow, layout = config.model.flow, config.layout
     each = 2 * layout.patch_dim + flow.depth * 10 * flow.width
     return layout.audio_out_positions * flow.draws * each
@@ -141,7 +141,7 @@ def flow_activations(config: PlanConfig) -> int:
 def _traffic(
     config: PlanConfig, counts: Counts, tensor: int, expert: int
 ) -> dict[str, tuple[float, float]]:
-    """Bytes that a GPU sends in one step, and how long that takes if nothing hides it."""
+    """Compute the bytes that a GPU sends in one step, and their time if nothing hides it."""
     model, node = config.model, config.machine.node_gpus
     n_moe = sum(not model.is_dense(layer) for layer in range(model.n_layers))
     passes = 3 if config.checkpointing else 2  # forward, forward again, backward

@@ -1,4 +1,4 @@
-"""`microturn plan`: how large a model is, what it needs, and how training spreads over GPUs."""
+"""`microturn plan`: size of a model, its needs, and a layout of its training over GPUs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from microturn.model.plan.parallel_layout import (
 )
 
 _BF16 = 2
-_SERVED = 0.6  # largest share of memory that weights may take where sessions are served
+_MAX_WEIGHT_SHARE = 0.6  # of memory, where sessions are served
 
 
 def run(config: PlanConfig) -> int:
-    """The command: the plan as text, and as JSON where that was asked for."""
+    """Print the plan as text and write it as JSON to `json=`."""
     result = plan(config)
     sys.stdout.write(text(result) if config.json != "-" else "")
     write_json(result, config.json)
@@ -32,7 +32,7 @@ def run(config: PlanConfig) -> int:
 
 
 def plan(config: PlanConfig) -> dict[str, Any]:
-    """All numbers; ConfigError for a model that cannot be, ValueError for one that does not fit."""
+    """Compute all numbers; ConfigError for an impossible model, ValueError if it does not fit."""
     try:
         model = meta_model(config.model, config.layout, config.vocab_size)
     except ValueError as error:
@@ -78,9 +78,9 @@ def plan(config: PlanConfig) -> dict[str, Any]:
 
 
 def serving(config: PlanConfig, counts: Counts, flops: float) -> dict[str, float | int]:
-    """The fewest GPUs, a power of two, that hold the weights in bf16 with room for sessions."""
+    """Find the fewest GPUs, a power of two, that hold the bf16 weights with room for sessions."""
     room, weights = available(config), counts.total * _BF16
-    gpus = 1 << max(0, math.ceil(math.log2(weights / (_SERVED * room))))
+    gpus = 1 << max(0, math.ceil(math.log2(weights / (_MAX_WEIGHT_SHARE * room))))
     left = gpus * room - weights
     return {
         "gpus": gpus,
@@ -91,7 +91,7 @@ def serving(config: PlanConfig, counts: Counts, flops: float) -> dict[str, float
 
 
 def arithmetic(config: PlanConfig, counts: Counts, way: Layout) -> list[str]:
-    """How the layout comes about, one line per quantity."""
+    """Explain the layout, one line per quantity."""
     model, layout = config.model, config.layout
     held = model.moe.n_experts // way.expert
     turns = micro_turns_of_a_rank(config, way.tensor)
@@ -100,10 +100,10 @@ def arithmetic(config: PlanConfig, counts: Counts, way: Layout) -> list[str]:
         f"data {way.data} = {config.gpus} gpus / tensor {way.tensor}",
         f"positions of a rank = {config.dialogues} dialogues / data {way.data} x "
         f"{config.micro_turns} micro-turns x {layout.n_positions} = {turns * layout.n_positions:,}",
-        f"states = (4 weights + 4 gradients) x {_many(counts.total)} + 4 x "
-        f"{_many(counts.matrices)} matrices + 8 x {_many(others)} others, over {config.gpus} gpus",
+        f"states = (4 weights + 4 gradients) x {_size(counts.total)} + 4 x "
+        f"{_size(counts.matrices)} matrices + 8 x {_size(others)} others, over {config.gpus} gpus",
         f"gathered = (2 blocks x 2 bytes + 4 of gradients) x one block of "
-        f"{_many(counts.largest_block)} / {way.tensor} and its experts, plus both tables",
+        f"{_size(counts.largest_block)} / {way.tensor} and its experts, plus both tables",
         f"room = {config.machine.memory_gb:g} GB less {RESERVED:.0%}",
     ]
     if model.moe.n_experts:
@@ -116,14 +116,14 @@ def arithmetic(config: PlanConfig, counts: Counts, way: Layout) -> list[str]:
 
 
 def text(result: dict[str, Any]) -> str:
-    """The plan as a person reads it."""
+    """Format the plan as a text table."""
     parallel, memory = result["parallel"], result["memory_per_gpu"]
     flops, serving = result["flops_per_micro_turn"], result["serving"]
     total, active = result["parameters_total"], result["parameters_active"]
     lines = [
-        f"parameters {_many(total)}, active {_many(active)}",
+        f"parameters {_size(total)}, active {_size(active)}",
         *(
-            f"  {name:<16}{_many(part['total']):>10}{_many(part['active']):>10}"
+            f"  {name:<16}{_size(part['total']):>10}{_size(part['active']):>10}"
             for name, part in result["parts"].items()
         ),
         "",
@@ -153,13 +153,13 @@ def text(result: dict[str, Any]) -> str:
 
 
 def _si(value: float, giga: str = "G") -> str:
-    """With three digits and a prefix."""
+    """Format with three digits and a prefix."""
     for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, giga), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:.3g} "
 
 
-def _many(value: float) -> str:
-    """A number of parameters, B for 10^9."""
+def _size(value: float) -> str:
+    """Format a number of parameters, B for 10^9."""
     return _si(value, "B")

@@ -124,7 +124,7 @@ def test_without_a_compiler_compiling_is_refused(
     for name in ("CC", "CXX"):
         monkeypatch.delenv(name, raising=False)
     assert main(["train", *words_of(data, tmp_path / "run", "compile=true")]) != 0
-    assert "there is none on PATH; install one or say compile=false" in capsys.readouterr().err
+    assert "there is none on PATH; install one or give compile=false" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

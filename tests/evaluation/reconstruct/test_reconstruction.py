@@ -84,7 +84,7 @@ def test_resynthesis_is_on_the_clock_of_the_recording() -> None:
     audio[4 * SPM + 500 : 7 * SPM] = tone(150)[: 3 * SPM - 500]
     lane, _ = pack_agent_audio(audio, LAYOUT)
     watch = Stopwatch()
-    made = resynthesise(build_vocoder(VocoderConfig(), LAYOUT), lane, LAYOUT, watch)
+    made = resynthesise(build_vocoder(VocoderConfig(), LAYOUT), lane, watch=watch)
     assert len(made) == len(audio)
     assert watch.sound_s == pytest.approx(2.4)
     wanted, got = (np.flatnonzero(np.abs(x) > 0.02) for x in (audio, made))
@@ -102,9 +102,11 @@ def test_words_are_recognised_in_recordings_and_not_in_noise(data: Path) -> None
         ]
         audio = stored.agent()
         made = {"noise": noise(3, len(audio))}
-        takes.append(VoicePair(key=stored.key, words=tuple(spoken), recorded=audio, made=made))
+        takes.append(
+            VoicePair(key=stored.key, words=tuple(spoken), recorded=audio, resynthesised=made)
+        )
     recogniser = WordRecogniser(word.text for take in takes for word in take.words)
-    errors = count_errors(takes, recogniser, RATE)
+    errors = count_errors(takes, recogniser, rate=RATE)
     assert errors["original"].words >= 3
     assert errors["original"].rate is not None
     assert errors["noise"].rate is not None
