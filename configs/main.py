@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
+_BENCH = "microturn.evaluation.bench.cli"
+
 # name: (module, attribute, what it does)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("microturn.evaluation.demo", "DEMO", "simulate, train, score and report in one go"),
@@ -42,31 +44,19 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
     "ablate": ("microturn.evaluation.ablations", "ABLATE", "what each choice is worth, in a table"),
     "plan": ("microturn.model.cli", "PLAN", "say what a model needs and how to spread it"),
-    "bench simulate": (
-        "microturn.evaluation.bench.cli",
-        "BENCH_SIMULATE",
-        "time simulation beside lhotse",
+    "bench simulate": (_BENCH, "BENCH_SIMULATE", "time simulation beside lhotse"),
+    "bench acoustics": (_BENCH, "BENCH_ACOUSTICS", "time each acoustic effect"),
+    "bench loader": (_BENCH, "BENCH_LOADER", "time reading beside webdataset"),
+    "bench training": (_BENCH, "BENCH_TRAINING", "time steps beside bare matrix products"),
+    "bench session": (_BENCH, "BENCH_SESSION", "time micro-turns of live sessions"),
+    "bench kernels": (_BENCH, "BENCH_KERNELS", "check and time the kernels"),
+    "bench gpu-kernels": (_BENCH, "BENCH_GPU_KERNELS", "check, time and tune the kernels on a GPU"),
+    "bench gpu-sessions": (
+        _BENCH,
+        "BENCH_GPU_SESSIONS",
+        "time live sessions on a GPU",
     ),
-    "bench loader": (
-        "microturn.evaluation.bench.cli",
-        "BENCH_LOADER",
-        "time reading beside webdataset",
-    ),
-    "bench training": (
-        "microturn.evaluation.bench.cli",
-        "BENCH_TRAINING",
-        "time steps beside bare loops",
-    ),
-    "bench session": (
-        "microturn.evaluation.bench.cli",
-        "BENCH_SESSION",
-        "time micro-turns of live sessions",
-    ),
-    "bench kernels": (
-        "microturn.evaluation.bench.cli",
-        "BENCH_KERNELS",
-        "check and time the kernels",
-    ),
+    "bench gpu-training": (_BENCH, "BENCH_GPU_TRAINING", "time training steps on a GPU"),
 }
 
 

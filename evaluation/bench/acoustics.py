@@ -1,12 +1,11 @@
-"""What acoustics cost: `python -m microturn.evaluation.bench.acoustics`, CPU time on one thread."""
+"""`microturn bench acoustics`: CPU time of each acoustic effect on one thread."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +15,10 @@ from microturn.datagen.acoustics.rooms import ensure_bank
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
+from microturn.evaluation.bench.config import BenchAcousticsConfig
+from microturn.evaluation.bench.results import publish
 
-MICRO_TURNS: Final = 300  # 60 s
-DIALOGUES: Final = 6
-ROUNDS: Final = 3
+N_ROOMS: Final = 4  # rooms of each method
 ALWAYS: Final[dict[str, tuple[str, dict[str, float]]]] = {
     "echo through a room": ("echo", {"room_probability": 1.0}),
     "... and a canceller": ("echo", {"room_probability": 1.0, "cancel_probability": 1.0}),
@@ -31,10 +30,26 @@ ALWAYS: Final[dict[str, tuple[str, dict[str, float]]]] = {
     "packet loss": ("network", {"loss_probability": 1.0}),
     "stalls": ("network", {"stall_probability": 1.0}),
 }
+METHODS: Final = {
+    "image sources up to order 24 (default)": RoomsConfig(),
+    "all image sources (max_order=0)": RoomsConfig(max_order=0, max_response_s=0.5),
+    "few and a stochastic tail (method=tail)": RoomsConfig(method="tail"),
+}
 
 
-def acoustics(*effects: str) -> AcousticsConfig:
-    """Some effects, each in every dialogue."""
+def run_bench_acoustics(config: BenchAcousticsConfig) -> int:
+    """Time rendering with each effect, and the responses of a room by each method."""
+    result = {
+        "dialogue_s": DatagenConfig(out="unused").layout.duration_s(config.n_micro_turns),
+        "render_ms": dict(measure_effects(config)),
+        "room_ms": {name: room_ms(rooms) for name, rooms in METHODS.items()},
+    }
+    publish(result, format_acoustics(result), config)
+    return 0
+
+
+def acoustics_with(*effects: str) -> AcousticsConfig:
+    """Return acoustics with some effects, each in every dialogue."""
     config: AcousticsConfig = AcousticsConfig()
     for effect in effects:
         block, changes = ALWAYS[effect]
@@ -43,43 +58,44 @@ def acoustics(*effects: str) -> AcousticsConfig:
     return config
 
 
-def rows() -> Iterator[tuple[str, float]]:
-    """What is done, and milliseconds per 60 s of dialogue."""
-    base = DatagenConfig(out="unused", n_micro_turns=MICRO_TURNS)
+def variants(base: DatagenConfig) -> Iterator[tuple[str, DatagenConfig]]:
+    """Yield the name and the configuration of each row."""
+
+    def variant(acoustics: AcousticsConfig = base.acoustics, **channel: Any) -> DatagenConfig:
+        return replace(base, channel=replace(base.channel, **channel), acoustics=acoustics)
+
+    yield (
+        "voices in rooms, nothing else",
+        variant(noise_probability=0.0, overlay_probability=0.0, echo_probability=0.0),
+    )
+    yield "default configuration", base
+    yield "... with plain echo in every dialogue", variant(echo_probability=1.0)
+    for effect in ALWAYS:
+        yield f"    and {effect}", variant(acoustics_with(effect), echo_probability=1.0)
+    yield (
+        "everything in every dialogue",
+        variant(
+            acoustics_with(*ALWAYS),
+            echo_probability=1.0,
+            noise_probability=1.0,
+            overlay_probability=1.0,
+        ),
+    )
+
+
+def measure_effects(config: BenchAcousticsConfig) -> Iterator[tuple[str, float]]:
+    """Yield the name of a row and the CPU milliseconds of one dialogue."""
+    base = DatagenConfig(out="unused", n_micro_turns=config.n_micro_turns)
     with tempfile.TemporaryDirectory() as folder:
         rooms = ensure_bank(base.rooms, base.layout.sample_rate, folders=[Path(folder)])
         tokenizer = make_tokenizer(base, UnitBank(open_corpus(base), base))
-
-        def simulator(**channel: Any) -> Simulator:
-            changes = channel.pop("acoustics", base.acoustics)
-            config = replace(base, channel=replace(base.channel, **channel), acoustics=changes)
-            return Simulator(config, rooms=rooms, tokenizer=tokenizer)
-
-        none = {"noise_probability": 0.0, "overlay_probability": 0.0, "echo_probability": 0.0}
-        yield "voices in rooms, nothing else", render_ms(simulator(**none))
-        yield "as configured by default", render_ms(simulator())
-        echo = {"echo_probability": 1.0}
-        plain = render_ms(simulator(**echo))
-        yield "... with plain echo in every dialogue", plain
-        for effect in ALWAYS:
-            spent = render_ms(simulator(**echo, acoustics=acoustics(effect)))
-            yield f"    and {effect}", spent
-        yield (
-            "everything in every dialogue",
-            render_ms(
-                simulator(
-                    echo_probability=1.0,
-                    noise_probability=1.0,
-                    overlay_probability=1.0,
-                    acoustics=acoustics(*ALWAYS),
-                )
-            ),
-        )
+        for name, variant in variants(base):
+            yield name, render_ms(Simulator(variant, rooms=rooms, tokenizer=tokenizer), config)
 
 
-def render_ms(simulator: Simulator) -> float:
-    """Script to sound, the fastest of some rounds; scripts are written beforehand."""
-    recipes = [simulator.recipe(index) for index in range(DIALOGUES)]
+def render_ms(simulator: Simulator, config: BenchAcousticsConfig) -> float:
+    """Time script to sound, the fastest round; scripts are written beforehand."""
+    recipes = [simulator.recipe(index) for index in range(config.n_dialogues)]
     composed = [simulator.script(recipe) for recipe in recipes]
 
     def render() -> None:
@@ -87,7 +103,17 @@ def render_ms(simulator: Simulator) -> float:
             simulator.sound(recipe, script, conditions)
 
     render()  # fills caches
-    return min(cpu_ms(render) for _ in range(ROUNDS)) / DIALOGUES
+    return min(cpu_ms(render) for _ in range(config.rounds)) / config.n_dialogues
+
+
+def room_ms(rooms: RoomsConfig) -> float:
+    """Time the ten responses of one room of the bank."""
+
+    def simulate() -> None:
+        for index in range(N_ROOMS):
+            simulate_room(rooms, 16_000, index)
+
+    return cpu_ms(simulate) / N_ROOMS
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
@@ -96,25 +122,11 @@ def cpu_ms(work: Callable[[], object]) -> float:
     return (time.process_time() - started) * 1000
 
 
-def main() -> None:
-    print(f"{'rendering 60 s, both channels':48}{'CPU ms':>8}")
-    for name, spent in rows():
-        print(f"{name:48}{spent:8.1f}")
-    print(f"\n{'one room of the bank, ten responses':48}{'CPU ms':>8}")
-    methods = {
-        "image sources up to order 24 (default)": RoomsConfig(),
-        "all image sources (max_order=0)": RoomsConfig(max_order=0, max_response_s=0.5),
-        "few and a stochastic tail (method=tail)": RoomsConfig(method="tail"),
-    }
-    for name, config in methods.items():
-        spent = cpu_ms(partial(_four_rooms, config))
-        print(f"{name:48}{spent / 4:8.1f}")
-
-
-def _four_rooms(config: RoomsConfig) -> None:
-    for index in range(4):
-        simulate_room(config, 16_000, index)
-
-
-if __name__ == "__main__":
-    main()
+def format_acoustics(result: Mapping[str, Any]) -> str:
+    """Format the figures as a text table."""
+    head = f"rendering {result['dialogue_s']:g} s, both channels"
+    lines = [f"{head:48}{'CPU ms':>8}"]
+    lines += [f"{name:48}{spent:8.1f}" for name, spent in result["render_ms"].items()]
+    lines += ["", f"{'one room of the bank, ten responses':48}{'CPU ms':>8}"]
+    lines += [f"{name:48}{spent:8.1f}" for name, spent in result["room_ms"].items()]
+    return "\n".join(lines) + "\n"

@@ -1,9 +1,13 @@
-"""The commands `microturn bench ...`; what they need is imported when they run."""
+"""The commands `microturn bench ...`; each imports what it needs when it runs."""
 
 from __future__ import annotations
 
 from microturn.configs.command import Command
 from microturn.evaluation.bench.config import (
+    BenchAcousticsConfig,
+    BenchGpuKernelsConfig,
+    BenchGpuSessionsConfig,
+    BenchGpuTrainingConfig,
     BenchKernelsConfig,
     BenchLoaderConfig,
     BenchSessionConfig,
@@ -13,43 +17,85 @@ from microturn.evaluation.bench.config import (
 
 FILES = "bench"  # the folder of configs/ for these commands
 NOTHING_KEPT = "interrupted; nothing was written"
+STEPS_KEPT = "interrupted; the figures of finished steps are in out="
 
 
 def _simulate(config: BenchSimulateConfig) -> int:
-    from microturn.evaluation.bench.simulate import run
+    from microturn.evaluation.bench.simulate import run_bench_simulate
 
-    return run(config)
+    return run_bench_simulate(config)
 
 
 def _loader(config: BenchLoaderConfig) -> int:
-    from microturn.evaluation.bench.loader import run
+    from microturn.evaluation.bench.loader import run_bench_loader
 
-    return run(config)
+    return run_bench_loader(config)
 
 
 def _training(config: BenchTrainingConfig) -> int:
-    from microturn.evaluation.bench.training import run
+    from microturn.evaluation.bench.training import run_bench_training
 
-    return run(config)
+    return run_bench_training(config)
 
 
 def _session(config: BenchSessionConfig) -> int:
-    from microturn.evaluation.bench.session import run
+    from microturn.evaluation.bench.session import run_bench_session
 
-    return run(config)
+    return run_bench_session(config)
 
 
 def _kernels(config: BenchKernelsConfig) -> int:
-    from microturn.evaluation.bench.kernels import run
+    from microturn.evaluation.bench.kernels import run_bench_kernels
 
-    return run(config)
+    return run_bench_kernels(config)
+
+
+def _acoustics(config: BenchAcousticsConfig) -> int:
+    from microturn.evaluation.bench.acoustics import run_bench_acoustics
+
+    return run_bench_acoustics(config)
+
+
+def _gpu_kernels(config: BenchGpuKernelsConfig) -> int:
+    from microturn.evaluation.bench.gpu_steps import bench_device
+
+    device = bench_device(smoke=config.smoke)  # before a kernel is imported
+    from microturn.evaluation.bench.gpu_kernels import run_bench_gpu_kernels
+
+    return run_bench_gpu_kernels(config, device)
+
+
+def _gpu_sessions(config: BenchGpuSessionsConfig) -> int:
+    from microturn.evaluation.bench.gpu_steps import bench_device
+
+    device = bench_device(smoke=config.smoke)  # before a kernel is imported
+    from microturn.evaluation.bench.gpu_sessions import run_bench_gpu_sessions
+
+    return run_bench_gpu_sessions(config, device)
+
+
+def _gpu_training(config: BenchGpuTrainingConfig) -> int:
+    from microturn.evaluation.bench.gpu_steps import bench_device
+
+    device = bench_device(smoke=config.smoke)  # before a kernel is imported
+    from microturn.evaluation.bench.gpu_training import run_bench_gpu_training
+
+    return run_bench_gpu_training(config, device)
 
 
 BENCH_SIMULATE = Command(
     schema=BenchSimulateConfig,
     run=_simulate,
     files=FILES,
-    help="Seconds of dialogue per CPU second: ours, lhotse, and the least that must be done.",
+    help="Seconds of dialogue per CPU second: microturn, lhotse, and the necessary work alone.",
+    on_interrupt=NOTHING_KEPT,
+)
+
+BENCH_ACOUSTICS = Command(
+    schema=BenchAcousticsConfig,
+    run=_acoustics,
+    files=FILES,
+    help="CPU time of each acoustic effect, and of the responses of a room.",
     on_interrupt=NOTHING_KEPT,
 )
 
@@ -65,7 +111,7 @@ BENCH_TRAINING = Command(
     schema=BenchTrainingConfig,
     run=_training,
     files=FILES,
-    help="FLOP rate of training steps beside a bare loop of the same matrix products.",
+    help="FLOP rate of training steps beside a replay of the same matrix products.",
     on_interrupt=NOTHING_KEPT,
 )
 
@@ -73,7 +119,7 @@ BENCH_SESSION = Command(
     schema=BenchSessionConfig,
     run=_session,
     files=FILES,
-    help="Time micro-turns of 1, 2, 4 and 8 conversations at once.",
+    help="Time micro-turns of 1, 2, 4 and 8 sessions at once.",
     on_interrupt=NOTHING_KEPT,
 )
 
@@ -83,4 +129,28 @@ BENCH_KERNELS = Command(
     files=FILES,
     help="Check the kernels against their definitions and time them beside plain PyTorch.",
     on_interrupt=NOTHING_KEPT,
+)
+
+BENCH_GPU_KERNELS = Command(
+    schema=BenchGpuKernelsConfig,
+    run=_gpu_kernels,
+    files=FILES,
+    help="Check and time every kernel on a GPU, with a search for the best tiles.",
+    on_interrupt=STEPS_KEPT,
+)
+
+BENCH_GPU_SESSIONS = Command(
+    schema=BenchGpuSessionsConfig,
+    run=_gpu_sessions,
+    files=FILES,
+    help="Time micro-turns of 1 to 64 sessions of two models on a GPU, and of a long session.",
+    on_interrupt=STEPS_KEPT,
+)
+
+BENCH_GPU_TRAINING = Command(
+    schema=BenchGpuTrainingConfig,
+    run=_gpu_training,
+    files=FILES,
+    help="Time training steps on a GPU, compiled too, and runs of `microturn train`.",
+    on_interrupt=STEPS_KEPT,
 )

@@ -1,4 +1,4 @@
-"""What the commands `microturn bench ...` can be asked."""
+"""Configurations of the commands `microturn bench ...`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from microturn.configs.load import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSimulateConfig:
-    """Seconds of dialogue per CPU second, beside lhotse and beside the least that must be done."""
+    """`microturn bench simulate`."""
 
     n_dialogues: int = option(12, "dialogues in a round")
     n_micro_turns: int = option(300, "length of a dialogue in micro-turns")
     rounds: int = option(7, "rounds, each of other dialogues; the median of them counts")
-    warm_up: int = option(72, "dialogues that ours makes first, as a set does")
+    warm_up: int = option(72, "dialogues that microturn makes first, as in a set")
     seed: int = option(0, "seed of the dialogues")
     peers: bool = option(True, "also measure lhotse, which has to be installed")
     scaling: bool = option(True, "also measure one process against two")
@@ -24,15 +24,26 @@ class BenchSimulateConfig:
     json: str = option("", "write the numbers to this file (- for stdout)")
 
     def __post_init__(self) -> None:
-        least = {"n_dialogues": 1, "n_micro_turns": 1, "rounds": 1, "warm_up": 0}
-        for name, bound in {**least, "scaling_shards": 2}.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {bound}")
+        require_at_least(self, "", n_dialogues=1, n_micro_turns=1, rounds=1, warm_up=0)
+        require_at_least(self, "", scaling_shards=2)
 
     @property
     def warm_shards(self) -> int:
         """Shards of a round's size that are made before anything is measured."""
         return -(-self.warm_up // self.n_dialogues)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchAcousticsConfig:
+    """`microturn bench acoustics`."""
+
+    n_dialogues: int = option(6, "dialogues that are rendered in a round")
+    n_micro_turns: int = option(300, "length of a dialogue in micro-turns")
+    rounds: int = option(3, "rounds; of every row the fastest one counts")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", n_dialogues=1, n_micro_turns=1, rounds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +60,7 @@ class BenchLoaderConfig:
     json: str = option("", "write the numbers to this file, - for stdout")
 
     def __post_init__(self) -> None:
-        for name in ("n_dialogues", "batch_size", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        require_at_least(self, "", n_dialogues=1, batch_size=1, rounds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +77,7 @@ class BenchTrainingConfig:
     json: str = option("", "write the numbers to this file, - for stdout")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "warm_up", "n_dialogues"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        require_at_least(self, "", steps=1, warm_up=1, n_dialogues=1)
         if not self.threads or min(self.threads) < 1:
             raise ValueError(f"threads={self.threads} must be numbers of at least 1")
 
@@ -80,17 +87,17 @@ class BenchSessionConfig:
     """`microturn bench session`."""
 
     sessions: list[int] = option(
-        default_factory=lambda: [1, 2, 4, 8], help="conversations at once, one row each"
+        default_factory=lambda: [1, 2, 4, 8], help="sessions at once, one row each"
     )
     micro_turns: int = option(200, "measured micro-turns in each row")
     warm_up: int = option(20, "micro-turns before the measurement")
-    hour: int = option(18_000, "micro-turns of one long conversation, an hour by default; 0: none")
+    hour: int = option(18_000, "micro-turns of one long session, an hour by default; 0: none")
     lengths: list[int] = option(
         default_factory=lambda: [50, 200, 800, 3000],
         help="lengths of a dialogue, in micro-turns, at which a server that reads it all again and "
-        "a cache that grows are timed; []: not",
+        "a growing cache are timed; []: none",
     )
-    peer_seconds: float = option(2.0, "time for each of these, three micro-turns at least")
+    peer_seconds: float = option(2.0, "seconds for each of these, three micro-turns at least")
     checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
     threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
     seed: int = option(0, "random numbers of weights, input and voice")
@@ -130,12 +137,37 @@ class BenchKernelsConfig:
     def __post_init__(self) -> None:
         if not self.tokens or min(self.tokens) < 1:
             raise ConfigError(f"tokens={self.tokens} must be counts of at least 1")
-        if self.repeats < 1:
-            raise ConfigError(f"repeats={self.repeats} must be at least 1")
-        for name in ("d_model", "n_experts", "top_k", "d_expert"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
+        require_at_least(self, "", repeats=1, d_model=0, n_experts=0, top_k=0, d_expert=0)
         if self.d_model % 8 or self.d_expert % 8:
             raise ConfigError(
                 f"d_model={self.d_model} and d_expert={self.d_expert} must be multiples of 8"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchGpuKernelsConfig:
+    """`microturn bench gpu-kernels`."""
+
+    out: str = option("runs/bench", "folder of kernels.json, which is written step by step")
+    short: bool = option(False, "no search for tiles and few competitors: under a minute")
+    smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the bench works")
+    max_seconds: float = option(165.0, "the search for tiles and the compiled rows stop then")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchGpuSessionsConfig:
+    """`microturn bench gpu-sessions`."""
+
+    out: str = option("runs/bench", "folder of sessions.json, which is written row by row")
+    smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the bench works")
+    max_seconds: float = option(120.0, "rows that would begin later are left out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchGpuTrainingConfig:
+    """`microturn bench gpu-training`."""
+
+    out: str = option("runs/bench", "folder of training.json, which is written step by step")
+    data: str = option("", "shard set; empty: no runs of `microturn train`")
+    smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the bench works")
+    max_seconds: float = option(600.0, "steps that would begin later are left out")

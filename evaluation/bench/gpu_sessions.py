@@ -1,17 +1,16 @@
-"""Times micro-turns of live sessions on a GPU.
+"""`microturn bench gpu-sessions`: micro-turns of live sessions on a GPU.
 
 Random weights; the `small` model and a mixture of experts of 16 layers and width 1024. Whole
-micro-turns (sound in, sound out) through `RowBatch`, as one captured graph and launched
-kernel by kernel; whether both say the same; kernels and the GPU's busy time; first against last
-micro-turns of a long session. What does not fit into SECONDS is left out.
+micro-turns (sound in, sound out) through `RowBatch`, as one captured graph and launched kernel by
+kernel; equality of the two; kernels and the GPU's busy time; first against last micro-turns of a
+long session. Figures go to OUT/sessions.json row by row.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from microturn.evaluation.bench.config import BenchGpuSessionsConfig
+from microturn.evaluation.bench.gpu_steps import (
+    StepRecorder,
+    device_line,
+    gpu_activity,
+    synchronise,
+)
 from microturn.evaluation.bench.kernels_measure import device_facts
 from microturn.inference.load import shipped_model
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -29,7 +35,6 @@ from microturn.model.config import ModelConfig, MoEConfig
 from microturn.model.model import InteractionModel
 from microturn.model.streams import StreamLayout, Tokenizer
 
-SESSIONS: Final = (1, 4, 16, 64)
 LARGE: Final = ModelConfig(
     d_model=1024,
     n_layers=16,
@@ -37,14 +42,9 @@ LARGE: Final = ModelConfig(
     d_ff=2816,
     moe=MoEConfig(n_experts=64, top_k=4, d_expert=512),
 )
-LONG: Final = "small"  # the model of the long session
-LONG_MICRO_TURNS: Final = 18_000
-LONG_SECONDS: Final = 28.0  # what is played by then counts, the hour at most
-MICRO_TURNS: Final = 60
-EAGER_MICRO_TURNS: Final = 8
-COMPARED: Final = 6
+LONG_SECONDS: Final = 28.0  # for the long session, which is an hour at most
 WARM_UP: Final = 3
-SECONDS: Final = 120.0
+COMPARED: Final = 6  # micro-turns whose words and sound are compared
 _LEVEL: Final = 0.05
 _COLUMNS: Final = (
     ("p50_ms", 9),
@@ -59,50 +59,53 @@ _COLUMNS: Final = (
 )
 
 
-def models() -> dict[str, ModelConfig]:
-    return {"small": shipped_model("model/small.yaml"), "moe16": LARGE}
+@dataclass(frozen=True, kw_only=True)
+class SessionSizes:
+    """Models, numbers of sessions and micro-turns of each measurement."""
+
+    models: dict[str, ModelConfig]
+    sessions: tuple[int, ...]
+    micro_turns: int
+    eager_micro_turns: int
+    long_micro_turns: int  # of one session of the first model
 
 
-def main(words: list[str]) -> int:
-    options = dict(word.partition("=")[::2] for word in words)
-    if set(options) - {"out"} or not options.get("out"):
-        print("usage: python -m microturn.evaluation.bench.gpu_sessions out=DIR", file=sys.stderr)
-        return 2
-    if not torch.cuda.is_available():
-        print("gpu_check needs a CUDA device; none was found", file=sys.stderr)
-        return 1
-    out = Path(options["out"])
-    out.mkdir(parents=True, exist_ok=True)
-    device, started = torch.device("cuda"), time.perf_counter()
-    result: dict[str, Any] = {"facts": device_facts(device), "failures": [], "left_out": []}
-    for name, config in models().items():
-        checkpoint = random_model(config, device)
-        rows: dict[str, Callable[[dict[str, Any]], None]] = {
-            f"{name} {n}": partial(measure, checkpoint, n) for n in SESSIONS
-        }
-        if name == LONG:
-            rows["long"] = partial(long_session, checkpoint)
-        for key, work in rows.items():
-            if time.perf_counter() - started > SECONDS:
-                result["left_out"].append(key)
-                continue
-            result[key] = {}
-            try:
-                work(result[key])
-            except Exception as error:  # the other rows still tell something
-                result["failures"].append(f"{key}: {type(error).__name__}: {error}"[:500])
-            (out / "sessions.json").write_text(json.dumps(result, indent=1))
-            took = time.perf_counter() - started
-            print(f"sessions {key} ({took:.0f} s): {result[key]}", file=sys.stderr, flush=True)
-        del checkpoint, rows, work
-        torch.cuda.empty_cache()
-    (out / "sessions.json").write_text(json.dumps(result, indent=1))
-    print(table(result))
-    return 1 if result["failures"] else 0
+def session_sizes(*, smoke: bool) -> SessionSizes:
+    if smoke:
+        return SessionSizes(
+            models={"tiny": shipped_model("model/tiny.yaml")},
+            sessions=(1, 2),
+            micro_turns=4,
+            eager_micro_turns=2,
+            long_micro_turns=8,
+        )
+    return SessionSizes(
+        models={"small": shipped_model("model/small.yaml"), "moe16": LARGE},
+        sessions=(1, 4, 16, 64),
+        micro_turns=60,
+        eager_micro_turns=8,
+        long_micro_turns=18_000,
+    )
+
+
+def run_bench_gpu_sessions(config: BenchGpuSessionsConfig, device: torch.device) -> int:
+    """Time the sessions; return 1 when a row fails."""
+    sizes = session_sizes(smoke=config.smoke)
+    recorder = StepRecorder(Path(config.out) / "sessions.json", max_seconds=config.max_seconds)
+    recorder.run("facts", lambda: device_facts(device))
+    for number, (name, model) in enumerate(sizes.models.items()):
+        checkpoint = random_model(model, device)
+        for n in sizes.sessions:
+            recorder.run_in_time(f"{name} {n}", partial(measure_sessions, checkpoint, n, sizes))
+        if number == 0:
+            recorder.run_in_time("long", partial(measure_long_session, checkpoint, sizes))
+        del checkpoint
+    table = format_gpu_sessions(recorder.figures, long_model=next(iter(sizes.models)))
+    return recorder.finish(table)
 
 
 def random_model(config: ModelConfig, device: torch.device) -> LoadedCheckpoint:
-    """Drawn on the device; experts in bf16, the rest in fp32."""
+    """Draw a model on the device; on a GPU its experts are in bf16, the rest in fp32."""
     torch.manual_seed(0)
     layout = StreamLayout()
     tokenizer = Tokenizer.train(["one two three plus hello"] * 100, vocab_size=256)
@@ -112,42 +115,48 @@ def random_model(config: ModelConfig, device: torch.device) -> LoadedCheckpoint:
         for parameter in model.parameters():
             if not parameter.any():
                 nn.init.normal_(parameter, std=0.05)
-    experts_to_(model, torch.bfloat16)
+    if device.type == "cuda":
+        experts_to_(model, torch.bfloat16)
     return LoadedCheckpoint(model.eval(), layout, tokenizer)
 
 
-def measure(checkpoint: LoadedCheckpoint, n: int, row: dict[str, Any]) -> None:
+def measure_sessions(checkpoint: LoadedCheckpoint, n: int, sizes: SessionSizes) -> dict[str, Any]:
     """Milliseconds of whole micro-turns, of the device's part alone, and without a graph."""
-    torch.cuda.reset_peak_memory_stats()
+    row: dict[str, Any] = {}
     eager = RowBatch(checkpoint, n, graph=False, sizes=[n])
-    rng = np.random.default_rng(0)
-    said = [append(eager, rng)[1] for _ in range(COMPARED)]
-    row["eager_ms"] = float(np.median([append(eager, rng)[0] for _ in range(EAGER_MICRO_TURNS)]))
+    device, rng = eager.device, np.random.default_rng(0)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    expected = [step_all(eager, rng)[1] for _ in range(COMPARED)]
+    eager_ms = [step_all(eager, rng)[0] for _ in range(sizes.eager_micro_turns)]
+    row["eager_ms"] = float(np.median(eager_ms))
     del eager
-    torch.cuda.synchronize()
-    began = time.perf_counter()
+    synchronise(device)
+    started = time.perf_counter()
     batch, rng = RowBatch(checkpoint, n, sizes=[n]), np.random.default_rng(0)
-    torch.cuda.synchronize()
-    row["build_s"] = time.perf_counter() - began
-    row["same"] = all(same(append(batch, rng)[1], turn) for turn in said)
-    times = [append(batch, rng)[0] for _ in range(MICRO_TURNS)]
+    synchronise(device)
+    row["build_s"] = time.perf_counter() - started
+    row["same"] = all(are_same(step_all(batch, rng)[1], outputs) for outputs in expected)
+    times = [step_all(batch, rng)[0] for _ in range(sizes.micro_turns)]
     row["p50_ms"] = float(np.percentile(times, 50))
     row["p99_ms"] = float(np.percentile(times, 99))
-    row["tick_ms"] = _median_ms(batch.tick.run)
-    row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-    row.update(kernels_per_tick(batch, rng))
+    row["tick_ms"] = _median_ms(batch.tick.run, device)
+    if device.type == "cuda":
+        row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        row |= gpu_activity(lambda: step_all(batch, rng), repeats=2)
+    return row
 
 
-def same(a: list[MicroTurnOut], b: list[MicroTurnOut]) -> bool:
-    """Words and, bit for bit, sound."""
+def are_same(a: list[MicroTurnOut], b: list[MicroTurnOut]) -> bool:
+    """Compare words and, bit for bit, sound."""
     return all(
         x.heard == y.heard and x.say == y.say and np.array_equal(x.audio, y.audio)
         for x, y in zip(a, b, strict=True)
     )
 
 
-def append(batch: RowBatch, rng: np.random.Generator) -> tuple[float, list[MicroTurnOut]]:
-    """One micro-turn of all sessions: milliseconds, and what was made."""
+def step_all(batch: RowBatch, rng: np.random.Generator) -> tuple[float, list[MicroTurnOut]]:
+    """Step all sessions by one micro-turn; return the milliseconds and the outputs."""
     samples = batch.layout.samples_per_micro_turn
     audio = (_LEVEL * rng.standard_normal((batch.n_rows, samples))).astype(np.float32)
     started = time.perf_counter()
@@ -156,81 +165,59 @@ def append(batch: RowBatch, rng: np.random.Generator) -> tuple[float, list[Micro
     return 1000 * (time.perf_counter() - started), outputs
 
 
-def kernels_per_tick(batch: RowBatch, rng: np.random.Generator) -> dict[str, float]:
-    """Kernels and copies of one micro-turn, and for how long the GPU is busy with them."""
-    from torch.profiler import ProfilerActivity, profile
-
-    ticks = 2
-    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as trace:
-        for _ in range(ticks):
-            append(batch, rng)
-    events = [e for e in trace.events() if e.device_type.name == "CUDA"]
-    busy = sum(event.time_range.elapsed_us() for event in events) / 1000
-    return {"kernels": len(events) / ticks, "gpu_ms": busy / ticks}
-
-
-def _median_ms(work: Callable[[], Any], repeats: int = 15) -> float:
+def _median_ms(work: Callable[[], Any], device: torch.device, repeats: int = 15) -> float:
     times = []
-    for _ in range(repeats + 2):
-        torch.cuda.synchronize()
+    for _ in range(repeats + WARM_UP):
+        synchronise(device)
         started = time.perf_counter()
         work()
-        torch.cuda.synchronize()
+        synchronise(device)
         times.append(1000 * (time.perf_counter() - started))
-    return float(np.median(times[2:]))
+    return float(np.median(times[WARM_UP:]))
 
 
-def long_session(checkpoint: LoadedCheckpoint, row: dict[str, Any]) -> None:
-    """One session for an hour of micro-turns, or as many as fit into `LONG_SECONDS`.
+def measure_long_session(checkpoint: LoadedCheckpoint, sizes: SessionSizes) -> dict[str, Any]:
+    """One session of an hour, or of the micro-turns that fit into `LONG_SECONDS`.
 
     The first hundred counts from the moment when the window of attention is full.
     """
     batch = RowBatch(checkpoint, 1)
     rng = np.random.default_rng(0)
     for _ in range(checkpoint.model.cfg.window):
-        append(batch, rng)
-    memory = torch.cuda.memory_allocated()
+        step_all(batch, rng)
+    on_gpu = batch.device.type == "cuda"
+    memory = torch.cuda.memory_allocated() if on_gpu else 0
     times: list[float] = []
     started = time.perf_counter()
-    while len(times) < LONG_MICRO_TURNS and time.perf_counter() - started < LONG_SECONDS:
-        times.append(append(batch, rng)[0])
+    while len(times) < sizes.long_micro_turns and time.perf_counter() - started < LONG_SECONDS:
+        times.append(step_all(batch, rng)[0])
     first, last = np.median(times[:100]), np.median(times[-100:])
-    row.update(
-        micro_turns=len(times),
-        first_100_ms=float(first),
-        last_100_ms=float(last),
-        ratio=float(last / first),
-        p50_ms=float(np.percentile(times, 50)),
-        p99_ms=float(np.percentile(times, 99)),
-        max_ms=max(times),
-        memory_growth=torch.cuda.memory_allocated() / memory - 1,
-    )
+    return {
+        "micro_turns": len(times),
+        "first_100_ms": float(first),
+        "last_100_ms": float(last),
+        "ratio": float(last / first),
+        "p50_ms": float(np.percentile(times, 50)),
+        "p99_ms": float(np.percentile(times, 99)),
+        "max_ms": max(times),
+        "memory_growth": torch.cuda.memory_allocated() / memory - 1 if on_gpu else None,
+    }
 
 
-def table(result: dict[str, Any]) -> str:
-    """What a person reads."""
-    facts = result["facts"]
-    lines = [
-        f"{facts['device']}: copy {facts['stream_gb_s']:.0f} GB/s, "
-        f"bf16 matmul {facts['matmul_tflop_s']:.0f} TFLOP/s; torch {facts['torch']}",
-        "model sessions" + "".join(f"{name:>{width}}" for name, width in _COLUMNS),
-    ]
-    for key, row in result.items():
+def format_gpu_sessions(figures: dict[str, Any], *, long_model: str) -> str:
+    """Format the figures as a text table."""
+    heads = "".join(f"{name:>{width}}" for name, width in _COLUMNS)
+    lines = [device_line(figures.get("facts", {})), "model sessions" + heads]
+    for key, row in figures.items():
         if isinstance(row, dict) and "eager_ms" in row:
             name, n = key.split()
-            values = [row.get(column, float("nan")) for column, _ in _COLUMNS]
-            cells = [str(v) if isinstance(v, bool) else f"{v:.1f}" for v in values]
-            widths = [width for _, width in _COLUMNS]
-            lines.append(
-                f"{name:<6}{n:>8}"
-                + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
-            )
+            cells = (_cell(row.get(column), width) for column, width in _COLUMNS)
+            lines.append(f"{name:<6}{n:>8}" + "".join(cells))
     lines.append("tick: the device's part; eager: without a graph; gpu: busy; same: graph = eager")
-    lines.append(f"long session of {LONG}: {result.get('long')}")
-    lines += [f"left out: {key}" for key in result["left_out"]]
-    lines += [f"FAILED {failure}" for failure in result["failures"]]
+    lines.append(f"long session of {long_model}: {figures.get('long')}")
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _cell(value: bool | float | None, width: int) -> str:
+    text = "-" if value is None else str(value) if isinstance(value, bool) else f"{value:.1f}"
+    return f"{text:>{width}}"

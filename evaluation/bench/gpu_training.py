@@ -1,18 +1,16 @@
-"""Times training on a GPU.
+"""`microturn bench gpu-training`: training steps on a GPU.
 
 `small` in bf16: steps on one packed batch of random lanes, with blocks compiled too; where a shard
-set is given, runs of `microturn train` as they are, vocoder included, and one resume. `smoke=true`
-runs everything very small, on a CPU too.
+set is given, runs of `microturn train` as they are, vocoder included, and one resume. Figures go to
+OUT/training.json step by step.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -22,6 +20,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from microturn.configs.load import load_config
+from microturn.evaluation.bench.config import BenchGpuTrainingConfig
+from microturn.evaluation.bench.gpu_steps import (
+    StepRecorder,
+    device_line,
+    gpu_activity,
+    synchronise,
+)
 from microturn.evaluation.bench.kernels_measure import device_facts
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import describe
@@ -44,61 +49,41 @@ RUN_WARM_UP: Final = 15
 RESUME_STEPS: Final = 6
 
 
-def main(words: list[str]) -> int:
-    options = dict(word.removeprefix("--").partition("=")[::2] for word in words)
-    if set(options) - {"out", "data", "smoke"} or not options.get("out"):
-        print(
-            "usage: gpu_training out=DIR [data=SHARDS] [smoke=true]",
-            file=sys.stderr,
-        )
-        return 2
-    smoke = options.get("smoke", "false") != "false"
-    if not smoke and not torch.cuda.is_available():
-        print("gpu_check needs a CUDA device; none was found", file=sys.stderr)
-        return 1
-    check = Check(Path(options["out"]), options.get("data", ""), smoke=smoke)
-    check.run()
-    print(table(check.result))
-    return 1 if check.result["failures"] else 0
+def run_bench_gpu_training(config: BenchGpuTrainingConfig, device: torch.device) -> int:
+    """Time training; return 1 when a step fails."""
+    recorder = StepRecorder(Path(config.out) / "training.json", max_seconds=config.max_seconds)
+    TrainingBench(config, device, recorder).run()
+    return recorder.finish(format_gpu_training(recorder.figures))
 
 
-class Check:
-    """Runs part by part; every finished part is on disk."""
+class TrainingBench:
+    """The steps of the bench; each returns its figures."""
 
-    def __init__(self, out: Path, data: str, *, smoke: bool) -> None:
-        self.out, self.data, self.smoke = out, data, smoke
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        words = [f"data={data or 'none'}", f"out={out / 'run'}"]
-        name = "training/smoke.yaml" if smoke else "training/small.yaml"
+    def __init__(
+        self, config: BenchGpuTrainingConfig, device: torch.device, recorder: StepRecorder
+    ) -> None:
+        self.out, self.data, self.smoke = Path(config.out), config.data, config.smoke
+        self.device, self.recorder = device, recorder
+        words = [f"data={self.data or 'none'}", f"out={self.out / 'run'}"]
+        name = "training/smoke.yaml" if self.smoke else "training/small.yaml"
         self.cfg = load_config(TrainingConfig, [name], words)
-        self.layout = StreamLayout.load(Path(data) / "layout.json") if data else StreamLayout()
-        self.result: dict[str, Any] = {"failures": []}
-        out.mkdir(parents=True, exist_ok=True)
+        data = Path(self.data)
+        self.layout = StreamLayout.load(data / "layout.json") if self.data else StreamLayout()
 
     def run(self) -> None:
-        self._part("facts", lambda: device_facts(self.device))
-        self._part("model", self.sizes)
+        self.recorder.run("facts", lambda: device_facts(self.device))
+        self.recorder.run("model", self.sizes)
+        step = self.recorder.run_in_time
         sizes = (2,) if self.smoke else SIZES
         for size in sizes:
-            self._part(f"batch {size}", lambda size=size: self.synthetic(size))
+            step(f"batch {size}", partial(self.synthetic, size))
         if not self.smoke:
-            self._part("compiled", lambda: self.synthetic(sizes[-1], compiled=True))
+            step("compiled", lambda: self.synthetic(sizes[-1], compiled=True))
         if self.data:
-            self._part("train", self.trained)
-            self._part("resume", self.resume)
+            step("train", self.trained)
+            step("resume", self.resume)
             if not self.smoke:
-                self._part("train, compiled", lambda: self.trained(compiled=True))
-
-    def _part(self, name: str, work: Any) -> None:
-        before = time.perf_counter()
-        try:
-            self.result[name] = work()
-        except Exception as error:  # the other parts still tell something
-            self.result["failures"].append(f"{name}: {type(error).__name__}: {error}"[:600])
-        print(f"training {name}: {time.perf_counter() - before:.1f} s", file=sys.stderr, flush=True)
-        (self.out / "training.json").write_text(json.dumps(self.result, indent=1))
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+                step("train, compiled", lambda: self.trained(compiled=True))
 
     def sizes(self) -> dict[str, Any]:
         self._shape = InteractionModel(self.cfg.model, self.layout, VOCABULARY)
@@ -124,21 +109,21 @@ class Check:
         for step in range(WARM_UP + STEPS):
             times = trainee.step(batch)
             if step == 0:
-                first = time.perf_counter() - began
+                first_s = time.perf_counter() - began
             if step >= WARM_UP:
                 took.append(sum(times.values()))
                 parts.append(times)
-        row = {"first_step_s": first, **self._rates(size, n, median(took))}
+        row = {"first_step_s": first_s, **self._rates(size, n, median(took))}
         row.update({f"{name}_ms": 1e3 * median(p[name] for p in parts) for name in parts[0]})
         if self.device.type == "cuda":
             row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
             torch.cuda.reset_peak_memory_stats()
-            row.update(kernels_of(lambda: trainee.step(batch)))
+            row.update(gpu_activity(lambda: trainee.step(batch)))
         return row
 
     def _rates(self, B: int, N: int, seconds: float) -> dict[str, float]:
         flops = B * N * flops_per_micro_turn(self._shape, N)
-        peak = self.result["facts"]["matmul_tflop_s"] * 1e12
+        peak = self.recorder.figures["facts"]["matmul_tflop_s"] * 1e12
         return {
             "step_ms": 1e3 * seconds,
             "positions_per_s": B * N * self.layout.n_positions / seconds,
@@ -171,7 +156,7 @@ class Check:
         }
 
     def resume(self) -> dict[str, float]:
-        """`microturn train` for a few steps, and for a few more from what it left."""
+        """`microturn train` for a few steps, and for a few more from its last state."""
         from microturn.training import state
         from microturn.training.train import train
 
@@ -185,14 +170,14 @@ class Check:
             steps.append(state.load(state.saved_states(self.out / "run")[-1]).step)
         if steps != [RESUME_STEPS, 2 * RESUME_STEPS]:
             raise ValueError(f"steps after the first and the resumed run: {steps}")
-        for path in state.saved_states(self.out / "run"):  # large, and told already
+        for path in state.saved_states(self.out / "run"):  # large, and measured already
             path.unlink()
         (self.out / "run" / "checkpoint" / "model.safetensors").unlink()
         return {"first_s": seconds[0], "resumed_s": seconds[1], "step": steps[1]}
 
 
 class StepClock(Callback):
-    """When the steps of a run began and ended, in seconds."""
+    """Seconds at which the steps of a run began and ended."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
@@ -206,7 +191,7 @@ class StepClock(Callback):
 
 
 class Trainee:
-    """What `microturn train` does in one step, with a clock around each third of it."""
+    """One step of `microturn train`, with a clock around each third of it."""
 
     def __init__(self, cfg: TrainingConfig, layout: StreamLayout, device: torch.device) -> None:
         torch.manual_seed(0)
@@ -240,22 +225,8 @@ class Trainee:
         return {n: b - a for n, a, b in zip(names, marks[:-1], marks[1:], strict=True)}
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronise(self.device)
         return time.perf_counter()
-
-
-def kernels_of(work: Callable[[], object]) -> dict[str, float]:
-    """Kernels that it launches, and for how long the GPU is busy with them."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as trace:
-        work()
-        torch.cuda.synchronize()
-    on_gpu = [e for e in trace.events() if e.device_type.name == "CUDA"]
-    events = [e for e in on_gpu if not e.is_user_annotation]  # the optimiser's span is no kernel
-    busy = sum(event.time_range.elapsed_us() for event in events) / 1000
-    return {"kernels": len(events), "gpu_ms": busy}
 
 
 def random_lanes(layout: StreamLayout, B: int, N: int) -> LaneBatch:
@@ -274,19 +245,18 @@ def random_lanes(layout: StreamLayout, B: int, N: int) -> LaneBatch:
     )
 
 
-def table(result: dict[str, Any]) -> str:
-    """What a person reads."""
-    facts, model = result.get("facts", {}), result.get("model", {})
+def format_gpu_training(figures: dict[str, Any]) -> str:
+    """Format the figures as a text table."""
+    model = figures.get("model", {})
     lines = [
-        f"{facts.get('device')}: copy {facts.get('stream_gb_s', 0):.0f} GB/s, "
-        f"matmul {facts.get('matmul_tflop_s', 0):.1f} TFLOP/s; torch {facts.get('torch')}",
+        device_line(figures.get("facts", {})),
         f"training: {model.get('parameters_total', 0) / 1e6:.1f} M parameters "
         f"({model.get('parameters_active', 0) / 1e6:.1f} M active), "
         f"{model.get('gflop_per_micro_turn', 0):.2f} GFLOP per micro-turn, bf16",
         "what             step ms  forward  backward  optim  GPU busy  kernels  positions/s  "
         "x real time  TFLOP/s  share of matmul  GB",
     ]
-    for name, row in result.items():
+    for name, row in figures.items():
         if isinstance(row, dict) and "step_ms" in row:
             parts = ("forward_ms", "backward_ms", "optimizer_ms", "gpu_ms", "kernels")
             a, b, c, busy, kernels = (row.get(part, float("nan")) for part in parts)
@@ -301,11 +271,6 @@ def table(result: dict[str, Any]) -> str:
                     f"{row['data_wait']:.1%} of the time waiting for data, first step after "
                     f"{row['first_step_s']:.1f} s"
                 )
-    if "resume" in result:
-        lines.append(f"resume: {result['resume']}")
-    lines += [f"FAILED {failure}" for failure in result["failures"]]
+    if "resume" in figures:
+        lines.append(f"resume: {figures['resume']}")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,6 @@ from typing import Any, Final
 import torch
 from tqdm import tqdm
 
-from microturn.configs.command import write_json
 from microturn.configs.load import ConfigError
 from microturn.evaluation.bench.config import BenchKernelsConfig
 from microturn.evaluation.bench.kernels_measure import (
@@ -30,13 +29,14 @@ from microturn.evaluation.bench.kernels_measure import (
     relative_error,
     time_layer,
 )
+from microturn.evaluation.bench.results import publish
 from microturn.kernels.experts import experts_grouped, experts_reference
 
 LIMITS: Final = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 _CACHE_BYTES: Final = {"cuda": 100e6, "cpu": 64e6}  # a sweep reads at least this much
 
 
-def run(config: BenchKernelsConfig) -> int:
+def run_bench_kernels(config: BenchKernelsConfig) -> int:
     """The command: exit 1 when a kernel differs from its definition."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
@@ -50,8 +50,7 @@ def run(config: BenchKernelsConfig) -> int:
             "parity": parity(device),
             "layer": layer(config, shape, device),
         }
-    sys.stdout.write(table(result) if config.json != "-" else "")
-    write_json(result, config.json)
+    publish(result, format_kernels(result), config)
     wrong = [name for name, row in result["parity"].items() if not row["error"] < row["limit"]]
     for name in wrong:
         sys.stderr.write(f"{name} differs from its definition\n")
@@ -136,8 +135,8 @@ def layer(config: BenchKernelsConfig, shape: Shape, device: torch.device) -> dic
     return rows
 
 
-def table(result: dict[str, Any]) -> str:
-    """The numbers as a person reads them; the share is that of the copy's bandwidth."""
+def format_kernels(result: dict[str, Any]) -> str:
+    """Format the figures as a text table; the share is that of the copy's bandwidth."""
     shape = result["shape"]
     lines = [
         f"{result['device']}, {result['threads']} threads: copy {result['stream_gb_s']:.1f} GB/s, "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,10 +20,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from microturn.configs.command import write_json
-from microturn.configs.load import save_config
 from microturn.datagen.sets.shards import ShardReader
 from microturn.evaluation.bench.config import BenchLoaderConfig
+from microturn.evaluation.bench.results import publish
 from microturn.evaluation.bench.training_data import shard_set
 from microturn.model.batch import LaneBatch
 from microturn.model.streams import Lanes, pack_agent_audio, pack_user_audio
@@ -41,7 +39,7 @@ GOALS: Final = {"packed": 10_000.0}  # seconds of dialogue per second and core
 Job = Callable[[], None]
 
 
-def run(config: BenchLoaderConfig) -> int:
+def run_bench_loader(config: BenchLoaderConfig) -> int:
     """The command; exit code 1 when the packed path misses its goal."""
     torch.set_num_threads(1)
     # numpy's BLAS threads spin after each product, which would be counted with other rows.
@@ -50,10 +48,7 @@ def run(config: BenchLoaderConfig) -> int:
         threadpool_limits(1, "blas"),
     ):
         result = measure(ShardReader(folder), config)
-    sys.stdout.write(table(result) if config.json != "-" else "")
-    write_json(result, config.json)
-    if config.json not in ("", "-"):
-        save_config(Path(config.json).with_suffix(".config.yaml"), config)
+    publish(result, format_loader(result), config)
     return 0 if result["reached"] else 1
 
 
@@ -108,8 +103,8 @@ def _result(
     }
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """The numbers as a person reads them."""
+def format_loader(result: Mapping[str, Any]) -> str:
+    """Format the figures as a text table."""
     lines = [
         f"{result['n_dialogues']} dialogues of {result['seconds_per_dialogue']:g} s, "
         f"{result['bytes_per_second_of_dialogue']} bytes of lanes per second, one thread, "

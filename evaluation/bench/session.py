@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from microturn.configs.command import write_json
-from microturn.configs.load import save_config
 from microturn.evaluation.bench.config import BenchSessionConfig
+from microturn.evaluation.bench.results import publish
 from microturn.evaluation.bench.session_peers import PEERS, PeerTimes, measure_peer
 from microturn.inference.load import shipped_model
 from microturn.inference.micro_turn import MicroTurnIn
@@ -32,7 +31,7 @@ _HOUR: Final = 18_000
 _DEGREES: Final = {"growing": 1, "reprefill": 2}
 
 
-def run(config: BenchSessionConfig) -> int:
+def run_bench_session(config: BenchSessionConfig) -> int:
     """The command: a row for each number of sessions; exit 1 above `limit_ms`."""
     if config.checkpoint:
         loaded = load_checkpoint(config.checkpoint)
@@ -52,10 +51,7 @@ def run(config: BenchSessionConfig) -> int:
     }
     if config.lengths:
         result["ratios"] = _ratios(result, config)
-    sys.stdout.write(table(result) if config.json != "-" else "")
-    write_json(result, config.json)
-    if config.json not in ("", "-"):
-        save_config(Path(config.json).with_suffix(".config.yaml"), config)
+    publish(result, format_session(result), config)
     first = result["sessions"][str(config.sessions[0])]["p99_ms"]
     if config.limit_ms and first > config.limit_ms:
         sys.stderr.write(
@@ -188,8 +184,8 @@ def _ratios(result: dict[str, Any], config: BenchSessionConfig) -> dict[str, dic
 
 
 # --- for people ------------------------------------------------------------------------------
-def table(result: dict[str, Any]) -> str:
-    """The numbers as a person reads them."""
+def format_session(result: dict[str, Any]) -> str:
+    """Format the figures as a text table."""
     budget = result["micro_turn_ms"]
     lines = [
         f"{result['checkpoint']}; {result['threads']} threads; {result['micro_turns']} micro-turns",

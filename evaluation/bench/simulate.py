@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from microturn.configs.command import write_json
-from microturn.configs.load import save_config
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.acoustics.config import (
     AcousticsConfig,
@@ -41,6 +38,7 @@ from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.pipeline import SimulatedDialogue, Simulator, make_tokenizer, open_corpus
 from microturn.datagen.simulate import indices_of, make_shard
 from microturn.evaluation.bench.config import BenchSimulateConfig
+from microturn.evaluation.bench.results import publish
 from microturn.model.streams import Tokenizer
 
 ROWS = {
@@ -65,7 +63,7 @@ FAMILIES = {"turn": 1.0, "interruption": 1.0, "user_backchannel": 1.0, "timed_cu
 Job = Callable[[], object]  # makes the dialogues of a round
 
 
-def run(config: BenchSimulateConfig) -> int:
+def run_bench_simulate(config: BenchSimulateConfig) -> int:
     """The command; every row in a fresh process with one thread."""
     from microturn.configs.paths import cache_folder
 
@@ -87,11 +85,7 @@ def run(config: BenchSimulateConfig) -> int:
         "seconds_per_dialogue": report["seconds_per_dialogue"],
         "rounds": config.rounds,
     }
-    if config.json != "-":
-        sys.stdout.write(table(result))
-    write_json(result, config.json)
-    if config.json not in ("", "-"):
-        save_config(Path(config.json).with_suffix(".config.yaml"), config)
+    publish(result, format_simulate(result), config)
     return 0
 
 
@@ -114,8 +108,8 @@ def _ratios(spent: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
     }
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """The numbers as a person reads them."""
+def format_simulate(result: Mapping[str, Any]) -> str:
+    """Format the figures as a text table."""
     lines = [
         f"{result['n_dialogues']} dialogues of {result['seconds_per_dialogue']:g} s, two channels, "
         f"one thread, median of {result['rounds']} rounds",

@@ -7,22 +7,20 @@ see the same machine. Rates are products over time; their ratio is that of the t
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from microturn.configs.command import write_json
-from microturn.configs.load import load_config, save_config
+from microturn.configs.load import load_config
 from microturn.evaluation.bench.config import BenchTrainingConfig
 from microturn.evaluation.bench.matmul_replay import MatmulReplay, ProductRecorder
+from microturn.evaluation.bench.results import publish
 from microturn.evaluation.bench.training_data import shard_set
 from microturn.training.config import TrainingConfig
 from microturn.training.train import train
@@ -107,7 +105,7 @@ class Watch(Callback):
         }
 
 
-def run(config: BenchTrainingConfig) -> int:
+def run_bench_training(config: BenchTrainingConfig) -> int:
     """The command; exit code 1 when a goal is missed in one of the rows."""
     rows = {}
     with shard_set(config.data, config.simulate, config.n_dialogues) as data:
@@ -126,10 +124,7 @@ def run(config: BenchTrainingConfig) -> int:
         "train": config.train,
         "steps": config.steps,
     }
-    sys.stdout.write(table(result) if config.json != "-" else "")
-    write_json(result, config.json)
-    if config.json not in ("", "-"):
-        save_config(Path(config.json).with_suffix(".config.yaml"), config)
+    publish(result, format_training(result), config)
     return 0 if reached else 1
 
 
@@ -143,8 +138,8 @@ def measure(config: BenchTrainingConfig, data: str, out: str, threads: int) -> d
     return watch.row(cfg.batch_size)
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """The numbers as a person reads them."""
+def format_training(result: Mapping[str, Any]) -> str:
+    """Format the figures as a text table."""
     goals = {**result["goals"]["at_least"], **result["goals"]["at_most"]}
     lines = [
         f"{result['train']}, median of {result['steps']} steps, in turns with the bare products",
