@@ -59,7 +59,7 @@ def test_right_format_is_read_as_it_is(recording_file: Path, recording: Audio) -
     ("name", "rate", "channels"),
     [("a.flac", 44_100, 2), ("a.ogg", 48_000, 1), ("a.mp3", 22_050, 1), ("a.wav", 8_000, 3)],
 )
-def test_other_rates_and_channels_are_converted_and_said(
+def test_other_rates_and_channels_are_converted_and_reported(
     tmp_path: Path, recording: Audio, name: str, rate: int, channels: int
 ) -> None:
     path = tmp_path / name
@@ -100,7 +100,7 @@ def test_written_wav_is_pcm16_at_the_rate(tmp_path: Path) -> None:
         (None, "no such file"),
     ],
 )
-def test_what_is_no_recording_is_one_sentence(
+def test_an_unreadable_recording_is_refused_in_one_sentence(
     tmp_path: Path, content: bytes | None, sentence: str
 ) -> None:
     path = tmp_path / "a.wav"

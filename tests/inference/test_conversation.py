@@ -137,7 +137,7 @@ def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
     assert [s["status"] for s in delegation["steps"]] == ["accepted", "progress", "final"]
 
 
-def test_the_agent_reads_words_that_are_heard_just_after_the_delegation(
+def test_the_agent_reads_words_heard_just_after_the_delegation(
     checkpoint: LoadedCheckpoint, agent: OfflineAgent
 ) -> None:
     conversation = conversation_of(checkpoint, agent, settle_s=0.6, latency_s=1.0)
@@ -288,7 +288,7 @@ def test_control_tokens_end_words_and_are_none(checkpoint: LoadedCheckpoint) -> 
     assert [w.text for w in found] == ["eight", "three"]
 
 
-def test_a_word_without_end_is_given_out_all_the_same(checkpoint: LoadedCheckpoint) -> None:
+def test_a_word_without_an_end_is_returned_after_a_while(checkpoint: LoadedCheckpoint) -> None:
     words = WordStream(checkpoint.tokenizer, "user")
     piece = pieces_of(checkpoint.tokenizer, "eighteleven")[-1]
     found = [word for k in range(500) for word in words.add_ids([piece], k)]

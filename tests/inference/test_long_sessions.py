@@ -97,7 +97,7 @@ def given_by(notes: Notes, words: list[TranscriptWord], n: int) -> list[list[int
     return [notes.next_ids([w for w in words if w.micro_turn <= k], k, max_ids=1) for k in range(n)]
 
 
-def test_words_come_back_when_they_leave_the_window_and_again_and_again(
+def test_words_come_back_each_time_they_leave_the_window(
     tokenizer: Tokenizer,
 ) -> None:
     notes = notes_of(tokenizer)
@@ -226,7 +226,7 @@ def test_notes_are_bounded_and_depend_on_words_alone(
     assert streams[0] == streams[1]
 
 
-def test_notes_need_a_lane_and_sense() -> None:
+def test_notes_need_a_text_lane_and_valid_numbers() -> None:
     deaf = StreamLayout(text_in_positions=0)
     with pytest.raises(ValueError, match="layout.text_in_positions=0; leave notes off"):
         check_notes(NotesConfig(enabled=True), deaf)

@@ -1,4 +1,4 @@
-"""Sessions as handles: what one of them does never changes a bit of another (fp32, one thread)."""
+"""Sessions as handles: no session changes a bit of another (fp32, one thread)."""
 
 import gc
 import tracemalloc
@@ -20,7 +20,7 @@ from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.streams import StreamLayout
 from microturn.model.vocoders.config import VocoderConfig
 
-PLACES, REACH = 4, 6
+N_ROWS, REWIND = 4, 6
 SMALL = ModelConfig(
     d_model=48,
     n_layers=2,
@@ -67,7 +67,7 @@ def micro_turn(checkpoint: LoadedCheckpoint, seed: int, **more: Any) -> MicroTur
 
 
 def strange(checkpoint: LoadedCheckpoint, seed: int, kind: str) -> MicroTurnIn:
-    """A micro-turn as it comes from the world outside."""
+    """A micro-turn of one kind of input, valid or strange."""
     turn = micro_turn(checkpoint, seed)
     match kind:
         case "nothing":
@@ -92,16 +92,16 @@ def same(a: list[MicroTurnOut], b: list[MicroTurnOut]) -> bool:
 
 
 @dataclass
-class Told:
-    """What a session was given, and what it made of it."""
+class History:
+    """Inputs and outputs of a session."""
 
-    turns: list[MicroTurnIn] = field(default_factory=list)
+    inputs: list[MicroTurnIn] = field(default_factory=list)
     outputs: list[MicroTurnOut] = field(default_factory=list)
 
 
 def alone(checkpoint: LoadedCheckpoint, turns: list[MicroTurnIn]) -> list[MicroTurnOut]:
     """The same input to a session that has the model for itself, in a ring of the same length."""
-    sessions = Sessions(RowBatch(checkpoint, 1, rewind=REACH))
+    sessions = Sessions(RowBatch(checkpoint, 1, rewind=REWIND))
     session = sessions.open()
     return [sessions.step_session(session, turn) for turn in turns]
 
@@ -126,73 +126,73 @@ STEP = st.one_of(
     st.tuples(st.just("append"), st.lists(st.sampled_from(KINDS), min_size=4, max_size=4)),
     st.tuples(st.just("skip"), st.integers(0, 15)),
     st.tuples(st.sampled_from(["open", "close", "fork"]), st.integers(0, 7)),
-    st.tuples(st.just("rewind"), st.integers(0, REACH)),
+    st.tuples(st.just("rewind"), st.integers(0, REWIND)),
 )
 
 
-def test_nobody_changes_another_ones_bits(checkpoint: LoadedCheckpoint) -> None:
-    """Joining, leaving, late, sitting out, rewound, forked, garbage: each equals itself alone."""
+def test_a_session_changes_no_bit_of_another(checkpoint: LoadedCheckpoint) -> None:
+    """Opened, closed, missing, sitting out, rewound, forked, garbage: each equals itself alone."""
     check_script(checkpoint, SCRIPT, seed=0)
 
 
 @settings(max_examples=10)
 @given(st.lists(STEP, min_size=4, max_size=16), st.integers(0, 1_000))
-def test_nobody_changes_another_ones_bits_whatever_happens(
+def test_random_scripts_leave_the_bits_of_other_sessions(
     small: LoadedCheckpoint, steps: list[tuple[str, Any]], seed: int
 ) -> None:
     check_script(small, steps, seed)
 
 
 def check_script(checkpoint: LoadedCheckpoint, steps: list[tuple[str, Any]], seed: int) -> None:
-    sessions = Sessions(RowBatch(checkpoint, PLACES, rewind=REACH))
-    live: dict[Session, Told] = {sessions.open(): Told()}
-    gone: list[Told] = []
+    sessions = Sessions(RowBatch(checkpoint, N_ROWS, rewind=REWIND))
+    live: dict[Session, History] = {sessions.open(): History()}
+    gone: list[History] = []
     for number, (what, detail) in enumerate([("append", KINDS[:4]), *steps]):
         pick = list(live)[detail % len(live)] if isinstance(detail, int) and live else None
         match what:
-            case "open" if len(live) < PLACES:
-                live[sessions.open()] = Told()
+            case "open" if len(live) < N_ROWS:
+                live[sessions.open()] = History()
             case "close" if pick is not None:
                 sessions.close(pick)
                 gone.append(live.pop(pick))
-            case "fork" if pick is not None and len(live) < PLACES:
-                told = live[pick]
-                live[sessions.fork(pick)] = Told(list(told.turns), list(told.outputs))
+            case "fork" if pick is not None and len(live) < N_ROWS:
+                history = live[pick]
+                live[sessions.fork(pick)] = History(list(history.inputs), list(history.outputs))
             case "rewind" if live:
                 pick = list(live)[number % len(live)]
                 to = max(sessions.oldest(pick), sessions.micro_turns(pick) - detail)
                 sessions.rewind(pick, to=to)
-                del live[pick].turns[to:], live[pick].outputs[to:]
+                del live[pick].inputs[to:], live[pick].outputs[to:]
             case "append" | "skip":
                 mask = detail if what == "skip" else 15
-                kinds = detail if what == "append" else ["speech"] * PLACES
+                kinds = detail if what == "append" else ["speech"] * N_ROWS
                 turns = {
                     session: strange(checkpoint, 10_000 * seed + 10 * number + index, kinds[index])
                     for index, session in enumerate(live)
                     if mask >> index & 1
                 }
                 for session, output in sessions.step_sessions(turns).items():
-                    live[session].turns.append(turns[session])
+                    live[session].inputs.append(turns[session])
                     live[session].outputs.append(output)
-    for told in [*gone, *live.values()]:
-        assert same(told.outputs, alone(checkpoint, told.turns))
-        assert all(np.isfinite(output.audio).all() for output in told.outputs)
+    for history in [*gone, *live.values()]:
+        assert same(history.outputs, alone(checkpoint, history.inputs))
+        assert all(np.isfinite(output.audio).all() for output in history.outputs)
 
 
-def test_a_batch_of_strangers_is_each_of_them_alone(checkpoint: LoadedCheckpoint) -> None:
+def test_a_batch_equals_each_session_alone(checkpoint: LoadedCheckpoint) -> None:
     turns = [[micro_turn(checkpoint, 100 * row + k) for k in range(7)] for row in range(7)]
-    sessions = Sessions(RowBatch(checkpoint, 7, rewind=REACH))
+    sessions = Sessions(RowBatch(checkpoint, 7, rewind=REWIND))
     handles = [sessions.open() for _ in turns]
-    made = [
+    ticks = [
         sessions.step_sessions(dict(zip(handles, together, strict=True)))
         for together in zip(*turns, strict=True)
     ]
     for row in (0, 3, 6):
-        assert same([outputs[handles[row]] for outputs in made], alone(checkpoint, turns[row]))
+        assert same([outputs[handles[row]] for outputs in ticks], alone(checkpoint, turns[row]))
 
 
-def test_a_fork_differs_only_by_what_it_is_told(small: LoadedCheckpoint) -> None:
-    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
+def test_a_fork_differs_only_by_its_input(small: LoadedCheckpoint) -> None:
+    sessions = Sessions(RowBatch(small, 2, rewind=REWIND))
     one = sessions.open()
     for k in range(9):
         sessions.step_session(one, micro_turn(small, k))
@@ -209,7 +209,7 @@ def test_a_fork_differs_only_by_what_it_is_told(small: LoadedCheckpoint) -> None
 
 
 # --- what is refused -------------------------------------------------------------------------
-def test_going_back_has_limits_that_are_said(small: LoadedCheckpoint) -> None:
+def test_a_rewind_beyond_the_limits_is_refused_with_the_limits(small: LoadedCheckpoint) -> None:
     sessions = Sessions(RowBatch(small, 1, rewind=3))
     one = sessions.open()
     for k in range(8):
@@ -233,7 +233,7 @@ def test_going_back_has_limits_that_are_said(small: LoadedCheckpoint) -> None:
         never.rewind(only, to=0)
 
 
-def test_a_full_house_and_a_closed_session_say_so(small: LoadedCheckpoint) -> None:
+def test_a_session_too_many_and_a_closed_session_are_refused(small: LoadedCheckpoint) -> None:
     sessions = Sessions(RowBatch(small, 2))
     one, two = sessions.open(), sessions.open()
     with pytest.raises(SessionsFull, match="all 2 sessions are in use; close one first"):
@@ -265,25 +265,25 @@ def test_a_full_house_and_a_closed_session_say_so(small: LoadedCheckpoint) -> No
         ({"given": {"video": np.zeros((40, 40, 3), np.uint8)}}, "video"),
     ],
 )
-def test_refused_input_leaves_everybody_where_they_were(
+def test_refused_input_changes_no_session(
     small: LoadedCheckpoint, change: dict[str, Any], sentence: str
 ) -> None:
     turns = [micro_turn(small, k) for k in range(6)]
-    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
+    sessions = Sessions(RowBatch(small, 2, rewind=REWIND))
     one, two = sessions.open(), sessions.open()
-    made = []
+    outputs = []
     for turn in turns:
         with pytest.raises(ValueError, match=sentence):
             sessions.step_sessions({two: turn, one: replace(turn, **change)})
-        made.append(sessions.step_sessions({one: turn, two: turn})[one])
-    assert same(made, alone(small, turns))
+        outputs.append(sessions.step_sessions({one: turn, two: turn})[one])
+    assert same(outputs, alone(small, turns))
 
 
 # --- memory ----------------------------------------------------------------------------------
-def test_nothing_is_kept_from_micro_turn_to_micro_turn(small: LoadedCheckpoint) -> None:
-    """Of 80 micro-turns of sound that were made Python keeps less than four (its free lists still
-    fill up slowly), and of what torch allocates for a micro-turn nothing is left after it."""
-    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
+def test_no_memory_is_kept_from_micro_turn_to_micro_turn(small: LoadedCheckpoint) -> None:
+    """Of the audio of 80 micro-turns Python keeps less than four (its free lists still fill up
+    slowly), and no memory that torch allocates for a micro-turn is left after it."""
+    sessions = Sessions(RowBatch(small, 2, rewind=REWIND))
     pair = {sessions.open(): micro_turn(small, k) for k in range(2)}
 
     def run(n: int) -> None:
@@ -316,8 +316,8 @@ def left_behind(work: Any) -> int:
 
 
 def test_no_state_moves_in_memory(small: LoadedCheckpoint) -> None:
-    """The slabs of the start are those of the end, whoever came, left, forked or went back."""
-    sessions = Sessions(RowBatch(small, 2, rewind=REACH))
+    """The slabs of the start are those of the end, after opening, closing, forks and rewinds."""
+    sessions = Sessions(RowBatch(small, 2, rewind=REWIND))
     tick = sessions.batch.tick
     addresses = [tensor.data_ptr() for tensor in tick.slabs]
     one = sessions.open()

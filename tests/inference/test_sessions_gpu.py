@@ -81,7 +81,7 @@ def assert_same(some: list[MicroTurnOut], others: list[MicroTurnOut]) -> None:
         assert np.array_equal(a.audio, b.audio)
 
 
-def test_graphs_of_all_sizes_say_what_launching_says(checkpoint: LoadedCheckpoint) -> None:
+def test_graphs_of_all_sizes_give_the_outputs_of_launching(checkpoint: LoadedCheckpoint) -> None:
     graphs, eager = (
         script(Sessions(RowBatch(checkpoint, 5, rewind=4, graph=graph))) for graph in (True, False)
     )
@@ -98,7 +98,7 @@ def test_nothing_is_allocated_after_the_capture(checkpoint: LoadedCheckpoint) ->
     assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
 
 
-def test_a_gpu_says_what_a_cpu_says() -> None:
+def test_a_gpu_gives_the_outputs_of_a_cpu() -> None:
     """Every kernel against the model in PyTorch, through 16 micro-turns; all weights in fp32.
 
     Griffin-Lim's phases amplify the last bit, the learned vocoder's do not.

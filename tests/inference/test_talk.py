@@ -65,7 +65,7 @@ def test_a_recording_is_answered_on_its_own_clock(
     assert encode_pcm16(written) == encode_pcm16(expected)
 
 
-def test_another_rate_is_resampled_and_said(
+def test_another_rate_is_resampled_and_reported(
     recording: Audio,
     checkpoint_folder: Path,
     tmp_path: Path,
@@ -93,7 +93,7 @@ def test_any_length_gives_the_same_length(
     assert soundfile.info(tmp_path / "output.wav").frames == n_samples
 
 
-def test_what_is_no_recording_leaves_nothing_behind(
+def test_an_unreadable_recording_leaves_no_files(
     checkpoint_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notes.txt").write_text("no sound here")
@@ -140,7 +140,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
         ),
     ],
 )
-def test_a_device_that_is_not_there_is_said(
+def test_an_absent_device_is_refused(
     recording_file: Path,
     checkpoint_folder: Path,
     tmp_path: Path,
@@ -153,7 +153,7 @@ def test_a_device_that_is_not_there_is_said(
     assert sentence in capsys.readouterr().err
 
 
-def test_notes_are_given_while_talking(
+def test_notes_are_sent_while_talking(
     recording_file: Path, checkpoint_folder: Path, tmp_path: Path
 ) -> None:
     """Opt-in: the answer is the plain one until the first note, and goes on with notes."""

@@ -22,7 +22,7 @@ class Noting(RowBatch):
         return super().step_rows(inputs)
 
 
-def test_late_micro_turns_are_told_to_the_sessions(script: Any) -> None:
+def test_missing_input_reaches_the_model(script: Any) -> None:
     checkpoint = random_checkpoint(layout=TINY_LAYOUT)
     sessions = Noting(checkpoint, 3)
     sessions.noted = []

@@ -51,7 +51,7 @@ def test_work_is_accepted_goes_on_and_ends(agent: OfflineAgent) -> None:
     assert events[2].text == "eleven"
 
 
-def test_what_only_the_agent_said_is_no_request(agent: OfflineAgent) -> None:
+def test_words_of_the_agent_are_no_request(agent: OfflineAgent) -> None:
     inbox: SimpleQueue[AgentEvent] = SimpleQueue()
     agent.submit(package("hello"), inbox.put)
     events = events_of(inbox)
@@ -83,7 +83,7 @@ def test_submit_does_not_wait_and_cancelled_work_stays_silent() -> None:
     assert inbox.empty()
 
 
-def test_the_package_says_everything_in_seconds() -> None:
+def test_the_package_has_times_in_seconds() -> None:
     values = json.loads(json.dumps(package("eight plus").to_json()))
     assert values == {
         "delegation_id": "d1",

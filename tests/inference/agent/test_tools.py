@@ -22,7 +22,7 @@ def answer(said: str) -> str:
 
 
 @given(st.integers(0, LIMIT - 1))
-def test_every_number_is_read_as_it_is_said(value: int) -> None:
+def test_every_spelled_number_is_read_back(value: int) -> None:
     words = number_words(value).split()
     assert read_number(words, 0) == (value, len(words))
 
@@ -40,7 +40,7 @@ def test_every_number_is_read_as_it_is_said(value: int) -> None:
         ("five hundred hundred", 500, 2),
     ],
 )
-def test_numbers_as_people_say_them(said: str, value: int, n_words: int) -> None:
+def test_spoken_numbers_are_read(said: str, value: int, n_words: int) -> None:
     assert read_number(said.split(), 0) == (value, n_words)
 
 
@@ -68,7 +68,7 @@ def test_words_that_are_no_number() -> None:
         ("time eight plus three", "eleven"),
     ],
 )
-def test_requests_are_found_in_what_was_said(said: str, result: str) -> None:
+def test_requests_are_found_in_words(said: str, result: str) -> None:
     assert answer(said) == result
 
 
@@ -83,7 +83,7 @@ def test_requests_are_found_in_what_was_said(said: str, result: str) -> None:
         (" times ".join(["nine hundred billion"] * 30), "too large"),
     ],
 )
-def test_what_cannot_be_answered_says_why(said: str, reason: str) -> None:
+def test_a_request_without_an_answer_says_why(said: str, reason: str) -> None:
     with pytest.raises(ToolError, match=reason):
         answer(said)
 
@@ -98,7 +98,7 @@ def test_only_arithmetic_is_evaluated(expression: str) -> None:
 
 
 @pytest.mark.parametrize("expression", ["", "1 +", "(" * 500, "1\x00"])
-def test_what_is_no_expression(expression: str) -> None:
+def test_text_that_is_no_expression_is_refused(expression: str) -> None:
     with pytest.raises(ToolError, match="is not a calculation"):
         calculate(expression)
 

@@ -111,9 +111,7 @@ def opened(engine: LiveEngine) -> tuple[LiveSession, Ear]:
     return engine.join(ear), ear
 
 
-def test_all_that_is_ready_goes_into_one_micro_turn(
-    very_small: LoadedCheckpoint, clock: Clock
-) -> None:
+def test_all_ready_sessions_share_one_tick(very_small: LoadedCheckpoint, clock: Clock) -> None:
     engine = engine_of(very_small, clock)
     pairs = [opened(engine) for _ in range(3)]
     for session, _ in pairs[:2]:
@@ -208,7 +206,7 @@ def test_one_too_many_is_refused_with_the_measured_number(
     opened(engine)
 
 
-def test_the_measurement_before_the_first_conversation_decides(
+def test_the_measurement_before_the_first_session_decides(
     very_small: LoadedCheckpoint,
 ) -> None:
     batch = RowBatch(very_small, 3)
@@ -270,7 +268,7 @@ def test_the_server_refuses_with_the_number_and_shows_its_counters(
         assert values["admission_limit_seconds"] == pytest.approx(0.14)
 
 
-def test_counters_ask_for_the_token_where_there_is_one(
+def test_counters_require_the_token_if_there_is_one(
     very_small: LoadedCheckpoint, clock: Clock
 ) -> None:
     config = ServeConfig(token="open sesame", host="0.0.0.0")
@@ -281,7 +279,7 @@ def test_counters_ask_for_the_token_where_there_is_one(
             assert client.get(path, headers=bearer).status_code == 200
 
 
-def test_a_missing_micro_turn_is_reported_on_the_socket(very_small: LoadedCheckpoint) -> None:
+def test_missing_input_is_reported_on_the_socket(very_small: LoadedCheckpoint) -> None:
     """On the real clock and the engine's own thread: sound stops and the conversation goes on."""
     engine = LiveEngine(RowBatch(very_small, 1), ServeConfig(missing_input_after_ms=20.0))
     with (

@@ -108,7 +108,7 @@ def test_a_recording_is_answered_over_the_socket(server: Served, recording: Audi
     assert answer.events[-1] == {"type": "closed", "reason": "goodbye"}
 
 
-def test_in_real_time_the_answer_is_not_late(server: Served, recording: Audio) -> None:
+def test_in_real_time_answers_meet_their_deadline(server: Served, recording: Audio) -> None:
     answer = asyncio.run(
         talk_to_server(server.socket_url, recording[:16_000], real_time=True, piece_samples=517)
     )
@@ -121,7 +121,7 @@ def test_in_real_time_the_answer_is_not_late(server: Served, recording: Audio) -
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason="on a GPU Griffin-Lim hears what the number of rows rounds"
 )
-def test_two_at_once_get_what_each_would_get_alone(server: Served, recording: Audio) -> None:
+def test_two_sessions_get_the_answers_of_each_alone(server: Served, recording: Audio) -> None:
     async def both() -> tuple[Audio, Audio]:
         talks = [
             talk_to_server(server.socket_url, samples, real_time=False)
@@ -212,7 +212,7 @@ def wait_until_empty(server: Served) -> None:
     pytest.fail("a session was never closed")
 
 
-def test_a_taken_port_is_one_sentence(
+def test_a_used_port_is_reported_in_one_sentence(
     server: Served, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = server.url.rstrip("/").rsplit(":", 1)[1]
@@ -222,7 +222,7 @@ def test_a_taken_port_is_one_sentence(
     assert len(error.splitlines()) == 1
 
 
-def test_ctrl_c_ends_it_cleanly_with_somebody_on_the_line(checkpoint_folder: Path) -> None:
+def test_ctrl_c_ends_the_server_cleanly_during_a_session(checkpoint_folder: Path) -> None:
     served = start(checkpoint_folder)
     with connect(served.socket_url) as client:
         client.recv()
@@ -246,20 +246,22 @@ def test_ctrl_c_ends_it_cleanly_with_somebody_on_the_line(checkpoint_folder: Pat
         (["port=0", "checkpoint=none"], 1, "none: no checkpoint here"),
     ],
 )
-def test_what_cannot_be_served_is_one_sentence(
+def test_a_wrong_configuration_is_refused_in_one_sentence(
     words: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["serve", *words]) == code
     assert sentence in capsys.readouterr().err
 
 
-def test_what_was_measured_before_decides_who_may_come(checkpoint_folder: Path) -> None:
-    """Nothing is quick enough for a thousandth of a micro-turn."""
+def test_admission_follows_the_measurement_at_the_start(
+    checkpoint_folder: Path,
+) -> None:
+    """No session fits into a thousandth of a micro-turn."""
     served = start(checkpoint_folder, "admit_share=0.001", "calibrate=2", "max_sessions=2")
     try:
         with connect(served.socket_url) as socket:
-            told = json.loads(socket.recv(timeout=START_S))
-            assert re.search(r"one session would need \d+ ms \(p99\)", told["message"])
+            refusal = json.loads(socket.recv(timeout=START_S))
+            assert re.search(r"one session would need \d+ ms \(p99\)", refusal["message"])
             assert json.loads(socket.recv(timeout=START_S))["type"] == "closed"
         assert served.health()["sessions"] == 0
         with urllib.request.urlopen(served.url + "metrics", timeout=START_S) as response:

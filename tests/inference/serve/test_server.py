@@ -127,7 +127,7 @@ def test_socket_gives_what_the_engine_gives(
     assert len(said) >= len(wanted) - 1  # the last one was still open when the client left
 
 
-def test_a_place_that_was_left_starts_afresh(client: TestClient, one_row: RowBatch) -> None:
+def test_a_row_that_becomes_free_starts_afresh(client: TestClient, one_row: RowBatch) -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(
         5 * one_row.layout.samples_per_micro_turn
     )
@@ -148,7 +148,7 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_typed_text_is_taken_and_health_counts(client: TestClient) -> None:
+def test_typed_text_is_accepted_and_health_counts(client: TestClient) -> None:
     with client.websocket_connect("/ws") as socket:
         hello_of(socket)
         socket.send_json({"type": "hello", "protocol": 2, "format": "pcm16", "sample_rate": 16_000})
@@ -262,7 +262,7 @@ def test_a_failed_micro_turn_ends_its_conversation_and_not_the_server(
 
 
 # --- who may come in -------------------------------------------------------------------------
-def test_one_too_many_is_told_so_and_a_place_becomes_free(client: TestClient) -> None:
+def test_one_session_too_many_is_refused_until_another_ends(client: TestClient) -> None:
     with client.websocket_connect("/ws") as first:
         hello_of(first)
         with client.websocket_connect("/ws") as second:
@@ -278,7 +278,7 @@ def test_one_too_many_is_told_so_and_a_place_becomes_free(client: TestClient) ->
         hello_of(third)
 
 
-def test_a_token_is_asked_for(one_row: RowBatch) -> None:
+def test_a_token_is_required(one_row: RowBatch) -> None:
     with served(one_row, token="open sesame", host="0.0.0.0") as client:
         for path, headers in (("/ws", {}), ("/ws?token=wrong", {}), ("/ws?token=é", {})):
             with (

@@ -1,4 +1,4 @@
-"""Streaming sessions: same lanes as simulation, rows apart from each other, bad input contained."""
+"""Rows of a batch: same lanes as simulation, rows apart from each other, bad input contained."""
 
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ def inputs_of(audio: np.ndarray, **more: Any) -> dict[int, MicroTurnIn]:
     return {row: MicroTurnIn(audio=samples, **more) for row, samples in enumerate(audio)}
 
 
-def run(sessions: RowBatch, audio: np.ndarray, row: int = 0) -> list[MicroTurnOut]:
+def run(rows: RowBatch, audio: np.ndarray, row: int = 0) -> list[MicroTurnOut]:
     """One row listens, the others hear silence."""
     outputs = []
     for chunk in audio:
-        audio_of_all = np.zeros((sessions.n_rows, len(chunk)), np.float32)
+        audio_of_all = np.zeros((rows.n_rows, len(chunk)), np.float32)
         audio_of_all[row] = chunk
-        outputs.append(sessions.step_rows(inputs_of(audio_of_all))[row])
+        outputs.append(rows.step_rows(inputs_of(audio_of_all))[row])
     return outputs
 
 
@@ -79,24 +79,24 @@ def test_a_row_that_sits_out_goes_on_as_if_nothing_happened(checkpoint: LoadedCh
     n = 3 * checkpoint.model.cfg.window
     audio, noise = voice(checkpoint, n, 3), voice(checkpoint, n, 4)
     straight = run(RowBatch(checkpoint, 2), audio)
-    sessions, outputs = RowBatch(checkpoint, 2), []
+    rows, outputs = RowBatch(checkpoint, 2), []
     for k in range(n):
         if k % 3 == 0:
-            assert list(sessions.step_rows({1: MicroTurnIn(audio=noise[k])})) == [1]
+            assert list(rows.step_rows({1: MicroTurnIn(audio=noise[k])})) == [1]
         batch = np.stack([audio[k], noise[k]])
-        outputs.append(sessions.step_rows(inputs_of(batch))[0])
+        outputs.append(rows.step_rows(inputs_of(batch))[0])
     assert_same(straight, outputs)
 
 
 def test_a_reset_row_is_a_new_conversation(checkpoint: LoadedCheckpoint) -> None:
     audio = voice(checkpoint, 12, 5)
-    sessions = RowBatch(checkpoint, 2)
-    first = run(sessions, audio)
-    sessions.reset(0)
-    assert_same(first, run(sessions, audio))
+    rows = RowBatch(checkpoint, 2)
+    first = run(rows, audio)
+    rows.reset(0)
+    assert_same(first, run(rows, audio))
 
 
-def test_what_is_not_finite_is_silence(checkpoint: LoadedCheckpoint) -> None:
+def test_samples_that_are_not_finite_are_silence(checkpoint: LoadedCheckpoint) -> None:
     audio = voice(checkpoint, 4, 6)
     audio[1] = np.nan
     audio[2, ::2], audio[2, 1::2] = np.inf, -np.inf
@@ -109,23 +109,23 @@ def test_a_micro_turn_without_input_is_marked_and_not_heard(checkpoint: LoadedCh
     one, two = voice(checkpoint, 2, 7), voice(checkpoint, 2, 8)
     outputs = []
     for audio in (one, two):
-        sessions = RowBatch(checkpoint, 1)
-        outputs.append([sessions.step_rows(inputs_of(audio[:1], missing_input=True))[0]])
+        rows = RowBatch(checkpoint, 1)
+        outputs.append([rows.step_rows(inputs_of(audio[:1], missing_input=True))[0]])
     assert_same(*outputs)
 
 
 def test_wrong_shapes_are_refused_in_one_sentence(checkpoint: LoadedCheckpoint) -> None:
-    sessions = RowBatch(checkpoint, 1)
+    rows = RowBatch(checkpoint, 1)
     with pytest.raises(ValueError, match=r"row 0 has shape \(7,\), a micro-turn needs \(3200,\)"):
-        sessions.step_rows(inputs_of(np.zeros((1, 7), np.float32)))
+        rows.step_rows(inputs_of(np.zeros((1, 7), np.float32)))
     with pytest.raises(ValueError, match="3 text tokens, a micro-turn holds 1"):
-        sessions.step_rows(inputs_of(voice(checkpoint, 1, 0), text_in=[4, 20, 5]))
+        rows.step_rows(inputs_of(voice(checkpoint, 1, 0), text_in=[4, 20, 5]))
 
 
-def test_text_that_is_typed_changes_what_follows(checkpoint: LoadedCheckpoint) -> None:
+def test_typed_text_changes_the_output(checkpoint: LoadedCheckpoint) -> None:
     audio = voice(checkpoint, 6, 9)
-    quiet, told = RowBatch(checkpoint, 1), RowBatch(checkpoint, 1)
+    quiet, typed = RowBatch(checkpoint, 1), RowBatch(checkpoint, 1)
     word = checkpoint.tokenizer.encode("hello")
     a = [quiet.step_rows(inputs_of(chunk[None]))[0].audio for chunk in audio]
-    b = [told.step_rows(inputs_of(chunk[None], text_in=word))[0].audio for chunk in audio]
+    b = [typed.step_rows(inputs_of(chunk[None], text_in=word))[0].audio for chunk in audio]
     assert not np.allclose(np.stack(a), np.stack(b))
