@@ -21,6 +21,32 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
         "most_stalls": "max_stalls",
         "late_share": "missing_share",
     },
+    "TimingConfig": {
+        "lead_in": "lead_in_s",
+        "gap": "gap_s",
+        "word_gap": "word_gap_s",
+        "pause": "pause_s",
+        "result_delay": "result_delay_s",
+        "background_tail": "background_tail_s",
+        "silence": "silence_s",
+        "yield_after": "yield_after_s",
+    },
+    "ScenarioConfig": {
+        "listening_pause": "listening_pause_s",
+        "recital_gap": "recital_gap_s",
+        "translation_gap": "translation_gap_s",
+        "tool_latency": "tool_latency_s",
+        "errand_gap": "errand_gap_s",
+        "filler_after": "filler_after_s",
+        "repeat_seconds": "repeat_period_s",
+    },
+    "HumanTimingConfig": {
+        "shortest_pause_s": "min_pause_s",
+        "longest_backchannel_s": "max_backchannel_s",
+    },
+    "VocabularyConfig": {
+        "cue_seconds": "cue_delay_s",
+    },
     "VerifyAudioConfig": {"dialogues": "n_dialogues"},
     "VideoConfig": {
         "delay": "delay_s",

@@ -27,7 +27,7 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
     n_samples = context.config.n_samples
     script = context.script = Script(timeline=Timeline(n_samples=n_samples))
     gaps = recipe.rng("gaps")
-    at = round(float(gaps.uniform(*timing.lead_in)) * rate)
+    at = round(float(gaps.uniform(*timing.lead_in_s)) * rate)
     placed: list[str] = []
     misses = 0
     for number, name in enumerate(recipe.families):
@@ -41,7 +41,7 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
             continue
         script.extend(segment.script)
         placed.append(name)
-        at = segment.end_sample + round(float(gaps.uniform(*timing.gap)) * rate)
+        at = segment.end_sample + round(float(gaps.uniform(*timing.gap_s)) * rate)
         if at >= n_samples:
             break
     for number in range(recipe.channel.n_overlays):
@@ -79,7 +79,7 @@ def _overlay(
         segment.script.clips[-1] = replace(
             segment.script.clips[-1], gain_db=beside_db, place="beside"
         )
-    tail = context.rules.samples(context.config.timing.background_tail)
+    tail = context.rules.samples(context.config.timing.background_tail_s)
     window = (span.start_sample, min(span.end_sample + tail, context.config.n_samples))
     expect = None
     if agent_must_be_silent(script.timeline, window):

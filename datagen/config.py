@@ -77,7 +77,7 @@ class VocabularyConfig:
         ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
         "words to be said after N seconds",
     )
-    cue_seconds: tuple[int, int] = option((2, 5), "fewest and most seconds of a timed cue")
+    cue_delay_s: tuple[int, int] = option((2, 5), "fewest and most seconds of a timed cue")
     results: tuple[str, ...] = option(
         (
             *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -129,10 +129,10 @@ class VocabularyConfig:
     )
 
     def __post_init__(self) -> None:
-        low, high = self.cue_seconds
+        low, high = self.cue_delay_s
         if not 1 <= low <= high <= len(self.numbers):
             raise ValueError(
-                f"vocabulary.cue_seconds={[low, high]} must be two rising numbers between 1 and "
+                f"vocabulary.cue_delay_s={[low, high]} must be two rising numbers between 1 and "
                 f"{len(self.numbers)}, the last of vocabulary.numbers"
             )
 
@@ -190,10 +190,10 @@ class HumanTimingConfig:
     pause_median_s: float = option(0.45, "median silence inside a speaker's turn")
     pause_sigma: float = option(0.69, "width of the log-normal law of pauses")
     # Heldner & Edlund 2010, Roberts et al. 2015: shorter silences join what is around them.
-    shortest_pause_s: float = option(0.18, "a shorter silence is no pause")
+    min_pause_s: float = option(0.18, "a shorter silence is no pause")
     # Knudsen et al. 2020: 19 % of contributions in Dutch, 16 % in German; Switchboard 19 %.
     backchannel_share: float = option(0.19, "share of backchannels among contributions")
-    longest_backchannel_s: float = option(0.9, "longest backchannel; 1 s is the usual limit")
+    max_backchannel_s: float = option(0.9, "longest backchannel; 1 s is the usual limit")
     # Levinson & Torreira 2015: below 5 % in Switchboard; 13.5 % of CALLHOME.
     overlap_ratio: float = option(0.05, "share of the time in which both speak")
     # CALLHOME with two speakers: 10 %.
@@ -223,7 +223,7 @@ class HumanTimingConfig:
             )
         for name in ("gap_median_s", "overlap_median_s", "pause_median_s"):
             longest = "longest_overlap_s" if name == "overlap_median_s" else "longest_gap_s"
-            shortest = self.shortest_pause_s + 0.05 if name == "pause_median_s" else 0.03
+            shortest = self.min_pause_s + 0.05 if name == "pause_median_s" else 0.03
             if not shortest <= getattr(self, name) < getattr(self, longest):
                 raise ValueError(
                     f"timing.human.{name}={getattr(self, name)} must be at least {shortest:g} and "
@@ -239,27 +239,29 @@ class TimingConfig:
     """When things happen, in seconds; the agent itself follows `datagen/dialogue/rules.py`."""
 
     agent_on_grid: bool = option(True, "the agent's words start on micro-turn boundaries")
-    lead_in: tuple[float, float] = option((0.3, 1.6), "silence before the first segment")
-    gap: tuple[float, float] = option((0.4, 1.5), "silence between two segments")
-    word_gap: tuple[float, float] = option((0.02, 0.12), "silence between two words of a user")
-    pause: tuple[float, float] = option((0.3, 1.0), "a hesitation inside a user's turn")
+    lead_in_s: tuple[float, float] = option((0.3, 1.6), "silence_s before the first segment")
+    gap_s: tuple[float, float] = option((0.4, 1.5), "silence_s between two segments")
+    word_gap_s: tuple[float, float] = option((0.02, 0.12), "silence_s between two words of a user")
+    pause_s: tuple[float, float] = option((0.3, 1.0), "a hesitation inside a user's turn")
     pause_probability: float = option(0.2, "how often a turn of several words has a hesitation")
-    result_delay: tuple[float, float] = option((1.0, 3.0), "time the background agent works")
-    background_tail: float = option(0.8, "the agent also has to be silent this long after a voice")
-    silence: tuple[float, float] = option((1.5, 4.0), "a stretch in which nothing happens")
+    result_delay_s: tuple[float, float] = option((1.0, 3.0), "time the background agent works")
+    background_tail_s: float = option(
+        0.8, "the agent also has to be silent this long after a voice"
+    )
+    silence_s: tuple[float, float] = option((1.5, 4.0), "a stretch in which nothing happens")
     second_question_probability: float = option(
         0.3, "how often the user asks something else while the background agent works"
     )
-    yield_after: tuple[float, float] = option(
+    yield_after_s: tuple[float, float] = option(
         (0.4, 0.4), "an interrupted agent falls silent at the first micro-turn this long after"
     )
     human: HumanTimingConfig = field(default_factory=HumanTimingConfig)
 
     def __post_init__(self) -> None:
-        low, high = self.yield_after
+        low, high = self.yield_after_s
         if not 0.2 <= low <= high <= 0.6:
             raise ValueError(
-                f"timing.yield_after={[low, high]} must be two rising numbers between 0.2 and 0.6: "
+                f"timing.yield_after_s={[low, high]} must be two rising numbers, 0.2 to 0.6: "
                 "earlier the agent cannot know, later it is too late"
             )
 

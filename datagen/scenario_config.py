@@ -51,7 +51,7 @@ class ScenarioConfig:
         "agent_backchannel: phrases of a message that the user dictates, where recorded",
     )
     n_message_phrases: tuple[int, int] = option((2, 4), "agent_backchannel: phrases of a message")
-    listening_pause: tuple[float, float] = option(
+    listening_pause_s: tuple[float, float] = option(
         (0.6, 1.1), "agent_backchannel: a pause at which the agent shows that it listens"
     )
     side_talk_phrases: tuple[str, ...] = option(
@@ -75,11 +75,11 @@ class ScenarioConfig:
     round_recitals: tuple[str, ...] = option(
         ("days", "months"), "interjection: those of them that begin again after their end"
     )
-    recital_gap: tuple[float, float] = option(
+    recital_gap_s: tuple[float, float] = option(
         (0.08, 0.35), "interjection, spoken_cue: silence between two words that are recited"
     )
     flawless_share: float = option(0.25, "interjection: how often the user makes no mistake")
-    repeat_seconds: tuple[int, int] = option((3, 5), "repeated_cue: shortest and longest period")
+    repeat_period_s: tuple[int, int] = option((3, 5), "repeated_cue: shortest and longest period")
     repeat_times: tuple[int, int] = option((1, 3), "repeated_cue: times before the user says stop")
     cue_names: tuple[str, ...] = option(
         (
@@ -94,16 +94,16 @@ class ScenarioConfig:
         ("es", "fr", "it", "ru"), "translation: languages of the user, where recorded"
     )
     n_translated: tuple[int, int] = option((3, 6), "translation: words that the user says")
-    translation_gap: tuple[float, float] = option(
+    translation_gap_s: tuple[float, float] = option(
         (0.05, 0.4), "translation: silence between two words of the user"
     )
-    tool_latency: tuple[float, float] = option(
+    tool_latency_s: tuple[float, float] = option(
         (1.5, 9.0), "errand: how long the background agent works"
     )
     errand_questions: tuple[int, int] = option((0, 2), "errand: questions asked meanwhile")
-    errand_gap: tuple[float, float] = option((0.5, 2.0), "errand: silence before such a question")
+    errand_gap_s: tuple[float, float] = option((0.5, 2.0), "errand: silence before such a question")
     filler: str = option("thank you for your patience", "errand: said when the wait grows long")
-    filler_after: float = option(3.0, "errand: seconds of silence after which it is said")
+    filler_after_s: float = option(3.0, "errand: seconds of silence after which it is said")
     cancel_probability: float = option(0.15, "errand: how often the user calls it off")
     slots: tuple[str, ...] = option(
         ("password", "extension", "location", "work", "family"),
@@ -125,7 +125,7 @@ class ScenarioConfig:
     forbidden_share: float = option(0.5, "forbidden: how often the request is a forbidden one")
 
     def __post_init__(self) -> None:
-        for name in ("n_message_phrases", "repeat_seconds", "repeat_times", "n_translated"):
+        for name in ("n_message_phrases", "repeat_period_s", "repeat_times", "n_translated"):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
                 raise ValueError(

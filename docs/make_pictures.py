@@ -21,7 +21,7 @@ from microturn.datagen.simulate import simulate
 PICTURES = Path(__file__).parent / "pictures"
 QUIET = (
     *("channel.overlay_probability=0", "channel.noise_probability=0", "channel.zero_probability=0"),
-    *("timing.lead_in=[0.2,0.4]", "seed=17", "workers=1"),
+    *("timing.lead_in_s=[0.2,0.4]", "seed=17", "workers=1"),
 )
 N_DIALOGUES = 12
 MAX_WIDTH, COLOURS, MAX_BYTES = 1100, 40, 58_000

@@ -187,7 +187,7 @@ def _events(
     config: DatagenConfig, recipe: Recipe, timeline: Timeline, conditions: AcousticConditions
 ) -> Iterator[Event]:
     rate = config.layout.sample_rate
-    tail = round(config.timing.background_tail * rate)
+    tail = round(config.timing.background_tail_s * rate)
 
     def channel(kind: str, start: int, end: int, expect: Expect | None) -> Event:
         return Event(

@@ -95,7 +95,7 @@ class Pace:
 
     def pause(self) -> float:
         h = self.human
-        within = (h.shortest_pause_s + MIN_PAUSE_MARGIN_S, h.longest_gap_s)
+        within = (h.min_pause_s + MIN_PAUSE_MARGIN_S, h.longest_gap_s)
         return _log_normal(self._normal("pause"), h.pause_median_s, h.pause_sigma, within)
 
     def _normal(self, purpose: str) -> float:

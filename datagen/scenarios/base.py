@@ -127,7 +127,7 @@ class SegmentBuilder:
             span = self.place(unit, at, lane="user")
             spans.append(span)
             pausing = position + 1 == pause_before
-            gap = self.draw(self.timing.pause if pausing else self.timing.word_gap)
+            gap = self.draw(self.timing.pause_s if pausing else self.timing.word_gap_s)
             at = span.end_sample + gap
             if pausing:
                 self._pause(span.end_sample, at)
@@ -139,7 +139,7 @@ class SegmentBuilder:
         """The user says words or phrases one after the other; where each of them sounds."""
         spans: list[Span] = []
         for text in texts:
-            at = spans[-1].end_sample + self.draw(gap or self.timing.word_gap) if spans else start
+            at = spans[-1].end_sample + self.draw(gap or self.timing.word_gap_s) if spans else start
             spans.append(self.place(self.bank.user(text, self.context.voice), at, lane="user"))
         return spans
 
@@ -238,7 +238,7 @@ class SegmentBuilder:
 
     def give_way(self, onset: int) -> int:
         """First silent micro-turn of an agent that is interrupted at `onset`."""
-        low, high = self.timing.yield_after
+        low, high = self.timing.yield_after_s
         after = low if low == high else float(self.rng.uniform(low, high))
         return self.rules.give_way(onset, after)
 

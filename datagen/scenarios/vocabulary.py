@@ -95,7 +95,7 @@ class Questions:
         return Question(kind="count", words=("from", numbers[first]), answer=numbers[first:])
 
     def cue(self, rng: np.random.Generator) -> Question:
-        low, high = self.vocabulary.cue_seconds
+        low, high = self.vocabulary.cue_delay_s
         seconds = int(rng.integers(low, high + 1))
         word = _one(self.vocabulary.cue_words, rng)
         number = self.vocabulary.numbers[seconds - 1]

@@ -95,7 +95,7 @@ def test_a_finished_set_is_left_alone(
     ("change", "sentence"),
     [
         ({"seed": 6}, r"holds a set with seed=5, not 6; give another out=FOLDER"),
-        ({"timing": {"gap": (0.0, 9.0)}}, r"holds a set with timing.gap=\[0.4, 1.5\], not"),
+        ({"timing": {"gap_s": (0.0, 9.0)}}, r"holds a set with timing.gap_s=\[0.4, 1.5\], not"),
         ({"families": {"turn": 1.0}}, r"holds a set with families=\{'turn': 0.22.*, not"),
     ],
 )
@@ -153,8 +153,8 @@ def test_wrong_usage_is_named(
 
 
 def test_configurations_check_themselves() -> None:
-    with pytest.raises(ValueError, match="vocabulary.cue_seconds"):
-        VocabularyConfig(cue_seconds=(0, 3))
+    with pytest.raises(ValueError, match="vocabulary.cue_delay_s"):
+        VocabularyConfig(cue_delay_s=(0, 3))
     with pytest.raises(ValueError, match=r"voices.test_factors has 1.25"):
         VoicesConfig(train_factors=(1.25,), test_factors=(1.25,))
     with pytest.raises(ValueError, match="no positive weight"):

@@ -56,7 +56,7 @@ class BackgroundScenario:
         span = segment.place(burst, start, lane="background", gain_db=_level(segment))
         window = (
             span.start_sample,
-            span.end_sample + segment.rules.samples(segment.timing.background_tail),
+            span.end_sample + segment.rules.samples(segment.timing.background_tail_s),
         )
         segment.event(
             Event(
@@ -71,7 +71,7 @@ class BackgroundScenario:
 
     def silence(self, segment: SegmentBuilder, start: int) -> None:
         """Nothing at all for a while."""
-        segment.end_sample = start + segment.draw(segment.timing.silence)
+        segment.end_sample = start + segment.draw(segment.timing.silence_s)
         segment.must_end_by(segment.end_sample)
 
 
@@ -85,7 +85,7 @@ def voice_alone(segment: SegmentBuilder, span: Span) -> None:
     """A far voice to which the agent says nothing, nor shortly after it."""
     window = (
         span.start_sample,
-        span.end_sample + segment.rules.samples(segment.timing.background_tail),
+        span.end_sample + segment.rules.samples(segment.timing.background_tail_s),
     )
     _voice_event(segment, span, Expect(act="stay_silent", window_samples=window))
     segment.end_sample = max(segment.end_sample, window[1])

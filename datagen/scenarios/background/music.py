@@ -25,7 +25,7 @@ class MusicScenario:
         span = _play(segment, start)
         window = (
             span.start_sample,
-            span.end_sample + segment.rules.samples(segment.timing.background_tail),
+            span.end_sample + segment.rules.samples(segment.timing.background_tail_s),
         )
         _music_event(segment, span, Expect(act="stay_silent", window_samples=window))
         segment.end_sample = max(segment.end_sample, window[1])

@@ -42,7 +42,7 @@ class SideTalkScenario:
         end = talk.end_sample
         if segment.chance(ANSWER_SHARE):
             end = _answered(segment, end + segment.draw(ANSWER_GAP_S))
-        window = (start, end + segment.rules.samples(segment.timing.background_tail))
+        window = (start, end + segment.rules.samples(segment.timing.background_tail_s))
         segment.user_event(self.name, talk, "stay_silent", window)
         segment.end_sample = max(segment.end_sample, window[1])
 

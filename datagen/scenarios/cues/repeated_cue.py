@@ -20,10 +20,10 @@ class RepeatedCueScenario:
     name = "repeated_cue"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
-        low, high = config.scenarios.repeat_seconds
+        low, high = config.scenarios.repeat_period_s
         if high > len(config.vocabulary.numbers):
             raise ValueError(
-                f"scenarios.repeat_seconds={[low, high]} goes beyond the "
+                f"scenarios.repeat_period_s={[low, high]} goes beyond the "
                 f"{len(config.vocabulary.numbers)} words of vocabulary.numbers"
             )
         return Words(user=(OPENING,))
@@ -34,7 +34,7 @@ class RepeatedCueScenario:
             segment.rules,
             segment.questions.vocabulary,
         )
-        seconds = segment.whole(options.repeat_seconds)
+        seconds = segment.whole(options.repeat_period_s)
         word = vocabulary.cue_words[segment.choose(vocabulary.cue_words)]
         texts = (OPENING, vocabulary.numbers[seconds - 1], "seconds", word)
         spans = segment.recite(texts, start)

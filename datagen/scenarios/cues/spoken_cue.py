@@ -42,7 +42,7 @@ class SpokenCueScenario:
             texts[place] = cue
         at = agreed.end_sample + segment.draw(REST_S)
         for text, span in zip(
-            texts, segment.recite(texts, at, gap=options.recital_gap), strict=True
+            texts, segment.recite(texts, at, gap=options.recital_gap_s), strict=True
         ):
             if text == cue:
                 self._due(segment, span, reply)

@@ -44,7 +44,7 @@ class TranslationScenario:
             said = spoken.end_sample
             # A word that ends before the last one was begun to be translated would confuse both.
             earliest = spoken.start_sample - rules.samples(MIN_LEAD_S)
-            at = max(heard.end_sample + segment.draw(options.translation_gap), earliest)
+            at = max(heard.end_sample + segment.draw(options.translation_gap_s), earliest)
 
 
 def _pairs(languages: tuple[str, ...], bank: UnitBank) -> tuple[Phrase, ...]:

@@ -38,7 +38,7 @@ class DelegationScenario:
         if segment.chance(segment.timing.second_question_probability):
             self._with_question(segment, task.answer, said)
             return
-        arrival = said.start_sample + segment.draw(segment.timing.result_delay)
+        arrival = said.start_sample + segment.draw(segment.timing.result_delay_s)
         known = segment.arrive(" ".join(task.answer), arrival)
         self._result(segment, task.answer, arrival, max(known, rules.free(said.end_sample)))
 

@@ -50,7 +50,7 @@ class ErrandScenario:
         segment.user_event(DELEGATION, asked, "delegate", window, acknowledgement)
         wait = _Wait(
             task=task,
-            arrival=said.start_sample + segment.draw(options.tool_latency),
+            arrival=said.start_sample + segment.draw(options.tool_latency_s),
             n_questions=segment.whole(options.errand_questions),
             quiet_from=said.end_sample,
         )
@@ -67,10 +67,10 @@ class ErrandScenario:
         known = segment.known_at(_message(wait), wait.arrival)
         result = rules.boundary(max(known, rules.free(wait.quiet_from)))
         filler = rules.boundary(
-            rules.next_boundary(wait.quiet_from + rules.samples(options.filler_after))
+            rules.next_boundary(wait.quiet_from + rules.samples(options.filler_after_s))
         )
         noticed = rules.samples(YIELD_S)
-        question = wait.quiet_from + segment.draw(options.errand_gap)
+        question = wait.quiet_from + segment.draw(options.errand_gap_s)
         if wait.n_questions and question + noticed < min(result, filler):
             self._question(segment, wait, question)
             return False
@@ -122,7 +122,7 @@ class ErrandScenario:
 
     def _call_off(self, segment: SegmentBuilder, wait: _Wait) -> None:
         """The user wants it no more: the agent cancels, and no result is said."""
-        start = wait.quiet_from + segment.draw(segment.context.config.scenarios.errand_gap)
+        start = wait.quiet_from + segment.draw(segment.context.config.scenarios.errand_gap_s)
         spans = segment.recite(CALL_OFF, start)
         said = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(CALL_OFF))
         segment.cancel(segment.rules.reply(said.end_sample))

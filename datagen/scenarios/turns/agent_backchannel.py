@@ -40,7 +40,7 @@ class AgentBackchannelScenario:
         for number, text in enumerate(chosen):
             phrase = segment.recite((text,), at)[0]
             if number + 1 < n:
-                at = phrase.end_sample + segment.draw(options.listening_pause)
+                at = phrase.end_sample + segment.draw(options.listening_pause_s)
                 said = self._listen(segment, phrase, at, said)
             else:
                 at = phrase.end_sample + segment.draw(GAP_S)

@@ -98,7 +98,7 @@ class ConversationBuilder:
         """Take over what the segments before have of everything, too much or too little."""
         found = TurnTaking(n_samples=start, silence=start)
         if self.segment.context.script is not None:
-            join = self._samples(self.human.shortest_pause_s)
+            join = self._samples(self.human.min_pause_s)
             found = turn_taking_until(self.segment.context.script, start, join=join)
         self.silence = float(found.silence + self._samples(LEFT_S))
         self.overlap = float(found.overlap)
@@ -343,12 +343,12 @@ class ConversationBuilder:
         phrases = [
             phrase
             for phrase in segment.bank.phrases(segment.questions.vocabulary.backchannels)
-            if phrase.utterance.duration_s <= self.human.longest_backchannel_s
+            if phrase.utterance.duration_s <= self.human.max_backchannel_s
         ]
         if not phrases:
             raise ValueError(
                 f"no voice of split {segment.bank.split!r} says one of vocabulary.backchannels "
-                f"within {self.human.longest_backchannel_s} s; set families.conversation=0 or add "
+                f"within {self.human.max_backchannel_s} s; set families.conversation=0 or add "
                 "a corpus"
             )
         return segment.bank.phrase(phrases[segment.choose(phrases)], segment.factor())
@@ -368,7 +368,7 @@ class ConversationBuilder:
     # --- small things ------------------------------------------------------------------------
     @property
     def _word_gap(self) -> tuple[float, float]:
-        return self.segment.timing.word_gap
+        return self.segment.timing.word_gap_s
 
     def _samples(self, seconds: float) -> int:
         return self.segment.rules.samples(seconds)

@@ -150,7 +150,7 @@ def test_times_keep_their_bounds_and_do_not_pile_up_there() -> None:
     overlaps = [p.overlap() for p in paces for _ in range(4)]
     pauses = [p.pause() for p in paces for _ in range(4)]
     assert max(overlaps) <= HUMAN.longest_overlap_s
-    assert min(pauses) >= HUMAN.shortest_pause_s
+    assert min(pauses) >= HUMAN.min_pause_s
     for times in (overlaps, pauses):
         _, counts = np.unique(np.round(times, 3), return_counts=True)
         assert counts.max() < 0.02 * len(times)

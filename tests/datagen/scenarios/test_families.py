@@ -316,8 +316,8 @@ def test_the_yield_time_of_an_interrupted_agent_can_be_drawn(trained: Simulator)
             late.add((eos[0] - event.start_sample) // step)
     assert len(late) >= 2
     for wrong in ((0.1, 0.4), (0.5, 0.4), (0.3, 0.7)):
-        with pytest.raises(ValueError, match="timing.yield_after=.* must be two rising numbers"):
-            TimingConfig(yield_after=wrong)
+        with pytest.raises(ValueError, match="timing.yield_after_s=.* must be two rising numbers"):
+            TimingConfig(yield_after_s=wrong)
 
 
 def test_a_word_can_be_cut_out_of_a_prompt(trained: Simulator) -> None:
