@@ -88,7 +88,7 @@ class LiveSource:
         """Simulate the agent's voice in one dialogue, without its lanes."""
         recipe = self._simulator.recipe(index)
         script, _, conditions = self._simulator.script(recipe)
-        pcm = self._simulator.sound(recipe, script, conditions).agent
+        pcm = self._simulator.sound(recipe, script, conditions=conditions).agent
         return from_pcm16(pcm)
 
     def __getstate__(self) -> dict[str, object]:

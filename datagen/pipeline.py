@@ -121,15 +121,15 @@ class Simulator:
         )
         script, families = write_script(recipe, context)
         timeline, kinds = script.timeline, self.beds.stretch_kinds
-        conditions = draw_conditions(self.config, recipe, timeline, kinds=kinds)
-        add_unasked(self.config, recipe, script)
+        conditions = draw_conditions(self.config, recipe, timeline=timeline, kinds=kinds)
+        add_unasked(self.config, recipe, script=script)
         timeline.sort()
         return ComposedDialogue(script, families, conditions)
 
     def dialogue(self, index: int) -> SimulatedDialogue:
         recipe = self.recipe(index)
         script, families, conditions = self.script(recipe)
-        sound = self.sound(recipe, script, conditions)
+        sound = self.sound(recipe, script, conditions=conditions)
         layout, n = self.config.layout, self.config.n_micro_turns
         lanes = pack(
             script.timeline,
@@ -137,7 +137,9 @@ class Simulator:
             layout=layout,
             tokenizer=self.tokenizer,
             with_audio_in=self.config.features,
-            given=films(recipe, self.config.video, script.acts, n, layout),
+            given=films(
+                recipe, self.config.video, acts=script.acts, n_micro_turns=n, layout=layout
+            ),
             mel_cache=self._mel_cache,
         )
         return SimulatedDialogue(
@@ -150,10 +152,10 @@ class Simulator:
         )
 
     def sound(
-        self, recipe: Recipe, script: Script, conditions: AcousticConditions
+        self, recipe: Recipe, script: Script, *, conditions: AcousticConditions
     ) -> RenderedAudio:
         """Render a dialogue without its lanes."""
-        return self._renderer.render(recipe, script, conditions)
+        return self._renderer.render(recipe, script, conditions=conditions)
 
     def members(
         self, dialogue: SimulatedDialogue, labels: DialogueLabels | None = None

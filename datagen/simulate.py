@@ -121,7 +121,7 @@ class ShardTask:
             simulator = Simulator(self.config, rooms=path, tokenizer=tokenizer)
 
         def make(shard: int) -> Report:
-            return make_shard(simulator, shard, out)
+            return make_shard(simulator, shard, out=out)
 
         return make
 
@@ -132,7 +132,7 @@ class ShardTask:
         return local_copy(out / PROGRESS_FOLDER / ROOMS_NAME)
 
 
-def make_shard(simulator: Simulator, shard: int, out: Place) -> Report:
+def make_shard(simulator: Simulator, shard: int, *, out: Place) -> Report:
     """Write one tar, then the report that marks it as done."""
     config = simulator.config
     writer = ShardWriter(out / shard_name(shard))

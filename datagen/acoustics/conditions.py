@@ -52,7 +52,7 @@ class AcousticConditions:
 
 
 def draw_conditions(
-    config: DatagenConfig, recipe: Recipe, timeline: Timeline, *, kinds: Sequence[str]
+    config: DatagenConfig, recipe: Recipe, *, timeline: Timeline, kinds: Sequence[str]
 ) -> AcousticConditions:
     """Draw the conditions of a timeline, and add their events to it.
 

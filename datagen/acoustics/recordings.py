@@ -92,7 +92,7 @@ def decoded(recording: NoiseRecording, sample_rate: int) -> Audio:
     mono = frames.mean(axis=1)
     if rate != sample_rate:
         ratio = Fraction(sample_rate, rate)
-        mono = resampled(mono, ratio.numerator, ratio.denominator)
+        mono = resampled(mono, up=ratio.numerator, down=ratio.denominator)
     return looped(unit_power(mono.astype(np.float32)), round(SEAM_S * sample_rate))
 
 

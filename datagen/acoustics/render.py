@@ -66,7 +66,7 @@ class Renderer:
         self._silence.flags.writeable = False
 
     def render(
-        self, recipe: Recipe, script: Script, conditions: AcousticConditions
+        self, recipe: Recipe, script: Script, *, conditions: AcousticConditions
     ) -> RenderedAudio:
         n, channel = self._config.n_samples, recipe.channel
         positions = talker_positions(

@@ -79,7 +79,7 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir(parents=True)
     try:
-        with unpacked(config.source, config.root, part / "unpacked") as source:
+        with unpacked(config.source, config.root, folder=part / "unpacked") as source:
             summary = _write(config, source, part)
         _report(summary, out)
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"

@@ -120,7 +120,7 @@ def words_of(text: str) -> list[str]:
 
 def prepare(audio: Audio, rate: int, *, noise: float) -> bytes:
     """Return 16-bit samples for pocketsphinx: 16 kHz, normalised, padded, with a little noise."""
-    audio = resample(audio, rate, RATE)
+    audio = resample(audio, rate, new_rate=RATE)
     audio = 0.7 * audio / max(float(np.abs(audio).max(initial=0.0)), 1e-4)
     sound = np.random.default_rng(0).standard_normal(len(audio) + 2 * _PAD) * noise
     sound[_PAD : _PAD + len(audio)] += audio

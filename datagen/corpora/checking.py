@@ -157,7 +157,7 @@ class Checker:
             raise Unusable("too_long", f"it lasts {seconds:.1f} s, above {limit}")
         if not np.isfinite(decoded.audio).all():
             raise Unusable("unreadable", "it has samples that are not finite")
-        audio = resample(decoded.audio, decoded.rate, RATE)
+        audio = resample(decoded.audio, decoded.rate, new_rate=RATE)
         if levels_db(audio).max() < SILENT_DB:
             raise Unusable("silent", "it is silent")
         return audio
@@ -205,7 +205,9 @@ class Checker:
         """Cut the words of interest; the times of the aligner must also beat their rivals."""
         if times == "none":
             return ()
-        return cuts_of(audio, words, scores, chooser=self._aligner if times == "aligned" else None)
+        return cuts_of(
+            audio, words, scores=scores, chooser=self._aligner if times == "aligned" else None
+        )
 
     def _stored(self, decoded: Decoded) -> tuple[bytes, str, int]:
         """Return the bytes to store: those of the file if it is compressed, else FLAC."""
@@ -216,7 +218,7 @@ class Checker:
         out = io.BytesIO()
         soundfile.write(
             out,
-            np.clip(resample(decoded.audio, decoded.rate, rate), -1.0, 1.0),
+            np.clip(resample(decoded.audio, decoded.rate, new_rate=rate), -1.0, 1.0),
             rate,
             format="FLAC",
             subtype="PCM_16",

@@ -31,8 +31,8 @@ class WordChooser(Protocol):
 def cuts_of(
     audio: Audio,
     words: tuple[AlignedWord, ...],
-    scores: Sequence[float],
     *,
+    scores: Sequence[float],
     chooser: WordChooser | None,
 ) -> tuple[Cut, ...]:
     """Cut the words of interest; with a chooser a good cut must also be likelier than its rivals.

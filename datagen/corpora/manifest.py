@@ -168,11 +168,11 @@ def _check(utterance: Utterance) -> None:
             raise ValueError(f"a cut's quality is {cut.quality!r}, not {', '.join(QUALITIES)}")
 
 
-def resample(audio: Audio, rate: int, new_rate: int) -> Audio:
+def resample(audio: Audio, rate: int, *, new_rate: int) -> Audio:
     """Resample by a polyphase filter; the length in seconds stays."""
     if rate != new_rate:
         common = math.gcd(rate, new_rate)
-        audio = resampled(audio, new_rate // common, rate // common)
+        audio = resampled(audio, up=new_rate // common, down=rate // common)
     return np.ascontiguousarray(audio, dtype=np.float32)
 
 
@@ -283,7 +283,7 @@ class Corpus:
 
     def _decode(self, utterance: Utterance) -> Audio:
         tar = self.folder / utterance.tar
-        stored = read_range(tar, utterance.offset, utterance.size)
+        stored = read_range(tar, start=utterance.offset, size=utterance.size)
         try:
             samples, rate = soundfile.read(io.BytesIO(stored), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -291,7 +291,7 @@ class Corpus:
                 f"{tar}: {utterance.member} cannot be decoded ({_reason(error)}); {_REBUILD}."
             ) from error
         mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-        return resample(mono, rate, self.sample_rate)
+        return resample(mono, rate, new_rate=self.sample_rate)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:

@@ -181,7 +181,7 @@ PACKAGES: dict[str, Package] = {
 
 
 @contextmanager
-def unpacked(source: str, root: str, folder: Path) -> Iterator[Path | None]:
+def unpacked(source: str, root: str, *, folder: Path) -> Iterator[Path | None]:
     """Unpack a named package into a folder; yields None if `source` is a folder of the user."""
     if Path(source).exists():
         yield None

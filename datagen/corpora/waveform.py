@@ -18,7 +18,7 @@ MAX_PEAK = 0.89
 SILENT_DB = -28.0  # level of a silence, re the loudest frame
 
 
-def energy_edges(audio: Audio, sample_rate: int, threshold_db: float) -> tuple[int, int]:
+def energy_edges(audio: Audio, sample_rate: int, *, threshold_db: float) -> tuple[int, int]:
     """Return the first and last sample at which the level is above the threshold, re its peak."""
     hop = max(1, round(FRAME_S * sample_rate))
     padded = np.concatenate([np.zeros(hop, np.float32), audio, np.zeros(2 * hop, np.float32)])
@@ -46,13 +46,13 @@ def longest_silence(audio: Audio, sample_rate: int) -> float:
 def perturb(audio: Audio, factor: float, *, tilt: float) -> Audio:
     """Play a recording `factor` times as fast, which scales its pitch and formants alike."""
     ratio = Fraction(factor).limit_denominator(50)
-    moved = resampled(audio, ratio.denominator, ratio.numerator)
+    moved = resampled(audio, up=ratio.denominator, down=ratio.numerator)
     tilted = moved.astype(np.float32)
     tilted[1:] -= np.float32(tilt) * moved[:-1]
     return tilted
 
 
-def resampled(audio: Audio, up: int, down: int) -> Audio:
+def resampled(audio: Audio, *, up: int, down: int) -> Audio:
     """Resample as `scipy.signal.resample_poly` does, but with a cached filter.
 
     `up` and `down` have no common divisor.

@@ -295,7 +295,7 @@ class UnitBank:
         """Sound in its voice: perturbed, trimmed, levelled, faded; and what was cut before it."""
         if factor:
             audio = perturb(audio, float(factor), tilt=_tilt(factor, self._voices.tilt))
-        start, end = energy_edges(audio, self.rate, self._voices.trim_db)
+        start, end = energy_edges(audio, self.rate, threshold_db=self._voices.trim_db)
         trimmed = audio[start:end].copy()
         is_agent = utterance.speaker == self._voices.agent and not factor
         level = self._voices.agent_level_db if is_agent else self._voices.user_level_db

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +25,15 @@ class Exporter(Protocol):
     def close(self) -> None: ...
 
 
-EXPORTERS: dict[str, Callable[[ExportConfig, ShardReader, Path, Path], Exporter]] = {
+class ExporterFactory(Protocol):
+    """Creates an exporter that writes to `folder`, which is renamed to `out` at the end."""
+
+    def __call__(
+        self, config: ExportConfig, reader: ShardReader, *, folder: Path, out: Path
+    ) -> Exporter: ...
+
+
+EXPORTERS: dict[str, ExporterFactory] = {
     "moshi": MoshiExport,
     "lhotse": LhotseExport,
     "nemo": NemoExport,
@@ -44,7 +51,7 @@ def export(config: ExportConfig) -> Path:
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir(parents=True)
     try:
-        exporter = EXPORTERS[config.format](config, reader, part, out)
+        exporter = EXPORTERS[config.format](config, reader, folder=part, out=out)
         for position in tqdm(range(n), desc=f"export {config.format}", unit="dialogue"):
             exporter.add(reader[position])
         exporter.close()

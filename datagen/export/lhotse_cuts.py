@@ -20,7 +20,9 @@ CUSTOM = ("seed", "index", "split", "families", "events", "text_in", "room", "ch
 class LhotseExport:
     """Writes `recordings`, `supervisions` and `cuts` as `.jsonl.gz`, `audio/`, and `shar/`."""
 
-    def __init__(self, config: ExportConfig, reader: ShardReader, folder: Path, out: Path) -> None:
+    def __init__(
+        self, config: ExportConfig, reader: ShardReader, *, folder: Path, out: Path
+    ) -> None:
         self._config, self._rate = config, reader.layout.sample_rate
         self._folder, self._out = folder, out.absolute()
         self._cuts: list[dict[str, Any]] = []

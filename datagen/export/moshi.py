@@ -23,7 +23,9 @@ FOLDER = "data_stereo"
 class MoshiExport:
     """Writes `SPLIT.jsonl` and `data_stereo/KEY.{wav,json}`."""
 
-    def __init__(self, config: ExportConfig, reader: ShardReader, folder: Path, out: Path) -> None:
+    def __init__(
+        self, config: ExportConfig, reader: ShardReader, *, folder: Path, out: Path
+    ) -> None:
         self._config, self._rate = config, reader.layout.sample_rate
         self._folder, self._name = folder, f"{reader.split}.jsonl"
         self._lines: list[str] = []
@@ -51,5 +53,5 @@ class MoshiExport:
 
 def stereo(sample: StoredDialogue, rate: int) -> Pcm16:
     """Return samples (n, 2) at 24 kHz: agent, user."""
-    sides = [resample(audio, rate, RATE) for audio in (sample.agent(), sample.user())]
+    sides = [resample(audio, rate, new_rate=RATE) for audio in (sample.agent(), sample.user())]
     return to_pcm16(np.stack(sides, axis=1))

@@ -26,7 +26,9 @@ from microturn.model.streams.pcm import Pcm16, to_pcm16
 class NemoExport:
     """Writes `diarization.json`, `asr.json`, `rttm/`, `ctm/` and `audio/`."""
 
-    def __init__(self, config: ExportConfig, reader: ShardReader, folder: Path, out: Path) -> None:
+    def __init__(
+        self, config: ExportConfig, reader: ShardReader, *, folder: Path, out: Path
+    ) -> None:
         self._config, self._rate = config, reader.layout.sample_rate
         self._folder = folder
         self._dialogues: list[dict[str, Any]] = []

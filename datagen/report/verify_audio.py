@@ -238,7 +238,7 @@ class ScenarioRenderer:
         recipe = self._simulator.recipe(index)
         recipe = replace(recipe, families=(scenario,) * len(recipe.families))
         script, families, conditions = self._simulator.script(recipe)
-        sound = self._simulator.sound(recipe, script, conditions)
+        sound = self._simulator.sound(recipe, script, conditions=conditions)
         return ScenarioDialogue(recipe=recipe, script=script, n_segments=len(families), sound=sound)
 
 

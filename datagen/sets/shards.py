@@ -256,7 +256,7 @@ class ShardReader:
         # The members of a dialogue are adjacent: a single read, which matters for URLs.
         first = min(offset for offset, _ in places.values())
         end = max(offset + size for offset, size in places.values())
-        data = memoryview(read_range(path, first, end - first))
+        data = memoryview(read_range(path, start=first, size=end - first))
         members = {
             name: data[offset - first : offset - first + size]
             for name, (offset, size) in places.items()

@@ -111,7 +111,7 @@ def size_of(item: Place) -> int:
     return int(fs.size(path))
 
 
-def read_range(item: Place, start: int, size: int) -> bytearray:
+def read_range(item: Place, *, start: int, size: int) -> bytearray:
     """Read a part of a file into a new buffer; shorter if the file ends before."""
     if isinstance(item, RemotePath):
         fs, path = item.target

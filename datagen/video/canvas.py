@@ -20,7 +20,9 @@ class Canvas:
         self.image = image
         self._height, self._width = image.shape[:2]
 
-    def line(self, a: Point, b: Point, radius: float, colour: Colour, opacity: float = 1.0) -> None:
+    def line(
+        self, a: Point, b: Point, *, radius: float, colour: Colour, opacity: float = 1.0
+    ) -> None:
         """Draw a stroke with round ends."""
         radius = max(radius, MIN_RADIUS)
         box = self._box(a, b, radius + 1.0)
@@ -36,11 +38,11 @@ class Canvas:
             px, py = px - along * np.float32(dx), py - along * np.float32(dy)
         self._blend(box, np.sqrt(px * px + py * py) - np.float32(radius), colour, opacity)
 
-    def disc(self, centre: Point, radius: float, colour: Colour, opacity: float = 1.0) -> None:
-        self.line(centre, centre, radius, colour, opacity)
+    def disc(self, centre: Point, *, radius: float, colour: Colour, opacity: float = 1.0) -> None:
+        self.line(centre, centre, radius=radius, colour=colour, opacity=opacity)
 
     def box(
-        self, centre: Point, half: Point, angle: float, colour: Colour, opacity: float = 1.0
+        self, centre: Point, half: Point, *, angle: float, colour: Colour, opacity: float = 1.0
     ) -> None:
         """Draw a filled rectangle, rotated by `angle` radians."""
         reach = math.hypot(*half) + 1.0

@@ -165,7 +165,7 @@ CONTINUED: Final[dict[str, Callable[[float], Pose]]] = {
 ACTIONS: Final = {**REPEATED, **CONTINUED}
 
 
-def blended(a: Pose, b: Pose, share: float) -> Pose:
+def blended(a: Pose, b: Pose, *, share: float) -> Pose:
     """Interpolate two poses joint by joint."""
     if share <= 0.0:
         return a

@@ -38,15 +38,15 @@ PEN = 0.024  # radius of a stroke of a sign of height one; half of it is the min
 
 
 def films(
-    recipe: Recipe, config: VideoConfig, acts: Acts, n_micro_turns: int, layout: StreamLayout
+    recipe: Recipe, config: VideoConfig, *, acts: Acts, n_micro_turns: int, layout: StreamLayout
 ) -> dict[str, Frames]:
     """Draw the frames of each lane of frames, by its name."""
-    drawn = {"video": film(recipe, config, acts, n_micro_turns, layout)}
+    drawn = {"video": film(recipe, config, acts=acts, n_micro_turns=n_micro_turns, layout=layout)}
     return {lane: frames for lane, frames in drawn.items() if frames is not None}
 
 
 def film(
-    recipe: Recipe, config: VideoConfig, acts: Acts, n_micro_turns: int, layout: StreamLayout
+    recipe: Recipe, config: VideoConfig, *, acts: Acts, n_micro_turns: int, layout: StreamLayout
 ) -> Frames | None:
     """The frames of a dialogue (N, H, W, 3), or None when the layout has no video lane.
 
@@ -60,11 +60,13 @@ def film(
     frames = np.zeros((n_micro_turns, height, width, 3), np.uint8)
     if not acts and recipe.rng("video/off").random() < config.off_probability:
         return frames
-    world = draw_world(config, recipe.rng("video/world"), height, width)
+    world = draw_world(config, recipe.rng("video/world"), height=height, width=width)
     noise = recipe.rng("video/noise")
     for k in range(n_micro_turns):
         sample = (k + 1) * layout.samples_per_micro_turn
-        image = picture(world, acts, sample, layout.sample_rate, height, width)
+        image = picture(
+            world, acts, sample=sample, sample_rate=layout.sample_rate, height=height, width=width
+        )
         grain = noise.standard_normal((height, width, 1), dtype=np.float32)
         image = image * np.float32(255) + np.float32(world.noise) * grain
         frames[k] = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
@@ -72,7 +74,7 @@ def film(
 
 
 def picture(
-    world: World, acts: Acts, sample: int, sample_rate: int, height: int, width: int
+    world: World, acts: Acts, *, sample: int, sample_rate: int, height: int, width: int
 ) -> Image:
     """Draw the view of the camera at one sample, without its noise."""
     second = sample / sample_rate
@@ -80,8 +82,8 @@ def picture(
     canvas = Canvas(_room_through(view, world, height, width))
     scale = height * VIEW * view.zoom
     project = _projection(view, height, width)
-    for thing in world.distractors:
-        draw_distractor(canvas, project, scale, thing, second)
+    for distractor in world.distractors:
+        draw_distractor(canvas, project, scale=scale, distractor=distractor, second=second)
     _draw_board(canvas, project, scale, view.roll, world, acts, sample)
     _draw_figure(canvas, project, scale, world, _pose(acts.figure, sample), second)
     lit: Image = canvas.image * np.float32(world.brightness(second))
@@ -127,7 +129,7 @@ def _pose(figure_acts: list[FigureAct], sample: int) -> Pose:
     for act in figure_acts:
         if act.start_sample <= sample <= act.end_sample:
             pose = ACTIONS[act.action](value_at(act.phase, sample))
-            return blended(standing(), pose, value_at(act.blend, sample))
+            return blended(standing(), pose, share=value_at(act.blend, sample))
     return standing()
 
 
@@ -145,8 +147,10 @@ def _draw_figure(
     for a, b in BONES:
         lower = "knee" in b or "foot" in b
         width = world.limb * (1.7 if (a, b) == ("hip", "neck") else 1.0)
-        canvas.line(place(a), place(b), width * size * scale, legs if lower else torso)
-    canvas.disc(place("head"), HEAD_RADIUS * size * scale, head)
+        canvas.line(
+            place(a), place(b), radius=width * size * scale, colour=legs if lower else torso
+        )
+    canvas.disc(place("head"), radius=HEAD_RADIUS * size * scale, colour=head)
 
 
 def _draw_board(
@@ -160,7 +164,7 @@ def _draw_board(
 ) -> None:
     surface, ink = world.board
     half = BOARD_HALF * scale
-    canvas.box(project(world.board_x, BOARD_Y), (half, half * 0.85), -roll, surface)
+    canvas.box(project(world.board_x, BOARD_Y), (half, half * 0.85), angle=-roll, colour=surface)
     for act in acts.board:
         for item in act.items:
             if item.start_sample < sample <= item.end_sample:
@@ -196,4 +200,10 @@ def _write(
     for stroke in strokes:
         points = [project(world.board_x + size * x, BOARD_Y + lift - size * y) for x, y in stroke]
         for a, b in zip(points, points[1:], strict=False):
-            canvas.line(a, b, (PEN * size / GLYPH_HEIGHT + PEN / 2) * scale / 1.5, ink, opacity)
+            canvas.line(
+                a,
+                b,
+                radius=(PEN * size / GLYPH_HEIGHT + PEN / 2) * scale / 1.5,
+                colour=ink,
+                opacity=opacity,
+            )

@@ -20,7 +20,7 @@ TAKE_UP_S: Final = 0.6
 MARGIN_S: Final = 1.0  # distance from everything the agent has been asked to watch
 
 
-def add_unasked(config: DatagenConfig, recipe: Recipe, script: Script) -> None:
+def add_unasked(config: DatagenConfig, recipe: Recipe, *, script: Script) -> None:
     """Add a movement or a sign with a probability; the agent must ignore it."""
     if not config.layout.lane("video").positions:
         return

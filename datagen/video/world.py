@@ -96,7 +96,7 @@ class World:
 LOW, HIGH = -0.35, 1.35  # range of heights that the room shows
 
 
-def draw_world(config: VideoConfig, rng: np.random.Generator, height: int, width: int) -> World:
+def draw_world(config: VideoConfig, rng: np.random.Generator, *, height: int, width: int) -> World:
     """Draw the scene of a dialogue."""
     aspect = width / height
     reach = 0.75 * aspect / VIEW + 0.2
@@ -147,7 +147,7 @@ def _room(rng: np.random.Generator, height: int, reach: float, base: Image) -> I
         centre = (float(rng.uniform(0, cols)), float(rng.uniform(0, rows * 0.65)))
         half = (height * float(rng.uniform(0.04, 0.22)), height * float(rng.uniform(0.04, 0.22)))
         tint = np.clip(base + rng.uniform(-0.16, 0.16, 3), 0, 1)
-        canvas.box(centre, half, 0.0, (float(tint[0]), float(tint[1]), float(tint[2])))
+        canvas.box(centre, half, angle=0.0, colour=(float(tint[0]), float(tint[1]), float(tint[2])))
     grain = rng.standard_normal((rows // 6 + 2, cols // 6 + 2)).astype(np.float32)
     grain = np.repeat(np.repeat(grain, 6, axis=0), 6, axis=1)[:rows, :cols, None]
     textured: Image = np.clip(canvas.image + np.float32(rng.uniform(0, 0.03)) * grain, 0, 1)
@@ -187,32 +187,42 @@ def _switches(rng: np.random.Generator, light: float) -> tuple[tuple[float, floa
 
 
 def draw_distractor(
-    canvas: Canvas, project: Project, scale: float, thing: Distractor, second: float
+    canvas: Canvas, project: Project, *, scale: float, distractor: Distractor, second: float
 ) -> None:
     """Draw a distractor at one moment; `scale` is pixels per frame height."""
-    cycle = second * thing.rate + thing.shift
+    cycle = second * distractor.rate + distractor.shift
     turn = 2 * math.pi * cycle
-    x, y, size, colour = thing.x, thing.y, thing.size, thing.colour
-    if thing.kind == "pendulum":
+    x, y, size, colour = distractor.x, distractor.y, distractor.size, distractor.colour
+    if distractor.kind == "pendulum":
         angle = 0.7 * math.sin(turn)
         end = (x + 3 * size * math.sin(angle), y + 0.1 - 3 * size * math.cos(angle))
-        canvas.line(project(x, y + 0.1), project(*end), 0.012 * scale, colour)
-        canvas.disc(project(*end), 0.5 * size * scale, colour)
-    elif thing.kind == "ball":
+        canvas.line(project(x, y + 0.1), project(*end), radius=0.012 * scale, colour=colour)
+        canvas.disc(project(*end), radius=0.5 * size * scale, colour=colour)
+    elif distractor.kind == "ball":
         height = 0.04 + 3 * size * abs(math.sin(turn / 2))
-        canvas.disc(project(x, height), 0.5 * size * scale, colour)
-    elif thing.kind == "lamp":
+        canvas.disc(project(x, height), radius=0.5 * size * scale, colour=colour)
+    elif distractor.kind == "lamp":
         lit = 1.0 if cycle % 1.0 < 0.5 else 0.25
-        canvas.disc(project(x, y), 0.6 * size * scale, colour, lit)
-    elif thing.kind == "fan":
+        canvas.disc(project(x, y), radius=0.6 * size * scale, colour=colour, opacity=lit)
+    elif distractor.kind == "fan":
         for blade in range(3):
             angle = turn / 3 + 2 * math.pi * blade / 3
             end = (x + size * math.cos(angle), y + size * math.sin(angle))
-            canvas.line(project(x, y), project(*end), 0.018 * scale, colour)
+            canvas.line(project(x, y), project(*end), radius=0.018 * scale, colour=colour)
     else:  # a small person who walks to and fro
         at = x + 0.4 * math.sin(turn / 6)
         step = 0.5 * size * math.sin(turn)
-        canvas.line(project(at, 3 * size), project(at, 1.5 * size), 0.25 * size * scale, colour)
+        canvas.line(
+            project(at, 3 * size),
+            project(at, 1.5 * size),
+            radius=0.25 * size * scale,
+            colour=colour,
+        )
         for foot in (at - step, at + step):
-            canvas.line(project(at, 1.5 * size), project(foot, 0.0), 0.15 * size * scale, colour)
-        canvas.disc(project(at, 3.8 * size), 0.5 * size * scale, colour)
+            canvas.line(
+                project(at, 1.5 * size),
+                project(foot, 0.0),
+                radius=0.15 * size * scale,
+                colour=colour,
+            )
+        canvas.disc(project(at, 3.8 * size), radius=0.5 * size * scale, colour=colour)

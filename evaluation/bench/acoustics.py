@@ -100,7 +100,7 @@ def render_ms(simulator: Simulator, config: BenchAcousticsConfig) -> float:
 
     def render() -> None:
         for recipe, (script, _, conditions) in zip(recipes, composed, strict=True):
-            simulator.sound(recipe, script, conditions)
+            simulator.sound(recipe, script, conditions=conditions)
 
     render()  # fills caches
     return min(cpu_ms(render) for _ in range(config.rounds)) / config.n_dialogues

@@ -219,7 +219,7 @@ class Bench:
         with tqdm(total=n_rounds, desc="bench simulate", unit="round") as bar:
             for shard in range(config.warm_shards):
                 for name, simulator in simulators.items():
-                    make_shard(simulator, shard, folder / name)
+                    make_shard(simulator, shard, out=folder / name)
                 bar.update()
             for shard in range(config.warm_shards, n_rounds):
                 dialogues = [scene.dialogue(index) for index in indices_of(scene.config, shard)]
@@ -270,7 +270,7 @@ def _round(jobs: Mapping[str, Job], folder: Path) -> dict[str, float]:
 
 
 def _shard(simulator: Simulator, shard: int, folder: Path) -> Job:
-    return lambda: make_shard(simulator, shard, folder)
+    return lambda: make_shard(simulator, shard, out=folder)
 
 
 def _spoken_share(dialogues: list[SimulatedDialogue]) -> dict[str, float]:
@@ -302,7 +302,7 @@ class _ScalingTask:
 
         def make(shard: int) -> Report:
             began, cpu = time.monotonic(), time.process_time()
-            make_shard(simulator, n_warm + shard, self.folder)
+            make_shard(simulator, n_warm + shard, out=self.folder)
             return {"from": began, "to": time.monotonic(), "cpu": time.process_time() - cpu}
 
         return make

@@ -155,7 +155,7 @@ def _recording(
     sound: RowSound, values: dict[str, Any], name: str, split: str, columns: dict[str, str]
 ) -> Recording:
     def text_of(key: str) -> str:
-        value = field(values, key, columns)
+        value = field(values, key, columns=columns)
         return "" if value is None else str(value)
 
     return Recording(
@@ -166,7 +166,7 @@ def _recording(
         language=text_of("language"),
         licence=text_of("licence"),
         split=split_named(text_of("split")) or split,
-        words=words_from_json(field(values, "words", columns)),
+        words=words_from_json(field(values, "words", columns=columns)),
     )
 
 

@@ -36,7 +36,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def field(row: Mapping[str, Any], name: str, columns: Mapping[str, str]) -> Any:
+def field(row: Mapping[str, Any], name: str, *, columns: Mapping[str, str]) -> Any:
     """Return the value of a field by its configured name or a usual one; None if missing."""
     names = (columns[name],) if name in columns else NAMES[name]
     return next((row[key] for key in names if row.get(key) is not None), None)
@@ -79,27 +79,28 @@ def _recording(path: Path, number: int, line: str, columns: dict[str, str]) -> R
     name = f"{path.stem}-{number:07d}"
     try:
         row = json.loads(line)
-        audio = field(row, "audio", columns)
+        audio = field(row, "audio", columns=columns)
         if not isinstance(audio, str):
             raise ValueError("its line names no audio file")
-        start_s = float(field(row, "start", columns) or 0.0)
-        duration = field(row, "duration", columns)
-        parted = field(row, "start", columns) is not None and duration is not None
-        channel = field(row, "channel", columns)
+        start_s = float(field(row, "start", columns=columns) or 0.0)
+        duration = field(row, "duration", columns=columns)
+        parted = field(row, "start", columns=columns) is not None and duration is not None
+        channel = field(row, "channel", columns=columns)
         return Recording(
-            id=str(field(row, "id", columns) or name),
+            id=str(field(row, "id", columns=columns) or name),
             sound=FileSound(
                 path=path.parent / audio,
                 start_s=start_s,
                 end_s=start_s + float(duration) if parted else None,
                 channel=None if channel is None else int(channel),
             ),
-            text=str(field(row, "text", columns) or ""),
-            speaker=str(field(row, "speaker", columns) or ""),
-            language=str(field(row, "language", columns) or ""),
-            licence=str(field(row, "licence", columns) or ""),
-            split=split_named(str(field(row, "split", columns) or "")) or split_named(path.stem),
-            words=words_from_json(field(row, "words", columns)),
+            text=str(field(row, "text", columns=columns) or ""),
+            speaker=str(field(row, "speaker", columns=columns) or ""),
+            language=str(field(row, "language", columns=columns) or ""),
+            licence=str(field(row, "licence", columns=columns) or ""),
+            split=split_named(str(field(row, "split", columns=columns) or ""))
+            or split_named(path.stem),
+            words=words_from_json(field(row, "words", columns=columns)),
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         sound = FileSound(path=path)

@@ -144,7 +144,7 @@ def english_prompts(
                 f"rejected, does not match its text: {voice.speaker} {key}: {text}", file=sys.stderr
             )
             continue
-        cuts = cuts_of(audio, aligned.words, aligned.scores, chooser=aligner)
+        cuts = cuts_of(audio, aligned.words, scores=aligned.scores, chooser=aligner)
         yield prompt(voice, key, text=text, audio=audio, words=aligned.words, cuts=cuts)
 
 
@@ -212,7 +212,7 @@ def lines(aligner: Aligner, root: Path) -> Iterator[StoredUtterance]:
     for pick in tqdm(select(archive.clips(), QUEEN_BYTES), desc="amazon-queen"):
         data = archive.read(f"{pick.clip.id}.SB")
         decoded, rate = soundfile.read(io.BytesIO(data), dtype="float32")
-        audio = resample(decoded, rate, RATE)
+        audio = resample(decoded, rate, new_rate=RATE)
         aligned = aligner.align(audio, RATE, text=pick.clip.text)
         if aligned is None or not fits(aligned):
             print(
@@ -250,7 +250,7 @@ def line(
         text=pick.clip.text,
         key="",
         words=aligned.words,
-        cuts=cuts_of(audio, aligned.words, aligned.scores, chooser=aligner),
+        cuts=cuts_of(audio, aligned.words, scores=aligned.scores, chooser=aligner),
         duration_s=round(len(audio) / RATE, 4),
         start_s=start_s,
         end_s=end_s,

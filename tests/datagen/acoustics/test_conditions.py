@@ -182,7 +182,7 @@ def rendered(simulator: Simulator, index: int, **echo: Any) -> tuple[SimulatedDi
     assert conditions.echo is not None
     path = replace(conditions.echo, **echo)
     changed = replace(conditions, echo=path)
-    sound = simulator._renderer.render(recipe, script, changed)
+    sound = simulator._renderer.render(recipe, script, conditions=changed)
     lanes = simulator.dialogue(index).lanes
     dialogue = SimulatedDialogue(
         recipe=recipe,
@@ -257,7 +257,9 @@ def test_a_canceller_learns_while_the_agent_speaks(echoing: Simulator) -> None:
         path = replace(conditions.echo, erle_db=erle_db, drive=0.0, converge_s=1.0)
         changed = replace(conditions, echo=path)
         channel = replace(recipe.channel, echo_db=-20.0, echo_ms=0.0, zero_s=0.0)
-        stems = echoing._renderer.render(replace(recipe, channel=channel), script, changed).stems
+        stems = echoing._renderer.render(
+            replace(recipe, channel=channel), script, conditions=changed
+        ).stems
         return mix.active_power(stems["echo"], [span])
 
     first, last = spans[0], spans[-1]

@@ -427,7 +427,7 @@ def test_fetched_packages_are_unpacked(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with packages.unpacked("fillets-cs", "", tmp_path / "unpacked") as root:
+    with packages.unpacked("fillets-cs", "", folder=tmp_path / "unpacked") as root:
         assert root is not None
         found = sorted(path.name for path in (root / "usr").iterdir())
     assert found == ["fillets-ng-data-cs.deb", "fillets-ng-data.deb"]

@@ -15,7 +15,7 @@ RATE = 16_000
 def test_edges_are_those_of_the_energy(lead: int, length: int) -> None:
     tone = 0.5 * np.sin(np.arange(length) * 0.3).astype(np.float32)
     audio = np.concatenate([np.zeros(lead), tone, np.zeros(2000)]).astype(np.float32)
-    start, end = energy_edges(audio, RATE, -35.0)
+    start, end = energy_edges(audio, RATE, threshold_db=-35.0)
     assert abs(start - lead) <= 0.0075 * RATE
     assert abs(end - lead - length) <= 0.0075 * RATE
 
@@ -24,13 +24,13 @@ def test_the_tail_below_the_threshold_is_cut() -> None:
     rng = np.random.default_rng(0)
     loud = rng.standard_normal(4000).astype(np.float32)
     audio = np.concatenate([loud, loud * 10 ** (-45 / 20)])
-    assert energy_edges(audio, RATE, -35.0)[1] < 4100
+    assert energy_edges(audio, RATE, threshold_db=-35.0)[1] < 4100
 
 
 def test_units_sound_at_their_edges(simulator: Simulator) -> None:
     for text in ("one", "six", "eight", "friday", "quebec", "one moment please"):
         unit = simulator.bank.agent(text)
-        start, end = energy_edges(unit.audio, RATE, -36.0)
+        start, end = energy_edges(unit.audio, RATE, threshold_db=-36.0)
         assert start <= 0.015 * RATE
         assert unit.n_samples - end <= 0.015 * RATE
         assert unit.words[0].start_sample == 0
@@ -84,6 +84,6 @@ def test_sounds_have_one_spelling(text: str, spelling: str) -> None:
 def test_resampling_is_that_of_scipy(up: int, down: int, dtype: type) -> None:
     audio = np.random.default_rng(0).standard_normal(5001).astype(dtype)
     for _ in range(2):  # the second time with kept taps
-        moved, expected = resampled(audio, up, down), resample_poly(audio, up, down)
+        moved, expected = resampled(audio, up=up, down=down), resample_poly(audio, up, down)
         assert moved.dtype == expected.dtype
         assert np.array_equal(moved, expected)

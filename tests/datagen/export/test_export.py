@@ -61,10 +61,11 @@ def test_moshi_finetune_gets_stereo_at_24_khz_and_words(
         audio, rate = sphn.read(str(out / row["path"]))
         assert rate == 24_000
         left, right = (
-            to_pcm16(resample(side, 16_000, 24_000)) for side in (sample.agent(), sample.user())
+            to_pcm16(resample(side, 16_000, new_rate=24_000))
+            for side in (sample.agent(), sample.user())
         )
         assert np.array_equal(np.round(audio * 32768).astype(int), np.stack([left, right]))
-        back = resample(audio[0], 24_000, 16_000)
+        back = resample(audio[0], 24_000, new_rate=16_000)
         error = np.square(back - sample.agent()).sum() / np.square(sample.agent()).sum()
         assert error < 0.001, "no shift and no swap of channels"
         words = json.loads((out / row["path"]).with_suffix(".json").read_text())["alignments"]

@@ -26,7 +26,7 @@ def test_what_is_written_is_read(folder: Place) -> None:
     assert folder.is_dir()
     assert storage.size_of(item) == 10
     assert item.read_bytes() == b"0123456789"
-    assert storage.read_range(item, 3, 4) == b"3456"
+    assert storage.read_range(item, start=3, size=4) == b"3456"
     assert (folder / "b.txt").read_text(encoding="utf-8") == "größer"
     assert storage.names(folder, "*.bin") == ["a.bin"]
     with item.open("rb") as file, storage.local_copy(item) as copy:

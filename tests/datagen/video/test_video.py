@@ -166,18 +166,18 @@ def test_shapes_have_their_area_wherever_they_lie() -> None:
     areas = []
     for shift in np.linspace(0, 1, 7):
         canvas = Canvas(np.zeros((40, 40, 3), np.float32))
-        canvas.disc((20 + float(shift), 19.5), 6.0, (1.0, 1.0, 1.0))
+        canvas.disc((20 + float(shift), 19.5), radius=6.0, colour=(1.0, 1.0, 1.0))
         areas.append(float(canvas.image[..., 0].sum()))
     np.testing.assert_allclose(areas, np.pi * 36, rtol=0.02)
     canvas = Canvas(np.zeros((40, 40, 3), np.float32))
-    canvas.box((20.0, 20.0), (8.0, 5.0), 0.4, (1.0, 1.0, 1.0))
+    canvas.box((20.0, 20.0), (8.0, 5.0), angle=0.4, colour=(1.0, 1.0, 1.0))
     assert float(canvas.image[..., 0].sum()) == pytest.approx(160, rel=0.02)
 
 
 def test_shapes_outside_are_clipped() -> None:
     canvas = Canvas(np.zeros((8, 8, 3), np.float32))
-    canvas.disc((-20.0, 3.0), 4.0, (1.0, 1.0, 1.0))
-    canvas.line((-5.0, 4.0), (30.0, 4.0), 1.0, (1.0, 1.0, 1.0))
+    canvas.disc((-20.0, 3.0), radius=4.0, colour=(1.0, 1.0, 1.0))
+    canvas.line((-5.0, 4.0), (30.0, 4.0), radius=1.0, colour=(1.0, 1.0, 1.0))
     assert canvas.image[3:5].min() > 0.4
     assert canvas.image[:2].max() == 0.0
 
@@ -205,7 +205,7 @@ def test_signs_can_be_told_apart() -> None:
         for stroke in strokes_of(text):
             for (ax, ay), (bx, by) in itertools.pairwise(stroke):
                 a, b = (14 + size * ax, 14 + size * ay), (14 + size * bx, 14 + size * by)
-                canvas.line(a, b, 1.3, (1.0, 1.0, 1.0))
+                canvas.line(a, b, radius=1.3, colour=(1.0, 1.0, 1.0))
         drawn[text] = canvas.image[..., 0].ravel()
     for a, b in itertools.combinations(sorted(drawn), 2):
         if {a, b} == {"0", "O"}:
@@ -228,22 +228,28 @@ def test_a_film_is_a_pure_function_and_its_beginning_needs_no_end(simulator: Sim
     recipe = simulator.recipe(3)
     acts = simulator.script(recipe)[0].acts
     video = simulator.config.video
-    whole = film(recipe, video, acts, 40, LAYOUT)
-    again = film(recipe, video, acts, 40, LAYOUT)
-    first = film(recipe, video, acts, 15, LAYOUT)
+    whole = film(recipe, video, acts=acts, n_micro_turns=40, layout=LAYOUT)
+    again = film(recipe, video, acts=acts, n_micro_turns=40, layout=LAYOUT)
+    first = film(recipe, video, acts=acts, n_micro_turns=15, layout=LAYOUT)
     assert whole is not None
     assert whole.shape == (40, 80, 80, 3)
     assert np.array_equal(whole, again)
     assert np.array_equal(whole[:15], first)
-    other = film(simulator.recipe(4), video, acts, 15, LAYOUT)
+    other = film(simulator.recipe(4), video, acts=acts, n_micro_turns=15, layout=LAYOUT)
     assert not np.array_equal(first, other)
-    assert film(recipe, video, acts, 15, TINY_LAYOUT) is None
+    assert film(recipe, video, acts=acts, n_micro_turns=15, layout=TINY_LAYOUT) is None
 
 
 def test_any_grid_of_patches_can_be_filled(simulator: Simulator) -> None:
     for rows, cols in ((1, 1), (2, 3), (3, 2)):
         layout = StreamLayout(video_rows=rows, video_cols=cols)
-        frames = film(simulator.recipe(0), VideoConfig(off_probability=0.0), Acts(), 2, layout)
+        frames = film(
+            simulator.recipe(0),
+            VideoConfig(off_probability=0.0),
+            acts=Acts(),
+            n_micro_turns=2,
+            layout=layout,
+        )
         assert frames is not None
         assert frames.shape == (2, 40 * rows, 40 * cols, 3)
         assert frames.std() > 3
@@ -251,11 +257,11 @@ def test_any_grid_of_patches_can_be_filled(simulator: Simulator) -> None:
 
 def test_a_camera_may_be_off_when_nothing_is_asked(simulator: Simulator) -> None:
     off = VideoConfig(off_probability=1.0)
-    frames = film(simulator.recipe(0), off, Acts(), 2, LAYOUT)
+    frames = film(simulator.recipe(0), off, acts=Acts(), n_micro_turns=2, layout=LAYOUT)
     assert frames is not None
     assert not frames.any()
     script = script_of(simulator, 0, "visual_count")
-    shown = film(simulator.recipe(0), off, script.acts, 2, LAYOUT)
+    shown = film(simulator.recipe(0), off, acts=script.acts, n_micro_turns=2, layout=LAYOUT)
     assert shown is not None
     assert shown.any()
 
@@ -329,8 +335,13 @@ def test_brightness_and_frame_differences_do_not_count(simulator: Simulator) -> 
             simulator.recipe(index),
             range(act.start_sample // STEP, act.end_sample // STEP),
         )
-        world = draw_world(simulator.config.video, recipe.rng("video/world"), 80, 80)
-        frames = [picture(world, script.acts, (k + 1) * STEP, RATE, 80, 80) for k in shown]
+        world = draw_world(simulator.config.video, recipe.rng("video/world"), height=80, width=80)
+        frames = [
+            picture(
+                world, script.acts, sample=(k + 1) * STEP, sample_rate=RATE, height=80, width=80
+            )
+            for k in shown
+        ]
         features.append(_shortcuts(np.stack(frames)))
         counts.append(_whole(act))
     x, y = np.array(features), np.array(counts)
@@ -357,15 +368,18 @@ def test_who_looks_counts_right(simulator: Simulator) -> None:
     takes = _takes(simulator, 6)
     for index, act, script in takes:
         recipe, video = simulator.recipe(index), simulator.config.video
-        frames = film(recipe, video, script.acts, 120, LAYOUT)
+        frames = film(recipe, video, acts=script.acts, n_micro_turns=120, layout=LAYOUT)
         assert frames is not None
-        world = draw_world(video, recipe.rng("video/world"), 80, 80)
+        world = draw_world(video, recipe.rng("video/world"), height=80, width=80)
         ready, last = act.phase[0][0], act.phase[-1][0]
         high, count = False, 0
         for k in range(ready // STEP, min(last // STEP + 1, 120)):
             sample = (k + 1) * STEP
             posed = [_posed(act, float(phase), sample) for phase in phases]
-            drawn = [picture(world, acts, sample, RATE, 80, 80) for acts in posed]
+            drawn = [
+                picture(world, acts, sample=sample, sample_rate=RATE, height=80, width=80)
+                for acts in posed
+            ]
             errors = [np.abs(255 * np.clip(p, 0, 1) - frames[k]).mean() for p in drawn]
             phase = phases[int(np.argmin(errors))]
             if phase > 0.7:
