@@ -41,11 +41,12 @@ def save_checkpoint(
     folder: str | Path,
     model: InteractionModel,
     tokenizer: Tokenizer,
+    *,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a complete folder, file by file, each aside and then in place, weights last.
+    """Write a complete folder, each file beside the old one and then in its place, weights last.
 
-    weights: in place of the model's own, where those are spread over devices. Raises OSError, and
+    weights: full tensors, where the model's own are sharded over devices. Raises OSError, and
     leaves the weights that were there, where the disk does not take the new ones.
     """
     folder = Path(folder)

@@ -164,7 +164,8 @@ class SaveState(Callback):
             )
             try:
                 state.save(current)
-                save_checkpoint(self.out / "checkpoint", module.model, self.tokenizer, weights)
+                folder = self.out / "checkpoint"
+                save_checkpoint(folder, module.model, self.tokenizer, weights=weights)
                 state.keep_last(self.out, self.n_kept)
             except OSError as error:
                 failure = str(error)

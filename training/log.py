@@ -75,7 +75,7 @@ class TensorBoardLog:
         self.writer.close()
 
 
-def open_logs(kind: str, folder: Path, step: int) -> list[Log]:
+def open_logs(kind: str, folder: Path, *, step: int) -> list[Log]:
     """Open the logs of `log=` for a run that starts or resumes at `step`."""
     logs: list[Log] = []
     if kind in ("csv", "both"):
@@ -91,20 +91,20 @@ class Logging(Callback):
     Losses are those of the whole step, over all devices; loads are those of the first device.
     """
 
-    def __init__(self, kind: str, folder: Path, every: int) -> None:
-        self.kind, self.folder, self.every = kind, folder, every
+    def __init__(self, kind: str, folder: Path, *, every_steps: int) -> None:
+        self.kind, self.folder, self.every_steps = kind, folder, every_steps
         self.logs: list[Log] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
         if trainer.is_global_zero:
-            self.logs = open_logs(self.kind, self.folder, pl_module.steps)
+            self.logs = open_logs(self.kind, self.folder, step=pl_module.steps)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if not pl_module.stepped or pl_module.steps % self.every:
+        if not pl_module.stepped or pl_module.steps % self.every_steps:
             return
         values = pl_module.global_metrics() | {
             name: float(value) for name, value in pl_module.lane_loads().items()

@@ -72,11 +72,7 @@ class RecordingRows:
         return [micro_turn.given.get(spec.name, np.empty(0)).tolist() for micro_turn in self.inputs]
 
 
-def draw_lanes(
-    path: Path,
-    sample: HeldOutDialogue,
-    record: RecordingRows,
-) -> None:
+def draw_lanes(path: Path, sample: HeldOutDialogue, *, record: RecordingRows) -> None:
     """Draw the lanes of one dialogue, position by position: input, tokens, output.
 
     Input: dMel of the microphone, text, missing micro-turns. Tokens: words of `heard` and `say`.
@@ -159,7 +155,7 @@ class StreamingValidation(Callback):
         record = RecordingRows(RowBatch(checkpoint, len(self.samples), seed=seed))
         stem = self.folder / f"step{step:06d}"
         suites = stream_and_score(StreamedAgent(record), self.samples, stem=stem)
-        draw_lanes(stem.with_name(f"{stem.name}-lanes.png"), self.samples[0], record)
+        draw_lanes(stem.with_name(f"{stem.name}-lanes.png"), self.samples[0], record=record)
         model.train()
         with (self.folder / "scores.jsonl").open("a") as file:
             row = {"step": step, "suites": {suite: s.to_json() for suite, s in suites.items()}}

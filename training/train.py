@@ -149,7 +149,8 @@ def _fit(
         n_kept=cfg.checkpoints_kept,
     )
     stop = Stop()
-    callbacks: list[L.Callback] = [stop, Logging(cfg.log, out / "log", cfg.log_steps), saver]
+    log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps)
+    callbacks: list[L.Callback] = [stop, log, saver]
     if cfg.streaming_validation.data:
         from microturn.training.streaming_validation import StreamingValidation
 

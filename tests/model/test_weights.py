@@ -52,6 +52,17 @@ def test_a_module_that_declares_nothing_goes_by_dimensions() -> None:
     assert param_groups(layer) == {layer.weight: ParamGroup.TABLE, layer.bias: ParamGroup.VECTOR}
 
 
+def test_blocks_to_compile_and_modules_to_shard_are_named(model: InteractionModel) -> None:
+    names = {id(module): name for name, module in model.named_modules()}
+    blocks = [f"backbone.blocks.{i}" for i in range(CONFIG.n_layers)]
+    compiled = [names[id(module)] for module in model.blocks_to_compile()]
+    assert compiled == [*blocks, "flow.blocks.0", "vocoder.blocks.0"]
+    sharded = [names[id(module)] for module in model.modules_to_shard()]
+    assert sharded == [*blocks, "unembed", "flow", "vocoder"]
+    plain = InteractionModel(replace(CONFIG, vocoder=VocoderConfig()), LAYOUT, vocab_size=64)
+    assert plain.vocoder not in plain.modules_to_shard()  # it has nothing to shard
+
+
 RESIDUAL = (2 * CONFIG.n_layers) ** -0.5
 
 

@@ -136,6 +136,20 @@ def test_losses_of_micro_batches_add_up_to_those_of_the_batch(
     assert sum(float(p["z"]) for p in alone) == pytest.approx(z, rel=1e-5)
 
 
+def test_a_request_is_agreed_on_before_the_step_that_it_follows(
+    data: Path, batches: list[MicroBatch]
+) -> None:
+    module = module_of(data)
+    due = {"save": False, "stop": True}
+    save, stop = (module.request(lambda name=name: due[name]) for name in due)  # type: ignore[misc]
+    step(module, batches[:1])
+    assert (save.agreed, stop.agreed) == (False, True)
+    due.update(save=True, stop=False)
+    assert (save.agreed, stop.agreed) == (False, True)  # asked once per step
+    step(module, batches[:1])
+    assert (save.agreed, stop.agreed) == (True, False)
+
+
 def test_balance_is_watched_lane_by_lane(data: Path, batches: list[MicroBatch]) -> None:
     module = module_of(data)
     step(module, batches[:1])

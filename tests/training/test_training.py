@@ -121,6 +121,7 @@ def test_minutes_end_a_run_before_its_steps(data: Path, tmp_path: Path, train: T
         (["data={data}", "precision=fp4"], "none of auto, 32, bf16"),
         (["data={data}", "optim.decay=0"], "optim.decay=0"),
         (["data={data}", "optim.muon_rl=1"], "muon_lr"),
+        (["data={data}", "listen.data=x"], "listen.data was renamed to streaming_validation.data"),
     ],
 )
 def test_bad_input_is_one_sentence(
