@@ -104,7 +104,7 @@ class VocabularyConfig:
             *("come back here", "watch it there boy", "shut up", "be quiet", "listen"),
             *("enough", "never mind", "forget it"),
         ),
-        "phrases that end what the agent is saying, where somebody recorded them",
+        "phrases that interrupt the agent, if they are recorded",
     )
     stop_phrase_share: float = option(
         0.25, "how often an interruption is such a phrase and not a question"
@@ -125,7 +125,7 @@ class VocabularyConfig:
             *("neat", "really", "indeed", "yes indeed", "certainly", "of course", "sure thing"),
             *("you bet", "absolutely", "no problem", "my pleasure"),
         ),
-        "phrases that ask for nothing, where somebody recorded them",
+        "phrases that request nothing, if they are recorded",
     )
 
     def __post_init__(self) -> None:
@@ -197,7 +197,7 @@ class HumanTimingConfig:
     # Levinson & Torreira 2015: below 5 % in Switchboard; 13.5 % of CALLHOME.
     overlap_ratio: float = option(0.05, "share of the time in which both speak")
     # CALLHOME with two speakers: 10 %.
-    silence_ratio: float = option(0.10, "share of the time in which nobody speaks")
+    silence_ratio: float = option(0.10, "share of silence in the total time")
     # Cavalcanti & Skantze 2025 find that partners resemble each other; how much is our choice.
     dialogue_tempo: float = option(0.3, "share of the variance that a dialogue has in common")
     speaker_tempo: float = option(0.2, "share of the variance that a speaker has of their own")
@@ -239,11 +239,11 @@ class TimingConfig:
     """When things happen, in seconds; the agent itself follows `datagen/dialogue/rules.py`."""
 
     agent_on_grid: bool = option(True, "the agent's words start on micro-turn boundaries")
-    lead_in_s: tuple[float, float] = option((0.3, 1.6), "silence_s before the first segment")
-    gap_s: tuple[float, float] = option((0.4, 1.5), "silence_s between two segments")
-    word_gap_s: tuple[float, float] = option((0.02, 0.12), "silence_s between two words of a user")
+    lead_in_s: tuple[float, float] = option((0.3, 1.6), "silence before the first segment")
+    gap_s: tuple[float, float] = option((0.4, 1.5), "silence between two segments")
+    word_gap_s: tuple[float, float] = option((0.02, 0.12), "silence between two words of a user")
     pause_s: tuple[float, float] = option((0.3, 1.0), "a hesitation inside a user's turn")
-    pause_probability: float = option(0.2, "how often a turn of several words has a hesitation")
+    pause_probability: float = option(0.2, "probability of a hesitation in a turn of several words")
     result_delay_s: tuple[float, float] = option((1.0, 3.0), "time the background agent works")
     background_tail_s: float = option(
         0.8, "the agent also has to be silent this long after a voice"

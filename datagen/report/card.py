@@ -82,7 +82,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"# {int(sums['dialogues'])} simulated dialogues, {minutes:.1f} minutes ({card['split']})",
         "",
         f"Seed {card['seed']}, layout {card['layout_hash']}, "
-        f"{card['n_micro_turns']} micro-turns each. Every voice is a recording of a person.",
+        f"{card['n_micro_turns']} micro-turns each. All voices are recordings of people.",
         "",
         _share_line(sums),
         "",
@@ -130,11 +130,12 @@ def _by_value(counts: Mapping[str, int]) -> dict[str, int]:
 def _human_lines(human: Mapping[str, Any]) -> list[str]:
     """Format the measures beside those of people, with a verdict if human timing is enabled."""
     if human["asked_for"]:
-        lines = [f"Held against people's timing; {human['tolerance']:.0%} off is too much.", ""]
+        tolerance = f"{human['tolerance']:.0%}"
+        lines = [f"Judged by published human timing, with a tolerance of {tolerance}.", ""]
     else:
         lines = [
-            "This set does not ask for people's timing (timing.human.enabled=false): what is "
-            "measured stands here beside it and is not judged.",
+            "Human timing is disabled (timing.human.enabled=false): the measures are shown beside "
+            "published ones and not judged.",
             "",
         ]
     rows = [
@@ -159,7 +160,7 @@ def missed_targets(card: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"{row['name']} is {row['sound']} in the sound and {row['words']} in the words; "
-        f"{row['target']} is asked for, and {human['tolerance']:.0%} off is too much"
+        f"the target is {row['target']}, with a tolerance of {human['tolerance']:.0%}"
         for row in human["targets"]
         if not row["ok"]
     ]

@@ -81,7 +81,7 @@ def check(reader: ShardReader, card: Mapping[str, Any]) -> int:
             faults.append(fault)
             print(fault)
             if len(faults) >= MAX_FAULTS:
-                print("and perhaps more")
+                print("there may be more")
                 break
     if not faults:
         print(f"{reader.folder}: {len(reader)} dialogues, nothing wrong{_verdict(card)}")
@@ -91,6 +91,6 @@ def check(reader: ShardReader, card: Mapping[str, Any]) -> int:
 def _verdict(card: Mapping[str, Any]) -> str:
     human = card.get("human")
     if not human or not human["asked_for"]:
-        return "; it does not ask for people's timing, so that is not judged"
+        return "; human timing is disabled and not judged"
     n, tolerance = len(human["targets"]), human["tolerance"]
-    return f", all {n} measures of people's timing within {tolerance:.0%}"
+    return f", all {n} measures of human timing within {tolerance:.0%}"

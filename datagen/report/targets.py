@@ -72,13 +72,13 @@ def targets_of(human: HumanTimingConfig) -> tuple[Target, ...]:
         Target(
             name="overlap_ratio",
             value=h.overlap_ratio,
-            description="time in which both speak",
+            description="share of overlapping speech",
             people="below 5 % in Switchboard (Levinson & Torreira 2015), 13.5 % in CALLHOME",
         ),
         Target(
             name="silence_ratio",
             value=h.silence_ratio,
-            description="time in which nobody speaks",
+            description="share of silence",
             people="10 % in CALLHOME",
         ),
         Target(

@@ -48,10 +48,10 @@ def films(
 def film(
     recipe: Recipe, config: VideoConfig, *, acts: Acts, n_micro_turns: int, layout: StreamLayout
 ) -> Frames | None:
-    """The frames of a dialogue (N, H, W, 3), or None when the layout has no video lane.
+    """Draw the frames of a dialogue (N, H, W, 3); None if the layout has no video lane.
 
-    Frame k is what is there at the end of micro-turn k. It depends on nothing after that, so the
-    first frames of a longer dialogue are those of a shorter one.
+    Frame k shows the scene at the end of micro-turn k. It depends on nothing later, so the first
+    frames of a longer dialogue equal those of a shorter one.
     """
     lane = layout.lane("video")
     if not lane.positions:

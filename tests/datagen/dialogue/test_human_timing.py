@@ -298,7 +298,7 @@ def test_a_set_that_is_off_target_fails_the_check(
     assert main(["inspect", str(copy), "--check"]) == 1
     out = capsys.readouterr().out
     assert "overlapped_changes is " in out
-    assert "0.4 is asked for, and 10% off is too much" in out
+    assert "the target is 0.4, with a tolerance of 10%" in out
 
 
 def test_what_was_not_measured_is_a_miss() -> None:

@@ -61,8 +61,8 @@ def test_a_good_set_passes_the_check(
 ) -> None:
     assert main(["inspect", str(finished_set.folder), "--check"]) == 0
     out = capsys.readouterr().out
-    assert "6 dialogues, nothing wrong; it does not ask for people's timing" in out
-    assert "does not ask for people's timing" in (finished_set.folder / "card.md").read_text()
+    assert "6 dialogues, nothing wrong; human timing is disabled" in out
+    assert "Human timing is disabled" in (finished_set.folder / "card.md").read_text()
     for name in ("card-timing.png", "card-channel.png"):
         with Image.open(finished_set.folder / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 10
