@@ -71,7 +71,9 @@ class BenchTrainingConfig:
     simulate: str = option("datagen/demo.yaml", "without data: configuration of the simulated set")
     train: str = option("training/tiny.yaml", "configuration of the training that is timed")
     threads: list[int] = option(default_factory=lambda: [1, 2], help="torch threads of each row")
-    steps: int = option(12, "measured steps of each row, each beside a round of bare products")
+    steps: int = option(
+        12, "measured steps of each row, each beside a replay of its matrix products"
+    )
     warm_up: int = option(12, "steps of each row that are not counted")
     n_dialogues: int = option(64, "without data: dialogues that are simulated")
     json: str = option("", "write the numbers to this file, - for stdout")

@@ -1,8 +1,8 @@
-"""`microturn bench training`: how much of a step is matrix products, in one table from one run.
+"""`microturn bench training`: the share of matrix products in a training step.
 
-The very loop of `microturn train` is timed from its last callback: data, model, optimiser, log,
-progress bar. Between two steps the same matrix products run by themselves (see bare.py), so both
-see the same machine. Rates are products over time; their ratio is that of the times.
+The loop of `microturn train` is timed from its last callback: data, model, optimiser, log,
+progress bar. Between two steps a replay of the same matrix products runs (matmul_replay.py), so
+both see the same machine. Rates are products over time; their ratio is that of the times.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AT_MOST: Final = {"data_wait": 0.02}
 
 @dataclass(frozen=True)
 class Moment:
-    """The clock of the wall and that of this process with all its threads, in seconds."""
+    """Wall clock and CPU clock of this process with all its threads, in seconds."""
 
     wall: float
     cpu: float
@@ -45,17 +45,17 @@ class Moment:
 
 
 class Watch(Callback):
-    """Records the products of one step, then times steps and bare products in turns."""
+    """Records the products of one step, then times steps and replays in turns."""
 
     def __init__(self, warm_up: int) -> None:
         self.warm_up = warm_up
         self.steps: list[Moment] = []
         self.waits: list[Moment] = []
-        self.bares: list[Moment] = []
+        self.replays: list[Moment] = []
         self.flops = self.model_flops = 0
         self._recorder = ProductRecorder()
-        self._bare: MatmulReplay | None = None
-        self._began = self._fetched = Moment.now()
+        self._replay: MatmulReplay | None = None
+        self._start = self._fetched = Moment.now()
 
     def on_train_batch_start(self, *args: Any) -> None:
         self._fetched = Moment.now()
@@ -70,32 +70,32 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
-        ended = Moment.now()
+        end = Moment.now()
         if not self.warm_up:
             self._recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             products = self._recorder.products
             self.flops = sum(product.flops for product in products)
-            self._bare = MatmulReplay(products)
-            self._bare()
-        if self._bare and self.warm_up < 0:
-            self.steps.append(ended - self._began)
-            self.waits.append(self._fetched - self._began)
-            began = Moment.now()
-            self._bare()
-            self.bares.append(Moment.now() - began)
-        self._began = Moment.now()
+            self._replay = MatmulReplay(products)
+            self._replay()
+        if self._replay and self.warm_up < 0:
+            self.steps.append(end - self._start)
+            self.waits.append(self._fetched - self._start)
+            start = Moment.now()
+            self._replay()
+            self.replays.append(Moment.now() - start)
+        self._start = Moment.now()
 
     def row(self, batch_size: int) -> dict[str, float]:
         """Medians over the measured steps."""
-        pairs = list(zip(self.steps, self.bares, strict=True))
-        step, bare = median(s.wall for s in self.steps), median(b.wall for b in self.bares)
-        ratio = median(b.wall / s.wall for s, b in pairs)
+        pairs = list(zip(self.steps, self.replays, strict=True))
+        step, replay = median(s.wall for s in self.steps), median(r.wall for r in self.replays)
+        ratio = median(r.wall / s.wall for s, r in pairs)
         return {
             "ratio": ratio,
-            "ratio_cpu": median(b.cpu / s.cpu for s, b in pairs),
+            "ratio_cpu": median(r.cpu / s.cpu for s, r in pairs),
             "ratio_without_optimiser": ratio * self.model_flops / self.flops,
             "step_gflops": self.flops / step / 1e9,
-            "bare_gflops": self.flops / bare / 1e9,
+            "replay_gflops": self.flops / replay / 1e9,
             "data_wait": sum(w.wall for w in self.waits) / sum(s.wall for s in self.steps),
             "seconds_per_step": step,
             "cpu_seconds_per_step": median(s.cpu for s in self.steps),
@@ -106,7 +106,7 @@ class Watch(Callback):
 
 
 def run_bench_training(config: BenchTrainingConfig) -> int:
-    """The command; exit code 1 when a goal is missed in one of the rows."""
+    """Run the command; exit code 1 when a row misses a goal."""
     rows = {}
     with shard_set(config.data, config.simulate, config.n_dialogues) as data:
         for threads in config.threads:
@@ -129,7 +129,7 @@ def run_bench_training(config: BenchTrainingConfig) -> int:
 
 
 def measure(config: BenchTrainingConfig, data: str, out: str, threads: int) -> dict[str, float]:
-    """One row: a short training run with a watch on it."""
+    """Measure one row: a short training run with a watch on it."""
     words = [f"data={data}", f"out={out}", f"threads={threads}", "accelerator=cpu"]
     words += ["max_minutes=0", f"max_steps={config.warm_up + config.steps}"]
     cfg = load_config(TrainingConfig, [config.train], words)
@@ -142,14 +142,14 @@ def format_training(result: Mapping[str, Any]) -> str:
     """Format the figures as a text table."""
     goals = {**result["goals"]["at_least"], **result["goals"]["at_most"]}
     lines = [
-        f"{result['train']}, median of {result['steps']} steps, in turns with the bare products",
-        f"{'threads':>8} {'s/step':>8} {'GFLOP':>8} {'step GF/s':>10} {'bare GF/s':>10} "
+        f"{result['train']}, median of {result['steps']} steps, in turns with replays",
+        f"{'threads':>8} {'s/step':>8} {'GFLOP':>8} {'step GF/s':>10} {'replay GF/s':>11} "
         f"{'ratio':>7} {'of CPU':>7} {'model only':>11} {'data wait':>10}",
     ]
     for threads, row in result["threads"].items():
         lines.append(
             f"{threads:>8} {row['seconds_per_step']:>8.3f} {row['gflop_per_step']:>8.1f} "
-            f"{row['step_gflops']:>10.1f} {row['bare_gflops']:>10.1f} {row['ratio']:>7.1%} "
+            f"{row['step_gflops']:>10.1f} {row['replay_gflops']:>11.1f} {row['ratio']:>7.1%} "
             f"{row['ratio_cpu']:>7.1%} {row['ratio_without_optimiser']:>11.1%} "
             f"{row['data_wait']:>10.2%}"
         )

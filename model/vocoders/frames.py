@@ -1,4 +1,4 @@
-"""Frames of the fine mel as sound: hop and window, and the way back from mel to frequency bins."""
+"""Hop and window of the fine mel frames, and the inverse of their mel filters."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class FrameGrid:
 
 
 def mel_inverse(sample_rate: int, n_fft: int) -> NDArray[np.float64]:
-    """Ridge inverse of the mel filters: (80, n_fft // 2 + 1), mel magnitudes to bin magnitudes.
+    """Compute the ridge inverse (80, n_fft // 2 + 1) of the mel filters, mel to bin magnitudes.
 
-    A ridge keeps the inverse calm where narrow low bands share one frequency bin. Another FFT
+    The ridge keeps the inverse stable where narrow low bands share one frequency bin. Another FFT
     length than that of the analysis has fewer or more bins in a band, hence the factor.
     """
     filters = np.asarray(mel_filters(sample_rate, n_fft), np.float64) * (FINE_N_FFT / n_fft)
@@ -47,5 +47,5 @@ def mel_inverse(sample_rate: int, n_fft: int) -> NDArray[np.float64]:
 
 
 def squared_window(window: Tensor) -> Tensor:
-    """Sum of squared windows at each offset of a hop, (hop,): what overlap-add divides by."""
+    """Sum squared windows at each offset of a hop, (hop,), the divisor of overlap-add."""
     return window.square().view(FINE_OVERLAP, -1).sum(0).clamp_min(1e-3)

@@ -1,10 +1,10 @@
-"""From fine log-mel to sound without learned parts: streaming Griffin-Lim.
+"""Streaming Griffin-Lim: fine log-mel to sound without parameters.
 
-Each micro-turn's frames get phases by a few Griffin-Lim rounds in which the frames that have
-already sounded stay as they are (after Zhu, Beauregard and Wyse, "Real-time signal estimation
-from modified STFT magnitude spectra", 2007), so chunks join without clicks. A frame is causal:
-its window ends where it ends, so sound lags the mel by window - hop samples (37.5 ms).
-B rows, F frames of a micro-turn, K frequency bins.
+Each micro-turn's frames get phases by a few Griffin-Lim rounds in which the frames already played
+stay fixed (after Zhu, Beauregard and Wyse, "Real-time signal estimation from modified STFT
+magnitude spectra", 2007), so chunks join without clicks. A frame is causal: its window ends where
+it ends, so sound lags the mel by window - hop samples (37.5 ms). B rows, F frames of a micro-turn,
+K frequency bins.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class GriffinLim(Vocoder):
         return VocoderState(self.window.new_zeros(rows, FINE_OVERLAP - 1, self.grid.window))
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Windowed frames (B, M, window) to samples (B, (M + overlap - 1) * hop)."""
+        """Overlap-add windowed frames (B, M, window) to samples (B, (M + overlap - 1) * hop)."""
         B, M, _ = frames.shape
         pieces = frames.view(B, M, FINE_OVERLAP, self.hop)
         total = frames.new_zeros(B, M + FINE_OVERLAP - 1, self.hop)
@@ -57,7 +57,7 @@ class GriffinLim(Vocoder):
     def step(self, log_mel: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
         mel = 10.0**log_mel
         mel = torch.where(mel > AUDIBLE, mel, 0.0)
-        # On a GPU asking would wait for it; without the shortcut silence comes out as zeros too.
+        # Only a shortcut: silence gives zeros anyway, and on a GPU the test would wait for it.
         if not mel.is_cuda and not bool(mel.any()) and not bool(state.carried.any()):
             return mel.new_zeros(len(mel), mel.shape[1] * self.hop), state
         magnitude = (mel @ self.inverse).clamp_min(0.0)  # (B, F, K)
@@ -65,13 +65,13 @@ class GriffinLim(Vocoder):
         frames = self._estimate(magnitude, past)
         everything = torch.cat([past, frames], dim=1)
         samples = self._overlap_add(everything)
-        # The first overlap - 1 hops were the past's own start; the last ones lack the future.
+        # The first overlap - 1 hops are the start of the past; the last ones lack the future.
         start = (FINE_OVERLAP - 1) * self.hop
         sound = samples[:, start : start + mel.shape[1] * self.hop]
         return sound, VocoderState(everything[:, -(FINE_OVERLAP - 1) :].clone())
 
     def _estimate(self, magnitude: Tensor, past: Tensor) -> Tensor:
-        """Windowed frames (B, F, window) whose phases agree with the past and each other."""
+        """Estimate windowed frames (B, F, window) whose phases fit the past and each other."""
         B, F, K = magnitude.shape
         # Start from phases that advance at each bin's own frequency.
         advance = 2 * torch.pi * self.hop * torch.arange(K, device=magnitude.device) / FINE_N_FFT

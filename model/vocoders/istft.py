@@ -1,12 +1,12 @@
-"""From fine log-mel to sound, learned: a causal network that draws the spectrum of each frame.
+"""A learned vocoder: a causal network that predicts the spectrum of each frame.
 
 After Vocos (Siuzdak, arXiv 2306.00814): ConvNeXt blocks at the frame rate, then one linear head
-that gives magnitude and phase of every bin, an inverse FFT, a window, overlap-add. Different
-here: convolutions look back only, the magnitude is a correction of the mel's ridge inverse (so
-an untrained network has the right spectral envelope), and the phase is a direction (cosine and
-sine, normalised) and not an angle. What a micro-turn leaves behind (inputs that convolutions
-look back at, sound that later frames overlap) is carried, and overlap-add adds oldest frames
-first, so micro-turn by micro-turn gives the sound of the whole.
+for magnitude and phase of every bin, an inverse FFT, a window, overlap-add. Differences:
+convolutions look back only, the magnitude is a correction of the mel's ridge inverse (so an
+untrained network has the right spectral envelope), and the phase is a direction (cosine and sine,
+normalised) and not an angle. A micro-turn carries the inputs of its convolutions and the sound
+that later frames overlap, and overlap-add adds oldest frames first, so micro-turn by micro-turn
+gives the sound of the whole.
 B rows, F frames, C channels, K bins, H hop.
 """
 
@@ -26,12 +26,12 @@ from microturn.model.vocoders.base import Vocoder, VocoderState
 from microturn.model.vocoders.config import VocoderConfig
 from microturn.model.vocoders.frames import AUDIBLE, mel_inverse, squared_window
 
-_QUIET = math.log10(AUDIBLE)  # log10 magnitude at which a band counts as silence
-_MEL_SCALE = 2.0  # about the range of speech in log10 magnitude over what the network likes
+_MIN_LOG_MEL = math.log10(AUDIBLE)  # log10 magnitude at which a band counts as silence
+_MEL_SCALE = 2.0  # divides log10 magnitudes of speech to about unit range
 _STEM_FRAMES = 3  # mel frames that the first layer sees
 _WIDEN = 3  # inner width of a block over its width, as in Vocos
-_LOUDER, _QUIETER = 3.0, -6.0  # bounds of the log correction of a magnitude
-_FLOOR = 1e-5  # of a bin's magnitude before it is corrected
+_MIN_CORRECTION, _MAX_CORRECTION = -6.0, 3.0  # of a magnitude's natural logarithm
+_MIN_MAGNITUDE = 1e-5  # of a bin before its correction
 
 
 class _ConvNextBlock(nn.Module):
@@ -50,7 +50,7 @@ class _ConvNextBlock(nn.Module):
         return dict.fromkeys([self.up.weight, self.down.weight], ParamGroup.MATRIX)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, F, C) after past (B, kernel - 1, C); returns the output and the next past."""
+        """Compute x (B, F, C) after past (B, kernel - 1, C); returns output and next past."""
         n, seen = x.shape[1], torch.cat([past, x], dim=1)
         mixed = self.offset
         for tap, weight in enumerate(self.taps):
@@ -60,7 +60,7 @@ class _ConvNextBlock(nn.Module):
 
 
 class IstftVocoder(Vocoder):
-    """Carries all that it looks back at and overlaps, flattened: (B, numbers)."""
+    """Carries past inputs of all layers and overlapping sound, flattened: (B, numbers)."""
 
     label = "learned (istft)"
     inverse: Tensor
@@ -88,7 +88,7 @@ class IstftVocoder(Vocoder):
 
     @property
     def _carried(self) -> list[tuple[int, int]]:
-        """Shapes of what is carried: mel frames, each block's inputs, sound that overlaps."""
+        """Shapes of the carried mel frames, inputs of each block, and overlapping sound."""
         looks_back = [(self.cfg.kernel - 1, self.cfg.width)] * self.cfg.layers
         return [(_STEM_FRAMES - 1, N_MELS), *looks_back, (FINE_OVERLAP - 1, self.hop)]
 
@@ -97,7 +97,7 @@ class IstftVocoder(Vocoder):
         return VocoderState(self.window.new_zeros(rows, size))
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Sound of whole clips at once: any number of frames gives what micro-turns give."""
+        """Make the sound of whole clips at once, equal to that of micro-turns."""
         return self.step(log_mel, self.init_state(len(log_mel)))[0]
 
     def step(self, log_mel: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
@@ -107,7 +107,9 @@ class IstftVocoder(Vocoder):
         past, *pasts, overlap = (
             part.view(B, *shape) for part, shape in zip(parts, self._carried, strict=True)
         )
-        seen = torch.cat([past, (log_mel.clamp_min(_QUIET) - _QUIET) / _MEL_SCALE], dim=1)
+        seen = torch.cat(
+            [past, (log_mel.clamp_min(_MIN_LOG_MEL) - _MIN_LOG_MEL) / _MEL_SCALE], dim=1
+        )
         x = self.stem(torch.cat([seen[:, i : i + n] for i in range(_STEM_FRAMES)], dim=-1))
         carried = [seen[:, n:]]
         for block, before in zip(self.blocks, pasts, strict=True):
@@ -119,13 +121,13 @@ class IstftVocoder(Vocoder):
         return sound, VocoderState(kept)
 
     def _frames(self, x: Tensor, log_mel: Tensor) -> Tensor:
-        """Windowed sound of each frame, (B, F, window), in fp32."""
+        """Make the windowed sound of each frame, (B, F, window), in fp32."""
         correction, cosine, sine = self.spectrum(x).float().chunk(3, dim=-1)
         mel = 10.0 ** log_mel.float()
         audible = mel > AUDIBLE
         with torch.autocast(mel.device.type, enabled=False):  # a spectrum has more range than bf16
-            envelope = (torch.where(audible, mel, 0.0) @ self.inverse).clamp_min(_FLOOR)
-        magnitude = envelope * correction.clamp(_QUIETER, _LOUDER).exp()
+            envelope = (torch.where(audible, mel, 0.0) @ self.inverse).clamp_min(_MIN_MAGNITUDE)
+        magnitude = envelope * correction.clamp(_MIN_CORRECTION, _MAX_CORRECTION).exp()
         # Digital silence stays digital silence.
         magnitude = magnitude * audible.any(-1, keepdim=True)
         length = torch.rsqrt(cosine.square() + sine.square() + 1e-6)
@@ -134,9 +136,9 @@ class IstftVocoder(Vocoder):
         return torch.fft.irfft(bins, self.grid.window) * self.window
 
     def _overlap_add(self, frames: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
-        """Sound that is complete (B, F * H), and what later frames will still add to.
+        """Overlap-add: complete sound (B, F * H), and the sound that later frames add to.
 
-        A hop gets its four parts from the oldest frame to the newest, in one order for whole
+        A hop adds its four frames from the oldest to the newest, in the same order for whole
         clips and for pieces of them.
         """
         B, n, _ = frames.shape

@@ -1,4 +1,4 @@
-"""The bare loop runs the products of the step, all of them and nothing else."""
+"""The replay runs the products of the step, all of them and nothing else."""
 
 from __future__ import annotations
 
