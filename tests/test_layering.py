@@ -1,6 +1,7 @@
 """Imports between top-level folders follow the arrows in docs/architecture.md, and nothing else."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,31 @@ def test_rooms_import_only_downwards(folder: str) -> None:
         if target.startswith(f"{folder}.") and level[room_of(target)] > level[room_of(module)]
     ]
     assert not upward, f"{upward}; the order of rooms is in {Path(__file__).name}"
+
+
+def names_in_table(folder: str) -> list[list[str]]:
+    """Names in backticks, cell by cell, of the first column of a room table of the page."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition(f"| `{folder}` | holds |\n|---|---|\n")[2].partition("\n\n")[0]
+    cells = [row.split("|")[1] for row in table.splitlines()]
+    return [re.findall(r"`(\w+)(?:\.py)?`", cell) for cell in cells]
+
+
+@pytest.mark.parametrize("folder", sorted(ROOMS))
+def test_the_page_shows_the_order_of_rooms(folder: str) -> None:
+    rooms = [sorted(names) for names in ROOMS[folder]]
+    assert [sorted(names) for names in names_in_table(folder)] == rooms
+
+
+def test_the_page_shows_what_folders_may_import() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("| folder | may import |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `([\w/]+)` \| (.*) \|$", table, re.MULTILINE))
+    for folder, allowed in ALLOWED.items():
+        more = {name for place, names in MORE.items() if place.startswith(folder) for name in names}
+        own = {place.removeprefix(f"{folder}/") for place in MORE} | {f"{folder}.streams"}
+        names = {name.rstrip("/") for name in re.findall(r"`([\w./]+)`", rows[folder])}
+        assert names - own == allowed | more, f"docs/architecture.md, row of {folder}"
 
 
 def test_top_level_folders_are_no_packages_of_their_own() -> None:
