@@ -9,6 +9,7 @@ import pytest
 from microturn.configs.main import main
 from microturn.evaluation.compare import differences, holm
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from support.hand_made import HandMadeDialogue, WriteSet
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
@@ -80,7 +81,10 @@ def test_folders_without_an_evaluation_are_named(
 
 
 def test_other_dialogues_are_refused(
-    tmp_path: Path, families: list[Any], write_set: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    families: list[HandMadeDialogue],
+    write_set: WriteSet,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, scripts in (("a", families[:1]), ("b", families[1:2])):
         folder = write_set(tmp_path / f"set-{name}", scripts)

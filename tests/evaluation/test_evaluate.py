@@ -15,6 +15,7 @@ from microturn.evaluation.report.values import format_value
 from microturn.evaluation.suites.event_suites import event_suites, score_events
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
+from support.hand_made import HandMadeDialogue, WriteSet
 
 
 def evaluate(*words: str) -> int:
@@ -218,7 +219,10 @@ def test_values_carry_their_units() -> None:
 
 
 def test_a_report_of_no_events_is_a_report(
-    tmp_path: Path, script: Any, write_set: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    script: HandMadeDialogue,
+    write_set: WriteSet,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = write_set(tmp_path / "set", [script])
     words = [f"data={folder}", f"out={tmp_path}", "suites=turn", "n_pictures=0"]

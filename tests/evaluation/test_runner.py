@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from microturn.evaluation.suites.event_suites import score_events
 from microturn.evaluation.suites.score_suite import SuiteScore
 from microturn.evaluation.traces import FORMAT, TraceFile
 from microturn.evaluation.validation import stream_and_score
+from support.hand_made import HandMadeDialogue
 
 HEADER = {"seed": 0}
 SPEC = AgentSpec(
@@ -127,7 +127,7 @@ def test_pictures_prefer_families_that_are_not_shown_yet(run: Run) -> None:
     assert [picture.key for picture in one_of_each_family(dialogues)] == ["0", "2", "3"]
 
 
-def test_traces_survive_json(families: list[Any]) -> None:
+def test_traces_survive_json(families: list[HandMadeDialogue]) -> None:
     for script in families:
         trace = Trace.of(script.recorded(), ActivityConfig())
         back = Trace.from_json(json.loads(json.dumps(trace.to_json())))
@@ -136,7 +136,9 @@ def test_traces_survive_json(families: list[Any]) -> None:
         assert (back.deliveries, back.heard) == (trace.deliveries, trace.heard)
 
 
-def test_streaming_scores_and_draws_one_dialogue(tmp_path: Path, families: list[Any]) -> None:
+def test_streaming_scores_and_draws_one_dialogue(
+    tmp_path: Path, families: list[HandMadeDialogue]
+) -> None:
     dialogues = [script.sample(f"{i:08d}") for i, script in enumerate(families)]
     scores = stream_and_score(Oracle(), dialogues, stem=tmp_path / "step10")
     assert scores["turn"].headline.value == 1.0

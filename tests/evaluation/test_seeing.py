@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from microturn.evaluation.agents.streaming import StreamedAgent
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
+from support.hand_made import HandMadeDialogue
 
 LAYOUT = replace(TINY_LAYOUT, video_rows=1, video_cols=1)
 
@@ -25,7 +25,7 @@ class Watching(RowBatch):
         return outputs
 
 
-def test_every_micro_turn_comes_with_its_frame(script: Any) -> None:
+def test_every_micro_turn_comes_with_its_frame(script: HandMadeDialogue) -> None:
     checkpoint = random_checkpoint(layout=LAYOUT)
     sessions = Watching(checkpoint, 2)
     sessions.seen = []

@@ -18,6 +18,7 @@ from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.streams import BG, BG_END, EOS, IDLE, StreamLayout, Tokenizer
+from support.hand_made import HandMadeDialogue
 
 LAYOUT = StreamLayout()
 N = LAYOUT.samples_per_micro_turn
@@ -61,14 +62,14 @@ class Scripted:
         return outputs
 
 
-def stream(script: Any, say: dict[int, str], **more: Any) -> tuple[Any, Scripted]:
+def stream(script: HandMadeDialogue, say: dict[int, str], **more: Any) -> tuple[Any, Scripted]:
     sessions = Scripted(n_rows=1, say=say)
     agent = StreamedAgent(sessions, **more)
     (performance,) = agent.perform([script.sample()])
     return performance, sessions
 
 
-def test_what_is_made_in_a_micro_turn_is_played_in_the_next(script: Any) -> None:
+def test_what_is_made_in_a_micro_turn_is_played_in_the_next(script: HandMadeDialogue) -> None:
     performance, _ = stream(script, {3: "five", 79: "six"})
     assert len(performance.audio) == 80 * N
     assert not performance.audio[:N].any()
@@ -79,7 +80,7 @@ def test_what_is_made_in_a_micro_turn_is_played_in_the_next(script: Any) -> None
     assert [w.start_s for w in performance.heard] == pytest.approx([0.6, 15.8])
 
 
-def test_the_microphone_arrives_in_order(script: Any) -> None:
+def test_the_microphone_arrives_in_order(script: HandMadeDialogue) -> None:
     sample = script.sample()
     ramp = np.repeat(np.arange(80, dtype=np.float32), N)
     object.__setattr__(sample, "load_user", lambda: ramp)
@@ -89,13 +90,13 @@ def test_the_microphone_arrives_in_order(script: Any) -> None:
         assert performance.audio[k * N] == pytest.approx(k / 100 + k - 1)
 
 
-def delegating(script: Any) -> Any:
+def delegating(script: HandMadeDialogue) -> HandMadeDialogue:
     # asked until 2.0, recorded <delegate> played from 2.2 (made in micro-turn 10), result in 21
     script.delegation(1.0, 2.0, arrives_s=4.3, result="eleven")
     return script
 
 
-def test_a_result_arrives_as_long_after_delegation_as_scripted(script: Any) -> None:
+def test_a_result_arrives_as_long_after_delegation_as_scripted(script: HandMadeDialogue) -> None:
     (result,) = scripted_results(delegating(script).dialogue(), LAYOUT)
     assert (result.asked_micro_turn, result.delay_micro_turns) == (9, 11)
     for made_in, arrives in ((10, 21), (13, 24)):
@@ -107,7 +108,7 @@ def test_a_result_arrives_as_long_after_delegation_as_scripted(script: Any) -> N
         assert performance.delegates_s == pytest.approx([0.2 * (made_in + 1)])
 
 
-def test_a_result_arrives_token_by_token_in_order(script: Any) -> None:
+def test_a_result_arrives_token_by_token_in_order(script: HandMadeDialogue) -> None:
     _, sessions = stream(delegating(script), {10: "<delegate>"})
     read = [token for k in sorted(sessions.read[0]) for token in sessions.read[0][k]]
     assert read == [BG, *TOKENIZER.encode("eleven"), BG_END]
@@ -115,36 +116,36 @@ def test_a_result_arrives_token_by_token_in_order(script: Any) -> None:
     assert sorted(sessions.read[0]) == list(range(21, 21 + len(sessions.read[0])))
 
 
-def test_without_delegation_nothing_arrives(script: Any) -> None:
+def test_without_delegation_nothing_arrives(script: HandMadeDialogue) -> None:
     performance, sessions = stream(delegating(script), {})
     assert performance.deliveries == ()
     assert sessions.read == [{}]
 
 
-def test_delegating_before_anybody_asked_brings_nothing(script: Any) -> None:
+def test_delegating_before_anybody_asked_brings_nothing(script: HandMadeDialogue) -> None:
     performance, sessions = stream(delegating(script), {4: "<delegate>"})
     assert performance.deliveries == ()
     assert sessions.read == [{}]
 
 
-def test_a_second_delegate_to_one_request_brings_nothing_more(script: Any) -> None:
+def test_a_second_delegate_to_one_request_brings_nothing_more(script: HandMadeDialogue) -> None:
     performance, _ = stream(delegating(script), {10: "<delegate>", 12: "<delegate>"})
     assert len(performance.deliveries) == 1
     assert len(performance.delegates_s) == 2
 
 
-def test_a_result_that_would_arrive_after_the_end_never_does(script: Any) -> None:
+def test_a_result_that_would_arrive_after_the_end_never_does(script: HandMadeDialogue) -> None:
     performance, _ = stream(delegating(script), {75: "<delegate>"})
     assert performance.deliveries == ()
 
 
-def test_other_text_arrives_without_being_asked_for(script: Any) -> None:
+def test_other_text_arrives_without_being_asked_for(script: HandMadeDialogue) -> None:
     script.messages.append(TextLabel(time_s=1.0, text="<user> two three"))
     _, sessions = stream(script, {})
     assert min(sessions.read[0]) == 5
 
 
-def test_a_streamed_delegation_is_scored_like_the_recorded_one(script: Any) -> None:
+def test_a_streamed_delegation_is_scored_like_the_recorded_one(script: HandMadeDialogue) -> None:
     delegating(script)
     say = {10: "<delegate> one", 12: "moment", 22: "eleven"}
     agent = StreamedAgent(Scripted(n_rows=1, say=say))
@@ -157,7 +158,7 @@ def test_a_streamed_delegation_is_scored_like_the_recorded_one(script: Any) -> N
     assert result.spoken
 
 
-def test_dialogues_of_other_lengths_share_a_batch(script: Any) -> None:
+def test_dialogues_of_other_lengths_share_a_batch(script: HandMadeDialogue) -> None:
     short = replace(script, duration_s=4.0)
     sessions = Scripted(n_rows=3, say={3: "five"})
     progress: list[float] = []
@@ -179,7 +180,7 @@ def test_words_span_tokens_and_micro_turns() -> None:
     assert [(w.text, w.start_s) for w in words] == [("nineteen", 0.4), ("five", 1.0)]
 
 
-def test_what_a_checkpoint_says_depends_on_no_neighbour(script: Any) -> None:
+def test_what_a_checkpoint_says_depends_on_no_neighbour(script: HandMadeDialogue) -> None:
     # Without experts: those see rows of other dialogues, in groups whose size changes rounding.
     dense = ModelConfig(
         d_model=48, n_layers=2, n_heads=4, d_ff=64, window=8,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -16,6 +15,7 @@ from microturn.datagen.labels.event_types import (
 from microturn.evaluation.scoring.contributions import contributions_of
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.suites.event_suites import event_suites, score_events
+from support.hand_made import HandMadeDialogue
 
 WINDOW = {"stay_silent": (2.0, 3.0), "resume": (2.0, 3.0)}
 JUDGED = [(kind.name, act) for kind in EVENT_TYPES.values() for act in kind.acts]
@@ -33,13 +33,13 @@ def quarrel() -> Iterator[EventType]:
     EVENT_TYPES.update(before)
 
 
-def suites_of(script: Any) -> set[str]:
+def suites_of(script: HandMadeDialogue) -> set[str]:
     """Suites to which the outcomes of the recorded agent contribute."""
     outcomes = score(script.scene(script.recorded()))
     return {c.suite for outcome in outcomes for c in contributions_of(outcome)} - {"overall"}
 
 
-def metrics_by_name(script: Any) -> dict[str, float]:
+def metrics_by_name(script: HandMadeDialogue) -> dict[str, float]:
     outcomes = score(script.scene(script.recorded()))
     found = [c for outcome in outcomes for c in contributions_of(outcome)]
     return {f"{c.suite}.{c.metric}": c.value for c in found if c.suite != "overall"}
@@ -47,7 +47,7 @@ def metrics_by_name(script: Any) -> dict[str, float]:
 
 @pytest.mark.parametrize(("kind", "act"), JUDGED)
 def test_each_type_with_each_of_its_acts_is_scored_in_its_suite(
-    script: Any, kind: str, act: str
+    script: HandMadeDialogue, kind: str, act: str
 ) -> None:
     script.event(kind, 2.0, 3.0, act, answer="five", window=WINDOW.get(act, (3.0, 3.8)))
     if kind == "result":
@@ -56,13 +56,13 @@ def test_each_type_with_each_of_its_acts_is_scored_in_its_suite(
     assert suites_of(script) == {EVENT_TYPES[kind].suite} | also
 
 
-def test_the_filler_of_an_errand_is_delegation_and_no_timed_cue(script: Any) -> None:
+def test_the_filler_of_an_errand_is_delegation_and_no_timed_cue(script: HandMadeDialogue) -> None:
     script.event("delegation", 5.0, 5.0, "say", answer="patience", window=(4.8, 6.0))
     script.says("patience", 5.1)
     assert metrics_by_name(script) == {"delegation.filler_in_window": 1.0}
 
 
-def test_a_filler_that_is_not_said_is_a_miss_of_delegation(script: Any) -> None:
+def test_a_filler_that_is_not_said_is_a_miss_of_delegation(script: HandMadeDialogue) -> None:
     script.event("delegation", 5.0, 5.0, "say", answer="patience", window=(4.8, 6.0))
     assert metrics_by_name(script) == {"delegation.filler_in_window": 0.0}
 
@@ -71,13 +71,15 @@ def test_a_filler_that_is_not_said_is_a_miss_of_delegation(script: Any) -> None:
     ("act", "value"), [("stay_silent", 1.0), ("resume", 0.0), ("say", 0.0), ("stop", 0.0)]
 )
 def test_a_type_of_another_package_is_scored_in_its_own_suite_only(
-    script: Any, quarrel: EventType, act: str, value: float
+    script: HandMadeDialogue, quarrel: EventType, act: str, value: float
 ) -> None:
     script.event("quarrel", 2.0, 3.0, act, answer="five", window=(2.0, 3.0))
     assert metrics_by_name(script) == {"quarrel.as_expected": value}
 
 
-def test_a_suite_of_another_package_is_reported(script: Any, quarrel: EventType) -> None:
+def test_a_suite_of_another_package_is_reported(
+    script: HandMadeDialogue, quarrel: EventType
+) -> None:
     script.event("quarrel", 2.0, 3.0, "stay_silent", window=(2.0, 3.0))
     scores = score_events([score(script.scene(script.recorded()))], seed=0)
     assert list(scores) == [*SUITE_ACTS, "quarrel", "overall"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from microturn.evaluation.agents.streaming import StreamedAgent
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
+from support.hand_made import HandMadeDialogue
 
 
 class Noting(RowBatch):
@@ -22,7 +22,7 @@ class Noting(RowBatch):
         return super().step_rows(inputs)
 
 
-def test_missing_input_reaches_the_model(script: Any) -> None:
+def test_missing_input_reaches_the_model(script: HandMadeDialogue) -> None:
     checkpoint = random_checkpoint(layout=TINY_LAYOUT)
     sessions = Noting(checkpoint, 3)
     sessions.noted = []

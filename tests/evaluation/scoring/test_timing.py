@@ -1,7 +1,5 @@
 """Timing statistics of hand-made conversations, and of the recorded agent against itself."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +12,7 @@ from microturn.evaluation.scoring.timing import (
     silences,
     wasserstein,
 )
+from support.hand_made import HandMadeDialogue
 
 USER = [(1.0, 2.0), (2.5, 3.0), (7.0, 8.0)]
 AGENT = [(3.4, 5.0), (5.5, 6.0), (7.8, 9.0)]
@@ -83,7 +82,7 @@ def test_all_time_between_first_and_last_speech_is_accounted_for(
     assert spoken + sums["pause"] + sums["gap"] == pytest.approx(max(edges) - min(edges), abs=1e-3)
 
 
-def test_a_late_agent_has_later_offsets(script: Any) -> None:
+def test_a_late_agent_has_later_offsets(script: HandMadeDialogue) -> None:
     from dataclasses import replace
 
     script.user = [replace(word, end_s=word.start_s + 0.3) for word in script.user]

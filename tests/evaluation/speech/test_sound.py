@@ -1,7 +1,6 @@
 """Words told apart by their sound; here every word is noise of a colour of its own."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from microturn.evaluation.scoring.outcomes import SoundOutcome
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.speech.sound import WordSounds
 from microturn.model.streams import StreamLayout
+from support.hand_made import HandMadeDialogue
 
 LAYOUT = StreamLayout()
 RATE = LAYOUT.sample_rate
@@ -41,7 +41,7 @@ def sound_of(words: list[SpokenWord], seed: int = 0, *, lag_s: float = 0.0) -> n
 
 
 @pytest.fixture
-def sounds(script: Any) -> WordSounds:
+def sounds(script: HandMadeDialogue) -> WordSounds:
     """Learned from a dialogue in which one word is cut off once."""
     said = [word("low", 1.0), word("mid", 3.0), word("mid", 5.0, 0.1), word("high", 7.0)]
     dialogue = replace(script.dialogue(), agent_words=tuple(said))
@@ -70,12 +70,12 @@ def test_what_cannot_be_told_is_not_judged(sounds: WordSounds) -> None:
     assert sounds.nearest(audio, []) == ()
 
 
-def test_a_set_without_words_judges_nothing(script: Any) -> None:
+def test_a_set_without_words_judges_nothing(script: HandMadeDialogue) -> None:
     sounds = WordSounds.of([script.sample()], LAYOUT, ActivityConfig())
     assert sounds.nearest(sound_of([word("low", 1.0)]), [word("low", 1.0)]) == (None,)
 
 
-def test_cut_words_are_left_out_of_the_score(script: Any) -> None:
+def test_cut_words_are_left_out_of_the_score(script: HandMadeDialogue) -> None:
     script.event("interruption", 5.0, 6.0, "stop", window=(5.0, 5.8))
     said = script.perform(word("low", 2.0), word("mid", 4.8), word("high", 8.0))
     trace = Trace.of(said, ActivityConfig(), ("low", "low", "mid"))

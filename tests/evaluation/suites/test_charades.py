@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from microturn.datagen.labels.dialogue import EventLabel, ExpectLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.charades import measure, observe, temporal_iou
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 SPANS = st.tuples(st.floats(0, 9), st.floats(0, 9)).map(lambda span: (min(span), max(span)))
 
@@ -44,7 +44,7 @@ def test_iou_is_symmetric_and_a_share(a: tuple[float, float], b: tuple[float, fl
 
 
 @pytest.fixture
-def action(script: Any) -> Any:
+def action(script: HandMadeDialogue) -> HandMadeDialogue:
     """Asked from 1 to 2 s; waving from 4 to 8 s."""
     for start_s, end_s, speaker, act, text, window in (
         (1.0, 2.0, "user", "stay_silent", "", (2.0, 4.0)),
@@ -81,7 +81,9 @@ def action(script: Any) -> Any:
         ([], 0.0, 0.0),
     ],
 )
-def test_one_action(action: Any, said: list[tuple[str, float]], iou: float, in_time: float) -> None:
+def test_one_action(
+    action: HandMadeDialogue, said: list[tuple[str, float]], iou: float, in_time: float
+) -> None:
     spoken = [SpokenWord(text=text, start_s=at, end_s=at + 0.3) for text, at in said]
     numbers = measure([observe(action.scene(action.perform(*spoken)))])
     assert numbers["miou"] == pytest.approx(iou, abs=0.01)  # frames of 10 ms
@@ -98,7 +100,7 @@ def test_recall_counts_spans_above_a_level() -> None:
     assert numbers["start_off_s"] is None
 
 
-def test_nothing_asked_is_nothing_measured(script: Any) -> None:
+def test_nothing_asked_is_nothing_measured(script: HandMadeDialogue) -> None:
     assert set(measure([observe(script.scene(script.perform()))]).values()) == {None}
 
 

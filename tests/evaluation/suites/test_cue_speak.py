@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.cue_speak import measure, observe, user_turns
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 
 def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
@@ -17,7 +17,7 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
 
 
 @pytest.fixture
-def recital(script: Any) -> Any:
+def recital(script: HandMadeDialogue) -> HandMadeDialogue:
     """`alpha equals seven`, then a turn from 3.0 to 8.4 whose third word, at 4.2, is the cue."""
     script.event("spoken_cue", 0.5, 2.0)
     script.user += [
@@ -30,7 +30,7 @@ def recital(script: Any) -> Any:
     return script
 
 
-def test_words_close_to_each_other_are_one_turn(recital: Any) -> None:
+def test_words_close_to_each_other_are_one_turn(recital: HandMadeDialogue) -> None:
     turns = user_turns(recital.scene(recital.perform()))
     assert [(round(a, 2), round(b, 2)) for a, b in turns] == [(0.5, 1.9), (3.0, 8.3)]
 
@@ -49,7 +49,11 @@ def test_words_close_to_each_other_are_one_turn(recital: Any) -> None:
     ],
 )
 def test_one_cue(
-    recital: Any, said: list[tuple[str, float]], accuracy: float, right: float, over_user: float
+    recital: HandMadeDialogue,
+    said: list[tuple[str, float]],
+    accuracy: float,
+    right: float,
+    over_user: float,
 ) -> None:
     facts = observe(recital.scene(recital.perform(*(word(*one) for one in said))))
     numbers = measure([facts])
@@ -60,21 +64,23 @@ def test_one_cue(
     )
 
 
-def test_lag_is_from_the_end_of_the_cue(recital: Any) -> None:
+def test_lag_is_from_the_end_of_the_cue(recital: HandMadeDialogue) -> None:
     numbers = measure([observe(recital.scene(recital.perform(word("seven", 5.4))))])
     assert numbers["lag_s"] == pytest.approx(0.7, abs=0.011)  # frames of 10 ms
     late = measure([observe(recital.scene(recital.perform()))])
     assert late["lag_s"] is None
 
 
-def test_credit_may_be_earned_after_the_turn_but_then_it_is_not_over_the_user(script: Any) -> None:
+def test_credit_may_be_earned_after_the_turn_but_then_it_is_not_over_the_user(
+    script: HandMadeDialogue,
+) -> None:
     script.user += [word("echo", 3.0), word("alpha", 3.5)]
     script.event("spoken_cue", 3.5, 3.86, "say", answer="seven", window=(3.86, 5.36))
     numbers = measure([observe(script.scene(script.perform(word("seven", 4.4))))])
     assert (numbers["accuracy"], numbers["over_user"]) == (1.0, 0.0)
 
 
-def test_talk_that_no_cue_explains_is_counted(recital: Any) -> None:
+def test_talk_that_no_cue_explains_is_counted(recital: HandMadeDialogue) -> None:
     said = [word("one", 3.2), word("seven", 5.0), word("two", 7.0), word("three", 11.0)]
     facts = observe(recital.scene(recital.perform(*said)))
     assert facts["strays"] == 2  # the last one comes when the user is silent
@@ -82,7 +88,7 @@ def test_talk_that_no_cue_explains_is_counted(recital: Any) -> None:
     assert measure([facts])["strays_per_min"] == pytest.approx(2 / minutes)
 
 
-def test_nothing_asked_is_nothing_measured(script: Any) -> None:
+def test_nothing_asked_is_nothing_measured(script: HandMadeDialogue) -> None:
     assert set(measure([observe(script.scene(script.perform()))]).values()) == {None}
 
 

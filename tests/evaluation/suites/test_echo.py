@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.echo import measure, observe
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 Numbers = dict[str, Measured]
 
@@ -37,7 +37,7 @@ COUNT = [word(text, 2.0 + 0.4 * i) for i, text in enumerate(["three", "four", "f
     ],
 )
 def test_an_answer(
-    script: Any, said: list[SpokenWord], whole: float, broken: float, unasked: float
+    script: HandMadeDialogue, said: list[SpokenWord], whole: float, broken: float, unasked: float
 ) -> None:
     script.turn(1.0, 1.7, "three four five six")
     got = measure([observe(script.scene(script.perform(*said)))])
@@ -45,7 +45,7 @@ def test_an_answer(
     assert got["unasked_per_min"] == pytest.approx(unasked)
 
 
-def test_with_a_canceller_and_without(script: Any) -> None:
+def test_with_a_canceller_and_without(script: HandMadeDialogue) -> None:
     script.turn(1.0, 1.7, "three four five six")
     plain: ScoredDialogue = script.scene(script.perform(*COUNT))
     path = EchoPathLabel(

@@ -14,6 +14,7 @@ from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import CueOutcome, Outcome, TurnOutcome
 from microturn.evaluation.suites.event_suites import event_metrics, event_suites, score_events
 from microturn.evaluation.suites.score_suite import SuiteScore, draw_dialogues, resampled
+from support.hand_made import HandMadeDialogue
 
 # Metrics in which less is better or whose size is no quality; shares of the others are 1 at best.
 LOWER = {
@@ -45,7 +46,7 @@ def values(scores: Scores) -> dict[str, float | None]:
     }
 
 
-def score_baseline(families: list[Any], name: str) -> Scores:
+def score_baseline(families: list[HandMadeDialogue], name: str) -> Scores:
     samples = [script.sample(f"{i:08d}") for i, script in enumerate(families)]
     agent = baseline(name, lambda: iter(samples), ActivityConfig())
     return scores_of(
@@ -57,7 +58,9 @@ def score_baseline(families: list[Any], name: str) -> Scores:
 
 
 # --- baselines ---------------------------------------------------------------------------------
-def test_the_oracle_is_perfect_in_everything(families: list[Any], rare: Any) -> None:
+def test_the_oracle_is_perfect_in_everything(
+    families: list[HandMadeDialogue], rare: HandMadeDialogue
+) -> None:
     scores = score_baseline([*families, rare], "oracle")
     for suite, entry in scores.items():
         for name, metric in entry.metrics.items():
@@ -72,7 +75,9 @@ def test_the_oracle_is_perfect_in_everything(families: list[Any], rare: Any) -> 
     assert scores["interruption"].metrics["stop_latency_s"].value == pytest.approx(0.5, abs=0.05)
 
 
-def test_silence_is_right_exactly_where_silence_is_asked_for(families: list[Any]) -> None:
+def test_silence_is_right_exactly_where_silence_is_asked_for(
+    families: list[HandMadeDialogue],
+) -> None:
     found = values(score_baseline(families, "silent"))
     right = {"turn.silent_in_pauses", "background.silent", "background.undisturbed"}
     for name, value in found.items():
@@ -86,7 +91,7 @@ def test_silence_is_right_exactly_where_silence_is_asked_for(families: list[Any]
     assert found["interruption.stop_latency_s"] is None
 
 
-def test_talking_always_is_right_nowhere(families: list[Any]) -> None:
+def test_talking_always_is_right_nowhere(families: list[HandMadeDialogue]) -> None:
     found = values(score_baseline(families, "always"))
     speaking = {
         "interruption.speaking_when_interrupted",
@@ -101,7 +106,7 @@ def test_talking_always_is_right_nowhere(families: list[Any]) -> None:
     assert found["interruption.stop_latency_s"] is None
 
 
-def test_always_talking_leaves_no_gap(families: list[Any]) -> None:
+def test_always_talking_leaves_no_gap(families: list[HandMadeDialogue]) -> None:
     samples = [families[0].sample()]
     agent = AlwaysTalking.from_samples(lambda: iter(samples), ActivityConfig())
     (performance,) = agent.perform(samples)
@@ -111,7 +116,7 @@ def test_always_talking_leaves_no_gap(families: list[Any]) -> None:
     assert {word.text for word in performance.words} <= {"five", "tuesday", "alpha"}
 
 
-def test_always_talking_makes_noise_where_nobody_talks(script: Any) -> None:
+def test_always_talking_makes_noise_where_nobody_talks(script: HandMadeDialogue) -> None:
     sample = script.sample()
     agent = baseline("always", lambda: iter([sample]), ActivityConfig())
     (run,) = script.scene(next(agent.perform([sample]))).runs
@@ -120,7 +125,7 @@ def test_always_talking_makes_noise_where_nobody_talks(script: Any) -> None:
         baseline("always", lambda: iter([]), ActivityConfig())
 
 
-def test_an_unknown_baseline_is_refused(script: Any) -> None:
+def test_an_unknown_baseline_is_refused(script: HandMadeDialogue) -> None:
     with pytest.raises(
         ValueError, match="baseline='loud' is not one of silent, always, half_duplex, oracle"
     ):
@@ -139,7 +144,7 @@ def said_after(end_s: float, words: tuple[SpokenWord, ...]) -> list[SpokenWord]:
     return [word for word in words if end_s <= word.start_s < end_s + 1.0]
 
 
-def one_second_late(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def one_second_late(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     """Short answers come a second later."""
     late = [
         word
@@ -150,7 +155,7 @@ def one_second_late(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     return [shifted(word, 1.0) if word in late else word for word in recorded.words]
 
 
-def wrong_words(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def wrong_words(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     """Short answers are of another word."""
     return [
         replace(word, text="sunday")
@@ -160,7 +165,7 @@ def wrong_words(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     ]
 
 
-def stops_on_backchannels(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def stops_on_backchannels(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     at = [event.start_s for event in script.events if event.type == "user_backchannel"]
     return [
         word
@@ -169,7 +174,7 @@ def stops_on_backchannels(script: Any, recorded: AgentOutput) -> list[SpokenWord
     ]
 
 
-def stops_on_voices(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def stops_on_voices(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     at = [
         event.start_s
         for event in script.events
@@ -182,7 +187,7 @@ def stops_on_voices(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     ]
 
 
-def talks_over_background(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def talks_over_background(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     over = [
         SpokenWord(text="hello", start_s=event.start_s + 0.4, end_s=event.start_s + 0.8)
         for event in script.events
@@ -191,7 +196,7 @@ def talks_over_background(script: Any, recorded: AgentOutput) -> list[SpokenWord
     return [*recorded.words, *over]
 
 
-def replies_in_pauses(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def replies_in_pauses(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     said = [
         SpokenWord(text="yes", start_s=event.start_s + 0.1, end_s=event.start_s + 0.4)
         for event in script.events
@@ -200,7 +205,7 @@ def replies_in_pauses(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     return [*recorded.words, *said]
 
 
-def stops_late(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def stops_late(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     """Is cut 0.4 s later than the window allows, still before the user has finished."""
     more = [
         SpokenWord(text="eight", start_s=event.start_s + 0.5, end_s=event.start_s + 0.95)
@@ -210,12 +215,12 @@ def stops_late(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
     return [*recorded.words, *more]
 
 
-def early_cues(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def early_cues(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     cues = {event.expected[0] for event in script.events if event.type == "timed_cue"}
     return [shifted(w, -0.5) if w.text in cues else w for w in recorded.words]
 
 
-def no_results(script: Any, recorded: AgentOutput) -> list[SpokenWord]:
+def no_results(script: HandMadeDialogue, recorded: AgentOutput) -> list[SpokenWord]:
     return [word for word in recorded.words if word.text != "eleven"]
 
 
@@ -278,7 +283,7 @@ FAULTS: list[tuple[Break, set[str]]] = [
 
 @pytest.mark.parametrize(("fault", "caught_by"), FAULTS, ids=lambda x: getattr(x, "__name__", ""))
 def test_a_fault_is_caught_by_its_own_metrics_and_no_other(
-    families: list[Any], fault: Break, caught_by: set[str]
+    families: list[HandMadeDialogue], fault: Break, caught_by: set[str]
 ) -> None:
     good, bad = [], []
     for script in families:
@@ -298,7 +303,7 @@ def test_a_fault_is_caught_by_its_own_metrics_and_no_other(
     assert changed == caught_by
 
 
-def score_of(script: Any, performance: AgentOutput) -> list[Outcome]:
+def score_of(script: HandMadeDialogue, performance: AgentOutput) -> list[Outcome]:
     return score(script.scene(performance))
 
 
@@ -394,7 +399,7 @@ def test_resamples_are_those_of_measure() -> None:
         )
 
 
-def test_baselines_play_what_they_promise(script: Any) -> None:
+def test_baselines_play_what_they_promise(script: HandMadeDialogue) -> None:
     script.turn(1.0, 1.7, "five")
     sample = script.sample()
     (silent,) = Silent().perform([sample])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.interjection import measure, observe
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 Numbers = dict[str, Measured]
 
@@ -19,7 +19,7 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
 
 
 @pytest.fixture
-def recited(script: Any) -> Any:
+def recited(script: HandMadeDialogue) -> HandMadeDialogue:
     """`monday tuesday thursday friday saturday` until 4.4: wednesday is due from 3.4 to 4.9."""
     texts = ["monday", "tuesday", "thursday", "friday", "saturday"]
     script.user += [word(text, 2.0 + 0.5 * i, 0.4) for i, text in enumerate(texts)]
@@ -41,7 +41,11 @@ def recited(script: Any) -> Any:
     ],
 )
 def test_a_mistake(
-    recited: Any, said: list[SpokenWord], corrected: float, over: float | None, f1: float
+    recited: HandMadeDialogue,
+    said: list[SpokenWord],
+    corrected: float,
+    over: float | None,
+    f1: float,
 ) -> None:
     got = measure([observe(recited.scene(recited.perform(*said)))])
     assert (got["corrected"], got["over_the_user"], got["f1"]) == (corrected, over, f1)
@@ -49,7 +53,7 @@ def test_a_mistake(
 
 
 @pytest.mark.parametrize(("said", "alone"), [([], 1.0), ([word("wednesday", 3.0)], 0.0)])
-def test_a_flawless_recital(script: Any, said: list[SpokenWord], alone: float) -> None:
+def test_a_flawless_recital(script: HandMadeDialogue, said: list[SpokenWord], alone: float) -> None:
     script.event("interjection", 2.0, 5.0, "stay_silent", window=(2.0, 5.8))
     got = measure([observe(script.scene(script.perform(*said)))])
     assert got["flawless_left_alone"] == alone

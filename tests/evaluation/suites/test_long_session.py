@@ -17,19 +17,20 @@ from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.evaluation.suites.long_session import SUITE, measure, observe
+from support.hand_made import HandMadeDialogue
 
 
 def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
     return SpokenWord(text=text, start_s=start_s, end_s=start_s + length_s)
 
 
-def told(script: Any, text: str, start_s: float, kind: str, answer: str) -> None:
+def told(script: HandMadeDialogue, text: str, start_s: float, kind: str, answer: str) -> None:
     script.event(kind, start_s, start_s + 1.0, "respond", answer=answer, window=(0.0, 0.0))
     script.events[-1] = replace(script.events[-1], text=text, speaker="user")
 
 
 @pytest.fixture
-def remembered(script: Any) -> Any:
+def remembered(script: HandMadeDialogue) -> HandMadeDialogue:
     """A minute: told at 2 s, recalled at 20 s and at 40 s, when it has been told anew at 36 s."""
     script.duration_s = 60.0
     told(script, "password is seven four", 2.0, "turn", "saved")
@@ -48,12 +49,14 @@ def remembered(script: Any) -> Any:
         ([word("seven", 51.3), word("four", 51.7)], 0.0, 0.0),  # something else that was told
     ],
 )
-def test_recalls(remembered: Any, said: list[SpokenWord], sooner: float, later: float) -> None:
+def test_recalls(
+    remembered: HandMadeDialogue, said: list[SpokenWord], sooner: float, later: float
+) -> None:
     got = measure([observe(remembered.scene(remembered.perform(*said)))])
     assert (got["recalled_sooner"], got["recalled_30min"]) == (sooner, later)
 
 
-def test_both_ends(script: Any) -> None:
+def test_both_ends(script: HandMadeDialogue) -> None:
     script.duration_s = 100.0
     for at in (10.0, 50.0, 90.0):
         script.turn(at, at + 1.0, "five")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.multi_challenge import AXES, axis_of, measure, observe
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 Numbers = dict[str, Measured]
 
@@ -36,7 +36,7 @@ def test_axes(text: str, axis: str) -> None:
     assert axis_of(event, ["password"]) == axis
 
 
-def recall(script: Any, text: str, start_s: float, answer: str) -> None:
+def recall(script: HandMadeDialogue, text: str, start_s: float, answer: str) -> None:
     script.event("recall", start_s, start_s + 0.5, "respond", answer=answer)
     script.events[-1] = replace(script.events[-1], text=text, speaker="user")
 
@@ -55,7 +55,7 @@ def recall(script: Any, text: str, start_s: float, answer: str) -> None:
         ([word("one", 4.8), word("seven", 6.8), word("four", 7.2)], 0.0),  # two replies: the first
     ],
 )
-def test_a_rubric(script: Any, said: list[SpokenWord], passed: float) -> None:
+def test_a_rubric(script: HandMadeDialogue, said: list[SpokenWord], passed: float) -> None:
     recall(script, "last", 4.0, "seven four")
     recall(script, "last", 9.0, "one")
     got = measure([observe(script.scene(script.perform(*said)))])

@@ -14,6 +14,7 @@ from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.network import measure, observe
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 Numbers = dict[str, Measured]
 
@@ -22,7 +23,7 @@ def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
     return SpokenWord(text=text, start_s=start_s, end_s=start_s + length_s)
 
 
-def scene_of(script: Any, rate: float | None, *said: SpokenWord) -> ScoredDialogue:
+def scene_of(script: HandMadeDialogue, rate: float | None, *said: SpokenWord) -> ScoredDialogue:
     script.turn(1.0, 1.7, "three four")
     scene: ScoredDialogue = script.scene(script.perform(*said))
     channel = ChannelLabel(network=NetworkLabel(loss_rate=rate))
@@ -49,7 +50,7 @@ RIGHT = (word("three", 2.0), word("four", 2.4))
     ],
 )
 def test_a_turn(
-    script: Any, rate: float | None, said: tuple[SpokenWord, ...], key: str, value: Any
+    script: HandMadeDialogue, rate: float | None, said: tuple[SpokenWord, ...], key: str, value: Any
 ) -> None:
     assert measure([observe(scene_of(script, rate, *said))])[key] == value
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,6 +20,7 @@ from microturn.evaluation.suites.proactive_video_qa import (
 )
 from microturn.evaluation.suites.replies import TimedWord
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 REPLIES = st.lists(st.tuples(st.floats(0, 4), st.sampled_from([0.0, 1.0, 2.0])), max_size=5)
 OMEGA = st.sampled_from([0.0, 0.25, 0.5, 1.0])
@@ -87,7 +87,7 @@ def test_what_is_repeated_is_no_new_reply() -> None:
 
 
 @pytest.fixture
-def question(script: Any) -> Any:
+def question(script: HandMadeDialogue) -> HandMadeDialogue:
     """Asked from 1 to 2 s; the answer comes at 5.0, is there at 5.4 and gone at 8.4."""
     for event in (
         EventLabel(
@@ -124,7 +124,7 @@ def question(script: Any) -> Any:
     ],
 )
 def test_one_question(
-    question: Any,
+    question: HandMadeDialogue,
     said: list[tuple[str, float]],
     areas: tuple[float, float, float],
     right: bool,
@@ -138,7 +138,7 @@ def test_one_question(
     assert (facts["questions"][0]["right"], facts["questions"][0]["waited"]) == (right, waited)
 
 
-def test_nothing_asked_is_nothing_measured(script: Any) -> None:
+def test_nothing_asked_is_nothing_measured(script: HandMadeDialogue) -> None:
     assert set(measure([observe(script.scene(script.perform()))]).values()) == {None}
 
 

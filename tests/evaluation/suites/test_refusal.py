@@ -12,6 +12,7 @@ from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.refusal import SUITE, measure, observe
+from support.hand_made import HandMadeDialogue
 
 
 def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
@@ -35,7 +36,7 @@ REFUSES = [word("i'm", 2.4), word("sorry", 2.8)]
     ],
 )
 def test_a_request(
-    script: Any,
+    script: HandMadeDialogue,
     act: str,
     answer: str,
     said: list[SpokenWord],

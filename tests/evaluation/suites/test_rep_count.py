@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +19,7 @@ from microturn.evaluation.suites.rep_count import (
     off_by_one,
 )
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 TEXTS = list(NUMBERS)
 Counts = list[tuple[int | None, int]]
@@ -30,7 +30,7 @@ def word(text: str, start_s: float) -> SpokenWord:
 
 
 @pytest.fixture
-def exercise(script: Any) -> Any:
+def exercise(script: HandMadeDialogue) -> HandMadeDialogue:
     """Four repetitions that end at 4, 6, 8 and 10 s."""
     asked(script, 1.0, 2.0)
     for number in range(1, 5):
@@ -47,7 +47,7 @@ def exercise(script: Any) -> Any:
     return script
 
 
-def asked(script: Any, start_s: float, end_s: float) -> None:
+def asked(script: HandMadeDialogue, start_s: float, end_s: float) -> None:
     event = EventLabel(
         type="visual_count",
         start_s=start_s,
@@ -58,7 +58,7 @@ def asked(script: Any, start_s: float, end_s: float) -> None:
     script.events.append(event)
 
 
-def repetition(script: Any, done_s: float, text: str) -> None:
+def repetition(script: HandMadeDialogue, done_s: float, text: str) -> None:
     script.events.append(
         EventLabel(
             type="visual_count",
@@ -88,13 +88,13 @@ def repetition(script: Any, done_s: float, text: str) -> None:
     ],
 )
 def test_what_was_counted(
-    exercise: Any, said: list[tuple[str, float]], last: int | None, in_time: int
+    exercise: HandMadeDialogue, said: list[tuple[str, float]], last: int | None, in_time: int
 ) -> None:
     facts = observe(exercise.scene(exercise.perform(*(word(*one) for one in said))))
     assert [(s["count"], s["said"], s["in_time"]) for s in facts["series"]] == [(4, last, in_time)]
 
 
-def test_a_single_repetition_has_no_penultimate(script: Any) -> None:
+def test_a_single_repetition_has_no_penultimate(script: HandMadeDialogue) -> None:
     asked(script, 1.0, 2.0)
     repetition(script, 5.0, "one")
     early = observe(script.scene(script.perform(word("one", 3.0))))
@@ -102,7 +102,7 @@ def test_a_single_repetition_has_no_penultimate(script: Any) -> None:
     assert early["series"][0]["in_time"] == 0
 
 
-def test_exercises_do_not_run_into_each_other(exercise: Any) -> None:
+def test_exercises_do_not_run_into_each_other(exercise: HandMadeDialogue) -> None:
     asked(exercise, 12.5, 13.0)
     repetition(exercise, 14.5, "one")
     facts = observe(exercise.scene(exercise.recorded()))
@@ -134,7 +134,7 @@ def test_exact_counts_are_within_one_and_without_error(counts: Counts) -> None:
         assert error == 0.0
 
 
-def test_nothing_asked_is_nothing_measured(script: Any) -> None:
+def test_nothing_asked_is_nothing_measured(script: HandMadeDialogue) -> None:
     assert set(measure([observe(script.scene(script.perform()))]).values()) == {None}
 
 

@@ -15,13 +15,14 @@ from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.silence import KINDS, SUITE, measure, observe
+from support.hand_made import HandMadeDialogue
 
 
 def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
     return SpokenWord(text=text, start_s=start_s, end_s=start_s + length_s)
 
 
-def scene_of(script: Any, noise: str, *said: SpokenWord) -> ScoredDialogue:
+def scene_of(script: HandMadeDialogue, noise: str, *said: SpokenWord) -> ScoredDialogue:
     script.duration_s = 60.0
     scene: ScoredDialogue = script.scene(script.perform(*said))
     dialogue = replace(scene.dialogue, channel=ChannelLabel(noise=noise))
@@ -37,14 +38,16 @@ def scene_of(script: Any, noise: str, *said: SpokenWord) -> ScoredDialogue:
         ([word("yes", 14.0), word("no", 19.9)], 2.0, 4 / 6),  # the second reaches into the next
     ],
 )
-def test_a_minute(script: Any, said: list[SpokenWord], onsets: float, silent: float) -> None:
+def test_a_minute(
+    script: HandMadeDialogue, said: list[SpokenWord], onsets: float, silent: float
+) -> None:
     got = measure([observe(scene_of(script, "pink", *said))])
     assert got["noise_onsets_per_min"] == onsets
     assert got["silent"] == pytest.approx(silent)
     assert got["digital_onsets_per_min"] is None
 
 
-def test_kinds_and_runs(script: Any) -> None:
+def test_kinds_and_runs(script: HandMadeDialogue) -> None:
     facts = [
         observe(scene_of(script, "")),
         observe(scene_of(script, "music", word("yes", 30.0))),

@@ -17,6 +17,7 @@ from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.suite import Measured, Observations
 from microturn.evaluation.suites.time_speak import measure, observe, requests_of, timed_f1
+from support.hand_made import HandMadeDialogue
 
 SIZES = {"time_speak": 10, "proactive_video_qa": 6, "charades": 6}  # as in the tests of each
 
@@ -25,7 +26,7 @@ def word(text: str, start_s: float) -> SpokenWord:
     return SpokenWord(text=text, start_s=start_s, end_s=start_s + 0.36)
 
 
-def due(script: Any, at_s: float, *, asked: tuple[float, float] | None = None) -> None:
+def due(script: HandMadeDialogue, at_s: float, *, asked: tuple[float, float] | None = None) -> None:
     """`monday` is due; `asked`: when it was asked for, None: as before."""
     start_s, end_s = asked or (at_s, at_s)
     script.event(
@@ -34,18 +35,18 @@ def due(script: Any, at_s: float, *, asked: tuple[float, float] | None = None) -
     script.says("monday", at_s + 0.1)
 
 
-def stop(script: Any, start_s: float, end_s: float, until_s: float) -> None:
+def stop(script: HandMadeDialogue, start_s: float, end_s: float, until_s: float) -> None:
     script.event("timed_cue", start_s, end_s, "stay_silent", window=(end_s, until_s))
 
 
-def repeating(script: Any) -> None:
+def repeating(script: HandMadeDialogue) -> None:
     """Every three seconds from 2.0 on, until 9.2."""
     due(script, 5.0, asked=(1.0, 2.0))
     due(script, 8.0)
     stop(script, 8.8, 9.2, 12.5)
 
 
-def test_requests_are_put_together(script: Any) -> None:
+def test_requests_are_put_together(script: HandMadeDialogue) -> None:
     due(script, 3.0, asked=(0.5, 1.0))
     due(script, 7.0, asked=(4.5, 5.0))
     due(script, 9.0)
@@ -59,7 +60,7 @@ def test_requests_are_put_together(script: Any) -> None:
     ]
 
 
-def test_nothing_asked_is_nothing_measured(script: Any) -> None:
+def test_nothing_asked_is_nothing_measured(script: HandMadeDialogue) -> None:
     stop(script, 3.0, 4.0, 6.0)  # belongs to no request
     facts = observe(script.scene(script.perform()))
     assert facts == {"times": [], "stops": [], "utterances": 0}
@@ -82,7 +83,9 @@ def test_nothing_asked_is_nothing_measured(script: Any) -> None:
         ([("monday", 5.1), ("monday", 5.6)], False, False),  # once is enough
     ],
 )
-def test_once(script: Any, said: list[tuple[str, float]], credit: bool, right: bool) -> None:
+def test_once(
+    script: HandMadeDialogue, said: list[tuple[str, float]], credit: bool, right: bool
+) -> None:
     due(script, 5.0, asked=(1.0, 2.0))
     facts = observe(script.scene(script.perform(*(word(*one) for one in said))))
     assert [(item["credit"], item["right"]) for item in facts["times"]] == [(credit, right)]
@@ -90,7 +93,7 @@ def test_once(script: Any, said: list[tuple[str, float]], credit: bool, right: b
     assert measure([facts])["macro_accuracy"] == float(credit)
 
 
-def test_text_without_sound_says_nothing(script: Any) -> None:
+def test_text_without_sound_says_nothing(script: HandMadeDialogue) -> None:
     due(script, 5.0, asked=(1.0, 2.0))
     performance = script.perform()
     silent = type(performance)(
@@ -111,7 +114,7 @@ def test_text_without_sound_says_nothing(script: Any) -> None:
     ],
 )
 def test_again_and_again(
-    script: Any, said: list[float], periodic: float, until_stopped: float
+    script: HandMadeDialogue, said: list[float], periodic: float, until_stopped: float
 ) -> None:
     repeating(script)
     numbers = measure([observe(script.scene(script.perform(*(word("monday", t) for t in said))))])
@@ -123,7 +126,7 @@ def test_again_and_again(
     assert numbers["macro_accuracy"] == (periodic + until_stopped) / 2
 
 
-def test_kinds_weigh_the_same(script: Any) -> None:
+def test_kinds_weigh_the_same(script: HandMadeDialogue) -> None:
     repeating(script)
     missed = observe(script.scene(script.perform()))
     hit: Observations = {
@@ -170,7 +173,7 @@ def test_agents_score_what_theory_says(numbers_of: Callable[..., dict[str, Measu
     assert 0.75 <= (numbers["oracle"]["timed_f1"] or 0.0) <= 1.0
 
 
-def test_an_event_is_not_changed_by_scoring(script: Any) -> None:
+def test_an_event_is_not_changed_by_scoring(script: HandMadeDialogue) -> None:
     repeating(script)
     before: tuple[EventLabel, ...] = script.dialogue().events
     observe(script.scene(script.recorded()))

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.suite import Measured
 from microturn.evaluation.suites.translation import f1, measure, observe, passages
+from support.hand_made import HandMadeDialogue
 
 
 def word(text: str, start_s: float) -> SpokenWord:
     return SpokenWord(text=text, start_s=start_s, end_s=start_s + 0.3)
 
 
-def heard(script: Any, start_s: float, end_s: float, english: str) -> None:
+def heard(script: HandMadeDialogue, start_s: float, end_s: float, english: str) -> None:
     script.user.append(SpokenWord(text="palabra", start_s=start_s, end_s=end_s))
     window = (end_s, end_s + 2.0)
     script.event("translation", start_s, end_s, "say", answer=english, window=window)
 
 
 @pytest.fixture
-def passage(script: Any) -> Any:
+def passage(script: HandMadeDialogue) -> HandMadeDialogue:
     """Three words, the first two of which mean the same."""
     for start_s, english in ((1.0, "two"), (2.0, "two"), (3.0, "march")):
         heard(script, start_s, start_s + 0.8, english)
@@ -47,7 +47,11 @@ def passage(script: Any) -> Any:
     ],
 )
 def test_one_passage(
-    passage: Any, said: list[tuple[str, float]], right: int, score: float, content: float
+    passage: HandMadeDialogue,
+    said: list[tuple[str, float]],
+    right: int,
+    score: float,
+    content: float,
 ) -> None:
     facts = observe(passage.scene(passage.perform(*(word(*one) for one in said))))
     assert [item["right"] for item in facts["passages"]] == [right]
@@ -57,7 +61,7 @@ def test_one_passage(
     assert numbers["content"] == pytest.approx(content)
 
 
-def test_lag_and_overlap(passage: Any) -> None:
+def test_lag_and_overlap(passage: HandMadeDialogue) -> None:
     said = [word("two", 2.1), word("two", 2.9), word("march", 4.8)]
     numbers = measure([observe(passage.scene(passage.perform(*said)))])
     assert numbers["lag_s"] == pytest.approx(0.3, abs=0.011)  # 0.3, 0.1 and 1.0
@@ -65,7 +69,7 @@ def test_lag_and_overlap(passage: Any) -> None:
     assert numbers["over_user"] == pytest.approx(1 / 3)  # only at 2.1 does somebody speak
 
 
-def test_several_words_for_one(script: Any) -> None:
+def test_several_words_for_one(script: HandMadeDialogue) -> None:
     heard(script, 1.0, 2.0, "good morning")
     whole = observe(script.scene(script.perform(word("good", 2.3), word("morning", 2.7))))
     half = observe(script.scene(script.perform(word("good", 2.3))))
@@ -73,7 +77,7 @@ def test_several_words_for_one(script: Any) -> None:
     assert measure([half])["in_time_f1"] == 0.0
 
 
-def test_passages_are_apart_when_their_windows_are(passage: Any) -> None:
+def test_passages_are_apart_when_their_windows_are(passage: HandMadeDialogue) -> None:
     heard(passage, 9.0, 9.8, "five")
     found = passages(passage.scene(passage.perform()))
     assert [len(events) for events in found] == [3, 1]
@@ -88,7 +92,7 @@ def test_f1_of_nothing() -> None:
     assert f1(2, 2, 2) == 1.0
 
 
-def test_nothing_asked_is_nothing_measured(script: Any) -> None:
+def test_nothing_asked_is_nothing_measured(script: HandMadeDialogue) -> None:
     assert set(measure([observe(script.scene(script.perform()))]).values()) == {None}
 
 

@@ -11,6 +11,7 @@ from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.suites.fdb.v1 import chunks_of, measure, observe
 from microturn.evaluation.suites.fdb.v1_formulas import MAX_JSD
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 Numbers = dict[str, Measured]
 
@@ -26,7 +27,7 @@ def count(start_s: float, first: int = 0) -> list[SpokenWord]:
 
 
 @pytest.fixture
-def asked(script: Any) -> Any:
+def asked(script: HandMadeDialogue) -> HandMadeDialogue:
     """A turn with a pause from 1.5 to 2.1 that ends at 2.5; the recorded answer has five words."""
     script.event("pause", 1.5, 2.1, "stay_silent", window=(1.5, 2.1))
     script.turn(1.0, 2.5, "five six seven eight nine")
@@ -51,7 +52,7 @@ def numbers(scene: Any) -> Measured:
     ],
 )
 def test_a_turn_with_a_pause(
-    asked: Any,
+    asked: HandMadeDialogue,
     said: list[SpokenWord],
     pause_tor: float,
     turn_tor: float,
@@ -68,7 +69,7 @@ def test_a_turn_with_a_pause(
 
 
 @pytest.fixture
-def interrupted(script: Any) -> Any:
+def interrupted(script: HandMadeDialogue) -> HandMadeDialogue:
     """The agent counts from 2.0; the user speaks from 3.0 to 4.2 and is answered with a count."""
     script.turn(1.0, 1.7, "one two three four five six seven eight nine", reply_s=0.3)
     script.interrupt(3.0, 4.2)
@@ -87,7 +88,7 @@ def interrupted(script: Any) -> Any:
     ],
 )
 def test_an_interruption_is_scored_on_what_follows_it(
-    interrupted: Any,
+    interrupted: HandMadeDialogue,
     said: list[SpokenWord],
     tor: float,
     latency_s: float | None,
@@ -107,7 +108,7 @@ def test_an_interruption_is_scored_on_what_follows_it(
 
 
 @pytest.fixture
-def dictated(script: Any) -> Any:
+def dictated(script: HandMadeDialogue) -> HandMadeDialogue:
     """Listening points at 3.0 and 5.0, the end of the dictation at 8.0."""
     for at in (3.0, 5.0):
         script.event(
@@ -131,7 +132,7 @@ def dictated(script: Any) -> Any:
     ],
 )
 def test_backchannels(
-    dictated: Any,
+    dictated: HandMadeDialogue,
     said: list[SpokenWord],
     tor: float,
     per_min: float,
@@ -145,7 +146,7 @@ def test_backchannels(
         assert got["backchannel_jsd"] == pytest.approx(jsd, abs=0.05)
 
 
-def test_words_end_where_their_sound_does(asked: Any) -> None:
+def test_words_end_where_their_sound_does(asked: HandMadeDialogue) -> None:
     """A lane says when words begin only; 0.36 s of sound are 0.36 s whatever it says."""
     scene = asked.scene(asked.perform(*count(2.8)))
     chunks = chunks_of(scene)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v1_5 import measure, observe
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 Numbers = dict[str, Measured]
 COUNT = ["three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -27,7 +27,7 @@ def counted(*, until: str = "ten", start_s: float = 2.0) -> list[SpokenWord]:
 
 
 @pytest.fixture
-def interrupted(script: Any) -> Any:
+def interrupted(script: HandMadeDialogue) -> HandMadeDialogue:
     """Three is said at 2.0, five at 2.8; the user speaks from 3.0 to 4.0: `monday`."""
     script.user += [word("from", 1.0, 0.3), word("three", 1.4, 0.3)]
     script.turn(1.0, 1.7, " ".join(COUNT), reply_s=0.3)
@@ -37,7 +37,7 @@ def interrupted(script: Any) -> Any:
     return script
 
 
-def scene_of(script: Any, *said: SpokenWord) -> ScoredDialogue:
+def scene_of(script: HandMadeDialogue, *said: SpokenWord) -> ScoredDialogue:
     scene: ScoredDialogue = script.scene(script.perform(*said))
     answers = list(scene.dialogue.of_type("turn"))[1:]
     words = [*COUNT, *(text for event in answers for text in event.expected)]
@@ -63,7 +63,7 @@ def scene_of(script: Any, *said: SpokenWord) -> ScoredDialogue:
     ],
 )
 def test_an_interruption(
-    interrupted: Any,
+    interrupted: HandMadeDialogue,
     said: list[SpokenWord],
     behaviour: str,
     stop_s: float | None,
@@ -88,7 +88,7 @@ def test_an_interruption(
     ],
 )
 def test_what_should_change_nothing(
-    script: Any, kind: str, said: list[SpokenWord], behaviour: str
+    script: HandMadeDialogue, kind: str, said: list[SpokenWord], behaviour: str
 ) -> None:
     script.turn(1.0, 1.7, " ".join(COUNT), reply_s=0.3)
     script.event(kind, 3.0, 3.6, "resume", window=(3.0, 4.6))

@@ -13,6 +13,7 @@ from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v3 import call_of, measure, observe
 from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue
 
 Numbers = dict[str, Measured]
 
@@ -25,7 +26,7 @@ HEARD = (word("eight", 1.0), word("plus", 1.4), word("three", 1.8))
 
 
 @pytest.fixture
-def asked(script: Any) -> Any:
+def asked(script: HandMadeDialogue) -> HandMadeDialogue:
     """`eight plus three` ends at 2.2; the result is there at 4.0 and said at 4.4."""
     script.delegation(1.0, 2.2, arrives_s=4.0, result="eleven")
     script.user += list(HEARD)
@@ -36,7 +37,7 @@ def asked(script: Any) -> Any:
     return script
 
 
-def facts_of(script: Any, **more: Any) -> dict[str, Any]:
+def facts_of(script: HandMadeDialogue, **more: Any) -> dict[str, Any]:
     words = more.pop("words", tuple(script.agent))
     scene: ScoredDialogue = script.scene(script.perform(*words, **more))
     return observe(scene)
@@ -45,7 +46,7 @@ def facts_of(script: Any, **more: Any) -> dict[str, Any]:
 ARRIVED = (Delivery(time_s=4.0, scripted_s=4.0, text="<bg> eleven </bg>"),)
 
 
-def test_the_recorded_agent_passes(asked: Any) -> None:
+def test_the_recorded_agent_passes(asked: HandMadeDialogue) -> None:
     facts = facts_of(asked, delegates_s=(2.4,), deliveries=ARRIVED, heard=HEARD)
     assert facts["expected"] == facts["actual"] == [["calculator", {"request": "8 + 3"}]]
     got = measure([facts])
@@ -69,7 +70,7 @@ def test_the_recorded_agent_passes(asked: Any) -> None:
     ],
 )
 def test_calls_that_fail(
-    asked: Any,
+    asked: HandMadeDialogue,
     heard: tuple[SpokenWord, ...] | None,
     delegates: tuple[float, ...],
     f1: float,
@@ -81,7 +82,7 @@ def test_calls_that_fail(
     assert got["argument_accuracy"] == pytest.approx(arguments)
 
 
-def test_a_result_counts_only_after_it_has_arrived(asked: Any) -> None:
+def test_a_result_counts_only_after_it_has_arrived(asked: HandMadeDialogue) -> None:
     guess = (word("one", 2.4), word("moment", 2.8), word("eleven", 3.4))
     early = facts_of(asked, words=guess, delegates_s=(2.4,), deliveries=ARRIVED, heard=HEARD)
     assert measure([early])["result_told"] == 0.0
@@ -89,13 +90,15 @@ def test_a_result_counts_only_after_it_has_arrived(asked: Any) -> None:
     assert measure([never])["result_told"] == 0.0
 
 
-def test_speaking_into_the_request_is_an_interruption_and_has_no_latency(asked: Any) -> None:
+def test_speaking_into_the_request_is_an_interruption_and_has_no_latency(
+    asked: HandMadeDialogue,
+) -> None:
     got = measure([facts_of(asked, words=(word("yes", 1.5),), heard=HEARD)])
     assert (got["interrupted"], got["turn_taken"]) == (1.0, 1.0)
     assert got["first_response_latency_s"] is None
 
 
-def test_a_request_that_is_called_off_has_no_result(asked: Any) -> None:
+def test_a_request_that_is_called_off_has_no_result(asked: HandMadeDialogue) -> None:
     asked.events = [event for event in asked.events if event.type != "result"]
     got = measure([facts_of(asked, delegates_s=(2.4,), heard=HEARD)])
     assert got["result_told"] is None
