@@ -1,4 +1,4 @@
-"""Simulates one room: the places in it, and their impulse responses at the microphone.
+"""Simulates one room: the positions in it, and their impulse responses at the microphone.
 
 A response begins with the direct sound and has unit energy, so that a recording keeps its times
 and its level; the time of flight and the distance are stored with it. Two methods: image sources
@@ -30,8 +30,8 @@ SMOOTHING_S: Final = 0.004  # energy of single reflections is averaged over this
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
-    """A place in a room and its impulse response at the microphone."""
+class RoomPosition:
+    """A position in a room and its impulse response at the microphone."""
 
     distance_m: float
     delay_samples: float  # time of flight of the direct sound, measured on the response
@@ -40,15 +40,15 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Room:
-    """The places of one room, its size and its reverberation times."""
+    """The positions of one room, its size and its reverberation times."""
 
     size_m: tuple[float, float, float]
     rt60_s: float  # the drawn target
     measured_rt60_s: float  # of the responses, from their decay between -5 and -25 dB
-    near: Place  # the user
-    far: tuple[Place, ...]  # other voices
-    beside: tuple[Place, ...]  # persons beside the user
-    loudspeaker: Place  # the agent
+    near: RoomPosition  # the user
+    far: tuple[RoomPosition, ...]  # other voices
+    beside: tuple[RoomPosition, ...]  # persons beside the user
+    loudspeaker: RoomPosition  # the agent
 
 
 def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
@@ -57,7 +57,7 @@ def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
     size = [round(float(x), 2) for x in rng.uniform((3.0, 2.6, 2.3), (7.0, 5.0, 3.2))]
     rt60_s = round(float(rng.uniform(*config.rt60_s)), 3)
     microphone = rng.uniform(MARGIN_M, np.array(size) - MARGIN_M)
-    # The first three distances and places come from this generator, the rest from another one.
+    # The first three distances and positions come from this generator, the rest from another one.
     first = [rng.uniform(*config.near_m)] + [rng.uniform(*config.far_m) for _ in range(2)]
     points = [_point(microphone, float(metres), size, rng) for metres in first]
     more = rng_for(config.seed, index, "room/places")
@@ -73,8 +73,8 @@ def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
             _with_tail(response, sample_rate, config, size, rt60_s, metres, tails)
             for response, metres in zip(raw, _metres(points, microphone), strict=True)
         ]
-    places = [
-        _place(response, metres, sample_rate, config.max_response_s)
+    positions = [
+        _position(response, metres, sample_rate, config.max_response_s)
         for response, metres in zip(raw, _metres(points, microphone), strict=True)
     ]
     decays = [decay_time(response, sample_rate) for response in raw]
@@ -82,10 +82,10 @@ def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
         size_m=(size[0], size[1], size[2]),
         rt60_s=rt60_s,
         measured_rt60_s=round(float(np.median(decays)), 3),
-        near=places[0],
-        far=tuple(places[1 : 1 + config.n_far]),
-        beside=tuple(places[1 + config.n_far : -1]),
-        loudspeaker=places[-1],
+        near=positions[0],
+        far=tuple(positions[1 : 1 + config.n_far]),
+        beside=tuple(positions[1 + config.n_far : -1]),
+        loudspeaker=positions[-1],
     )
 
 
@@ -202,7 +202,7 @@ def _point(
     return np.asarray(inside, np.float64)
 
 
-def _place(response: Samples, distance_m: float, sample_rate: int, max_s: float) -> Place:
+def _position(response: Samples, distance_m: float, sample_rate: int, max_s: float) -> RoomPosition:
     """Cut a response from its direct sound to its decay, and scale it to unit energy."""
     direct = int(np.argmax(np.abs(response) > 0.3 * np.abs(response).max()))
     cut = response[direct : direct + round(max_s * sample_rate)]
@@ -213,7 +213,7 @@ def _place(response: Samples, distance_m: float, sample_rate: int, max_s: float)
     if fade:
         cut[-fade:] *= np.linspace(1.0, 0.0, fade)
     unit: Audio = (cut / np.sqrt(np.sum(np.square(cut)))).astype(np.float32)
-    return Place(
+    return RoomPosition(
         distance_m=round(distance_m, 4),
         delay_samples=round(_peak(response, direct), 3),
         response=unit,

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from microturn.datagen.acoustics.config import RoomsConfig
-from microturn.datagen.acoustics.responses import Place, Room, simulate_room
+from microturn.datagen.acoustics.responses import Room, RoomPosition, simulate_room
 
 BANK_VERSION: Final = 2  # bump when the same configuration gives other responses
 SERIAL_S: Final = 3.0  # processes are started when the remaining rooms would take longer than this
@@ -131,7 +131,7 @@ def _names(folders: Sequence[Path]) -> str:
     return ", ".join(map(str, folders))
 
 
-def _places(room: Room) -> dict[str, tuple[Place, ...]]:
+def _places(room: Room) -> dict[str, tuple[RoomPosition, ...]]:
     return {
         "near": (room.near,),
         "far": room.far,
@@ -165,9 +165,9 @@ def _serialise(rooms: Sequence[Room]) -> bytes:
 
 
 def _room(row: Mapping[str, Any], i: int, stored: Mapping[str, npt.NDArray[Any]]) -> Room:
-    def places(kind: str) -> tuple[Place, ...]:
+    def places(kind: str) -> tuple[RoomPosition, ...]:
         return tuple(
-            Place(distance_m=metres, delay_samples=delay, response=stored[f"{i}_{kind}_{j}"])
+            RoomPosition(distance_m=metres, delay_samples=delay, response=stored[f"{i}_{kind}_{j}"])
             for j, (metres, delay) in enumerate(row["places"][kind])
         )
 

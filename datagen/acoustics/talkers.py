@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from microturn.datagen.acoustics.responses import Place, Room
+from microturn.datagen.acoustics.responses import Room, RoomPosition
 from microturn.datagen.dialogue.recipe import Channel
 from microturn.datagen.dialogue.script import Clip
 from microturn.datagen.labels.setting import TalkerLabel
@@ -28,7 +28,7 @@ class TalkerPosition:
     def key(self) -> tuple[int, str, int]:
         return self.room, self.kind, self.number
 
-    def place(self, rooms: Sequence[Room]) -> Place:
+    def place(self, rooms: Sequence[Room]) -> RoomPosition:
         room = rooms[self.room]
         return {NEAR: (room.near,), FAR: room.far, BESIDE: room.beside}[self.kind][self.number]
 

@@ -9,7 +9,7 @@ import pytest
 from microturn.datagen.acoustics import mix, rooms
 from microturn.datagen.acoustics.config import RoomsConfig
 from microturn.datagen.acoustics.noise import COLOURS, NoiseBeds
-from microturn.datagen.acoustics.responses import SPEED_OF_SOUND, Place, Room, simulate_room
+from microturn.datagen.acoustics.responses import SPEED_OF_SOUND, Room, RoomPosition, simulate_room
 from microturn.datagen.pipeline import Simulator
 
 RATE = 16_000
@@ -48,7 +48,7 @@ def test_how_many_processes_build_a_bank_changes_nothing() -> None:
     assert rooms._serialise(alone) == rooms._serialise(shared)
 
 
-def places_of(room: Room) -> tuple[Place, ...]:
+def places_of(room: Room) -> tuple[RoomPosition, ...]:
     return (room.near, *room.far, *room.beside, room.loudspeaker)
 
 
@@ -105,7 +105,7 @@ def test_a_stochastic_tail_sounds_as_near_as_image_sources() -> None:
                 assert clarity(one, early) == pytest.approx(clarity(other, early), abs=3.0)
 
 
-def clarity(place: Place, early_s: float) -> float:
+def clarity(place: RoomPosition, early_s: float) -> float:
     """Early over late energy in dB."""
     energy, edge = np.square(place.response), round(early_s * RATE)
     return float(10 * np.log10(energy[:edge].sum() / energy[edge:].sum()))

@@ -1,4 +1,4 @@
-"""Everything that happens between talkers and agent, in whole dialogues: physics and labels."""
+"""The signal path between talkers and the agent in whole dialogues: physics and labels."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ EVERYTHING = AcousticsConfig(
 
 def with_everything(config: DatagenConfig, **acoustics: Any) -> DatagenConfig:
     channel = replace(config.channel, echo_probability=1.0, overlay_probability=0.8)
-    around = replace(EVERYTHING, **acoustics)
-    return replace(config, channel=channel, acoustics=around, stems=True)
+    effects = replace(EVERYTHING, **acoustics)
+    return replace(config, channel=channel, acoustics=effects, stems=True)
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +106,18 @@ def test_every_drawn_parameter_is_in_the_json(
     loud: Simulator, dialogues: list[SimulatedDialogue]
 ) -> None:
     for dialogue in dialogues:
-        around, sample = dialogue.conditions, loud.labels(dialogue)
+        conditions, sample = dialogue.conditions, loud.labels(dialogue)
         json.dumps(sample.to_json(), allow_nan=False)
         channel = sample.channel
         assert [item.snr_db for item in channel.stretches] == [
-            stretch.snr_db for stretch in around.stretches
+            stretch.snr_db for stretch in conditions.stretches
         ]
-        assert around.echo is not None
+        assert conditions.echo is not None
         assert channel.echo_path is not None
-        assert channel.echo_path.drive == around.echo.drive
-        assert channel.echo_path.erle_db == around.echo.erle_db
-        assert channel.line.drift_ppm == around.line.drift_ppm
-        assert channel.network.loss_rate == around.network.loss_rate
+        assert channel.echo_path.drive == conditions.echo.drive
+        assert channel.echo_path.erle_db == conditions.echo.erle_db
+        assert channel.line.drift_ppm == conditions.line.drift_ppm
+        assert channel.network.loss_rate == conditions.network.loss_rate
         missing = np.flatnonzero(dialogue.lanes.missing_input).tolist()
         assert list(channel.network.missing_micro_turns) == missing
 
@@ -232,7 +232,7 @@ def test_the_echo_is_silent_when_the_agent_is(echoing: Simulator) -> None:
             assert np.abs(echo[may_sound]).max() > 1e-4
 
 
-def test_a_canceller_takes_away_what_it_was_asked_to(echoing: Simulator) -> None:
+def test_a_canceller_reaches_its_erle(echoing: Simulator) -> None:
     """A canceller as long as the room that has converged leaves its ERLE of a linear echo."""
     whole, quick = 400.0, 1e-3
     for index in range(3):
@@ -267,17 +267,17 @@ def test_a_canceller_learns_while_the_agent_speaks(echoing: Simulator) -> None:
     assert reductions[1] > 4 * reductions[0]
 
 
-def test_stalls_are_where_no_user_speaks_and_mark_micro_turns_late(
+def test_stalls_are_where_no_user_speaks_and_mark_missing_input(
     dialogues: list[SimulatedDialogue], loud: Simulator
 ) -> None:
     step = loud.config.layout.samples_per_micro_turn
-    n_late = 0
+    n_missing = 0
     for dialogue in dialogues:
-        late = np.flatnonzero(dialogue.lanes.missing_input)
-        n_late += len(late)
+        marked = np.flatnonzero(dialogue.lanes.missing_input)
+        n_missing += len(marked)
         assert np.array_equal(dialogue.lanes.missing_input, dialogue.sound.missing_input)
         spans = dialogue.conditions.network.lost
-        for k in late:
+        for k in marked:
             missing = sum(
                 max(0, min(end, (k + 1) * step) - max(start, k * step)) for start, end in spans
             )
@@ -287,7 +287,7 @@ def test_stalls_are_where_no_user_speaks_and_mark_micro_turns_late(
         assert [(e.start_sample, e.end_sample) for e in events] == list(
             dialogue.conditions.network.stalls
         )
-    assert n_late > 10
+    assert n_missing > 10
 
 
 def test_words_survive_line_and_network(dialogues: list[SimulatedDialogue]) -> None:

@@ -1,4 +1,4 @@
-"""Packets: as many are lost as asked, holes are filled without clicks, late micro-turns marked."""
+"""Packet loss: the loss rate, concealment without clicks, micro-turns with missing input."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_spans_cover_what_is_lost() -> None:
     assert network.spans_of(lost, PACKET, n_samples=3100) == ((0, 640), (1280, 1600), (2880, 3100))
 
 
-def test_micro_turns_of_which_half_is_missing_are_late() -> None:
+def test_micro_turns_of_which_half_is_lost_are_missing_input() -> None:
     layout = StreamLayout()
     step = layout.samples_per_micro_turn
     spans = [(step // 2, step), (2 * step, 2 * step + step // 2 - 320), (4 * step, 6 * step)]
