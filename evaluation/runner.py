@@ -141,7 +141,7 @@ class Player:
         nearest = None
         if self._sounds is not None and name in _OWN_VOICE:
             nearest = self._sounds.nearest(output.audio, output.words)
-        trace = Trace.of(output, self._activity, nearest, dialogue.load_late())
+        trace = Trace.of(output, self._activity, nearest, dialogue.load_missing_input())
         if self._spec.recognise and name == CHECKPOINT:
             from microturn.evaluation.speech.recognise import recognise
 

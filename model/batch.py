@@ -17,11 +17,11 @@ class LaneBatch:
     """B dialogues of N micro-turns: the arrays of `Lanes` with B in front, token ids as int64."""
 
     lanes: Mapping[str, Tensor]  # (B, N, *LaneSpec.shape) by lane
-    weights: Mapping[str, Tensor]  # (B, N, P) by lane that the model makes
+    weights: Mapping[str, Tensor]  # (B, N, P) by made lane
     missing_input: Tensor  # (B, N) bool
 
     def __getitem__(self, lane: str) -> Tensor:
-        """The tensor of a lane."""
+        """Return the tensor of a lane."""
         return self.lanes[lane]
 
     @classmethod
@@ -39,7 +39,7 @@ class LaneBatch:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> LaneBatch:
-        """The same lanes with `function` applied to every tensor."""
+        """Apply `function` to every tensor."""
         return LaneBatch(
             lanes={name: function(lane) for name, lane in self.lanes.items()},
             weights={name: function(weight) for name, weight in self.weights.items()},
@@ -47,7 +47,7 @@ class LaneBatch:
         )
 
     def row(self, b: int) -> LaneBatch:
-        """Dialogue `b` alone."""
+        """Return dialogue `b` alone."""
         return self.map(lambda tensor: tensor[b : b + 1])
 
     @property

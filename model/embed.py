@@ -1,4 +1,4 @@
-"""Early fusion: every lane becomes vectors of one sequence; nothing is pretrained.
+"""Early fusion: all lanes are embedded into one sequence; nothing is pretrained.
 
 B dialogues, N micro-turns, S positions of a micro-turn, D width.
 """
@@ -62,7 +62,7 @@ class LaneEmbedding(nn.Module):
         self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.patch = BatchInvariantLinear(layout.patch_dim, d_model)
-        self._marked = _marked(layout)
+        self._marked = _marked_rows(layout)
         n_marked = sum(places.stop - places.start for places in self._marked.values())
         self.lane = nn.Parameter(torch.empty(n_marked, d_model))
         self.late = nn.Parameter(torch.empty(d_model))
@@ -100,12 +100,12 @@ class LaneEmbedding(nn.Module):
         return vectors + self.marks(spec.name)
 
     def marks(self, name: str) -> Tensor:
-        """Vectors that mark the positions of a lane, (P, D)."""
+        """Return the vectors that mark the positions of a lane, (P, D)."""
         return self.lane[self._marked[name]]
 
 
-def _marked(layout: StreamLayout) -> dict[str, slice]:
-    """Rows of `LaneEmbedding.lane` by lane: positions in stream order, without those of frames."""
+def _marked_rows(layout: StreamLayout) -> dict[str, slice]:
+    """Find the rows of `LaneEmbedding.lane` by lane: positions in stream order, without frames."""
     places, start = {}, 0
     for spec in layout.lane_specs:
         if spec.kind != "frames":

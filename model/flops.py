@@ -62,7 +62,7 @@ def flow_flops(cfg: ModelConfig, patch_dim: int, *, training: bool) -> float:
 
 
 def stem_flops(cfg: ModelConfig) -> float:
-    """The stem over one patch of a frame."""
+    """Count the stem over one patch of a frame."""
     channels, side, total = (3, *cfg.video_channels, cfg.d_model), PATCH_SIZE, 0
     for fold, before, after in zip(FOLDS, channels, channels[1:], strict=False):
         side //= fold

@@ -2,8 +2,8 @@
 
 After the hierarchical MLP stem of Touvron et al. (arXiv 2203.09795) in the form that Inkling
 ships (`InklingVisionModel` of transformers): every stage folds f x f neighbours into one, then a
-linear layer without bias; RMSNorm and GELU between stages, a final RMSNorm. Patches never see
-each other. R x C patches of a frame, D width.
+linear layer without bias; RMSNorm and GELU between stages, a final RMSNorm. Patches do not
+interact here. R x C patches of a frame, D width.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ PIXEL_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 
 def fold(x: Tensor, size: int) -> Tensor:
-    """(..., H, W, C) to (..., H / size, W / size, size * size * C)."""
+    """Fold (..., H, W, C) into (..., H / size, W / size, size * size * C)."""
     x = x.unflatten(-3, (-1, size)).unflatten(-2, (-1, size))  # (..., h, size, w, size, C)
     return x.transpose(-4, -3).flatten(-3)
 
 
 class HMLP(nn.Module):
-    """One vector per patch; `channels` are the widths after all stages but the last."""
+    """Stem of one patch; `channels` are the widths after all stages but the last."""
 
     def __init__(self, d_model: int, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class HMLP(nn.Module):
             nn.init.normal_(stage.weight, std=source**-0.5)  # type: ignore[arg-type]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Standardised patches (..., 40, 40, 3) to (..., D)."""
+        """Embed standardised patches (..., 40, 40, 3) as (..., D)."""
         x = pixels
         for size, stage, norm in zip(FOLDS, self.stages, self.norms, strict=True):
             x = norm(stage(fold(x, size)))
@@ -62,7 +62,7 @@ class HMLP(nn.Module):
 
 
 class FrameEmbedding(nn.Module):
-    """Frames to vectors: standardise, cut, stem, plus a vector per row and per column."""
+    """Embedding of frames: standardise, cut, stem, plus a vector per row and per column."""
 
     mean: Tensor
     std: Tensor
@@ -80,7 +80,7 @@ class FrameEmbedding(nn.Module):
         nn.init.normal_(self.cols, std=0.5 / math.sqrt(2))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(..., H, W, 3) uint8 to (..., R * C, D), patches row by row."""
+        """Embed frames (..., H, W, 3) uint8 as (..., R * C, D), patches row by row."""
         pixels = (frames.to(self.rows.dtype) - self.mean) / self.std
         cut = pixels.unflatten(-3, (-1, PATCH_SIZE)).unflatten(-2, (-1, PATCH_SIZE))
         vectors = self.stem(cut.transpose(-4, -3))  # (..., R, C, D)

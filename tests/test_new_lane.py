@@ -186,7 +186,7 @@ def test_a_session_refuses_a_frame_that_does_not_fit(checkpoint: LoadedCheckpoin
     for given, message in (
         ({"screen": frames("video")}, "screen is uint8"),
         ({"board": frames("video")}, "there is no lane board"),
-        ({"text_in": np.zeros(1, np.int32)}, "lane text_in is computed"),
+        ({"text_in": np.zeros(1, np.int32)}, "lane text_in is computed from sound or text"),
     ):
         with pytest.raises(ValueError, match=message):
             batch.step_rows({0: MicroTurnIn(audio=silence, given=given)})

@@ -104,7 +104,7 @@ class VoiceSegmentSampler:
 
     def _log_mel(self, sound: Audio) -> NDArray[np.float32]:
         stream = MelStream(self._layout, fine=True)
-        stream.carry(sound[: self._history])
+        stream.set_history(sound[: self._history])
         levels = quantise_fine(stream.push(sound[self._history :]))
         return dequantise_fine(levels).reshape(-1, levels.shape[-1])
 

@@ -122,7 +122,7 @@ class StreamedAgent:
             sample=sample,
             user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
             given=self._given(sample),
-            missing_input=sample.load_late(),
+            missing_input=sample.load_missing_input(),
             results=scripted_results(sample.dialogue, layout),
             arrivals=arrivals,
         )

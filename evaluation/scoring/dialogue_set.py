@@ -26,7 +26,7 @@ class HeldOutDialogue:
     load_user: Callable[[], NDArray[np.float32]]
     load_agent: Callable[[], NDArray[np.float32]]
     load_given: Callable[[], dict[str, NDArray[Any]]] = dict  # lanes without a front end
-    load_late: Callable[[], NDArray[np.bool_] | None] = lambda: None  # by micro-turn
+    load_missing_input: Callable[[], NDArray[np.bool_] | None] = lambda: None  # by micro-turn
 
     @property
     def key(self) -> str:
@@ -74,7 +74,7 @@ class DialogueSet:
             load_user=stored.user,
             load_agent=stored.agent,
             load_given=stored.given,
-            load_late=partial(_late, stored),
+            load_missing_input=partial(_missing_input, stored),
         )
 
     def find(self, key: str) -> HeldOutDialogue:
@@ -86,8 +86,8 @@ class DialogueSet:
         return key_of(int(self.reader.index["first_index"]) + position)
 
 
-def _late(stored: StoredDialogue) -> NDArray[np.bool_] | None:
-    """Micro-turns that came late; None in sets that hold sound and labels only."""
+def _missing_input(stored: StoredDialogue) -> NDArray[np.bool_] | None:
+    """Return the micro-turns without input; None in sets of sound and labels only."""
     if "streams.npz" not in stored.members:
         return None
     return np.asarray(stored.tokens()[MISSING_INPUT_ARRAY], np.bool_)

@@ -14,7 +14,7 @@ Frames = NDArray[np.uint8]
 
 
 def patches_of(frames: Frames) -> Frames:
-    """Frames (N, H, W, 3) as patches (N, rows * cols, 40, 40, 3), row by row."""
+    """Cut frames (N, H, W, 3) into patches (N, rows * cols, 40, 40, 3), row by row."""
     n, height, width, channels = frames.shape
     rows, cols = height // PATCH_SIZE, width // PATCH_SIZE
     split = frames.reshape(n, rows, PATCH_SIZE, cols, PATCH_SIZE, channels)

@@ -23,15 +23,15 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Lanes:
-    """One dialogue: everything that a model reads or has to produce."""
+    """One dialogue: all inputs and targets of the model."""
 
     layout: StreamLayout
     arrays: Arrays  # (N, *LaneSpec.shape) by lane
-    weights: Mapping[str, NDArray[np.float32]]  # (N, P) loss weights, by lane that the model makes
+    weights: Mapping[str, NDArray[np.float32]]  # (N, P) loss weights, by made lane
     missing_input: NDArray[np.bool_]  # (N,) the sound of this micro-turn did not arrive in time
 
     def __getitem__(self, lane: str) -> NDArray[Any]:
-        """The array of a lane."""
+        """Return the array of a lane."""
         return self.arrays[lane]
 
     @property
@@ -39,11 +39,11 @@ class Lanes:
         return len(self.missing_input)
 
     def head(self, n: int) -> Lanes:
-        """The first `n` micro-turns."""
+        """Return the first `n` micro-turns."""
         return self.map(lambda array: array[:n])
 
     def map(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Lanes:
-        """The same lanes with `function` applied to every array."""
+        """Apply `function` to every array."""
         return Lanes(
             layout=self.layout,
             arrays={name: function(array) for name, array in self.arrays.items()},
@@ -52,7 +52,7 @@ class Lanes:
         )
 
     def named_arrays(self) -> dict[str, NDArray[Any]]:
-        """All arrays by the names that they are stored under, in the order of the stream."""
+        """Return all arrays by their stored names, in the order of the stream."""
         named: dict[str, NDArray[Any]] = {MISSING_INPUT_ARRAY: self.missing_input}
         for spec in self.layout.lane_specs:
             named[spec.name] = self.arrays[spec.name]
@@ -61,7 +61,7 @@ class Lanes:
         return named
 
     def members(self) -> dict[str, dict[str, NDArray[Any]]]:
-        """Arrays of each .npz of a stored dialogue, by the member's name."""
+        """Return the arrays of each .npz of a stored dialogue, by the member's name."""
         members: dict[str, dict[str, NDArray[Any]]] = {
             STREAMS: {MISSING_INPUT_ARRAY: self.missing_input}
         }
@@ -74,7 +74,7 @@ class Lanes:
 
     @classmethod
     def from_members(cls, layout: StreamLayout, members: Mapping[str, Arrays]) -> Lanes:
-        """Inverse of `members`."""
+        """Invert `members`."""
         streams = members[STREAMS]
         return cls(
             layout=layout,
@@ -87,7 +87,7 @@ class Lanes:
 
 
 def _stored(spec: LaneSpec, array: NDArray[Any]) -> NDArray[Any]:
-    """A lane as a shard holds it: dMel ids two per byte, everything else as it is."""
+    """Return the stored form of a lane: dMel ids two per byte, other kinds unchanged."""
     return mel.pack_nibbles(array) if spec.kind == "dmel" else array
 
 

@@ -1,6 +1,6 @@
-"""The micro-turn contract: which positions exist, in which order, and what time each one covers.
+"""The micro-turn contract: the positions of a micro-turn, their order, and the time of each.
 
-Everything that writes, reads, learns or serves a stream takes these numbers from `StreamLayout`.
+Simulation, training, sessions and evaluation take these numbers from `StreamLayout`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ LaneKind = Literal["frames", "dmel", "tokens", "mel"]
 
 
 class LayoutError(ValueError):
-    """Two layouts that have to be equal are not, or a layout makes no sense."""
+    """Layouts that must be equal differ, or a layout or an array of a lane is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaneSpec:
-    """One lane: its positions in a micro-turn, who fills them, and its array in a dialogue.
+    """One lane: its positions in a micro-turn, its direction, and its array in a dialogue.
 
     | kind | `shape`, one micro-turn in memory | in a shard |
     |---|---|---|
@@ -47,18 +47,19 @@ class LaneSpec:
 
     name: str
     kind: LaneKind
-    given: bool  # from outside; otherwise the model makes it, and a shard holds its loss weights
+    given: bool  # an input; otherwise an output of the model, with loss weights in the shard
     positions: int
     shape: tuple[int, ...]
     grid: tuple[int, int] = (0, 0)  # rows and columns of patches in a frame
 
     @classmethod
     def tokens(cls, name: str, positions: int, *, given: bool) -> LaneSpec:
+        """Describe a lane of token ids."""
         return cls(name=name, kind="tokens", given=given, positions=positions, shape=(positions,))
 
     @classmethod
     def frames(cls, name: str, rows: int, cols: int) -> LaneSpec:
-        """A lane of frames; the layout's fields are NAME_rows and NAME_cols, 0 without the lane."""
+        """Describe a lane of frames; its fields of the layout are NAME_rows and NAME_cols."""
         shape = (rows * PATCH_SIZE, cols * PATCH_SIZE, 3)
         grid = (rows, cols)
         return cls(
@@ -83,11 +84,11 @@ class LaneSpec:
 
     @property
     def weight_array(self) -> str:
-        """Name of the loss weights of a lane that the model makes, in streams.npz."""
+        """Name of the loss weights of a made lane in streams.npz."""
         return f"{self.name}_weight"
 
     def check(self) -> None:
-        """Raise LayoutError for a number of positions that makes no sense."""
+        """Raise LayoutError for an invalid number of positions."""
         if self.kind == "frames":
             rows, cols = self.grid
             if min(rows, cols) < 0 or (not rows) != (not cols):
@@ -99,7 +100,7 @@ class LaneSpec:
             raise LayoutError(f"layout.{self.name}_positions={self.positions} must not be negative")
 
     def idle(self, n: int) -> NDArray[Any]:
-        """`n` micro-turns of the idle lane."""
+        """Return `n` micro-turns of the idle lane."""
         return np.zeros((n, *self.shape), self.dtype)
 
     def check_array(self, array: NDArray[Any], n: int) -> None:
@@ -125,8 +126,8 @@ class StreamLayout:
 
     `declared_lanes` is the table of lanes; everything else loops over it.
     The number of positions per micro-turn is constant, so a position index is also a time.
-    Micro-turn `k` hears `[k, k+1)` micro-turns of wall clock; what it produces is played
-    during `[k+1, k+2)`.
+    Micro-turn `k` reads `[k, k+1)` micro-turns of wall clock; its output is played during
+    `[k+1, k+2)`.
     """
 
     sample_rate: int = field(default=16_000, metadata={"help": "samples per second of all audio"})
@@ -243,7 +244,7 @@ class StreamLayout:
 
     @cached_property
     def lane_specs(self) -> tuple[LaneSpec, ...]:
-        """Lanes of this layout in stream order, without lanes of frames that it does not have.
+        """Lanes of this layout in stream order, without absent lanes of frames.
 
         A token lane without positions stays: shards hold its empty array.
         """
@@ -251,16 +252,16 @@ class StreamLayout:
 
     @cached_property
     def given_lanes(self) -> tuple[LaneSpec, ...]:
-        """Lanes that come from outside: the leading positions of a micro-turn."""
+        """Input lanes: the leading positions of a micro-turn."""
         return tuple(spec for spec in self.lane_specs if spec.given)
 
     @cached_property
     def made_lanes(self) -> tuple[LaneSpec, ...]:
-        """Lanes that the model makes, position by position."""
+        """Output lanes, made position by position."""
         return tuple(spec for spec in self.lane_specs if not spec.given)
 
     def lane(self, name: str) -> LaneSpec:
-        """A declared lane; one that this layout does not have has 0 positions."""
+        """Return a declared lane; an absent one has 0 positions."""
         for spec in self.declared_lanes:
             if spec.name == name:
                 return spec
@@ -269,14 +270,16 @@ class StreamLayout:
 
     @cached_property
     def ready_lanes(self) -> tuple[LaneSpec, ...]:
-        """Given lanes that come as arrays, such as frames; sound and text have front ends."""
+        """Input lanes that come as arrays, such as frames; sound and text have front ends."""
         return tuple(spec for spec in self.given_lanes if spec.name not in FRONT_ENDS)
 
     def check_ready(self, name: str, array: NDArray[Any], n: int) -> None:
         """Raise LayoutError unless `array` is `n` micro-turns (or rows) of a ready lane."""
         spec = self.lane(name)
         if name in FRONT_ENDS or not spec.given:
-            raise LayoutError(f"lane {name} is computed; only frames and the like can be given")
+            raise LayoutError(
+                f"lane {name} is computed from sound or text, or made by the model; leave it out"
+            )
         spec.check_array(array, n)
 
     @cached_property
@@ -291,7 +294,7 @@ class StreamLayout:
 
     @property
     def lanes(self) -> dict[str, slice]:
-        """Where each lane lies inside one micro-turn."""
+        """Positions of each lane inside one micro-turn."""
         slices, start = {}, 0
         for name, size in self.lane_sizes.items():
             slices[name] = slice(start, start + size)
@@ -309,20 +312,20 @@ class StreamLayout:
         return self.micro_turn_ms / 1000
 
     def duration_s(self, n_micro_turns: int) -> float:
-        """Seconds that micro-turns last; `n * micro_turn_s` would round twice."""
+        """Return the seconds that micro-turns last; `n * micro_turn_s` would round twice."""
         return n_micro_turns * self.micro_turn_ms / 1000
 
     def micro_turn_of(self, sample: int) -> int:
-        """Index of the micro-turn during which `sample` sounds."""
+        """Return the index of the micro-turn during which `sample` sounds."""
         return sample // self.samples_per_micro_turn
 
     def n_micro_turns(self, n_samples: int) -> int:
-        """Whole micro-turns that cover `n_samples`."""
+        """Count the whole micro-turns that cover `n_samples`."""
         return -(-n_samples // self.samples_per_micro_turn)
 
     # --- identity ----------------------------------------------------------------------------
     def to_dict(self) -> dict[str, int]:
-        """What is saved and hashed.
+        """Return the fields that are saved and hashed.
 
         A field that was added later is left out at its default: layouts without the lane keep the
         hash of their shards and checkpoints.
@@ -336,7 +339,7 @@ class StreamLayout:
 
     @property
     def hash(self) -> str:
-        """Short digest that shards and checkpoints carry."""
+        """Short digest stored in shards and checkpoints."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -346,7 +349,7 @@ class StreamLayout:
 
     @classmethod
     def from_dict(cls, values: dict[str, int], *, source: str) -> StreamLayout:
-        """Rebuild a layout; `source` names the file in errors."""
+        """Build a layout from saved fields; `source` names the file in errors."""
         version = values.get("layout_version")
         if version != LAYOUT_VERSION:
             raise LayoutError(
@@ -370,7 +373,7 @@ class StreamLayout:
         return cls.from_dict(values, source=str(path))
 
     def check_same(self, other: StreamLayout, this_name: str, other_name: str) -> None:
-        """Raise LayoutError that names both owners and the first field that differs."""
+        """Raise LayoutError, with both owners and the first differing field, unless equal."""
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
             if mine != theirs:

@@ -70,10 +70,10 @@ def hann_window(length: int) -> NDArray[np.float32]:
 def _log_mel(
     padded: NDArray[np.float32], n: int, frames: int, hop: int, window: int, n_fft: int, rate: int
 ) -> NDArray[np.float32]:
-    """log10 mel magnitudes, (n, frames, 80), of `padded` = window - hop carried samples + audio.
+    """Compute log10 mel magnitudes (n, frames, 80); `padded` = window - hop past samples + audio.
 
-    Micro-turns of digital silence, which an agent that listens makes most of the time, all look
-    the same and are not computed again.
+    Micro-turns of digital silence, most of those of a listening agent, are equal and computed
+    only once.
     """
     sounding = _sounding(padded, n, frames * hop)
     if len(sounding) == n:
@@ -86,7 +86,7 @@ def _log_mel(
 
 
 def _sounding(padded: NDArray[np.float32], n: int, chunk: int) -> NDArray[np.intp]:
-    """Micro-turns with a sample in one of their windows that is not zero, and perhaps a few more.
+    """Find the micro-turns with a nonzero sample in one of their windows, and perhaps a few more.
 
     The windows of micro-turn k lie within the chunks k and k + 1 of the padded sound.
     """
@@ -121,7 +121,7 @@ def _log_mel_of(
 
 
 def _log_mel_of_windows(windows: NDArray[np.float32], n_fft: int, rate: int) -> NDArray[np.float32]:
-    """Log-mel (n, frames, 80) of n micro-turns' windows (n, frames, window), which are consumed."""
+    """Compute log-mel (n, frames, 80) of windows (n, frames, window), which are overwritten."""
     from scipy.fft import rfft  # three times as fast as numpy's in single precision
 
     windows *= hann_window(windows.shape[-1])
@@ -137,7 +137,7 @@ def _log_mel_of_windows(windows: NDArray[np.float32], n_fft: int, rate: int) -> 
 
 
 class MelStream:
-    """Causal log-mel analysis of one channel with the carry that streaming needs."""
+    """Causal log-mel analysis of one channel, with the past samples that streaming needs."""
 
     def __init__(self, layout: StreamLayout, *, fine: bool) -> None:
         self._rate = layout.sample_rate
@@ -150,119 +150,119 @@ class MelStream:
             self._frames = layout.frames_per_micro_turn
             self._hop = layout.samples_per_frame
             self._window = self._n_fft = 2 * self._hop
-        self._carry = np.zeros(self._window - self._hop, np.float32)
+        self._history = np.zeros(self._window - self._hop, np.float32)
 
-    def carry(self, past: NDArray[np.float32]) -> None:
-        """Go on from what was heard just before."""
-        self._carry = past.astype(np.float32)
+    def set_history(self, past: NDArray[np.float32]) -> None:
+        """Set the samples just before the next ones."""
+        self._history = past.astype(np.float32)
 
     def push(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log-mel of the next whole micro-turns, (N, F, 80); len(audio) = N micro-turns."""
+        """Compute log-mel (N, F, 80) of the next N whole micro-turns."""
         n, rest = divmod(len(audio), self._chunk)
         if rest:
             raise ValueError(
                 f"{len(audio)} samples are no whole number of micro-turns of {self._chunk}"
             )
-        padded = np.concatenate([self._carry, audio.astype(np.float32, copy=False)])
-        self._carry = padded[n * self._chunk :].copy()
+        padded = np.concatenate([self._history, audio.astype(np.float32, copy=False)])
+        self._history = padded[n * self._chunk :].copy()
         if n == 0:
             return np.zeros((0, self._frames, N_MELS), np.float32)
         return _log_mel(padded, n, self._frames, self._hop, self._window, self._n_fft, self._rate)
 
 
 def dmel_ids(log_mel: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Nearest of 16 equally spaced centres on [-7, 2]."""
+    """Return the nearest of 16 equally spaced centres on [-7, 2]."""
     step = (LOG_MAX - LOG_MIN) / (DMEL_BINS - 1)
     ids: NDArray[np.uint8] = np.rint((log_mel - LOG_MIN) / step).astype(np.uint8)
     return ids
 
 
 def dmel(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.uint8]:
-    """dMel ids of a whole clip, (N, F, 80) in 0..15."""
+    """Compute dMel ids of a whole clip, (N, F, 80) in 0..15."""
     return dmel_ids(MelStream(layout, fine=False).push(audio))
 
 
-def dmel_rows(heard: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.uint8]:
-    """dMel ids of one micro-turn of each of R channels, (R, F, 80), bit for bit as by itself.
+def dmel_rows(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.uint8]:
+    """Compute dMel ids of one micro-turn of R channels, (R, F, 80), with the bits of each alone.
 
-    heard (R, samples_per_frame + samples_per_micro_turn): what the first window reaches back to,
+    audio (R, samples_per_frame + samples_per_micro_turn): the past samples of the first window,
     then the micro-turn.
     """
     hop = layout.samples_per_frame
-    windows = sliding_window_view(heard, 2 * hop, axis=1)[:, ::hop].copy()
+    windows = sliding_window_view(audio, 2 * hop, axis=1)[:, ::hop].copy()
     return dmel_ids(_log_mel_of_windows(windows, 2 * hop, layout.sample_rate))
 
 
 def fine_mel(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.float32]:
-    """Fine log10-mel of a whole clip, (N, 16, 80)."""
+    """Compute fine log10-mel of a whole clip, (N, 16, 80)."""
     return MelStream(layout, fine=True).push(audio)
 
 
 class FineMelCache:
-    """Quantised fine log-mel that remembers micro-turns it has seen.
+    """Quantised fine log-mel with a cache of micro-turns.
 
-    A simulated agent speaks recorded words from micro-turn boundaries on, so the same 200 ms come
-    again and again. The numbers are those of `quantise_fine(fine_mel(...))`, bit for bit: every
-    micro-turn is computed by itself there too. Keys are the samples themselves, 8 kB each: a digest
-    of them would take longer than all else.
+    A simulated agent speaks recorded words from micro-turn boundaries on, so the same 200 ms
+    recur. The numbers are those of `quantise_fine(fine_mel(...))`, bit for bit: it computes every
+    micro-turn by itself, too. Keys are the samples themselves, 8 kB each: hashing them would take
+    longer than everything else.
     """
 
-    def __init__(self, layout: StreamLayout, *, most: int = 4000) -> None:
+    def __init__(self, layout: StreamLayout, *, max_entries: int = 4000) -> None:
         self._layout = layout
         self._chunk = layout.samples_per_micro_turn
-        self._carry = (FINE_OVERLAP - 1) * (self._chunk // layout.fine_frames_per_micro_turn)
-        self._most = most
-        self._seen: dict[bytes, NDArray[np.uint8]] = {}
+        self._n_history = (FINE_OVERLAP - 1) * (self._chunk // layout.fine_frames_per_micro_turn)
+        self._max_entries = max_entries
+        self._entries: dict[bytes, NDArray[np.uint8]] = {}
 
     def __call__(self, pcm: Pcm16) -> NDArray[np.uint8]:
-        """Levels of a whole clip of 16-bit samples, (N, 16, 80)."""
+        """Compute the levels of a whole clip of 16-bit samples, (N, 16, 80)."""
         n = len(pcm) // self._chunk
-        padded = np.concatenate([np.zeros(self._carry, np.int16), pcm])
-        heard = sliding_window_view(padded, self._carry + self._chunk)[:: self._chunk][:n]
+        padded = np.concatenate([np.zeros(self._n_history, np.int16), pcm])
+        spans = sliding_window_view(padded, self._n_history + self._chunk)[:: self._chunk][:n]
         levels = np.empty((n, self._layout.fine_frames_per_micro_turn, N_MELS), np.uint8)
-        sounding = heard.any(axis=1)
+        sounding = spans.any(axis=1)
         if not sounding.all():
-            levels[~sounding] = self._known(b"", np.zeros(heard.shape[1], np.int16))
+            levels[~sounding] = self._cached(b"", np.zeros(spans.shape[1], np.int16))
         for k in np.flatnonzero(sounding):
-            levels[k] = self._known(heard[k].tobytes(), heard[k])
+            levels[k] = self._cached(spans[k].tobytes(), spans[k])
         return levels
 
-    def _known(self, key: bytes, heard: Pcm16) -> NDArray[np.uint8]:
-        known = self._seen.get(key)
-        if known is None:
-            if len(self._seen) >= self._most:
-                self._seen.clear()
-            known = self._seen[key] = self._levels(heard)
-        return known
+    def _cached(self, key: bytes, span: Pcm16) -> NDArray[np.uint8]:
+        levels = self._entries.get(key)
+        if levels is None:
+            if len(self._entries) >= self._max_entries:
+                self._entries.clear()
+            levels = self._entries[key] = self._levels(span)
+        return levels
 
-    def _levels(self, heard: Pcm16) -> NDArray[np.uint8]:
-        audio = from_pcm16(heard)
+    def _levels(self, span: Pcm16) -> NDArray[np.uint8]:
+        audio = from_pcm16(span)
         stream = MelStream(self._layout, fine=True)
-        stream.carry(audio[: self._carry])
-        levels: NDArray[np.uint8] = quantise_fine(stream.push(audio[self._carry :]))[0]
+        stream.set_history(audio[: self._n_history])
+        levels: NDArray[np.uint8] = quantise_fine(stream.push(audio[self._n_history :]))[0]
         return levels
 
 
 def quantise_fine(log_mel: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Fine log-mel in 8 bits per channel (0.7 dB steps)."""
+    """Round fine log-mel to 8 bits per channel (0.7 dB steps)."""
     scale = (FINE_LEVELS - 1) / (LOG_MAX - LOG_MIN)
     levels: NDArray[np.uint8] = np.rint((log_mel - LOG_MIN) * scale).astype(np.uint8)
     return levels
 
 
 def dequantise_fine(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Inverse of `quantise_fine` up to half a step."""
+    """Invert `quantise_fine` up to half a step."""
     scale = (LOG_MAX - LOG_MIN) / (FINE_LEVELS - 1)
     return (levels.astype(np.float32) * np.float32(scale) + np.float32(LOG_MIN)).astype(np.float32)
 
 
 def pack_nibbles(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """dMel ids two per byte, low nibble first; the last axis halves."""
+    """Store dMel ids two per byte, low nibble first; the last axis halves."""
     return (ids[..., 0::2] | (ids[..., 1::2] << 4)).astype(np.uint8)
 
 
 def unpack_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Inverse of `pack_nibbles`."""
+    """Invert `pack_nibbles`."""
     pairs = packed.astype("<u2", order="C")  # the low byte comes first in memory
     pairs |= pairs << 4
     pairs &= 0x0F0F

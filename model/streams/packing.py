@@ -32,28 +32,28 @@ SILENT_LOG_MEL: Final = -3.0
 
 @dataclass(frozen=True, kw_only=True)
 class TimedToken:
-    """Text (words or a control token) and the sample on the wall clock that it belongs to."""
+    """Text (words or a control token) and its sample on the wall clock."""
 
     text: str
     sample: int
 
 
 def pack_user_audio(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.uint8]:
-    """dMel ids of the microphone, (N, F, 80)."""
+    """Compute dMel ids of the microphone, (N, F, 80)."""
     return mel.dmel(audio, layout)
 
 
 def pack_agent_audio(
     audio: NDArray[np.float32], layout: StreamLayout
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Shifted fine mel of the agent's voice (N, 16, 80) and patch weights (N, P)."""
+    """Compute shifted fine mel of the agent's voice (N, 16, 80) and patch weights (N, P)."""
     return pack_agent_levels(mel.quantise_fine(mel.fine_mel(audio, layout)), layout)
 
 
 def pack_agent_levels(
     on_clock: NDArray[np.uint8], layout: StreamLayout
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The same from the levels of the fine mel on the wall clock (N, 16, 80).
+    """Shift levels of the fine mel on the wall clock (N, 16, 80) and weigh patches (N, P).
 
     The last micro-turn has no target (it would play after the end) and weight 0.
     """
@@ -73,7 +73,7 @@ def pack_agent_levels(
 def pack_heard(
     words: Iterable[TimedToken], n: int, layout: StreamLayout, tokenizer: Tokenizer
 ) -> NDArray[np.int32]:
-    """Each word of the user at the first free position once it has ended, (n, P).
+    """Place each word of the user at the first free position after its end, (n, P).
 
     `sample` of a word is its end. Words that do not fit before the dialogue ends are left out.
     """
@@ -94,9 +94,9 @@ def pack_heard(
 def pack_say(
     tokens: Iterable[TimedToken], n: int, layout: StreamLayout, tokenizer: Tokenizer
 ) -> NDArray[np.int32]:
-    """The agent's words at (or, when positions run out, before) the micro-turn that plays them.
+    """Place the agent's words at, or for want of positions before, their micro-turn, (n, P).
 
-    `sample` is where a word starts to sound, or the time of a control token. Text leads or
+    `sample` is the start of a word's sound, or the time of a control token. Text leads or
     equals audio: a word whose tokens do not fit into its own micro-turn starts earlier.
     """
     lane = np.full((n, layout.say_positions), IDLE, np.int32)
@@ -104,10 +104,10 @@ def pack_say(
     limit: float = float("inf")  # exclusive end of the space that later tokens have left
     for token in sorted(tokens, key=lambda t: t.sample)[::-1]:  # ties keep their order
         ids = tokenizer.encode(token.text)
-        made_in = layout.micro_turn_of(token.sample) - 1
+        micro_turn = layout.micro_turn_of(token.sample) - 1  # made one before it is played
         # At the first position of its micro-turn, or as late as all of it still fits.
-        last_fit = min((made_in + 1) * layout.say_positions, limit) - len(ids)
-        start = int(min(made_in * layout.say_positions, last_fit))
+        last_fit = min((micro_turn + 1) * layout.say_positions, limit) - len(ids)
+        start = int(min(micro_turn * layout.say_positions, last_fit))
         if start < 0:
             raise ValueError(
                 f"the agent cannot say {token.text!r} at sample {token.sample}: it would have to "
@@ -123,7 +123,7 @@ def pack_say(
 def pack_text_in(
     messages: Iterable[TimedToken], n: int, layout: StreamLayout, tokenizer: Tokenizer
 ) -> NDArray[np.int32]:
-    """Text that arrives, first in first out, from the micro-turn in which it arrived on, (n, P)."""
+    """Place arriving text first in, first out, from the micro-turn of its arrival on, (n, P)."""
     lane = np.full((n, layout.text_in_positions), IDLE, np.int32)
     flat = lane.reshape(-1)
     free = 0
@@ -137,7 +137,7 @@ def pack_text_in(
 
 
 def token_weights(lane: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Loss weight of every position of an output lane, same shape."""
+    """Compute the loss weight of each position of a made lane, same shape."""
     flat = lane.reshape(-1)
     idle = flat == IDLE
     after_idle = np.concatenate([[True], idle[:-1]])
@@ -162,12 +162,12 @@ def pack_dialogue(
     with_audio_in: bool = True,
     agent_levels: NDArray[np.uint8] | None = None,
 ) -> Lanes:
-    """All lanes of one dialogue; both channels have the same whole number of micro-turns.
+    """Pack all lanes of one dialogue from channels of the same whole number of micro-turns.
 
     `given` holds the arrays of further given lanes by name, such as the frames of `video`; a lane
     without one is idle. with_audio_in=False leaves `audio_in` empty, for callers that need the
-    token arrays only; agent_levels are the levels of the fine mel of `agent_audio`, which is not
-    read where they are known.
+    token arrays only; agent_levels, if given, are the levels of the fine mel and replace
+    `agent_audio`, whose samples are then not read.
     """
     if len(user_audio) != len(agent_audio):
         raise ValueError(f"user has {len(user_audio)} samples but agent has {len(agent_audio)}")
@@ -201,9 +201,9 @@ def pack_dialogue(
 def pack_given(
     given: Mapping[str, NDArray[Any]], n: int, layout: StreamLayout
 ) -> dict[str, NDArray[Any]]:
-    """`n` micro-turns of the given lanes without a front end; idle where `given` has none.
+    """Return `n` micro-turns of the input lanes without a front end, idle without an array.
 
-    Raises LayoutError for an array that does not fit, or whose lane the layout does not have.
+    Raises LayoutError for an array of another shape, and for a lane that the layout lacks.
     """
     for name, array in given.items():
         layout.check_ready(name, array, n)

@@ -24,13 +24,13 @@ SPECIAL_TOKENS: Final = (
 )
 IDLE, EOS, DELEGATE, CANCEL, BG, BG_END, USER, SYSTEM, LATE, UNK = range(len(SPECIAL_TOKENS))
 
-MAX_PIECES = 50_000  # words whose ids are remembered
+MAX_PIECES: Final = 50_000  # words whose ids are cached
 
 _NOT_WORDS = re.compile(r"[^\w'\s]|_")
 
 
 def normalise(text: str) -> str:
-    """Lower case, words and apostrophes only, single spaces."""
+    """Reduce a text to lower case, words and apostrophes, single spaces."""
     return " ".join(_NOT_WORDS.sub(" ", text.lower()).split())
 
 
@@ -46,7 +46,7 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
-        """Learn merges from transcripts; the same texts give the same tokenizer."""
+        """Learn merges from transcripts; equal texts give equal tokenizers."""
         from tokenizers import Tokenizer as Backend
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -78,7 +78,7 @@ class Tokenizer:
         return int(self._backend.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; special tokens such as `<bg>` written in it stay special."""
+        """Return the ids of a text; special tokens such as `<bg>` in it stay special."""
         ids: list[int] = []
         for piece in text.split():
             if piece in SPECIAL_TOKENS:
@@ -88,30 +88,30 @@ class Tokenizer:
         return ids
 
     def _piece(self, piece: str) -> list[int]:
-        """Ids of one word; most words come again and again."""
-        known = self._pieces.get(piece)
-        if known is None:
+        """Return the ids of one word, from the cache if it has occurred before."""
+        ids = self._pieces.get(piece)
+        if ids is None:
             if len(self._pieces) >= MAX_PIECES:
                 self._pieces.clear()
-            known = self._backend.encode(normalise(piece), add_special_tokens=False).ids
-            self._pieces[piece] = known
-        return known
+            ids = self._backend.encode(normalise(piece), add_special_tokens=False).ids
+            self._pieces[piece] = ids
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, special tokens left out."""
+        """Return the text of ids without special tokens."""
         plain = [i for i in ids if i >= len(SPECIAL_TOKENS)]
         return str(self._backend.decode(plain)).strip()
 
     def words(self, ids: Sequence[int]) -> list[tuple[str, int]]:
-        """Words with the index of the id in which each starts; special tokens stand alone."""
-        found: list[tuple[str, int]] = []
+        """Return the words and the index of each one's first id; special tokens stand alone."""
+        words: list[tuple[str, int]] = []
         for index, token_id in enumerate(ids):
             piece = self._backend.id_to_token(int(token_id)) or "<unk>"
             if token_id < len(SPECIAL_TOKENS):
                 if token_id != IDLE:
-                    found.append((piece, index))
-            elif piece.startswith("▁") or not found or found[-1][0] in SPECIAL_TOKENS:
-                found.append((piece.removeprefix("▁"), index))
+                    words.append((piece, index))
+            elif piece.startswith("▁") or not words or words[-1][0] in SPECIAL_TOKENS:
+                words.append((piece.removeprefix("▁"), index))
             else:
-                found[-1] = (found[-1][0] + piece, found[-1][1])
-        return found
+                words[-1] = (words[-1][0] + piece, words[-1][1])
+        return words

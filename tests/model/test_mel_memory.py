@@ -26,6 +26,6 @@ def test_remembered_levels_are_those_that_are_computed(
         audio[at : at + 2 * SPM] += units[unit]
     pcm = np.rint(audio * 32768).astype(np.int16)
     expected = quantise_fine(fine_mel(pcm.astype(np.float32) / 32768, LAYOUT))
-    memory = FineMelCache(LAYOUT, most=most)
+    memory = FineMelCache(LAYOUT, max_entries=most)
     for _ in range(2):
         assert np.array_equal(memory(pcm), expected)

@@ -29,7 +29,7 @@ def test_missing_input_reaches_the_model(script: HandMadeDialogue) -> None:
     sample = script.sample()
     late = np.zeros(80, np.bool_)
     late[[7, 40]] = True
-    samples = [sample, replace(sample, load_late=lambda: late)]
+    samples = [sample, replace(sample, load_missing_input=lambda: late)]
     list(StreamedAgent(sessions).perform(samples))
     noted = {k: rows for k, rows in enumerate(sessions.noted) if rows}
     assert noted == {7: [1], 40: [1]}

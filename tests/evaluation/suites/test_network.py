@@ -79,7 +79,7 @@ def test_baselines_score_what_theory_says(
     sample = next(
         one for one in held_out("network", 9) if one.dialogue.channel.network.loss_rate == 0.2
     )
-    late = sample.load_late()
+    late = sample.load_missing_input()
     assert late is not None
     pieces = sample.load_user().reshape(len(late), -1)
     assert not pieces[late].any()
