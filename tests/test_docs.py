@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = "configs|model|kernels|datagen|training|inference|evaluation|tests|docs"
 PATH = re.compile(rf"(?<![\w/.:-])(?:{FOLDERS}|ablations|bench)/[\w/.-]*\w/?")
+FILE = re.compile(r".*\.(flac|json|jsonl|npz|png|py|safetensors|tar|wav|yaml)")
 PLACEHOLDER = re.compile(r"[A-Z]{4,}|<\w+>")
 GROUPS = {f"{name.split()[0]} ..." for name in cli.COMMANDS if " " in name}  # `bench ...`
 PYTHON_FILES = {path.name for top in FOLDERS.split("|") for path in (ROOT / top).rglob("*.py")}
@@ -80,6 +82,26 @@ def test_commands_and_their_keys_exist(page: Path) -> None:
         known = {key.name for key in keys_of(cli._import_command(name).schema)}
         sections = {key.rsplit(".", count)[0] for key in known for count in (1, 2)}
         assert given <= known | sections, f"{page.name}: `{code}`: {sorted(given - known)}"
+
+
+@cache
+def all_keys() -> set[str]:
+    """Keys of every command, and the sections above them."""
+    schemas = {cli._import_command(name).schema for name in cli.COMMANDS}
+    names = [key.name.split(".") for schema in schemas for key in keys_of(schema)]
+    return {".".join(parts[:n]) for parts in names for n in range(1, len(parts) + 1)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_keys_of_sections_exist(page: Path) -> None:
+    known = all_keys()
+    sections = {name.split(".")[0] for name in known if "." in name}
+    codes = [re.sub(r"=.*", "", code) for code in code_of(page)]
+    dotted = {code for code in codes if re.fullmatch(r"[a-z]\w*(\.[a-z]\w*)+", code)}
+    keys = {code for code in dotted if not FILE.fullmatch(code)}
+    keys = {key for key in keys if not (ROOT / key.replace(".", "/")).is_dir()}
+    wrong = {key for key in keys - known if key.split(".")[0] in sections}
+    assert not wrong, f"{page.name} names the keys {sorted(wrong)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
