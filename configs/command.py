@@ -1,4 +1,4 @@
-"""What a subcommand is, and how its words on the command line become a typed configuration."""
+"""Subcommands, and the typed configuration that the words of a command line give."""
 
 import dataclasses
 import json
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
-    """One subcommand: a schema of what can be said to it, and the function that does it.
+    """One subcommand: the schema of its configuration, and the function that runs it.
 
     `run` imports its heavy modules inside itself, gets an instance of `schema` and returns the
     exit code (0 done, 1 failed or off target). It raises ValueError or OSError with one sentence
-    for what a user can mend, ConfigError where the command was used wrongly.
+    for what a user can fix, ConfigError where the command was used wrongly.
     """
 
     schema: type
@@ -98,13 +98,13 @@ def parse_words(command: Command, words: Sequence[str]) -> tuple[list[str], list
 
 
 def build_config(command: Command, words: Sequence[str]) -> Any:
-    """The configuration that the words of a command line ask for; raises ConfigError."""
+    """Return the configuration that the words of a command line give; raises ConfigError."""
     files, overrides = parse_words(command, words)
     return load_config(command.schema, files, overrides)
 
 
 def help_text(name: str, command: Command, words: Sequence[str] = ()) -> str:
-    """What `microturn NAME [FILES] --help` prints: every key with type, value and meaning.
+    """Return the text of `microturn NAME [FILES] --help`: every key with type, value and meaning.
 
     The values are those after the files and overrides that stand beside `--help`.
     """
@@ -137,7 +137,7 @@ def write_json(result: dict[str, Any], target: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no arrays of numbers by another name, and no NaN: those become null."""
+    """Convert arrays and numpy numbers to lists and numbers, and NaN to null."""
     if isinstance(value, dict):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -116,7 +116,7 @@ def keys_of(schema: Any, prefix: str = "") -> Iterator[Key]:
 
 
 def type_name(kind: Any) -> str:
-    """A type as a person reads it: int, list of str, one of a|b, int or null."""
+    """Format a type for a message: int, list of str, one of a|b, int or null."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return "|".join(str(arg) for arg in args)

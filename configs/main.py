@@ -98,7 +98,7 @@ def overview() -> str:
 
 
 def find_command(words: Sequence[str]) -> str | None:
-    """The longest known command that the words begin with; says what is wrong when none does."""
+    """The longest known command that the words begin with; reports a mistake when none does."""
     for length in (2, 1):
         name = " ".join(words[:length])
         if name in COMMANDS:
@@ -119,12 +119,12 @@ def find_command(words: Sequence[str]) -> str | None:
 
 
 def run_command(name: str, words: Sequence[str]) -> int:
-    """Run one subcommand; what a user can mend is one sentence on stderr, never a traceback."""
+    """Run one subcommand; what a user can fix is one sentence on stderr, never a traceback."""
     from microturn.configs.command import build_config, help_text
     from microturn.configs.load import ConfigError
 
     # Threads that wait must not spin: where anything else runs on the machine, spinning made
-    # torch up to three times slower. Only read when torch is loaded, so it is said here.
+    # torch up to three times slower. Only read when torch is loaded, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command: Command | None = None
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def cache_folder(configured: str) -> Path:
-    """Where things are kept that are made once: as configured, else as the system has it."""
+    """Return the folder of files that are made once: as configured or the user's cache."""
     if configured:
         return Path(configured)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

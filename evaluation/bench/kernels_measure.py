@@ -1,4 +1,4 @@
-"""What the kernel benches share: routings, competitors, byte floors and timing.
+"""Routings, competitors, byte floors and timing of the kernel benches.
 
 A timed sweep calls a layer once for each of several sets of weights and inputs, so that nothing
 is still in the cache from the call before; on a GPU the sweep is a captured graph.
@@ -56,8 +56,8 @@ class Shape:
 def routing(kind: str, n_tokens: int, n_experts: int, top_k: int, device: torch.device) -> Tensor:
     """Expert ids (N, K), no expert twice in a row of them.
 
-    random: uniform; skewed: expert i is wanted as 1 / (i + 1); half: the upper half of the
-    experts gets nothing; one: all tokens want the same experts.
+    random: uniform; skewed: expert i is drawn as 1 / (i + 1); half: the upper half of the
+    experts gets nothing; one: all tokens use the same experts.
     """
     rows = 1 if kind == "one" else n_tokens
     score = -torch.empty(rows, n_experts, device=device).exponential_().log()  # Gumbel noise
@@ -99,7 +99,7 @@ def dense_loop(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Ten
 
 @contextmanager
 def poisoned() -> Iterator[None]:
-    """Memory from `torch.empty` is NaN inside: what a kernel forgets to write is seen."""
+    """Memory from `torch.empty` is NaN inside: an element that a kernel does not write is found."""
     empty = torch.empty
 
     def nan(*args: Any, **kwargs: Any) -> Tensor:
@@ -189,7 +189,7 @@ def matmul_flops_per_second(device: torch.device) -> float:
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
-    """What stands beside every figure."""
+    """Name, bandwidth and matmul rate of the device, to stand beside every figure."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return {
         "device": name,
@@ -274,7 +274,7 @@ class RotatingBuffers:
         )
 
     def run(self) -> Tensor:
-        """In place: again gives the same, because the same slots are written."""
+        """Attend in place; a second call gives the same, because it writes the same slots."""
         from microturn.kernels.ring_attention_triton import ring_attention_triton
 
         return ring_attention_triton(*self._arguments(self.cache))
@@ -285,8 +285,8 @@ class RotatingBuffers:
         return attention_reference(*self._arguments((self.cache[0].clone(), self.cache[1].clone())))
 
     def _arguments(self, cache: tuple[Tensor, Tensor]) -> tuple[Any, ...]:
-        given = (self.qkv, self.weights, self.angles, self.positions, cache)
-        return (*given, self.reach, 1e-6, self.n_sinks)
+        arguments = (self.qkv, self.weights, self.angles, self.positions, cache)
+        return (*arguments, self.reach, 1e-6, self.n_sinks)
 
     def sdpa(self) -> Tensor:
         """The core alone, keys repeated for every head by the library."""
