@@ -126,7 +126,7 @@ class UnitBank:
         return self._units[key]
 
     def require(self, *, agent: Iterable[str], user: Iterable[str]) -> None:
-        """Raise ValueError for the first word that nobody has recorded."""
+        """Raise ValueError for the first word without a recording."""
         for text in agent:
             self._pick(self._prompts, text, "voices.agent")
         for text in user:

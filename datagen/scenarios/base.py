@@ -150,7 +150,7 @@ class SegmentBuilder:
         )
 
     def utter(self, phrase: Phrase, start: int, *, lane: str = "user") -> Span:
-        """Somebody says a whole recorded phrase."""
+        """Place a whole recorded phrase."""
         return self.place(self.bank.phrase(phrase, self.factor()), start, lane=lane)
 
     def factor(self) -> float:

@@ -56,7 +56,7 @@ def words_of(config: DatagenConfig, bank: UnitBank) -> Words:
 
 
 def scenarios_of(config: DatagenConfig) -> list[Scenario]:
-    """The scenarios that have a weight; raises ValueError for a name that nobody registered."""
+    """The scenarios that have a weight; raises ValueError for an unknown name."""
     load_plugins()
     named: dict[str, Iterable[str]] = {"families.": config.families, "only=": config.only}
     for key, names in named.items():

@@ -27,7 +27,7 @@ _EDGE_S = 1e-6  # times are sums of floats; an edge is met when missed by less
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """Frames in which somebody speaks."""
+    """Frames with speech."""
 
     frames: NDArray[np.bool_]
     frame_s: float

@@ -16,13 +16,13 @@ from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
 from microturn.evaluation.scoring.dialogue import Dialogue
+from microturn.evaluation.scoring.moments import SAME_S, after, before
 
 SPEAKING_ACTS = ("respond", "refuse", "say", "backchannel", "delegate")
 WINDOW_ACTS = ("say", "backchannel")  # their windows say when, not the end of the event
 DISTURBING_ACTS = ("resume", "stop")
 
-_SAME_S = 1e-3
-_UNKNOWN_WORD_S = 0.6  # length of an answer that nobody recorded, per word
+_UNKNOWN_WORD_S = 0.6  # length of an answer without a recording, per word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Answer:
     @property
     def n_recorded(self) -> int:
         """Recorded words before the content limit."""
-        return sum(word.start_s < self.limit_s - _SAME_S for word in self.recorded)
+        return sum(before(word.start_s, self.limit_s) for word in self.recorded)
 
     @property
     def complete(self) -> bool:
@@ -122,7 +122,7 @@ def _with_recordings(drafts: list[Answer], dialogue: Dialogue) -> list[Answer]:
     for draft in drafts:
         run: list[int] = []
         for i, word in enumerate(words):
-            if word.start_s < draft.earliest_s - _SAME_S or i in taken:
+            if before(word.start_s, draft.earliest_s) or i in taken:
                 continue
             run = _match(draft.expected, words, i, taken)
             if run:
@@ -146,23 +146,26 @@ def _match(
 
 
 def _with_limits(answers: list[Answer], dialogue: Dialogue) -> list[Answer]:
-    """Close each answer's content window where the next one begins or somebody disturbs it."""
+    """Close each answer's content window where the next one begins or a disturbance begins."""
     limited = []
     for answer in answers:
-        after = answer.earliest_s - _SAME_S
         next_begins_s = min(
-            [other.begins_s for other in answers if other is not answer and other.begins_s > after],
+            [
+                other.begins_s
+                for other in answers
+                if other is not answer and other.begins_s > answer.earliest_s - SAME_S
+            ],
             default=dialogue.duration_s,
         )
         disturbing = [
             event
             for event in dialogue.events
-            if event.act in DISTURBING_ACTS and event.start_s > answer.earliest_s + _SAME_S
+            if event.act in DISTURBING_ACTS and after(event.start_s, answer.earliest_s)
         ]
         limit_s = min([next_begins_s, *(event.start_s for event in disturbing)])
         stops_s = [event.start_s for event in disturbing if event.act == "stop"]
         cut_s = min(stops_s, default=None)
-        if cut_s is not None and cut_s > next_begins_s + _SAME_S:
+        if cut_s is not None and after(cut_s, next_begins_s):
             cut_s = None
         limited.append(replace(answer, limit_s=limit_s, cut_s=cut_s))
     return limited

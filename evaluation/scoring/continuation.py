@@ -8,9 +8,8 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import DISTURBING_ACTS, Answer
+from microturn.evaluation.scoring.moments import after, before, begins_in
 from microturn.evaluation.scoring.scene import ScoredDialogue
-
-_SAME_S = 1e-3
 
 
 def next_disturbance(scene: ScoredDialogue, event: EventLabel) -> float:
@@ -18,9 +17,9 @@ def next_disturbance(scene: ScoredDialogue, event: EventLabel) -> float:
     later = [
         other.start_s
         for other in scene.dialogue.events
-        if other.act in DISTURBING_ACTS and other.start_s > event.start_s + _SAME_S
+        if other.act in DISTURBING_ACTS and after(other.start_s, event.start_s)
     ]
-    begins = [a.begins_s for a in scene.answers if a.begins_s > event.start_s + _SAME_S]
+    begins = [a.begins_s for a in scene.answers if after(a.begins_s, event.start_s)]
     return min([*later, *begins], default=scene.dialogue.duration_s)
 
 
@@ -40,17 +39,17 @@ def first_group(
 
 def goes_on(
     answer: Answer,
-    before: Sequence[SpokenWord],
+    earlier: Sequence[SpokenWord],
     said: Sequence[SpokenWord],
     start_s: float,
     limit_s: float,
 ) -> bool:
     """Whether `said` continues the answer where it was and as far as it was to come."""
     left = n_left(answer, start_s, limit_s)
-    finishes = bool(answer.recorded) and answer.recorded[-1].start_s < limit_s - _SAME_S
+    finishes = bool(answer.recorded) and before(answer.recorded[-1].start_s, limit_s)
     finishes = finishes and len(answer.recorded) == len(answer.expected)
     texts = tuple(word.text for word in said)
-    reached = _position_after(answer.expected, before)
+    reached = _position_after(answer.expected, earlier)
     if finishes:
         if not texts:
             return reached == len(answer.expected)
@@ -63,12 +62,12 @@ def goes_on(
 
 def n_left(answer: Answer, start_s: float, limit_s: float) -> int:
     """Words that the recorded agent begins inside a span."""
-    return sum(start_s - _SAME_S <= w.start_s < limit_s - _SAME_S for w in answer.recorded)
+    return sum(begins_in(w.start_s, start_s, limit_s) for w in answer.recorded)
 
 
-def _position_after(expected: Sequence[str], before: Sequence[SpokenWord]) -> int:
+def _position_after(expected: Sequence[str], earlier: Sequence[SpokenWord]) -> int:
     """How many expected words have been said, by the last one that was."""
-    for word in reversed(before):
+    for word in reversed(earlier):
         if word.text in expected:
             return len(expected) - list(reversed(expected)).index(word.text)
     return 0

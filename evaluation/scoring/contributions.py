@@ -1,4 +1,4 @@
-"""What the outcome of one event contributes to which metrics of which suite.
+"""The contributions of an event's outcome to the metrics of its suite.
 
 The suite of an event is that of its type (`datagen/labels/event_types.py`). A suite that a
 scenario of another package brings has one metric: the share of events handled as expected.

@@ -13,6 +13,7 @@ from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of
 from microturn.evaluation.scoring.continuation import first_group, goes_on, n_left, next_disturbance
+from microturn.evaluation.scoring.moments import after, before, same, within
 from microturn.evaluation.scoring.outcomes import (
     BackchannelOutcome,
     CueOutcome,
@@ -29,7 +30,6 @@ from microturn.evaluation.scoring.outcomes import (
 )
 from microturn.evaluation.scoring.scene import ScoredDialogue, lead
 
-_SAME_S = 1e-3
 # An agent that counts is "speaking" at an event also when the event falls between two words.
 _WORD_GAP_S = 0.5
 _CUT_WORD_S = 1.0
@@ -69,24 +69,24 @@ def score_turn(scene: ScoredDialogue, event: EventLabel) -> TurnOutcome:
     answer = _answer(scene, event)
     windows = scene.windows
     interrupts = any(
-        other.act == "stop" and abs(other.start_s - event.start_s) < _SAME_S
+        other.act == "stop" and same(other.start_s, event.start_s)
         for other in scene.dialogue.events
     )
     # Until it has had its time to stop, what an interrupted agent says is no reply.
     deaf_until_s = event.start_s + (windows.stop_s if interrupts else 0.0)
-    starts = [start for start, _ in scene.utterances if start > event.start_s + _SAME_S]
+    starts = [start for start, _ in scene.utterances if after(start, event.start_s)]
     # What is said over the user because it is asked for there is no early reply.
-    starts = [s for s in starts if s >= event.end_s - _SAME_S or not _is_due(scene, s, event)]
-    early = [s for s in starts if deaf_until_s <= s < event.end_s - _SAME_S]
+    starts = [s for s in starts if not before(s, event.end_s) or not _is_due(scene, s, event)]
+    early = [s for s in starts if deaf_until_s <= s and before(s, event.end_s)]
     until_s = min(event.end_s + windows.late_reply_s, scene.dialogue.duration_s)
-    replies = [s for s in starts if event.end_s - _SAME_S <= s <= until_s]
+    replies = [s for s in starts if not before(s, event.end_s) and s <= until_s]
     from_s = lead(early[0]) if early and not replies else answer.earliest_s
     said = scene.said(answer, from_s=from_s)
     onset = min(replies, default=None)
     if interrupts:
         onset = _reply_over_rest(scene, answer, said, onset)
     latency_s = None if onset is None else max(onset - event.end_s, 0.0)
-    in_window = latency_s is not None and latency_s <= windows.onset_s + _SAME_S
+    in_window = latency_s is not None and not after(latency_s, windows.onset_s)
     if onset is None and early:
         latency_s = early[-1] - event.end_s
     right, n_errors, n_expected = _judge(answer, [word.text for word in said])
@@ -116,12 +116,12 @@ def score_stop(scene: ScoredDialogue, event: EventLabel) -> StopOutcome:
     for start, end in scene.runs:
         if end <= onset_s or start >= answered_s:
             continue
-        if start - quiet_from_s >= windows.stopped_for_s - _SAME_S:
+        if not before(start - quiet_from_s, windows.stopped_for_s):
             break
         quiet_from_s = min(end, answered_s)
     talks_on = quiet_from_s > scene.dialogue.duration_s - scene.dialogue.micro_turn_s
     latency_s = None if talks_on else quiet_from_s - onset_s
-    in_time = latency_s is not None and latency_s <= windows.stop_s + _SAME_S
+    in_time = latency_s is not None and not after(latency_s, windows.stop_s)
     return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time, trigger=event.type)
 
 
@@ -160,9 +160,7 @@ def score_cue(scene: ScoredDialogue, event: EventLabel) -> CueOutcome:
     said = scene.said(answer, from_s=answer.begins_s)
     onset = scene.onset_of(said[0]) if said else None
     right = tuple(word.text for word in said) == answer.expected
-    timely = onset is not None and (
-        answer.earliest_s - _SAME_S <= onset <= answer.latest_s + _SAME_S
-    )
+    timely = onset is not None and (within(onset, answer.earliest_s, answer.latest_s))
     return CueOutcome(
         onset_s=None if onset is None else onset - answer.earliest_s,
         right=right,
@@ -177,8 +175,8 @@ def score_backchannel(scene: ScoredDialogue, event: EventLabel) -> BackchannelOu
     onset = scene.activity.onset_in(answer.earliest_s, answer.latest_s)
     if onset is None:
         return BackchannelOutcome(onset_s=None, given=False, right=False, trigger=event.type)
-    end_s = next(end for start, end in scene.utterances if end > onset + _SAME_S)
-    given = end_s - onset <= _MAX_BACKCHANNEL_S + _SAME_S
+    end_s = next(end for start, end in scene.utterances if after(end, onset))
+    given = not after(end_s - onset, _MAX_BACKCHANNEL_S)
     said = scene.words_between(lead(onset), end_s)
     right = given and tuple(word.text for word in said) == answer.expected
     return BackchannelOutcome(
@@ -190,7 +188,7 @@ def score_delegation(scene: ScoredDialogue, event: EventLabel) -> DelegationOutc
     answer = _answer(scene, event)
     begins_s = lead(event.end_s)
     until_s = event.end_s + scene.windows.delegate_s
-    times = [t for t in scene.trace.delegates_s if begins_s <= t <= until_s + _SAME_S]
+    times = [t for t in scene.trace.delegates_s if begins_s <= t and not after(t, until_s)]
     acknowledged: bool | None = None
     if answer.expected:
         acknowledged = bool(_judge(answer, [word.text for word in scene.said(answer)])[0])
@@ -216,7 +214,7 @@ def score_result(scene: ScoredDialogue, event: EventLabel) -> ResultOutcome:
         delivered=True,
         right=True,
         latency_s=max(onset - delivery.time_s, 0.0),
-        spoken=onset <= answer.latest_s + _SAME_S,
+        spoken=not after(onset, answer.latest_s),
     )
 
 
@@ -228,7 +226,7 @@ def score_idle(scene: ScoredDialogue) -> IdleOutcome:
     due: list[tuple[float, float]] = []
     for k in range(round(dialogue.duration_s / micro_turn_s)):
         start_s, end_s = k * micro_turn_s, (k + 1) * micro_turn_s
-        if any(a < end_s - _SAME_S and b > start_s + _SAME_S for a, b in floors):
+        if any(before(a, end_s) and after(b, start_s) for a, b in floors):
             continue
         n_silent += 1
         due.append((start_s, end_s))
@@ -300,7 +298,7 @@ def _judge(answer: Answer, said: Sequence[str]) -> tuple[bool | None, int, int]:
 def _is_due(scene: ScoredDialogue, moment_s: float, event: EventLabel) -> bool:
     """Whether another event asks for speech at a moment, whoever speaks."""
     return any(
-        answer.earliest_s - _SAME_S <= moment_s <= answer.latest_s + _SAME_S
+        within(moment_s, answer.earliest_s, answer.latest_s)
         for answer in scene.answers
         if answer.event is not event and answer.event.act in WINDOW_ACTS
     )
@@ -324,7 +322,7 @@ def _is_answer(said: Sequence[SpokenWord], answer: Answer) -> bool:
 def _answer_onset_after(scene: ScoredDialogue, event: EventLabel) -> float:
     """When the agent begins to answer what interrupted it; infinity if it never does."""
     for answer in scene.answers:
-        if answer.event.act == "respond" and abs(answer.event.start_s - event.start_s) < _SAME_S:
+        if answer.event.act == "respond" and same(answer.event.start_s, event.start_s):
             said = scene.said(answer)
             if _is_answer(said, answer):
                 return scene.onset_of(said[0])

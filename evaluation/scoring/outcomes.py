@@ -1,4 +1,4 @@
-"""What can be said about single events: small records of facts.
+"""Outcomes of single events.
 
 Times are seconds, latencies seconds after their event. Rates, medians and intervals are made of
 many outcomes, in `suites`.

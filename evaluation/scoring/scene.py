@@ -11,8 +11,8 @@ from microturn.evaluation.scoring.activity import Activity, Span, longest_gap, m
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
 from microturn.evaluation.scoring.answers import Answer, answers_of
 from microturn.evaluation.scoring.dialogue import Dialogue
+from microturn.evaluation.scoring.moments import SAME_S, after, begins_in
 
-_SAME_S = 1e-3
 _AUDIBLE_S = 0.03  # less sound than this is no word
 _LEAD_S = 0.25  # a token may come a micro-turn before its sound; times are floats
 
@@ -59,7 +59,7 @@ class ScoredDialogue:
         """When the agent may speak: the floors of all answers, and of answers that came late."""
         floors = [answer.floor(self.windows) for answer in self.answers]
         late = [self._late_floor(answer) for answer in self.answers]
-        return merge([*floors, *(floor for floor in late if floor)], _SAME_S)
+        return merge([*floors, *(floor for floor in late if floor)], SAME_S)
 
     def answer_to(self, event: EventLabel) -> Answer | None:
         return next((answer for answer in self.answers if answer.event is event), None)
@@ -67,12 +67,12 @@ class ScoredDialogue:
     def answer_during(self, moment_s: float) -> Answer | None:
         """The answer that the recorded agent is giving at a moment."""
         for answer in reversed(self.answers):
-            if answer.recorded and answer.recorded[0].start_s <= moment_s + _SAME_S:
+            if answer.recorded and not after(answer.recorded[0].start_s, moment_s):
                 return answer
         return None
 
     def words_between(self, start_s: float, end_s: float) -> list[SpokenWord]:
-        return [w for w in self.words if start_s - _SAME_S <= w.start_s < end_s - _SAME_S]
+        return [w for w in self.words if begins_in(w.start_s, start_s, end_s)]
 
     def said(self, answer: Answer, *, from_s: float | None = None) -> list[SpokenWord]:
         """Words of the answer: from its first word to the first long silence."""

@@ -22,7 +22,7 @@ from microturn.evaluation.scoring.scene import ScoredDialogue
 
 IPU_GAP_S: Final = 0.2
 KINDS: Final = ("agent_ipu", "user_ipu", "overlap", "pause", "gap")
-_SAME_S: Final = 1e-6
+_ROUNDING_S: Final = 1e-6  # of sums of times
 
 
 @dataclass(kw_only=True)
@@ -80,7 +80,10 @@ def of_scene(timing: Timing, scene: ScoredDialogue) -> None:
 def both(users: Sequence[Span], agents: Sequence[Span]) -> list[Span]:
     """Stretches in which both speak."""
     return [
-        (max(a[0], b[0]), min(a[1], b[1])) for a in users for b in agents if overlap(a, b) > _SAME_S
+        (max(a[0], b[0]), min(a[1], b[1]))
+        for a in users
+        for b in agents
+        if overlap(a, b) > _ROUNDING_S
     ]
 
 
@@ -126,7 +129,7 @@ def _lanes(users: Sequence[Span], agents: Sequence[Span]) -> list[tuple[str, Seq
 
 
 def _touches(spans: Sequence[Span], edge: int, moment_s: float) -> bool:
-    return any(abs(span[edge] - moment_s) < _SAME_S for span in spans)
+    return any(abs(span[edge] - moment_s) < _ROUNDING_S for span in spans)
 
 
 def _inside(span: Span, others: Sequence[Span]) -> bool:

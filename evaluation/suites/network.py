@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from microturn.datagen.labels.dialogue import EventLabel
+from microturn.evaluation.scoring.moments import SAME_S
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import mean, share
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 RATES: Final = {0.0: "none", 0.05: "5", 0.2: "20"}  # share of lost micro-turns: name
-_SAME_S: Final = 1e-3
 
 
 def observe(scene: ScoredDialogue) -> Observations:
@@ -29,9 +29,9 @@ def observe(scene: ScoredDialogue) -> Observations:
 
 def _turn(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     until_s = event.end_s + scene.windows.late_reply_s
-    onsets = [start for start, _ in scene.utterances if event.end_s - _SAME_S <= start <= until_s]
+    onsets = [start for start, _ in scene.utterances if event.end_s - SAME_S <= start <= until_s]
     late_s = onsets[0] - event.end_s if onsets else None
-    timely = late_s is not None and late_s <= scene.windows.onset_s + _SAME_S
+    timely = late_s is not None and late_s <= scene.windows.onset_s + SAME_S
     return {"right": timely and reply_to(scene, event) == event.expected, "late_s": late_s}
 
 

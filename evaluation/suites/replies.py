@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from microturn.datagen.labels.dialogue import EventLabel
+from microturn.evaluation.scoring.moments import SAME_S as SAME_S
 from microturn.evaluation.scoring.scene import ScoredDialogue
-
-SAME_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)

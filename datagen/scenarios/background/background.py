@@ -29,7 +29,7 @@ class BackgroundScenario:
         getattr(self, kind)(segment, start)
 
     def silent(self, segment: SegmentBuilder, start: int) -> None:
-        """A voice while nobody talks."""
+        """A voice in silence."""
         voice_alone(segment, voice_at(segment, start))
 
     def counting(self, segment: SegmentBuilder, start: int) -> None:
@@ -51,7 +51,7 @@ class BackgroundScenario:
         _voice_event(segment, span, None)
 
     def noise(self, segment: SegmentBuilder, start: int) -> None:
-        """A burst of noise while nobody talks."""
+        """A burst of noise in silence."""
         burst = _burst(segment.rng, segment.draw(BURST_S), segment.rules.rate)
         span = segment.place(burst, start, lane="background", gain_db=_level(segment))
         window = (
@@ -76,7 +76,7 @@ class BackgroundScenario:
 
 
 def voice_at(segment: SegmentBuilder, start: int) -> Span:
-    """A line of somebody far away."""
+    """Place a line of a distant voice."""
     unit = segment.bank.line(_line(segment), segment.factor())
     return segment.place(unit, start, lane="background", gain_db=_level(segment))
 

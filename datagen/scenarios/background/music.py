@@ -21,7 +21,7 @@ class MusicScenario:
         getattr(self, KINDS[segment.choose(KINDS)])(segment, start)
 
     def silent(self, segment: SegmentBuilder, start: int) -> None:
-        """While nobody talks."""
+        """Music in silence."""
         span = _play(segment, start)
         window = (
             span.start_sample,

@@ -1,4 +1,4 @@
-"""The user says something to somebody else: the agent stays silent, or goes on."""
+"""The user talks to another person: the agent stays silent, or goes on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = ("silent", "silent", "counting")
 MIN_LENGTH_S, MAX_LENGTH_S = 0.9, 3.5
 MIN_WORDS = 3  # shorter lines could be meant for the agent
 OWN_VOICE_SHARE = 0.6
-ANSWER_SHARE = 0.5  # how often somebody far away answers
+ANSWER_SHARE = 0.5  # how often a distant voice answers
 ANSWER_GAP_S = (0.1, 0.6)
 WORDS_LEFT = 2
 TRIES = 20
@@ -87,7 +87,7 @@ def _line(segment: SegmentBuilder, lines: Sequence[Utterance]) -> Utterance:
 
 
 def _answered(segment: SegmentBuilder, start: int) -> int:
-    """Somebody far away answers, where there is still time; returns when all is said."""
+    """Place the answer of a distant voice if there is time; return the end of the talk."""
     try:
         span = voice_at(segment, start)
     except DoesNotFit:

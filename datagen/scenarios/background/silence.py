@@ -1,4 +1,4 @@
-"""Nobody says anything until the dialogue is over: whatever is heard is the room."""
+"""Silence until the dialogue is over: only the room is heard."""
 
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.labels.event_types import SILENCE

@@ -1,6 +1,6 @@
 """For evaluation, where every answer has to be longer than a word: the agent only ever counts.
 
-count    nobody disturbs it
+count    undisturbed
 recount  the user takes the floor with another request to count
 """
 

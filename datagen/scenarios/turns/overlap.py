@@ -1,6 +1,6 @@
 """Something is said into the agent's count: the four situations of Full-Duplex-Bench v1.5.
 
-The user interrupts, says a backchannel, or talks to somebody else; or a voice in the background
+The user interrupts, says a backchannel, or talks to another person; or a voice in the background
 speaks. Each is as likely, and all of them begin while the agent is counting.
 """
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import Span, merge
+from microturn.evaluation.scoring.moments import SAME_S
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.quirks import ORIGINAL, Quirks
 from microturn.evaluation.suites.fdb.v1_formulas import (
@@ -28,7 +29,6 @@ from microturn.evaluation.suites.suite import Measured, Observations, Suite
 TASKS: Final = ("pause", "turn", "interruption", "backchannel")
 SEGMENT_GAP_S: Final = 0.1  # the detector of the scripts joins speech over less silence
 _STRICT: Final = Quirks(last_segment_decides=False)
-_SAME_S: Final = 1e-3
 
 
 def chunks_of(scene: ScoredDialogue) -> list[Chunk]:
@@ -62,7 +62,7 @@ def observe(scene: ScoredDialogue) -> Observations:
 def _pause(scene: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
     """The output until the user has finished, as if the input ended there."""
     chunks = chunks_of(scene)
-    early = [chunk for chunk in chunks if chunk.start_s < turn.end_s - _SAME_S]
+    early = [chunk for chunk in chunks if chunk.start_s < turn.end_s - SAME_S]
     late = after(chunks, turn.end_s)
     tor = takes_turn(early)
     return {"task": "pause", "tor": tor, "handled": not early and takes_turn(late)}
@@ -89,7 +89,7 @@ def _reply(scene: ScoredDialogue, chunks: Sequence[Chunk], turn: EventLabel) -> 
     tor = takes_turn(chunks)
     late_s = chunks[0].start_s - turn.end_s if chunks else None
     begun = scene.activity.seconds_in(turn.end_s - SEGMENT_GAP_S, turn.end_s) > 0
-    timely = late_s is not None and 0.0 <= late_s <= scene.windows.onset_s + _SAME_S
+    timely = late_s is not None and 0.0 <= late_s <= scene.windows.onset_s + SAME_S
     return {
         "tor": tor,
         "latency_s": latency(chunks, turn.end_s, ORIGINAL),
@@ -120,7 +120,7 @@ def _due(scene: ScoredDialogue, spans: Sequence[Span]) -> bool:
     """Whether every backchannel begins in the window of a listening point."""
     windows = [event.window_s for event in scene.dialogue.of_type("agent_backchannel")]
     return all(
-        any(window and window[0] - _SAME_S <= start <= window[1] + _SAME_S for window in windows)
+        any(window and window[0] - SAME_S <= start <= window[1] + SAME_S for window in windows)
         for start, _ in spans
     )
 
