@@ -79,7 +79,7 @@ def test_parts_make_the_same_and_the_last_one_finishes(
     out = tmp_path / "set"
     assert main(words(out, cache, "executor=serial", "part=3/3")) == 0
     assert "2 of 6 shards are, and the last part" in capsys.readouterr().err
-    with pytest.raises(FileNotFoundError, match="not finished"):
+    with pytest.raises(FileNotFoundError, match="an unfinished one"):
         ShardReader(out)
     assert main(words(out, cache, "executor=serial", "part=1/3")) == 0
     assert main(words(out, cache, "executor=serial", "part=2/3")) == 0
