@@ -1,4 +1,4 @@
-"""`microturn ablate`: what each choice is worth, every run with the same steps, seed and dialogues.
+"""`microturn ablate`: the effect of each choice, with the same steps, seed and dialogues.
 
 A table of variants comes from a file in configs/ablations/. Each is simulated, trained and scored
 by the commands that a user would type, one process each; what is finished is written down beside
@@ -23,7 +23,7 @@ from microturn.configs.command import Command, option, write_json
 from microturn.configs.files import write_atomically
 from microturn.evaluation.demo import DemoStep, run_stage
 
-# What the table shows of scores.json: suite, metric, head of the column.
+# Columns from scores.json: suite, metric, head of the column.
 COLUMNS: Final = (
     ("turn", "answered", "turn answered"),
     ("interruption", "stopped_in_time", "interruption stopped"),
@@ -36,9 +36,9 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One row: words on top of those that all variants share."""
+    """One row: words in addition to those that all variants share."""
 
-    says: str = option("", "what the row is called in the table")
+    says: str = option("", "name of the row in the table")
     simulate: list[str] = option(default_factory=list, help="more words for `microturn simulate`")
     train: list[str] = option(default_factory=list, help="more words for `microturn train`")
     checkpoint_of: str = option("", "score this variant's checkpoint instead of training one")
@@ -85,7 +85,7 @@ class AblationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One command, what it reads that an earlier one has made, and what it leaves."""
+    """One command, the results of earlier ones that it reads, and its result."""
 
     stage: DemoStep
     needs: tuple[Path, ...] = ()
@@ -96,7 +96,7 @@ class Step:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """What the result depends on: the words, and the inputs by content."""
+        """Inputs of the result: the words, and the files by content."""
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.needs]
         return {"words": self.stage.words, "needs": digests}
 
@@ -111,7 +111,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Where everything of a configuration lies, and the steps of one variant."""
+    """Paths of a configuration, and the steps of one variant."""
 
     config: AblationConfig
 
@@ -120,7 +120,7 @@ class Plan:
         return Path(self.config.out)
 
     def data(self, variant: Variant, split: str) -> Path:
-        """A shard set; variants with the same words share it."""
+        """Folder of a shard set; variants with the same words share it."""
         words = json.dumps([self.config.simulate, variant.simulate])
         name = hashlib.sha256(words.encode()).hexdigest()[:8]
         return self.out / "data" / name / split
@@ -195,7 +195,7 @@ def _children_seconds() -> float:
 
 
 def _change_model(plan: Plan, name: str) -> None:
-    """A copy of another variant's checkpoint with other keys in its configuration."""
+    """Copy another variant's checkpoint and change keys of its configuration."""
     from omegaconf import OmegaConf
 
     variant, folder = plan.config.variants[name], plan.checkpoint(name)

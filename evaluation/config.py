@@ -1,4 +1,4 @@
-"""What `microturn evaluate` can be asked: inputs, windows in seconds, and the numbers to reach."""
+"""Configuration of `microturn evaluate` and `microturn compare`."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,7 +8,7 @@ from microturn.configs.command import option
 
 @dataclass(frozen=True, kw_only=True)
 class ActivityConfig:
-    """When the agent's sound counts as speech."""
+    """Definition of speech in the agent's sound."""
 
     frame_ms: int = option(10, "length of one energy frame")
     threshold_dbfs: float = option(-45.0, "a frame below this level is never speech")
@@ -27,7 +27,7 @@ class ActivityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowConfig:
-    """How long after an event an agent may take, in seconds."""
+    """Times that an agent may take after an event, in seconds."""
 
     onset_s: float = option(0.8, "a reply begins at most this long after the user's turn")
     stop_s: float = option(0.8, "the agent is quiet at most this long after an interruption")
@@ -39,12 +39,12 @@ class WindowConfig:
     delegate_s: float = option(1.0, "`<delegate>` comes at most this long after the request")
     result_s: float = option(3.0, "the same, for a result whose event has no window")
     text_lead_s: float = option(0.8, "a word on `say` sounds at most this long after its token")
-    spurious_ms: int = option(50, "more speech than this in a micro-turn counts as talking in it")
+    spurious_ms: int = option(50, "more speech than this in a micro-turn is talking in it")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetConfig:
-    """Numbers to reach; the command fails (exit code 1) when one is off."""
+    """Limits of metrics; the command fails (exit code 1) when one is missed."""
 
     at_least: dict[str, dict[str, float]] = option(
         default_factory=dict, help="smallest value by suite and metric: {turn: {right_word: 0.85}}"
@@ -94,7 +94,7 @@ class EvaluateConfig:
         help="suites to score; none: all with a set of their own or, on data=, all of events",
     )
     words: Literal["say", "audio"] = option(
-        "say", "where the agent's words come from: its text lane, or also a recogniser on its sound"
+        "say", "source of the agent's words: its text lane, or also a recogniser on its sound"
     )
     through: Literal["engine", "server"] = option(
         "engine", "stream to the engine, or to a server of its own through a real socket"

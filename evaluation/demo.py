@@ -1,8 +1,8 @@
-"""`microturn demo`: the whole loop in one folder, stage after stage, each a command of its own.
+"""`microturn demo`: the whole loop in one folder, one command after the other.
 
-Every stage is a command that a user could type, printed before it runs and run as a process of
-its own, so that its memory is gone when it ends. What is finished is written down and skipped the
-next time; what was interrupted continues where its own command left it.
+Every stage is a command that a user could type. It is printed, then run as a process, so that its
+memory is freed when it ends. Finished stages are recorded and skipped the next time; an interrupted
+one resumes as its own command does.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from microturn.configs.command import Command, option
 from microturn.configs.files import write_atomically
 
 INTERRUPTED = 130
-PATIENCE_S = 60.0  # how long an interrupted stage may take to save its state
+MAX_SAVE_S = 60.0  # time of an interrupted stage to save its state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
 
 
 def run_demo(config: DemoConfig) -> int:
-    """Run what is not done yet, then write and print the report."""
+    """Run the stages that are not finished, then write and print the report."""
     from microturn.evaluation.demo_report import write_report
 
     out = Path(config.out)
@@ -107,7 +107,7 @@ def run_demo(config: DemoConfig) -> int:
             print(f"{head}: done", flush=True)
             continue
         print(f"\n{head}\n$ microturn {shlex.join(stage.words)}", flush=True)
-        if stage.name == "scores":  # its exit code 1 may mean off target: then there is a result
+        if stage.name == "scores":  # exit code 1 may mean off target: then there is a result
             stage.result.unlink(missing_ok=True)
         start = time.monotonic()
         code = run_stage(stage)
@@ -141,7 +141,7 @@ def run_stage(stage: DemoStep) -> int:
         previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the terminal has told the stage too: let it save its state
+        except KeyboardInterrupt:  # the terminal interrupts the stage too: let it save its state
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(2.0)
             _end(process, signal.SIGINT)
@@ -152,19 +152,19 @@ def run_stage(stage: DemoStep) -> int:
 
 
 def _end(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
-    """Ask a process that still runs to stop; after a while, stop it."""
+    """Ask a running process to stop, and kill it when it does not."""
     if process.poll() is not None:
         return
     process.send_signal(how)
     try:
-        process.wait(PATIENCE_S)
+        process.wait(MAX_SAVE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
 class Ledger:
-    """Which stages are finished, with which words: a stage that is asked otherwise is run again."""
+    """Finished stages and their words; a stage with other words runs again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -180,7 +180,7 @@ class Ledger:
         return row.get("words") == stage.words and stage.result.exists()
 
     def add(self, stage: DemoStep, *, seconds: float, code: int) -> None:
-        """Note a finished stage; forget those after it, which were made from its older result."""
+        """Record a finished stage; forget those after it, which depend on its former result."""
         names = list(self._rows)
         kept = names[: names.index(stage.name)] if stage.name in names else names
         self._rows = {name: self._rows[name] for name in kept}

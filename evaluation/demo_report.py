@@ -31,7 +31,7 @@ def write_report(out: Path, seconds: Mapping[str, float]) -> int:
 
 
 def table(scores: Scores) -> list[str]:
-    """Every target beside the model and the baselines, as lines of Markdown that read as text."""
+    """Format every target beside the model and the baselines, as Markdown that reads as text."""
     _, *baselines = scores.agents
     rows = [["", "target", "microturn", *baselines, ""]]
     for target in scores.targets:
@@ -51,7 +51,7 @@ def table(scores: Scores) -> list[str]:
 
 
 def markdown(scores: Scores, seconds: Mapping[str, float], picture: Path | None) -> str:
-    """The report as a page."""
+    """Format the report as a page."""
     lines = [
         "# microturn demo",
         "",

@@ -38,7 +38,7 @@ _QUICK_TOTAL, _QUICK_EACH = 16, 4  # dialogues of a first impression: in all, bu
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run plays."""
+    """Suites, sets and agents of a run."""
 
     config: EvaluateConfig
     suites: tuple[Suite, ...]
@@ -67,20 +67,20 @@ def evaluate(config: EvaluateConfig) -> int:
         play_sets(
             plan.sets,
             plan.spec,
-            files,
+            files=files,
             activity=config.activity,
             workers=_workers(config),
             advance=advance,
         )
     records = read_records(
-        plan.suites, plan.sets, files, agents=plan.agents, windows=config.windows
+        plan.suites, plan.sets, files=files, agents=plan.agents, windows=config.windows
     )
     return report(plan, records)
 
 
-# --- what is asked -------------------------------------------------------------------------------
+# --- the plan ------------------------------------------------------------------------------------
 def check(config: EvaluateConfig) -> None:
-    """Raise ConfigError for a configuration that asks for nothing or for what does not exist."""
+    """Raise ConfigError for a configuration without an agent or with unknown names."""
     if bool(config.checkpoint) == bool(config.baseline):
         raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(BASELINES)}")
     known = tuple(event_suites()) if config.data else known_suites()
@@ -109,13 +109,13 @@ def make_plan(config: EvaluateConfig) -> Plan:
 
 
 def reported_suites(config: EvaluateConfig) -> list[str]:
-    """Names of the suites that are asked for."""
+    """Names of the suites in the report."""
     default = event_suites() if config.data else MODULES
     return list(dict.fromkeys(config.suites or default))
 
 
 def scored_suites(config: EvaluateConfig) -> list[Suite]:
-    """The suites that are asked for, and those that only have a target."""
+    """Load the suites that are named, and those that only have a target."""
     names = [*reported_suites(config), *suites_with_targets(config.targets)]
     suites = [load_suite(name) for name in dict.fromkeys(names)]
     if not config.data:
@@ -125,7 +125,7 @@ def scored_suites(config: EvaluateConfig) -> list[Suite]:
 
 
 def checkpoint_layout(folder: str) -> StreamLayout:
-    """The layout of a checkpoint; raises FileNotFoundError when the folder holds none."""
+    """Load the layout of a checkpoint; raises FileNotFoundError when the folder holds none."""
     from microturn.model.checkpoint import LAYOUT, check_complete
 
     check_complete(folder)
@@ -133,18 +133,20 @@ def checkpoint_layout(folder: str) -> StreamLayout:
 
 
 def _given_set(config: EvaluateConfig, layout: StreamLayout | None) -> Iterator[PlayedSet]:
-    """The set of data=. Sounds are always judged: another suites= then plays nothing again."""
+    """Open the set of data=. Sounds are always judged, so another suites= plays nothing again."""
     dialogues = DialogueSet.open(config.data)
     if layout is not None:
         layout.check_same(dialogues.layout, config.checkpoint, config.data)
     limit = _limit(config, n_sets=1)
-    yield replace(PlayedSet.of(DATA, dialogues, dialogues.count(limit)), judge_sound=True)
+    yield replace(
+        PlayedSet.of(DATA, dialogues, n_dialogues=dialogues.count(limit)), judge_sound=True
+    )
 
 
 def _sets(
     config: EvaluateConfig, suites: Sequence[Suite], layout: StreamLayout | None
 ) -> Iterator[PlayedSet]:
-    """The sets of the suites, simulated where they are not there yet."""
+    """Open the sets of the suites, simulating those that are missing."""
     by_set: dict[str, list[Suite]] = {}
     for suite in suites:
         by_set.setdefault(suite.set_name, []).append(suite)
@@ -154,7 +156,9 @@ def _sets(
         n_dialogues = players[0].n_dialogues
         n_dialogues = min(_limit(config, n_sets=len(by_set)) or n_dialogues, n_dialogues)
         judge_sound = any(suite.judges_sound for suite in players)
-        yield replace(PlayedSet.of(name, dialogues, n_dialogues), judge_sound=judge_sound)
+        yield replace(
+            PlayedSet.of(name, dialogues, n_dialogues=n_dialogues), judge_sound=judge_sound
+        )
 
 
 def _limit(config: EvaluateConfig, *, n_sets: int) -> int | None:
@@ -190,7 +194,7 @@ def _workers(config: EvaluateConfig) -> int:
 
 
 def _header(plan: Plan, source: PlayedSet) -> dict[str, Any]:
-    """What the traces of a set depend on: inputs by content, and the seed."""
+    """Inputs of the traces of a set: files by content, and settings."""
     return {
         "checkpoint": checkpoint_digest(plan.spec.checkpoint),
         "agents": plan.spec.agents,
@@ -203,23 +207,23 @@ def _header(plan: Plan, source: PlayedSet) -> dict[str, Any]:
     }
 
 
-# --- what comes out ------------------------------------------------------------------------------
+# --- the report ----------------------------------------------------------------------------------
 def report(plan: Plan, records: Records) -> int:
     """Write the scores in all their forms and print the summary."""
     config, out = plan.config, Path(plan.config.out)
     # Asked again: the labels of a set may have brought suites of another package.
     names, suites = reported_suites(config), scored_suites(config)
-    scores = score_run(_info(plan), suites, records)
+    scores = score_run(_info(plan), records, suites=suites)
     # A suite with a target is checked even where the report leaves it out.
     checks = check_targets(config.targets, scores.first.suites)
     scores = replace(scores.only(names), targets=tuple(checks))
     suites = [suite for suite in suites if suite.name in names]
     write_scores(out, scores)
-    write_observations(out, records, suites)
-    draw_plots(out, scores, records.agents)
+    write_observations(out, records, suites=suites)
+    draw_plots(out, scores, records=records.agents)
     n_pictures = min(config.n_pictures, 1) if config.quick else config.n_pictures
-    pictures = gallery.choose(records, suites, n_pictures)
-    gallery.draw(out / "pictures", pictures, plan.spec, config)
+    pictures = gallery.choose(records, suites, n=n_pictures)
+    gallery.draw(out / "pictures", pictures, spec=plan.spec, config=config)
     write_atomically(out / "scores.md", markdown.markdown(scores, pictures))
     if config.table:
         markdown.put_into(Path(config.table), markdown.tables(scores))
@@ -256,7 +260,7 @@ def _set_info(source: PlayedSet) -> SetInfo:
 
 @contextmanager
 def _progress(total_s: float) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr that counts seconds of dialogue."""
+    """Show a bar on stderr that counts seconds of dialogue."""
     from tqdm import tqdm
 
     with tqdm(total=round(total_s), desc="evaluate", unit="s", leave=False) as bar:

@@ -23,13 +23,13 @@ FROM_AUDIO: Final = "checkpoint, words from its sound"
 
 @dataclass(kw_only=True)
 class AgentRecord:
-    """What one agent did in all dialogues, as far as suites need it."""
+    """Observations and outcomes of one agent in all dialogues."""
 
     observations: dict[str, dict[str, Observations]]  # of suites with a module, by dialogue
     outcomes: dict[str, dict[str, list[Outcome]]]  # of events, by set and dialogue
     timing: Timing = field(default_factory=Timing)
 
-    def add(self, set_name: str, scored: ScoredDialogue, suites: Sequence[Suite]) -> None:
+    def add(self, set_name: str, scored: ScoredDialogue, *, suites: Sequence[Suite]) -> None:
         """Observe a dialogue for the suites with a module that play its set, and its events."""
         key = scored.dialogue.key
         for suite in suites:
@@ -62,7 +62,7 @@ class DialogueInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """All that was observed in a run."""
+    """The records of all agents, and the dialogues behind them."""
 
     dialogues: tuple[DialogueInfo, ...]
     agents: Mapping[str, AgentRecord]
@@ -71,8 +71,8 @@ class Records:
 def read_records(
     suites: Sequence[Suite],
     sets: Sequence[PlayedSet],
-    files: Mapping[str, TraceFile],
     *,
+    files: Mapping[str, TraceFile],
     agents: Sequence[str],
     windows: WindowConfig,
 ) -> Records:
@@ -96,7 +96,7 @@ def read_records(
             traces = files[source.name].traces(dialogue.key)
             for agent, trace in _traces_of(agents, traces):
                 scored = ScoredDialogue(dialogue, trace, windows)
-                records[agent].add(source.name, scored, own)
+                records[agent].add(source.name, scored, suites=own)
     return Records(dialogues=tuple(dialogues), agents=records)
 
 

@@ -37,7 +37,7 @@ class PlayedSet:
     judge_sound: bool = False  # compare spoken words with recordings of the voice
 
     @classmethod
-    def of(cls, name: str, dialogues: DialogueSet, n_dialogues: int) -> PlayedSet:
+    def of(cls, name: str, dialogues: DialogueSet, *, n_dialogues: int) -> PlayedSet:
         return cls(
             name=name,
             folder=str(dialogues.reader.folder),
@@ -118,7 +118,7 @@ class Player:
         return traces
 
     def play_again(self, source: PlayedSet, key: str) -> tuple[HeldOutDialogue, AgentOutput]:
-        """One dialogue as the first agent plays it, with its sound."""
+        """Play one dialogue to the first agent; returns its output with sound."""
         self._use(source)
         dialogue = source.open().find(key)
         agent = next(iter(self._agents.values()))
@@ -131,7 +131,7 @@ class Player:
         self._source, dialogues = source, source.open()
         self._agents = {} if self._checkpoint is None else {CHECKPOINT: self._checkpoint}
         for name in self._spec.baselines:
-            self._agents[name] = baseline(name, dialogues.read, self._activity)
+            self._agents[name] = baseline(name, dialogues.read, config=self._activity)
         self._sounds = None
         if source.judge_sound:
             templates = dialogues.read(_TEMPLATE_DIALOGUES)
@@ -151,7 +151,7 @@ class Player:
 
 
 def checkpoint_agent(spec: AgentSpec) -> Agent:
-    """The checkpoint in streaming sessions, in this process or behind a socket."""
+    """Start the checkpoint in streaming sessions, in this process or behind a socket."""
     if spec.through == "server":
         from microturn.evaluation.agents.through_server import ServedAgent
 
@@ -167,8 +167,8 @@ def checkpoint_agent(spec: AgentSpec) -> Agent:
 def play_sets(
     sets: Sequence[PlayedSet],
     spec: AgentSpec,
-    files: Mapping[str, TraceFile],
     *,
+    files: Mapping[str, TraceFile],
     activity: ActivityConfig,
     workers: int,
     advance: Callable[[float], None],

@@ -1,4 +1,4 @@
-"""`traces/SET.jsonl`: what every agent did in every dialogue of a set, so that a run can resume.
+"""`traces/SET.jsonl`: every agent in every dialogue of a set, so that a run can resume.
 
 A line per dialogue: of each agent the words, the times of its speech and its delegations. Scores
 are computed from it anew each time. The first line says what the traces depend on; traces of other
@@ -38,7 +38,7 @@ class TraceFile:
             file.write(_text(line))
 
     def traces(self, key: str) -> dict[str, Trace]:
-        """The trace of each agent in a dialogue."""
+        """Return the trace of each agent in a dialogue."""
         agents = self._lines[key]["agents"]
         return {name: Trace.from_json(entry) for name, entry in agents.items()}
 

@@ -27,6 +27,8 @@ def stream_and_score(
         outcomes.append(score(scored))
         if i == 0:
             user, rate = dialogue.load_user(), dialogue.sample_rate
-            draw_dialogue(stem.with_suffix(".png"), scored, user, output.audio, rate)
-            write_mix(stem.with_suffix(".wav"), user, output.audio, rate)
+            draw_dialogue(
+                stem.with_suffix(".png"), scored, user=user, agent=output.audio, rate=rate
+            )
+            write_mix(stem.with_suffix(".wav"), user=user, agent=output.audio, rate=rate)
     return score_events(outcomes, seed=seed)

@@ -1,8 +1,8 @@
-"""Agents that need no model: what the scores look like at their ends.
+"""Agents without a model: the ends of every scale.
 
 `oracle` plays what was recorded for the dialogue, `silent` never speaks, and `always` loops a
-recorded utterance without a gap. A score on which `silent` or `always` does well says little.
-`half_duplex` (half_duplex.py) takes turns: what it loses, full duplex is for.
+recorded utterance without a gap. A metric on which `silent` or `always` does well says little.
+`half_duplex` (half_duplex.py) takes turns: what it loses is the worth of full duplex.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ BASELINES: Final[tuple[str, ...]] = ("silent", "always", "half_duplex", "oracle"
 
 
 class Agent(Protocol):
-    """Whoever plays the agent's part; dialogues given together must not influence each other."""
+    """A player of the agent's part; dialogues of one call must not influence each other."""
 
-    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]: ...
+    def perform(self, dialogues: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]: ...
 
 
 class Silent:
     """Never says a word."""
 
-    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
-        for sample in samples:
-            n = round(sample.dialogue.duration_s * sample.sample_rate)
-            yield AgentOutput(audio=np.zeros(n, np.float32), sample_rate=sample.sample_rate)
+    def perform(self, dialogues: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
+        for held_out in dialogues:
+            n = round(held_out.dialogue.duration_s * held_out.sample_rate)
+            yield AgentOutput(audio=np.zeros(n, np.float32), sample_rate=held_out.sample_rate)
 
 
 class Oracle:
-    """The recorded agent: answers right, on time, and hears everything."""
+    """The recorded agent: right, on time, with a perfect transcript."""
 
-    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
-        for sample in samples:
-            dialogue = sample.dialogue
+    def perform(self, dialogues: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
+        for held_out in dialogues:
+            dialogue = held_out.dialogue
             yield AgentOutput(
-                audio=sample.load_agent(),
-                sample_rate=sample.sample_rate,
+                audio=held_out.load_agent(),
+                sample_rate=held_out.sample_rate,
                 words=dialogue.agent_words,
                 delegates_s=dialogue.delegates_s,
                 deliveries=tuple(
@@ -65,18 +65,18 @@ class AlwaysTalking:
     words: tuple[SpokenWord, ...]  # of one round
 
     @classmethod
-    def from_samples(cls, samples: Samples, config: ActivityConfig) -> AlwaysTalking:
+    def from_dialogues(cls, dialogues: Samples, config: ActivityConfig) -> AlwaysTalking:
         """Cut the loop from the first dialogue in which the agent speaks, or make bursts of noise.
 
         Raises ValueError for a set without dialogues.
         """
         rate = 0
-        for sample in samples():
-            rate = sample.sample_rate
-            audio = sample.load_agent()
-            activity = Activity.of(audio, sample.sample_rate, config)
+        for held_out in dialogues():
+            rate = held_out.sample_rate
+            audio = held_out.load_agent()
+            activity = Activity.of(audio, held_out.sample_rate, config)
             if activity.runs:
-                return cls._of_longest_utterance(sample, audio, activity)
+                return cls._of_longest_utterance(held_out, audio, activity)
         if not rate:
             raise ValueError("baseline always: there are no dialogues in this set")
         n = round(_BURST_S * rate)
@@ -85,15 +85,15 @@ class AlwaysTalking:
 
     @classmethod
     def _of_longest_utterance(
-        cls, sample: HeldOutDialogue, audio: NDArray[np.float32], activity: Activity
+        cls, held_out: HeldOutDialogue, audio: NDArray[np.float32], activity: Activity
     ) -> AlwaysTalking:
-        """The longest utterance with the gaps between its words cut out."""
+        """Cut the gaps between the words out of the longest utterance."""
         start, end = max(activity.utterances, key=lambda span: span[1] - span[0])
         pieces, words, length_s = [], [], 0.0
         for run_start, run_end in activity.runs:
             if not start <= run_start < end:
                 continue
-            first, last = (round(t * sample.sample_rate) for t in (run_start, run_end))
+            first, last = (round(t * held_out.sample_rate) for t in (run_start, run_end))
             pieces.append(audio[first:last])
             words += [
                 SpokenWord(
@@ -101,20 +101,20 @@ class AlwaysTalking:
                     start_s=max(word.start_s - run_start, 0.0) + length_s,
                     end_s=word.end_s - run_start + length_s,
                 )
-                for word in sample.dialogue.agent_words
+                for word in held_out.dialogue.agent_words
                 if run_start - _BEFORE_SOUND_S <= word.start_s < run_end
             ]
-            length_s += len(pieces[-1]) / sample.sample_rate
+            length_s += len(pieces[-1]) / held_out.sample_rate
         return cls(loop=np.concatenate(pieces), words=tuple(words))
 
-    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
-        for sample in samples:
-            n = round(sample.dialogue.duration_s * sample.sample_rate)
+    def perform(self, dialogues: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
+        for held_out in dialogues:
+            n = round(held_out.dialogue.duration_s * held_out.sample_rate)
             rounds = -(-n // len(self.loop))
-            round_s = len(self.loop) / sample.sample_rate
+            round_s = len(self.loop) / held_out.sample_rate
             yield AgentOutput(
                 audio=np.tile(self.loop, rounds)[:n],
-                sample_rate=sample.sample_rate,
+                sample_rate=held_out.sample_rate,
                 words=tuple(
                     SpokenWord(
                         text=word.text,
@@ -123,7 +123,7 @@ class AlwaysTalking:
                     )
                     for i in range(rounds)
                     for word in self.words
-                    if word.start_s + i * round_s < sample.dialogue.duration_s
+                    if word.start_s + i * round_s < held_out.dialogue.duration_s
                 ),
             )
 
@@ -133,16 +133,16 @@ _BURST_S = 0.4
 _BEFORE_SOUND_S = 0.1
 
 
-def baseline(name: str, samples: Samples, config: ActivityConfig) -> Agent:
-    """The baseline of that name; raises ValueError for an unknown one."""
+def baseline(name: str, dialogues: Samples, *, config: ActivityConfig) -> Agent:
+    """Return the baseline of that name; raises ValueError for an unknown one."""
     if name == "silent":
         return Silent()
     if name == "oracle":
         return Oracle()
     if name == "always":
-        return AlwaysTalking.from_samples(samples, config)
+        return AlwaysTalking.from_dialogues(dialogues, config)
     if name == "half_duplex":
         from microturn.evaluation.agents.half_duplex import HalfDuplex, RecordedWords
 
-        return HalfDuplex(RecordedWords.of(samples))
+        return HalfDuplex(RecordedWords.of(dialogues))
     raise ValueError(f"baseline={name!r} is not one of {', '.join(BASELINES)}")

@@ -1,10 +1,10 @@
 """The agent of a half-duplex voice assistant: waits for a pause, answers, is deaf while it talks.
 
-Its ears are Silero VAD on the microphone: speech ends where it has been quiet for half a second.
-Its answers are the expected ones in the recorded voice, without any time to think, so what it
-loses it loses by taking turns: it answers into hesitations, nobody can stop it, it says nothing
-over the user and nothing at a time of its own, and what it does not hear while it talks is gone.
-What asks for no answer it does not answer, which is kind to it.
+It finds speech with Silero VAD on the microphone; a request ends after half a second of silence.
+Its answers are the expected ones in the recorded voice, without time to think, so every loss comes
+from taking turns: it answers into hesitations, cannot be interrupted, says nothing over the user or
+at a time of its own, and misses all speech while it talks. It never answers where no answer is due,
+which flatters it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MIN_LENGTH_S = 0.1  # of speech; less is a click
 _HEARD_S = 0.3  # so much of the beginning of a request may be missed
 _MAX_GAP_S = 0.8  # between two words of one answer
 _STEPS_A_WORD = 3  # micro-turns
-_BANK_DIALOGUES = 256  # enough to hear every word of the agent
+_BANK_DIALOGUES = 256  # enough to hold every word of the agent
 _ANSWERED: Final = ("respond", "refuse", "delegate", "say")
 
 
@@ -39,21 +39,21 @@ _Piece = tuple[str, float, NDArray[np.float32]]  # a word, seconds into the answ
 
 @dataclass(frozen=True)
 class RecordedWords:
-    """One recording of every word that the recorded agent says, the longest there is."""
+    """The longest recording of every word that the recorded agent says."""
 
     words: dict[str, NDArray[np.float32]]
 
     @classmethod
-    def of(cls, samples: Samples) -> RecordedWords:
+    def of(cls, dialogues: Samples) -> RecordedWords:
         words: dict[str, NDArray[np.float32]] = {}
-        for number, sample in enumerate(samples()):
+        for number, held_out in enumerate(dialogues()):
             if number == _BANK_DIALOGUES:
                 break
-            if not sample.dialogue.agent_words:
+            if not held_out.dialogue.agent_words:
                 continue
-            audio = sample.load_agent()
-            for word in sample.dialogue.agent_words:
-                piece = _slice(audio, word.start_s, word.end_s, sample.sample_rate)
+            audio = held_out.load_agent()
+            for word in held_out.dialogue.agent_words:
+                piece = _slice(audio, word.start_s, word.end_s, held_out.sample_rate)
                 if len(piece) > len(words.get(word.text, ())):
                     words[word.text] = piece.copy()
         return cls(words)
@@ -67,9 +67,9 @@ def _slice(
 
 @dataclass(kw_only=True)
 class _Talk:
-    """A dialogue as far as the agent has come."""
+    """The state of one dialogue while it is played."""
 
-    sample: HeldOutDialogue
+    held_out: HeldOutDialogue
     recorded: NDArray[np.float32]
     answers: list[Answer]
     audio: NDArray[np.float32]
@@ -88,19 +88,19 @@ class HalfDuplex:
 
     voice: RecordedWords
 
-    def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
-        for sample in samples:
-            yield self._perform(sample)
+    def perform(self, dialogues: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
+        for held_out in dialogues:
+            yield self._perform(held_out)
 
-    def _perform(self, sample: HeldOutDialogue) -> AgentOutput:
-        dialogue, rate = sample.dialogue, sample.sample_rate
+    def _perform(self, held_out: HeldOutDialogue) -> AgentOutput:
+        dialogue, rate = held_out.dialogue, held_out.sample_rate
         talk = _Talk(
-            sample=sample,
-            recorded=sample.load_agent(),
+            held_out=held_out,
+            recorded=held_out.load_agent(),
             answers=answers_of(dialogue, _scripted(dialogue), WindowConfig()),
             audio=np.zeros(round(dialogue.duration_s * rate), np.float32),
         )
-        probabilities, frame_s = _probabilities(sample)
+        probabilities, frame_s = _probabilities(held_out)
         began_s, quiet_s = None, 0.0
         for number, probability in enumerate(probabilities):
             now_s = (number + 1) * frame_s
@@ -144,8 +144,8 @@ class HalfDuplex:
         self._say(talk, answer, now_s)
 
     def _delegate(self, talk: _Talk, event: EventLabel, now_s: float) -> None:
-        """The background agent is as slow as in the script, and never earlier."""
-        dialogue = talk.sample.dialogue
+        """Deliver the result with the delay of the script, never earlier than there."""
+        dialogue = talk.held_out.dialogue
         used = {delivery.scripted_s for delivery in talk.deliveries}
         talk.delegates_s.append(now_s)
         for message in dialogue.messages:
@@ -165,7 +165,7 @@ class HalfDuplex:
 
     def _say(self, talk: _Talk, answer: Answer, at_s: float) -> None:
         """Play the answer; what is said over an earlier answer replaces it."""
-        rate = talk.sample.sample_rate
+        rate = talk.held_out.sample_rate
         pieces = self._pieces(talk, answer)
         for text, offset_s, sound in pieces:
             first = round((at_s + offset_s) * rate)
@@ -180,12 +180,12 @@ class HalfDuplex:
         talk.deaf.append((at_s, talk.deaf_until_s))
 
     def _pieces(self, talk: _Talk, answer: Answer) -> list[_Piece]:
-        """The answer as the recorded agent meant to give it, though it may have been cut off."""
+        """Return words and sounds of the intended answer, even where the recording was cut off."""
         words = list(answer.recorded)
         if answer.cut_s is not None and words:
             words = _intended(talk, answer)
-        if not words:  # nobody recorded it
-            step_s = talk.sample.dialogue.micro_turn_s * _STEPS_A_WORD
+        if not words:  # there is no recording
+            step_s = talk.held_out.dialogue.micro_turn_s * _STEPS_A_WORD
             words = [
                 SpokenWord(text=text, start_s=i * step_s, end_s=(i + 1) * step_s)
                 for i, text in enumerate(answer.expected)
@@ -203,7 +203,7 @@ def _intended(talk: _Talk, answer: Answer) -> list[SpokenWord]:
     """Words that were meant to follow one another from the answer's first one on."""
     others = {word for other in talk.answers if other is not answer for word in other.recorded}
     meant: list[SpokenWord] = [*answer.recorded[:-1]]
-    planned = talk.sample.dialogue.intended_words
+    planned = talk.held_out.dialogue.intended_words
     for word in planned or answer.recorded:
         if word.start_s < answer.recorded[-1].start_s or word in others:
             continue
@@ -214,13 +214,13 @@ def _intended(talk: _Talk, answer: Answer) -> list[SpokenWord]:
 
 
 def _missed(word: SpokenWord, talk: _Talk) -> bool:
-    """Whether most of a word fell into a time of deafness; all other words are understood."""
+    """Whether most of a word fell into a span in which the agent talked and did not listen."""
     covered_s = sum(overlap((word.start_s, word.end_s), span) for span in talk.deaf)
     return covered_s > (word.end_s - word.start_s) / 2
 
 
 def _sound(talk: _Talk, word: SpokenWord) -> NDArray[np.float32]:
-    return _slice(talk.recorded, word.start_s, word.end_s, talk.sample.sample_rate)
+    return _slice(talk.recorded, word.start_s, word.end_s, talk.held_out.sample_rate)
 
 
 def _is_request(event: EventLabel) -> bool:
@@ -239,11 +239,11 @@ def _scripted(dialogue: Dialogue) -> list[Delivery]:
     ]
 
 
-def _probabilities(sample: HeldOutDialogue) -> tuple[NDArray[np.float32], float]:
+def _probabilities(held_out: HeldOutDialogue) -> tuple[NDArray[np.float32], float]:
     """Speech probabilities of the microphone, and seconds from one to the next."""
     from microturn.evaluation.speech import silero
 
-    audio, rate = sample.load_user(), sample.sample_rate
+    audio, rate = held_out.load_user(), held_out.sample_rate
     if rate != silero.SAMPLE_RATE:
         from scipy.signal import resample_poly
 

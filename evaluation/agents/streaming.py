@@ -7,7 +7,7 @@ background agent only after it has delegated.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -90,14 +90,8 @@ class _StreamedDialogue:
 class StreamedAgent:
     """Streams dialogues through the rows of a batch."""
 
-    def __init__(
-        self,
-        batch: StreamingRows,
-        *,
-        on_progress: Callable[[float], None] = lambda dialogues: None,
-    ) -> None:
+    def __init__(self, batch: StreamingRows) -> None:
         self._batch, self._layout, self._tokenizer = batch, batch.layout, batch.tokenizer
-        self._on_progress = on_progress  # gets fractions of dialogues
 
     def perform(self, samples: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         """Stream the samples, as many at once as there are rows; yields outputs in order."""
@@ -139,7 +133,6 @@ class StreamedAgent:
         outputs = self._batch.step_rows(inputs)
         for row, dialogue in live.items():
             self._keep(dialogue, outputs[row], k=k)
-        self._on_progress(sum(1 / len(dialogue.user) for dialogue in live.values()))
 
     def _input(self, dialogue: _StreamedDialogue, k: int) -> MicroTurnIn:
         missing = dialogue.missing_input

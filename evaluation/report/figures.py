@@ -9,7 +9,7 @@ from microturn.configs.files import replacing
 
 
 def new_figure(*, width: float, height: float) -> Any:
-    """An empty figure in inches. It belongs to nobody: no global state, no window."""
+    """Make an empty figure, in inches, without global state or a window."""
     import matplotlib
 
     matplotlib.use("Agg")

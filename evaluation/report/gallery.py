@@ -33,13 +33,13 @@ class Picture:
         return f"{self.source.name}-{self.key}"
 
 
-def choose(records: Records, suites: Sequence[Suite], n: int) -> list[Picture]:
+def choose(records: Records, suites: Sequence[Suite], *, n: int) -> list[Picture]:
     """The first dialogue, the worst ones, and then others of families that are not shown yet."""
     short = [one for one in records.dialogues if one.source.dialogue_s <= MAX_LENGTH_S]
     sets = {one.source.name: one.source for one in short}
     typical = one_of_each_family(short)
     record = next(iter(records.agents.values()))
-    worst = worst_of([suite for suite in suites if suite.set_name in sets], record, sets)
+    worst = worst_of([suite for suite in suites if suite.set_name in sets], record, sets=sets)
     chosen: dict[str, Picture] = {}
     for picture in (*typical[:1], *worst, *typical[1:]):
         chosen.setdefault(picture.stem, picture)
@@ -58,7 +58,7 @@ def one_of_each_family(dialogues: Sequence[DialogueInfo]) -> list[Picture]:
 
 
 def worst_of(
-    suites: Sequence[Suite], record: AgentRecord, sets: Mapping[str, PlayedSet]
+    suites: Sequence[Suite], record: AgentRecord, *, sets: Mapping[str, PlayedSet]
 ) -> list[Picture]:
     """Dialogues whose headline is below 1: the worst of each suite first, then the second ones."""
     ranked = []
@@ -79,7 +79,7 @@ def _badness(picture: Picture) -> tuple[float, str]:
 
 
 def draw(
-    folder: Path, pictures: Sequence[Picture], spec: AgentSpec, config: EvaluateConfig
+    folder: Path, pictures: Sequence[Picture], *, spec: AgentSpec, config: EvaluateConfig
 ) -> None:
     """Play those dialogues again of which FOLDER lacks SET-KEY.png or SET-KEY.wav."""
     missing = [
@@ -95,5 +95,7 @@ def draw(
         trace = Trace.of(output, config.activity)
         scored = ScoredDialogue(dialogue.dialogue, trace, config.windows)
         user, rate = dialogue.load_user(), dialogue.sample_rate
-        draw_dialogue(folder / f"{picture.stem}.png", scored, user, output.audio, rate)
-        write_mix(folder / f"{picture.stem}.wav", user, output.audio, rate)
+        draw_dialogue(
+            folder / f"{picture.stem}.png", scored, user=user, agent=output.audio, rate=rate
+        )
+        write_mix(folder / f"{picture.stem}.wav", user=user, agent=output.audio, rate=rate)

@@ -14,7 +14,7 @@ from microturn.evaluation.suites.suite import Observations, Suite
 NAME: Final = "observations.jsonl"
 
 
-def write_observations(folder: Path, records: Records, suites: Sequence[Suite]) -> None:
+def write_observations(folder: Path, records: Records, *, suites: Sequence[Suite]) -> None:
     rows = [
         {"agent": agent, "suite": suite.name, "key": key, "observations": observations}
         for agent, record in records.agents.items()

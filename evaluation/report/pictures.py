@@ -1,4 +1,4 @@
-"""A dialogue to look at and to listen to: what was heard, expected, said, and when."""
+"""One dialogue as a picture and as sound: input, events, expected and spoken words."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ _SECONDS_PER_INCH: Final = 0.9
 
 def draw_dialogue(
     path: Path,
-    scene: ScoredDialogue,
+    scored: ScoredDialogue,
+    *,
     user: NDArray[np.float32],
     agent: NDArray[np.float32],
     rate: int,
 ) -> None:
-    """Spectrograms of both channels over a timeline of words, events and windows."""
+    """Draw spectrograms of both channels over a timeline of words, events and windows."""
     from microturn.evaluation.report.figures import new_figure, save_figure
 
-    dialogue = scene.dialogue
+    dialogue = scored.dialogue
     figure = new_figure(width=max(dialogue.duration_s / _SECONDS_PER_INCH, 8.0), height=7.5)
     rows = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [1, 1, 1.6]})
     _spectrogram(rows[0], user, rate, "microphone")
     _spectrogram(rows[1], agent, rate, "agent")
-    for start, end in scene.runs:
+    for start, end in scored.runs:
         rows[1].axvspan(start, end, ymax=0.04, color="tab:red")
-    _timeline(rows[2], scene)
+    _timeline(rows[2], scored)
     n_micro_turns = round(dialogue.duration_s / dialogue.micro_turn_s)
     for axis in rows:
         for k in range(n_micro_turns + 1):
@@ -55,8 +56,10 @@ def draw_dialogue(
     save_figure(figure, path)
 
 
-def write_mix(path: Path, user: NDArray[np.float32], agent: NDArray[np.float32], rate: int) -> None:
-    """Both channels as one stereo file: the microphone left, the agent right."""
+def write_mix(
+    path: Path, *, user: NDArray[np.float32], agent: NDArray[np.float32], rate: int
+) -> None:
+    """Write both channels as one stereo file: the microphone left, the agent right."""
     import soundfile
 
     n = max(len(user), len(agent))
@@ -75,19 +78,19 @@ def _spectrogram(axis: Any, audio: NDArray[np.float32], rate: int, name: str) ->
     axis.set_ylabel(f"{name}\nHz")
 
 
-def _timeline(axis: Any, scene: ScoredDialogue) -> None:
-    dialogue = scene.dialogue
+def _timeline(axis: Any, scored: ScoredDialogue) -> None:
+    dialogue = scored.dialogue
     level = {name: -i for i, name in enumerate(_ROWS)}
     _words(axis, dialogue.user_words, level["user"], "tab:blue")
     _words(axis, dialogue.background_words, level["background"], "tab:gray")
     for event in dialogue.events:
         _event(axis, event, level["events"], level["expected"])
     _words(axis, dialogue.agent_words, level["recorded"], "0.4")
-    _words(axis, scene.trace.words, level["said"], "tab:red")
-    for start, end in scene.floors:
+    _words(axis, scored.trace.words, level["said"], "tab:red")
+    for start, end in scored.floors:
         axis.barh(level["floor"], end - start, left=start, height=0.5, color="0.85")
-    _marks(axis, ((d.time_s, d.text) for d in scene.trace.deliveries), level["text_in"])
-    delegates = ((time_s, "<delegate>") for time_s in scene.trace.delegates_s)
+    _marks(axis, ((d.time_s, d.text) for d in scored.trace.deliveries), level["text_in"])
+    delegates = ((time_s, "<delegate>") for time_s in scored.trace.delegates_s)
     _marks(axis, delegates, level["text_in"] + 0.35)
     axis.set_yticks(list(level.values()), list(level))
     axis.set_ylim(-len(_ROWS) + 0.4, 0.6)

@@ -19,7 +19,7 @@ _FIRST_S, _LAST_S = -0.5, 2.5
 _Agents = Mapping[str, Mapping[str, SuiteScore]]  # suites by agent
 
 
-def draw_plots(out: Path, scores: Scores, records: Mapping[str, AgentRecord]) -> None:
+def draw_plots(out: Path, scores: Scores, *, records: Mapping[str, AgentRecord]) -> None:
     """Write scores.png, scenarios.png and latencies.png."""
     suites = {agent: one.suites for agent, one in scores.agents.items()}
     _bars(out / "scores.png", suites, f"Headlines of all suites ({TWINS})")

@@ -31,7 +31,7 @@ class SetInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What the scores were made from, and with."""
+    """Inputs and versions behind the scores."""
 
     data: str  # folder of the set; empty: every suite's own
     checkpoint: str
@@ -62,7 +62,7 @@ class AgentScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The scores of a run; the agent that is scored comes first, baselines follow."""
+    """Scores of a run: of the scored agent first, then of the baselines."""
 
     info: RunInfo
     agents: Mapping[str, AgentScores]
@@ -123,7 +123,7 @@ class Scores:
         )
 
 
-def score_run(info: RunInfo, suites: Sequence[Suite], records: Records) -> Scores:
+def score_run(info: RunInfo, records: Records, *, suites: Sequence[Suite]) -> Scores:
     """Scores of every agent on every suite, on the events of all dialogues, and its timing."""
     oracle = records.agents.get("oracle")
     agents = {}

@@ -1,4 +1,4 @@
-"""What an agent's sound says, by a recogniser that knows only which words may come.
+"""Words of an agent's sound, by a recogniser with a grammar of the possible words.
 
 Pocketsphinx's English model with a grammar: any of the words that the recorded agent says in the
 dialogue or that are expected, in any order. It is a check on the `say` lane, not a transcript: in
@@ -26,18 +26,18 @@ _RATE: Final = 16_000  # of the recogniser's model
 _FRAME_S: Final = 0.01
 _MARGIN_S: Final = 0.15
 _PEAK: Final = 0.5
-_NOISE: Final = 3e-4  # digital silence has no spectrum to be told from
+_NOISE: Final = 3e-4  # digital silence has no spectrum
 
 
-def vocabulary(sample: HeldOutDialogue) -> tuple[str, ...]:
-    """Words that the agent may say in a dialogue."""
-    dialogue = sample.dialogue
+def vocabulary(held_out: HeldOutDialogue) -> tuple[str, ...]:
+    """Return the words that the agent may say in a dialogue."""
+    dialogue = held_out.dialogue
     words = {word.text for word in dialogue.agent_words}
     words |= {text for event in dialogue.events for text in event.expected}
     return tuple(sorted(words | set(_COMMON)))
 
 
-# Words that an agent may say wrongly, so that a wrong word is not heard as the nearest right one.
+# Words that an agent may say wrongly: without them a wrong word becomes the nearest right one.
 _COMMON: Final = (
     *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
@@ -46,19 +46,19 @@ _COMMON: Final = (
 
 
 def recognise(
-    audio: NDArray[np.float32], sample: HeldOutDialogue, activity: Activity
+    audio: NDArray[np.float32], held_out: HeldOutDialogue, activity: Activity
 ) -> tuple[SpokenWord, ...]:
-    """Words of every utterance, with the times at which the recogniser found them."""
-    if sample.sample_rate != _RATE:
+    """Recognise the words of every utterance and their times."""
+    if held_out.sample_rate != _RATE:
         raise ValueError(
-            f"words=audio needs sound at {_RATE} Hz; this checkpoint's has {sample.sample_rate}"
+            f"words=audio needs sound at {_RATE} Hz; this checkpoint's has {held_out.sample_rate}"
         )
-    recogniser = _recogniser(vocabulary(sample))
-    found: list[SpokenWord] = []
+    recogniser = _recogniser(vocabulary(held_out))
+    spoken: list[SpokenWord] = []
     for start_s, end_s in activity.utterances:
         first_s = max(start_s - _MARGIN_S, 0.0)
         part = audio[round(first_s * _RATE) : round((end_s + _MARGIN_S) * _RATE)]
-        found += [
+        spoken += [
             SpokenWord(
                 text=word.text,
                 start_s=max(word.start_s + first_s, start_s),
@@ -66,7 +66,7 @@ def recognise(
             )
             for word in recogniser.words(part)
         ]
-    return tuple(found)
+    return tuple(spoken)
 
 
 @dataclass(frozen=True)

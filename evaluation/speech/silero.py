@@ -1,4 +1,4 @@
-"""Where a recording holds speech, by Silero VAD: a small network whose weights come as a package.
+"""Speech in a recording, by Silero VAD: a small network whose weights come as a package.
 
 The network (github.com/snakers4/silero-vad, version 6, 16 kHz, MIT) is written out here, since its
 package ships it as TorchScript, which torch has given up; a test compares the two. All frames of a
@@ -71,7 +71,7 @@ class SileroNetwork(nn.Module):
 
 @cache
 def network() -> SileroNetwork:
-    """The network with the package's weights; raises OSError where the package is missing."""
+    """Load the network with the package's weights; raises OSError where the package is missing."""
     try:
         path = distribution("silero-vad").locate_file(_WEIGHTS)
     except PackageNotFoundError as error:

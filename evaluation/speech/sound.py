@@ -1,4 +1,4 @@
-"""Does it sound like what it says? Each spoken word against recordings of the agent's voice.
+"""Comparison of each spoken word with recordings of the agent's voice.
 
 The agent has one voice, so a word that it says well is nearest, in log-mel, to the recording of
 that word. This is no recogniser: it tells words of the set apart, nothing more.
@@ -24,12 +24,12 @@ _BANDS_POOLED: Final = 4
 _FLOOR: Final = np.float32(-3.0)  # log10 magnitude; below this a band is silence
 _SHIFTS: Final = range(-4, 9)  # frames by which a word may sit off its template
 _REACH_S: Final = 0.8  # a word sounds at most this long after its token
-_APART_S: Final = 0.45  # words closer than this run together: nobody can say where one ends
+_APART_S: Final = 0.45  # words closer than this run together: the end of one is unknown
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordSounds:
-    """One recording of every word that the agent may say."""
+    """A template of every word that the agent may say."""
 
     texts: tuple[str, ...]
     templates: NDArray[np.float32]  # (W, F, B), silence after the end of a word
@@ -39,26 +39,26 @@ class WordSounds:
 
     @classmethod
     def of(
-        cls, samples: Iterable[HeldOutDialogue], layout: StreamLayout, activity: ActivityConfig
+        cls, dialogues: Iterable[HeldOutDialogue], layout: StreamLayout, activity: ActivityConfig
     ) -> WordSounds:
-        """Take every word from where it lasts longest, so that none is one that was cut off."""
-        found: dict[str, NDArray[np.float32]] = {}
-        for sample in samples:
-            words = sample.dialogue.agent_words
+        """Take the longest recording of every word, which was not cut off."""
+        longest: dict[str, NDArray[np.float32]] = {}
+        for held_out in dialogues:
+            words = held_out.dialogue.agent_words
             if not words:
                 continue
-            frames, speech = _analyse(sample.load_agent(), layout, activity)
+            frames, speech = _analyse(held_out.load_agent(), layout, activity)
             for word, part in zip(words, _parts(words, frames, speech, layout), strict=True):
                 last = _frame(word.end_s - word.start_s, layout)
-                if part is not None and len(part[:last]) > len(found.get(word.text, ())):
-                    found[word.text] = part[:last]
-        texts = tuple(sorted(found))
-        longest = max((len(found[text]) for text in texts), default=0)
-        templates = [_padded(found[text], longest) for text in texts]
+                if part is not None and len(part[:last]) > len(longest.get(word.text, ())):
+                    longest[word.text] = part[:last]
+        texts = tuple(sorted(longest))
+        n_frames = max((len(longest[text]) for text in texts), default=0)
+        templates = [_padded(longest[text], n_frames) for text in texts]
         return cls(
             texts=texts,
             templates=np.array(templates, np.float32),
-            lengths=np.array([len(found[text]) for text in texts], np.int64),
+            lengths=np.array([len(longest[text]) for text in texts], np.int64),
             layout=layout,
             activity=activity,
         )
@@ -66,7 +66,7 @@ class WordSounds:
     def nearest(
         self, audio: NDArray[np.float32], words: Sequence[SpokenWord]
     ) -> tuple[str | None, ...]:
-        """What each word sounds most like; None where that cannot be said."""
+        """Return the most similar word for each spoken one; None where that is undecided."""
         if not self.texts:
             return (None,) * len(words)
         frames, speech = _analyse(audio, self.layout, self.activity)

@@ -24,7 +24,6 @@ from microturn.evaluation.suites.replies import (
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 EVENT: Final = "visual_span"
-LEVELS: Final = (0.3, 0.5, 0.7)
 
 
 def temporal_iou(said: Span, true: Span) -> float:
@@ -34,17 +33,17 @@ def temporal_iou(said: Span, true: Span) -> float:
     return max(0.0, shared) / union if union > 0 else 0.0
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every action: its span, and the one that was said."""
-    found = [_span(scene, segment) for segment in segments(scene, EVENT)]
-    return {"spans": [item for item in found if item is not None]}
+def observe(scored: ScoredDialogue) -> Observations:
+    """Compare the spoken span of every action with the true one."""
+    spans = [_span(scored, segment) for segment in segments(scored, EVENT)]
+    return {"spans": [span for span in spans if span is not None]}
 
 
-def _span(scene: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | None:
+def _span(scored: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | None:
     due = [event for event in segment.events if event.act == "say"]
     if len(due) != 2:
         return None
-    said = said_in(scene, segment.request.end_s, segment.end_s)
+    said = said_in(scored, segment.request.end_s, segment.end_s)
     start, stop = (event.expected for event in due)
     starts = [word.onset_s for word in said if (word.text,) == start]
     stops = [
@@ -64,7 +63,7 @@ def _span(scene: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | None
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    spans = [item for facts in dialogues for item in facts["spans"]]
+    spans = [item for observed in dialogues for item in observed["spans"]]
     n = len(spans)
     return {
         "r1_iou_50": share([item["iou"] >= 0.5 for item in spans]),

@@ -24,21 +24,21 @@ TURN_GAP_S: Final = 0.5  # the user's words are one turn up to this silence
 MIN_OVERLAP_S: Final = 0.05
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every cue, and speech of the agent while the user speaks that no cue explains."""
-    due = [event for event in scene.dialogue.of_type(EVENT) if event.act == "say"]
-    turns = user_turns(scene)
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every cue, and count utterances over the user that no cue explains."""
+    due = [event for event in scored.dialogue.of_type(EVENT) if event.act == "say"]
+    turns = user_turns(scored)
     return {
-        "cues": [_cue(scene, event, turns) for event in due],
-        "strays": _strays(scene, due, turns),
+        "cues": [_cue(scored, event, turns) for event in due],
+        "strays": _strays(scored, due, turns),
         "user_s": sum(end - start for start, end in turns),
     }
 
 
-def user_turns(scene: ScoredDialogue) -> list[Span]:
-    """Stretches in which the user speaks, silences between words included."""
+def user_turns(scored: ScoredDialogue) -> list[Span]:
+    """Spans in which the user speaks, silences between words included."""
     turns: list[Span] = []
-    for word in sorted(scene.dialogue.user_words, key=lambda word: word.start_s):
+    for word in sorted(scored.dialogue.user_words, key=lambda word: word.start_s):
         if turns and word.start_s - turns[-1][1] <= TURN_GAP_S:
             turns[-1] = (turns[-1][0], max(turns[-1][1], word.end_s))
         else:
@@ -46,12 +46,12 @@ def user_turns(scene: ScoredDialogue) -> list[Span]:
     return turns
 
 
-def _cue(scene: ScoredDialogue, event: EventLabel, turns: Sequence[Span]) -> dict[str, Any]:
-    outcome = score_cue(scene, event)
+def _cue(scored: ScoredDialogue, event: EventLabel, turns: Sequence[Span]) -> dict[str, Any]:
+    outcome = score_cue(scored, event)
     over = False
     if outcome.onset_s is not None:
         onset_s = event.end_s + outcome.onset_s
-        speech = [run for run in scene.runs if run[1] > onset_s + SAME_S]
+        speech = [run for run in scored.runs if run[1] > onset_s + SAME_S]
         over = any(overlap(turn, speech[0]) >= MIN_OVERLAP_S for turn in turns if speech)
     return {
         "right": outcome.right,
@@ -61,20 +61,20 @@ def _cue(scene: ScoredDialogue, event: EventLabel, turns: Sequence[Span]) -> dic
     }
 
 
-def _strays(scene: ScoredDialogue, due: Sequence[EventLabel], turns: Sequence[Span]) -> int:
-    """Utterances that begin while the user speaks and in no window."""
+def _strays(scored: ScoredDialogue, due: Sequence[EventLabel], turns: Sequence[Span]) -> int:
+    """Count utterances that begin while the user speaks and in no window."""
     windows = [event.window_s for event in due if event.window_s is not None]
     return sum(
         any(a <= start <= b for a, b in turns)
         and not any(a - SAME_S <= start <= b + SAME_S for a, b in windows)
-        for start, _ in scene.utterances
+        for start, _ in scored.utterances
     )
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    cues = [cue for facts in dialogues for cue in facts["cues"]]
-    minutes = math.fsum(facts["user_s"] for facts in dialogues) / 60
-    strays = sum(facts["strays"] for facts in dialogues)
+    cues = [cue for observed in dialogues for cue in observed["cues"]]
+    minutes = math.fsum(observed["user_s"] for observed in dialogues) / 60
+    strays = sum(observed["strays"] for observed in dialogues)
     right = [cue for cue in cues if cue["right"]]
     return {
         "accuracy": share([cue["credit"] for cue in cues]),

@@ -1,4 +1,4 @@
-"""Echo: the agent hears its own voice through the room; does it take it for somebody else's?"""
+"""Echo: the agent's own voice returns through the room and must not count as another voice."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from microturn.evaluation.suites.replies import share
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every answer, and what the agent says that nobody asked for."""
-    path = scene.dialogue.channel.echo_path
-    events = [event for event in scene.dialogue.of_type("turn") if event.act == "respond"]
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every answer, and count utterances that no question explains."""
+    path = scored.dialogue.channel.echo_path
+    events = [event for event in scored.dialogue.of_type("turn") if event.act == "respond"]
     unasked = merge(
-        scene.outside_floors(0.0, scene.dialogue.duration_s), scene.activity.utterance_gap_s
+        scored.outside_floors(0.0, scored.dialogue.duration_s), scored.activity.utterance_gap_s
     )
     return {
         "cancelled": path is not None and path.erle_db is not None,
-        "answers": [_answer(scene, event) for event in events],
+        "answers": [_answer(scored, event) for event in events],
         "unasked": len(unasked),
-        "minutes": scene.dialogue.duration_s / 60,
+        "minutes": scored.dialogue.duration_s / 60,
     }
 
 
-def _answer(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
-    said = reply_to(scene, event)
+def _answer(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    said = reply_to(scored, event)
     begun = bool(said) and said[0] == event.expected[0]
     return {
         "whole": said == event.expected,
@@ -39,13 +39,13 @@ def _answer(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """Answers that were said whole, with and without a canceller, and what was said unasked."""
-    answers = [answer for facts in dialogues for answer in facts["answers"]]
-    minutes = sum(facts["minutes"] for facts in dialogues)
+    """Compute shares of whole answers by canceller, and the rate of unasked speech."""
+    answers = [answer for observed in dialogues for answer in observed["answers"]]
+    minutes = sum(observed["minutes"] for observed in dialogues)
 
     def whole(cancelled: bool) -> float | None:
-        here = [facts for facts in dialogues if facts["cancelled"] is cancelled]
-        return share([answer["whole"] for facts in here for answer in facts["answers"]])
+        here = [observed for observed in dialogues if observed["cancelled"] is cancelled]
+        return share([answer["whole"] for observed in here for answer in observed["answers"]])
 
     return {
         "said_whole": share([answer["whole"] for answer in answers]),

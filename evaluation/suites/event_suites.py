@@ -25,7 +25,7 @@ _NOTE: Final = "Dialogues of the demo's own kind, other voices than those it tra
 
 
 class _Row(NamedTuple):
-    """What a suite of events adds to the metrics that all of them share."""
+    """One suite of events."""
 
     name: str
     headline: str
@@ -202,7 +202,7 @@ def score_events(dialogues: Sequence[Sequence[Outcome]], *, seed: int) -> dict[s
 
 
 def _rows() -> tuple[_Row, ...]:
-    """The table with one row for each suite that only an event type of another package names."""
+    """The table, with a row for each suite that event types of other packages bring."""
     shipped = {row.name for row in _ROWS}
     added = {
         kind.suite: _Row(kind.suite, AS_EXPECTED, kind.meaning, {AS_EXPECTED: _AS_EXPECTED})

@@ -1,4 +1,4 @@
-"""The held-out dialogues of a suite: simulated once per configuration, then found again."""
+"""Held-out dialogues of a suite, simulated once per configuration and cached."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import digest_of
+from microturn.datagen.labels.dialogue import FORMAT as LABEL_FORMAT
 from microturn.datagen.simulate import FREE_KEYS, simulate
 from microturn.evaluation.scoring.dialogue_set import DialogueSet
 from microturn.evaluation.suites.suite import Suite
@@ -19,7 +20,7 @@ from microturn.model.streams import StreamLayout
 def held_out_config(
     suite: Suite, *, n_dialogues: int = 0, layout: StreamLayout | None = None
 ) -> DatagenConfig:
-    """What `microturn simulate` is asked for a suite; `n_dialogues` 0: as many as the suite plays.
+    """Configuration of `microturn simulate` for a suite; `n_dialogues` 0: as many as it plays.
 
     Of a checkpoint's `layout` the clock and the size of its pictures count; which positions carry
     tokens does not, since dialogues are played as sound, pictures and text.
@@ -42,29 +43,30 @@ def held_out_set(
     layout: StreamLayout | None = None,
     workers: int = 0,
 ) -> DialogueSet:
-    """The suite's dialogues, below `cache`; what is there already is not made again."""
+    """Open the suite's set below `cache`, simulating it unless it is there."""
     config = held_out_config(suite, n_dialogues=n_dialogues, layout=layout)
     folder = cache / "suites" / f"{suite.set_name}-{_digest(config)[:16]}"
     if not (folder / "index.json").is_file():
         executor = "serial" if workers == 1 else config.executor
-        asked = replace(config, out=str(folder), workers=workers, executor=executor)
-        simulate(asked, cache=cache)
+        config = replace(config, out=str(folder), workers=workers, executor=executor)
+        simulate(config, cache=cache)
     return DialogueSet.open(str(folder))
 
 
-def _shaped(own: StreamLayout, asked: StreamLayout) -> StreamLayout:
-    clock = {"sample_rate": asked.sample_rate, "micro_turn_ms": asked.micro_turn_ms}
-    for spec in own.lane_specs:
-        rows, cols = asked.lane(spec.name).grid
+def _shaped(layout: StreamLayout, model: StreamLayout) -> StreamLayout:
+    """`layout` with the clock and the picture sizes of the layout of a model."""
+    sizes = {"sample_rate": model.sample_rate, "micro_turn_ms": model.micro_turn_ms}
+    for spec in layout.lane_specs:
+        rows, cols = model.lane(spec.name).grid
         if spec.kind == "frames" and rows:
-            clock |= {f"{spec.name}_rows": rows, f"{spec.name}_cols": cols}
-    return replace(own, **clock)
+            sizes |= {f"{spec.name}_rows": rows, f"{spec.name}_cols": cols}
+    return replace(layout, **sizes)
 
 
 def _digest(config: DatagenConfig) -> str:
-    """Changes with everything that changes the dialogues."""
-    known: dict[str, Any] = {
+    """Digest of everything that determines the dialogues."""
+    settings: dict[str, Any] = {
         name: value for name, value in asdict(config).items() if name not in FREE_KEYS
     }
-    text = f"{sorted(known.items())} {digest_of(config.corpus)}"
+    text = f"{LABEL_FORMAT} {sorted(settings.items())} {digest_of(config.corpus)}"
     return hashlib.sha256(text.encode()).hexdigest()

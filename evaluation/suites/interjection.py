@@ -1,4 +1,4 @@
-"""Interjections: a mistake in what the user recites is corrected while the user goes on."""
+"""Interjections: the agent corrects a mistake in a recital while the user goes on."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _AHEAD_S: Final = 4.0  # before a mistake the user recites for about so long
 _RECITAL_GAP_S: Final = 0.5  # a longer silence ends a recital
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every recital: with a mistake, or flawless."""
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every recital, with a mistake or flawless."""
     return {
         "recitals": [
-            _flawless(scene, event) if event.act == "stay_silent" else _mistake(scene, event)
-            for event in scene.dialogue.of_type("interjection")
+            _flawless(scored, event) if event.act == "stay_silent" else _mistake(scored, event)
+            for event in scored.dialogue.of_type("interjection")
         ]
     }
 
 
-def _mistake(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
-    """The correction is the expected words, begun in the window, and nothing else around it."""
+def _mistake(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    """Score a correction: the expected words, begun in the window, and nothing else around it."""
     assert event.window_s is not None, event
     start_s, due_s = event.window_s
-    begun_s = max([start_s - _AHEAD_S, *_ends_before(scene, event)])
-    said = said_in(scene, begun_s, due_s)
+    begun_s = max([start_s - _AHEAD_S, *_ends_before(scored, event)])
+    said = said_in(scored, begun_s, due_s)
     onset = next((w.onset_s for w in said if (w.text,) == event.expected), None)
     hit = onset is not None and onset >= start_s
-    spoken = merge([(w.start_s, w.end_s) for w in scene.dialogue.user_words], _RECITAL_GAP_S)
+    spoken = merge([(w.start_s, w.end_s) for w in scored.dialogue.user_words], _RECITAL_GAP_S)
     over = onset is not None and hit and any(start <= onset < end for start, end in spoken)
     return {
         "mistake": True,
@@ -44,30 +44,30 @@ def _mistake(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     }
 
 
-def _flawless(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+def _flawless(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     start_s, end_s = event.window_s or (event.start_s, event.end_s)
-    speech_s = scene.activity.seconds_in(start_s, end_s)
+    speech_s = scored.activity.seconds_in(start_s, end_s)
     return {
         "mistake": False,
         "hit": False,
         "over": False,
         "late_s": None,
-        "n_wrong": int(speech_s * 1000 > scene.windows.spurious_ms),
+        "n_wrong": int(speech_s * 1000 > scored.windows.spurious_ms),
     }
 
 
-def _ends_before(scene: ScoredDialogue, event: EventLabel) -> list[float]:
-    """When earlier expectations are over: what is said until then is theirs."""
+def _ends_before(scored: ScoredDialogue, event: EventLabel) -> list[float]:
+    """Ends of the windows of earlier events: words until then belong to those."""
     return [
         other.window_s[1]
-        for other in scene.dialogue.events
+        for other in scored.dialogue.events
         if other is not event and other.window_s and other.window_s[1] <= event.start_s
     ]
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """F1 of corrections, and what it is made of."""
-    recitals = [recital for facts in dialogues for recital in facts["recitals"]]
+    """Compute the F1 of corrections and its parts."""
+    recitals = [recital for observed in dialogues for recital in observed["recitals"]]
     mistakes = [recital for recital in recitals if recital["mistake"]]
     flawless = [recital for recital in recitals if not recital["mistake"]]
     hits = [recital for recital in mistakes if recital["hit"]]

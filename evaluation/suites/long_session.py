@@ -1,4 +1,4 @@
-"""An hour in one session: does it still answer at the end, and know what it was told?"""
+"""An hour in one session: answers at the end as at the beginning, and recall over 30 minutes."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ LONG: Final = 0.5  # a recall after more than this share of the session: 30 minu
 EDGE: Final = 0.25  # the first and the last part that are compared
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every exchange with its time, every recall with its distance."""
-    duration_s = scene.dialogue.duration_s
-    unasked = merge(scene.outside_floors(0.0, duration_s), scene.activity.utterance_gap_s)
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every turn with its time and every recall with its distance."""
+    duration_s = scored.dialogue.duration_s
+    unasked = merge(scored.outside_floors(0.0, duration_s), scored.activity.utterance_gap_s)
     return {
         "turns": [
-            _turn(scene, event)
-            for event in scene.dialogue.of_type("turn")
+            _turn(scored, event)
+            for event in scored.dialogue.of_type("turn")
             if event.act == "respond"
         ],
-        "recalls": [_recall(scene, event) for event in scene.dialogue.of_type("recall")],
+        "recalls": [_recall(scored, event) for event in scored.dialogue.of_type("recall")],
         "unasked": len(unasked),
         "minutes": duration_s / 60,
     }
 
 
-def _turn(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
-    until_s = event.end_s + scene.windows.late_reply_s
-    onsets = [start for start, _ in scene.utterances if event.end_s - 1e-3 <= start <= until_s]
+def _turn(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    until_s = event.end_s + scored.windows.late_reply_s
+    onsets = [start for start, _ in scored.utterances if event.end_s - 1e-3 <= start <= until_s]
     return {
-        "at": event.end_s / scene.dialogue.duration_s,
-        "right": reply_to(scene, event) == event.expected,
+        "at": event.end_s / scored.dialogue.duration_s,
+        "right": reply_to(scored, event) == event.expected,
         "late_s": onsets[0] - event.end_s if onsets else None,
     }
 
 
-def _recall(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
-    told = [
+def _recall(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    statements_s = [
         turn.end_s
-        for turn in scene.dialogue.of_type("turn")
+        for turn in scored.dialogue.of_type("turn")
         if turn.text.startswith(f"{event.text} is ") and turn.end_s < event.start_s
     ]
-    after_s = event.start_s - max(told, default=event.start_s)
+    after_s = event.start_s - max(statements_s, default=event.start_s)
     return {
-        "long": after_s > LONG * scene.dialogue.duration_s,
-        "right": reply_to(scene, event) == event.expected,
+        "long": after_s > LONG * scored.dialogue.duration_s,
+        "right": reply_to(scored, event) == event.expected,
     }
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """Recalls by distance, answers and latencies at both ends of the session."""
-    turns = [turn for facts in dialogues for turn in facts["turns"]]
-    recalls = [recall for facts in dialogues for recall in facts["recalls"]]
-    minutes = sum(facts["minutes"] for facts in dialogues)
+    """Compute recall by distance, and answers and latencies at both ends of the session."""
+    turns = [turn for observed in dialogues for turn in observed["turns"]]
+    recalls = [recall for observed in dialogues for recall in observed["recalls"]]
+    minutes = sum(observed["minutes"] for observed in dialogues)
     first = [turn for turn in turns if turn["at"] < EDGE]
     last = [turn for turn in turns if turn["at"] >= 1 - EDGE]
 

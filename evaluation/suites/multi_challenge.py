@@ -1,4 +1,4 @@
-"""Audio MultiChallenge, closed-domain twin: whether what was said before is kept in mind.
+"""Audio MultiChallenge, closed-domain twin: recalls of things said earlier in the dialogue.
 
 Four axes: a memory, an instruction that has to be kept, the agent's own answers, requests that are
 edited. Every recall is one rubric, passed when the words of the reply are right.
@@ -20,60 +20,60 @@ AXES: Final = ("memory", "instruction", "coherence", "edit")
 _TOKEN_LEADS_S: Final = 1.0  # a word's token comes at most so long before its sound
 
 
-def axis_of(event: EventLabel, told: Sequence[str]) -> str:
-    """What a recall asks for; `told` are the first words of what the user told before."""
+def axis_of(event: EventLabel, subjects: Sequence[str]) -> str:
+    """Axis of a recall; `subjects` are the first words of the statements before it."""
     words = word_list(event.text)
     if words == (LAST,):
         return "coherence"
     if words[:1] in ((AND,), (NO,)):
         return "edit"
-    return "memory" if words[:1] and words[0] in told and len(words) == 1 else "instruction"
+    return "memory" if words[:1] and words[0] in subjects and len(words) == 1 else "instruction"
 
 
 def reply_to(
-    scene: ScoredDialogue, event: EventLabel, *, from_s: float | None = None
+    scored: ScoredDialogue, event: EventLabel, *, from_s: float | None = None
 ) -> tuple[str, ...]:
-    """Words from the end of an event to a long silence, at most until the user asks again."""
+    """Return the words from the end of an event to a long silence or the user's next request."""
     start_s = event.end_s if from_s is None else from_s
     later = [
         other.start_s
-        for other in scene.dialogue.events
+        for other in scored.dialogue.events
         if other.speaker == "user" and other.act != "stay_silent" and other.start_s > start_s
     ]
-    until_s = min(later, default=scene.dialogue.duration_s)
+    until_s = min(later, default=scored.dialogue.duration_s)
     said: list[str] = []
     last_s: float | None = None
-    for word in scene.words_between(start_s - _TOKEN_LEADS_S, until_s):
-        onset_s = scene.onset_of(word)
+    for word in scored.words_between(start_s - _TOKEN_LEADS_S, until_s):
+        onset_s = scored.onset_of(word)
         if not start_s - SAME_S <= onset_s < until_s - SAME_S:
             continue
         if last_s is not None:
-            gap_s = longest_gap(scene.runs, last_s, onset_s)
-            if gap_s > scene.windows.pause_in_answer_s:
+            gap_s = longest_gap(scored.runs, last_s, onset_s)
+            if gap_s > scored.windows.pause_in_answer_s:
                 break
         said.append(word.text)
         last_s = onset_s
     return tuple(said)
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """The rubrics of a dialogue."""
-    told = [
+def observe(scored: ScoredDialogue) -> Observations:
+    """Judge the rubrics of a dialogue."""
+    subjects = [
         words[0]
-        for event in scene.dialogue.of_type("turn")
+        for event in scored.dialogue.of_type("turn")
         if len(words := word_list(event.text)) > 2 and words[1] == "is"
     ]
     rubrics = []
-    for event in scene.dialogue.of_type("recall"):
+    for event in scored.dialogue.of_type("recall"):
         due_s = event.window_s[0] if event.act == "say" and event.window_s else None
-        right = reply_to(scene, event, from_s=due_s) == event.expected
-        rubrics.append({"axis": axis_of(event, told), "passed": right})
+        right = reply_to(scored, event, from_s=due_s) == event.expected
+        rubrics.append({"axis": axis_of(event, subjects), "passed": right})
     return {"rubrics": rubrics}
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """Average pass rate, of all rubrics and by axis."""
-    rubrics = [rubric for facts in dialogues for rubric in facts["rubrics"]]
+    """Compute the average pass rate of all rubrics and of each axis."""
+    rubrics = [rubric for observed in dialogues for rubric in observed["rubrics"]]
     by_axis = {
         axis: share([one["passed"] for one in rubrics if one["axis"] == axis]) for axis in AXES
     }

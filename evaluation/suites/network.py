@@ -1,4 +1,4 @@
-"""Network: micro-turns of the user that come late or never, one in twenty or one in five."""
+"""Network: one in twenty or one in five of the user's micro-turns is late or lost."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from microturn.evaluation.suites.suite import Measured, Observations, Suite
 RATES: Final = {0.0: "none", 0.05: "5", 0.2: "20"}  # share of lost micro-turns: name
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every turn, under the loss of its dialogue."""
-    rate = scene.dialogue.channel.network.loss_rate or 0.0
-    events = [event for event in scene.dialogue.of_type("turn") if event.act == "respond"]
-    n_micro_turns = round(scene.dialogue.duration_s / scene.dialogue.micro_turn_s)
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every turn, with the loss rate of its dialogue."""
+    rate = scored.dialogue.channel.network.loss_rate or 0.0
+    events = [event for event in scored.dialogue.of_type("turn") if event.act == "respond"]
+    n_micro_turns = round(scored.dialogue.duration_s / scored.dialogue.micro_turn_s)
     return {
         "loss": RATES.get(rate, "other"),
-        "late": len(scene.trace.late) / n_micro_turns,
-        "turns": [_turn(scene, event) for event in events],
+        "late": len(scored.trace.late) / n_micro_turns,
+        "turns": [_turn(scored, event) for event in events],
     }
 
 
-def _turn(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
-    until_s = event.end_s + scene.windows.late_reply_s
-    onsets = [start for start, _ in scene.utterances if event.end_s - SAME_S <= start <= until_s]
+def _turn(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    until_s = event.end_s + scored.windows.late_reply_s
+    onsets = [start for start, _ in scored.utterances if event.end_s - SAME_S <= start <= until_s]
     late_s = onsets[0] - event.end_s if onsets else None
-    timely = late_s is not None and late_s <= scene.windows.onset_s + SAME_S
-    return {"right": timely and reply_to(scene, event) == event.expected, "late_s": late_s}
+    timely = late_s is not None and late_s <= scored.windows.onset_s + SAME_S
+    return {"right": timely and reply_to(scored, event) == event.expected, "late_s": late_s}
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """Right and timely answers at each loss; the mean of the two losses is the headline."""
+    """Compute right and timely answers at each loss rate; the headline is the mean of two."""
     measured: Measured = {}
     for name in RATES.values():
-        here = [facts for facts in dialogues if facts["loss"] == name]
-        turns = [turn for facts in here for turn in facts["turns"]]
+        here = [observed for observed in dialogues if observed["loss"] == name]
+        turns = [turn for observed in here for turn in observed["turns"]]
         late = [turn["late_s"] for turn in turns if turn["late_s"] is not None]
         measured[f"answered_{name}"] = share([turn["right"] for turn in turns])
         measured[f"latency_{name}_s"] = mean(late)
-        measured[f"late_{name}"] = mean([facts["late"] for facts in here])
+        measured[f"late_{name}"] = mean([observed["late"] for observed in here])
     lossy = [measured[f"answered_{name}"] for name in ("5", "20")]
     return measured | {"answered_lossy": mean([value for value in lossy if value is not None])}
 

@@ -1,4 +1,4 @@
-"""ProactiveVideoQA's twin: the agent answers when the answer can be seen, unasked a second time.
+"""ProactiveVideoQA's twin: the agent answers when the answer becomes visible.
 
 PAUC is that of ProactiveVideoQA (arXiv 2507.09313), restated from its published scorer: the area
 under the score of everything said so far, over the time in which an answer is wanted, in which a
@@ -64,7 +64,7 @@ def judge(said: Sequence[str], expected: Sequence[str]) -> float:
 def judged_replies(
     said: Sequence[TimedWord], expected: Sequence[str], start_s: float
 ) -> list[Judged]:
-    """The score after every new word; a word that was said before adds nothing."""
+    """Score the reply after every new word; a repeated word adds nothing."""
     known: list[str] = []
     replies: list[Judged] = []
     for word in said:
@@ -75,22 +75,22 @@ def judged_replies(
     return replies
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every question: what was said while the answer was to be seen, and whether it waited."""
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every question: the words while the answer is visible, and silence before it."""
     return {
         "questions": [
-            _question(scene, event, segment)
-            for segment in segments(scene, EVENT)
+            _question(scored, event, segment)
+            for segment in segments(scored, EVENT)
             for event in segment.events
             if event.act == "say"
         ]
     }
 
 
-def _question(scene: ScoredDialogue, event: EventLabel, segment: RequestScope) -> dict[str, Any]:
+def _question(scored: ScoredDialogue, event: EventLabel, segment: RequestScope) -> dict[str, Any]:
     assert event.window_s is not None, event
     start_s, end_s = event.window_s[0], max(event.window_s[1], event.end_s)
-    said = said_in(scene, start_s, end_s + SAME_S)
+    said = said_in(scored, start_s, end_s + SAME_S)
     replies = judged_replies(said, event.expected, start_s)
     before = [
         other
@@ -101,13 +101,13 @@ def _question(scene: ScoredDialogue, event: EventLabel, segment: RequestScope) -
     return {
         "pauc": [pauc(replies, end_s - start_s, omega) for omega in OMEGAS],
         "right": bool(replies) and replies[-1][1] == BEST,
-        "waited": all(score_silence(scene, other).silent for other in before),
+        "waited": all(score_silence(scored, other).silent for other in before),
         "lag_s": min(right, default=None),
     }
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    questions = [item for facts in dialogues for item in facts["questions"]]
+    questions = [item for observed in dialogues for item in observed["questions"]]
     areas = {
         f"pauc_{round(100 * omega)}": mean([item["pauc"][i] for item in questions])
         for i, omega in enumerate(OMEGAS)

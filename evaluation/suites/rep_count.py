@@ -32,14 +32,14 @@ _WORDS: Final = (
 NUMBERS: Final = {text: number for number, text in enumerate(_WORDS, start=1)}
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every exercise: how many repetitions it had, and what was counted."""
-    return {"series": [_series(scene, segment) for segment in segments(scene, EVENT)]}
+def observe(scored: ScoredDialogue) -> Observations:
+    """Compare the spoken count of every exercise with its repetitions."""
+    return {"series": [_series(scored, segment) for segment in segments(scored, EVENT)]}
 
 
-def _series(scene: ScoredDialogue, segment: RequestScope) -> dict[str, Any]:
+def _series(scored: ScoredDialogue, segment: RequestScope) -> dict[str, Any]:
     due = [event for event in segment.events if event.act == "say"]
-    said = said_in(scene, segment.request.end_s, segment.end_s)
+    said = said_in(scored, segment.request.end_s, segment.end_s)
     onsets = replies_in_order(said, due)
     # With a single repetition everything said after the request comes after the penultimate one.
     penultimate_s = due[-2].end_s if len(due) > 1 else segment.request.end_s
@@ -74,7 +74,7 @@ def mean_absolute_error(counts: Sequence[tuple[int | None, int]]) -> float | Non
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    series = [item for facts in dialogues for item in facts["series"]]
+    series = [item for observed in dialogues for item in observed["series"]]
     counts = [(item["said"], item["count"]) for item in series]
     lags_s = sorted(lag for item in series for lag in item["lags_s"])
     n_due = sum(item["count"] for item in series)

@@ -1,6 +1,6 @@
-"""Which words of the agent answer which expectation, and the few statistics made of them.
+"""Assignment of the agent's words to expected replies, and the statistics of suites.
 
-Shared by the suites in which several things are expected one after the other.
+For suites in which several replies are due one after the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from microturn.evaluation.scoring.scene import ScoredDialogue
 
 @dataclass(frozen=True, kw_only=True)
 class TimedWord:
-    """A word of the agent and when it begins to sound."""
+    """A word of the agent with its onset."""
 
     text: str
     onset_s: float
@@ -24,21 +24,21 @@ class TimedWord:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestScope:
-    """What a user asked for, what follows from it, and until when."""
+    """A request of the user, the events that follow from it, and its end."""
 
     request: EventLabel
     events: tuple[EventLabel, ...]
     end_s: float  # the next request, or the end of the dialogue
 
 
-def said_in(scene: ScoredDialogue, start_s: float, end_s: float) -> list[TimedWord]:
-    """Words whose sound begins in [start_s, end_s)."""
-    words = [TimedWord(text=word.text, onset_s=scene.onset_of(word)) for word in scene.words]
+def said_in(scored: ScoredDialogue, start_s: float, end_s: float) -> list[TimedWord]:
+    """Return the words whose sound begins in [start_s, end_s)."""
+    words = [TimedWord(text=word.text, onset_s=scored.onset_of(word)) for word in scored.words]
     return [word for word in words if start_s - SAME_S <= word.onset_s < end_s - SAME_S]
 
 
 def replies_in_order(said: Sequence[TimedWord], events: Sequence[EventLabel]) -> list[float | None]:
-    """When the reply to each event begins; None where it is not in the event's window.
+    """Return the onset of the reply to each event; None where its window holds no reply.
 
     A reply is the expected words one after the other. Events are answered in order and a word
     answers one of them: "two" said once is not the answer to each of two requests for it.
@@ -46,13 +46,13 @@ def replies_in_order(said: Sequence[TimedWord], events: Sequence[EventLabel]) ->
     onsets: list[float | None] = []
     free = 0
     for event in events:
-        at = _find(said, free, event)
+        at = _position_of_reply(said, free, event)
         onsets.append(None if at is None else said[at].onset_s)
         free = free if at is None else at + len(event.expected)
     return onsets
 
 
-def _find(said: Sequence[TimedWord], free: int, event: EventLabel) -> int | None:
+def _position_of_reply(said: Sequence[TimedWord], free: int, event: EventLabel) -> int | None:
     assert event.window_s is not None, event
     earliest_s, latest_s = event.window_s
     n = len(event.expected)
@@ -65,11 +65,11 @@ def _find(said: Sequence[TimedWord], free: int, event: EventLabel) -> int | None
     return None
 
 
-def segments(scene: ScoredDialogue, event_type: str) -> list[RequestScope]:
-    """Requests of a type, which the user speaks, each with what happens until the next one."""
-    events = scene.dialogue.of_type(event_type)
+def segments(scored: ScoredDialogue, event_type: str) -> list[RequestScope]:
+    """Return the user's requests of a type, each with the events until the next one."""
+    events = scored.dialogue.of_type(event_type)
     requests = [event for event in events if event.speaker == "user"]
-    ends_s = [*(request.start_s for request in requests[1:]), scene.dialogue.duration_s]
+    ends_s = [*(request.start_s for request in requests[1:]), scored.dialogue.duration_s]
     return [
         RequestScope(
             request=request,
@@ -85,17 +85,17 @@ def segments(scene: ScoredDialogue, event_type: str) -> list[RequestScope]:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Arithmetic mean; None of nothing."""
+    """Arithmetic mean; None for no values."""
     return math.fsum(values) / len(values) if values else None
 
 
 def share(hits: Sequence[bool]) -> float | None:
-    """How many are true, as a share; None of nothing."""
+    """Share of true values; None for no values."""
     return sum(hits) / len(hits) if hits else None
 
 
 def median(values: Sequence[float]) -> float | None:
-    """Median, between the two middle values where there are two; None of nothing."""
+    """Median, the mean of the two middle values of an even number; None for no values."""
     ordered = sorted(values)
     if not ordered:
         return None

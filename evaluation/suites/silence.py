@@ -1,4 +1,4 @@
-"""Five minutes of nothing: does the agent begin to talk by itself?
+"""Five minutes without a request: the agent must not begin to talk by itself.
 
 Digital silence, room noise and music; published full-duplex models start to speak in about a third
 of such runs of digital silence.
@@ -17,45 +17,45 @@ KINDS: Final = ("digital", "noise", "music")
 WINDOW_S: Final = 10.0
 
 
-def kind_of(scene: ScoredDialogue) -> str:
-    """What there is to be heard."""
-    noise = scene.dialogue.channel.noise
+def kind_of(scored: ScoredDialogue) -> str:
+    """Kind of the sound in the microphone: digital silence, noise or music."""
+    noise = scored.dialogue.channel.noise
     if not noise:
         return "digital"
     return "music" if noise == "music" else "noise"
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """When the agent begins to speak, and how much of the time it is silent."""
-    duration_s = scene.dialogue.duration_s
+def observe(scored: ScoredDialogue) -> Observations:
+    """Count onsets and silent windows."""
+    duration_s = scored.dialogue.duration_s
     n_windows = max(1, round(duration_s / WINDOW_S))
     quiet = [
-        scene.activity.seconds_in(i * WINDOW_S, (i + 1) * WINDOW_S) * 1000
-        <= scene.windows.spurious_ms
+        scored.activity.seconds_in(i * WINDOW_S, (i + 1) * WINDOW_S) * 1000
+        <= scored.windows.spurious_ms
         for i in range(n_windows)
     ]
     return {
-        "kind": kind_of(scene),
-        "onsets": len(scene.utterances),
+        "kind": kind_of(scored),
+        "onsets": len(scored.utterances),
         "minutes": duration_s / 60,
         "quiet": sum(quiet),
         "windows": n_windows,
-        "first_s": scene.utterances[0][0] if scene.utterances else None,
+        "first_s": scored.utterances[0][0] if scored.utterances else None,
     }
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """Silent stretches, runs that stay silent, and onsets per minute by kind."""
+    """Compute shares of silent windows and runs, and onsets per minute by kind."""
     measured: Measured = {}
     for kind in KINDS:
-        here = [facts for facts in dialogues if facts["kind"] == kind]
-        minutes = sum(facts["minutes"] for facts in here)
-        onsets = sum(facts["onsets"] for facts in here)
+        here = [observed for observed in dialogues if observed["kind"] == kind]
+        minutes = sum(observed["minutes"] for observed in here)
+        onsets = sum(observed["onsets"] for observed in here)
         measured[f"{kind}_onsets_per_min"] = onsets / minutes if minutes else None
-    n_windows = sum(facts["windows"] for facts in dialogues)
+    n_windows = sum(observed["windows"] for observed in dialogues)
     return measured | {
         "silent": sum(f["quiet"] for f in dialogues) / n_windows if n_windows else None,
-        "silent_runs": share([facts["onsets"] == 0 for facts in dialogues]),
+        "silent_runs": share([observed["onsets"] == 0 for observed in dialogues]),
         "first_onset_s": mean([f["first_s"] for f in dialogues if f["first_s"] is not None]),
     }
 

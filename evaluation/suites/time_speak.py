@@ -1,4 +1,4 @@
-"""TimeSpeak's twin: the agent begins to speak by itself, at the times that the user asked for.
+"""TimeSpeak's twin: the agent begins to speak by itself, at times that the user requested.
 
 TimeSpeak was not published. After its description (Thinking Machines Lab, "Interaction Models",
 2026): every example has one expected response and one window of time, credit needs both, and the
@@ -28,48 +28,48 @@ KINDS: Final = ("single", "periodic", "until_stopped")
 
 @dataclass(frozen=True, kw_only=True)
 class TimedRequest:
-    """A request, the times at which something is due, and what ends it."""
+    """A request with the times at which words are due, and the event that ends it."""
 
     due: tuple[EventLabel, ...]  # the first of them is the request itself
     stop: EventLabel | None  # None: it asked for one time only
 
 
 def requests_of(events: Sequence[EventLabel]) -> list[TimedRequest]:
-    """Events of the type put together: an instant repeats what was asked before it."""
-    found: list[TimedRequest] = []
+    """Group events into requests: an instant repeats the request before it."""
+    requests: list[TimedRequest] = []
     due: list[EventLabel] = []
     for event in events:
         if event.act == "say" and event.instant:
             due.append(event)
         elif event.act == "say":
             if due:
-                found.append(TimedRequest(due=tuple(due), stop=None))
+                requests.append(TimedRequest(due=tuple(due), stop=None))
             due = [event]
         elif event.act == "stay_silent" and due:
-            found.append(TimedRequest(due=tuple(due), stop=event))
+            requests.append(TimedRequest(due=tuple(due), stop=event))
             due = []
     if due:
-        found.append(TimedRequest(due=tuple(due), stop=None))
-    return found
+        requests.append(TimedRequest(due=tuple(due), stop=None))
+    return requests
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """What was said at every time at which something was due, and after every stop."""
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every time at which words are due, and the silence after every stop."""
     times: list[dict[str, Any]] = []
     stops: list[dict[str, Any]] = []
-    for request in requests_of(scene.dialogue.of_type(EVENT)):
+    for request in requests_of(scored.dialogue.of_type(EVENT)):
         kind = "single" if request.stop is None else "periodic"
-        outcomes = [_at(scene, event, kind) for event in request.due]
+        outcomes = [_at(scored, event, kind) for event in request.due]
         times += outcomes
         if request.stop is not None:
-            quiet = score_silence(scene, request.stop).silent
+            quiet = score_silence(scored, request.stop).silent
             stops.append({"kept_on": outcomes[-1]["credit"], "quiet": quiet})
-    return {"times": times, "stops": stops, "utterances": len(scene.utterances)}
+    return {"times": times, "stops": stops, "utterances": len(scored.utterances)}
 
 
-def _at(scene: ScoredDialogue, event: EventLabel, kind: str) -> dict[str, Any]:
-    """The first thing that is said for one time; `off_s` is its distance from that time."""
-    outcome = score_cue(scene, event)
+def _at(scored: ScoredDialogue, event: EventLabel, kind: str) -> dict[str, Any]:
+    """Score the first utterance for one time; `off_s` is its distance from that time."""
+    outcome = score_cue(scored, event)
     off_s = None if outcome.onset_s is None else outcome.onset_s - EARLY_S
     return {"kind": kind, "right": outcome.right, "credit": outcome.in_window, "off_s": off_s}
 
@@ -77,7 +77,7 @@ def _at(scene: ScoredDialogue, event: EventLabel, kind: str) -> dict[str, Any]:
 def timed_f1(offsets_s: Sequence[float], n_said: int, n_due: int) -> float | None:
     """F1 of replies that count less the further they are off; None when nothing is due.
 
-    `offsets_s` belong to right replies. What is said and answers nothing lowers the precision.
+    `offsets_s` belong to right replies. Utterances that answer nothing lower the precision.
     """
     if not n_due:
         return None
@@ -89,15 +89,15 @@ def timed_f1(offsets_s: Sequence[float], n_said: int, n_due: int) -> float | Non
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    times = [item for facts in dialogues for item in facts["times"]]
-    stops = [item for facts in dialogues for item in facts["stops"]]
+    times = [item for observed in dialogues for item in observed["times"]]
+    stops = [item for observed in dialogues for item in observed["stops"]]
     accuracy = {
         kind: share([item["credit"] for item in times if item["kind"] == kind])
         for kind in ("single", "periodic")
     }
     accuracy["until_stopped"] = share([item["kept_on"] and item["quiet"] for item in stops])
     offsets_s = [item["off_s"] for item in times if item["right"] and item["off_s"] is not None]
-    said_n = sum(facts["utterances"] for facts in dialogues)
+    said_n = sum(observed["utterances"] for observed in dialogues)
     return {
         "macro_accuracy": mean([value for value in accuracy.values() if value is not None]),
         **accuracy,

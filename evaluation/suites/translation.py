@@ -1,6 +1,6 @@
-"""Simultaneous translation: each word in English while the user goes on in another language.
+"""Simultaneous translation: each word in English while the user speaks another language.
 
-Content and timing are both wanted: a word counts when it is right and begins within 2 s of the end
+Content and timing both count: a word is a hit when it is right and begins within 2 s of the end
 of what it translates. Lag is from there to its onset, like the token delay of ATD (arXiv
 2211.13173) with whole words for tokens.
 """
@@ -20,21 +20,21 @@ from microturn.evaluation.suites.suite import Measured, Observations, Suite
 EVENT: Final = "translation"
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Every passage: how much of it was translated, how late, and what else was said."""
-    return {"passages": [_passage(scene, events) for events in passages(scene)]}
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every passage: right words, lags, and surplus words."""
+    return {"passages": [_passage(scored, events) for events in passages(scored)]}
 
 
-def passages(scene: ScoredDialogue) -> list[list[EventLabel]]:
-    """Words to be translated, those together whose windows touch."""
-    events = [event for event in scene.dialogue.of_type(EVENT) if event.window_s is not None]
+def passages(scored: ScoredDialogue) -> list[list[EventLabel]]:
+    """Group the words to be translated: those whose windows touch belong together."""
+    events = [event for event in scored.dialogue.of_type(EVENT) if event.window_s is not None]
     spans = merge([(event.start_s, (event.window_s or (0, 0))[1]) for event in events], 0.0)
     return [[event for event in events if a <= event.start_s < b] for a, b in spans]
 
 
-def _passage(scene: ScoredDialogue, events: Sequence[EventLabel]) -> dict[str, Any]:
+def _passage(scored: ScoredDialogue, events: Sequence[EventLabel]) -> dict[str, Any]:
     latest_s = max(event.window_s[1] for event in events if event.window_s is not None)
-    said = said_in(scene, events[0].start_s, latest_s)
+    said = said_in(scored, events[0].start_s, latest_s)
     onsets = replies_in_order(said, events)
     expected = [text for event in events for text in event.expected]
     found = [
@@ -46,26 +46,26 @@ def _passage(scene: ScoredDialogue, events: Sequence[EventLabel]) -> dict[str, A
         "right": sum(len(event.expected) for event, _ in found),
         "errors": word_errors([word.text for word in said], expected),
         "lags_s": [onset - event.end_s for event, onset in found],
-        "over_user": sum(_over_user(scene, onset) for _, onset in found),
+        "over_user": sum(_over_user(scored, onset) for _, onset in found),
         "items": len(events),
     }
 
 
-def _over_user(scene: ScoredDialogue, onset_s: float) -> bool:
-    """Whether the user speaks, or has not finished, when a translation begins."""
-    words = scene.dialogue.user_words
+def _over_user(scored: ScoredDialogue, onset_s: float) -> bool:
+    """Whether a translation begins inside a word of the user."""
+    words = scored.dialogue.user_words
     return any(word.start_s <= onset_s < word.end_s for word in words)
 
 
 def f1(right: int, said: int, due: int) -> float | None:
-    """Harmonic mean of the shares of what is said and of what is due that are right."""
+    """Harmonic mean of precision (of spoken words) and recall (of due words)."""
     if not due:
         return None
     return 2 * right / (said + due)
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    passages_ = [item for facts in dialogues for item in facts["passages"]]
+    passages_ = [item for observed in dialogues for item in observed["passages"]]
     due, said, right, errors, over, items = (
         sum(item[name] for item in passages_)
         for name in ("due", "said", "right", "errors", "over_user", "items")

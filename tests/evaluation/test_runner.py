@@ -57,25 +57,27 @@ class Run:
 
     def __call__(self, path: Path, agent: Agent) -> dict[str, SuiteScore]:
         agents: dict[str, Agent] = {"oracle": agent, "silent": Silent()}
-        self.monkeypatch.setattr(runner, "baseline", lambda name, *_: agents[name])
+        self.monkeypatch.setattr(runner, "baseline", lambda name, *_, **__: agents[name])
         files = {self.source.name: TraceFile(path, HEADER)}
         self.advanced_s.clear()
         play_sets(
             [self.source],
             SPEC,
-            files,
+            files=files,
             activity=ActivityConfig(),
             workers=1,
             advance=self.advanced_s.append,
         )
-        records = read_records([], [self.source], files, agents=SPEC.agents, windows=WindowConfig())
+        records = read_records(
+            [], [self.source], files=files, agents=SPEC.agents, windows=WindowConfig()
+        )
         return score_events(records.agents["oracle"].all_outcomes, seed=0)
 
 
 @pytest.fixture
 def run(shard_set: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     dialogues = DialogueSet.open(str(shard_set))
-    return Run(monkeypatch, PlayedSet.of("data", dialogues, dialogues.count()))
+    return Run(monkeypatch, PlayedSet.of("data", dialogues, n_dialogues=dialogues.count()))
 
 
 def test_a_run_that_was_interrupted_resumes_to_the_same_scores(tmp_path: Path, run: Run) -> None:

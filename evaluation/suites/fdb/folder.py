@@ -1,7 +1,7 @@
-"""`microturn evaluate fdb`: a folder of Full-Duplex-Bench answered by an agent, and scored.
+"""`microturn evaluate fdb`: an agent answers a folder of Full-Duplex-Bench, and is scored.
 
-Every `input.wav` is streamed through the agent micro-turn by micro-turn; `output.wav` is what was
-played meanwhile, as long as the input, and `output.json` holds its words. The benchmark's own
+Every `input.wav` is streamed through the agent micro-turn by micro-turn. `output.wav` holds the
+sound played meanwhile, as long as the input, and `output.json` its words. The benchmark's own
 scripts run on the same files.
 """
 
@@ -55,7 +55,7 @@ MICRO_TURN_S = 0.2  # of a baseline, which has no layout
 
 
 def run(config: FdbConfig) -> int:
-    """Export, answer and score as asked; 0."""
+    """Run the command: export, answer and score; returns 0."""
     if config.baseline == "oracle" and not config.export:
         _check_references(config)
     out = Path(config.out or config.path)
@@ -100,7 +100,7 @@ def _check_references(config: FdbConfig) -> None:
 # --- answering -----------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One input to be listened to: a recording of an item, or the clean one beside it."""
+    """One input to be answered: the recording of an item, or the clean one beside it."""
 
     item: FdbItem
     prefix: str  # "" or clean_
@@ -116,7 +116,7 @@ class Task:
 
 
 def tasks_of(items: Sequence[FdbItem], *, again: bool) -> list[Task]:
-    """What has not been answered yet, or everything."""
+    """List the inputs that have no answer yet, or all of them."""
     tasks = []
     for item in items:
         for prefix in ("", CLEAN):
@@ -141,14 +141,14 @@ def _answer(items: Sequence[FdbItem], config: FdbConfig) -> None:
     with tqdm(total=len(tasks), desc="evaluate fdb", unit="recording", leave=False) as bar:
         for first in range(0, len(tasks), config.batch_size):
             batch = tasks[first : first + config.batch_size]
-            samples = [_sample(task, micro_turn) for task in batch]
-            for task, performance in zip(batch, agent.perform(samples), strict=True):
-                _write(task, performance, config)
+            dialogues = [_dialogue(task, micro_turn) for task in batch]
+            for task, output in zip(batch, agent.perform(dialogues), strict=True):
+                _write(task, output, config)
                 bar.update()
 
 
 def _agent(config: FdbConfig) -> tuple[Agent, int]:
-    """Who listens, and how many samples of 16 kHz a micro-turn has."""
+    """Return the agent, and the samples per micro-turn at 16 kHz."""
     if not config.checkpoint:
         return Silent(), round(MICRO_TURN_S * RATE)
     from microturn.evaluation.agents.streaming import StreamedAgent
@@ -159,14 +159,14 @@ def _agent(config: FdbConfig) -> tuple[Agent, int]:
     layout = checkpoint.layout
     if layout.sample_rate != RATE:
         raise ValueError(
-            f"{config.checkpoint} listens at {layout.sample_rate} Hz; the benchmark needs {RATE}"
+            f"{config.checkpoint} has sound at {layout.sample_rate} Hz; the benchmark needs {RATE}"
         )
     batch = RowBatch(checkpoint, config.batch_size, seed=config.seed)
     return StreamedAgent(batch), layout.samples_per_micro_turn
 
 
-def _sample(task: Task, micro_turn: int) -> HeldOutDialogue:
-    """A recording as a dialogue of which nothing is known; filled up to a whole micro-turn."""
+def _dialogue(task: Task, micro_turn: int) -> HeldOutDialogue:
+    """Wrap a recording as a dialogue without labels, padded to a whole micro-turn."""
     audio = read_recording(task.source, sample_rate=RATE).samples
     n = -(-len(audio) // micro_turn)
     padded = np.zeros(n * micro_turn, np.float32)
@@ -186,24 +186,22 @@ def _sample(task: Task, micro_turn: int) -> HeldOutDialogue:
     )
 
 
-def _write(task: Task, performance: AgentOutput, config: FdbConfig) -> None:
-    """The answer beside its input, of the same length."""
+def _write(task: Task, output: AgentOutput, config: FdbConfig) -> None:
+    """Write the answer beside its input, of the same length."""
     item = task.item
     heard = read_recording(task.source, sample_rate=RATE).samples
     audio = np.zeros(len(heard), np.float32)
-    played = performance.audio[: len(audio)]
+    played = output.audio[: len(audio)]
     audio[: len(played)] = played
     duration_s = len(audio) / RATE
-    chunks = timed_chunks(performance, duration_s, config)
+    chunks = timed_chunks(output, duration_s, config)
     if item.task == "interruption" and item.end_s is not None:
         chunks = after(chunks, item.end_s)  # the benchmark's recogniser gets the rest only
     _write_sound(item, task.prefix + OUTPUT, audio)
     if item.task == "tools":
-        _write_result(item, performance, chunks, heard, config)
+        _write_result(item, output, chunks, heard, config)
     if item.task == "overlap" and not item.words(task.prefix + INPUT).is_file():
-        words = [
-            Chunk(text=w.text, start_s=w.start_s, end_s=w.end_s) for w in performance.heard or ()
-        ]
+        words = [Chunk(text=w.text, start_s=w.start_s, end_s=w.end_s) for w in output.heard or ()]
         write_json(item.words(task.prefix + INPUT), chunks_json(words))
     write_json(item.words(task.prefix + OUTPUT), chunks_json(chunks))
 
@@ -215,9 +213,9 @@ def _write_sound(item: FdbItem, name: str, audio: Audio) -> None:
         write_wav(temporary, audio, sample_rate=item.rate)
 
 
-def timed_chunks(performance: AgentOutput, duration_s: float, config: FdbConfig) -> list[Chunk]:
-    """The agent's words, from where each begins to sound until it ends."""
-    trace = Trace.of(performance, config.activity)
+def timed_chunks(output: AgentOutput, duration_s: float, config: FdbConfig) -> list[Chunk]:
+    """Time the agent's words by its sound."""
+    trace = Trace.of(output, config.activity)
     dialogue = Dialogue(
         key="", duration_s=duration_s, micro_turn_s=MICRO_TURN_S, events=(), agent_words=()
     )
@@ -227,16 +225,16 @@ def timed_chunks(performance: AgentOutput, duration_s: float, config: FdbConfig)
 
 def _write_result(
     item: FdbItem,
-    performance: AgentOutput,
+    output: AgentOutput,
     chunks: Sequence[Chunk],
     heard: Audio,
     config: FdbConfig,
 ) -> None:
-    """v3: calls, transcript and times as its scripts read them."""
-    runs = Activity.of(performance.audio, performance.sample_rate, config.activity).runs
+    """Write the result file of v3: calls, transcript and times."""
+    runs = Activity.of(output.audio, output.sample_rate, config.activity).runs
     calls = []
-    for time_s in performance.delegates_s:
-        call = call_of(_texts(performance.heard or (), time_s))
+    for time_s in output.delegates_s:
+        call = call_of(_texts(output.heard or (), time_s))
         calls.append({"function": call.function, "args": dict(call.args)})
     own_end_s = item.own.get("user_speech_end")
     end_s = first_turn_end(heard, config) if own_end_s is None else float(own_end_s)
@@ -244,7 +242,7 @@ def _write_result(
         "example_id": item.own.get("id", item.folder.name.rpartition("_")[0]),
         "provider": "microturn",
         "actual_tool_calls": calls,
-        "tool_call_times": [round(time_s, 3) for time_s in performance.delegates_s],
+        "tool_call_times": [round(time_s, 3) for time_s in output.delegates_s],
         "transcript": " ".join(chunk.text for chunk in chunks),
         "asr_chunks": chunks_json(chunks)["chunks"],
         "user_speech_end_rel": end_s,
@@ -258,7 +256,7 @@ def _texts(words: Sequence[SpokenWord], until_s: float) -> list[str]:
 
 
 def _copy_reference(task: Task) -> None:
-    """What the simulated agent answered, as an answer."""
+    """Write the simulated agent's answer as the answer."""
     item = task.item
     source = item.audio(task.prefix + REFERENCE)
     if not source.is_file():
@@ -273,8 +271,8 @@ def _copy_reference(task: Task) -> None:
 
 # --- the table -----------------------------------------------------------------------------------
 def table(scores: Json) -> str:
-    """Markdown: a row for every number of every group."""
-    agent = scores["checkpoint"] or scores["baseline"] or "answers that were there"
+    """Format the scores as Markdown, a row for every metric of every group."""
+    agent = scores["checkpoint"] or scores["baseline"] or "existing answers"
     rows = list(_rows(scores))
     lines = [
         "# Full-Duplex-Bench",

@@ -1,4 +1,4 @@
-"""What `microturn evaluate fdb` is told."""
+"""Configuration of `microturn evaluate fdb`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class FdbConfig:
     """`microturn evaluate fdb`."""
 
     path: str = option(help="a folder of Full-Duplex-Bench: of one recording, one task, or more")
-    checkpoint: str = option("", "folder of a checkpoint that listens to every input.wav")
+    checkpoint: str = option("", "folder of a checkpoint that answers every input.wav")
     baseline: Literal["", "silent", "oracle"] = option(
-        "", "answer with this instead; oracle: what export= wrote as the simulated agent's answer"
+        "", "answer with this instead; oracle: the simulated agent's answer, which export= wrote"
     )
     out: str = option("", "folder for scores.json and scores.md; empty: path")
-    export: int = option(0, "first write so many simulated dialogues of ours into path")
+    export: int = option(0, "first write this many simulated dialogues into path")
     version: Literal["v1", "v1_5", "v3"] = option("v1", "the layout that export= writes")
-    again: bool = option(False, "listen again to recordings that have been answered before")
+    again: bool = option(False, "answer recordings again that have an answer")
     backchannel_reference: str = option(
         "", "icc_gt_distribution.json, for the JSD; empty: the one in path or beside it"
     )

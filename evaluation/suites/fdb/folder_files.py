@@ -1,4 +1,4 @@
-"""The files of Full-Duplex-Bench, as its scripts read and write them.
+"""Files of Full-Duplex-Bench, as its scripts read and write them.
 
     v1    TASK/ID/{input.wav, pause.json | turn_taking.json | interrupt.json | transcription.json}
     v1.5  SCENARIO/ID/{input.wav, clean_input.wav, metadata.json}
@@ -21,8 +21,8 @@ from microturn.evaluation.suites.fdb.v1_formulas import Chunk
 from microturn.evaluation.suites.fdb.v3_formulas import Call
 
 INPUT, OUTPUT, CLEAN = "input", "output", "clean_"
-REFERENCE: Final = "reference"  # how the simulated agent answers; no file of the benchmark
-OWN: Final = "microturn"  # key of metadata.json for what only we know
+REFERENCE: Final = "reference"  # the simulated agent's answer; no file of the benchmark
+OWN: Final = "microturn"  # key of metadata.json for labels that the benchmark lacks
 RATE: Final = 16_000
 RATE_V3: Final = 24_000
 # names of the benchmark's folders: their task
@@ -44,7 +44,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FdbItem:
-    """One recording to be answered, and what its files say about it."""
+    """One recording to be answered, with the labels in its files."""
 
     folder: Path
     task: str  # pause, turn, interruption, backchannel, overlap or tools
@@ -71,7 +71,7 @@ class FdbItem:
 
 
 def find_items(path: str | Path) -> list[FdbItem]:
-    """Every recording in a folder, by name; raises ValueError or OSError where there is none."""
+    """Find every recording in a folder, by name; raises ValueError or OSError without any."""
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"path={root} is no folder; give one of Full-Duplex-Bench")
@@ -111,7 +111,7 @@ def _interruption(folder: Path, group: str, entry: Any) -> FdbItem:
 
 
 def _metadata(folder: Path, group: str, entry: Any) -> FdbItem:
-    """v1.5 says when the overlap is, v3 which tools are expected."""
+    """Read the overlap of v1.5 or the expected tools of v3."""
     path = folder / "metadata.json"
     if not isinstance(entry, dict):
         raise ValueError(f"{path} must hold an object")
@@ -150,7 +150,7 @@ def _timestamp(path: Path, entry: Any, key: str) -> Span:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ValueError that names a file that is no JSON."""
+    """Read a JSON file; raises ValueError that names it when it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -158,7 +158,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_chunks(path: Path) -> list[Chunk]:
-    """Words of an `output.json`; those without a beginning are left out."""
+    """Read the words of an `output.json`, without those that have no start."""
     entry = read_json(path)
     if not isinstance(entry, dict) or not isinstance(entry.get("chunks"), list):
         raise ValueError(f"{path} must hold an object with a list `chunks`")
@@ -178,7 +178,7 @@ def _chunks(path: Path, rows: Sequence[Any]) -> Iterator[Chunk]:
 
 
 def chunks_json(chunks: Sequence[Chunk]) -> Json:
-    """Words as the benchmark's recogniser writes them."""
+    """Format words as the benchmark's recogniser does."""
     return {
         "text": " ".join(chunk.text for chunk in chunks),
         "chunks": [
@@ -193,5 +193,5 @@ def _seconds(value: float | None) -> float | None:
 
 
 def write_json(path: Path, entry: Any) -> None:
-    """Readable, and whole or not at all."""
+    """Write indented JSON atomically."""
     write_atomically(path, json.dumps(entry, ensure_ascii=False, indent=4) + "\n")

@@ -1,7 +1,7 @@
-"""Numbers of answered recordings of Full-Duplex-Bench, by the formulas of its scripts.
+"""Metrics of answered recordings of Full-Duplex-Bench, by the formulas of its scripts.
 
-What its scripts leave beside a recording is left there too: `latency_intervals.json`, and, where
-the right words are known, `content_tag.json`.
+Like its scripts it writes `latency_intervals.json` beside a recording and, where the right words
+are known, `content_tag.json`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ RESULT = "result_microturn"  # what v3 calls result_PROVIDER.json
 
 
 def score_items(items: Sequence[FdbItem], config: FdbConfig) -> dict[str, Json]:
-    """Numbers of every group of recordings that have an answer: `n` and `metrics`."""
+    """Compute `n` and `metrics` of every group of answered recordings."""
     groups: dict[str, list[FdbItem]] = {}
     for item in items:
         if item.answered:
@@ -67,17 +67,17 @@ def score_items(items: Sequence[FdbItem], config: FdbConfig) -> dict[str, Json]:
     reference = _histograms(config)
     scored = {}
     for name, members in groups.items():
-        facts = [_FACTS[item.task](item, config, reference) for item in members]
+        rows = [_OBSERVERS[item.task](item, config, reference) for item in members]
         scored[name] = {
             "task": members[0].task,
             "n": len(members),
-            "metrics": _MEASURES[members[0].task](facts),
+            "metrics": _MEASURES[members[0].task](rows),
         }
     return scored
 
 
 def _histograms(config: FdbConfig) -> Histograms:
-    """When people say backchannels, by recording; empty where nobody gives it."""
+    """Read histograms of human backchannels by recording; empty without a reference file."""
     if config.backchannel_reference:
         path = Path(config.backchannel_reference)
         if not path.is_file():
@@ -104,7 +104,7 @@ def _pause(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
 
 
 def _reply(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
-    """A turn, or what comes after an interruption: `output.json` has only that."""
+    """Score the reply to a turn or to an interruption, which is all that `output.json` holds."""
     chunks = read_chunks(item.words(OUTPUT))
     assert item.end_s is not None, item
     return {"tor": takes_turn(chunks), "latency_s": latency(chunks, item.end_s, config.quirks)}
@@ -122,25 +122,25 @@ def _backchannel(item: FdbItem, config: FdbConfig, reference: Histograms) -> Jso
     return {"tor": found.takes_turn, "per_s": len(found.spans) / seconds, "jsd": jsd}
 
 
-def _measure_turns(facts: Sequence[Json]) -> Numbers:
-    latencies = [fact["latency_s"] for fact in facts if fact.get("latency_s") is not None]
-    numbers: Numbers = {"tor": share([fact["tor"] for fact in facts])}
-    if any("latency_s" in fact for fact in facts):
+def _measure_turns(rows: Sequence[Json]) -> Numbers:
+    latencies = [row["latency_s"] for row in rows if row.get("latency_s") is not None]
+    numbers: Numbers = {"tor": share([row["tor"] for row in rows])}
+    if any("latency_s" in row for row in rows):
         numbers["latency_s"] = mean(latencies)
     return numbers
 
 
-def _measure_backchannels(facts: Sequence[Json]) -> Numbers:
+def _measure_backchannels(rows: Sequence[Json]) -> Numbers:
     return {
-        "tor": share([fact["tor"] for fact in facts]),
-        "frequency": mean([fact["per_s"] for fact in facts]),
-        "jsd": mean([fact["jsd"] for fact in facts if fact["jsd"] is not None]),
+        "tor": share([row["tor"] for row in rows]),
+        "frequency": mean([row["per_s"] for row in rows]),
+        "jsd": mean([row["jsd"] for row in rows if row["jsd"] is not None]),
     }
 
 
 # --- v1.5 ----------------------------------------------------------------------------------------
 def _overlap(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
-    """Latencies that belong to the overlap; a behaviour only where the right words are known."""
+    """Measure the latencies of an overlap, and its behaviour where the right words are known."""
     assert item.event is not None, item
     user = joined(speech(_sound(item, INPUT), RATE, config.activity), USER_GAP_S)
     model = joined(speech(_sound(item, OUTPUT), RATE, config.activity), MODEL_GAP_S)
@@ -178,11 +178,11 @@ def _said_before(chunks: Sequence[Chunk], moment_s: float) -> list[str]:
     return [text for c in chunks if c.start_s < moment_s for text in word_list(c.text)]
 
 
-def _measure_overlaps(facts: Sequence[Json]) -> Numbers:
-    tags = [fact["behaviour"] for fact in facts if fact["behaviour"] is not None]
+def _measure_overlaps(rows: Sequence[Json]) -> Numbers:
+    tags = [row["behaviour"] for row in rows if row["behaviour"] is not None]
     numbers: Numbers = {tag: share([one == tag for one in tags]) for tag in BEHAVIOURS}
     for name, key in (("stop_latency_s", "stop_s"), ("response_latency_s", "reply_s")):
-        numbers[name] = mean([seconds for fact in facts for seconds in fact[key]])
+        numbers[name] = mean([seconds for row in rows for seconds in row[key]])
     return numbers
 
 
@@ -207,16 +207,16 @@ def _tools(item: FdbItem, config: FdbConfig, reference: Histograms) -> Json:
     }
 
 
-def _measure_tools(facts: Sequence[Json]) -> Numbers:
-    late = [fact["late_s"] for fact in facts if fact["late_s"] is not None]
+def _measure_tools(rows: Sequence[Json]) -> Numbers:
+    late = [row["late_s"] for row in rows if row["late_s"] is not None]
     return {
-        "pass_at_1": share([fact["passed"] for fact in facts]),
-        "tool_f1": mean([fact["f1"] for fact in facts]),
-        "argument_accuracy": mean([fact["arguments"] for fact in facts]),
-        "turn_taken": share([fact["taken"] for fact in facts]),
+        "pass_at_1": share([row["passed"] for row in rows]),
+        "tool_f1": mean([row["f1"] for row in rows]),
+        "argument_accuracy": mean([row["arguments"] for row in rows]),
+        "turn_taken": share([row["taken"] for row in rows]),
         "interrupted": share([seconds < 0 for seconds in late]),
         "first_response_latency_s": mean([seconds for seconds in late if seconds >= 0]),
-        "tool_call_latency_s": mean([seconds for fact in facts for seconds in fact["call_s"]]),
+        "tool_call_latency_s": mean([seconds for row in rows for seconds in row["call_s"]]),
     }
 
 
@@ -230,7 +230,7 @@ def first_turn_end(audio: Audio, config: FdbConfig) -> float | None:
 
 
 FIRST_TURN_GAP_S = 2.0
-_FACTS: dict[str, Any] = {
+_OBSERVERS: dict[str, Any] = {
     "pause": _pause,
     "turn": _reply,
     "interruption": _reply,

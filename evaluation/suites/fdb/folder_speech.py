@@ -20,7 +20,7 @@ PAD_S: Final = 0.03
 
 
 def speech(audio: Audio, rate: int, activity: ActivityConfig) -> list[Span]:
-    """Stretches of speech in seconds, by Silero where it is installed and by energy elsewhere."""
+    """Find spans of speech in seconds, by Silero where it is installed and by energy elsewhere."""
     try:
         from microturn.evaluation.speech import silero
 
@@ -32,15 +32,15 @@ def speech(audio: Audio, rate: int, activity: ActivityConfig) -> list[Span]:
     return spans_of(probabilities.tolist(), frame_s, len(audio) / rate)
 
 
-def _resampled(audio: Audio, rate: int, wanted: int) -> Audio:
+def _resampled(audio: Audio, rate: int, target: int) -> Audio:
     from microturn.inference.audio import resample
 
-    return audio if rate == wanted else resample(audio, rate=rate, new_rate=wanted)
+    return audio if rate == target else resample(audio, rate=rate, new_rate=target)
 
 
 def spans_of(probabilities: Sequence[float], frame_s: float, duration_s: float) -> list[Span]:
-    """Speech begins at one probability, ends below a lower one for a while, and is padded."""
-    found: list[Span] = []
+    """Turn probabilities into padded spans, with a high threshold to start and a low one to end."""
+    spans: list[Span] = []
     start: float | None = None
     end: float | None = None
     for i, probability in enumerate(probabilities):
@@ -51,15 +51,15 @@ def spans_of(probabilities: Sequence[float], frame_s: float, duration_s: float) 
         elif probability < ENDS and start is not None:
             end = now if end is None else end
             if now - end >= SILENCE_S - 1e-9:
-                found.append((start, end))
+                spans.append((start, end))
                 start = end = None
     if start is not None:
-        found.append((start, duration_s))
-    return _padded([span for span in found if span[1] - span[0] > MIN_LENGTH_S], duration_s)
+        spans.append((start, duration_s))
+    return _padded([span for span in spans if span[1] - span[0] > MIN_LENGTH_S], duration_s)
 
 
 def _padded(spans: Sequence[Span], duration_s: float) -> list[Span]:
-    """Each a little longer; two that are close meet halfway."""
+    """Pad every span; close ones meet halfway."""
     padded = []
     for i, (start, end) in enumerate(spans):
         before = start - spans[i - 1][1] if i else 2 * start
@@ -69,5 +69,5 @@ def _padded(spans: Sequence[Span], duration_s: float) -> list[Span]:
 
 
 def tenths(spans: Sequence[Span]) -> list[Span]:
-    """Times as the backchannel script gets them: Silero rounds seconds to one digit."""
+    """Round times as the backchannel script gets them: Silero rounds seconds to one digit."""
     return [(round(start, 1), round(end, 1)) for start, end in spans]

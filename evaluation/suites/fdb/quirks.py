@@ -1,4 +1,4 @@
-"""Where the scripts of Full-Duplex-Bench surprise, and whether to do the same."""
+"""Surprising behaviour of the Full-Duplex-Bench scripts, to be reproduced or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from microturn.configs.command import option
 
 @dataclass(frozen=True, kw_only=True)
 class Quirks:
-    """As they stand, the numbers are those of the scripts of 2026; docs/full_duplex_bench.md."""
+    """Switches; the defaults reproduce the scripts of 2026 (docs/full_duplex_bench.md)."""
 
     last_segment_decides: bool = option(
         True, "backchannel: each stretch of speech overwrites what earlier ones said about the turn"

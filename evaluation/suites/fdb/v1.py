@@ -31,65 +31,65 @@ SEGMENT_GAP_S: Final = 0.1  # the detector of the scripts joins speech over less
 _STRICT: Final = Quirks(last_segment_decides=False)
 
 
-def chunks_of(scene: ScoredDialogue) -> list[Chunk]:
-    """What the agent says, timed by its sound: until the next word or the end of the sound."""
-    words = [(word, scene.onset_of(word)) for word in scene.words]
-    found = []
+def chunks_of(scored: ScoredDialogue) -> list[Chunk]:
+    """Time the agent's words by its sound: until the next word or the end of the sound."""
+    words = [(word, scored.onset_of(word)) for word in scored.words]
+    chunks = []
     for i, (word, onset) in enumerate(words):
-        until_s = words[i + 1][1] if i + 1 < len(words) else scene.dialogue.duration_s
-        ends = [min(end, until_s) for start, end in scene.runs if onset < end and start < until_s]
-        found.append(Chunk(text=word.text, start_s=onset, end_s=max(ends, default=word.end_s)))
-    return found
+        until_s = words[i + 1][1] if i + 1 < len(words) else scored.dialogue.duration_s
+        ends = [min(end, until_s) for start, end in scored.runs if onset < end and start < until_s]
+        chunks.append(Chunk(text=word.text, start_s=onset, end_s=max(ends, default=word.end_s)))
+    return chunks
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """The task of a dialogue, and what the formulas make of the agent in it."""
-    dialogue = scene.dialogue
+def observe(scored: ScoredDialogue) -> Observations:
+    """Apply the formulas of the task of a dialogue."""
+    dialogue = scored.dialogue
     if dialogue.of_type("agent_backchannel"):
-        return {"tasks": [_backchannel(scene)]}
+        return {"tasks": [_backchannel(scored)]}
     turns = [event for event in dialogue.of_type("turn") if event.act == "respond"]
     interruptions = dialogue.of_type("interruption")
     if not turns:
         return {"tasks": []}
     if interruptions:
-        return {"tasks": [_interruption(scene, interruptions[0], turns[-1])]}
-    tasks = [_turn(scene, turns[0])]
+        return {"tasks": [_interruption(scored, interruptions[0], turns[-1])]}
+    tasks = [_turn(scored, turns[0])]
     if dialogue.of_type("pause"):
-        tasks.append(_pause(scene, turns[0]))
+        tasks.append(_pause(scored, turns[0]))
     return {"tasks": tasks}
 
 
-def _pause(scene: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
-    """The output until the user has finished, as if the input ended there."""
-    chunks = chunks_of(scene)
+def _pause(scored: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
+    """Score the output until the end of the user's turn, as if the input ended there."""
+    chunks = chunks_of(scored)
     early = [chunk for chunk in chunks if chunk.start_s < turn.end_s - SAME_S]
     late = after(chunks, turn.end_s)
     tor = takes_turn(early)
     return {"task": "pause", "tor": tor, "handled": not early and takes_turn(late)}
 
 
-def _turn(scene: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
-    """The whole output, as in the scripts."""
-    return {"task": "turn", **_reply(scene, chunks_of(scene), turn)}
+def _turn(scored: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
+    """Score the whole output, as the scripts do."""
+    return {"task": "turn", **_reply(scored, chunks_of(scored), turn)}
 
 
 def _interruption(
-    scene: ScoredDialogue, interruption: EventLabel, turn: EventLabel
+    scored: ScoredDialogue, interruption: EventLabel, turn: EventLabel
 ) -> dict[str, Any]:
-    """The output after the interruption, as the recogniser of the benchmark gets it."""
-    chunks = after(chunks_of(scene), interruption.end_s)
-    facts = _reply(scene, chunks, turn)
+    """Score the output after the interruption, which is all that the benchmark transcribes."""
+    chunks = after(chunks_of(scored), interruption.end_s)
+    observed = _reply(scored, chunks, turn)
     said = tuple(chunk.text for chunk in chunks)[: len(turn.expected)]
     right = said == turn.expected
-    facts["handled"] = facts["handled"] and right
-    return {"task": "interruption", **facts, "right": right if facts["tor"] else None}
+    observed["handled"] = observed["handled"] and right
+    return {"task": "interruption", **observed, "right": right if observed["tor"] else None}
 
 
-def _reply(scene: ScoredDialogue, chunks: Sequence[Chunk], turn: EventLabel) -> dict[str, Any]:
+def _reply(scored: ScoredDialogue, chunks: Sequence[Chunk], turn: EventLabel) -> dict[str, Any]:
     tor = takes_turn(chunks)
     late_s = chunks[0].start_s - turn.end_s if chunks else None
-    begun = scene.activity.seconds_in(turn.end_s - SEGMENT_GAP_S, turn.end_s) > 0
-    timely = late_s is not None and 0.0 <= late_s <= scene.windows.onset_s + SAME_S
+    begun = scored.activity.seconds_in(turn.end_s - SEGMENT_GAP_S, turn.end_s) > 0
+    timely = late_s is not None and 0.0 <= late_s <= scored.windows.onset_s + SAME_S
     return {
         "tor": tor,
         "latency_s": latency(chunks, turn.end_s, ORIGINAL),
@@ -97,28 +97,28 @@ def _reply(scene: ScoredDialogue, chunks: Sequence[Chunk], turn: EventLabel) -> 
     }
 
 
-def _backchannel(scene: ScoredDialogue) -> dict[str, Any]:
-    """The output until the user has finished the dictation."""
-    until_s = scene.dialogue.of_type("turn")[-1].end_s
-    spans = _before(merge(scene.runs, SEGMENT_GAP_S), until_s)
-    chunks = [chunk for chunk in chunks_of(scene) if chunk.start_s < until_s]
-    found = backchannels(spans, chunks, ORIGINAL)
+def _backchannel(scored: ScoredDialogue) -> dict[str, Any]:
+    """Score the output until the end of the dictation."""
+    until_s = scored.dialogue.of_type("turn")[-1].end_s
+    spans = _before(merge(scored.runs, SEGMENT_GAP_S), until_s)
+    chunks = [chunk for chunk in chunks_of(scored) if chunk.start_s < until_s]
+    original = backchannels(spans, chunks, ORIGINAL)
     strict = backchannels(spans, chunks, _STRICT)
-    recorded = [(word.start_s, word.end_s) for word in scene.dialogue.agent_words]
+    recorded = [(word.start_s, word.end_s) for word in scored.dialogue.agent_words]
     reference = histogram(_before(recorded, until_s), until_s)
     return {
         "task": "backchannel",
-        "tor": found.takes_turn,
-        "n": len(found.spans),
+        "tor": original.takes_turn,
+        "n": len(original.spans),
         "seconds": until_s,
-        "jsd": divergence(found.spans, list(reference), until_s),
-        "handled": bool(strict.spans) and not strict.takes_turn and _due(scene, strict.spans),
+        "jsd": divergence(original.spans, list(reference), until_s),
+        "handled": bool(strict.spans) and not strict.takes_turn and _due(scored, strict.spans),
     }
 
 
-def _due(scene: ScoredDialogue, spans: Sequence[Span]) -> bool:
+def _due(scored: ScoredDialogue, spans: Sequence[Span]) -> bool:
     """Whether every backchannel begins in the window of a listening point."""
-    windows = [event.window_s for event in scene.dialogue.of_type("agent_backchannel")]
+    windows = [event.window_s for event in scored.dialogue.of_type("agent_backchannel")]
     return all(
         any(window and window[0] - SAME_S <= start <= window[1] + SAME_S for window in windows)
         for start, _ in spans
@@ -130,10 +130,10 @@ def _before(spans: Sequence[Span], until_s: float) -> list[Span]:
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """The numbers of each task, and the mean over tasks of how often it was handled."""
+    """Compute the metrics of each task, and the mean share of handled dialogues over tasks."""
     by_task: dict[str, list[dict[str, Any]]] = {name: [] for name in TASKS}
-    for facts in dialogues:
-        for task in facts["tasks"]:
+    for observed in dialogues:
+        for task in observed["tasks"]:
             by_task[task["task"]].append(task)
     handled = [share([task["handled"] for task in tasks]) for tasks in by_task.values()]
     measured: Measured = {
@@ -143,13 +143,13 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         latencies = [t["latency_s"] for t in by_task[name] if t["latency_s"] is not None]
         measured[f"{name}_latency_s"] = mean(latencies)
     rated = [task["right"] for task in by_task["interruption"] if task["right"] is not None]
-    listening = by_task["backchannel"]
-    rates = [60 * task["n"] / task["seconds"] for task in listening]
+    dictations = by_task["backchannel"]
+    rates = [60 * task["n"] / task["seconds"] for task in dictations]
     return measured | {
         "handled": mean([value for value in handled if value is not None]),
         "interruption_right": share(rated),
         "backchannel_per_min": mean(rates),
-        "backchannel_jsd": mean([task["jsd"] for task in listening]),
+        "backchannel_jsd": mean([task["jsd"] for task in dictations]),
     }
 
 

@@ -1,7 +1,7 @@
-"""Full-Duplex-Bench v1.5, closed-domain twin: what the agent does when it is talked into.
+"""Full-Duplex-Bench v1.5, closed-domain twin: behaviour of the agent when others speak over it.
 
-The user interrupts, says a backchannel or talks to somebody else, or a voice speaks far away,
-always while the recorded agent counts. What is said afterwards decides the behaviour.
+The user interrupts, says a backchannel or talks to another person, or a distant voice speaks,
+always while the recorded agent counts. The agent's words afterwards decide the behaviour.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ SCENARIOS: Final = {
 _BEFORE_S, _AFTER_S = 0.5, 0.4  # between two words of a count the agent is speaking too
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """One entry for what was said into the agent's words."""
-    events = [e for e in scene.dialogue.of_type(*SCENARIOS) if e.act in ("stop", "resume")]
-    return {"overlaps": [overlap_facts(scene, event) for event in events]}
+def observe(scored: ScoredDialogue) -> Observations:
+    """Score every overlap of a dialogue."""
+    events = [e for e in scored.dialogue.of_type(*SCENARIOS) if e.act in ("stop", "resume")]
+    return {"overlaps": [overlap_facts(scored, event) for event in events]}
 
 
-def overlap_facts(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
-    """What the agent did about an overlap, and how long it took."""
+def overlap_facts(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    """Classify the agent's behaviour after an overlap and measure its latencies."""
     scenario, wanted = SCENARIOS[event.type]
-    user, model = voices(scene), joined(scene.runs, MODEL_GAP_S)
+    user, model = voices(scored), joined(scored.runs, MODEL_GAP_S)
     span = (event.start_s, event.end_s)
-    speaking = scene.speaking_near(event.start_s, before_s=_BEFORE_S, after_s=_AFTER_S)
-    tag = behaviour(*_words(scene, event))
+    speaking = scored.speaking_near(event.start_s, before_s=_BEFORE_S, after_s=_AFTER_S)
+    tag = behaviour(*_words(scored, event))
     return {
         "scenario": scenario,
         "wanted": wanted,
@@ -62,27 +62,27 @@ def overlap_facts(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     }
 
 
-def voices(scene: ScoredDialogue) -> list[Span]:
-    """Speech in the input, whoever speaks: what a detector hears of it."""
-    words = (*scene.dialogue.user_words, *scene.dialogue.background_words)
+def voices(scored: ScoredDialogue) -> list[Span]:
+    """Speech of all talkers in the input, as a voice activity detector finds it."""
+    words = (*scored.dialogue.user_words, *scored.dialogue.background_words)
     return joined([(word.start_s, word.end_s) for word in words], USER_GAP_S)
 
 
 def _words(
-    scene: ScoredDialogue, event: EventLabel
+    scored: ScoredDialogue, event: EventLabel
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, ...]]]:
     """Said after the overlap began, what would be an answer, and what was left to say."""
     answer = next(
         (
             other.expected
-            for other in scene.dialogue.events
+            for other in scored.dialogue.events
             if other.act == "respond" and abs(other.start_s - event.start_s) < 1e-3
         ),
         (),
     )
-    before = scene.words_between(0.0, event.start_s)
-    said = _group(scene, scene.words_between(event.start_s, scene.dialogue.duration_s), answer)
-    meant = _meant(scene, len(answer))
+    before = scored.words_between(0.0, event.start_s)
+    said = _group(scored, scored.words_between(event.start_s, scored.dialogue.duration_s), answer)
+    meant = _meant(scored, len(answer))
     reached = 0
     for word in before:
         if word.text in meant:
@@ -90,22 +90,22 @@ def _words(
     return said, answer, [meant[reached:]]
 
 
-def _meant(scene: ScoredDialogue, n_answer: int) -> tuple[str, ...]:
-    """The count that the recorded agent had begun, as far as it meant to go."""
-    texts = tuple(word.text for word in scene.dialogue.intended_words)
+def _meant(scored: ScoredDialogue, n_answer: int) -> tuple[str, ...]:
+    """The count of the recorded agent, up to its intended end."""
+    texts = tuple(word.text for word in scored.dialogue.intended_words)
     return texts[: len(texts) - n_answer] if n_answer else texts
 
 
 def _group(
-    scene: ScoredDialogue, words: Sequence[SpokenWord], answer: tuple[str, ...]
+    scored: ScoredDialogue, words: Sequence[SpokenWord], answer: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Words up to a long silence; where an answer is due, up to the one after it."""
     said: list[SpokenWord] = []
     silences = 0
     for word in words:
         if said:
-            gap_s = longest_gap(scene.runs, scene.onset_of(said[-1]), scene.onset_of(word))
-            silences += gap_s > scene.windows.pause_in_answer_s
+            gap_s = longest_gap(scored.runs, scored.onset_of(said[-1]), scored.onset_of(word))
+            silences += gap_s > scored.windows.pause_in_answer_s
         if silences > bool(answer):
             break
         said.append(word)
@@ -118,7 +118,7 @@ def _first_length(spans: Sequence[Span]) -> float | None:
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
     """Shares of behaviours by scenario, and the mean over scenarios of the wanted one."""
-    overlaps = [overlap for facts in dialogues for overlap in facts["overlaps"]]
+    overlaps = [overlap for observed in dialogues for overlap in observed["overlaps"]]
     measured: Measured = {"speaking": share([overlap["speaking"] for overlap in overlaps])}
     wanted = []
     for scenario, _ in SCENARIOS.values():

@@ -1,4 +1,4 @@
-"""The arithmetic of Full-Duplex-Bench v1.5 (arXiv 2507.23159): overlaps, replies, behaviours.
+"""Formulas of Full-Duplex-Bench v1.5 (arXiv 2507.23159): overlaps, replies, behaviours.
 
 Times are restated from the benchmark's published timing script. Its judge is a language model; here
 a rule takes its place, which works because what the agent of a twin should say is known.
@@ -17,7 +17,7 @@ MODEL_GAP_S: Final = 0.5  # nor of the model
 RESPOND, RESUME = "C_RESPOND", "C_RESUME"
 UNCERTAIN, UNKNOWN = "C_UNCERTAIN_HANDLING", "C_UNKNOWN"
 BEHAVIOURS: Final = (RESPOND, RESUME, UNCERTAIN, UNKNOWN)
-# What a model says that has not caught what was said.
+# Requests to repeat, by a model that has not understood.
 REPAIRS: Final = (
     *("sorry", "i'm sorry", "pardon", "excuse me", "what", "what was that", "say that again"),
     *("could you repeat that", "please repeat", "please try again", "i didn't catch that"),
@@ -38,7 +38,7 @@ def joined(spans: Sequence[Span], gap_s: float) -> list[Span]:
 
 
 def stops(user: Sequence[Span], model: Sequence[Span]) -> list[Span]:
-    """When both speak: the length of each is how long the model took to stop.
+    """Overlaps of user and model: the length of each is the model's time to stop.
 
     Of several that end within the same millisecond the shortest stays.
     """
@@ -78,10 +78,10 @@ def touching(spans: Sequence[Span], event: Span) -> list[Span]:
 
 
 def behaviour(said: Words, answer: Words, continuations: Sequence[Words]) -> str:
-    """What a model did after an overlap, by what it said then.
+    """Classify the behaviour of a model after an overlap by its words.
 
-    `answer` is right for a model that addresses what was said into its words, `continuations` are
-    what is left of its own for a model that goes on, for each word that it may have reached.
+    `answer` is right for a model that addresses the overlapping speech. `continuations` are right
+    for a model that goes on: the rest of its words, from each word that it may have reached.
     """
     words = tuple(said)
     if not words:
@@ -106,7 +106,7 @@ def _begins(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
 
 
 def _goes_on(words: tuple[str, ...], left: tuple[str, ...], answer: tuple[str, ...]) -> bool:
-    """All that was left, perhaps the answer after it; a word more or less is a matter of timing."""
+    """Whether the rest follows, perhaps before the answer; one word more or less is timing."""
     if answer and words[-len(answer) :] == answer:
         words = words[: -len(answer)]
     n = min(len(words), len(left))

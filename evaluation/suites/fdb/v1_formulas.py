@@ -1,4 +1,4 @@
-"""The arithmetic of Full-Duplex-Bench v1 (arXiv 2503.04721), from words and spans to numbers.
+"""Formulas of Full-Duplex-Bench v1 (arXiv 2503.04721), from words and spans to metrics.
 
 Restated from the benchmark's published scripts, quirks included (`Quirks`). Times are seconds from
 the beginning of `output.wav`, which is as long as `input.wav`.
@@ -39,7 +39,7 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Backchannels:
-    """What one output says while it should be listening."""
+    """Backchannels of one output during the user's turn."""
 
     takes_turn: bool
     spans: tuple[Span, ...]  # that count as backchannels
@@ -81,7 +81,7 @@ def after(chunks: Sequence[Chunk], moment_s: float) -> list[Chunk]:
 def backchannels(
     spans: Sequence[Span], chunks: Sequence[Chunk], quirks: Quirks = ORIGINAL
 ) -> Backchannels:
-    """Stretches of speech that leave the floor to the user, and whether the turn was taken."""
+    """Split speech into backchannels, which leave the floor to the user, and turns."""
     taken, found = False, list[Span]()
     for start_s, end_s in spans:
         if end_s - start_s > FORMAL_S:
@@ -101,7 +101,7 @@ def _takes_floor(seconds: float, n_words: int) -> bool:
 
 
 def _words_in(chunks: Sequence[Chunk], start_s: float, end_s: float) -> list[str]:
-    """Words that the scripts find in a span: inside, over its end, or over its beginning."""
+    """Return the words of a span as the scripts do: inside it, over its end or over its start."""
     found = []
     for chunk in chunks:
         if chunk.end_s is None and chunk.start_s < end_s:
@@ -116,7 +116,7 @@ def _words_in(chunks: Sequence[Chunk], start_s: float, end_s: float) -> list[str
 
 
 def histogram(spans: Sequence[Span], duration_s: float) -> Histogram:
-    """Where backchannels lie: shares of bins of 0.2 s, each touched by a span counted once."""
+    """Histogram of backchannels: shares of bins of 0.2 s; a span counts in each bin it touches."""
     counts = np.zeros(int(duration_s / BIN_S) + 1, np.float64)
     for start_s, end_s in spans:
         counts[int(start_s / BIN_S) : int(end_s / BIN_S) + 1] += 1.0
@@ -131,7 +131,7 @@ def divergence(
     duration_s: float,
     quirks: Quirks = ORIGINAL,
 ) -> float:
-    """JSD between when an agent says its backchannels and when people do.
+    """JSD between the times of an agent's backchannels and those of people.
 
     `reference` is a histogram over the same stretch of time, of any number of bins.
     """

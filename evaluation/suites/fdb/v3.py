@@ -1,7 +1,7 @@
-"""Full-Duplex-Bench v3, closed-domain twin: tools asked for in speech, and how long they take.
+"""Full-Duplex-Bench v3, closed-domain twin: tool calls requested by speech, and their latency.
 
-An agent hands a request over with `<delegate>`; which tool is called and with what follows from
-what it wrote down of the user until then, exactly as the offline background agent reads it.
+An agent hands a request over with `<delegate>`. The tool and its arguments follow from its
+transcript of the user until then, exactly as the offline background agent reads it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from microturn.evaluation.suites.suite import Measured, Observations, Suite
 from microturn.inference.agent.tools import Calculator, Clock, Tool, ToolError, latest_request
 
 _NEAR_S: Final = 0.5  # between the scripted time of a delivery and its event
-NO_TOOL: Final = "none"  # called for nothing that could be understood
+NO_TOOL: Final = "none"  # the request was not understood
 TOOLS: Final[tuple[Tool, ...]] = (Calculator(), Clock(datetime.now, "hour"))
 
 
 def call_of(words: Sequence[str]) -> Call:
-    """The tool that the background agent calls for the last request in these words."""
+    """Return the call that the background agent makes for the last request in these words."""
     try:
         request = latest_request(TOOLS, words)
     except ToolError:
@@ -36,18 +36,18 @@ def call_of(words: Sequence[str]) -> Call:
     return Call(function=request.tool, args={"request": request.text})
 
 
-def observe(scene: ScoredDialogue) -> Observations:
-    """Expected and actual calls of a dialogue, and the times of each request."""
-    requests = [event for event in scene.dialogue.events if event.act == "delegate"]
+def observe(scored: ScoredDialogue) -> Observations:
+    """Collect expected and actual calls of a dialogue, and the times of each request."""
+    requests = [event for event in scored.dialogue.events if event.act == "delegate"]
     return {
         "expected": [_plain(call_of(word_list(event.text))) for event in requests],
-        "actual": [_plain(call_of(_heard_until(scene, t))) for t in scene.trace.delegates_s],
-        "requests": [_times(scene, event) for event in requests],
+        "actual": [_plain(call_of(_heard_until(scored, t))) for t in scored.trace.delegates_s],
+        "requests": [_times(scored, event) for event in requests],
     }
 
 
-def _heard_until(scene: ScoredDialogue, moment_s: float) -> list[str]:
-    words = scene.trace.heard or ()
+def _heard_until(scored: ScoredDialogue, moment_s: float) -> list[str]:
+    words = scored.trace.heard or ()
     return [word.text for word in words if word.start_s < moment_s]
 
 
@@ -55,14 +55,14 @@ def _plain(call: Call) -> list[Any]:
     return [call.function, dict(call.args)]
 
 
-def _times(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
-    """Latencies of one request, from the end of what the user said."""
-    until_s = _next_request(scene, event)
-    early = scene.activity.onset_in(event.start_s, event.end_s)
-    onset = scene.activity.onset_in(event.end_s, until_s)
-    calls = [t for t in scene.trace.delegates_s if lead(event.end_s) <= t < until_s]
-    result = _result_of(scene, event, until_s)
-    told_s = None if result is None else _told(scene, result)
+def _times(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    """Measure the latencies of one request from its end."""
+    until_s = _next_request(scored, event)
+    early = scored.activity.onset_in(event.start_s, event.end_s)
+    onset = scored.activity.onset_in(event.end_s, until_s)
+    calls = [t for t in scored.trace.delegates_s if lead(event.end_s) <= t < until_s]
+    result = _result_of(scored, event, until_s)
+    told_s = None if result is None else _result_onset(scored, result)
     return {
         "early": early is not None,
         "first_s": None if onset is None or early is not None else onset - event.end_s,
@@ -72,27 +72,27 @@ def _times(scene: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     }
 
 
-def _next_request(scene: ScoredDialogue, event: EventLabel) -> float:
+def _next_request(scored: ScoredDialogue, event: EventLabel) -> float:
     later = [
         other.start_s
-        for other in scene.dialogue.events
+        for other in scored.dialogue.events
         if other.act == "delegate" and other.start_s > event.start_s
     ]
-    return min(later, default=scene.dialogue.duration_s)
+    return min(later, default=scored.dialogue.duration_s)
 
 
-def _result_of(scene: ScoredDialogue, event: EventLabel, until_s: float) -> EventLabel | None:
-    """The result of a request; None where the user called it off."""
-    results = scene.dialogue.of_type("result")
+def _result_of(scored: ScoredDialogue, event: EventLabel, until_s: float) -> EventLabel | None:
+    """Return the result of a request; None where the user cancelled it."""
+    results = scored.dialogue.of_type("result")
     return next((one for one in results if event.end_s <= one.start_s < until_s), None)
 
 
-def _told(scene: ScoredDialogue, result: EventLabel) -> float | None:
-    """When the agent begins to say a result, however late; it cannot before it has arrived."""
-    arrived = [d for d in scene.trace.deliveries if abs(d.scripted_s - result.start_s) < _NEAR_S]
+def _result_onset(scored: ScoredDialogue, result: EventLabel) -> float | None:
+    """Return when the agent begins to say a result after its arrival, however late."""
+    arrived = [d for d in scored.trace.deliveries if abs(d.scripted_s - result.start_s) < _NEAR_S]
     if not arrived:
         return None
-    said = said_in(scene, arrived[0].time_s, scene.dialogue.duration_s)
+    said = said_in(scored, arrived[0].time_s, scored.dialogue.duration_s)
     n = len(result.expected)
     for at in range(len(said) - n + 1):
         if tuple(word.text for word in said[at : at + n]) == result.expected:
@@ -101,7 +101,7 @@ def _told(scene: ScoredDialogue, result: EventLabel) -> float | None:
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """Tool choice, arguments and pass rate by dialogue; latencies by request."""
+    """Compute tool choice, arguments and pass rate by dialogue, latencies by request."""
     pairs = [(_calls(d["expected"]), _calls(d["actual"])) for d in dialogues if d["expected"]]
     requests = [request for d in dialogues for request in d["requests"]]
     due = [request for request in requests if request["due"]]

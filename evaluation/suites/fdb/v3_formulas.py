@@ -1,4 +1,4 @@
-"""The arithmetic of Full-Duplex-Bench v3 (arXiv 2604.04847): tools, arguments, pass rate.
+"""Formulas of Full-Duplex-Bench v3 (arXiv 2604.04847): tools, arguments, pass rate.
 
 Restated from the benchmark's published scripts as they run without a language model as judge.
 """
@@ -52,7 +52,7 @@ def passed(expected: Sequence[Call], actual: Sequence[Call]) -> bool:
 
 
 def same_arguments(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
-    """Every expected argument is there and equal; more of them do no harm."""
+    """Whether every expected argument is present and equal; further ones are ignored."""
     return all(
         key in actual and (_is_dynamic(value) or _plain(value) == _plain(actual[key]))
         for key, value in expected.items()

@@ -26,7 +26,7 @@ def samples(cache: Path) -> list[HeldOutDialogue]:
 
 @pytest.fixture(scope="module")
 def scores(samples: list[HeldOutDialogue]) -> Scores:
-    agent = baseline("half_duplex", lambda: iter(samples), ActivityConfig())
+    agent = baseline("half_duplex", lambda: iter(samples), config=ActivityConfig())
     played = zip(samples, agent.perform(samples), strict=True)
     scenes = [
         ScoredDialogue(sample.dialogue, Trace.of(one, ActivityConfig()), WindowConfig())
@@ -66,7 +66,7 @@ def test_it_answers_into_hesitations(scores: Scores) -> None:
 def test_the_same_dialogue_is_played_the_same_in_any_company(
     samples: list[HeldOutDialogue],
 ) -> None:
-    agent = baseline("half_duplex", lambda: iter(samples), ActivityConfig())
+    agent = baseline("half_duplex", lambda: iter(samples), config=ActivityConfig())
     together = [one.words for one in agent.perform(samples[:3])]
     assert together == [next(agent.perform([sample])).words for sample in samples[:3]]
 

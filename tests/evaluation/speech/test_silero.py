@@ -15,7 +15,7 @@ from microturn.evaluation.speech import silero
 def speech() -> np.ndarray:
     """A second of silence, a recorded phrase, a second of silence."""
     corpus = open_corpora("", sample_rate=silero.SAMPLE_RATE)
-    spoken = next(u for u in corpus if 1.0 < u.duration < 4.0 and u.language == "en")
+    spoken = next(u for u in corpus if 1.0 < u.duration_s < 4.0 and u.language == "en")
     audio = corpus.load(spoken)
     pad = np.zeros(silero.SAMPLE_RATE, np.float32)
     return np.concatenate([pad, 0.5 * audio / np.abs(audio).max(), pad]).astype(np.float32)

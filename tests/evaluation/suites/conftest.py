@@ -47,7 +47,7 @@ def numbers_of(
     def measure(name: str, n: int) -> Numbers:
         samples = held_out(name, n)
         agents = {
-            agent: baseline(agent, lambda: iter(samples), ActivityConfig())
+            agent: baseline(agent, lambda: iter(samples), config=ActivityConfig())
             for agent in ("silent", "always", "oracle")
         }
         suite = load_suite(name)

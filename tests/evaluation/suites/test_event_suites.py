@@ -48,7 +48,7 @@ def values(scores: Scores) -> dict[str, float | None]:
 
 def score_baseline(families: list[HandMadeDialogue], name: str) -> Scores:
     samples = [script.sample(f"{i:08d}") for i, script in enumerate(families)]
-    agent = baseline(name, lambda: iter(samples), ActivityConfig())
+    agent = baseline(name, lambda: iter(samples), config=ActivityConfig())
     return scores_of(
         [
             score(script.scene(performance))
@@ -108,7 +108,7 @@ def test_talking_always_is_right_nowhere(families: list[HandMadeDialogue]) -> No
 
 def test_always_talking_leaves_no_gap(families: list[HandMadeDialogue]) -> None:
     samples = [families[0].sample()]
-    agent = AlwaysTalking.from_samples(lambda: iter(samples), ActivityConfig())
+    agent = AlwaysTalking.from_dialogues(lambda: iter(samples), ActivityConfig())
     (performance,) = agent.perform(samples)
     (run,) = families[0].scene(performance).runs
     assert run[0] == 0.0
@@ -118,18 +118,18 @@ def test_always_talking_leaves_no_gap(families: list[HandMadeDialogue]) -> None:
 
 def test_always_talking_makes_noise_where_nobody_talks(script: HandMadeDialogue) -> None:
     sample = script.sample()
-    agent = baseline("always", lambda: iter([sample]), ActivityConfig())
+    agent = baseline("always", lambda: iter([sample]), config=ActivityConfig())
     (run,) = script.scene(next(agent.perform([sample]))).runs
     assert run == pytest.approx((0.0, script.duration_s), abs=0.02)
     with pytest.raises(ValueError, match="there are no dialogues in this set"):
-        baseline("always", lambda: iter([]), ActivityConfig())
+        baseline("always", lambda: iter([]), config=ActivityConfig())
 
 
 def test_an_unknown_baseline_is_refused(script: HandMadeDialogue) -> None:
     with pytest.raises(
         ValueError, match="baseline='loud' is not one of silent, always, half_duplex, oracle"
     ):
-        baseline("loud", lambda: iter([script.sample()]), ActivityConfig())
+        baseline("loud", lambda: iter([script.sample()]), config=ActivityConfig())
 
 
 # --- broken agents -----------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def ten_minutes(suite_cache: Path) -> list[HeldOutDialogue]:
 def test_baselines_score_what_theory_says(
     ten_minutes: list[HeldOutDialogue], measure_suite: Any
 ) -> None:
-    always = AlwaysTalking.from_samples(lambda: iter(ten_minutes), ActivityConfig())
+    always = AlwaysTalking.from_dialogues(lambda: iter(ten_minutes), ActivityConfig())
     agents = {"silent": Silent(), "always": always, "oracle": Oracle()}
     got = {name: measure_suite(SUITE, agent, ten_minutes) for name, agent in agents.items()}
     for key in ("recalled_30min", "recalled_sooner", "answered_first", "answered_last"):

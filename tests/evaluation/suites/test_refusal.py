@@ -60,7 +60,7 @@ def test_both_kinds_count_alike() -> None:
 
 def test_baselines_score_what_theory_says(suite_cache: Path, measure_suite: Any) -> None:
     samples = list(held_out_set(SUITE, suite_cache, n_dialogues=8, workers=1).read())
-    always = AlwaysTalking.from_samples(lambda: iter(samples), ActivityConfig())
+    always = AlwaysTalking.from_dialogues(lambda: iter(samples), ActivityConfig())
     agents = {"silent": Silent(), "always": always, "oracle": Oracle()}
     got = {name: measure_suite(SUITE, agent, samples) for name, agent in agents.items()}
     assert got["oracle"]["judged_right"] == 1.0
