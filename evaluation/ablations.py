@@ -110,7 +110,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class AblationPlan:
     """Paths of a configuration, and the steps of one variant."""
 
     config: AblationConfig
@@ -158,7 +158,7 @@ def _stage(command: str, words: list[str], result: Path) -> DemoStep:
 
 def run_ablations(config: AblationConfig) -> int:
     """Run what is not done yet, then write the table of all variants that are."""
-    plan, names = Plan(config=config), config.only or list(config.variants)
+    plan, names = AblationPlan(config=config), config.only or list(config.variants)
     for number, name in enumerate(names, start=1):
         print(f"[{number}/{len(names)}] {name}: {config.variants[name].says}", flush=True)
         for step in plan.steps(name):
@@ -194,7 +194,7 @@ def _children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _change_model(plan: Plan, name: str) -> None:
+def _change_model(plan: AblationPlan, name: str) -> None:
     """Copy another variant's checkpoint and change keys of its configuration."""
     from omegaconf import OmegaConf
 
@@ -208,7 +208,7 @@ def _change_model(plan: Plan, name: str) -> None:
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(settings))
 
 
-def _write(plan: Plan) -> dict[str, Any]:
+def _write(plan: AblationPlan) -> dict[str, Any]:
     """Rows of finished variants; `table.md` and `table.json` beside the runs."""
     rows = {}
     for name, variant in plan.config.variants.items():
@@ -224,7 +224,7 @@ def _write(plan: Plan) -> dict[str, Any]:
     return rows
 
 
-def _row(plan: Plan, name: str, notes: dict[str, Any]) -> dict[str, Any]:
+def _row(plan: AblationPlan, name: str, notes: dict[str, Any]) -> dict[str, Any]:
     """Sizes, cost and scores of one finished variant."""
     from microturn.evaluation.report.scores import read_scores
     from microturn.model.checkpoint import describe, load_checkpoint

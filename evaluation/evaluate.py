@@ -37,7 +37,7 @@ _QUICK_TOTAL, _QUICK_EACH = 16, 4  # dialogues of a first impression: in all, bu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class EvaluationPlan:
     """Suites, sets and agents of a run."""
 
     config: EvaluateConfig
@@ -96,11 +96,11 @@ def check(config: EvaluateConfig) -> None:
         markdown.check_page(Path(config.table))
 
 
-def make_plan(config: EvaluateConfig) -> Plan:
+def make_plan(config: EvaluateConfig) -> EvaluationPlan:
     """Load or simulate the sets; raises OSError or ValueError where one cannot be played."""
     layout = checkpoint_layout(config.checkpoint) if config.checkpoint else None
     suites = scored_suites(config)
-    return Plan(
+    return EvaluationPlan(
         config=config,
         suites=tuple(suites),
         sets=tuple(_given_set(config, layout) if config.data else _sets(config, suites, layout)),
@@ -193,7 +193,7 @@ def _workers(config: EvaluateConfig) -> int:
     return n_cores()
 
 
-def _header(plan: Plan, source: PlayedSet) -> dict[str, Any]:
+def _header(plan: EvaluationPlan, source: PlayedSet) -> dict[str, Any]:
     """Inputs of the traces of a set: files by content, and settings."""
     return {
         "checkpoint": checkpoint_digest(plan.spec.checkpoint),
@@ -208,7 +208,7 @@ def _header(plan: Plan, source: PlayedSet) -> dict[str, Any]:
 
 
 # --- the report ----------------------------------------------------------------------------------
-def report(plan: Plan, records: Records) -> int:
+def report(plan: EvaluationPlan, records: Records) -> int:
     """Write the scores in all their forms and print the summary."""
     config, out = plan.config, Path(plan.config.out)
     # Asked again: the labels of a set may have brought suites of another package.
@@ -234,7 +234,7 @@ def report(plan: Plan, records: Records) -> int:
     return 0 if all(one.met for one in checks) else 1
 
 
-def _info(plan: Plan) -> RunInfo:
+def _info(plan: EvaluationPlan) -> RunInfo:
     config = plan.config
     return RunInfo(
         data=config.data,

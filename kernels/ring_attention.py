@@ -72,7 +72,7 @@ def _rotated(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) ->
 def query_rows(x: Tensor, n_kv_heads: int) -> Tensor:
     """(B, H, T, .) to (B, G, rows, .): queries that share keys, R * T of them, padded with 0.
 
-    Blocks of a product then never have fewer than four rows; see `batch_invariant`.
+    Blocks of a product then never have fewer than `MIN_ROWS` rows; see `batch_invariant`.
     """
     x = x.unflatten(1, (n_kv_heads, -1)).flatten(2, 3)
     return F.pad(x, (0, 0, 0, padded(x.shape[2], MIN_ROWS) - x.shape[2]))

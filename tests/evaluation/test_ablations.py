@@ -13,7 +13,7 @@ from microturn.configs.load import load_config
 from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig
 from microturn.evaluation import ablations
-from microturn.evaluation.ablations import AblationConfig, Plan, Step, Variant
+from microturn.evaluation.ablations import AblationConfig, AblationPlan, Step, Variant
 from microturn.evaluation.demo import DemoStep
 from microturn.model.checkpoint import describe
 from microturn.model.model import InteractionModel
@@ -24,7 +24,7 @@ TRAINED = [name for name, variant in TINY.variants.items() if not variant.checkp
 
 
 def words_of(name: str, command: str) -> list[str]:
-    steps = [s.stage for s in Plan(config=TINY).steps(name)]
+    steps = [s.stage for s in AblationPlan(config=TINY).steps(name)]
     return [word for s in steps if s.name == command for word in s.words[1:]]
 
 
@@ -35,7 +35,7 @@ def value(words: list[str], key: str) -> str:
 
 def test_all_variants_have_the_same_steps_seeds_and_dialogues() -> None:
     for name in TINY.variants:
-        train, test = (s.stage.words for s in list(Plan(config=TINY).steps(name))[:2])
+        train, test = (s.stage.words for s in list(AblationPlan(config=TINY).steps(name))[:2])
         assert value(train, "n_dialogues") == str(TINY.n_train)
         assert (value(train, "seed"), value(test, "seed")) == ("0", "1")
         assert (value(train, "split"), value(test, "split")) == ("train", "test")
