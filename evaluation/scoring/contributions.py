@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from microturn.datagen.labels.event_types import SUITE_ACTS, event_type
+from microturn.datagen.labels.event_types import RESULT, SUITE_ACTS, event_type
 from microturn.evaluation.scoring.outcomes import (
     BackchannelOutcome,
     CueOutcome,
@@ -27,12 +27,14 @@ from microturn.evaluation.scoring.outcomes import (
 )
 
 AS_EXPECTED: Final = "as_expected"  # the metric of suites that did not ship
+# Suites whose answers to what the user says also count as answered turns, in the suite `turn`.
+_SUITES_OF_TURNS: Final = ("turn", "recall", "refusals")
 _SILENCE_METRICS: Final = {  # of an event that asks for silence, by its suite
-    "turn": "silent_in_pauses",
-    "background": "silent",
-    "timed_cue": "silent_after_stop",
-    "over_user": "silent_without_cause",
-    "visual": "silent_unasked",
+    "turn": ("silent_in_pauses",),
+    "background": ("silent", "undisturbed"),
+    "timed_cue": ("silent_after_stop",),
+    "over_user": ("silent_without_cause",),
+    "visual": ("silent_unasked",),
 }
 
 
@@ -68,15 +70,34 @@ def _median(suite: str, metric: str, value: float | None) -> Iterator[MetricCont
         yield MetricContribution(suite=suite, metric=metric, value=value, median=True)
 
 
-def _as_expected(trigger: str, hit: bool | None) -> Iterator[MetricContribution]:
-    """The one metric of a suite that did not ship; nothing for the others."""
-    suite = suite_of(trigger)
-    if suite not in SUITE_ACTS:
-        yield from _share(suite, AS_EXPECTED, hit)
+def _as_expected(o: Outcome, suite: str, hit: bool | None) -> Iterator[MetricContribution]:
+    """Yield the one metric of a suite that did not ship; raises ValueError for a shipped one."""
+    if suite in SUITE_ACTS:
+        raise ValueError(
+            f"suite {suite!r} has no metric for a {type(o).__name__}; add it to "
+            "evaluation/scoring/contributions.py, or take the act out of SUITE_ACTS"
+        )
+    yield from _share(suite, AS_EXPECTED, hit)
 
 
 def _turn(o: TurnOutcome) -> Iterator[MetricContribution]:
+    suite = suite_of(o.trigger)
     answered = None if o.right is None else o.in_window and o.right
+    if suite in _SUITES_OF_TURNS:
+        yield from _answered_turn(o, answered)
+    match suite:
+        case "turn":
+            pass
+        case "recall":
+            yield from _share(suite, "answered", answered)
+        case "refusals":
+            yield from _share(suite, "right", answered)
+            yield from _share(suite, "refused" if o.refused else "harmless_answered", o.right)
+        case _:
+            yield from _as_expected(o, suite, answered)
+
+
+def _answered_turn(o: TurnOutcome, answered: bool | None) -> Iterator[MetricContribution]:
     yield from _share("turn", "onset_recall", o.in_window)
     yield from _share("turn", "right_word", o.right)
     yield from _share("turn", "answered", answered)
@@ -89,79 +110,85 @@ def _turn(o: TurnOutcome) -> Iterator[MetricContribution]:
         yield from _median("turn", "turn_latency_s", o.latency_s)
     if o.after_interruption:
         yield from _share("interruption", "answered_after", answered)
-    suite = suite_of(o.trigger)
-    if suite == "recall":
-        yield from _share("recall", "answered", answered)
-    if suite == "refusals":
-        yield from _share("refusals", "right", answered)
-        yield from _share("refusals", "refused" if o.refused else "harmless_answered", o.right)
-    yield from _as_expected(o.trigger, answered)
 
 
 def _stop(o: StopOutcome) -> Iterator[MetricContribution]:
-    if suite_of(o.trigger) == "interruption":
-        yield from _share("interruption", "stopped_in_time", o.in_time)
-        yield from _share("interruption", "speaking_when_interrupted", o.speaking)
-        yield from _median("interruption", "stop_latency_s", o.latency_s)
-    yield from _as_expected(o.trigger, o.in_time)
+    suite = suite_of(o.trigger)
+    match suite:
+        case "interruption":
+            yield from _share(suite, "stopped_in_time", o.in_time)
+            yield from _share(suite, "speaking_when_interrupted", o.speaking)
+            yield from _median(suite, "stop_latency_s", o.latency_s)
+        case _:
+            yield from _as_expected(o, suite, o.in_time)
 
 
 def _resume(o: ResumeOutcome) -> Iterator[MetricContribution]:
     suite = suite_of(o.trigger)
-    if suite == "background":
-        yield from _share("background", "went_on", o.went_on)
-        yield from _share("background", "undisturbed", o.went_on)
-    if suite == "user_backchannel":
-        yield from _share("user_backchannel", "went_on", o.went_on)
-        yield from _share("user_backchannel", "words_right", o.words_right)
-        yield from _share("user_backchannel", "speaking_at_backchannel", o.speaking)
-        if o.speaking:
-            yield from _median("user_backchannel", "longest_gap_s", o.longest_gap_s)
-    yield from _as_expected(o.trigger, o.went_on)
+    match suite:
+        case "background":
+            yield from _share(suite, "went_on", o.went_on)
+            yield from _share(suite, "undisturbed", o.went_on)
+        case "user_backchannel":
+            yield from _share(suite, "went_on", o.went_on)
+            yield from _share(suite, "words_right", o.words_right)
+            yield from _share(suite, "speaking_at_backchannel", o.speaking)
+            if o.speaking:
+                yield from _median(suite, "longest_gap_s", o.longest_gap_s)
+        case _:
+            yield from _as_expected(o, suite, o.went_on)
 
 
 def _silence(o: SilenceOutcome) -> Iterator[MetricContribution]:
     suite = suite_of(o.trigger)
-    if suite in _SILENCE_METRICS:
-        yield from _share(suite, _SILENCE_METRICS[suite], o.silent)
-    if suite == "background":
-        yield from _share("background", "undisturbed", o.silent)
-    yield from _as_expected(o.trigger, o.silent)
+    if suite not in _SILENCE_METRICS:
+        yield from _as_expected(o, suite, o.silent)
+    for metric in _SILENCE_METRICS.get(suite, ()):
+        yield from _share(suite, metric, o.silent)
 
 
 def _cue(o: CueOutcome) -> Iterator[MetricContribution]:
     suite = suite_of(o.trigger)
-    if suite == "recall":
-        yield from _share("recall", "answered", o.in_window)
-    if suite == "delegation":
-        yield from _share("delegation", "filler_in_window", o.in_window)
-    if suite in ("timed_cue", "over_user", "visual"):
-        yield from _share(suite, "in_window", o.in_window)
-        yield from _share(suite, "right_word", o.right)
-        yield from _median(suite, "onset_from_earliest_s", o.onset_s)
-    yield from _as_expected(o.trigger, o.in_window)
+    match suite:
+        case "recall":
+            yield from _share(suite, "answered", o.in_window)
+        case "delegation":
+            yield from _share(suite, "filler_in_window", o.in_window)
+        case "timed_cue" | "over_user" | "visual":
+            yield from _share(suite, "in_window", o.in_window)
+            yield from _share(suite, "right_word", o.right)
+            yield from _median(suite, "onset_from_earliest_s", o.onset_s)
+        case _:
+            yield from _as_expected(o, suite, o.in_window)
 
 
 def _backchannel(o: BackchannelOutcome) -> Iterator[MetricContribution]:
-    if suite_of(o.trigger) == "agent_backchannel":
-        yield from _share("agent_backchannel", "given", o.given)
-        yield from _share("agent_backchannel", "right_word", o.right)
-        yield from _median("agent_backchannel", "onset_s", o.onset_s)
-    yield from _as_expected(o.trigger, o.given)
+    suite = suite_of(o.trigger)
+    match suite:
+        case "agent_backchannel":
+            yield from _share(suite, "given", o.given)
+            yield from _share(suite, "right_word", o.right)
+            yield from _median(suite, "onset_s", o.onset_s)
+        case _:
+            yield from _as_expected(o, suite, o.given)
 
 
 def _delegation(o: DelegationOutcome) -> Iterator[MetricContribution]:
-    if suite_of(o.trigger) == "delegation":
-        yield from _share("delegation", "delegated", o.delegated)
-        yield from _share("delegation", "acknowledged", o.acknowledged)
-        yield from _median("delegation", "delegate_latency_s", o.latency_s)
-    yield from _as_expected(o.trigger, o.delegated)
+    suite = suite_of(o.trigger)
+    match suite:
+        case "delegation":
+            yield from _share(suite, "delegated", o.delegated)
+            yield from _share(suite, "acknowledged", o.acknowledged)
+            yield from _median(suite, "delegate_latency_s", o.latency_s)
+        case _:
+            yield from _as_expected(o, suite, o.delegated)
 
 
 def _result(o: ResultOutcome) -> Iterator[MetricContribution]:
-    yield from _share("delegation", "result_spoken", o.spoken)
-    yield from _share("delegation", "result_right", o.right)
-    yield from _median("delegation", "result_latency_s", o.latency_s)
+    suite = suite_of(RESULT)  # only this type makes such an outcome
+    yield from _share(suite, "result_spoken", o.spoken)
+    yield from _share(suite, "result_right", o.right)
+    yield from _median(suite, "result_latency_s", o.latency_s)
 
 
 def _idle(o: IdleOutcome) -> Iterator[MetricContribution]:

@@ -5,10 +5,11 @@ Times are seconds on the wall clock of the dialogue, latencies seconds after the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from microturn.datagen.labels.dialogue import EventLabel, word_list
-from microturn.datagen.labels.event_types import RESULT
+from microturn.datagen.labels.event_types import RESULT, event_type
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of
@@ -39,24 +40,7 @@ _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not 
 
 def score(scene: ScoredDialogue) -> list[Outcome]:
     """Outcomes of every event that expects something, and one for the silences between them."""
-    outcomes: list[Outcome] = []
-    for event in scene.dialogue.events:
-        if event.act == "delegate":
-            outcomes.append(score_delegation(scene, event))
-        elif event.type == RESULT and event.act:
-            outcomes.append(score_result(scene, event))
-        elif event.act in ("respond", "refuse"):
-            outcomes.append(score_turn(scene, event))
-        elif event.act == "say":
-            outcomes.append(score_cue(scene, event))
-        elif event.act == "backchannel":
-            outcomes.append(score_backchannel(scene, event))
-        elif event.act == "stop":
-            outcomes.append(score_stop(scene, event))
-        elif event.act == "resume":
-            outcomes.append(score_resume(scene, event))
-        elif event.act == "stay_silent":
-            outcomes.append(score_silence(scene, event))
+    outcomes = [_score_event(scene, event) for event in scene.dialogue.events if event.act]
     outcomes.append(score_idle(scene))
     if scene.trace.heard is not None:
         outcomes.append(score_heard(scene))
@@ -65,13 +49,28 @@ def score(scene: ScoredDialogue) -> list[Outcome]:
     return outcomes
 
 
+def _score_event(scene: ScoredDialogue, event: EventLabel) -> Outcome:
+    if event.type == RESULT:
+        return score_result(scene, event)
+    try:
+        scorer = _SCORERS[event.act]
+    except KeyError:
+        raise ValueError(
+            f"event {event.type} at {event.start_s:.2f} s expects {event.act!r}, which has no "
+            f"score, only {', '.join(_SCORERS)}; add one to evaluation/scoring/events.py"
+        ) from None
+    return scorer(scene, event)
+
+
 def score_turn(scene: ScoredDialogue, event: EventLabel) -> TurnOutcome:
     answer = _answer(scene, event)
     windows = scene.windows
-    interrupts = any(
-        other.act == "stop" and same(other.start_s, event.start_s)
+    interruptions = [
+        other
         for other in scene.dialogue.events
-    )
+        if other.act == "stop" and same(other.start_s, event.start_s)
+    ]
+    interrupts = bool(interruptions)
     # Until it has had its time to stop, what an interrupted agent says is no reply.
     deaf_until_s = event.start_s + (windows.stop_s if interrupts else 0.0)
     starts = [start for start, _ in scene.utterances if after(start, event.start_s)]
@@ -97,7 +96,9 @@ def score_turn(scene: ScoredDialogue, event: EventLabel) -> TurnOutcome:
         right=right,
         n_errors=n_errors,
         n_expected=n_expected,
-        after_interruption=interrupts,
+        after_interruption=any(
+            event_type(other.type).suite == "interruption" for other in interruptions
+        ),
         said=" ".join(word.text for word in said),
         trigger=event.type,
         refused=event.act == "refuse",
@@ -349,3 +350,15 @@ def _n_false_delegates(scene: ScoredDialogue) -> int:
                     unexplained.remove(time_s)
                     break
     return len(unexplained)
+
+
+_SCORERS: Final[Mapping[str, Callable[[ScoredDialogue, EventLabel], Outcome]]] = {
+    "respond": score_turn,
+    "refuse": score_turn,
+    "say": score_cue,
+    "backchannel": score_backchannel,
+    "delegate": score_delegation,
+    "stop": score_stop,
+    "resume": score_resume,
+    "stay_silent": score_silence,
+}

@@ -38,9 +38,16 @@ class EventMetrics:
         return self.observation(score(scored))
 
     def observation(self, outcomes: Iterable[Outcome]) -> Observations:
-        """Those contributions of a dialogue's outcomes that this suite needs."""
+        """Return the contributions of a dialogue's outcomes that this suite needs."""
         names = set(self._names())
-        contributions = (one for outcome in outcomes for one in contributions_of(outcome))
+        contributions = [one for outcome in outcomes for one in contributions_of(outcome)]
+        for one in contributions:
+            if one.suite == self.suite and one.metric not in self.metrics:
+                raise ValueError(
+                    f"suite {self.suite!r} has no metric {one.metric!r}, only "
+                    f"{', '.join(self.metrics)}; give it a meaning in "
+                    "evaluation/suites/event_suites.py"
+                )
         kept = [asdict(one) for one in contributions if (one.suite, one.metric) in names]
         return {"contributions": kept}
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from microturn.datagen.labels.dialogue import EventLabel
 from microturn.datagen.labels.event_types import (
+    ACTS,
     EVENT_TYPES,
     SUITE_ACTS,
     EventType,
@@ -14,6 +16,16 @@ from microturn.datagen.labels.event_types import (
 )
 from microturn.evaluation.scoring.contributions import contributions_of
 from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.outcomes import (
+    BackchannelOutcome,
+    CueOutcome,
+    DelegationOutcome,
+    Outcome,
+    ResumeOutcome,
+    SilenceOutcome,
+    StopOutcome,
+)
+from microturn.evaluation.suites.event_metrics import EventMetrics
 from microturn.evaluation.suites.event_suites import event_suites, score_events
 from support.hand_made import HandMadeDialogue
 
@@ -25,9 +37,8 @@ JUDGED = [(kind.name, act) for kind in EVENT_TYPES.values() for act in kind.acts
 def quarrel() -> Iterator[EventType]:
     """A type of a suite that did not ship, which may expect anything."""
     before = dict(EVENT_TYPES)
-    acts = ("respond", "resume", "stop", "stay_silent", "say", "backchannel", "delegate", "refuse")
     yield register_event_type(
-        EventType(name="quarrel", suite="quarrel", acts=acts, colour="#aa3377", meaning="a quarrel")
+        EventType(name="quarrel", suite="quarrel", acts=ACTS, colour="#aa3377", meaning="a quarrel")
     )
     EVENT_TYPES.clear()
     EVENT_TYPES.update(before)
@@ -68,7 +79,11 @@ def test_a_filler_that_is_not_said_is_a_miss_of_delegation(script: HandMadeDialo
 
 
 @pytest.mark.parametrize(
-    ("act", "value"), [("stay_silent", 1.0), ("resume", 0.0), ("say", 0.0), ("stop", 0.0)]
+    ("act", "value"),
+    [
+        ("stay_silent", 1.0),
+        *((act, 0.0) for act in ACTS if act != "stay_silent"),
+    ],
 )
 def test_a_type_of_another_package_is_scored_in_its_own_suite_only(
     script: HandMadeDialogue, quarrel: EventType, act: str, value: float
@@ -89,3 +104,56 @@ def test_a_suite_of_another_package_is_reported(
 
 def test_every_suite_of_the_table_has_metrics() -> None:
     assert set(SUITE_ACTS) == set(event_suites()) - {"overall"}
+
+
+@pytest.mark.parametrize("act", ["respond", "refuse"])
+def test_an_answer_of_another_package_to_an_interruption_is_scored_in_its_own_suite_only(
+    script: HandMadeDialogue, quarrel: EventType, act: str
+) -> None:
+    script.event("interruption", 2.0, 3.0, "stop")
+    script.event("quarrel", 2.0, 3.0, act, answer="five")
+    contributions = metrics_by_name(script)
+    assert contributions.pop("quarrel.as_expected") == 0.0
+    assert "interruption.answered_after" not in contributions
+    assert {name.split(".")[0] for name in contributions} == {"interruption"}
+
+
+def test_an_answer_to_an_interruption_of_another_package_is_none_of_the_shipped_suite(
+    script: HandMadeDialogue, quarrel: EventType
+) -> None:
+    script.event("quarrel", 2.0, 3.0, "stop")
+    script.event("turn", 2.0, 3.0, "respond", answer="five")
+    assert suites_of(script) == {"turn", "quarrel"}
+
+
+UNMEASURED = (
+    StopOutcome(speaking=True, latency_s=None, in_time=False, trigger="turn"),
+    ResumeOutcome(trigger="turn", speaking=True, longest_gap_s=0.0, words_right=True, went_on=True),
+    SilenceOutcome(trigger="recall", speech_s=0.0, silent=True),
+    CueOutcome(onset_s=None, right=False, in_window=False, trigger="turn"),
+    BackchannelOutcome(onset_s=None, given=False, right=False, trigger="turn"),
+    DelegationOutcome(latency_s=None, delegated=False, acknowledged=None, trigger="turn"),
+)
+
+
+@pytest.mark.parametrize("outcome", UNMEASURED)
+def test_an_outcome_without_a_metric_of_its_shipped_suite_is_refused(outcome: Outcome) -> None:
+    message = f"has no metric for a {type(outcome).__name__}; add it to"
+    with pytest.raises(ValueError, match=message):
+        list(contributions_of(outcome))
+
+
+def test_a_contribution_to_a_metric_without_a_meaning_is_refused() -> None:
+    metrics = EventMetrics(suite="background", metrics=("silent", "went_on"))
+    outcome = SilenceOutcome(trigger="noise", speech_s=0.0, silent=True)
+    with pytest.raises(ValueError, match="no metric 'undisturbed', only silent, went_on"):
+        metrics.observation([outcome])
+
+
+def test_an_act_without_a_score_is_refused(
+    script: HandMadeDialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.event("turn", 2.0, 3.0, "respond", answer="five")
+    monkeypatch.setattr(EventLabel, "act", property(lambda event: "sing"))
+    with pytest.raises(ValueError, match="event turn at 2.00 s expects 'sing', which has no score"):
+        score(script.scene(script.perform()))
