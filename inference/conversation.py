@@ -112,9 +112,9 @@ class Conversation:
         self._wait_for_agent = wait_for_agent
         self.notes = notes
         self._under_way: dict[str, Delegation] = {}
-        self._settle = self._micro_turns(config.settle_s)
-        self._latency = self._micro_turns(config.latency_s)
-        self._timeout = self._micro_turns(config.timeout_s)
+        self._settle = layout.round_to_micro_turns(config.settle_s)
+        self._latency = layout.round_to_micro_turns(config.latency_s)
+        self._timeout = layout.round_to_micro_turns(config.timeout_s)
         self._heard = WordStream(tokenizer, "user")
         self._said = WordStream(tokenizer, "agent")
         self._waiting_text: deque[int] = deque()
@@ -284,6 +284,3 @@ class Conversation:
     def _pop_events(self) -> list[ConversationEvent]:
         events, self._events = self._events, []
         return events
-
-    def _micro_turns(self, seconds: float) -> int:
-        return max(0, round(seconds * 1000 / self.layout.micro_turn_ms))

@@ -50,7 +50,7 @@ class Notes:
         self, config: NotesConfig, *, tokenizer: Tokenizer, layout: StreamLayout, window: int
     ) -> None:
         self._config, self._tokenizer, self._window = config, tokenizer, window
-        self._pause = round(config.pause_s * 1000 / layout.micro_turn_ms)
+        self._pause = layout.round_to_micro_turns(config.pause_s)
         self._lines: deque[_Line] = deque(maxlen=config.lines)
         self._draft = _Draft()
         self._n_read = 0  # words of the transcript that left the window

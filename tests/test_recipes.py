@@ -12,6 +12,7 @@ from microturn.datagen.labels.event_types import SHIPPED
 from microturn.datagen.scenarios import REGISTRY
 from microturn.evaluation.suites.event_suites import event_suites
 from microturn.evaluation.suites.registry import MODULES, known_suites, load_suite
+from microturn.model.vocoders.registry import VOCODERS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIO_PAGES = ("scenarios.md", "video.md", "simulation.md", "suites.md")
@@ -79,6 +80,16 @@ def test_corpus_formats_are_described() -> None:
     assert {form.name for form in FORMATS} | {"auto"} == set(FORMAT_NAMES)
     missing = [form.name for form in FORMATS if f"| `{form.name}` |" not in page("corpora.md")]
     assert not missing, f"describe in docs/corpora.md: {missing}"
+
+
+@pytest.mark.parametrize("name", sorted(VOCODERS))
+def test_vocoder_is_described(name: str) -> None:
+    """Recipe of a vocoder: a row, and tests of its own properties."""
+    rows = [row for row in page("vocoder.md").splitlines() if row.startswith(f"| `{name}`")]
+    assert rows, f"describe {name} in docs/vocoder.md"
+    assert f"model/vocoders/{name}.py" in rows[0]
+    tests = ROOT / "tests" / "model" / "vocoders" / f"test_{name}.py"
+    assert tests.is_file(), f"write tests/model/vocoders/test_{name}.py"
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -14,7 +14,7 @@ class ReconstructConfig:
     data: str = option(help="folder of a shard set")
     out: str = option(help="folder for reconstruction.md, reconstruction.json, pictures and sounds")
     checkpoint: str = option(
-        "", "folder of a checkpoint with a learned vocoder; empty: Griffin-Lim alone"
+        "", "folder of a checkpoint with another vocoder; empty: Griffin-Lim alone"
     )
     n_dialogues: int = option(24, "dialogues to resynthesise, from the start of the set; 0: all")
     n_samples: int = option(3, "dialogues drawn and written as sound")

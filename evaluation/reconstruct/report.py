@@ -28,7 +28,6 @@ from microturn.model.streams import StreamLayout
 from microturn.model.streams.packing import pack_agent_audio
 from microturn.model.vocoders.base import Vocoder
 from microturn.model.vocoders.config import VocoderConfig
-from microturn.model.vocoders.frames import FrameGrid
 from microturn.model.vocoders.registry import VOCODERS, build_vocoder
 
 _NAMES: Final = {"original": "recording"} | {k: v.label for k, v in VOCODERS.items()}
@@ -56,6 +55,7 @@ def reconstruct(config: ReconstructConfig) -> int:
         _draw(out / "pictures" / f"{pair.key}.png", pair, reader.layout)
         _write_sounds(out / "sounds", pair, reader.layout.sample_rate)
     result = _measure(config, pairs, watches, reader.layout)
+    result["lag_samples"] = max(vocoder.lag for vocoder in vocoders.values())
     write_atomically(out / "reconstruction.json", json.dumps(result, indent=2) + "\n")
     text = _markdown(result, [pair.key for pair in pairs[: config.n_samples]])
     write_atomically(out / "reconstruction.md", text)
@@ -67,19 +67,20 @@ def reconstruct(config: ReconstructConfig) -> int:
 
 
 def open_vocoders(config: ReconstructConfig, reader: ShardReader) -> dict[str, Vocoder]:
-    """Open Griffin-Lim and, with `checkpoint=`, its learned vocoder, by kind.
+    """Open Griffin-Lim and, with `checkpoint=`, that of the checkpoint, by kind.
 
-    Raises ValueError for a checkpoint without a learned vocoder or with another layout.
+    Raises ValueError for a checkpoint that uses Griffin-Lim too, or one with another layout.
     """
     vocoders: dict[str, Vocoder] = {_BASELINE.kind: build_vocoder(_BASELINE, reader.layout)}
     if config.checkpoint:
         loaded = load_checkpoint(config.checkpoint)
         loaded.layout.check_same(reader.layout, config.checkpoint, config.data)
         vocoder = loaded.model.vocoder
-        if not vocoder.is_learned:
+        if vocoder.cfg.kind in vocoders:
+            others = " or ".join(kind for kind in VOCODERS if kind not in vocoders)
             raise ValueError(
-                f"{config.checkpoint} has no learned vocoder; train it with "
-                "model.vocoder.kind=istft, or leave checkpoint= out to hear Griffin-Lim"
+                f"{config.checkpoint} has no vocoder but {vocoder.label}; train one with "
+                f"model.vocoder.kind={others}, or leave checkpoint= out to hear {vocoder.label}"
             )
         vocoders[vocoder.cfg.kind] = vocoder
     return vocoders
@@ -149,7 +150,6 @@ def _measure(
         "checkpoint": config.checkpoint,
         "n_dialogues": len(pairs),
         "n_words": errors["original"].words if errors else None,
-        "lag_samples": FrameGrid(layout).lag,
         "versions": versions,
     }
 
@@ -189,7 +189,7 @@ def _markdown(result: Mapping[str, Any], keys: list[str]) -> str:
         "voiced, 1 is a perfectly steady tone; word error: words, each cut out of the sound, that "
         "pocketsphinx mistakes for another of these dialogues' words, or misses. "
         "`s per s`: seconds of computing per second of sound. "
-        f"Sound comes {result['lag_samples']} samples after its micro-turn begins to play, "
+        f"Sound comes at most {result['lag_samples']} samples after its micro-turn begins to play, "
         "because windows overlap.",
         "",
     ]
@@ -220,8 +220,7 @@ def _draw(path: Path, pair: VoicePair, layout: StreamLayout) -> None:
         axis.set_ylabel(f"{_NAMES[name]}\nHz")
         axis.set_xlim(first, last)
         for k in range(len(audio) // layout.samples_per_micro_turn):
-            border = k * layout.samples_per_micro_turn / rate
-            axis.axvline(border, color="white", linewidth=0.3, alpha=0.5)
+            axis.axvline(layout.duration_s(k), color="white", linewidth=0.3, alpha=0.5)
     rows[-1].set_xlabel("seconds; thin lines: micro-turns")
     words = " ".join(word.text for word in pair.words if word.start_s < last)
     figure.suptitle(f"dialogue {pair.key}: {words}", fontsize=10)

@@ -71,7 +71,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "mfu": config.mfu,
         "micro_turns_per_s": per_second,
         "tokens_per_s": per_second * layout.n_positions,
-        "dialogue_s_per_s": per_second * layout.micro_turn_ms / 1000,
+        "dialogue_s_per_s": layout.duration_s(per_second),
         "step": {"micro_turns": step, "seconds": step / per_second},
         "arithmetic": arithmetic(config, counts, way),
     }  # fmt: skip

@@ -311,9 +311,13 @@ class StreamLayout:
         """Length of one micro-turn in seconds."""
         return self.micro_turn_ms / 1000
 
-    def duration_s(self, n_micro_turns: int) -> float:
+    def duration_s(self, n_micro_turns: float) -> float:
         """Return the seconds that micro-turns last; `n * micro_turn_s` would round twice."""
         return n_micro_turns * self.micro_turn_ms / 1000
+
+    def round_to_micro_turns(self, duration_s: float) -> int:
+        """Return the whole micro-turns nearest to a duration; at least 0."""
+        return max(0, round(duration_s * 1000 / self.micro_turn_ms))
 
     def micro_turn_of(self, sample: int) -> int:
         """Return the index of the micro-turn during which `sample` sounds."""

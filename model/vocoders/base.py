@@ -34,7 +34,8 @@ class Vocoder(nn.Module):
     lane's floor gives digital silence.
 
     Tables that the layout decides are buffers with `persistent=False`: no part of a checkpoint. A
-    vocoder with parameters is trained by `training/vocoder_loss.py`.
+    vocoder with parameters is trained by `training/vocoder_loss.py`: AdamW, unless its modules
+    declare a `param_groups` (`model/param_groups.py`).
     """
 
     label: ClassVar[str]  # its name in reports
@@ -64,7 +65,7 @@ class Vocoder(nn.Module):
         return next(chain(self.buffers(), self.parameters())).device
 
     def blocks_to_compile(self) -> Iterable[nn.Module]:
-        """Submodules that `torch.compile` is worth its time for."""
+        """Hidden blocks: `torch.compile` compiles them, and they declare their matrices."""
         return ()
 
     def init_state(self, rows: int) -> VocoderState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 VocoderKind = Literal["griffin_lim", "istft"]
@@ -16,20 +16,23 @@ class VocoderConfig:
         default="griffin_lim",
         metadata={"help": "griffin_lim: nothing is learned; istft: a network trained jointly"},
     )
-    width: int = field(default=128, metadata={"help": "istft: channels of the network"})
-    layers: int = field(default=4, metadata={"help": "istft: convolution blocks"})
-    kernel: int = field(default=7, metadata={"help": "istft: frames that a block looks back over"})
+    width: int = field(default=128, metadata={"help": "istft: channels of the network", "min": 1})
+    layers: int = field(default=4, metadata={"help": "istft: convolution blocks", "min": 1})
+    kernel: int = field(
+        default=7, metadata={"help": "istft: frames that a block looks back over", "min": 1}
+    )
     weight: float = field(default=0.1, metadata={"help": "learned ones: weight of the loss"})
     segments: int = field(
         default=4,
-        metadata={"help": "learned ones: segments of the voice per training step"},
+        metadata={"help": "learned ones: segments of the voice per training step", "min": 1},
     )
     segment_ms: int = field(default=600, metadata={"help": "learned ones: length of a segment"})
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "kernel", "segments"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.vocoder.{name}={getattr(self, name)} must be at least 1")
+        for key in fields(self):
+            value, least = getattr(self, key.name), key.metadata.get("min")
+            if least is not None and value < least:
+                raise ValueError(f"model.vocoder.{key.name}={value} must be at least {least}")
         if self.segment_ms < 300:
             raise ValueError(
                 f"model.vocoder.segment_ms={self.segment_ms} must be at least 300: the longest "

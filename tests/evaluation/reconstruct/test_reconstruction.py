@@ -10,6 +10,7 @@ import soundfile
 
 from microturn.configs.main import main
 from microturn.datagen.sets.shards import ShardReader
+from microturn.evaluation.reconstruct import report
 from microturn.evaluation.reconstruct.reconstruction import (
     Stopwatch,
     VoicePair,
@@ -23,7 +24,8 @@ from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.packing import pack_agent_audio
 from microturn.model.vocoders.config import VocoderConfig
-from microturn.model.vocoders.registry import build_vocoder
+from microturn.model.vocoders.griffin_lim import GriffinLim
+from microturn.model.vocoders.registry import VOCODERS, build_vocoder
 
 LAYOUT = StreamLayout()
 RATE, SPM = LAYOUT.sample_rate, LAYOUT.samples_per_micro_turn
@@ -145,10 +147,31 @@ def test_what_cannot_be_done_is_one_sentence(
     plain = checkpoint_of(data, tmp_path / "plain", VocoderConfig())
     out = f"out={tmp_path / 'out'}"
     assert main(["reconstruct", f"data={data}", out, f"checkpoint={plain}"]) == 1
-    assert "has no learned vocoder; train it with model.vocoder.kind=istft" in (
+    assert "has no vocoder but Griffin-Lim; train one with model.vocoder.kind=istft" in (
         capsys.readouterr().err
     )
     assert main(["reconstruct", f"data={tmp_path / 'nowhere'}", out]) == 1
     assert "there is no shard set" in capsys.readouterr().err
     assert main(["reconstruct", f"data={data}", out, "n_dialogues=-1"]) == 2
     assert "n_dialogues=-1 must not be negative" in capsys.readouterr().err
+
+
+def test_a_second_unlearned_vocoder_is_measured_with_its_own_lag(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(GriffinLim):
+        label = "late"
+
+        @property
+        def lag(self) -> int:
+            return super().lag + 40
+
+    monkeypatch.setitem(VOCODERS, "istft", Late)
+    monkeypatch.setitem(report._NAMES, "istft", Late.label)
+    checkpoint = checkpoint_of(data, tmp_path / "late", VocoderConfig(kind="istft"))
+    out = tmp_path / "out"
+    words = [f"data={data}", f"out={out}", f"checkpoint={checkpoint}", "words=false"]
+    assert main(["reconstruct", *words, "n_samples=0", "n_dialogues=1"]) == 0
+    result = json.loads((out / "reconstruction.json").read_text())
+    assert list(result["versions"]) == ["original", "griffin_lim", "istft"]
+    assert result["lag_samples"] == 640

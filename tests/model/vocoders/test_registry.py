@@ -5,7 +5,9 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import nn
 
+from microturn.model.param_groups import ParamGroup, param_groups
 from microturn.model.streams import StreamLayout
 from microturn.model.vocoders.base import Vocoder
 from microturn.model.vocoders.config import VocoderConfig, VocoderKind
@@ -78,5 +80,21 @@ def test_a_checkpoint_holds_parameters_alone(kind: VocoderKind) -> None:
     assert set(vocoder.blocks_to_compile()) <= set(vocoder.modules())
 
 
+def test_matrices_of_hidden_blocks_are_declared(kind: VocoderKind) -> None:
+    """Undeclared ones would train with AdamW, and nothing would say so."""
+    vocoder = vocoder_of(kind)
+    groups, blocks = param_groups(vocoder), list(vocoder.blocks_to_compile())
+    linears = [m for block in blocks for m in block.modules() if isinstance(m, nn.Linear)]
+    assert bool(linears) == vocoder.is_learned
+    assert all(groups[linear.weight] is ParamGroup.MATRIX for linear in linears)
+
+
 def test_a_model_has_the_vocoder_of_its_kind(kind: VocoderKind) -> None:
     assert type(vocoder_of(kind)) is VOCODERS[kind]
+
+
+def test_sizes_have_a_minimum(kind: VocoderKind) -> None:
+    sizes = [f for f in fields(VocoderConfig) if type(f.default) is int and f.name != "segment_ms"]
+    for size in sizes:
+        with pytest.raises(ValueError, match=f"model.vocoder.{size.name}=0 must be at least 1"):
+            VocoderConfig(kind=kind, **{size.name: 0})
