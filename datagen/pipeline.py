@@ -180,7 +180,7 @@ class Simulator:
         recipe, layout = dialogue.recipe, self.config.layout
         timeline = dialogue.timeline.labels(layout.sample_rate)
         scene = None
-        if layout.lane("video").positions:
+        if any(spec.kind == "frames" for spec in layout.given_lanes):
             scene = dialogue.script.acts.label(layout.sample_rate)
         return DialogueLabels(
             seed=recipe.seed,

@@ -12,8 +12,14 @@ from microturn.model.batch import LaneBatch
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.noise import Noise
+from microturn.model.streams import StreamLayout
 
 MICRO_TURNS = "micro_turns"
+
+
+def lane_terms(layout: StreamLayout) -> list[str]:
+    """Name the terms of the made lanes: those of tokens by lane, and that of the flow head."""
+    return [*(spec.name for spec in layout.made_lanes if spec.kind == "tokens"), "flow"]
 
 
 def weight_sums(batch: LaneBatch) -> dict[str, float]:
@@ -66,7 +72,8 @@ def compute_losses(
     totals = totals or {}
     hidden = model(batch, noised_history(patches, noise, max_share=model.cfg.history_noise))
     terms: dict[str, Tensor] = {}
-    for lane in (spec.name for spec in model.layout.made_lanes if spec.kind == "tokens"):
+    *token_lanes, flow = lane_terms(model.layout)
+    for lane in token_lanes:
         logits = model.unembed(hidden[lane]).float()
         entropy = F.cross_entropy(logits.flatten(0, -2), batch[lane].flatten(), reduction="none")
         terms[lane] = weighted_mean(entropy, batch.weights[lane].flatten(), total=totals.get(lane))
@@ -75,8 +82,8 @@ def compute_losses(
         hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2), noise.flow
     )
     weight = batch.weights["audio_out"].flatten()
-    terms["flow"] = weighted_mean(error, weight, total=totals.get("audio_out"))
-    terms["z"] = router_z_loss(model, terms["flow"])
+    terms[flow] = weighted_mean(error, weight, total=totals.get("audio_out"))
+    terms["z"] = router_z_loss(model, terms[flow])
     if MICRO_TURNS in totals:
         B, N = batch.shape
         terms["z"] = terms["z"] * (B * N / totals[MICRO_TURNS])

@@ -31,21 +31,25 @@ from microturn.model.streams import (
     Tokenizer,
     pack_dialogue,
 )
+from microturn.model.streams.layout import LaneKind
 
 N = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenLayout(StreamLayout):
-    """The layout with one more lane: frames of a shared screen, beside those of the camera."""
+    """The layout with two more lanes: frames of a shared screen, and tokens of pressed keys."""
 
     screen_rows: int = field(default=0, metadata={"help": "rows of patches", "added": True})
     screen_cols: int = field(default=0, metadata={"help": "columns of patches", "added": True})
 
+    keys_positions: int = field(default=0, metadata={"help": "tokens of keys", "added": True})
+
     @cached_property
     def declared_lanes(self) -> tuple[LaneSpec, ...]:
         video, *others = super().declared_lanes
-        return (video, LaneSpec.frames("screen", self.screen_rows, self.screen_cols), *others)
+        screen = LaneSpec.frames("screen", self.screen_rows, self.screen_cols)
+        return (video, screen, LaneSpec.tokens("keys", self.keys_positions, given=True), *others)
 
 
 OLD = {
@@ -53,8 +57,10 @@ OLD = {
 }
 ABSENT = ScreenLayout(**OLD)
 LAYOUT = ScreenLayout(
-    **OLD | {"video_rows": 1, "video_cols": 1, "screen_rows": 1, "screen_cols": 2}
+    **OLD
+    | {"video_rows": 1, "video_cols": 1, "screen_rows": 1, "screen_cols": 2, "keys_positions": 2}
 )
+KEYS = np.arange(5, 5 + 2 * N, dtype=np.int32).reshape(N, 2)
 SMALL = ModelConfig(d_model=48, n_layers=2, n_heads=4, d_ff=64, video_channels=(8, 16, 24))
 
 
@@ -86,6 +92,7 @@ def checkpoint() -> LoadedCheckpoint:
 def test_an_absent_lane_leaves_layout_and_model_as_they_were() -> None:
     assert ABSENT.hash == TINY_LAYOUT.hash
     assert ABSENT.lane_specs == TINY_LAYOUT.lane_specs
+    assert replace(LAYOUT, keys_positions=0).hash != LAYOUT.hash
     assert LAYOUT.hash != replace(LAYOUT, screen_rows=0, screen_cols=0).hash
     before = random_checkpoint(1, layout=TINY_LAYOUT, config=SMALL).model.state_dict()
     after = random_checkpoint(1, layout=ABSENT, config=SMALL).model.state_dict()
@@ -96,7 +103,7 @@ def test_an_absent_lane_leaves_layout_and_model_as_they_were() -> None:
 def test_the_layout_is_saved_with_the_lane_and_checked(tmp_path: Path) -> None:
     LAYOUT.save(tmp_path / "layout.json")
     assert ScreenLayout.load(tmp_path / "layout.json") == LAYOUT
-    with pytest.raises(LayoutError, match="unknown layout field screen_"):
+    with pytest.raises(LayoutError, match="unknown layout field keys_positions"):
         StreamLayout.load(tmp_path / "layout.json")
     with pytest.raises(LayoutError, match=r"a has layout.screen_rows=1 but b has 0"):
         LAYOUT.check_same(replace(LAYOUT, screen_rows=0, screen_cols=0), "a", "b")
@@ -104,8 +111,32 @@ def test_the_layout_is_saved_with_the_lane_and_checked(tmp_path: Path) -> None:
         ScreenLayout(screen_rows=1)
 
 
+def test_members_of_an_old_set_are_read_by_a_layout_with_absent_lanes(
+    checkpoint: LoadedCheckpoint,
+) -> None:
+    old = dialogue(checkpoint.tokenizer, {}, TINY_LAYOUT)
+    new = dialogue(checkpoint.tokenizer, {}, ABSENT)
+    read = Lanes.from_members(ABSENT, old.members())
+    assert new.named_arrays().keys() == read.named_arrays().keys() == old.named_arrays().keys()
+    silent = replace(TINY_LAYOUT, text_in_positions=0, heard_positions=0)
+    assert dialogue(checkpoint.tokenizer, {}, silent)["heard"].shape == (N, 0)
+
+
+@pytest.mark.parametrize(("kind", "lane"), [("dmel", "audio_in"), ("mel", "audio_out")])
+def test_a_second_lane_of_sound_is_refused(kind: LaneKind, lane: str) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class SecondLayout(StreamLayout):
+        @cached_property
+        def declared_lanes(self) -> tuple[LaneSpec, ...]:
+            return (replace(TINY_LAYOUT.lane(lane), name="second"), *super().declared_lanes)
+
+    message = f"lane second is a second lane of kind {kind}, and the model has one, {lane}; make it"
+    with pytest.raises(LayoutError, match=message):
+        SecondLayout()
+
+
 def test_a_dialogue_keeps_the_lane_in_a_shard(checkpoint: LoadedCheckpoint, tmp_path: Path) -> None:
-    given = {"video": frames("video", N), "screen": frames("screen", N, seed=1)}
+    given = {"video": frames("video", N), "screen": frames("screen", N, seed=1), "keys": KEYS}
     lanes = dialogue(checkpoint.tokenizer, given, LAYOUT)
     members = {name: encode_npz(arrays, compress=False) for name, arrays in lanes.members().items()}
     assert members.keys() == {"streams.npz", "features.npz", "video.npz", "screen.npz"}
@@ -116,6 +147,7 @@ def test_a_dialogue_keeps_the_lane_in_a_shard(checkpoint: LoadedCheckpoint, tmp_
     for name, array in stored.lanes().named_arrays().items():
         assert np.array_equal(array, lanes.named_arrays()[name]), name
     assert np.array_equal(stored.frames()["screen"], given["screen"])
+    assert np.array_equal(stored.given()["keys"], KEYS)
 
 
 def stored_dialogue(path: Path) -> StoredDialogue:
@@ -130,7 +162,7 @@ def stored_dialogue(path: Path) -> StoredDialogue:
 
 def test_training_reads_the_lane_and_moves_its_stem(checkpoint: LoadedCheckpoint) -> None:
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    shown = {"video": frames("video", N), "screen": frames("screen", N, seed=1)}
+    shown = {"video": frames("video", N), "screen": frames("screen", N, seed=1), "keys": KEYS}
     batch = LaneBatch.collate([dialogue(tokenizer, given, LAYOUT) for given in (shown, {})])
     assert batch["screen"].shape == (2, N, 40, 80, 3)
     assert not batch["screen"][1].any()  # without frames a screen is black
@@ -138,6 +170,7 @@ def test_training_reads_the_lane_and_moves_its_stem(checkpoint: LoadedCheckpoint
     torch.manual_seed(0)
     compute_losses(model, batch)["loss"].backward()
     moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert (model.get_parameter("embed.tokens.weight").grad[KEYS.ravel()] != 0).any(1).all()
     stems = {name for name, _ in model.named_parameters() if name.startswith("embed.screen.")}
     assert len(stems) == 10
     assert stems <= moved
@@ -159,14 +192,14 @@ def test_a_lane_that_the_layout_lacks_and_a_wrong_shape_are_refused(
         dialogue(checkpoint.tokenizer, {"board": screen}, LAYOUT)
 
 
-def streamed(checkpoint: LoadedCheckpoint, screen: np.ndarray | None) -> list[MicroTurnOut]:
-    """The outputs of a session that sees a screen, or none, beside a neighbour that sits out."""
+def streamed(checkpoint: LoadedCheckpoint, lanes: Mapping[str, np.ndarray]) -> list[MicroTurnOut]:
+    """The outputs of a session with arrays of lanes, beside a neighbour that sits out."""
     sessions = Sessions(RowBatch(checkpoint, 2))
     _, session = sessions.open(), sessions.open()
     silence = np.zeros(LAYOUT.samples_per_micro_turn, np.float32)
     outputs = []
     for k in range(N):
-        given = {} if screen is None else {"screen": screen[k]}
+        given = {name: array[k] for name, array in lanes.items()}
         outputs.append(sessions.step_session(session, MicroTurnIn(audio=silence, given=given)))
     return outputs
 
@@ -174,10 +207,12 @@ def streamed(checkpoint: LoadedCheckpoint, screen: np.ndarray | None) -> list[Mi
 def test_a_session_sees_the_lane_and_an_idle_one_is_black(checkpoint: LoadedCheckpoint) -> None:
     screen = frames("screen", N)
     seen, black, idle = (
-        streamed(checkpoint, shown) for shown in (screen, np.zeros_like(screen), None)
+        streamed(checkpoint, shown)
+        for shown in ({"screen": screen}, {"screen": np.zeros_like(screen)}, {})
     )
     assert all(np.array_equal(a.audio, b.audio) for a, b in zip(black, idle, strict=True))
     assert not np.array_equal(seen[0].audio, idle[0].audio)
+    assert not np.array_equal(streamed(checkpoint, {"keys": KEYS})[0].audio, idle[0].audio)
 
 
 def test_a_session_refuses_a_frame_that_does_not_fit(checkpoint: LoadedCheckpoint) -> None:
@@ -185,6 +220,7 @@ def test_a_session_refuses_a_frame_that_does_not_fit(checkpoint: LoadedCheckpoin
     batch = RowBatch(checkpoint, 1)
     for given, message in (
         ({"screen": frames("video")}, "screen is uint8"),
+        ({"keys": KEYS}, r"keys is int32 \(1, 8, 2\) but the layout needs int32 \(1, 2\)"),
         ({"board": frames("video")}, "there is no lane board"),
         ({"text_in": np.zeros(1, np.int32)}, "lane text_in is computed from sound or text"),
     ):
@@ -196,7 +232,7 @@ def test_a_session_refuses_a_frame_that_does_not_fit(checkpoint: LoadedCheckpoin
 def test_words_of_a_session_are_those_of_the_whole_dialogue(checkpoint: LoadedCheckpoint) -> None:
     """Where the first choice is clear; the screen changes in every micro-turn."""
     model = checkpoint.model
-    lanes = dialogue(checkpoint.tokenizer, {"screen": frames("screen", N)}, LAYOUT)
+    lanes = dialogue(checkpoint.tokenizer, {"screen": frames("screen", N), "keys": KEYS}, LAYOUT)
     batch = LaneBatch.collate([lanes])
     state, outputs = model.init_state(1), []
     noise = torch.zeros(1, LAYOUT.audio_out_positions, LAYOUT.patch_dim)

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from microturn.model.checkpoint import save_checkpoint
+from microturn.model.losses import lane_terms
 from microturn.model.streams import Tokenizer
 from microturn.training import state
 from microturn.training.module import Request, TrainingModule
@@ -71,7 +72,7 @@ class Progress(Callback):
         self._steps += 1
         if self._steps % _LOSSES_EVERY == 1:
             values = pl_module.global_metrics()
-            names = ("say", "heard", "flow")
+            names = lane_terms(pl_module.model.layout)
             self._losses = " ".join(f"{name} {values[f'loss/{name}']:.3f}" for name in names)
         self.speed = self._speed(pl_module)
         rate, mfu, wait = (self.speed[n] for n in ("dialogues_per_s", "mfu", "data_wait"))

@@ -9,7 +9,7 @@ import numpy as np
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.pack import heard_tokens, say_tokens, text_in_tokens
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue, sha256_of
-from microturn.model.streams import StreamLayout, Tokenizer, pack_dialogue
+from microturn.model.streams import LayoutError, StreamLayout, Tokenizer, pack_dialogue
 from microturn.model.streams.layout import FEATURES, STREAMS
 
 
@@ -38,7 +38,21 @@ def faults_of_sample(
             yield f"{name} has {len(audio)} samples, not {n_samples}"
             return
     yield from faults_of_timeline(timeline)
-    yield from _faults_of_lanes(sample, timeline, layout, tokenizer)
+    faults = list(_faults_of_members(sample, layout))
+    yield from faults or _faults_of_lanes(sample, timeline, layout, tokenizer)
+
+
+def _faults_of_members(sample: StoredDialogue, layout: StreamLayout) -> Iterator[str]:
+    """Yield lanes that are missing, and given lanes without a front end of a wrong shape."""
+    missing = layout.members - {FEATURES} - set(sample.members)
+    yield from (f"{name} is missing" for name in sorted(missing))
+    if STREAMS in missing:
+        return
+    for name, array in sample.given().items():
+        try:
+            layout.check_ready(name, array, sample.labels.n_micro_turns)
+        except LayoutError as error:
+            yield str(error)
 
 
 def faults_of_timeline(timeline: Timeline) -> Iterator[str]:
@@ -85,7 +99,10 @@ def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
 def _faults_of_lanes(
     sample: StoredDialogue, timeline: Timeline, layout: StreamLayout, tokenizer: Tokenizer
 ) -> Iterator[str]:
-    """Yield lanes that differ from those computed from the stored audio and labels."""
+    """Yield lanes that differ from those computed from the stored audio and labels.
+
+    Frames come from the recipe and are not drawn again.
+    """
     stored = sample.tokens()
     missing_input = np.zeros(sample.labels.n_micro_turns, np.bool_)
     missing_input[list(sample.labels.channel.network.missing_micro_turns)] = True

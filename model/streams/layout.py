@@ -23,6 +23,10 @@ PATCH_SIZE: Final = 40  # patches of a frame are PATCH_SIZE x PATCH_SIZE pixels
 STREAMS: Final = "streams.npz"  # member of a stored dialogue: token lanes and loss weights
 FEATURES: Final = "features.npz"  # member of a stored dialogue: lanes of sound
 FRONT_ENDS: Final = ("audio_in", "text_in")  # lanes computed from sound and text; others come ready
+# Token lanes of the first version: shards hold even their empty arrays.
+STORED_EMPTY: Final = ("text_in", "heard", "say")
+# The model has one front end of sound, with its missing input, and one flow head.
+ONLY_LANE: Final = {"dmel": "audio_in", "mel": "audio_out"}
 
 LaneKind = Literal["frames", "dmel", "tokens", "mel"]
 
@@ -167,6 +171,11 @@ class StreamLayout:
                 )
         for spec in self.declared_lanes:
             spec.check()
+            if ONLY_LANE.get(spec.kind, spec.name) != spec.name:
+                raise LayoutError(
+                    f"lane {spec.name} is a second lane of kind {spec.kind}, and the model has "
+                    f"one, {ONLY_LANE[spec.kind]}; make it a lane of frames or tokens"
+                )
         if self.say_positions < 1:
             raise LayoutError("layout.say_positions must be at least 1: the agent has to speak")
 
@@ -244,11 +253,11 @@ class StreamLayout:
 
     @cached_property
     def lane_specs(self) -> tuple[LaneSpec, ...]:
-        """Lanes of this layout in stream order, without absent lanes of frames.
+        """Lanes of this layout in stream order, without absent ones: those without positions.
 
-        A token lane without positions stays: shards hold its empty array.
+        Those of STORED_EMPTY stay.
         """
-        return tuple(s for s in self.declared_lanes if s.positions or s.kind != "frames")
+        return tuple(s for s in self.declared_lanes if s.positions or s.name in STORED_EMPTY)
 
     @cached_property
     def given_lanes(self) -> tuple[LaneSpec, ...]:

@@ -16,7 +16,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.camera_acts import Acts, FigureAct, value_at
 from microturn.datagen.dialogue.timeline import Event
 from microturn.datagen.pipeline import Simulator
-from microturn.datagen.report.check import faults_of_set, faults_of_timeline
+from microturn.datagen.report.check import faults_of_sample, faults_of_set, faults_of_timeline
 from microturn.datagen.scenarios import Script
 from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
@@ -278,6 +278,11 @@ def test_a_set_stores_the_frames(seeing: DatagenConfig, cache: Path, tmp_path: P
     scene = sample.labels.scene
     assert scene is not None
     assert scene.figure or scene.board
+    blind = {name: member for name, member in sample.members.items() if name != "video.npz"}
+    faults = faults_of_sample(
+        replace(sample, members=blind), layout=reader.layout, tokenizer=reader.tokenizer
+    )
+    assert list(faults) == ["video.npz is missing"]
 
 
 def test_a_set_without_the_lane_has_none_of_it(finished_set: ShardReader) -> None:
