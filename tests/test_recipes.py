@@ -1,5 +1,7 @@
 """The recipes of CONTRIBUTING.md: a forgotten file of an extension fails here."""
 
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,15 @@ def test_scenario_is_described_and_drawn(name: str) -> None:
     assert name in drawn, f"give {name} a weight in configs/datagen/everything.yaml"
 
 
+def test_every_picture_of_a_scenario_can_be_drawn_again() -> None:
+    """Recipe of a scenario: an entry of SHOWN in docs/make_pictures.py."""
+    pictures = set(re.findall(r"\]\(pictures/(\w+)\.png\)", page("scenarios.md")))
+    shown = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))["SHOWN"]
+    assert pictures == set(shown), "one entry of SHOWN per picture of docs/scenarios.md"
+    without = set(REGISTRY) - pictures - FOR_SUITES - OWN_MIX
+    assert not without, f"draw in docs/scenarios.md: {sorted(without)}"
+
+
 def test_every_scenario_file_is_imported() -> None:
     """Recipe of a scenario: a line in datagen/scenarios/__init__.py."""
     modules = {type(scenario).__module__ for scenario in REGISTRY.values()}
@@ -64,9 +75,19 @@ def test_suite_has_its_files(name: str) -> None:
 def test_suite_is_in_the_table_and_has_tests(name: str) -> None:
     table = (ROOT / "configs" / "evaluation" / "table.yaml").read_text(encoding="utf-8")
     assert f"- {name}\n" in table, f"add {name} to configs/evaluation/table.yaml"
-    tests = list((ROOT / "tests" / "evaluation" / "suites").rglob(f"test_*{name}*.py"))
-    tests += list((ROOT / "tests" / "evaluation" / "suites").rglob(f"test_{name[4:]}*.py"))
+    tests = list((ROOT / "tests" / "evaluation" / "suites").rglob(f"test_{name}.py"))
     assert tests, f"write tests/evaluation/suites/test_{name}.py"
+
+
+def test_every_suite_file_is_in_the_registry() -> None:
+    """Recipe of a suite: a line in evaluation/suites/registry.py."""
+    folder = ROOT / "evaluation" / "suites"
+    modules = {
+        ".".join(path.relative_to(folder).with_suffix("").parts)
+        for path in folder.rglob("*.py")
+        if re.search(r"^SUITE\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert modules == set(MODULES.values()), "one line per suite in evaluation/suites/registry.py"
 
 
 def test_event_types_are_scored_by_a_suite_that_exists() -> None:

@@ -128,9 +128,17 @@ class NoiseBeds:
             return rng.standard_normal(self._n, dtype=np.float32)
         if kind in COLOURS:
             return _coloured(rng, self._n, COLOURS[kind], self._bank.rate)
-        if kind == "hum":
-            return _hum(rng, self._n, self._bank.rate)
-        return self._babble(rng) if kind == "babble" else self._music(rng)
+        match kind:
+            case "hum":
+                return _hum(rng, self._n, self._bank.rate)
+            case "babble":
+                return self._babble(rng)
+            case "music":
+                return self._music(rng)
+            case _:
+                raise ValueError(
+                    f"noise {kind!r} cannot be generated; known kinds are {', '.join(GENERATED)}"
+                )
 
     def _lines(self) -> tuple[object, ...]:
         return self._bank.lines(shortest_s=0.8, longest_s=6.0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from microturn.datagen.dialogue.timeline import Event, Timeline
+from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
 from microturn.datagen.pack import heard_tokens, say_tokens, text_in_tokens
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue, sha256_of
 from microturn.model.streams import LayoutError, StreamLayout, Tokenizer, pack_dialogue
@@ -80,20 +80,40 @@ def _faults_of_event(event: Event, timeline: Timeline) -> Iterator[str]:
     name = f"event {event.type} at {event.start_sample}"
     if not 0 <= first < last <= timeline.n_samples:
         yield f"{name}: window {first}..{last} is outside the dialogue"
-    act = event.expect.act
-    if act == "stay_silent" and timeline.speaks("agent", first, last):
-        yield f"{name}: the agent speaks where it should stay silent"
-    if act == "stop" and timeline.speaks("agent", last - 1, last):
-        yield f"{name}: the agent still speaks when the window closes"
-    if act == "resume" and not timeline.speaks("agent", first, last):
-        yield f"{name}: the agent is silent where it should go on"
-    if act in ("respond", "say", "delegate", "backchannel", "refuse"):
-        starts = [word for word in timeline.agent if first <= word.start_sample < last]
-        said = " ".join(word.text for word in timeline.agent if word.start_sample >= first)
-        if not starts:
-            yield f"{name}: the agent says nothing in the window"
-        elif not f"{said} ".startswith(f"{event.expect.text} "):
-            yield f"{name}: the agent says {said[:40]!r}, not {event.expect.text!r}"
+    fault = _fault_of_act(event.expect, timeline)
+    if fault is not None:
+        yield f"{name}: {fault}"
+
+
+def _fault_of_act(expect: Expect, timeline: Timeline) -> str | None:
+    """Return how the recorded agent differs from what is expected of it; None where it does not."""
+    first, last = expect.window_samples
+    match expect.act:
+        case "stay_silent":
+            speaks = timeline.speaks("agent", first, last)
+            return "the agent speaks where it should stay silent" if speaks else None
+        case "stop":
+            speaks = timeline.speaks("agent", last - 1, last)
+            return "the agent still speaks when the window closes" if speaks else None
+        case "resume":
+            speaks = timeline.speaks("agent", first, last)
+            return None if speaks else "the agent is silent where it should go on"
+        case "respond" | "say" | "delegate" | "backchannel" | "refuse":
+            return _fault_of_words(expect, timeline)
+        case _:
+            raise ValueError(
+                f"expect.act={expect.act!r} cannot be checked; add it to datagen/report/check.py"
+            )
+
+
+def _fault_of_words(expect: Expect, timeline: Timeline) -> str | None:
+    first, last = expect.window_samples
+    if not any(first <= word.start_sample < last for word in timeline.agent):
+        return "the agent says nothing in the window"
+    spoken = " ".join(word.text for word in timeline.agent if word.start_sample >= first)
+    if not f"{spoken} ".startswith(f"{expect.text} "):
+        return f"the agent says {spoken[:40]!r}, not {expect.text!r}"
+    return None
 
 
 def _faults_of_lanes(

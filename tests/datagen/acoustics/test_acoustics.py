@@ -172,6 +172,11 @@ def test_an_unknown_bed_is_named(simulator: Simulator) -> None:
         NoiseBeds(simulator.bank, ("white", "purple"))
 
 
+def test_a_bed_that_cannot_be_generated_is_named(simulator: Simulator) -> None:
+    with pytest.raises(ValueError, match="noise 'purple' cannot be generated; known kinds are"):
+        simulator.beds.bed("purple")
+
+
 def test_loud_stems_are_turned_down_together() -> None:
     voice, more = np.full(10, 0.9, np.float32), np.full(10, 0.6, np.float32)
     microphone = mix.Mixture(voice, silence=np.zeros(10, np.float32), keep=True)
