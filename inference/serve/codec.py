@@ -1,13 +1,14 @@
 """The boundary between a connection and a protocol: a codec for each connection.
 
 A connection moves messages and knows none of their names. A codec turns messages of the client
-into `ClientMessage`s and reports of the engine into messages; a new protocol is a new codec and its
-path in `server.PROTOCOLS`.
+into `ClientMessage`s or answers, and reports of the engine into messages; a new protocol is a new
+codec and its path in `server.PROTOCOLS`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,15 +59,29 @@ class ServerMessage:
         return cls(payload=json.dumps(values, separators=(",", ":"), ensure_ascii=False))
 
 
-class ClientRefused(ValueError):
+class WrongMessage(ValueError):
+    """A wrong message of the client, with the client's own id of it."""
+
+    def __init__(self, sentence: str, *, event_id: str | None = None) -> None:
+        super().__init__(sentence)
+        self.event_id = event_id
+
+
+class ClientRefused(WrongMessage):
     """The connection has to end; the sentence says why and how to fix it."""
 
 
 class Codec(Protocol):
     """The wire format of one connection, with the state of its conversation."""
 
-    def decode(self, data: str | bytes) -> list[ClientMessage]:
-        """Read a message; raises ValueError for a wrong one, ClientRefused to end."""
+    def subprotocol(self, offered: Sequence[str]) -> str | None:
+        """Select one of the client's WebSocket subprotocols, or none."""
+
+    def decode(self, data: str | bytes) -> Sequence[ClientMessage | ServerMessage]:
+        """Read a message into messages for the engine, and answers that are sent as they are.
+
+        Raises ValueError for a wrong message, WrongMessage if it has an id, ClientRefused to end.
+        """
 
     def greeting(self, session: str) -> list[ServerMessage]:
         """The first messages of the server."""
@@ -77,8 +92,8 @@ class Codec(Protocol):
     def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
         """Write that audio of the outbox was dropped; `n_dropped` counts all so far."""
 
-    def encode_error(self, message: str) -> list[ServerMessage]:
-        """Write one sentence about a wrong message or a failure."""
+    def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
+        """Write one sentence about a failure, or a wrong message and the client's id of it."""
 
     def farewell(self, reason: str) -> list[ServerMessage]:
         """The last messages of the server."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -23,6 +23,7 @@ from microturn.inference.serve.codec import (
     MicrophoneAudio,
     ServerMessage,
     TypedText,
+    WrongMessage,
 )
 from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession
 from microturn.inference.serve.report import MicroTurnReport, Problem
@@ -83,6 +84,7 @@ class _End:
     reason: str
     code: int
     is_error: bool = False
+    event_id: str | None = None  # the client's id of the message that ends it
 
 
 class Connection:
@@ -139,7 +141,9 @@ class Connection:
             await self._send_one(await self._outbox.get())
 
     async def _say_goodbye(self, end: _End) -> None:
-        errors = self._codec.encode_error(end.reason) if end.is_error else []
+        errors = []
+        if end.is_error:
+            errors = self._codec.encode_error(end.reason, event_id=end.event_id)
         for message in (*errors, *self._codec.farewell(end.reason)):
             await self._send_one(message)
         await self._websocket.close(end.code, end.reason[:100])
@@ -157,18 +161,18 @@ class Connection:
             if message.fatal and not self._fatal.done():
                 self._fatal.set_result(message.message)
             else:
-                self._put(self._codec.encode_error(message.message))
+                self._put(self._codec.encode_error(message.message, event_id=None))
             return
         self._put(self._codec.encode_report(message, dropped_output=self._outbox.dropped))
         if self._outbox.dropped > self._reported_dropped:
             self._reported_dropped = self._outbox.dropped
             self._put(self._codec.encode_dropped_output(self._outbox.dropped))
-        if self._outbox.is_overflowing and not self._fatal.done():
-            self._fatal.set_result("the connection is too slow for its own audio")
 
     def _put(self, messages: list[ServerMessage]) -> None:
         for message in messages:
             self._outbox.put(message)
+        if self._outbox.is_overflowing and not self._fatal.done():
+            self._fatal.set_result("the connection is too slow for its own audio")
 
     async def _send(self) -> None:
         while True:
@@ -194,13 +198,17 @@ class Connection:
             try:
                 data = (message.get("text") or "") if binary is None else binary
                 for decoded in self._codec.decode(data):
-                    if not _obey(session, decoded):
+                    if isinstance(decoded, ServerMessage):
+                        self._put([decoded])
+                    elif not _obey(session, decoded):
                         return _End("goodbye", CLOSE_DONE)
             except ClientRefused as error:
-                return _End(str(error), CLOSE_NOT_ALLOWED, is_error=True)
+                reason, event_id = str(error), error.event_id
+                return _End(reason, CLOSE_NOT_ALLOWED, is_error=True, event_id=event_id)
             except ValueError as error:
                 self._n_errors += 1
-                self._put(self._codec.encode_error(str(error)))
+                event_id = error.event_id if isinstance(error, WrongMessage) else None
+                self._put(self._codec.encode_error(str(error), event_id=event_id))
         return _End(f"{self._n_errors} messages were wrong", CLOSE_NOT_ALLOWED)
 
 
@@ -215,4 +223,6 @@ def _obey(session: LiveSession, message: ClientMessage) -> bool:
             session.cancel(delegation_id)
         case Close():
             return False
+        case _:
+            assert_never(message)
     return True

@@ -8,6 +8,7 @@ with a `type`. Times are seconds on the clock of the conversation, which starts 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from microturn.inference.audio import Reassembler, encode_pcm16
@@ -49,25 +50,23 @@ class MicroturnCodec:
         self._reported_missing = self._reported_dropped = 0
 
     # --- client to server ----------------------------------------------------------------------
+    def subprotocol(self, offered: Sequence[str]) -> str | None:
+        return None
+
     def decode(self, data: str | bytes) -> list[ClientMessage]:
         if isinstance(data, bytes):
             self._require_hello()
             return [MicrophoneAudio(audio=audio) for audio in self._pieces.add_pcm16(data)]
         values = _parse_object(data)
         kind = values.get("type")
-        if kind == "hello":
+        if kind == _HELLO:
             self._check_hello(values)
             return []
         self._require_hello()
-        match kind:
-            case "text":
-                return [TypedText(text=_text_field(values, "text"))]
-            case "cancel":
-                return [CancelDelegation(delegation_id=_text_field(values, "delegation_id"))]
-            case "close":
-                return [Close()]
-        shown = json.dumps(kind)[:40]
-        raise ValueError(f"message type {shown} is none of hello, text, cancel, close")
+        if not isinstance(kind, str) or kind not in _DECODERS:
+            names = ", ".join((_HELLO, *_DECODERS))
+            raise ValueError(f"message type {json.dumps(kind)[:40]} is none of {names}")
+        return [_DECODERS[kind](values)]
 
     def _require_hello(self) -> None:
         if not self._greeted:
@@ -133,7 +132,7 @@ class MicroturnCodec:
     def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
         return [ServerMessage.from_json(self._dropped("output", n_dropped))]
 
-    def encode_error(self, message: str) -> list[ServerMessage]:
+    def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
         return [ServerMessage.from_json({"type": "error", "message": message})]
 
     def farewell(self, reason: str) -> list[ServerMessage]:
@@ -201,3 +200,12 @@ def _text_field(values: Json, name: str) -> str:
     if len(text) > MAX_TEXT_LENGTH:
         raise ValueError(f"{name} has {len(text)} characters; send at most {MAX_TEXT_LENGTH}")
     return text
+
+
+_HELLO: Final = "hello"
+# Messages of the client after its hello, by type.
+_DECODERS: Final[Mapping[str, Callable[[Json], ClientMessage]]] = {
+    "text": lambda values: TypedText(text=_text_field(values, "text")),
+    "cancel": lambda values: CancelDelegation(delegation_id=_text_field(values, "delegation_id")),
+    "close": lambda _: Close(),
+}

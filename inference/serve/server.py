@@ -98,7 +98,7 @@ def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:
             await websocket.send_denial_response(PlainTextResponse(refusal, status_code=403))
             return
         codec = PROTOCOLS[websocket.url.path](engine.layout)
-        await websocket.accept()
+        await websocket.accept(codec.subprotocol(websocket.scope.get("subprotocols", ())))
         await Connection(websocket, engine, codec=codec, config=config).serve()
 
     async def health(_: Request) -> JSONResponse:

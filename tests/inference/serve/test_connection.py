@@ -1,12 +1,17 @@
 """A connection without its protocol: the outbox, and a codec of another protocol."""
 
 import base64
+import importlib
+import inspect
 import json
+import pkgutil
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from microturn.inference import serve
 from microturn.inference.audio import Reassembler, encode_pcm16
 from microturn.inference.config import ServeConfig
 from microturn.inference.rows import RowBatch
@@ -14,8 +19,10 @@ from microturn.inference.serve import server
 from microturn.inference.serve.codec import (
     ClientMessage,
     ClientRefused,
+    Codec,
     MicrophoneAudio,
     ServerMessage,
+    WrongMessage,
 )
 from microturn.inference.serve.connection import Outbox
 from microturn.inference.serve.engine import LiveEngine
@@ -41,10 +48,18 @@ class Base64Codec:
     def __init__(self, layout: StreamLayout) -> None:
         self._pieces = Reassembler(layout.samples_per_micro_turn)
 
-    def decode(self, data: str | bytes) -> list[ClientMessage]:
+    def subprotocol(self, offered: Sequence[str]) -> str | None:
+        return "realtime" if "realtime" in offered else None
+
+    def decode(self, data: str | bytes) -> Sequence[ClientMessage | ServerMessage]:
         if isinstance(data, bytes):
-            raise ClientRefused("send JSON")
-        pcm16 = base64.b64decode(json.loads(data)["audio"])
+            raise ClientRefused("send JSON", event_id="last")
+        values = json.loads(data)
+        if "session" in values:
+            return [ServerMessage.from_json({"type": "session.updated"})]
+        if "audio" not in values:
+            raise WrongMessage("send audio", event_id=values.get("event_id"))
+        pcm16 = base64.b64decode(values["audio"])
         return [MicrophoneAudio(audio=audio) for audio in self._pieces.add_pcm16(pcm16)]
 
     def greeting(self, session: str) -> list[ServerMessage]:
@@ -57,8 +72,9 @@ class Base64Codec:
     def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
         return []
 
-    def encode_error(self, message: str) -> list[ServerMessage]:
-        return [ServerMessage.from_json({"type": "error", "message": message})]
+    def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
+        error = {"type": "error", "message": message, "event_id": event_id}
+        return [ServerMessage.from_json(error)]
 
     def farewell(self, reason: str) -> list[ServerMessage]:
         return []
@@ -77,13 +93,39 @@ def test_another_protocol_is_a_codec_and_a_path(
 
     with (
         TestClient(app, base_url="http://127.0.0.1:8765") as client,
-        client.websocket_connect("/other") as socket,
+        client.websocket_connect("/other", subprotocols=["v0", "realtime"]) as socket,
     ):
+        assert socket.accepted_subprotocol == "realtime"
         assert receive() == {"type": "session.created", "id": "s1"}
+        socket.send_text('{"session": {}}')
+        assert receive() == {"type": "session.updated"}
+        socket.send_text('{"event_id": "e7"}')
+        assert receive() == {"type": "error", "message": "send audio", "event_id": "e7"}
+        socket.send_text("no JSON")
+        assert receive()["event_id"] is None
         socket.send_text(json.dumps({"audio": base64.b64encode(bytes(2 * spm)).decode()}))
         delta = receive()
         assert delta["type"] == "delta"
         assert len(base64.b64decode(delta["audio"])) == 2 * spm
         socket.send_bytes(b"")
-        assert receive() == {"type": "error", "message": "send JSON"}
+        assert receive() == {"type": "error", "message": "send JSON", "event_id": "last"}
         assert socket.receive()["type"] == "websocket.close"
+
+
+def test_every_codec_has_a_path() -> None:
+    methods = {name for name in vars(Codec) if not name.startswith("_")}
+    codecs = set()
+    for module in pkgutil.iter_modules(serve.__path__, f"{serve.__name__}."):
+        for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if kind is not Codec and methods <= set(dir(kind)):
+                codecs.add(kind)
+    assert codecs == set(server.PROTOCOLS.values())
+
+
+def test_the_own_protocol_selects_no_subprotocol(one_row: RowBatch) -> None:
+    app = server.create_app(LiveEngine(one_row, ServeConfig()), ServeConfig())
+    with (
+        TestClient(app, base_url="http://127.0.0.1:8765") as client,
+        client.websocket_connect("/ws", subprotocols=["realtime"]) as socket,
+    ):
+        assert socket.accepted_subprotocol is None
