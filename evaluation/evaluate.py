@@ -26,7 +26,7 @@ from microturn.evaluation.report.versions import versions
 from microturn.evaluation.runner import AgentSpec, PlayedSet, play_sets
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, checkpoint_digest
 from microturn.evaluation.suites.event_suites import event_suites
-from microturn.evaluation.suites.held_out import held_out_set
+from microturn.evaluation.suites.held_out import held_out_config, held_out_set
 from microturn.evaluation.suites.registry import MODULES, known_suites, load_suite
 from microturn.evaluation.suites.suite import Suite
 from microturn.evaluation.traces import TraceFile
@@ -137,6 +137,7 @@ def _given_set(config: EvaluateConfig, layout: StreamLayout | None) -> Iterator[
     dialogues = DialogueSet.open(config.data)
     if layout is not None:
         layout.check_same(dialogues.layout, config.checkpoint, config.data)
+        check_socket(config, layout, lanes_of=dialogues.layout, name=config.data)
     limit = _limit(config, n_sets=1)
     yield replace(
         PlayedSet.of(DATA, dialogues, n_dialogues=dialogues.count(limit)), judge_sound=True
@@ -151,6 +152,10 @@ def _sets(
     for suite in suites:
         by_set.setdefault(suite.set_name, []).append(suite)
     cache = cache_folder(config.cache)
+    if layout is not None:
+        for suite in suites:
+            lanes_of = held_out_config(suite, layout=layout).layout
+            check_socket(config, layout, lanes_of=lanes_of, name=f"suite {suite.name}")
     for name, players in by_set.items():
         dialogues = held_out_set(players[0], cache, layout=layout, workers=config.workers)
         n_dialogues = players[0].n_dialogues
@@ -158,6 +163,18 @@ def _sets(
         judge_sound = any(suite.judges_sound for suite in players)
         yield replace(
             PlayedSet.of(name, dialogues, n_dialogues=n_dialogues), judge_sound=judge_sound
+        )
+
+
+def check_socket(
+    config: EvaluateConfig, layout: StreamLayout, *, lanes_of: StreamLayout, name: str
+) -> None:
+    """Raise ConfigError for lanes that the checkpoint reads but the socket does not carry."""
+    unsent = [spec.name for spec in lanes_of.ready_lanes if layout.lane(spec.name).positions]
+    if config.through == "server" and unsent:
+        raise ConfigError(
+            f"through=server sends sound only, but {name} has {', '.join(unsent)}, which "
+            f"{config.checkpoint} reads; use through=engine or leave it out"
         )
 
 

@@ -122,7 +122,10 @@ class StreamedAgent:
         )
 
     def _given(self, sample: HeldOutDialogue) -> dict[str, NDArray[Any]]:
-        """Load the sample's arrays of lanes that the layout of the agent has."""
+        """Load the sample's arrays of lanes that the layout of the agent has.
+
+        An agent without a lane plays the sample without it: a blind one is scored as blind.
+        """
         lanes = {spec.name for spec in self._layout.ready_lanes}
         return {lane: array for lane, array in sample.load_given().items() if lane in lanes}
 

@@ -1,9 +1,10 @@
 """A checkpoint behind `microturn serve`, reached through its real socket.
 
 One process serves, on a free port of this machine; every dialogue is a session, sent as fast as
-replies come. The score is that of the audio and events at the client. The background agent is the
-server's calculator and clock, so results are not those of the script: a request for the time is
-answered with the time of day.
+replies come. Only sound is sent: `evaluate` refuses sets whose frames the checkpoint would read.
+The score is that of the audio and events at the client. The background agent is the server's
+calculator and clock, so results are not those of the script: a request for the time is answered
+with the time of day.
 """
 
 from __future__ import annotations

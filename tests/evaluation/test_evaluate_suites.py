@@ -1,6 +1,7 @@
 """`microturn evaluate` on the sets of the suites: simulated, played by processes, scored."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from microturn.configs.main import main
 from microturn.evaluation.agents.baselines import Oracle
-from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.config import ActivityConfig, EvaluateConfig
+from microturn.evaluation.evaluate import check_socket
 from microturn.evaluation.report import markdown
 from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
@@ -17,7 +19,7 @@ from microturn.evaluation.speech.recognise import recognise
 from microturn.evaluation.suites.held_out import held_out_config, held_out_set
 from microturn.evaluation.suites.registry import known_suites, load_suite
 from microturn.evaluation.suites.score_suite import MetricScore, score_suite
-from microturn.model.checkpoint import random_checkpoint, save_checkpoint
+from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 
 SUITES = "suites=[turn,interruption]"
@@ -132,6 +134,22 @@ def test_the_same_is_heard_through_the_socket(
     assert server.words[0].start_s == pytest.approx(engine.words[0].start_s)
     # The wire carries 16 bits, so a frame at the threshold may fall on its other side.
     assert np.count_nonzero(engine.activity.frames != server.activity.frames) <= 8
+
+
+def test_pictures_that_the_socket_does_not_carry_are_refused(
+    cache: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = random_checkpoint(layout=replace(TINY_LAYOUT, video_rows=1, video_cols=1))
+    save_checkpoint(tmp_path / "seeing", loaded.model, loaded.tokenizer)
+    words = ["through=server", "suites=[turn,charades]"]
+    out = tmp_path / "out"
+    assert evaluate(cache, out, f"checkpoint={tmp_path / 'seeing'}", *words) == 2
+    message = "through=server sends sound only, but suite charades has video, which"
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+    config = EvaluateConfig(checkpoint=str(checkpoint), out=str(out), through="server")
+    seen = held_out_config(load_suite("charades")).layout
+    check_socket(config, TINY_LAYOUT, lanes_of=seen, name="charades")  # blind in either way
 
 
 def test_what_the_oracle_says_is_what_its_sound_says(cache: Path) -> None:
