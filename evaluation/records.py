@@ -12,7 +12,7 @@ from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import Outcome
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.scoring.timing import Timing, of_scene
+from microturn.evaluation.scoring.timing import Timing, add_dialogue
 from microturn.evaluation.suites.event_suites import event_metrics
 from microturn.evaluation.suites.registry import MODULES
 from microturn.evaluation.suites.suite import Observations, Suite
@@ -35,7 +35,7 @@ class AgentRecord:
         for suite in suites:
             self.observations[suite.name][key] = suite.observe(scored)
         self.outcomes[set_name][key] = score(scored)
-        of_scene(self.timing, scored)
+        add_dialogue(self.timing, scored)
 
     @property
     def all_outcomes(self) -> list[list[Outcome]]:

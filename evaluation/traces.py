@@ -16,7 +16,7 @@ from typing import Any, Final
 from microturn.configs.files import write_atomically
 from microturn.evaluation.scoring.agent_output import Trace
 
-FORMAT: Final = 3  # bump when the lines of a trace file mean something else
+FORMAT: Final = 4  # bump when the lines of a trace file mean something else
 
 
 class TraceFile:

@@ -202,7 +202,7 @@ class SegmentBuilder:
     def sound(self, planned: list[tuple[Unit, int]], *, stop: int | None = None) -> Span:
         """The agent says what was planned; at sample `stop` it falls silent."""
         first = end = planned[0][1]
-        said: list[str] = []
+        spoken: list[str] = []
         for unit, start in planned:
             full = self._agent_words(unit, start)
             self.timeline.intended += full
@@ -210,12 +210,12 @@ class SegmentBuilder:
                 continue
             end = start + unit.n_samples if stop is None else min(start + unit.n_samples, stop)
             self._sound(unit, start, end, full)
-            said.append(unit.text)
+            spoken.append(unit.text)
         self.must_end_by(end)
         quiet = self.rules.boundary(self.rules.next_boundary(end))
         self.control(SPECIAL_TOKENS[EOS], quiet)
         self.end_sample = max(self.end_sample, end)
-        return Span(start_sample=first, end_sample=end, text=" ".join(said))
+        return Span(start_sample=first, end_sample=end, text=" ".join(spoken))
 
     def _sound(self, unit: Unit, start: int, end: int, words: list[Word]) -> None:
         clip = Clip(unit=unit, start_sample=start, n_samples=end - start, lane="agent")

@@ -23,16 +23,16 @@ class Lines:
         if not self._texts:
             raise self._none()
 
-    def about(self, wanted: float) -> list[Unit]:
+    def about(self, budget: float) -> list[Unit]:
         """Sentences that together take at most this many samples, and nearly as many."""
         units: list[Unit] = []
-        while wanted > SENTENCE_S[0] * self._segment.rules.rate:
+        while budget > SENTENCE_S[0] * self._segment.rules.rate:
             drawn = [self._draw() for _ in range(TRIES)]
-            fitting = [unit for unit in drawn if unit.n_samples <= wanted]
+            fitting = [unit for unit in drawn if unit.n_samples <= budget]
             if not fitting:
                 break
-            units.append(self._said(fitting[0]))
-            wanted -= fitting[0].n_samples
+            units.append(self._remember(fitting[0]))
+            budget -= fitting[0].n_samples
         return units
 
     def at_least(self, n_samples: int) -> Unit:
@@ -40,24 +40,24 @@ class Lines:
         for number in self._segment.rng.permutation(len(self._texts)):
             unit = self._unit(int(number))
             if unit.n_samples >= n_samples and self._segment.bank.is_fluent(unit):
-                return self._said(unit)
+                return self._remember(unit)
         raise DoesNotFit
 
     def longest(self, n_samples: int) -> Unit | None:
         """The longest of many drawn sentences that is not longer than this."""
         drawn = [self._draw() for _ in range(CLOSING_TRIES)]
         fitting = [unit for unit in drawn if unit.n_samples <= n_samples]
-        return self._said(max(fitting, key=lambda unit: unit.n_samples)) if fitting else None
+        return self._remember(max(fitting, key=lambda unit: unit.n_samples)) if fitting else None
 
     def _draw(self) -> Unit:
         for _ in range(PATIENCE):
             unit = self._unit(self._segment.choose(self._texts))
-            said_before = unit.source in self._recent and len(self._texts) > 4 * RECENT
-            if self._segment.bank.is_fluent(unit) and not said_before:
+            repeated = unit.source in self._recent and len(self._texts) > 4 * RECENT
+            if self._segment.bank.is_fluent(unit) and not repeated:
                 return unit
         raise self._none()
 
-    def _said(self, unit: Unit) -> Unit:
+    def _remember(self, unit: Unit) -> Unit:
         self._recent = [*self._recent, unit.source][-RECENT:]
         return unit
 

@@ -25,19 +25,21 @@ def load_plugins() -> None:
     """Register the scenarios of every installed package; those already known stay as they are."""
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
-            found = point.load()
+            scenario = point.load()
         except (ImportError, AttributeError) as error:
             raise ValueError(
                 f"the scenario {point.name!r} of {_package(point)} cannot be loaded from "
                 f"{point.value} ({error}); mend or uninstall that package"
             ) from error
-        if isinstance(found, type):
-            if not (isinstance(getattr(found, "name", None), str) and hasattr(found, "build")):
+        if isinstance(scenario, type):
+            if not (
+                isinstance(getattr(scenario, "name", None), str) and hasattr(scenario, "build")
+            ):
                 raise ValueError(
                     f"the scenario {point.name!r} of {_package(point)} is {point.value}, a class "
                     "without `name` and `build`"
                 )
-            register(found)
+            register(scenario)
 
 
 def words_of(config: DatagenConfig, bank: UnitBank) -> Words:

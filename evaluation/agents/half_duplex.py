@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.datagen.labels.dialogue import EventLabel, TextLabel
+from microturn.datagen.labels.event_types import RESULT
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import overlap
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord
@@ -224,11 +225,11 @@ def _sound(talk: _Talk, word: SpokenWord) -> NDArray[np.float32]:
 
 
 def _is_request(event: EventLabel) -> bool:
-    return event.act in _ANSWERED and event.speaker == "user" and event.type != "result"
+    return event.act in _ANSWERED and event.speaker == "user" and event.type != RESULT
 
 
 def _is_result_of(event: EventLabel, message: TextLabel) -> bool:
-    return event.type == "result" and abs(event.start_s - message.time_s) < _HEARD_S
+    return event.type == RESULT and abs(event.start_s - message.time_s) < _HEARD_S
 
 
 def _scripted(dialogue: Dialogue) -> list[Delivery]:

@@ -77,7 +77,7 @@ class _StreamedDialogue:
     sample: HeldOutDialogue
     user: NDArray[np.float32]  # (N, samples_per_micro_turn)
     given: Mapping[str, NDArray[Any]]  # (N, ...) lanes that are neither sound nor text
-    missing_input: NDArray[np.bool_] | None  # (N,) micro-turns whose input is late
+    missing_input: NDArray[np.bool_] | None  # (N,) micro-turns without input
     results: list[ScriptedResult]
     arrivals: dict[int, list[TextLabel]]  # by micro-turn
     waiting: deque[int] = field(default_factory=deque)  # ids that have not been read yet

@@ -1,6 +1,6 @@
-"""What an agent did during one dialogue, on the wall clock: the only thing that is scored.
+"""The output of an agent in one dialogue, on the wall clock: the only thing that is scored.
 
-A `Performance` holds its sound; a `Trace` keeps of the sound only when there was speech, which is
+An `AgentOutput` holds its sound; a `Trace` keeps of the sound only when there was speech, which is
 all that scoring needs and little enough to be written down.
 """
 
@@ -56,7 +56,7 @@ class AgentOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A performance without its sound."""
+    """An output without its sound."""
 
     activity: Activity
     words: tuple[SpokenWord, ...]
@@ -64,25 +64,27 @@ class Trace:
     deliveries: tuple[Delivery, ...]
     heard: tuple[SpokenWord, ...] | None
     sounds: tuple[str | None, ...] | None = None  # what each word sounds like; None: not judged
-    late: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
+    missing_input: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
     recognised: tuple[SpokenWord, ...] | None = None  # words of its sound; None: not listened to
 
     @classmethod
     def of(
         cls,
-        performance: AgentOutput,
+        output: AgentOutput,
         config: ActivityConfig,
         sounds: tuple[str | None, ...] | None = None,
-        late: NDArray[np.bool_] | None = None,
+        missing_input: NDArray[np.bool_] | None = None,
     ) -> Trace:
         return cls(
             sounds=sounds,
-            late=() if late is None else tuple(int(k) for k in np.flatnonzero(late)),
-            activity=Activity.of(performance.audio, performance.sample_rate, config),
-            words=performance.words,
-            delegates_s=performance.delegates_s,
-            deliveries=performance.deliveries,
-            heard=performance.heard,
+            missing_input=()
+            if missing_input is None
+            else tuple(int(k) for k in np.flatnonzero(missing_input)),
+            activity=Activity.of(output.audio, output.sample_rate, config),
+            words=output.words,
+            delegates_s=output.delegates_s,
+            deliveries=output.deliveries,
+            heard=output.heard,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class Trace:
             "deliveries": [asdict(delivery) for delivery in self.deliveries],
             "heard": None if self.heard is None else _words_to_json(self.heard),
             "sounds": None if self.sounds is None else list(self.sounds),
-            "late": list(self.late),
+            "missing_input": list(self.missing_input),
             "recognised": None if self.recognised is None else _words_to_json(self.recognised),
         }
 
@@ -107,7 +109,7 @@ class Trace:
             deliveries=tuple(Delivery(**delivery) for delivery in entry["deliveries"]),
             heard=None if heard is None else _words_from_json(heard),
             sounds=None if sounds is None else tuple(sounds),
-            late=tuple(entry["late"]),
+            missing_input=tuple(entry["missing_input"]),
             recognised=None if recognised is None else _words_from_json(recognised),
         )
 
@@ -130,18 +132,18 @@ def words_of_lane(
     `MAX_WORD_S`.
     """
     ids: list[int] = []
-    made_in: list[int] = []
+    micro_turns: list[int] = []
     for row, tokens in enumerate(rows):
         ids += [int(token) for token in tokens]
-        made_in += [row] * len(tokens)
+        micro_turns += [row] * len(tokens)
     micro_turn_s = layout.micro_turn_s
-    found = [
-        (text, (made_in[index] + shift) * micro_turn_s)
+    onsets = [
+        (text, (micro_turns[index] + shift) * micro_turn_s)
         for text, index in tokenizer.words(ids)
         if text not in SPECIAL_TOKENS
     ]
-    starts = [start for _, start in found] + [float("inf")]
+    starts = [start for _, start in onsets] + [float("inf")]
     return tuple(
         SpokenWord(text=text, start_s=start, end_s=min(starts[i + 1], start + MAX_WORD_S))
-        for i, (text, start) in enumerate(found)
+        for i, (text, start) in enumerate(onsets)
     )

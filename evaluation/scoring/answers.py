@@ -96,9 +96,9 @@ def delivery_of(event: EventLabel, deliveries: Sequence[Delivery]) -> Delivery |
 
 def _draft(event: EventLabel, shift_s: float, windows: WindowConfig, duration_s: float) -> Answer:
     if event.act in WINDOW_ACTS or event.type == RESULT:
-        given = event.window_s or (event.start_s, event.start_s + windows.result_s)
+        window_s = event.window_s or (event.start_s, event.start_s + windows.result_s)
         # A result that comes later may be said later; what else holds it back stays as it was.
-        earliest, latest = given[0] + min(shift_s, 0.0), given[1] + max(shift_s, 0.0)
+        earliest, latest = window_s[0] + min(shift_s, 0.0), window_s[1] + max(shift_s, 0.0)
         begins = earliest if event.type == RESULT else min(event.end_s, earliest)
     else:
         earliest, begins = event.end_s, event.start_s
@@ -118,7 +118,7 @@ def _with_recordings(drafts: list[Answer], dialogue: Dialogue) -> list[Answer]:
     """Find each answer in what the recorded agent said: the first free run of its words."""
     words = dialogue.agent_words
     taken: set[int] = set()
-    found = []
+    answers = []
     for draft in drafts:
         run: list[int] = []
         for i, word in enumerate(words):
@@ -128,8 +128,8 @@ def _with_recordings(drafts: list[Answer], dialogue: Dialogue) -> list[Answer]:
             if run:
                 break
         taken.update(run)
-        found.append(replace(draft, recorded=tuple(words[i] for i in run)))
-    return found
+        answers.append(replace(draft, recorded=tuple(words[i] for i in run)))
+    return answers
 
 
 def _match(

@@ -12,26 +12,26 @@ from microturn.evaluation.scoring.moments import after, before, begins_in
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
 
-def next_disturbance(scene: ScoredDialogue, event: EventLabel) -> float:
+def next_disturbance(scored: ScoredDialogue, event: EventLabel) -> float:
     """Until when the words after `event` belong to going on."""
     later = [
         other.start_s
-        for other in scene.dialogue.events
+        for other in scored.dialogue.events
         if other.act in DISTURBING_ACTS and after(other.start_s, event.start_s)
     ]
-    begins = [a.begins_s for a in scene.answers if after(a.begins_s, event.start_s)]
-    return min([*later, *begins], default=scene.dialogue.duration_s)
+    begins = [a.begins_s for a in scored.answers if after(a.begins_s, event.start_s)]
+    return min([*later, *begins], default=scored.dialogue.duration_s)
 
 
 def first_group(
-    scene: ScoredDialogue, words: Sequence[SpokenWord], *, at_least: int
+    scored: ScoredDialogue, words: Sequence[SpokenWord], *, at_least: int
 ) -> list[SpokenWord]:
     """Words up to the first long silence after `at_least` of them."""
     group: list[SpokenWord] = []
     for word in words:
         if group and len(group) >= at_least:
-            gap_s = longest_gap(scene.runs, scene.onset_of(group[-1]), scene.onset_of(word))
-            if gap_s > scene.windows.pause_in_answer_s:
+            gap_s = longest_gap(scored.runs, scored.onset_of(group[-1]), scored.onset_of(word))
+            if gap_s > scored.windows.pause_in_answer_s:
                 break
         group.append(word)
     return group
@@ -40,15 +40,15 @@ def first_group(
 def goes_on(
     answer: Answer,
     earlier: Sequence[SpokenWord],
-    said: Sequence[SpokenWord],
+    words: Sequence[SpokenWord],
     start_s: float,
     limit_s: float,
 ) -> bool:
-    """Whether `said` continues the answer where it was and as far as it was to come."""
+    """Whether the words continue the answer where it was and as far as it was to come."""
     left = n_left(answer, start_s, limit_s)
     finishes = bool(answer.recorded) and before(answer.recorded[-1].start_s, limit_s)
     finishes = finishes and len(answer.recorded) == len(answer.expected)
-    texts = tuple(word.text for word in said)
+    texts = tuple(word.text for word in words)
     reached = _position_after(answer.expected, earlier)
     if finishes:
         if not texts:

@@ -1,4 +1,4 @@
-"""Scores of single events: what was expected, what happened. Pure functions of a `Scene`.
+"""Scores of single events against what they expect: pure functions of a `ScoredDialogue`.
 
 Times are seconds on the wall clock of the dialogue, latencies seconds after their event.
 """
@@ -38,20 +38,20 @@ _MAX_BACKCHANNEL_S = 1.0  # an utterance of a second and more takes the floor
 _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
 
 
-def score(scene: ScoredDialogue) -> list[Outcome]:
+def score(scored: ScoredDialogue) -> list[Outcome]:
     """Outcomes of every event that expects something, and one for the silences between them."""
-    outcomes = [_score_event(scene, event) for event in scene.dialogue.events if event.act]
-    outcomes.append(score_idle(scene))
-    if scene.trace.heard is not None:
-        outcomes.append(score_heard(scene))
-    if scene.trace.sounds is not None:
-        outcomes.append(score_sound(scene))
+    outcomes = [_score_event(scored, event) for event in scored.dialogue.events if event.act]
+    outcomes.append(score_idle(scored))
+    if scored.trace.heard is not None:
+        outcomes.append(score_heard(scored))
+    if scored.trace.sounds is not None:
+        outcomes.append(score_sound(scored))
     return outcomes
 
 
-def _score_event(scene: ScoredDialogue, event: EventLabel) -> Outcome:
+def _score_event(scored: ScoredDialogue, event: EventLabel) -> Outcome:
     if event.type == RESULT:
-        return score_result(scene, event)
+        return score_result(scored, event)
     try:
         scorer = _SCORERS[event.act]
     except KeyError:
@@ -59,36 +59,36 @@ def _score_event(scene: ScoredDialogue, event: EventLabel) -> Outcome:
             f"event {event.type} at {event.start_s:.2f} s expects {event.act!r}, which has no "
             f"score, only {', '.join(_SCORERS)}; add one to evaluation/scoring/events.py"
         ) from None
-    return scorer(scene, event)
+    return scorer(scored, event)
 
 
-def score_turn(scene: ScoredDialogue, event: EventLabel) -> TurnOutcome:
-    answer = _answer(scene, event)
-    windows = scene.windows
+def score_turn(scored: ScoredDialogue, event: EventLabel) -> TurnOutcome:
+    answer = _answer(scored, event)
+    windows = scored.windows
     interruptions = [
         other
-        for other in scene.dialogue.events
+        for other in scored.dialogue.events
         if other.act == "stop" and same(other.start_s, event.start_s)
     ]
     interrupts = bool(interruptions)
     # Until it has had its time to stop, what an interrupted agent says is no reply.
     deaf_until_s = event.start_s + (windows.stop_s if interrupts else 0.0)
-    starts = [start for start, _ in scene.utterances if after(start, event.start_s)]
+    starts = [start for start, _ in scored.utterances if after(start, event.start_s)]
     # What is said over the user because it is asked for there is no early reply.
-    starts = [s for s in starts if not before(s, event.end_s) or not _is_due(scene, s, event)]
+    starts = [s for s in starts if not before(s, event.end_s) or not _is_due(scored, s, event)]
     early = [s for s in starts if deaf_until_s <= s and before(s, event.end_s)]
-    until_s = min(event.end_s + windows.late_reply_s, scene.dialogue.duration_s)
+    until_s = min(event.end_s + windows.late_reply_s, scored.dialogue.duration_s)
     replies = [s for s in starts if not before(s, event.end_s) and s <= until_s]
     from_s = lead(early[0]) if early and not replies else answer.earliest_s
-    said = scene.said(answer, from_s=from_s)
+    words = scored.words_of(answer, from_s=from_s)
     onset = min(replies, default=None)
     if interrupts:
-        onset = _reply_over_rest(scene, answer, said, onset)
+        onset = _reply_over_rest(scored, answer, words, onset)
     latency_s = None if onset is None else max(onset - event.end_s, 0.0)
     in_window = latency_s is not None and not after(latency_s, windows.onset_s)
     if onset is None and early:
         latency_s = early[-1] - event.end_s
-    right, n_errors, n_expected = _judge(answer, [word.text for word in said])
+    right, n_errors, n_expected = _judge(answer, [word.text for word in words])
     return TurnOutcome(
         latency_s=latency_s,
         in_window=in_window,
@@ -99,47 +99,47 @@ def score_turn(scene: ScoredDialogue, event: EventLabel) -> TurnOutcome:
         after_interruption=any(
             event_type(other.type).suite == "interruption" for other in interruptions
         ),
-        said=" ".join(word.text for word in said),
+        said=" ".join(word.text for word in words),
         trigger=event.type,
         refused=event.act == "refuse",
     )
 
 
-def score_stop(scene: ScoredDialogue, event: EventLabel) -> StopOutcome:
+def score_stop(scored: ScoredDialogue, event: EventLabel) -> StopOutcome:
     """Silence lasting `stopped_for_s`, or the onset of the answer to what interrupted."""
-    windows = scene.windows
+    windows = scored.windows
     onset_s = event.start_s
-    speaking = scene.speaking_near(onset_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
+    speaking = scored.speaking_near(onset_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
     if not speaking:
         return StopOutcome(speaking=False, latency_s=None, in_time=False, trigger=event.type)
-    answered_s = _answer_onset_after(scene, event)
+    answered_s = _answer_onset_after(scored, event)
     quiet_from_s = onset_s
-    for start, end in scene.runs:
+    for start, end in scored.runs:
         if end <= onset_s or start >= answered_s:
             continue
         if not before(start - quiet_from_s, windows.stopped_for_s):
             break
         quiet_from_s = min(end, answered_s)
-    talks_on = quiet_from_s > scene.dialogue.duration_s - scene.dialogue.micro_turn_s
+    talks_on = quiet_from_s > scored.dialogue.duration_s - scored.dialogue.micro_turn_s
     latency_s = None if talks_on else quiet_from_s - onset_s
     in_time = latency_s is not None and not after(latency_s, windows.stop_s)
     return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time, trigger=event.type)
 
 
-def score_resume(scene: ScoredDialogue, event: EventLabel) -> ResumeOutcome:
+def score_resume(scored: ScoredDialogue, event: EventLabel) -> ResumeOutcome:
     """The agent was speaking, said what was left to say, and left no hole in it."""
-    answer = scene.answer_during(event.start_s)
-    speaking = scene.speaking_near(event.start_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
-    limit_s = next_disturbance(scene, event)
-    said = scene.words_between(event.start_s, limit_s)
+    answer = scored.answer_during(event.start_s)
+    speaking = scored.speaking_near(event.start_s, before_s=_WORD_GAP_S, after_s=_SETTLE_S)
+    limit_s = next_disturbance(scored, event)
+    words = scored.words_between(event.start_s, limit_s)
     gap_s, words_right = 0.0, speaking
     if answer is not None and answer.expected:
-        before = scene.words_between(answer.earliest_s, event.start_s)
-        said = first_group(scene, said, at_least=n_left(answer, event.start_s, limit_s))
-        words_right = goes_on(answer, before, said, event.start_s, limit_s)
-    if said:
-        gap_s = longest_gap(scene.runs, event.start_s, scene.onset_of(said[-1]))
-    went_on = speaking and words_right and gap_s <= scene.windows.break_s
+        earlier = scored.words_between(answer.earliest_s, event.start_s)
+        words = first_group(scored, words, at_least=n_left(answer, event.start_s, limit_s))
+        words_right = goes_on(answer, earlier, words, event.start_s, limit_s)
+    if words:
+        gap_s = longest_gap(scored.runs, event.start_s, scored.onset_of(words[-1]))
+    went_on = speaking and words_right and gap_s <= scored.windows.break_s
     return ResumeOutcome(
         trigger=event.type,
         speaking=speaking,
@@ -149,18 +149,18 @@ def score_resume(scene: ScoredDialogue, event: EventLabel) -> ResumeOutcome:
     )
 
 
-def score_silence(scene: ScoredDialogue, event: EventLabel) -> SilenceOutcome:
+def score_silence(scored: ScoredDialogue, event: EventLabel) -> SilenceOutcome:
     start_s, end_s = event.window_s or (event.start_s, event.end_s)
-    speech_s = sum(end - start for start, end in scene.outside_floors(start_s, end_s))
-    silent = speech_s * 1000 <= scene.windows.spurious_ms
+    speech_s = sum(end - start for start, end in scored.outside_floors(start_s, end_s))
+    silent = speech_s * 1000 <= scored.windows.spurious_ms
     return SilenceOutcome(trigger=event.type, speech_s=speech_s, silent=silent)
 
 
-def score_cue(scene: ScoredDialogue, event: EventLabel) -> CueOutcome:
-    answer = _answer(scene, event)
-    said = scene.said(answer, from_s=answer.begins_s)
-    onset = scene.onset_of(said[0]) if said else None
-    right = tuple(word.text for word in said) == answer.expected
+def score_cue(scored: ScoredDialogue, event: EventLabel) -> CueOutcome:
+    answer = _answer(scored, event)
+    words = scored.words_of(answer, from_s=answer.begins_s)
+    onset = scored.onset_of(words[0]) if words else None
+    right = tuple(word.text for word in words) == answer.expected
     timely = onset is not None and (within(onset, answer.earliest_s, answer.latest_s))
     return CueOutcome(
         onset_s=None if onset is None else onset - answer.earliest_s,
@@ -170,29 +170,29 @@ def score_cue(scene: ScoredDialogue, event: EventLabel) -> CueOutcome:
     )
 
 
-def score_backchannel(scene: ScoredDialogue, event: EventLabel) -> BackchannelOutcome:
+def score_backchannel(scored: ScoredDialogue, event: EventLabel) -> BackchannelOutcome:
     """Something short within the window: longer speech takes the floor instead of leaving it."""
-    answer = _answer(scene, event)
-    onset = scene.activity.onset_in(answer.earliest_s, answer.latest_s)
+    answer = _answer(scored, event)
+    onset = scored.activity.onset_in(answer.earliest_s, answer.latest_s)
     if onset is None:
         return BackchannelOutcome(onset_s=None, given=False, right=False, trigger=event.type)
-    end_s = next(end for start, end in scene.utterances if after(end, onset))
+    end_s = next(end for start, end in scored.utterances if after(end, onset))
     given = not after(end_s - onset, _MAX_BACKCHANNEL_S)
-    said = scene.words_between(lead(onset), end_s)
-    right = given and tuple(word.text for word in said) == answer.expected
+    words = scored.words_between(lead(onset), end_s)
+    right = given and tuple(word.text for word in words) == answer.expected
     return BackchannelOutcome(
         onset_s=onset - answer.earliest_s, given=given, right=right, trigger=event.type
     )
 
 
-def score_delegation(scene: ScoredDialogue, event: EventLabel) -> DelegationOutcome:
-    answer = _answer(scene, event)
+def score_delegation(scored: ScoredDialogue, event: EventLabel) -> DelegationOutcome:
+    answer = _answer(scored, event)
     begins_s = lead(event.end_s)
-    until_s = event.end_s + scene.windows.delegate_s
-    times = [t for t in scene.trace.delegates_s if begins_s <= t and not after(t, until_s)]
+    until_s = event.end_s + scored.windows.delegate_s
+    times = [t for t in scored.trace.delegates_s if begins_s <= t and not after(t, until_s)]
     acknowledged: bool | None = None
     if answer.expected:
-        acknowledged = bool(_judge(answer, [word.text for word in scene.said(answer)])[0])
+        acknowledged = bool(_judge(answer, [word.text for word in scored.words_of(answer)])[0])
     return DelegationOutcome(
         latency_s=max(times[0] - event.end_s, 0.0) if times else None,
         delegated=bool(times),
@@ -201,16 +201,16 @@ def score_delegation(scene: ScoredDialogue, event: EventLabel) -> DelegationOutc
     )
 
 
-def score_result(scene: ScoredDialogue, event: EventLabel) -> ResultOutcome:
-    delivery = delivery_of(event, scene.trace.deliveries)
-    answer = scene.answer_to(event)
+def score_result(scored: ScoredDialogue, event: EventLabel) -> ResultOutcome:
+    delivery = delivery_of(event, scored.trace.deliveries)
+    answer = scored.answer_to(event)
     if delivery is None or answer is None:
         return ResultOutcome(delivered=False, right=False, latency_s=None, spoken=False)
-    words = scene.words_between(answer.earliest_s, answer.limit_s)
+    words = scored.words_between(answer.earliest_s, answer.limit_s)
     at = _find(answer.expected, [word.text for word in words])
     if at is None:
         return ResultOutcome(delivered=True, right=False, latency_s=None, spoken=False)
-    onset = scene.onset_of(words[at])
+    onset = scored.onset_of(words[at])
     return ResultOutcome(
         delivered=True,
         right=True,
@@ -219,9 +219,9 @@ def score_result(scene: ScoredDialogue, event: EventLabel) -> ResultOutcome:
     )
 
 
-def score_idle(scene: ScoredDialogue) -> IdleOutcome:
+def score_idle(scored: ScoredDialogue) -> IdleOutcome:
     """Micro-turns that no answer explains, and speech in them."""
-    dialogue, floors = scene.dialogue, scene.floors
+    dialogue, floors = scored.dialogue, scored.floors
     micro_turn_s = dialogue.micro_turn_s
     n_silent = n_spurious = 0
     due: list[tuple[float, float]] = []
@@ -231,120 +231,120 @@ def score_idle(scene: ScoredDialogue) -> IdleOutcome:
             continue
         n_silent += 1
         due.append((start_s, end_s))
-        spoken_s = scene.activity.seconds_in(start_s, end_s)
-        n_spurious += spoken_s * 1000 > scene.windows.spurious_ms
-    onsets = [start for start, _ in scene.utterances if any(a <= start < b for a, b in due)]
+        spoken_s = scored.activity.seconds_in(start_s, end_s)
+        n_spurious += spoken_s * 1000 > scored.windows.spurious_ms
+    onsets = [start for start, _ in scored.utterances if any(a <= start < b for a, b in due)]
     return IdleOutcome(
         n_silent=n_silent,
         n_spurious=n_spurious,
         n_onsets=len(onsets),
-        n_false_delegates=_n_false_delegates(scene),
+        n_false_delegates=_n_false_delegates(scored),
         silent_s=n_silent * micro_turn_s,
     )
 
 
-def score_heard(scene: ScoredDialogue) -> HeardOutcome:
+def score_heard(scored: ScoredDialogue) -> HeardOutcome:
     """Word errors of the user's transcript over the whole dialogue; background is not the user."""
-    heard = [text for word in scene.trace.heard or () for text in word_list(word.text)]
-    expected = [word.text for word in scene.dialogue.user_words]
+    heard = [text for word in scored.trace.heard or () for text in word_list(word.text)]
+    expected = [word.text for word in scored.dialogue.user_words]
     return HeardOutcome(n_errors=word_errors(heard, expected), n_expected=len(expected))
 
 
-def score_sound(scene: ScoredDialogue) -> SoundOutcome:
+def score_sound(scored: ScoredDialogue) -> SoundOutcome:
     """Words that an interruption may have cut off are left out: they sound like half a word."""
-    cuts_s = [event.start_s for event in scene.dialogue.events if event.act == "stop"]
+    cuts_s = [event.start_s for event in scored.dialogue.events if event.act == "stop"]
     judged = [
         word.text == sound
-        for word, sound in zip(scene.trace.words, scene.trace.sounds or (), strict=True)
+        for word, sound in zip(scored.trace.words, scored.trace.sounds or (), strict=True)
         if sound is not None
         and not any(-_CUT_WORD_S < word.start_s - cut_s < _CUT_WORD_S for cut_s in cuts_s)
     ]
     return SoundOutcome(n_right=sum(judged), n_judged=len(judged))
 
 
-def word_errors(said: Sequence[str], expected: Sequence[str]) -> int:
+def word_errors(words: Sequence[str], expected: Sequence[str]) -> int:
     """Edit distance in words: substitutions, insertions and deletions."""
-    row = list(range(len(said) + 1))
+    row = list(range(len(words) + 1))
     for i, want in enumerate(expected, start=1):
         diagonal, row[0] = row[0], i
-        for j, have in enumerate(said, start=1):
+        for j, have in enumerate(words, start=1):
             substituted = diagonal + (want != have)
             diagonal = row[j]
             row[j] = min(substituted, row[j] + 1, row[j - 1] + 1)
     return row[-1]
 
 
-def _answer(scene: ScoredDialogue, event: EventLabel) -> Answer:
-    answer = scene.answer_to(event)
+def _answer(scored: ScoredDialogue, event: EventLabel) -> Answer:
+    answer = scored.answer_to(event)
     assert answer is not None, event
     return answer
 
 
-def _judge(answer: Answer, said: Sequence[str]) -> tuple[bool | None, int, int]:
+def _judge(answer: Answer, words: Sequence[str]) -> tuple[bool | None, int, int]:
     """Right, word errors, expected words. What was disturbed is judged as far as it came."""
     if not answer.recorded or (answer.complete and answer.cut_s is None):
-        errors = word_errors(said, answer.expected)
+        errors = word_errors(words, answer.expected)
         return errors == 0, errors, len(answer.expected)
     if not answer.n_recorded:
         return None, 0, 0
     # The agent may be one word ahead of or behind the recorded one when it is disturbed; one
     # word beyond all that was recorded of a cut answer cannot be judged.
-    n = min(max(len(said), answer.n_recorded - 1, 1), answer.n_recorded + 1)
+    n = min(max(len(words), answer.n_recorded - 1, 1), answer.n_recorded + 1)
     expected = answer.expected[:n]
-    judged = said[: len(expected)] if len(said) <= n else said
+    judged = words[: len(expected)] if len(words) <= n else words
     errors = word_errors(judged, expected)
     return errors == 0, errors, len(expected)
 
 
-def _is_due(scene: ScoredDialogue, moment_s: float, event: EventLabel) -> bool:
+def _is_due(scored: ScoredDialogue, moment_s: float, event: EventLabel) -> bool:
     """Whether another event asks for speech at a moment, whoever speaks."""
     return any(
         within(moment_s, answer.earliest_s, answer.latest_s)
-        for answer in scene.answers
+        for answer in scored.answers
         if answer.event is not event and answer.event.act in WINDOW_ACTS
     )
 
 
 def _reply_over_rest(
-    scene: ScoredDialogue, answer: Answer, said: Sequence[SpokenWord], onset: float | None
+    scored: ScoredDialogue, answer: Answer, words: Sequence[SpokenWord], onset: float | None
 ) -> float | None:
     """The reply of an agent that stopped so shortly before that no silence lies between."""
-    if _is_answer(said, answer):
-        sounds_s = scene.onset_of(said[0])
+    if _is_answer(words, answer):
+        sounds_s = scored.onset_of(words[0])
         return sounds_s if onset is None else min(onset, sounds_s)
     return onset
 
 
-def _is_answer(said: Sequence[SpokenWord], answer: Answer) -> bool:
+def _is_answer(words: Sequence[SpokenWord], answer: Answer) -> bool:
     """Whether these are the expected words and nothing else: no chance hit of one that talks on."""
-    return bool(said) and tuple(word.text for word in said) == answer.expected
+    return bool(words) and tuple(word.text for word in words) == answer.expected
 
 
-def _answer_onset_after(scene: ScoredDialogue, event: EventLabel) -> float:
+def _answer_onset_after(scored: ScoredDialogue, event: EventLabel) -> float:
     """When the agent begins to answer what interrupted it; infinity if it never does."""
-    for answer in scene.answers:
+    for answer in scored.answers:
         if answer.event.act == "respond" and same(answer.event.start_s, event.start_s):
-            said = scene.said(answer)
-            if _is_answer(said, answer):
-                return scene.onset_of(said[0])
+            words = scored.words_of(answer)
+            if _is_answer(words, answer):
+                return scored.onset_of(words[0])
     return float("inf")
 
 
-def _find(expected: Sequence[str], said: Sequence[str]) -> int | None:
-    """Where `expected` stands in `said`, one after the other."""
+def _find(expected: Sequence[str], words: Sequence[str]) -> int | None:
+    """Find where the expected words stand, one after the other."""
     n = len(expected)
-    for at in range(len(said) - n + 1):
-        if tuple(said[at : at + n]) == tuple(expected):
+    for at in range(len(words) - n + 1):
+        if tuple(words[at : at + n]) == tuple(expected):
             return at
     return None
 
 
-def _n_false_delegates(scene: ScoredDialogue) -> int:
+def _n_false_delegates(scored: ScoredDialogue) -> int:
     """`<delegate>` tokens that no request explains; a second one to the same request is false."""
-    unexplained = sorted(scene.trace.delegates_s)
-    for event in scene.dialogue.events:
+    unexplained = sorted(scored.trace.delegates_s)
+    for event in scored.dialogue.events:
         if event.act == "delegate":
-            reach_s = event.end_s + scene.windows.late_reply_s
+            reach_s = event.end_s + scored.windows.late_reply_s
             for time_s in unexplained:
                 if lead(event.end_s) <= time_s <= reach_s:
                     unexplained.remove(time_s)

@@ -74,8 +74,8 @@ class ScoredDialogue:
     def words_between(self, start_s: float, end_s: float) -> list[SpokenWord]:
         return [w for w in self.words if begins_in(w.start_s, start_s, end_s)]
 
-    def said(self, answer: Answer, *, from_s: float | None = None) -> list[SpokenWord]:
-        """Words of the answer: from its first word to the first long silence."""
+    def words_of(self, answer: Answer, *, from_s: float | None = None) -> list[SpokenWord]:
+        """Return the words of the answer: from its first word to the first long silence."""
         start_s = answer.earliest_s if from_s is None else from_s
         spoken: list[SpokenWord] = []
         for word in self.words_between(start_s, answer.limit_s):

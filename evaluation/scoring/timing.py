@@ -52,14 +52,14 @@ class Timing:
         """Rates per minute and medians; with a reference, also how far each kind is from it."""
         minutes = self.seconds / 60
         kinds: dict[str, Any] = {}
-        for kind, found in self.durations.items():
+        for kind, durations in self.durations.items():
             kinds[kind] = {
-                "per_min": len(found) / minutes if minutes else None,
-                "seconds_per_min": sum(found) / minutes if minutes else None,
-                "median_s": float(np.median(found)) if found else None,
+                "per_min": len(durations) / minutes if minutes else None,
+                "seconds_per_min": sum(durations) / minutes if minutes else None,
+                "median_s": float(np.median(durations)) if durations else None,
             }
             if reference is not None:
-                kinds[kind]["distance_s"] = wasserstein(found, reference.durations[kind])
+                kinds[kind]["distance_s"] = wasserstein(durations, reference.durations[kind])
         report = {
             "minutes": minutes,
             "kinds": kinds,
@@ -71,10 +71,10 @@ class Timing:
         return report
 
 
-def of_scene(timing: Timing, scene: ScoredDialogue) -> None:
+def add_dialogue(timing: Timing, scored: ScoredDialogue) -> None:
     """Add a dialogue: the agent by its sound, the user by the times of what was put there."""
-    user = [(word.start_s, word.end_s) for word in scene.dialogue.user_words]
-    timing.add(user, scene.runs, scene.dialogue.duration_s)
+    user = [(word.start_s, word.end_s) for word in scored.dialogue.user_words]
+    timing.add(user, scored.runs, scored.dialogue.duration_s)
 
 
 def both(users: Sequence[Span], agents: Sequence[Span]) -> list[Span]:
@@ -107,12 +107,12 @@ def offsets(users: Sequence[Span], agents: Sequence[Span]) -> list[float]:
         [(start, end, "user") for start, end in users if not _inside((start, end), agents)]
         + [(start, end, "agent") for start, end in agents if not _inside((start, end), users)]
     )
-    found, last = [], None
-    for start, end, who in turns:
-        if last is not None and last[1] != who:
-            found.append(start - last[0])
-        last = (end, who)
-    return found
+    changes, last = [], None
+    for start, end, speaker in turns:
+        if last is not None and last[1] != speaker:
+            changes.append(start - last[0])
+        last = (end, speaker)
+    return changes
 
 
 def wasserstein(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -22,7 +22,7 @@ def observe(scored: ScoredDialogue) -> Observations:
     n_micro_turns = round(scored.dialogue.duration_s / scored.dialogue.micro_turn_s)
     return {
         "loss": RATES.get(rate, "other"),
-        "late": len(scored.trace.late) / n_micro_turns,
+        "late": len(scored.trace.missing_input) / n_micro_turns,
         "turns": [_turn(scored, event) for event in events],
     }
 

@@ -48,7 +48,7 @@ def observe_agent(
         suite.observe(
             ScoredDialogue(
                 dialogue.dialogue,
-                Trace.of(output, activity, late=dialogue.load_missing_input()),
+                Trace.of(output, activity, missing_input=dialogue.load_missing_input()),
                 WindowConfig(),
             )
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from microturn.evaluation import runner
@@ -131,8 +132,10 @@ def test_pictures_prefer_families_that_are_not_shown_yet(run: Run) -> None:
 
 def test_traces_survive_json(families: list[HandMadeDialogue]) -> None:
     for script in families:
-        trace = Trace.of(script.recorded(), ActivityConfig())
+        missing = np.arange(10) == 7
+        trace = Trace.of(script.recorded(), ActivityConfig(), missing_input=missing)
         back = Trace.from_json(json.loads(json.dumps(trace.to_json())))
+        assert back.missing_input == trace.missing_input == (7,)
         assert back.activity.runs == trace.activity.runs
         assert (back.words, back.delegates_s) == (trace.words, trace.delegates_s)
         assert (back.deliveries, back.heard) == (trace.deliveries, trace.heard)

@@ -47,9 +47,12 @@ class InterjectionScenario:
     def _flawless(self, segment: SegmentBuilder, start: int, texts: list[str]) -> None:
         """No mistake: nothing to say."""
         spans = segment.recite(texts, start, gap=segment.context.config.scenarios.recital_gap_s)
-        said = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(texts))
-        window = (start, said.end_sample + segment.rules.samples(segment.timing.background_tail_s))
-        segment.user_event(self.name, said, "stay_silent", window)
+        recital = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(texts))
+        window = (
+            start,
+            recital.end_sample + segment.rules.samples(segment.timing.background_tail_s),
+        )
+        segment.user_event(self.name, recital, "stay_silent", window)
         segment.end_sample = max(segment.end_sample, window[1])
 
     def _mistake(self, segment: SegmentBuilder, start: int, texts: list[str], before: int) -> None:

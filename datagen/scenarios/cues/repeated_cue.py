@@ -39,13 +39,13 @@ class RepeatedCueScenario:
         texts = (OPENING, vocabulary.numbers[seconds - 1], "seconds", word)
         spans = segment.recite(texts, start)
         asked = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(texts))
-        said = asked
+        speech = asked
         for number in range(1, segment.whole(options.repeat_times) + 1):
             due = asked.end_sample + rules.samples(number * seconds)
-            said = segment.say((word,), rules.next_boundary(due))
+            speech = segment.say((word,), rules.next_boundary(due))
             told = asked if number == 1 else Span(start_sample=due, end_sample=due, text=word)
             self._cue(segment, told, due, word)
-        self._stop(segment, said.end_sample, due + rules.samples(seconds), rules.samples(seconds))
+        self._stop(segment, speech.end_sample, due + rules.samples(seconds), rules.samples(seconds))
 
     def _cue(self, segment: SegmentBuilder, told: Span, due: int, word: str) -> None:
         early, late = segment.rules.samples(CUE_EARLY_S), segment.rules.samples(CUE_LATE_S)

@@ -30,18 +30,18 @@ class TranslationScenario:
         languages = [name for name in options.languages if segment.bank.parallel(name)]
         pairs = segment.bank.parallel(languages[segment.choose(languages)])
         n = min(segment.whole(options.n_translated), len(pairs))
-        at, said = start, 0
+        at, spoken_until = start, 0
         for index in segment.rng.permutation(len(pairs))[:n]:
             phrase = pairs[index]
             heard = segment.place(
                 segment.bank.foreign(phrase, segment.context.voice), at, lane="user"
             )
             window = (heard.end_sample, heard.end_sample + rules.samples(TRANSLATE_S))
-            spoken = segment.say((phrase.text,), rules.follow(heard.end_sample, said))
+            spoken = segment.say((phrase.text,), rules.follow(heard.end_sample, spoken_until))
             if not window[0] <= spoken.start_sample < window[1]:
                 raise DoesNotFit
             segment.user_event(self.name, heard, "say", window, phrase.text)
-            said = spoken.end_sample
+            spoken_until = spoken.end_sample
             # A word that ends before the last one was begun to be translated would confuse both.
             earliest = spoken.start_sample - rules.samples(MIN_LEAD_S)
             at = max(heard.end_sample + segment.draw(options.translation_gap_s), earliest)

@@ -167,11 +167,11 @@ class VisualCountScenario:
         at = max(rules.reply(done), rules.next_boundary(rules.next_word(said_end)))
         if rules.boundary(at) >= done + rules.samples(COUNT_LATE_S):
             raise DoesNotFit  # counts that take longer than the repetitions
-        said = segment.say((number,), at)
+        speech = segment.say((number,), at)
         window = (done, done + rules.samples(COUNT_LATE_S))
         _seen(segment, self.name, (begin, done), action, act="say", window=window, text=number)
         script.stay(rest)
-        return said.end_sample
+        return speech.end_sample
 
     def _false_start(
         self, segment: SegmentBuilder, script: _Repetitions, action: str, said_end: int
@@ -265,10 +265,10 @@ class VisualQuestionScenario:
             BoardItem(text=sign, start_sample=first, ready_sample=ready, end_sample=end, how=way)
         )
         segment.script.acts.board.append(BoardAct(items=tuple(items)))
-        said = segment.say((answer,), rules.reply(ready))
+        speech = segment.say((answer,), rules.reply(ready))
         window = (ready, ready + rules.samples(SEEN_LATE_S))
         _seen(segment, self.name, (first, end), sign, act="say", window=window, text=answer)
-        _quiet_after(segment, self.name, said.end_sample, asked)
+        _quiet_after(segment, self.name, speech.end_sample, asked)
 
     def _decoy(
         self, segment: SegmentBuilder, sign: str, earliest: int, latest: int

@@ -23,7 +23,7 @@ class DelegationScenario:
         asked = segment.ask(task, start)
         reply = rules.reply(asked.end_sample)
         segment.delegate(reply)
-        said = segment.say((acknowledgement,), reply)
+        speech = segment.say((acknowledgement,), reply)
         window = (asked.end_sample, asked.end_sample + rules.samples(RESPOND_S))
         segment.event(
             Event(
@@ -36,18 +36,20 @@ class DelegationScenario:
             )
         )
         if segment.chance(segment.timing.second_question_probability):
-            self._with_question(segment, task.answer, said)
+            self._with_question(segment, task.answer, speech)
             return
-        arrival = said.start_sample + segment.draw(segment.timing.result_delay_s)
+        arrival = speech.start_sample + segment.draw(segment.timing.result_delay_s)
         known = segment.arrive(" ".join(task.answer), arrival)
-        self._result(segment, task.answer, arrival, max(known, rules.free(said.end_sample)))
+        self._result(segment, task.answer, arrival, max(known, rules.free(speech.end_sample)))
 
-    def _with_question(self, segment: SegmentBuilder, answer: tuple[str, ...], said: Span) -> None:
+    def _with_question(
+        self, segment: SegmentBuilder, answer: tuple[str, ...], speech: Span
+    ) -> None:
         """The result arrives once the agent can know of a new question, which goes first."""
         rules = segment.rules
         question = segment.questions.turn(segment.rng)
         other = segment.ask(
-            question, said.end_sample + segment.draw(QUESTION_GAP_S), may_pause=False
+            question, speech.end_sample + segment.draw(QUESTION_GAP_S), may_pause=False
         )
         answered = segment.answer(question, other)
         noticed = other.start_sample + rules.samples(YIELD_S)

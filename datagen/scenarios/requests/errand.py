@@ -45,14 +45,14 @@ class ErrandScenario:
         asked = segment.ask(task, start)
         reply = rules.reply(asked.end_sample)
         segment.delegate(reply)
-        said = segment.say((acknowledgement,), reply)
+        speech = segment.say((acknowledgement,), reply)
         window = (asked.end_sample, asked.end_sample + rules.samples(RESPOND_S))
         segment.user_event(DELEGATION, asked, "delegate", window, acknowledgement)
         wait = _Wait(
             task=task,
-            arrival=said.start_sample + segment.draw(options.tool_latency_s),
+            arrival=speech.start_sample + segment.draw(options.tool_latency_s),
             n_questions=segment.whole(options.errand_questions),
-            quiet_from=said.end_sample,
+            quiet_from=speech.end_sample,
         )
         if segment.chance(options.cancel_probability):
             self._call_off(segment, wait)
@@ -124,9 +124,9 @@ class ErrandScenario:
         """The user wants it no more: the agent cancels, and no result is said."""
         start = wait.quiet_from + segment.draw(segment.context.config.scenarios.errand_gap_s)
         spans = segment.recite(CALL_OFF, start)
-        said = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(CALL_OFF))
-        segment.cancel(segment.rules.reply(said.end_sample))
-        segment.react(said, (CALLED_OFF,), event=TURN)
+        speech = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(CALL_OFF))
+        segment.cancel(segment.rules.reply(speech.end_sample))
+        segment.react(speech, (CALLED_OFF,), event=TURN)
 
 
 def _message(wait: _Wait) -> str:

@@ -90,7 +90,7 @@ def _questions(segment: SegmentBuilder, end: int, until: int) -> int:
 def _told_or_asked(segment: SegmentBuilder, item: _Item, at: int) -> int:
     words = (item.slot,) if item.asked else (item.slot, IS, *item.value)
     spans = segment.recite(words, at)
-    said = Span(start_sample=at, end_sample=spans[-1].end_sample, text=" ".join(words))
+    request = Span(start_sample=at, end_sample=spans[-1].end_sample, text=" ".join(words))
     if item.asked:
-        return segment.react(said, item.value, event=RECALL).end_sample
-    return segment.react(said, (SAVED,), event=TURN).end_sample
+        return segment.react(request, item.value, event=RECALL).end_sample
+    return segment.react(request, (SAVED,), event=TURN).end_sample

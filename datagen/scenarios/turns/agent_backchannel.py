@@ -36,22 +36,22 @@ class AgentBackchannelScenario:
         n = min(segment.whole(options.n_message_phrases), len(phrases))
         chosen = [phrases[i] for i in segment.rng.permutation(len(phrases))[:n]]
         at = segment.recite((OPENING,), start)[0].end_sample + segment.draw(GAP_S)
-        said = 0
+        spoken_until = 0
         for number, text in enumerate(chosen):
             phrase = segment.recite((text,), at)[0]
             if number + 1 < n:
                 at = phrase.end_sample + segment.draw(options.listening_pause_s)
-                said = self._listen(segment, phrase, at, said)
+                spoken_until = self._listen(segment, phrase, at, spoken_until)
             else:
                 at = phrase.end_sample + segment.draw(GAP_S)
         closing = segment.recite((CLOSING,), at)[0]
         segment.react(closing, (REPLY,), event=TURN)
 
-    def _listen(self, segment: SegmentBuilder, phrase: Span, until: int, said: int) -> int:
+    def _listen(self, segment: SegmentBuilder, phrase: Span, until: int, spoken_until: int) -> int:
         """One listening point; returns when the agent has finished its backchannel."""
         texts = segment.context.config.scenarios.agent_backchannels
         text = texts[segment.choose(texts)]
-        spoken = segment.say((text,), segment.rules.follow(phrase.end_sample, said))
+        spoken = segment.say((text,), segment.rules.follow(phrase.end_sample, spoken_until))
         window = (phrase.end_sample, phrase.end_sample + segment.rules.samples(LISTEN_S))
         point = Span(start_sample=phrase.end_sample, end_sample=until, text="")
         segment.user_event(self.name, point, "backchannel", window, text)

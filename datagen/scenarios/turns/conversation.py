@@ -96,16 +96,16 @@ class ConversationBuilder:
 
     def _go_on_from(self, start: int) -> None:
         """Take over what the segments before have of everything, too much or too little."""
-        found = TurnTaking(n_samples=start, silence=start)
+        taking = TurnTaking(n_samples=start, silence=start)
         if self.segment.context.script is not None:
             join = self._samples(self.human.min_pause_s)
-            found = turn_taking_until(self.segment.context.script, start, join=join)
-        self.silence = float(found.silence + self._samples(LEFT_S))
-        self.overlap = float(found.overlap)
-        self.backchannels_due += self.per_turn * found.turns - found.backchannels
-        if found.offsets:
+            taking = turn_taking_until(self.segment.context.script, start, join=join)
+        self.silence = float(taking.silence + self._samples(LEFT_S))
+        self.overlap = float(taking.overlap)
+        self.backchannels_due += self.per_turn * taking.turns - taking.backchannels
+        if taking.offsets:
             ahead = (self.segment.n_samples - start) / self._samples(PER_CHANGE_S)
-            offsets = [*found.offsets, self._samples(APART_S)]  # and a gap from there to here
+            offsets = [*taking.offsets, self._samples(APART_S)]  # and a gap from there to here
             self.overlapped_changes = share_from_here(offsets, self.human.overlapped_changes, ahead)
 
     def _exchange(self, onset: int, change: int) -> tuple[UserTurn, AgentTurn, int] | None:
@@ -114,9 +114,9 @@ class ConversationBuilder:
         offset = self._agent_change()
         silence, mark = self.silence, self.pace.mark()
         for attempt in range(TRIES):
-            wanted = self._wanted(onset) * (1.0 - attempt / (2 * TRIES))
-            question = self._question(wanted, short=-change < self._samples(LONG_OVERLAP_S))
-            turn = self._user_turn(onset, question, wanted - self._length(question), offset)
+            length = self._turn_length(onset) * (1.0 - attempt / (2 * TRIES))
+            question = self._question(length, short=-change < self._samples(LONG_OVERLAP_S))
+            turn = self._user_turn(onset, question, length - self._length(question), offset)
             planned = self.segment.plan_from(question.answer, turn.end_sample + offset)
             answer = AgentTurn(asked=turn, planned=planned)
             apart = answer.end_sample + change - turn.end_sample >= self._samples(APART_S)
@@ -126,7 +126,7 @@ class ConversationBuilder:
             self.pace.rewind(mark)
         return None
 
-    def _wanted(self, now: int) -> float:
+    def _turn_length(self, now: int) -> float:
         """Samples that two turns should take for the overlap to be right after them."""
         ahead = self.overlap + 2 * self._samples(CHANGE_S)
         low, high = (2 * self._samples(seconds) for seconds in TURN_S)
@@ -153,36 +153,36 @@ class ConversationBuilder:
         self.backchannels_due += self.per_turn
 
     # --- the user ----------------------------------------------------------------------------
-    def _question(self, wanted: float, *, short: bool) -> Question:
+    def _question(self, length: float, *, short: bool) -> Question:
         """A question with an answer of one word, or a count of about the right length."""
         segment, rng = self.segment, self.segment.rng
         if short and segment.chance(SHORT_SHARE):
             return segment.questions.turn(rng)
         counts = [segment.questions.count(rng, shortest=3) for _ in range(4)]
-        aim = wanted * float(rng.uniform(0.35, 0.65))
+        aim = length * float(rng.uniform(0.35, 0.65))
         return min(counts, key=lambda question: abs(self._length(question) - aim))
 
     def _length(self, question: Question) -> int:
         unit, start = self.segment.plan_from(question.answer, 0)[-1]
         return start + unit.n_samples
 
-    def _user_turn(self, onset: int, question: Question, wanted: float, offset: int) -> UserTurn:
+    def _user_turn(self, onset: int, question: Question, length: float, offset: int) -> UserTurn:
         """Lines, the question, and a line more if the agent answers before the end."""
         words = [self._unit(text) for text in question.words]
         missing = self._samples(KNOWN_S) - offset
         tag = self.lines.at_least(missing) if missing > 0 else None
         spoken = sum(unit.n_samples for unit in words) + (tag.n_samples if tag else 0)
         least = 2.5 * SENTENCE_S[0] if self.backchannels_due >= 1.0 else 0.0
-        lines = self.lines.about(max(wanted - spoken, self._samples(least)))
-        turn = UserTurn(said=[], n_lines=len(lines))
+        lines = self.lines.about(max(length - spoken, self._samples(least)))
+        turn = UserTurn(units=[], n_lines=len(lines))
         at = onset
         for position, unit in enumerate([*lines, *words]):
             if position:
                 at = self._joint(turn, at)
-            turn.said.append(PlacedUnit(unit=unit, start_sample=at))
+            turn.units.append(PlacedUnit(unit=unit, start_sample=at))
             at += unit.n_samples
         if tag is not None:
-            turn.said.append(
+            turn.units.append(
                 PlacedUnit(unit=tag, start_sample=at + self.segment.draw(self._word_gap))
             )
         return turn
@@ -204,8 +204,8 @@ class ConversationBuilder:
 
     def _place_user(self, turn: UserTurn) -> None:
         segment = self.segment
-        for said in turn.said:
-            segment.place(said.unit, said.start_sample, lane="user")
+        for placed in turn.units:
+            segment.place(placed.unit, placed.start_sample, lane="user")
         for start, end in turn.pauses:
             expect = Expect(act="stay_silent", window_samples=(start, end))
             segment.event(
@@ -260,7 +260,7 @@ class ConversationBuilder:
             return None
         apart = self._samples(APART_S)
         first = max(self.agent_end + apart, turn.start_sample + self._samples(LISTENED_S))
-        last = turn.said[turn.n_lines - 1].end_sample - unit.n_samples
+        last = turn.units[turn.n_lines - 1].end_sample - unit.n_samples
         for _ in range(TRIES):
             if first >= last:
                 break
@@ -279,8 +279,8 @@ class ConversationBuilder:
             stop = self._stop(turn, -change)
         end = turn.end_sample if stop is None else stop
         onset = end + change
-        said = segment.sound(turn.planned, stop=stop)
-        self._turn_event(turn, said)
+        speech = segment.sound(turn.planned, stop=stop)
+        self._turn_event(turn, speech)
         if self.backchannels_due >= 1.0:
             self._user_backchannel(turn, min(onset, end))
         self.interrupted = None if stop is None else onset
@@ -295,13 +295,13 @@ class ConversationBuilder:
         last = turn.end_sample - self._samples(0.1)
         return int(self.segment.rng.integers(first, last)) if first < last else None
 
-    def _turn_event(self, turn: AgentTurn, said: Span) -> None:
+    def _turn_event(self, turn: AgentTurn, speech: Span) -> None:
         asked, rules = turn.asked, self.segment.rules
         last = asked.end_sample + rules.samples(RESPOND_S)
         # An answer that begins early or late opens or closes its window itself.
         window = (
-            min(asked.end_sample, said.start_sample),
-            max(last, said.start_sample + rules.step),
+            min(asked.end_sample, speech.start_sample),
+            max(last, speech.start_sample + rules.step),
         )
         self.segment.event(
             Event(
@@ -310,7 +310,7 @@ class ConversationBuilder:
                 end_sample=asked.end_sample,
                 speaker="user",
                 text=asked.text,
-                expect=Expect(act="respond", text=said.text, window_samples=window),
+                expect=Expect(act="respond", text=speech.text, window_samples=window),
             )
         )
 
@@ -356,13 +356,15 @@ class ConversationBuilder:
     # --- the end -----------------------------------------------------------------------------
     def _close(self, onset: int) -> None:
         """The user talks on until the dialogue is over: it is cut out of a longer one."""
-        turn, at = UserTurn(said=[]), onset
+        turn, at = UserTurn(units=[]), onset
         while (unit := self.lines.longest(self.segment.n_samples - at)) is not None:
-            turn.said.append(PlacedUnit(unit=unit, start_sample=at))
+            turn.units.append(PlacedUnit(unit=unit, start_sample=at))
             at = self._joint(turn, at + unit.n_samples)
-        if turn.said:
-            turn.pauses = [pause for pause in turn.pauses if pause[1] <= turn.said[-1].start_sample]
-            turn.n_lines = len(turn.said)
+        if turn.units:
+            turn.pauses = [
+                pause for pause in turn.pauses if pause[1] <= turn.units[-1].start_sample
+            ]
+            turn.n_lines = len(turn.units)
             self._place_user(turn)
 
     # --- small things ------------------------------------------------------------------------

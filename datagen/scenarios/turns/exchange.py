@@ -23,21 +23,21 @@ class PlacedUnit:
 class UserTurn:
     """What a user says in one go, and what it brings."""
 
-    said: list[PlacedUnit]
+    units: list[PlacedUnit]
     pauses: list[tuple[int, int]] = field(default_factory=list)
     n_lines: int = 0  # what is said before the question
 
     @property
     def start_sample(self) -> int:
-        return self.said[0].start_sample
+        return self.units[0].start_sample
 
     @property
     def end_sample(self) -> int:
-        return self.said[-1].end_sample
+        return self.units[-1].end_sample
 
     @property
     def text(self) -> str:
-        return " ".join(item.unit.text for item in self.said)
+        return " ".join(item.unit.text for item in self.units)
 
 
 @dataclass(frozen=True, kw_only=True)

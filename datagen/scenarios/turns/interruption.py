@@ -56,7 +56,7 @@ def interrupted(segment: SegmentBuilder, spoken: Span) -> None:
 
 def first_turn(segment: SegmentBuilder, count: Count, *, until: int | None = None) -> Span:
     """The agent answers the request to count, up to micro-turn `until` or to the end."""
-    said = segment.say(
+    speech = segment.say(
         count.question.answer, segment.rules.reply(count.asked.end_sample), until=until
     )
     end = count.asked.end_sample
@@ -69,9 +69,9 @@ def first_turn(segment: SegmentBuilder, count: Count, *, until: int | None = Non
             text=count.asked.text,
             expect=Expect(
                 act="respond",
-                text=said.text,
+                text=speech.text,
                 window_samples=(end, end + segment.rules.samples(RESPOND_S)),
             ),
         )
     )
-    return said
+    return speech

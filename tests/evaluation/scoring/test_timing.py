@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from microturn.evaluation.scoring.timing import (
     Timing,
+    add_dialogue,
     both,
-    of_scene,
     offsets,
     silences,
     wasserstein,
@@ -91,9 +91,9 @@ def test_a_late_agent_has_later_offsets(script: HandMadeDialogue) -> None:
     for start_s in (1.0, 5.0):
         script.user.append(type(script.agent[0])(text="x", start_s=start_s, end_s=start_s + 0.6))
     early, late = Timing(), Timing()
-    of_scene(early, script.scene(script.recorded()))
+    add_dialogue(early, script.scene(script.recorded()))
     moved = [replace(w, start_s=w.start_s + 1, end_s=w.end_s + 1) for w in script.agent]
-    of_scene(late, script.scene(script.perform(*moved)))
+    add_dialogue(late, script.scene(script.perform(*moved)))
     found = late.to_json(early)
     assert early.to_json()["offset_median_s"] < 0.4
     assert found["offset_median_s"] - early.to_json()["offset_median_s"] == pytest.approx(1.0)

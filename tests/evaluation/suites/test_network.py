@@ -27,7 +27,7 @@ def scene_of(script: HandMadeDialogue, rate: float | None, *said: SpokenWord) ->
     script.turn(1.0, 1.7, "three four")
     scene: ScoredDialogue = script.scene(script.perform(*said))
     channel = ChannelLabel(network=NetworkLabel(loss_rate=rate))
-    trace = replace(scene.trace, late=(2, 3, 4, 5))
+    trace = replace(scene.trace, missing_input=(2, 3, 4, 5))
     return ScoredDialogue(replace(scene.dialogue, channel=channel), trace, scene.windows)
 
 
@@ -79,8 +79,8 @@ def test_baselines_score_what_theory_says(
     sample = next(
         one for one in held_out("network", 9) if one.dialogue.channel.network.loss_rate == 0.2
     )
-    late = sample.load_missing_input()
-    assert late is not None
-    pieces = sample.load_user().reshape(len(late), -1)
-    assert not pieces[late].any()
-    assert pieces[~late].any(axis=1).all()
+    missing = sample.load_missing_input()
+    assert missing is not None
+    pieces = sample.load_user().reshape(len(missing), -1)
+    assert not pieces[missing].any()
+    assert pieces[~missing].any(axis=1).all()
