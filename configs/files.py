@@ -1,12 +1,13 @@
-"""Files that appear whole or not at all.
+"""Files and folders that appear whole or not at all.
 
 A file is written as `.NAME.PID.tmp` beside its place and renamed when it is complete: a reader, a
 full disk or a killed process never leaves half of one under NAME. A killed process leaves its
-temporary file. Nothing waits for the disk unless `durable` is set, which only files need that
-replace hours of work.
+temporary file. A folder is written as `.NAME.part`. Nothing waits for the disk unless `durable` is
+set, which only files need that replace hours of work.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,23 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to write into; it becomes `path`, or is removed after an error.
+
+    `path` does not exist, or is empty.
+    """
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def write_atomically(path: Path, text: str) -> None:

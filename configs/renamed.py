@@ -6,6 +6,10 @@ Entries stay for as long as configurations that use the former name may exist.
 # Class of a section: {former key: new key}, both dotted and counted from that section. A key of
 # the section covers everything below it, so a renamed section needs one entry.
 RENAMED_KEYS: dict[str, dict[str, str]] = {
+    "BenchSessionConfig": {"peer_seconds": "peer_s"},
+    "BenchGpuKernelsConfig": {"max_seconds": "max_s"},
+    "BenchGpuSessionsConfig": {"max_seconds": "max_s"},
+    "BenchGpuTrainingConfig": {"max_seconds": "max_s"},
     "EvaluateConfig": {"n_worst": "n_pictures"},
     "ServeConfig": {
         "max_late_micro_turns": "max_waiting_micro_turns",

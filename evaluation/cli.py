@@ -18,9 +18,9 @@ def _compare(config: CompareConfig) -> int:
 
 
 def _fdb(config: FdbConfig) -> int:
-    from microturn.evaluation.suites.fdb.folder import run
+    from microturn.evaluation.suites.fdb.folder import evaluate_fdb
 
-    return run(config)
+    return evaluate_fdb(config)
 
 
 EVALUATE = Command(

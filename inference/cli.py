@@ -7,15 +7,15 @@ from microturn.inference.config import ServeConfig, TalkConfig
 
 
 def _talk(config: TalkConfig) -> int:
-    from microturn.inference.talk import run
+    from microturn.inference.talk import write_answer
 
-    return run(config)
+    return write_answer(config)
 
 
 def _serve(config: ServeConfig) -> int:
-    from microturn.inference.serve.server import run
+    from microturn.inference.serve.server import serve_sessions
 
-    return run(config)
+    return serve_sessions(config)
 
 
 TALK = Command(

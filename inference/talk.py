@@ -68,7 +68,7 @@ def _delegation_json(delegation: Delegation, layout: StreamLayout) -> dict[str, 
     }
 
 
-def run(config: TalkConfig) -> int:
+def write_answer(config: TalkConfig) -> int:
     """Read a recording, stream it, and write the answer; reports changes of the file on stderr."""
     from microturn.inference.load import device_name, load_rows
     from microturn.inference.picture import draw

@@ -18,7 +18,6 @@ from torch import Tensor
 
 INTERPRETED = triton.knobs.runtime.interpret
 _BLOCK_C = 64  # ring slots of one program
-_NONE = -1e30  # score of what may not be read; finite, so that no difference is NaN
 
 
 @triton.jit(do_not_specialize=["T", "p_stride", "a_stride"])

@@ -7,9 +7,9 @@ from microturn.model.plan.config import PlanConfig
 
 
 def _plan(config: PlanConfig) -> int:
-    from microturn.model.plan.plan import run
+    from microturn.model.plan.plan import print_plan
 
-    return run(config)
+    return print_plan(config)
 
 
 PLAN = Command(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from microturn.configs.files import replacing, write_atomically
+from microturn.configs.files import replacing, replacing_folder, write_atomically
 
 
 def test_a_file_is_written_below_folders_that_do_not_exist(tmp_path: Path) -> None:
@@ -34,3 +34,19 @@ def test_a_durable_file_is_complete(tmp_path: Path) -> None:
     with replacing(tmp_path / "b.bin", durable=True) as temporary:
         temporary.write_bytes(b"whole")
     assert (tmp_path / "b.bin").read_bytes() == b"whole"
+
+
+def test_a_folder_appears_whole_and_takes_the_place_of_a_killed_run(tmp_path: Path) -> None:
+    (tmp_path / ".set.part").mkdir()
+    (tmp_path / ".set.part" / "old").touch()
+    with replacing_folder(tmp_path / "set") as part:
+        (part / "new").touch()
+        assert not (tmp_path / "set").exists()
+    assert [item.name for item in tmp_path.iterdir()] == ["set"]
+    assert [item.name for item in (tmp_path / "set").iterdir()] == ["new"]
+
+
+def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path / "set"):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())

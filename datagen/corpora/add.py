@@ -24,7 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from microturn.configs.files import write_atomically
+from microturn.configs.files import replacing_folder, write_atomically
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
@@ -75,20 +75,13 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
         return {**json.loads((out / SUMMARY_NAME).read_text()), "folder": str(out)}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out={out} exists and is not a corpus; give another out=FOLDER")
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-    part.mkdir(parents=True)
-    try:
+    with replacing_folder(out) as part:
         with unpacked(config.source, config.root, folder=part / "unpacked") as source:
             summary = _write(config, source, part)
         _report(summary, out)
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         write_atomically(part / SUMMARY_NAME, text)
         save_config(part / CONFIG_NAME, config)
-        os.replace(part, out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     return {**summary, "folder": str(out)}
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Protocol
 
 from tqdm import tqdm
 
+from microturn.configs.files import replacing_folder
 from microturn.configs.load import save_config
 from microturn.datagen.export.config import ExportConfig
 from microturn.datagen.export.lhotse_cuts import LhotseExport
@@ -47,17 +46,10 @@ def export(config: ExportConfig) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out={out} exists and is not empty; give another out=FOLDER")
     n = min(config.n_dialogues or len(reader), len(reader))
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-    part.mkdir(parents=True)
-    try:
+    with replacing_folder(out) as part:
         exporter = EXPORTERS[config.format](config, reader, folder=part, out=out)
         for position in tqdm(range(n), desc=f"export {config.format}", unit="dialogue"):
             exporter.add(reader[position])
         exporter.close()
         save_config(part / "config.yaml", config)
-        os.replace(part, out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     return out

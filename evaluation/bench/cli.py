@@ -59,7 +59,7 @@ def _acoustics(config: BenchAcousticsConfig) -> int:
 def _gpu_kernels(config: BenchGpuKernelsConfig) -> int:
     from microturn.evaluation.bench.gpu_steps import bench_device
 
-    device = bench_device(smoke=config.smoke)  # before a kernel is imported
+    device = bench_device(needs_gpu=not config.smoke)  # before a kernel is imported
     from microturn.evaluation.bench.gpu_kernels import run_bench_gpu_kernels
 
     return run_bench_gpu_kernels(config, device)
@@ -68,7 +68,7 @@ def _gpu_kernels(config: BenchGpuKernelsConfig) -> int:
 def _gpu_sessions(config: BenchGpuSessionsConfig) -> int:
     from microturn.evaluation.bench.gpu_steps import bench_device
 
-    device = bench_device(smoke=config.smoke)  # before a kernel is imported
+    device = bench_device(needs_gpu=not config.smoke)  # before a kernel is imported
     from microturn.evaluation.bench.gpu_sessions import run_bench_gpu_sessions
 
     return run_bench_gpu_sessions(config, device)
@@ -77,7 +77,7 @@ def _gpu_sessions(config: BenchGpuSessionsConfig) -> int:
 def _gpu_training(config: BenchGpuTrainingConfig) -> int:
     from microturn.evaluation.bench.gpu_steps import bench_device
 
-    device = bench_device(smoke=config.smoke)  # before a kernel is imported
+    device = bench_device(needs_gpu=not config.smoke)  # before a kernel is imported
     from microturn.evaluation.bench.gpu_training import run_bench_gpu_training
 
     return run_bench_gpu_training(config, device)

@@ -99,7 +99,7 @@ class BenchSessionConfig:
         help="lengths of a dialogue, in micro-turns, at which a server that reads it all again and "
         "a growing cache are timed; []: none",
     )
-    peer_seconds: float = option(2.0, "seconds for each of these, three micro-turns at least")
+    peer_s: float = option(2.0, "seconds for each of these, three micro-turns at least")
     checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
     threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
     seed: int = option(0, "random numbers of weights, input and voice")
@@ -107,9 +107,7 @@ class BenchSessionConfig:
     json: str = option("", "write the numbers to this file, - for stdout")
 
     def __post_init__(self) -> None:
-        require_at_least(
-            self, "", micro_turns=1, warm_up=0, threads=0, limit_ms=0.0, peer_seconds=0.0
-        )
+        require_at_least(self, "", micro_turns=1, warm_up=0, threads=0, limit_ms=0.0, peer_s=0.0)
         if not self.sessions or min(self.sessions) < 1:
             raise ConfigError(f"sessions={self.sessions} must be counts of at least 1")
         if self.lengths and min(self.lengths) < 1:
@@ -153,7 +151,7 @@ class BenchGpuKernelsConfig:
     out: str = option("runs/bench", "folder of kernels.json, which is written step by step")
     short: bool = option(False, "no search for tiles and few competitors: under a minute")
     smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the bench works")
-    max_seconds: float = option(165.0, "the search for tiles and the compiled rows stop then")
+    max_s: float = option(165.0, "the search for tiles and the compiled rows stop then")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +160,7 @@ class BenchGpuSessionsConfig:
 
     out: str = option("runs/bench", "folder of sessions.json, which is written row by row")
     smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the bench works")
-    max_seconds: float = option(120.0, "rows that would begin later are left out")
+    max_s: float = option(120.0, "rows that would begin later are left out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,4 +170,4 @@ class BenchGpuTrainingConfig:
     out: str = option("runs/bench", "folder of training.json, which is written step by step")
     data: str = option("", "shard set; empty: no runs of `microturn train`")
     smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the bench works")
-    max_seconds: float = option(600.0, "steps that would begin later are left out")
+    max_s: float = option(600.0, "steps that would begin later are left out")

@@ -26,7 +26,7 @@ def format_gpu_kernels(figures: Mapping[str, Any]) -> str:
     """Format the figures as a text table."""
     bits, errors = figures.get("bits", {}), figures.get("parity", {"": -1.0})
     lines = [
-        device_line(figures.get("facts", {})),
+        device_line(figures.get("device_info", {})),
         f"worst parity error {max(errors.values()):.1e}; "
         f"same bits in {sum(bits.values())} of {len(bits)} comparisons",
         *_single_kernels(figures),

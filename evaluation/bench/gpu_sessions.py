@@ -26,7 +26,7 @@ from microturn.evaluation.bench.gpu_steps import (
     gpu_activity,
     synchronise,
 )
-from microturn.evaluation.bench.kernels_measure import device_facts
+from microturn.evaluation.bench.kernels_measure import measure_device
 from microturn.inference.load import shipped_model
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
@@ -91,8 +91,8 @@ def session_sizes(*, smoke: bool) -> SessionSizes:
 def run_bench_gpu_sessions(config: BenchGpuSessionsConfig, device: torch.device) -> int:
     """Time the sessions; return 1 when a row fails."""
     sizes = session_sizes(smoke=config.smoke)
-    recorder = StepRecorder(Path(config.out) / "sessions.json", max_seconds=config.max_seconds)
-    recorder.run("facts", lambda: device_facts(device))
+    recorder = StepRecorder(Path(config.out) / "sessions.json", max_s=config.max_s)
+    recorder.run("device_info", lambda: measure_device(device))
     for number, (name, model) in enumerate(sizes.models.items()):
         checkpoint = random_model(model, device)
         for n in sizes.sessions:
@@ -207,7 +207,7 @@ def measure_long_session(checkpoint: LoadedCheckpoint, sizes: SessionSizes) -> d
 def format_gpu_sessions(figures: dict[str, Any], *, long_model: str) -> str:
     """Format the figures as a text table."""
     heads = "".join(f"{name:>{width}}" for name, width in _COLUMNS)
-    lines = [device_line(figures.get("facts", {})), "model sessions" + heads]
+    lines = [device_line(figures.get("device_info", {})), "model sessions" + heads]
     for key, row in figures.items():
         if isinstance(row, dict) and "eager_ms" in row:
             name, n = key.split()

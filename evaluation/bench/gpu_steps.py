@@ -12,27 +12,28 @@ from typing import Any
 
 import torch
 
+from microturn.configs.devices import choose_device
 from microturn.configs.files import write_atomically
 
 
-def bench_device(*, smoke: bool) -> torch.device:
-    """Return the GPU; with `smoke` and without a GPU the CPU, and kernels are interpreted.
+def bench_device(*, needs_gpu: bool) -> torch.device:
+    """Return the GPU; without one and without `needs_gpu` the CPU, and kernels are interpreted.
 
     To be called before a kernel is imported: Triton chooses its interpreter then.
     """
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if not smoke:
-        raise ValueError("no CUDA device was found; use a GPU, or smoke=true for tiny sizes")
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-    return torch.device("cpu")
+    device = torch.device(choose_device("auto"))
+    if device.type == "cpu":
+        if needs_gpu:
+            raise ValueError("no CUDA device was found; use a GPU, or smoke=true for tiny sizes")
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+    return device
 
 
 class StepRecorder:
     """Runs steps by name and rewrites their figures after each; a failure ends only its step."""
 
-    def __init__(self, path: Path, *, max_seconds: float) -> None:
-        self.path, self.max_seconds = path, max_seconds
+    def __init__(self, path: Path, *, max_s: float) -> None:
+        self.path, self.max_s = path, max_s
         self.started = time.perf_counter()
         self.figures: dict[str, Any] = {"failures": [], "left_out": []}
 
@@ -43,7 +44,7 @@ class StepRecorder:
 
     @property
     def is_over_time(self) -> bool:
-        return time.perf_counter() - self.started > self.max_seconds
+        return time.perf_counter() - self.started > self.max_s
 
     def run(self, name: str, step: Callable[[], Any]) -> None:
         """Keep what `step` returns under its name, or its failure."""
@@ -70,17 +71,17 @@ class StepRecorder:
 
     def finish(self, table: str) -> int:
         """Print the table with failures and steps left out; return the exit code."""
-        lines = [f"left out after {self.max_seconds:g} s: {n}" for n in self.figures["left_out"]]
+        lines = [f"left out after {self.max_s:g} s: {n}" for n in self.figures["left_out"]]
         lines += [f"FAILED {failure}" for failure in self.failures]
         print("\n".join([table, *lines]))
         return 1 if self.failures else 0
 
 
-def device_line(facts: dict[str, Any]) -> str:
+def device_line(info: dict[str, Any]) -> str:
     """Format the device, its copy bandwidth and its matmul rate."""
     return (
-        f"{facts.get('device')}: copy {facts.get('stream_gb_s', 0):.0f} GB/s, "
-        f"matmul {facts.get('matmul_tflop_s', 0):.1f} TFLOP/s; torch {facts.get('torch')}"
+        f"{info.get('device')}: copy {info.get('stream_gb_s', 0):.0f} GB/s, "
+        f"matmul {info.get('matmul_tflop_s', 0):.1f} TFLOP/s; torch {info.get('torch')}"
     )
 
 

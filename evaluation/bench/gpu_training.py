@@ -27,7 +27,7 @@ from microturn.evaluation.bench.gpu_steps import (
     gpu_activity,
     synchronise,
 )
-from microturn.evaluation.bench.kernels_measure import device_facts
+from microturn.evaluation.bench.kernels_measure import measure_device
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import describe
 from microturn.model.losses import compute_losses
@@ -51,7 +51,7 @@ RESUME_STEPS: Final = 6
 
 def run_bench_gpu_training(config: BenchGpuTrainingConfig, device: torch.device) -> int:
     """Time training; return 1 when a step fails."""
-    recorder = StepRecorder(Path(config.out) / "training.json", max_seconds=config.max_seconds)
+    recorder = StepRecorder(Path(config.out) / "training.json", max_s=config.max_s)
     TrainingBench(config, device, recorder).run()
     return recorder.finish(format_gpu_training(recorder.figures))
 
@@ -71,7 +71,7 @@ class TrainingBench:
         self.layout = StreamLayout.load(data / "layout.json") if self.data else StreamLayout()
 
     def run(self) -> None:
-        self.recorder.run("facts", lambda: device_facts(self.device))
+        self.recorder.run("device_info", lambda: measure_device(self.device))
         self.recorder.run("model", self.sizes)
         step = self.recorder.run_in_time
         sizes = (2,) if self.smoke else SIZES
@@ -123,11 +123,11 @@ class TrainingBench:
 
     def _rates(self, B: int, N: int, seconds: float) -> dict[str, float]:
         flops = B * N * flops_per_micro_turn(self._shape, N)
-        peak = self.recorder.figures["facts"]["matmul_tflop_s"] * 1e12
+        peak = self.recorder.figures["device_info"]["matmul_tflop_s"] * 1e12
         return {
             "step_ms": 1e3 * seconds,
             "positions_per_s": B * N * self.layout.n_positions / seconds,
-            "real_time": B * N * self.layout.micro_turn_ms / 1e3 / seconds,
+            "real_time": self.layout.duration_s(B * N) / seconds,
             "tflop_s": flops / seconds / 1e12,
             "utilisation": flops / seconds / peak,
         }
@@ -249,7 +249,7 @@ def format_gpu_training(figures: dict[str, Any]) -> str:
     """Format the figures as a text table."""
     model = figures.get("model", {})
     lines = [
-        device_line(figures.get("facts", {})),
+        device_line(figures.get("device_info", {})),
         f"training: {model.get('parameters_total', 0) / 1e6:.1f} M parameters "
         f"({model.get('parameters_active', 0) / 1e6:.1f} M active), "
         f"{model.get('gflop_per_micro_turn', 0):.2f} GFLOP per micro-turn, bf16",

@@ -6,7 +6,6 @@ nothing about their speed: then only the PyTorch variants are timed.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,15 +15,16 @@ from tqdm import tqdm
 
 from microturn.configs.load import ConfigError
 from microturn.evaluation.bench.config import BenchKernelsConfig
+from microturn.evaluation.bench.gpu_steps import bench_device
 from microturn.evaluation.bench.kernels_measure import (
     ROUTINGS,
     Experts,
     Sets,
     Shape,
     dense_loop,
-    device_facts,
     gather_einsum,
     gather_reduce,
+    measure_device,
     poisoned,
     relative_error,
     time_layer,
@@ -38,14 +38,12 @@ _CACHE_BYTES: Final = {"cuda": 100e6, "cpu": 64e6}  # a sweep reads at least thi
 
 def run_bench_kernels(config: BenchKernelsConfig) -> int:
     """The command: exit 1 when a kernel differs from its definition."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        os.environ.setdefault("TRITON_INTERPRET", "1")  # before the kernels are imported
+    device = bench_device(needs_gpu=False)
     torch.manual_seed(config.seed)
     shape = _shape(config, device)
     with torch.inference_mode():
         result = {
-            **device_facts(device),
+            **measure_device(device),
             "shape": vars(shape),
             "parity": parity(device),
             "layer": layer(config, shape, device),

@@ -188,7 +188,7 @@ def matmul_flops_per_second(device: torch.device) -> float:
     return 2 * n**3 / seconds_per_call([lambda: a @ b], repeats=9, graph=False)
 
 
-def device_facts(device: torch.device) -> dict[str, Any]:
+def measure_device(device: torch.device) -> dict[str, Any]:
     """Name, bandwidth and matmul rate of the device, to stand beside every figure."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return {

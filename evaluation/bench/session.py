@@ -161,9 +161,7 @@ def _peers(loaded: LoadedCheckpoint, config: BenchSessionConfig) -> dict[str, An
     total = len(PEERS) * len(config.lengths)
     with tqdm(total=total, desc="bench without sessions", unit="length", file=sys.stderr) as bar:
         for peer in PEERS:
-            found[peer] = measure_peer(
-                loaded, peer, config.lengths, seconds=config.peer_seconds, bar=bar
-            )
+            found[peer] = measure_peer(loaded, peer, config.lengths, seconds=config.peer_s, bar=bar)
     measured = {
         peer: {str(length): ms for length, ms in times.ms.items()} for peer, times in found.items()
     }

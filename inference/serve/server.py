@@ -40,7 +40,7 @@ _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _CONTENT_POLICY: Final = "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:"
 
 
-def run(config: ServeConfig) -> int:
+def serve_sessions(config: ServeConfig) -> int:
     """Run `microturn serve` until it is interrupted."""
     listener = listen(config.host, config.port)  # before the model: a used port is reported at once
     with listener:

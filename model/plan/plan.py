@@ -23,7 +23,7 @@ _BF16 = 2
 _MAX_WEIGHT_SHARE = 0.6  # of memory, where sessions are served
 
 
-def run(config: PlanConfig) -> int:
+def print_plan(config: PlanConfig) -> int:
     """Print the plan as text and write it as JSON to `json=`."""
     result = plan(config)
     sys.stdout.write(text(result) if config.json != "-" else "")

@@ -54,7 +54,7 @@ from microturn.model.streams.pcm import Audio
 MICRO_TURN_S = 0.2  # of a baseline, which has no layout
 
 
-def run(config: FdbConfig) -> int:
+def evaluate_fdb(config: FdbConfig) -> int:
     """Run the command: export, answer and score; returns 0."""
     if config.baseline == "oracle" and not config.export:
         _check_references(config)

@@ -59,10 +59,10 @@ def test_a_failure_ends_only_its_step_and_late_steps_are_left_out(
     def fail() -> None:
         raise ValueError("too loud")
 
-    recorder = StepRecorder(tmp_path / "figures.json", max_seconds=1e9)
+    recorder = StepRecorder(tmp_path / "figures.json", max_s=1e9)
     recorder.run("first", fail)
     recorder.run_in_time("second", lambda: 2)
-    recorder.max_seconds = 0.0
+    recorder.max_s = 0.0
     recorder.run_in_time("third", lambda: 3)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures == {

@@ -17,10 +17,17 @@ QUICK = [*ROWS, "hour=0", "lengths=[]"]
 
 
 @pytest.fixture(scope="module")
-def quick_checkpoint(checkpoint: LoadedCheckpoint) -> LoadedCheckpoint:
+def quick_checkpoint() -> LoadedCheckpoint:
     """Without the rounds of Griffin-Lim."""
     vocoder = VocoderConfig(kind="istft", width=16, layers=1)
-    return random_checkpoint(3, config=replace(checkpoint.model.cfg, vocoder=vocoder))
+    return random_checkpoint(3, config=replace(random_checkpoint().model.cfg, vocoder=vocoder))
+
+
+@pytest.fixture(scope="module")
+def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, checkpoint = tmp_path_factory.mktemp("checkpoint"), random_checkpoint(0)
+    save_checkpoint(folder, checkpoint.model, checkpoint.tokenizer)
+    return folder
 
 
 def test_an_hour_and_the_peers_are_in_the_result(
@@ -28,7 +35,7 @@ def test_an_hour_and_the_peers_are_in_the_result(
 ) -> None:
     save_checkpoint(tmp_path / "c", quick_checkpoint.model, quick_checkpoint.tokenizer)
     target = tmp_path / "bench.json"
-    words = [*ROWS, "hour=200", "lengths=[4,8,40]", "peer_seconds=0"]
+    words = [*ROWS, "hour=200", "lengths=[4,8,40]", "peer_s=0"]
     assert main(["bench", "session", *words, f"json={target}", f"checkpoint={tmp_path / 'c'}"]) == 0
     result = json.loads(target.read_text())
     hour = result["hour"]

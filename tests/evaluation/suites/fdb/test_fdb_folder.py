@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.configs.load import ConfigError
-from microturn.evaluation.suites.fdb.folder import run, table, tasks_of
+from microturn.evaluation.suites.fdb.folder import evaluate_fdb, table, tasks_of
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 from microturn.evaluation.suites.fdb.folder_files import (
     RATE,
@@ -94,7 +94,7 @@ def test_recordings_are_found_by_their_files(benchmark: Path) -> None:
 
 
 def test_silence_is_an_answer(benchmark: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(config(benchmark, baseline="silent")) == 0
+    assert evaluate_fdb(config(benchmark, baseline="silent")) == 0
     scores = json.loads(capsys.readouterr().out)
     for item in find_items(benchmark):
         given_wav, answer = (soundfile.info(item.audio(name)) for name in ("input", "output"))
@@ -127,7 +127,7 @@ def test_answers_of_other_systems_are_scored(
         folder = benchmark / "candor_turn_taking" / name
         wav(folder / "output.wav", 10.05)
         words(folder / "output.json", *rows)
-    assert run(config(benchmark)) == 0
+    assert evaluate_fdb(config(benchmark)) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["answered"] == 3
     assert set(scores["tasks"]) == {"candor_turn_taking"}
@@ -153,7 +153,7 @@ def test_what_we_write_is_what_we_read_and_the_oracle_is_right(
 ) -> None:
     root = tmp_path / version
     more: dict[str, Any] = {"version": version, "cache": str(suite_cache), "workers": 1}
-    assert run(config(root, export=DIALOGUES[version], baseline="oracle", **more)) == 0
+    assert evaluate_fdb(config(root, export=DIALOGUES[version], baseline="oracle", **more)) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["answered"] == scores["recordings"] >= DIALOGUES[version]
     metrics = {name: entry["metrics"] for name, entry in scores["tasks"].items()}
@@ -183,7 +183,7 @@ def test_what_we_write_is_what_we_read_and_the_oracle_is_right(
 
 
 def test_answers_are_kept_unless_asked_again(benchmark: Path) -> None:
-    run(config(benchmark, baseline="silent"))
+    evaluate_fdb(config(benchmark, baseline="silent"))
     items = find_items(benchmark)
     assert tasks_of(items, again=False) == []
     assert len(tasks_of(items, again=True)) == 8  # seven, and a clean one
@@ -207,20 +207,20 @@ def test_a_damaged_file_is_named(benchmark: Path, file: str, text: str, message:
     words(folder / "output.json")
     (folder / file).write_text(text)
     with pytest.raises(ValueError, match=message) as raised:
-        run(config(folder))
+        evaluate_fdb(config(folder))
     assert str(folder / file) in str(raised.value)
 
 
 def test_what_cannot_be_done_is_said_in_one_sentence(benchmark: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is no folder"):
-        run(config(tmp_path / "nowhere"))
+        evaluate_fdb(config(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"holds no input\.wav"):
-        run(config(tmp_path / "empty"))
+        evaluate_fdb(config(tmp_path / "empty"))
     with pytest.raises(ConfigError, match="nothing in .* has an answer yet"):
-        run(config(benchmark))
+        evaluate_fdb(config(benchmark))
     with pytest.raises(ConfigError, match="which only export= writes"):
-        run(config(benchmark, baseline="oracle"))
+        evaluate_fdb(config(benchmark, baseline="oracle"))
     shutil.rmtree(benchmark / "candor_turn_taking")
     (benchmark / "synthetic_pause_handling" / "1" / "pause.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"has none of pause\.json"):
