@@ -28,7 +28,7 @@ def words_json(talk: AnsweredRecording) -> dict[str, Any]:
 
     def side(name: Side) -> list[dict[str, Any]]:
         return [
-            {"text": word.text, "time": micro_turns_to_s(word.micro_turn, layout)}
+            {"text": word.text, "time_s": micro_turns_to_s(word.micro_turn, layout)}
             for word in transcript.words_of(name)
         ]
 
@@ -44,7 +44,7 @@ def words_json(talk: AnsweredRecording) -> dict[str, Any]:
             {
                 "id": delegation.id,
                 "text": delegation.result,
-                "time": micro_turns_to_s(delegation.result_micro_turn, layout),
+                "time_s": micro_turns_to_s(delegation.result_micro_turn, layout),
             }
             for delegation in delegations
             if delegation.result_micro_turn is not None
@@ -55,13 +55,13 @@ def words_json(talk: AnsweredRecording) -> dict[str, Any]:
 def _delegation_json(delegation: Delegation, layout: StreamLayout) -> dict[str, Any]:
     return {
         "id": delegation.id,
-        "time": micro_turns_to_s(delegation.micro_turn + 1, layout),
+        "time_s": micro_turns_to_s(delegation.micro_turn + 1, layout),
         "status": delegation.status,
         "steps": [
             {
                 "status": step.event.status,
                 "text": step.event.text,
-                "time": micro_turns_to_s(step.micro_turn, layout),
+                "time_s": micro_turns_to_s(step.micro_turn, layout),
             }
             for step in delegation.events
         ],

@@ -68,7 +68,7 @@ class ServedAgent:
             sample_rate=sample.sample_rate,
             words=_words(answer.events, dialogue, side="agent"),
             delegates_s=tuple(
-                event["time"]
+                event["time_s"]
                 for event in answer.events
                 if event["type"] == "delegation" and event["seq"] == 0
             ),
@@ -83,7 +83,7 @@ def _words(
     """List the words of one side; each lasts until the next one at most."""
     # The server gives the time at which a word is known: the micro-turn after the user spoke it.
     shift_s, end_s = (dialogue.micro_turn_s if side == "user" else 0.0), dialogue.duration_s
-    words = [(e["text"], float(e["time"]) - shift_s) for e in events if _is_word(e, side)]
+    words = [(e["text"], float(e["time_s"]) - shift_s) for e in events if _is_word(e, side)]
     starts = [start for _, start in words] + [end_s]
     return tuple(
         SpokenWord(text=text, start_s=start, end_s=min(starts[i + 1], start + MAX_WORD_S))
@@ -102,7 +102,7 @@ def _deliveries(events: Sequence[dict[str, Any]], dialogue: Dialogue) -> Iterato
     scripted = [message for message in dialogue.messages if message.is_result]
     for event, message in zip(arrived, scripted, strict=False):
         yield Delivery(
-            time_s=float(event["time"]), scripted_s=message.time_s, text=str(event["text"])
+            time_s=float(event["time_s"]), scripted_s=message.time_s, text=str(event["text"])
         )
 
 

@@ -42,9 +42,9 @@ class ContextPackage:
         micro_turn_s = self.micro_turn_ms / 1000
         return {
             "delegation_id": self.delegation_id,
-            "time": round(self.micro_turn * micro_turn_s, 6),
+            "time_s": round(self.micro_turn * micro_turn_s, 6),
             "words": [
-                {"side": w.side, "text": w.text, "time": round(w.micro_turn * micro_turn_s, 6)}
+                {"side": w.side, "text": w.text, "time_s": round(w.micro_turn * micro_turn_s, 6)}
                 for w in self.words
             ],
             "pending": list(self.pending),

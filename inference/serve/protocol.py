@@ -168,7 +168,7 @@ class MicroturnCodec:
         match event:
             case WordEvent(word=word):
                 time_s = micro_turns_to_s(word.micro_turn, self._layout)
-                return {"type": "word", "side": word.side, "text": word.text, "time": time_s}
+                return {"type": "word", "side": word.side, "text": word.text, "time_s": time_s}
             case DelegationEvent(micro_turn=micro_turn, event=step):
                 return {
                     "type": "delegation",
@@ -176,13 +176,16 @@ class MicroturnCodec:
                     "seq": step.seq,
                     "status": step.status,
                     "text": step.text,
-                    "time": micro_turns_to_s(micro_turn, self._layout),
+                    "time_s": micro_turns_to_s(micro_turn, self._layout),
                 }
             case ResultEvent(micro_turn=micro_turn, delegation_id=delegation_id, text=text):
                 time_s = micro_turns_to_s(micro_turn, self._layout)
-                return {"type": "result", "id": delegation_id, "text": text, "time": time_s}
+                return {"type": "result", "id": delegation_id, "text": text, "time_s": time_s}
             case UtteranceEndEvent(micro_turn=micro_turn):
-                return {"type": "utterance_end", "time": micro_turns_to_s(micro_turn, self._layout)}
+                return {
+                    "type": "utterance_end",
+                    "time_s": micro_turns_to_s(micro_turn, self._layout),
+                }
 
 
 def _parse_object(text: str) -> Json:

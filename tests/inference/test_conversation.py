@@ -128,12 +128,12 @@ def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
 
     words = words_json(talk)
     assert [word["text"] for word in words["heard"]] == ["eight", "plus", "three"]
-    assert [word["time"] for word in words["heard"]] == [0.6, 1.0, 1.4]
+    assert [word["time_s"] for word in words["heard"]] == [0.6, 1.0, 1.4]
     assert [word["text"] for word in words["said"]] == ["one", "moment"]
-    assert [word["time"] for word in words["said"]] == [2.0, 2.2]
-    assert words["results"] == [{"id": "d1", "text": "eleven", "time": 2.6}]
+    assert [word["time_s"] for word in words["said"]] == [2.0, 2.2]
+    assert words["results"] == [{"id": "d1", "text": "eleven", "time_s": 2.6}]
     (delegation,) = words["delegations"]
-    assert delegation["time"] == 1.8
+    assert delegation["time_s"] == 1.8
     assert [s["status"] for s in delegation["steps"]] == ["accepted", "progress", "final"]
 
 

@@ -46,7 +46,7 @@ def test_a_recording_is_answered_on_its_own_clock(
     words = json.loads((tmp_path / "words.json").read_text())
     assert {"heard", "said", "delegations", "results"} <= set(words)
     assert words["seconds"] == pytest.approx(len(recording) / RATE)
-    assert all(0 <= word["time"] <= words["seconds"] + 0.2 for word in words["said"])
+    assert all(0 <= word["time_s"] <= words["seconds"] + 0.2 for word in words["said"])
     config = load_config(TalkConfig, [tmp_path / "config.yaml"])
     assert config.input == str(recording_file)
     with Image.open(tmp_path / "timeline.png") as picture:

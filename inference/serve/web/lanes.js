@@ -57,9 +57,9 @@ export class Lanes {
     this.keep(this.work, id, item);
   }
 
-  result({ id, text, time }) {
+  result({ id, text, time_s }) {
     const item = this.work.get(id);
-    if (item) Object.assign(item, { end: time, text });
+    if (item) Object.assign(item, { end: time_s, text });
   }
 
   loss(text) {
@@ -125,12 +125,12 @@ export class Lanes {
 
   drawWords(pen, colour, x) {
     const rows = { user: 0, agent: 0 }; // neighbours of one side stand on two heights
-    for (const { side, text, time } of this.words) {
+    for (const { side, text, time_s } of this.words) {
       pen.fillStyle = colour(side);
       // A heard word is over at its time, a said word begins there.
       pen.textAlign = side === "user" ? "right" : "left";
       const y = (side === "user" ? ROWS.heard : ROWS.said) + (rows[side]++ % 2 ? 7 : -7);
-      pen.fillText(text, x(time), y);
+      pen.fillText(text, x(time_s), y);
     }
     pen.textAlign = "left";
   }

@@ -87,11 +87,11 @@ def test_the_package_has_times_in_seconds() -> None:
     values = json.loads(json.dumps(package("eight plus").to_json()))
     assert values == {
         "delegation_id": "d1",
-        "time": 2.4,
+        "time_s": 2.4,
         "words": [
-            {"side": "user", "text": "eight", "time": 0.0},
-            {"side": "user", "text": "plus", "time": 0.2},
-            {"side": "agent", "text": "moment", "time": 2.6},
+            {"side": "user", "text": "eight", "time_s": 0.0},
+            {"side": "user", "text": "plus", "time_s": 0.2},
+            {"side": "agent", "text": "moment", "time_s": 2.6},
         ],
         "pending": ["d0"],
     }
