@@ -233,7 +233,7 @@ def test_a_full_disk_is_one_sentence(cache: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(
-        r"microturn simulate: .*shard-000000.tar cannot be written \(File too large\); what is "
+        r"microturn simulate: .*shard-000000.tar cannot be written \(File too large\); "
         r"finished files stay valid, and the same command continues from there",
         last,
     ), done.stderr
