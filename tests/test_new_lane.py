@@ -1,5 +1,8 @@
 """Recipe of a lane: an entry in the table of the layout reaches shards, training and sessions."""
 
+import base64
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,13 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from starlette.testclient import TestClient, WebSocketTestSession
 
 from microturn.datagen.pipeline import encode_npz
 from microturn.datagen.sets import shards
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.datagen.sets.storage import place
+from microturn.inference.audio import decode_pcm16
+from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
+from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.protocol import MicroturnCodec
+from microturn.inference.serve.server import create_app
 from microturn.inference.sessions import Sessions
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
@@ -198,7 +207,7 @@ def streamed(checkpoint: LoadedCheckpoint, lanes: Mapping[str, np.ndarray]) -> l
     _, session = sessions.open(), sessions.open()
     silence = np.zeros(LAYOUT.samples_per_micro_turn, np.float32)
     outputs = []
-    for k in range(N):
+    for k in range(min([N, *map(len, lanes.values())])):
         given = {name: array[k] for name, array in lanes.items()}
         outputs.append(sessions.step_session(session, MicroTurnIn(audio=silence, given=given)))
     return outputs
@@ -227,6 +236,71 @@ def test_a_session_refuses_a_frame_that_does_not_fit(checkpoint: LoadedCheckpoin
         with pytest.raises(ValueError, match=message):
             batch.step_rows({0: MicroTurnIn(audio=silence, given=given)})
     assert batch.micro_turns[0] == 0
+
+
+def message(socket: WebSocketTestSession) -> dict[str, object] | np.ndarray:
+    """The next message of the server: an object, or its audio."""
+    received = socket.receive()
+    if received.get("bytes") is not None:
+        return decode_pcm16(received["bytes"])
+    values: dict[str, object] = json.loads(received["text"])
+    return values
+
+
+def next_of(socket: WebSocketTestSession, kind: str) -> dict[str, object]:
+    while True:
+        values = message(socket)
+        if isinstance(values, dict) and values["type"] == kind:
+            return values
+
+
+def shown(lane: object, pixels: np.ndarray) -> dict[str, object]:
+    return {"type": "frame", "lane": lane, "data": base64.b64encode(pixels.tobytes()).decode()}
+
+
+def test_a_client_shows_frames_of_the_lane(checkpoint: LoadedCheckpoint) -> None:
+    """No word of the protocol names the lane."""
+    frame = frames("screen")
+    first = []
+    for messages in ([], [shown("screen", frame)]):
+        app = create_app(LiveEngine(RowBatch(checkpoint, 1), ServeConfig()), ServeConfig())
+        with (
+            TestClient(app, base_url="http://127.0.0.1:8765") as client,
+            client.websocket_connect("/ws") as socket,
+        ):
+            assert next_of(socket, "hello")["frames"] == {"video": [40, 40], "screen": [40, 80]}
+            socket.send_json({"type": "hello", "protocol": 2})
+            for one in messages:
+                socket.send_json(one)
+            socket.send_bytes(bytes(2 * LAYOUT.samples_per_micro_turn))
+            next_of(socket, "micro_turn")
+            first.append(message(socket))
+    expected = [streamed(checkpoint, lanes)[0].audio for lanes in ({}, {"screen": frame[None]})]
+    assert not np.array_equal(expected[0], expected[1])
+    for got, want in zip(first, expected, strict=True):
+        assert isinstance(got, np.ndarray)
+        assert np.allclose(got, want, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("lane", "pixels", "sentence"),
+    [
+        ("board", frames("video"), 'lane "board" takes no frames; lanes of this model that do: vi'),
+        ("keys", KEYS, 'lane "keys" takes no frames; lanes of this model that do: video, screen'),
+        (7, KEYS, "lane 7 takes no frames"),
+        ("screen", frames("video"), "data of screen has to be base64 of 9600 bytes, 40 x 80 pixel"),
+    ],
+)
+def test_a_frame_that_fits_no_lane_is_one_sentence(
+    lane: object, pixels: np.ndarray, sentence: str
+) -> None:
+    codec = MicroturnCodec(LAYOUT)
+    codec.decode('{"type": "hello", "protocol": 2}')
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        codec.decode(json.dumps(shown(lane, pixels)))
+    for data in ("***", "", 7, None):
+        with pytest.raises(ValueError, match="data of video has to be base64 of 4800 bytes"):
+            codec.decode(json.dumps({"type": "frame", "lane": "video", "data": data}))
 
 
 def test_words_of_a_session_are_those_of_the_whole_dialogue(checkpoint: LoadedCheckpoint) -> None:

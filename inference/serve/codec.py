@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from microturn.inference.serve.report import MicroTurnReport
 from microturn.model.streams.pcm import Audio
 
@@ -23,6 +26,14 @@ class MicrophoneAudio:
     """One micro-turn of the user's audio."""
 
     audio: Audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownFrame:
+    """A frame (H, W, 3) for a lane of frames, such as `video`; it is seen until the next one."""
+
+    lane: str
+    frame: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +55,7 @@ class Close:
     """The end of the conversation by the client."""
 
 
-ClientMessage = MicrophoneAudio | TypedText | CancelDelegation | Close
+ClientMessage = MicrophoneAudio | ShownFrame | TypedText | CancelDelegation | Close
 
 
 @dataclass(frozen=True, kw_only=True)

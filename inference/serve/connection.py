@@ -22,6 +22,7 @@ from microturn.inference.serve.codec import (
     Codec,
     MicrophoneAudio,
     ServerMessage,
+    ShownFrame,
     TypedText,
     WrongMessage,
 )
@@ -217,6 +218,8 @@ def _obey(session: LiveSession, message: ClientMessage) -> bool:
     match message:
         case MicrophoneAudio(audio=audio):
             session.push_audio(audio)
+        case ShownFrame(lane=lane, frame=frame):
+            session.show(lane, frame)
         case TypedText(text=text):
             session.type_text(text)
         case CancelDelegation(delegation_id=delegation_id):

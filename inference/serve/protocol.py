@@ -7,9 +7,14 @@ with a `type`. Times are seconds on the clock of the conversation, which starts 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+
+import numpy as np
 
 from microturn.inference.audio import Reassembler, encode_pcm16
 from microturn.inference.conversation import (
@@ -27,6 +32,7 @@ from microturn.inference.serve.codec import (
     Json,
     MicrophoneAudio,
     ServerMessage,
+    ShownFrame,
     TypedText,
 )
 from microturn.inference.serve.report import MicroTurnReport
@@ -63,8 +69,10 @@ class MicroturnCodec:
             self._check_hello(values)
             return []
         self._require_hello()
+        if kind == _FRAME:
+            return [self._shown_frame(values)]
         if not isinstance(kind, str) or kind not in _DECODERS:
-            names = ", ".join((_HELLO, *_DECODERS))
+            names = ", ".join((_HELLO, _FRAME, *_DECODERS))
             raise ValueError(f"message type {json.dumps(kind)[:40]} is none of {names}")
         return [_DECODERS[kind](values)]
 
@@ -95,6 +103,33 @@ class MicroturnCodec:
                 )
         self._greeted = True
 
+    def _shown_frame(self, values: Json) -> ShownFrame:
+        """Decode a frame of any lane of frames of the layout."""
+        shapes = self._frame_shapes()
+        lane = values.get("lane")
+        if not isinstance(lane, str) or lane not in shapes:
+            lanes = ", ".join(shapes) or "none"
+            raise ValueError(
+                f"frame: lane {json.dumps(lane)[:40]} takes no frames; lanes of this model that "
+                f"do: {lanes}"
+            )
+        shape, data = shapes[lane], values.get("data")
+        try:
+            pixels = base64.b64decode(data if isinstance(data, str) else "", validate=True)
+        except (binascii.Error, ValueError):
+            pixels = b""
+        if len(pixels) != math.prod(shape):
+            raise ValueError(
+                f"frame: data of {lane} has to be base64 of {math.prod(shape)} bytes, "
+                f"{shape[0]} x {shape[1]} pixels of red, green and blue"
+            )
+        return ShownFrame(lane=lane, frame=np.frombuffer(pixels, np.uint8).reshape(shape))
+
+    def _frame_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes (H, W, 3) of the lanes that a client may send frames for."""
+        specs = self._layout.declared_lanes
+        return {s.name: s.shape for s in specs if s.kind == "frames" and s.positions}
+
     # --- server to client ----------------------------------------------------------------------
     def greeting(self, session: str) -> list[ServerMessage]:
         layout = self._layout
@@ -107,6 +142,7 @@ class MicroturnCodec:
             "sample_rate": layout.sample_rate,
             "samples_per_micro_turn": layout.samples_per_micro_turn,
             "micro_turn_ms": layout.micro_turn_ms,
+            "frames": {lane: shape[:2] for lane, shape in self._frame_shapes().items()},
             "layout": {**layout.to_dict(), "hash": layout.hash},
         }
         return [ServerMessage.from_json(hello)]
@@ -206,6 +242,7 @@ def _text_field(values: Json, name: str) -> str:
 
 
 _HELLO: Final = "hello"
+_FRAME: Final = "frame"
 # Messages of the client after its hello, by type.
 _DECODERS: Final[Mapping[str, Callable[[Json], ClientMessage]]] = {
     "text": lambda values: TypedText(text=_text_field(values, "text")),
