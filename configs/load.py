@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import lines_of
 from microturn.configs.renamed import RENAMED_FILES, renamed_key
 
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -54,7 +55,7 @@ def load_config(
     except ConfigError:
         raise
     except ValueError as error:  # a check across fields, in __post_init__
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError(lines_of(str(error))[0]) from error
 
 
 def merge_layers(schema: type, files: Sequence[str | Path], overrides: Sequence[str]) -> Any:
@@ -259,7 +260,7 @@ def _merge(schema: type, base: Any, layer: Any, source: str) -> Any:
     except OmegaConfBaseException as error:
         # A list of the wrong length is refused without saying where it is.
         name = error.full_key or ("" if error.key is None else str(error.key)) or _only_path(plain)
-        reason = str(error).splitlines()[0]
+        reason = lines_of(str(error))[0]
         if not name:
             raise ConfigError(f"{source}{reason}") from error
         given = _value_at(plain, name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import lines_of
 from microturn.evaluation.scoring.agent_output import Trace
 
 FORMAT: Final = 4  # bump when the lines of a trace file mean something else
@@ -61,7 +62,7 @@ def _complete_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a trace file up to the first one that a killed run left half written."""
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in lines_of(path.read_text(encoding="utf-8", errors="replace")):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

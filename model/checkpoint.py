@@ -15,6 +15,7 @@ from torch import Tensor
 
 from microturn.configs.files import replacing
 from microturn.configs.load import load_config, save_config
+from microturn.configs.reading import lines_of
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
@@ -98,7 +99,7 @@ def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint
     except SafetensorError as error:
         raise ValueError(f"{folder / WEIGHTS}: damaged weights file ({error})") from error
     except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        reason = lines_of(str(error))[1].strip() if "\n" in str(error) else str(error)
         raise ValueError(f"{folder / WEIGHTS}: does not fit {folder / CONFIG}: {reason}") from error
     model = model.to(device).eval()
     if torch.device(device).type == "cuda":

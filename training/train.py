@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from lightning.pytorch.utilities import rank_zero_only
 
 from microturn.configs.load import save_config
+from microturn.configs.reading import lines_of
 from microturn.model.checkpoint import describe, save_checkpoint
 from microturn.model.model import PATCH_FLOOR, InteractionModel
 from microturn.model.streams import dequantise_fine
@@ -219,7 +220,7 @@ def _restore(model: InteractionModel, resumed: State) -> None:
     try:
         model.load_state_dict(resumed.weights)
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
+        reason = lines_of(str(error))[-1].strip()
         raise ValueError(
             f"{resumed.path} does not fit this model ({reason}); give another out= or resume=false"
         ) from error

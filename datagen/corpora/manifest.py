@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.waveform import resampled
 from microturn.datagen.sets.storage import Place, place, read_range, size_of
 from microturn.model.streams import StreamLayout
@@ -304,7 +305,7 @@ def _read_lines(manifest: Place) -> Iterator[Utterance]:
         text = manifest.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{manifest} is not text ({error.reason}); {_REBUILD}.") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         try:
             yield Utterance.from_json(json.loads(line))
         except KeyError as error:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.cutting import RATE
 from microturn.datagen.corpora.default_corpus import asterisk
 from microturn.datagen.corpora.default_corpus.amazon_queen import (
@@ -217,7 +218,7 @@ def download(packages: Sequence[str], folder: Path) -> Path:
     command = ["apt-get", "download", *packages]
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if process.returncode:
-        reason = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = (lines_of(process.stderr.strip()) or ["no reason given"])[-1]
         raise OSError(f"{' '.join(command)} failed ({reason}); try apt-get update")
     for file in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg", "-x", str(file), str(folder / "root")], check=True)

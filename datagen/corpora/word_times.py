@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import read_text
 from microturn.model.streams import normalise
@@ -47,7 +48,7 @@ def words_of_textgrid(text: str) -> tuple[AlignedWord, ...]:
 def words_of_ctm(text: str) -> dict[str, tuple[AlignedWord, ...]]:
     """Read words by recording: `recording channel start duration word [score ...]` per line."""
     words_by_name: dict[str, list[AlignedWord]] = {}
-    for line in text.splitlines():
+    for line in lines_of(text):
         parts = line.split()
         if len(parts) < 5 or line.startswith(";;"):
             continue

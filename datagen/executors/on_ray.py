@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import ray
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.executors.task import ONE_THREAD, Factory, Report, Task
 
 CONNECT_S = 10.0
@@ -54,7 +55,7 @@ def _connect(address: str) -> None:
             runtime_env={"env_vars": ONE_THREAD},
         )
     except Exception as error:  # Ray raises bare Exception where its processes do not start
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = lines_of(str(error).strip() or type(error).__name__)[0]
         name = f"ray_address={address}" if address else "Ray"
         raise OSError(f"{name}: no cluster answers ({first})") from error
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from microturn.configs.reading import lines_of
 from microturn.evaluation.bench.config import BenchSessionConfig
 from microturn.evaluation.bench.results import publish
 from microturn.evaluation.bench.session_peers import PEERS, PeerTimes, measure_peer
@@ -147,7 +148,11 @@ def resident_bytes() -> int:
     """Memory of this process that is in RAM; where /proc is missing, the most it ever was."""
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
+        line = next(
+            line
+            for line in lines_of(status.read_text(encoding="utf-8"))
+            if line.startswith("VmRSS:")
+        )
         return int(line.split()[1]) * 1024
     import resource
 

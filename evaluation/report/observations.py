@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import lines_of
 from microturn.evaluation.records import Records
 from microturn.evaluation.suites.suite import Observations, Suite
 
@@ -28,7 +29,7 @@ def write_observations(folder: Path, records: Records, *, suites: Sequence[Suite
 def read_observations(folder: Path, agent: str) -> dict[str, dict[str, Observations]]:
     """Observations of one agent, by suite and dialogue."""
     observations: dict[str, dict[str, Observations]] = {}
-    for line in (folder / NAME).read_text(encoding="utf-8").splitlines():
+    for line in lines_of((folder / NAME).read_text(encoding="utf-8")):
         row = json.loads(line)
         if row["agent"] == agent:
             observations.setdefault(row["suite"], {})[row["key"]] = row["observations"]

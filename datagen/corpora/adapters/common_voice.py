@@ -10,6 +10,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, read_text
 
 _TABLES = (("train", "train"), ("dev", "test"), ("test", "test"), ("validated", ""))
@@ -39,7 +40,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
         seen: set[str] = set()
         for table, split in _tables(folder):
             reader = csv.DictReader(
-                read_text(table).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE
+                lines_of(read_text(table)), delimiter="\t", quoting=csv.QUOTE_NONE
             )
             for row in reader:
                 name, client = row.get("path") or "", row.get("client_id") or ""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.recordings import (
     FileSound,
     Format,
@@ -70,7 +71,7 @@ def _first_row(path: Path) -> bool:
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
     check_columns(columns)
     for path in manifests(root):
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
+        for number, line in enumerate(lines_of(read_text(path)), start=1):
             if line.strip():
                 yield _recording(path, number, line, columns)
 

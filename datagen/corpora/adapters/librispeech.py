@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import (
     FileSound,
@@ -31,7 +32,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
     for path in _transcripts(root):
         times = _alignments(path.with_name(path.name.replace(".trans.", ".alignment.")))
         split = next((s for part in path.parts[::-1] if (s := split_named(part))), "")
-        for line in read_text(path).splitlines():
+        for line in lines_of(read_text(path)):
             name, _, text = line.strip().partition(" ")
             if not name:
                 continue
@@ -58,7 +59,7 @@ def _alignments(path: Path) -> dict[str, tuple[AlignedWord, ...]]:
     if not path.is_file():
         return {}
     words_by_name = {}
-    for line in read_text(path).splitlines():
+    for line in lines_of(read_text(path)):
         name, _, rest = line.partition(" ")
         texts, _, ends = rest.strip().partition(" ")
         words, start = [], 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, read_text
 
 
@@ -13,7 +14,7 @@ def _matches(root: Path) -> bool:
 
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
-    for line in read_text(root / "metadata.csv").splitlines():
+    for line in lines_of(read_text(root / "metadata.csv")):
         name, *texts = line.split("|")  # not quoted: quotation marks are part of the text
         if not name.strip():
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.recordings import (
     FileSound,
     Format,
@@ -29,7 +30,7 @@ def _folders(root: Path) -> list[Path]:
 def _table(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    rows = (line.strip().partition(" ") for line in read_text(path).splitlines())
+    rows = (line.strip().partition(" ") for line in lines_of(read_text(path)))
     return {name: rest.strip() for name, _, rest in rows if name}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from microturn.configs.reading import lines_of
 from microturn.model.streams.pcm import Audio, from_pcm16
 
 SOUNDS = "usr/share/asterisk/sounds"
@@ -56,7 +57,7 @@ _TAGS = {
 
 def texts(language: str) -> dict[str, str]:
     """Return the text of each prompt by its path without suffix."""
-    lines = (_TEXTS / f"{language}.txt").read_text(encoding="utf-8").splitlines()
+    lines = lines_of((_TEXTS / f"{language}.txt").read_text(encoding="utf-8"))
     pairs = (line.partition(": ") for line in lines if not line.startswith("#"))
     return {key: text for key, _, text in pairs}
 
