@@ -28,6 +28,7 @@ from microturn.configs.files import replacing_folder, write_atomically
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
+from microturn.datagen.corpora.alignment_files import with_alignments
 from microturn.datagen.corpora.checking import (
     AcceptedRecording,
     Checker,
@@ -103,7 +104,8 @@ def name_of(config: CorpusAddConfig) -> str:
 def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str, Any]:
     """Write everything but the configuration into a folder; returns the summary."""
     source = find_recordings(config, folder)
-    recordings = _limited(source.recordings, config.limit)
+    recordings = with_alignments(source.recordings, config.alignments)
+    recordings = _limited(recordings, config.limit)
     if not recordings:
         raise ValueError(f"{config.source} has the layout {source.form} but no recordings")
     recordings = with_splits(recordings, test_share=config.test_share)
@@ -112,7 +114,6 @@ def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str
         prefixed=source.prefixed,
         language=config.language or source.language,
         licence=config.licence or source.licence,
-        alignments=config.alignments,
         align=config.align,
         fit=config.fit,
         sample_rate=config.sample_rate,

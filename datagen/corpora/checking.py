@@ -21,7 +21,7 @@ from microturn.datagen.corpora.cutting import RATE, levels_db, voiced_span
 from microturn.datagen.corpora.manifest import AlignedWord, Cut, Utterance, resample
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, SoundError
 from microturn.datagen.corpora.tags import tags_of
-from microturn.datagen.corpora.word_times import WordTimes, spoken
+from microturn.datagen.corpora.word_times import spoken, words_beside, words_of_file
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
@@ -43,7 +43,6 @@ class CheckSettings:
     prefixed: bool  # whether speakers get the corpus' name as a prefix
     language: str
     licence: str
-    alignments: str
     align: bool
     fit: float
     sample_rate: int
@@ -86,7 +85,6 @@ class Checker:
     def __init__(self, settings: CheckSettings) -> None:
         self._settings = settings
         self._aligner = CachedAligner(settings.cache)
-        self._times = WordTimes(settings.alignments)
 
     def check(self, recording: Recording) -> AcceptedRecording | SkippedRecording:
         try:
@@ -186,14 +184,20 @@ class Checker:
         return aligned.words, aligned.scores, "aligned"
 
     def _times_beside(self, recording: Recording) -> tuple[AlignedWord, ...]:
-        sound = recording.sound
-        beside = None  # a file beside a long recording does not describe a part of it
-        if isinstance(sound, FileSound) and sound.end_s is None and not sound.start_s:
-            beside = sound.path
+        """Read the words from the file that is given for a recording, or lies beside its sound."""
+        sound, speaker = recording.sound, recording.speaker
+        channel = sound.channel if isinstance(sound, FileSound) else None
         try:
-            return self._times.find(recording.id, beside)
+            if recording.times is not None:
+                return words_of_file(
+                    recording.times, recording.id, speaker=speaker, channel=channel
+                )
+            # A file beside a long recording does not describe a part of it.
+            if isinstance(sound, FileSound) and sound.end_s is None and not sound.start_s:
+                return words_beside(sound.path, speaker=speaker, channel=channel)
         except ValueError as error:
             raise Unusable("bad_times", str(error)) from error
+        return ()
 
     def _cuts(
         self,

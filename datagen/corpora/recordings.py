@@ -108,6 +108,8 @@ class Recording:
     licence: str = ""
     split: str = ""  # train, test, any; "": not stated by the corpus
     words: tuple[AlignedWord, ...] = ()  # times from the start of the recording
+    times: Path | None = None  # a file that holds them
+    file_id: str = ""  # of the long recording that it is a part of
     tags: frozenset[str] = frozenset()
     key: str = ""  # identifies a phrase across languages
     problem: str = ""  # of its entry; the recording is skipped with this reason

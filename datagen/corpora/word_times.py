@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,18 @@ from microturn.datagen.corpora.recordings import read_text
 from microturn.model.streams import normalise
 
 _SILENCE = frozenset(["", "sil", "sp", "spn", "<eps>", "<sil>", "<unk>", "[noise]", "<p>", "<s>"])
+_SUFFIXES = (".TextGrid", ".textgrid", ".TEXTGRID", ".ctm", ".CTM", ".json", ".JSON")
 _QUOTED = r'"((?:[^"]|"")*)"'
+_OWN_TIER = re.compile(r"(.+?)\s*-\s*words?", re.IGNORECASE)  # of one speaker, by MFA
+_LETTERS = {**{chr(ord("A") + i): i for i in range(8)}, "L": 0, "R": 1}  # of channels
 _NUMBER = r"-?[\d.]+(?:[eE]-?\d+)?"
 
 
-def words_of_textgrid(text: str) -> tuple[AlignedWord, ...]:
-    """Read the intervals of the tier named `words`, or of the first tier; long or short form."""
+def words_of_textgrid(text: str, *, speaker: str = "") -> tuple[AlignedWord, ...]:
+    """Read the intervals of the tier of words, or of the first tier; long or short form.
+
+    Of several speakers' tiers (`NAME - words`) it is that of this speaker.
+    """
     # Both forms hold the same values in the same order; the long one has names around them.
     tokens = re.findall(rf"{_QUOTED}|(?<![\w.\[])({_NUMBER})(?![\w.\]])|(<exists>)", text)
     values = [("text", a) if not b and not c else ("number", b) for a, b, c in tokens if not c]
@@ -32,34 +38,83 @@ def words_of_textgrid(text: str) -> tuple[AlignedWord, ...]:
             continue
         name, count = values[place + 1][1], int(float(values[place + 4][1]))
         rows = values[place + 5 : place + 5 + 3 * count]
-        tiers[name.lower()] = tuple(
+        if name in tiers:
+            raise ValueError(f"it has two tiers named {name!r}")
+        tiers[name] = tuple(
             AlignedWord(text=label.replace('""', '"'), start_s=float(start), end_s=float(end))
             for (_, start), (_, end), (_, label) in zip(
                 rows[0::3], rows[1::3], rows[2::3], strict=True
             )
             if label.strip().lower() not in _SILENCE
         )
-    for name in ("words", "word", *tiers):
-        if name in tiers:
-            return tiers[name]
-    return ()
+    return tiers[_words_tier(list(tiers), speaker)] if tiers else ()
 
 
-def words_of_ctm(text: str) -> dict[str, tuple[AlignedWord, ...]]:
-    """Read words by recording: `recording channel start duration word [score ...]` per line."""
-    words_by_name: dict[str, list[AlignedWord]] = {}
-    for line in lines_of(text):
-        parts = line.split()
-        if len(parts) < 5 or line.startswith(";;"):
-            continue
-        name, _, start, duration, word = parts[:5]
-        if word.lower() not in _SILENCE:
-            end = round(float(start) + float(duration), 6)
-            timed = AlignedWord(text=word, start_s=float(start), end_s=end)
-            words_by_name.setdefault(name, []).append(timed)
+def _words_tier(names: list[str], speaker: str) -> str:
+    """Return the name of the tier of words: `words`, or of several `NAME - words` the speaker's."""
+    whole = [name for name in names if name.strip().lower() in ("words", "word")]
+    if whole:
+        return whole[0]
+    owners = {name: match[1] for name in names if (match := _OWN_TIER.fullmatch(name.strip()))}
+    own = [name for name, owner in owners.items() if owner.lower() == speaker.lower()]
+    if len(owners) > 1 and len(own) != 1:
+        raise ValueError(f"it has the words of {', '.join(owners.values())}, not of {speaker!r}")
+    return next(iter(own or owners or names))
+
+
+class Ctm:
+    """Words by recording and channel: `recording channel start duration word [score ...]`."""
+
+    def __init__(self, text: str, place: str) -> None:
+        rows: list[tuple[str, str, AlignedWord]] = []
+        for number, line in enumerate(lines_of(text), start=1):
+            parts = line.split()
+            if len(parts) < 5 or line.startswith(";;"):
+                continue
+            try:
+                start_s, duration_s = float(parts[2]), float(parts[3])
+            except ValueError as error:
+                raise ValueError(f"{place}, line {number}: its times are no numbers") from error
+            if parts[4].lower() not in _SILENCE:
+                end_s = round(start_s + duration_s, 6)
+                word = AlignedWord(text=parts[4], start_s=start_s, end_s=end_s)
+                rows.append((parts[0], parts[1], word))
+        numbers = channel_numbers({label for _, label, _ in rows})
+        words: dict[str, dict[int, list[AlignedWord]]] = {}
+        for name, label, word in rows:
+            words.setdefault(name, {}).setdefault(numbers[label], []).append(word)
+        self._words = {
+            name: {
+                channel: tuple(sorted(some, key=lambda word: word.start_s))
+                for channel, some in channels.items()
+            }
+            for name, channels in words.items()
+        }
+
+    def names(self) -> list[str]:
+        return list(self._words)
+
+    def find(self, name: str, channel: int | None, *, own: bool = False) -> tuple[AlignedWord, ...]:
+        """Return the words of a recording, or of one channel of its file; () if there are none.
+
+        `own` says that the CTM names the recording itself: a single channel is then its own,
+        whatever its number. ValueError when there are several and nobody says which.
+        """
+        channels = self._words.get(name, {})
+        if len(channels) == 1 and (own or channel is None):
+            return next(iter(channels.values()))
+        if len(channels) > 1 and channel is None:
+            letters = " and ".join(chr(ord("A") + number) for number in sorted(channels))
+            raise ValueError(f"it has the channels {letters} of {name}, and its own is not known")
+        return channels.get(channel or 0, ())
+
+
+def channel_numbers(labels: Collection[str]) -> dict[str, int]:
+    """Number the labels of channels from 0: A and B, L and R, 1 and 2, or 0 and 1 if one is 0."""
+    first = 0 if "0" in labels else 1
     return {
-        name: tuple(sorted(words, key=lambda word: word.start_s))
-        for name, words in words_by_name.items()
+        label: max(0, int(label) - first) if label.isdecimal() else _LETTERS.get(label.upper(), 0)
+        for label in labels
     }
 
 
@@ -102,55 +157,32 @@ def _word(item: Any) -> Iterator[AlignedWord]:
         yield AlignedWord(text=str(text).strip(), start_s=float(start), end_s=float(end))
 
 
-class WordTimes:
-    """Finds the words of a recording beside its audio, or in the folder or file `alignments`."""
-
-    def __init__(self, alignments: str = "") -> None:
-        self._by_name: dict[str, Path] = {}
-        self._ctm: dict[str, tuple[AlignedWord, ...]] = {}
-        if not alignments:
-            return
-        path = Path(alignments)
-        if not path.exists():
-            raise FileNotFoundError(f"alignments={alignments} does not exist")
-        files = [path] if path.is_file() else sorted(path.glob("**/*"))
-        for file in files:
-            if file.suffix.lower() == ".ctm":
-                self._ctm.update(words_of_ctm(read_text(file)))
-            elif file.suffix.lower() in (".textgrid", ".json"):
-                self._by_name[file.stem] = file
-        if not self._ctm and not self._by_name:
-            raise ValueError(f"alignments={alignments} holds no .ctm, .TextGrid or .json")
-
-    def find(self, name: str, audio: Path | None) -> tuple[AlignedWord, ...]:
-        """Return the words of a recording by its id or the name of its file; () if unknown."""
-        stem = audio.stem if audio is not None else name
-        for candidate in (name, stem, stem.removesuffix("_mic1").removesuffix("_mic2")):
-            if candidate in self._ctm:
-                return self._ctm[candidate]
-            if candidate in self._by_name:
-                return words_of_file(self._by_name[candidate], candidate)
-        if audio is not None:
-            for suffix in (".TextGrid", ".textgrid", ".ctm", ".json"):
-                beside = audio.with_suffix(suffix)
-                if beside.is_file():
-                    return words_of_file(beside, stem)
-        return ()
-
-
-def words_of_file(path: Path, name: str) -> tuple[AlignedWord, ...]:
+def words_of_file(
+    path: Path, name: str, *, speaker: str = "", channel: int | None = None
+) -> tuple[AlignedWord, ...]:
     """Read the words of one recording from a file; ValueError states the fault of the file."""
     text = read_text(path)
     try:
         if path.suffix.lower() == ".textgrid":
-            return words_of_textgrid(text)
+            return words_of_textgrid(text, speaker=speaker)
         if path.suffix.lower() == ".ctm":
-            recordings = words_of_ctm(text)
-            only = next(iter(recordings.values())) if len(recordings) == 1 else ()
-            return recordings.get(name, only)
+            ctm = Ctm(text, path.name)
+            names = ctm.names()
+            return ctm.find(names[0] if len(names) == 1 else name, channel, own=True)
         return words_from_json(json.loads(text))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ValueError(f"its word times in {path.name} cannot be read ({error})") from error
+
+
+def words_beside(
+    audio: Path, *, speaker: str = "", channel: int | None = None
+) -> tuple[AlignedWord, ...]:
+    """Read the words of an audio file from a file of its name beside it; () if there is none."""
+    for suffix in _SUFFIXES:
+        beside = audio.with_suffix(suffix)
+        if beside.is_file():
+            return words_of_file(beside, audio.stem, speaker=speaker, channel=channel)
+    return ()
 
 
 def spoken(words: tuple[AlignedWord, ...]) -> tuple[AlignedWord, ...]:

@@ -26,13 +26,7 @@ from microturn.datagen.corpora.home import corpora_home, digest_of, folders_of, 
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, AlignedWord, Corpus, Utterance
 from microturn.datagen.corpora.recordings import FileSound, Recording
 from microturn.datagen.corpora.splits import share_of, with_splits
-from microturn.datagen.corpora.word_times import (
-    WordTimes,
-    spoken,
-    words_from_json,
-    words_of_ctm,
-    words_of_textgrid,
-)
+from microturn.datagen.corpora.word_times import spoken, words_from_json
 from microturn.datagen.pipeline import open_corpus
 
 RATE = 16_000
@@ -273,26 +267,6 @@ def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
         ("well", 0.0, 0.5),
         ("known", 0.5, 1.0),
     ]
-
-
-def test_ctm_and_textgrid_are_read_whatever_surrounds_the_words(tmp_path: Path) -> None:
-    ctm = ";; comment\nx 1 0.6 0.4 world 0.9 lex bob\nx A 0.1 0.4 hello\nx 1 0.5 0.1 <eps>\n"
-    expected = (
-        AlignedWord(text="hello", start_s=0.1, end_s=0.5),
-        AlignedWord(text="world", start_s=0.6, end_s=1.0),
-    )
-    assert words_of_ctm(ctm) == {"x": expected}
-    (tmp_path / "all.ctm").write_text(ctm)
-    assert WordTimes(str(tmp_path)).find("x", None) == expected
-    assert WordTimes(str(tmp_path)).find("y", None) == ()
-    quoted = 'File type = "ooTextFile"\n"TextGrid"\n0\n1\n<exists>\n1\n"IntervalTier"\n"tier 1"\n'
-    quoted += '0\n1\n2\n0\n0.5\n"say ""hi"""\n0.5\n1\n""\n'
-    assert words_of_textgrid(quoted) == (AlignedWord(text='say "hi"', start_s=0, end_s=0.5),)
-    with pytest.raises(ValueError, match="not a TextGrid"):
-        words_of_textgrid("hello")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match=r"holds no \.ctm, \.TextGrid or \.json"):
-        WordTimes(str(tmp_path / "none"))
 
 
 def test_simulate_takes_names_folders_and_several_of_them(
