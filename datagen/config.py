@@ -359,10 +359,13 @@ class InspectConfig:
     """The view or check of a shard set by `microturn inspect`."""
 
     data: str = option(help="folder of the shard set")
+    against: str = option(
+        "", "count what the set shares with this one: people, recordings, sentences, rooms"
+    )
     index: int = option(-1, "dialogue to draw and to write as audio; -1: only the data card")
     out: str = option("", "folder for picture and audio; empty: runs/inspect")
     check: bool = option(False, "verify digests, labels and features; exit code 1 on any fault")
-    json: str = option("", "write the data card to this file (- for stdout)")
+    json: str = option("", "write the data card, or `shared`, to this file (- for stdout)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,10 @@ from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, card_text, make_card
 from microturn.datagen.report.card_plots import card_plots
+from microturn.datagen.report.heard import add_dialogue
 from microturn.datagen.report.set_statistics import SetStatistics
 from microturn.datagen.sets import storage
+from microturn.datagen.sets.contents import CONTENTS_NAME, Contents, contents_text
 from microturn.datagen.sets.shards import (
     CONFIG_NAME,
     FORMAT,
@@ -136,18 +138,23 @@ def make_shard(simulator: Simulator, shard: int, *, out: Place) -> Report:
     """Write one tar, then the report that marks it as done."""
     config = simulator.config
     writer = ShardWriter(out / shard_name(shard))
-    statistics = SetStatistics()
+    statistics, contents = SetStatistics(), Contents()
     try:
         for index in indices_of(config, shard):
             dialogue = simulator.dialogue(index)
             labels = simulator.labels(dialogue)
             writer.write(index, simulator.members(dialogue, labels))
             statistics.add(labels, dialogue.sound)
+            add_dialogue(contents, labels, simulator.bank.corpus)
         info = writer.close()
     except BaseException:
         writer.abandon()
         raise
-    report = {"shard": info.to_json(), "statistics": statistics.to_json()}
+    report = {
+        "shard": info.to_json(),
+        "statistics": statistics.to_json(),
+        "contents": contents.to_json(),
+    }
     write_whole(_report_path(out, shard), encode_json(report) + b"\n")
     return report
 
@@ -248,11 +255,13 @@ def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict
             file=sys.stderr,
         )
         return {"finished": False, "shards": len(reports), "n_shards": config.n_shards}
-    statistics = SetStatistics()
+    statistics, contents = SetStatistics(), Contents()
     for report in reports:
         statistics.merge(report["statistics"])
+        contents.add(Contents.from_json(report["contents"], where=str(out)))
     shards = [report["shard"] for report in reports]
-    card = make_card(statistics, identity, human=config.timing.human)
+    card = make_card(statistics, identity, contents=contents, human=config.timing.human)
+    write_whole(out / CONTENTS_NAME, contents_text(contents))
     write_whole(out / CARD_JSON, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     write_whole(out / CARD_TEXT, card_text(card))
     for name, picture in card_plots(card).items():

@@ -12,6 +12,7 @@ from typing import Any
 from microturn.datagen.config import HumanTimingConfig
 from microturn.datagen.report.set_statistics import TIMES, SetStatistics
 from microturn.datagen.report.targets import judged
+from microturn.datagen.sets.contents import Contents
 
 CARD_JSON, CARD_TEXT = "card.json", "card.md"
 PLOT_TIMING, PLOT_CHANNEL = "card-timing.png", "card-channel.png"
@@ -35,6 +36,7 @@ def make_card(
     statistics: SetStatistics,
     identity: Mapping[str, Any],
     *,
+    contents: Contents | None = None,
     human: HumanTimingConfig | None = None,
 ) -> dict[str, Any]:
     """Build the card as JSON: the identity of the set, its counts, and its targets by `human`."""
@@ -43,6 +45,7 @@ def make_card(
     measures = {way: tally.measures() for way, tally in tallies.items()}
     return {
         **identity,
+        "heard": (contents or Contents()).counts(),
         "sums": {name: round(value, 3) for name, value in statistics.sums.items()},
         "counts": {
             name: _by_value(c) if name in HISTOGRAMS else dict(c.most_common())
@@ -85,6 +88,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"{card['n_micro_turns']} micro-turns each. All voices are recordings of people.",
         "",
         _share_line(sums),
+        "",
+        _heard_line(card["heard"]),
         "",
         "## Families",
         *_table(("family", "segments", "share"), _shares(counts.get("families", {}))),
@@ -175,6 +180,14 @@ def _share_line(sums: Mapping[str, float]) -> str:
     overlap = sums["overlap"] / spoken if spoken else 0.0
     return (
         f"Share of the time: {', '.join(parts)}; user and agent overlap in {overlap:.1%} of speech."
+    )
+
+
+def _heard_line(heard: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{n} {kind}" for kind, n in heard.items())
+    return (
+        f"Heard, as users or in the background: {counts}; at other speeds, the same people and "
+        "recordings. `microturn inspect DIR against=TRAIN` counts what two sets share."
     )
 
 

@@ -18,6 +18,14 @@ from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, missed_targets
 from microturn.datagen.report.check import faults_of_set
 from microturn.datagen.report.page import page_of, stems_of
+from microturn.datagen.sets.contents import (
+    CONTENTS_NAME,
+    Contents,
+    read_contents,
+    shared_line,
+    shared_table,
+    shared_with,
+)
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 DEFAULT_OUT = Path("runs/inspect")
@@ -27,6 +35,8 @@ MAX_FAULTS = 20
 def inspect(config: InspectConfig) -> int:
     """Show the card or a dialogue, or check the set; returns the exit code."""
     reader = ShardReader(config.data)
+    if config.against:
+        return compare(reader, ShardReader(config.against), json_file=config.json)
     card = json.loads((reader.folder / CARD_JSON).read_text())
     write_json(card, config.json)
     if config.index >= 0:
@@ -39,6 +49,29 @@ def inspect(config: InspectConfig) -> int:
     elif config.json != "-" and not config.check:
         print((reader.folder / CARD_TEXT).read_text())
     return check(reader, card) if config.check else 0
+
+
+def compare(reader: ShardReader, training: ShardReader, *, json_file: str) -> int:
+    """Print what a set shares with a training set; returns the exit code."""
+    test, train = (contents_of(one) for one in (reader, training))
+    shared = shared_with(test, train)
+    write_json({"shared": shared}, json_file)
+    if json_file != "-":
+        print(f"{reader.folder} against {training.folder}\n")
+        print("\n".join(shared_table(shared)))
+        print(f"\n{shared_line(shared)}")
+    return 0
+
+
+def contents_of(reader: ShardReader) -> Contents:
+    """Read the contents of a set; raises ValueError for a set that was made without them."""
+    contents = read_contents(reader.folder)
+    if contents is None:
+        raise ValueError(
+            f"{reader.folder} has no {CONTENTS_NAME}: it was simulated before sets recorded who is "
+            "heard in them; simulate it again"
+        )
+    return contents
 
 
 def show(reader: ShardReader, sample: StoredDialogue, *, out: Path) -> None:

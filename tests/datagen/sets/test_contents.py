@@ -1,0 +1,136 @@
+"""Who and what is heard in a set, and what two sets share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from microturn.configs.main import main
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.pipeline import Simulator
+from microturn.datagen.report.heard import add_dialogue, identity_of
+from microturn.datagen.sets.contents import (
+    Contents,
+    contents_text,
+    read_contents,
+    shared_line,
+    shared_with,
+)
+from microturn.datagen.sets.shards import ShardReader
+
+
+def of(
+    speakers: dict[str, dict[str, float]], sentences: tuple[str, ...] = (), room: str = "r"
+) -> Contents:
+    return Contents(speakers=speakers, sentences=dict.fromkeys(sentences, 1.0), rooms={room: 1.0})
+
+
+def test_shares_are_of_people_recordings_sentences_and_rooms() -> None:
+    train = of({"ann": {"a1": 5.0, "a2": 5.0}, "bob": {"b1": 2.0}}, ("x", "y"))
+    test = of({"ann": {"a1": 3.0, "a9": 1.0}, "eve": {"e1": 4.0}}, ("x", "z"), room="s")
+    shared = shared_with(test, train)
+    assert shared["speakers"] == {
+        "test": 2,
+        "train": 2,
+        "shared": 1,
+        "share": 0.5,
+        "share_of_speech": 0.5,
+        "unknown_share_of_speech": 0.0,
+    }
+    assert shared["recordings"]["shared"] == 1
+    assert shared["recordings"]["share_of_speech"] == 3 / 8
+    assert shared["sentences"]["share"] == 0.5
+    assert shared["rooms"]["shared"] == 0
+    assert "new people: 50.0% of the speech" in shared_line(shared)
+
+
+def test_nothing_new_is_called_none() -> None:
+    train = of({"ann": {"a1": 5.0, "a2": 1.0}}, ("x",))
+    line = shared_line(shared_with(of({"ann": {"a1": 1.0}}, ("x",)), train))
+    assert line.endswith("new people: none; new recordings: none")
+
+
+def test_a_person_with_another_name_is_known_by_a_recording() -> None:
+    shared = shared_with(of({"dev-84": {"a1": 1.0, "q": 3.0}}), of({"libri-84": {"a1": 9.0}}))
+    assert shared["speakers"]["share_of_speech"] == 1.0
+    assert shared["recordings"]["share_of_speech"] == 0.25
+
+
+def test_speech_of_nobody_is_neither_known_nor_new() -> None:
+    shared = shared_with(of({"": {"n": 1.0}, "eve": {"e": 3.0}}), of({"": {"m": 1.0}}))
+    assert shared["speakers"]["shared"] == 0
+    assert shared["speakers"]["unknown_share_of_speech"] == 0.25
+    assert "new people: 75.0% of the speech" in shared_line(shared)
+
+
+def test_large_sets_are_compared_by_samples_that_agree() -> None:
+    def many(name: str, first: int, last: int) -> Contents:
+        return of({name: {f"{i * 7919 % 10007:05d}": 1.0 for i in range(first, last)}})
+
+    test, train = many("ann", 0, 2000), many("ann", 1000, 9000)
+    exact = shared_with(test, train)["recordings"]["share"]
+    sampled = shared_with(test.of_limited_size(500), train.of_limited_size(1000))["recordings"]
+    assert exact == 0.5
+    assert sampled["test"] < 500
+    assert sampled["share"] == pytest.approx(exact, abs=0.1)
+    small = train.of_limited_size(1000)
+    assert small.seconds == train.seconds
+    assert small.united(small) == small
+    assert small.united(test).listed_to == small.listed_to
+
+
+def test_a_perturbed_take_is_the_same_person_and_recording(
+    config: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
+) -> None:
+    def heard(split: str) -> Contents:
+        small = replace(config, split=split, only=("turn",))
+        simulator, contents = simulator_for(small), Contents()
+        for index in range(6):
+            labels = simulator.labels(simulator.dialogue(index))
+            assert labels.voice.startswith("asterisk-en@")
+            add_dialogue(contents, labels, simulator.bank.corpus)
+        return contents
+
+    test, train = heard("test"), heard("train")
+    assert all("@" not in name for name in test.speakers)
+    users = {name: test.speakers[name] for name in ("asterisk-en",)}
+    shared = shared_with(replace(test, speakers=users), train)
+    assert shared["speakers"]["share"] == 1.0
+    assert shared["recordings"]["shared"] > 0
+
+
+def test_a_recording_is_itself_under_another_name() -> None:
+    first, second, *_ = Corpus.open().filter(source="amazon-queen")
+    assert identity_of(replace(first, id="other/1", speaker="x")) == identity_of(first)
+    assert identity_of(first) != identity_of(second)
+
+
+def test_inspect_counts_what_a_set_shares(
+    finished_set: ShardReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, target = str(finished_set.folder), tmp_path / "shared.json"
+    assert main(["inspect", folder, f"against={folder}", f"json={target}"]) == 0
+    assert "new people: none; new recordings: none" in capsys.readouterr().out
+    shared = json.loads(target.read_text())["shared"]
+    assert set(shared) == {"speakers", "recordings", "sentences", "rooms"}
+    assert all(row["share"] == 1 and row["shared"] == row["test"] > 0 for row in shared.values())
+    card = json.loads((finished_set.folder / "card.json").read_text())
+    assert card["heard"] == {kind: row["test"] for kind, row in shared.items()}
+    contents = read_contents(finished_set.folder)
+    assert contents is not None
+    assert contents_text(contents) == (finished_set.folder / "contents.json").read_text()
+
+
+def test_a_set_without_contents_is_named(
+    finished_set: ShardReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in finished_set.folder.iterdir():  # type: ignore[union-attr]
+        if file.is_file() and file.name != "contents.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert main(["inspect", str(tmp_path), f"against={finished_set.folder}"]) == 1
+    assert "has no contents.json" in capsys.readouterr().err
