@@ -2,24 +2,33 @@
 
 Every stage is a command that a user could type. It is printed, then run as a process, so that its
 memory is freed when it ends. Finished stages are recorded and skipped the next time; an interrupted
-one resumes as its own command does.
+one resumes as its own command does. A few steps of training on the held-out set, which is small,
+tell early how long the rest will take.
 """
 
 import contextlib
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from microturn.configs.command import Command, option
 from microturn.configs.files import write_atomically
+from microturn.evaluation import demo_estimate
 
+SPEED_STEPS = 6  # of the training that is timed
 INTERRUPTED = 130
 MAX_SAVE_S = 60.0  # time of an interrupted stage to save its state
+_ANNOUNCEMENT = (
+    "The demo takes about 17 minutes on two idle cores of an AMD EPYC and longer on slower or busy "
+    "ones: it soon measures this machine. Ctrl-C stops it; the same command continues."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +39,7 @@ class DemoConfig:
     seed: int = option(0, "seed of the training set; the test set takes the next one")
     n_train: int = option(5000, "dialogues to train on")
     n_test: int = option(160, "held-out dialogues, of held-out voices, to score on")
+    max_steps: int = option(1400, "optimiser steps of training; fewer reach fewer targets")
     simulate: list[str] = option(
         default_factory=lambda: ["datagen/demo.yaml"], help="more words for `microturn simulate`"
     )
@@ -42,7 +52,7 @@ class DemoConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("n_train", "n_test"):
+        for name in ("n_train", "n_test", "max_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
@@ -67,19 +77,21 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
         words = ["simulate", *config.simulate, *words]
         return DemoStep(name=name, title=title, words=words, result=folder / "index.json")
 
+    measured = ["log=csv", "log_steps=1", f"max_steps={SPEED_STEPS}", "resume=false"]
+    trained = [f"max_steps={config.max_steps}", f"streaming_validation.data={test}"]
     return [
-        simulate("train", "simulate dialogues to train on", train, config.n_train, config.seed),
         simulate("test", "simulate held-out dialogues", test, config.n_test, config.seed + 1),
+        DemoStep(
+            name="speed",
+            title="measure a step of training",
+            words=["train", *config.train, *measured, f"data={test}", f"out={out / 'speed'}"],
+            result=out / "speed" / "log" / "metrics.csv",
+        ),
+        simulate("train", "simulate dialogues to train on", train, config.n_train, config.seed),
         DemoStep(
             name="checkpoint",
             title="train",
-            words=[
-                "train",
-                f"streaming_validation.data={test}",
-                *config.train,
-                f"data={train}",
-                f"out={out}",
-            ],
+            words=["train", *trained, *config.train, f"data={train}", f"out={out}"],
             result=checkpoint / "model.safetensors",
         ),
         DemoStep(
@@ -95,26 +107,59 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
 
 
 def run_demo(config: DemoConfig) -> int:
-    """Run the stages that are not finished, then write and print the report."""
+    """Run the stages that are not finished, then write and print the report; 0 when all ended."""
     from microturn.evaluation.demo_report import write_report
 
     out = Path(config.out)
     stages = stages_of(config)
     ledger = Ledger(out / "stages.json")
+    print(_ANNOUNCEMENT, flush=True)
     for number, stage in enumerate(stages, start=1):
         head = f"[{number}/{len(stages)}] {stage.title}"
         if ledger.has(stage):
             print(f"{head}: done", flush=True)
-            continue
-        print(f"\n{head}\n$ microturn {shlex.join(stage.words)}", flush=True)
-        if stage.name == "scores":  # exit code 1 may mean off target: then there is a result
-            stage.result.unlink(missing_ok=True)
-        start = time.monotonic()
-        code = run_stage(stage)
-        if code not in (0, 1) or not stage.result.exists() or (code and stage.name != "scores"):
-            return _stopped(code, stage)
-        ledger.add(stage, seconds=time.monotonic() - start, code=code)
-    return write_report(out, ledger.seconds(stages))
+        else:
+            print(f"\n{head}\n$ microturn {shlex.join(stage.words)}", flush=True)
+            if code := _run_and_record(stage, ledger):
+                return code
+        if stage.name == "speed":
+            _print_estimate(config, stages, ledger)
+    write_report(out, ledger.seconds(stages), steps=demo_estimate.trained_steps(out))
+    return 0
+
+
+def _run_and_record(stage: DemoStep, ledger: "Ledger") -> int:
+    """Run a stage and record it; the exit code of the demo where it failed, else 0."""
+    if stage.name == "scores":  # exit code 1 may mean a missed target: then there is a result
+        stage.result.unlink(missing_ok=True)
+    start = time.monotonic()
+    code = run_stage(stage)
+    if code not in (0, 1) or not stage.result.exists() or (code and stage.name != "scores"):
+        return _stopped(code, stage)
+    ledger.add(stage, seconds=time.monotonic() - start, code=code)
+    if stage.name == "speed":  # its model has learnt nothing
+        for name in ("checkpoint", "states"):
+            shutil.rmtree(stage.result.parent.parent / name, ignore_errors=True)
+    return 0
+
+
+def _print_estimate(config: DemoConfig, stages: list[DemoStep], ledger: "Ledger") -> None:
+    """Say how long the stages that are left will take."""
+    out, by_name = Path(config.out), {stage.name: stage for stage in stages}
+    step_s = demo_estimate.measured_step_s(by_name["speed"].result)
+    steps = demo_estimate.last_value(by_name["checkpoint"].words, "max_steps", config.max_steps)
+    expected = demo_estimate.expected_s(
+        step_s,
+        n_train=config.n_train,
+        n_test=config.n_test,
+        steps=steps,
+        trained=demo_estimate.trained_steps(out),
+    )
+    done = list(takewhile(lambda name: ledger.has(by_name[name]), expected))
+    left = {name: value for name, value in expected.items() if name not in done}
+    if left:
+        titles = {name: by_name[name].title for name in left}
+        print(f"\n{demo_estimate.summary(step_s, left, titles)}", flush=True)
 
 
 def _stopped(code: int, stage: DemoStep) -> int:

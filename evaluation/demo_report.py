@@ -8,15 +8,17 @@ from pathlib import Path
 
 from microturn.configs.files import write_atomically
 from microturn.evaluation.report.scores import Scores, read_scores
-from microturn.evaluation.report.values import format_value
+from microturn.evaluation.report.targets import TargetCheck
+from microturn.evaluation.report.values import format_interval, format_value
 
 
-def write_report(out: Path, seconds: Mapping[str, float]) -> int:
-    """Write report.md and the timeline of one dialogue, print both; 1 when a target was missed."""
+def write_report(out: Path, seconds: Mapping[str, float], *, steps: int) -> None:
+    """Write report.md and the timeline of one dialogue, and print what a reader wants first."""
     scores = read_scores(out / "scores")
     picture = copy_timeline(out)
-    write_atomically(out / "report.md", markdown(scores, seconds, picture))
+    write_atomically(out / "report.md", markdown(scores, seconds, picture=picture, steps=steps))
     print("\n" + "\n".join(table(scores)))
+    print(f"\n{verdict(scores, steps=steps)}")
     print(f"\nReport  {out / 'report.md'}")
     if picture:
         print(f"Look    {picture}\nListen  {picture.with_suffix('.wav')} (user left, agent right)")
@@ -25,32 +27,59 @@ def write_report(out: Path, seconds: Mapping[str, float]) -> int:
     width = max(len(command) for command, _ in commands)
     for command, meaning in commands:
         print(f"  {command:<{width}}   {meaning}")
-    if scores.off_target:
-        print(f"\nmicroturn demo: off target: {'; '.join(scores.off_target)}", file=sys.stderr)
-    return 1 if scores.off_target else 0
+
+
+def verdict(scores: Scores, *, steps: int) -> str:
+    """Say in a sentence which targets the run reached and which not."""
+    near = [check for check in scores.targets if not (check.met or check.missed)]
+    missed = [check for check in scores.targets if check.missed]
+    n_met = len(scores.targets) - len(near) - len(missed)
+    parts = [f"After {steps:,} steps the model reached {n_met} of {len(scores.targets)} targets"]
+    if near:
+        parts.append(f"off target, but within the interval: {_names(near)}")
+    if missed:
+        parts.append(f"off target beyond the interval: {_names(missed)}")
+    return "; ".join(parts) + "."
+
+
+def _names(checks: list[TargetCheck]) -> str:
+    return ", ".join(
+        f"{_name(check)} {format_value(check.metric, check.value)} ({_limit(check)})"
+        for check in checks
+    )
+
+
+def _name(check: TargetCheck) -> str:
+    suite, metric = check.suite, check.metric
+    name = metric if metric.startswith(suite) else f"{suite}: {metric}"
+    return name.removesuffix("_s").replace("_", " ")
+
+
+def _limit(check: TargetCheck) -> str:
+    return f"{'≥' if check.at_least else '≤'} {format_value(check.metric, check.limit)}"
 
 
 def table(scores: Scores) -> list[str]:
     """Format every target beside the model and the baselines, as Markdown that reads as text."""
     _, *baselines = scores.agents
-    rows = [["", "target", "microturn", *baselines, ""]]
+    rows = [["", "target", "microturn", "95 % interval", *baselines, ""]]
     for target in scores.targets:
-        suite, metric = target.suite, target.metric
-        values = [
-            format_value(metric, agent.suites[suite].metrics[metric].value)
+        first, *rest = (
+            format_value(target.metric, agent.suites[target.suite].metrics[target.metric].value)
             for agent in scores.agents.values()
-        ]
-        limit = f"{'≥' if target.at_least else '≤'} {format_value(metric, target.limit)}"
-        name = metric if metric.startswith(suite) else f"{suite}: {metric}"
-        name = name.removesuffix("_s").replace("_", " ")
-        rows.append([name, limit, *values, "" if target.met else "off target"])
+        )
+        interval = format_interval(target.metric, target.ci95) if target.ci95 else "-"
+        state = "" if target.met else "off target" if target.missed else "within interval"
+        rows.append([_name(target), _limit(target), first, interval, *rest, state])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [_line(row, widths) for row in rows]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return [lines[0], rule, *lines[1:]]
 
 
-def markdown(scores: Scores, seconds: Mapping[str, float], picture: Path | None) -> str:
+def markdown(
+    scores: Scores, seconds: Mapping[str, float], *, picture: Path | None, steps: int
+) -> str:
     """Format the report as a page."""
     lines = [
         "# microturn demo",
@@ -59,6 +88,8 @@ def markdown(scores: Scores, seconds: Mapping[str, float], picture: Path | None)
         "micro-turns. All metrics with their intervals: [scores/scores.md](scores/scores.md).",
         "",
         *table(scores),
+        "",
+        verdict(scores, steps=steps),
         "",
     ]
     if picture:

@@ -53,7 +53,7 @@ class EvaluationPlan:
 
 
 def evaluate(config: EvaluateConfig) -> int:
-    """Run the command; 0 done, 1 a target is off. Resumes a run that was interrupted."""
+    """Run the command; 0 done, 1 a target was missed. Resumes a run that was interrupted."""
     check(config)
     plan = make_plan(config)
     out = Path(config.out)
@@ -248,7 +248,7 @@ def report(plan: EvaluationPlan, records: Records) -> int:
     if config.json != "-":
         print(markdown.summary(scores))
         print(f"see {out / 'scores.md'} and {out / 'pictures'}")
-    return 0 if all(one.met for one in checks) else 1
+    return 1 if any(one.missed for one in checks) else 0
 
 
 def _info(plan: EvaluationPlan) -> RunInfo:

@@ -63,7 +63,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("runner",),
         ("records",),
         ("report",),
-        ("validation", "evaluate", "compare", "reconstruct", "demo_report"),
+        ("validation", "evaluate", "compare", "reconstruct", "demo_estimate", "demo_report"),
         ("demo",),
         ("ablations", "bench"),
         ("cli",),

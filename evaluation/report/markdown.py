@@ -10,7 +10,7 @@ from microturn.configs.files import write_atomically
 from microturn.evaluation.report.gallery import Picture
 from microturn.evaluation.report.scores import Scores, with_events
 from microturn.evaluation.report.targets import TargetCheck
-from microturn.evaluation.report.values import format_score, format_value
+from microturn.evaluation.report.values import format_interval, format_score, format_value
 from microturn.evaluation.scoring.timing import KINDS
 from microturn.evaluation.suites.score_suite import SuiteScore
 
@@ -98,7 +98,9 @@ def _targets(checks: Sequence[TargetCheck]) -> list[str]:
         sign = "≥" if check.at_least else "≤"
         limit = format_value(check.metric, check.limit)
         value = format_value(check.metric, check.value)
-        mark = "reached" if check.met else "**off**"
+        if check.value is not None and check.ci95:
+            value += f" [{format_interval(check.metric, check.ci95)}]"
+        mark = "reached" if check.met else "**off**" if check.missed else "within its interval"
         rows.append(f"| {check.suite}.{check.metric} {sign} {limit} | {value} | {mark} |")
     return [*rows, ""]
 
@@ -169,6 +171,8 @@ def summary(scores: Scores) -> str:
         n_met = sum(check.met for check in scores.targets)
         lines.append(f"{n_met} of {len(scores.targets)} targets reached")
         lines += [f"  off target: {check}" for check in scores.off_target]
+        near = [check for check in scores.targets if not (check.met or check.missed)]
+        lines += [f"  off target, within its interval: {check}" for check in near]
     return "\n".join(lines)
 
 

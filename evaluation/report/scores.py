@@ -78,7 +78,7 @@ class Scores:
 
     @property
     def off_target(self) -> list[str]:
-        return [str(check) for check in self.targets if not check.met]
+        return [str(check) for check in self.targets if check.missed]
 
     def only(self, names: Sequence[str]) -> Scores:
         """These scores with some of the suites."""

@@ -8,37 +8,51 @@ from typing import Any
 
 from microturn.evaluation.config import TargetConfig
 from microturn.evaluation.suites.registry import load_suite
-from microturn.evaluation.suites.score_suite import SuiteScore
+from microturn.evaluation.suites.score_suite import Interval, SuiteScore
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetCheck:
-    """One metric beside its limit."""
+    """One metric beside its limit: reached, missed, or too near to tell."""
 
     suite: str
     metric: str
     limit: float
     at_least: bool
     value: float | None
+    ci95: Interval | None = None
 
     @property
     def met(self) -> bool:
         """Whether the metric was measured and is on the right side of the limit."""
+        return self.value is not None and self._reaches(self.value)
+
+    @property
+    def missed(self) -> bool:
+        """Whether all of the interval is on the wrong side: chance alone does not explain it."""
         if self.value is None:
-            return False
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
+            return True
+        low, high = self.ci95 or (self.value, self.value)
+        return not self._reaches(max(high, self.value) if self.at_least else min(low, self.value))
+
+    def _reaches(self, value: float) -> bool:
+        return value >= self.limit if self.at_least else value <= self.limit
 
     def __str__(self) -> str:
         sign = ">=" if self.at_least else "<="
         value = "not measured" if self.value is None else f"{self.value:.3f}"
+        if self.value is not None and self.ci95:
+            value += " [{:.3f} to {:.3f}]".format(*self.ci95)
         return f"{self.suite}.{self.metric}: {value}, target {sign} {self.limit:g}"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "met": self.met}
+        return {**asdict(self), "met": self.met, "missed": self.missed}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> TargetCheck:
-        return cls(**{name: value for name, value in entry.items() if name != "met"})
+        fields = {name: value for name, value in entry.items() if name not in ("met", "missed")}
+        low_high = fields.get("ci95")
+        return cls(**{**fields, "ci95": None if low_high is None else tuple(low_high)})
 
 
 def check_targets(targets: TargetConfig, suites: Mapping[str, SuiteScore]) -> list[TargetCheck]:
@@ -50,6 +64,7 @@ def check_targets(targets: TargetConfig, suites: Mapping[str, SuiteScore]) -> li
             limit=limit,
             at_least=at_least,
             value=suites[suite].metrics[metric].value,
+            ci95=suites[suite].metrics[metric].ci95,
         )
         for suite, metric, limit, at_least in _entries(targets)
     ]
