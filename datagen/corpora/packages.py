@@ -32,6 +32,7 @@ from microturn.datagen.corpora.recordings import (
     Recording,
     SoundError,
     decode_bytes,
+    one_channel,
     read_text,
 )
 from microturn.datagen.corpora.tags import tags_of
@@ -73,7 +74,7 @@ class ArchiveSound:
             file.seek(self.offset)
             data = file.read(self.size)
         samples, rate = decode_bytes(data)
-        return Decoded(audio=samples.mean(axis=1), rate=rate, data=data, suffix=".mp3")
+        return Decoded(audio=one_channel(samples, rate), rate=rate, data=data, suffix=".mp3")
 
 
 @dataclass(frozen=True, kw_only=True)

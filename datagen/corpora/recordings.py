@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.waveform import only_voice
 from microturn.model.streams.pcm import Audio
 
 
@@ -51,15 +52,15 @@ class FileSound:
     path: Path
     start_s: float = 0.0
     end_s: float | None = None
-    channel: int | None = None  # from 0; None: the mean of all
+    channel: int | None = None  # from 0; None: not stated, so they must hold one voice
 
     @property
     def place(self) -> str:
+        channel = "" if self.channel is None else f", channel {self.channel}"
         if self.end_s is None and not self.start_s:
-            return str(self.path)
-        return (
-            f"{self.path} [{self.start_s:g}..{'' if self.end_s is None else f'{self.end_s:g}'} s]"
-        )
+            return f"{self.path}{channel}"
+        end = "" if self.end_s is None else f"{self.end_s:g}"
+        return f"{self.path} [{self.start_s:g}..{end} s]{channel}"
 
     def decode(self) -> Decoded:
         if not self.path.is_file():
@@ -68,11 +69,11 @@ class FileSound:
         if not data:
             raise SoundError("the file is empty")
         samples, rate = decode_bytes(data)
-        mono = _one_channel(samples, self.channel)
         if self.start_s or self.end_s is not None:
-            last = len(mono) if self.end_s is None else round(self.end_s * rate)
-            return Decoded(audio=mono[round(self.start_s * rate) : last], rate=rate)
-        whole = samples.shape[1] == 1
+            last = len(samples) if self.end_s is None else round(self.end_s * rate)
+            part = samples[round(self.start_s * rate) : last]
+            return Decoded(audio=one_channel(part, rate, self.channel), rate=rate)
+        mono, whole = one_channel(samples, rate, self.channel), samples.shape[1] == 1
         suffix = self.path.suffix.lower()
         return Decoded(audio=mono, rate=rate, data=data if whole else b"", suffix=suffix)
 
@@ -86,9 +87,15 @@ def decode_bytes(data: bytes) -> tuple[Audio, int]:
     return samples, int(rate)
 
 
-def _one_channel(samples: Audio, channel: int | None) -> Audio:
+def one_channel(samples: Audio, rate: int, channel: int | None = None) -> Audio:
+    """Return one of the channels (n, channels); without a number they must hold one voice."""
     if channel is None:
-        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        mono = only_voice(samples, rate)
+        if mono is None:
+            raise SoundError(
+                f"its {samples.shape[1]} channels hold different sound, and the corpus does not "
+                "say which one is its speaker's; state the channel, or write one file for each"
+            )
     elif channel < samples.shape[1]:
         mono = samples[:, channel]
     else:

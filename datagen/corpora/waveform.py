@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import firwin, resample_poly
+from scipy.signal import correlate, firwin, resample_poly
 
 from microturn.model.streams.pcm import Audio
 
@@ -16,6 +16,11 @@ CUT_STEP_S = 0.005
 FRAME_S = 0.005  # step of energy measurements, which cover twice as much
 MAX_PEAK = 0.89
 SILENT_DB = -28.0  # level of a silence, re the loudest frame
+# Two channels are one sound above this correlation at any shift of up to `MAX_SHIFT_S`: voices of
+# different people reach 0.30, one voice at two close microphones is above 0.5.
+MIN_CORRELATION, MAX_SHIFT_S = 0.4, 0.02
+COMPARED_S = 60.0  # of longer files only the beginning
+EMPTY_CHANNEL_DB = -30.0  # a channel without a voice is this far below the loudest
 
 
 def energy_edges(audio: Audio, sample_rate: int, *, threshold_db: float) -> tuple[int, int]:
@@ -41,6 +46,34 @@ def longest_silence(audio: Audio, sample_rate: int) -> float:
     energy = np.square(audio[: n * hop]).reshape(n, hop).sum(axis=1)
     loud = np.flatnonzero(energy >= energy.max(initial=0.0) * 10 ** (SILENT_DB / 10))
     return float(np.diff(loud).max(initial=1) - 1) * FRAME_S
+
+
+def only_voice(channels: npt.NDArray[np.float32], sample_rate: int) -> Audio | None:
+    """Return the loudest of (n, channels) if the others are empty or the same sound; else None.
+
+    A sum would cancel what is in opposite phase, and mix people who are recorded apart.
+    """
+    if channels.shape[1] == 1:
+        return channels[:, 0]
+    energy = np.square(channels, dtype=np.float64).sum(axis=0)
+    loudest = int(energy.argmax())
+    full = np.flatnonzero(energy > energy[loudest] * 10 ** (EMPTY_CHANNEL_DB / 10))
+    shift, begin = round(MAX_SHIFT_S * sample_rate), channels[: round(COMPARED_S * sample_rate)]
+    for channel in full[full != loudest]:
+        if _correlation(begin[:, loudest], begin[:, channel], shift) < MIN_CORRELATION:
+            return None
+    return np.ascontiguousarray(channels[:, loudest])
+
+
+def _correlation(one: Audio, other: Audio, max_shift: int) -> float:
+    """Return the largest correlation of two signals, of either sign, over shifts."""
+    if np.array_equal(one, other):
+        return 1.0
+    one, other = one - one.mean(), other - other.mean()
+    first = max(0, len(one) - 1 - max_shift)  # the middle is no shift
+    products = correlate(one, other, method="fft")[first : len(one) + max_shift]
+    power = np.square(one, dtype=np.float64).sum() * np.square(other, dtype=np.float64).sum()
+    return float(np.abs(products).max(initial=0.0)) / max(float(power), 1e-20) ** 0.5
 
 
 def perturb(audio: Audio, factor: float, *, tilt: float) -> Audio:

@@ -21,6 +21,7 @@ from microturn.datagen.corpora.recordings import (
     Recording,
     SoundError,
     decode_bytes,
+    one_channel,
     split_named,
 )
 from microturn.datagen.corpora.word_times import words_from_json
@@ -48,8 +49,7 @@ class RowSound:
                 return FileSound(path=self.table.parent / value["path"]).decode()
             raise SoundError("its row holds no sound")
         samples, rate = decode_bytes(data)
-        single = samples.shape[1] == 1
-        mono = samples[:, 0] if single else samples.mean(axis=1)
+        mono, single = one_channel(samples, rate), samples.shape[1] == 1
         return Decoded(audio=mono, rate=rate, data=data if single else b"", suffix=self.suffix)
 
 

@@ -330,7 +330,7 @@ def kaldi(root: Path, shipped: Corpus, lines: Lines) -> dict[str, Utterance]:
             place += len(audio) + RATE // 2
     soundfile.write(root / "EN2001a.wav", np.concatenate(pieces), RATE, subtype="PCM_16")
     tables = {
-        "wav.scp": ["EN2001a EN2001a.wav", "EN2001b sph2pipe -f wav x.sph |"],
+        "wav.scp": ["EN2001a EN2001a.wav", "EN2001b lame --decode x.mp3 - |"],
         "segments": [f"{name} EN2001a {a:.6f} {b:.6f}" for name, (a, b) in spans.items()],
         "text": [f"{name} {said(made[name]).upper()}" for name in made],
         "utt2spk": [f"{name} {name.split('_')[2]}" for name in made],
@@ -357,7 +357,7 @@ def test_segments_of_meetings_with_a_ctm(
     assert facts["word_times"] == {"corpus": len(made)}
     assert facts["skipped"] == {"entry": 2}
     reasons = skipped_of(corpus)
-    assert "a command, which is not run" in reasons
+    assert "the command 'lame --decode x.mp3 - |', which is not run" in reasons
     assert "segments has no file, start and end for it" in reasons
     for name, original in made.items():
         utterance = corpus[f"ami/{name}"]
