@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.dialogue.timeline import Timeline
+from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.model.streams import (
     FineMelCache,
     Lanes,
@@ -26,20 +27,34 @@ def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
 
     A word belongs to the micro-turn of its onset. Control tokens come first.
     """
-    timed = [(control.sample, 0, control.token) for control in timeline.controls]
-    timed += [(word.start_sample, 1, word.text) for word in timeline.agent]
-    groups: dict[int, list[tuple[int, str]]] = {}
-    for sample, _, text in sorted(timed, key=lambda item: (item[0], item[1])):
-        groups.setdefault(layout.micro_turn_of(sample), []).append((sample, text))
+    timed: list[tuple[int, int, str, int | None]] = [
+        (control.sample, 0, control.token, None) for control in timeline.controls
+    ]
+    timed += [
+        (word.start_sample, 1, word.text, word.end_sample if word.times == UNKNOWN else None)
+        for word in timeline.agent
+    ]
+    groups: dict[int, list[tuple[int, str, int | None]]] = {}
+    for sample, _, text, end in sorted(timed, key=lambda item: (item[0], item[1])):
+        groups.setdefault(layout.micro_turn_of(sample), []).append((sample, text, end))
     return [
-        TimedToken(text=" ".join(text for _, text in group), sample=group[0][0])
+        TimedToken(
+            text=" ".join(text for _, text, _ in group),
+            sample=group[0][0],
+            end_sample=max((end for _, _, end in group if end is not None), default=None),
+        )
         for group in groups.values()
     ]
 
 
 def heard_tokens(timeline: Timeline) -> list[TimedToken]:
-    """Return the user's words, each at its end."""
-    return [TimedToken(text=word.text, sample=word.end_sample) for word in timeline.user]
+    """Return the user's words, each at its end; those of unknown times without their text."""
+    return [
+        TimedToken(text="", sample=word.start_sample, end_sample=word.end_sample)
+        if word.times == UNKNOWN
+        else TimedToken(text=word.text, sample=word.end_sample)
+        for word in timeline.user
+    ]
 
 
 def text_in_tokens(timeline: Timeline) -> Iterable[TimedToken]:

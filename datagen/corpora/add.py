@@ -28,6 +28,7 @@ from microturn.configs.files import replacing_folder, write_atomically
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
+from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.alignment_files import with_alignments
 from microturn.datagen.corpora.checking import (
     AcceptedRecording,
@@ -43,6 +44,7 @@ from microturn.datagen.corpora.recordings import Recording
 from microturn.datagen.corpora.splits import with_splits
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
+from microturn.datagen.labels.time_classes import TIME_CLASSES
 
 SKIPPED_NAME, SUMMARY_NAME, CONFIG_NAME = "skipped.jsonl", "corpus.json", "config.yaml"
 TAR_BYTES = 2**30  # a new tar begins after this many
@@ -222,7 +224,6 @@ class CorpusWriter:
         self._ids: set[str] = set()
         self.utterances: list[Utterance] = []
         self.skipped: list[SkippedRecording] = []
-        self.times: Counter[str] = Counter()
         self._n_tars = 0
 
     def add(self, outcome: AcceptedRecording | SkippedRecording) -> None:
@@ -242,7 +243,6 @@ class CorpusWriter:
             self.skipped.append(skipped)
             return
         self._ids.add(utterance.id)
-        self.times[outcome.times] += 1
         self.utterances.append(self._stored(utterance, outcome.data))
 
     def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
@@ -284,7 +284,6 @@ def _summary(source: CorpusSource, writer: CorpusWriter) -> dict[str, Any]:
         "name": source.name,
         "format": source.form,
         "skipped": dict(sorted(skipped.items())),
-        "word_times": dict(sorted(writer.times.items())),
     }
 
 
@@ -301,6 +300,21 @@ def count(utterances: Sequence[Utterance]) -> dict[str, Any]:
         "speakers": {split: len(names) for split, names in sorted(speakers.items())},
         "languages": sorted({u.language for u in utterances} - {""}),
         "licences": sorted({u.licence for u in utterances}),
+        "word_times": times_of(utterances),
+    }
+
+
+def times_of(utterances: Sequence[Utterance]) -> dict[str, dict[str, Any]]:
+    """Count words and their seconds by how their times are known."""
+    words: Counter[str] = Counter()
+    seconds: dict[str, float] = dict.fromkeys(TIME_CLASSES, 0.0)
+    for word in (word for utterance in utterances for word in utterance.words):
+        words[word.times] += len(words_of(word.text))
+        seconds[word.times] += word.end_s - word.start_s
+    return {
+        times: {"words": words[times], "seconds": round(seconds[times], 2)}
+        for times in TIME_CLASSES
+        if words[times]
     }
 
 
@@ -308,6 +322,10 @@ def _report(summary: dict[str, Any], out: Path) -> None:
     kinds = ", ".join(f"{n} {kind}" for kind, n in summary["skipped"].items()) or "nothing"
     n, hours = summary["recordings"], summary["hours"]
     print(f"{out}: {n} recordings, {hours:.2f} h; skipped: {kinds}", file=sys.stderr)
+    counted = summary["word_times"]
+    total = sum(times["words"] for times in counted.values())
+    parts = [f"{counted[t]['words'] / total:.1%} {t}" for t in TIME_CLASSES if t in counted]
+    print(f"word times: {', '.join(parts)}", file=sys.stderr)
     if summary["skipped"]:
         print(f"reasons: {out / SKIPPED_NAME}", file=sys.stderr)
 

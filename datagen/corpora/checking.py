@@ -6,22 +6,31 @@ Runs in a worker. An unusable recording is returned with the reason instead of r
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from microturn.datagen.corpora.aligned_cache import CachedAligner
-from microturn.datagen.corpora.alignment import UNSCORED, words_of
+from microturn.datagen.corpora.alignment.aligner import UNSCORED
+from microturn.datagen.corpora.alignment.cache import CachedAligner
+from microturn.datagen.corpora.alignment.matching import (
+    StatedWord,
+    found_share,
+    match_words,
+    stated_words,
+    unknown_line,
+    words_of,
+)
 from microturn.datagen.corpora.cut_selection import cuts_of
 from microturn.datagen.corpora.cutting import RATE, levels_db, voiced_span
 from microturn.datagen.corpora.manifest import AlignedWord, Cut, Utterance, resample
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, SoundError
 from microturn.datagen.corpora.tags import tags_of
-from microturn.datagen.corpora.word_times import spoken, words_beside, words_of_file
+from microturn.datagen.corpora.word_times import words_beside, words_of_file
+from microturn.datagen.labels.time_classes import ALIGNED
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
@@ -30,7 +39,7 @@ NO_LICENCE = "LicenseRef-Unknown"
 SILENT_DB = -55.0  # level of the loudest 10 ms of a recording without speech
 MIN_LENGTH_S = 0.05
 SHORT_LINE_WORDS, SHORT_LINE_MARGIN = 2, 20.0  # scores of short lines are less reliable
-MIN_SIMILARITY = 0.8  # of the words with times and those of the transcript
+MIN_FOUND = 0.8  # share of the words with times that stand in the transcript
 MAX_LETTERS_PER_S = 40.0  # more than twice as fast as people speak
 TOLERANCE_S = 0.1  # by which times may exceed the end of the audio
 
@@ -52,12 +61,11 @@ class CheckSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedRecording:
-    """A recording as it is stored, and the origin of its word times."""
+    """A recording as it is stored."""
 
     utterance: Utterance
     data: bytes
     digest: str  # of the audio
-    times: str  # corpus, aligned or none
     place: str
 
 
@@ -110,7 +118,7 @@ class Checker:
         if len(normalise(text)) > MAX_LETTERS_PER_S * (end_s - start_s):
             voiced = f"{end_s - start_s:.1f} s"
             raise Unusable("mislabelled", f"its text does not fit into {voiced} of sound")
-        words, scores, times = self._words(recording, audio, text, language)
+        words, scores = self._words(recording, audio, text, language)
         data, suffix, rate = self._stored(decoded)
         name, speaker = self._settings.name, recording.speaker
         if speaker and self._settings.prefixed:
@@ -123,7 +131,7 @@ class Checker:
             text=text,
             key=recording.key,
             words=words,
-            cuts=self._cuts(audio, words, scores, times),
+            cuts=self._cuts(audio, words, scores),
             duration_s=round(len(audio) / RATE, 4),
             start_s=start_s,
             end_s=end_s,
@@ -141,7 +149,6 @@ class Checker:
             utterance=utterance,
             data=data,
             digest=digest,
-            times=times,
             place=recording.sound.place,
         )
 
@@ -162,17 +169,16 @@ class Checker:
 
     def _words(
         self, recording: Recording, audio: Audio, text: str, language: str
-    ) -> tuple[tuple[AlignedWord, ...], tuple[float, ...], str]:
-        """Return words, scores and their origin: corpus, aligned or none."""
-        stated = spoken(recording.words or self._times_beside(recording))
-        if stated:
-            words = _checked_times(stated, len(audio) / RATE, text)
-            return words, (0.0,) * len(words), "corpus"
+    ) -> tuple[tuple[AlignedWord, ...], tuple[float, ...]]:
+        """Return words, their times as far as known, and their scores."""
+        stated = self._stated(recording, text, duration_s=len(audio) / RATE)
+        span_s, texts = voiced_span(audio), words_of(text)
+        words = match_words(stated, texts, span_s=span_s, levels=levels_db(audio))
         alignable = language.startswith("en") and not any(sign.isdigit() for sign in text)
-        if not (self._settings.align and alignable):
-            start_s, end_s = voiced_span(audio)
-            whole = AlignedWord(text=normalise(text), start_s=start_s, end_s=end_s)
-            return (whole,), (0.0,), "none"
+        if words is None and not (self._settings.align and alignable):
+            words = unknown_line(texts, *span_s)
+        if words is not None:
+            return words, (0.0,) * len(words)
         aligned = self._aligner.align(audio, RATE, text=text)
         if aligned is None:
             raise Unusable("mislabelled", "its text cannot be aligned with its sound")
@@ -181,7 +187,7 @@ class Checker:
         if aligned.mean != UNSCORED and aligned.mean < fit:
             score = f"score {aligned.mean:.0f}, below {fit:.0f}"
             raise Unusable("mislabelled", f"its sound does not fit its text ({score})")
-        return aligned.words, aligned.scores, "aligned"
+        return aligned.words, aligned.scores
 
     def _times_beside(self, recording: Recording) -> tuple[AlignedWord, ...]:
         """Read the words from the file that is given for a recording, or lies beside its sound."""
@@ -199,19 +205,26 @@ class Checker:
             raise Unusable("bad_times", str(error)) from error
         return ()
 
+    def _stated(self, recording: Recording, text: str, *, duration_s: float) -> list[StatedWord]:
+        """Return the word times that the corpus states, checked against its text."""
+        stated = stated_words(recording.words or self._times_beside(recording))
+        _check_order(stated, duration_s)
+        if found_share(stated, words_of(text)) < MIN_FOUND:
+            first = " ".join(text for entry in stated[:6] for text in entry.texts)
+            reason = f"its words with times ({first!r}...) are not its text"
+            raise Unusable("mislabelled", reason)
+        return [
+            replace(entry, end_s=min(entry.end_s, duration_s))
+            for entry in stated
+            if entry.start_s < duration_s
+        ]
+
     def _cuts(
-        self,
-        audio: Audio,
-        words: tuple[AlignedWord, ...],
-        scores: tuple[float, ...],
-        times: str,
+        self, audio: Audio, words: tuple[AlignedWord, ...], scores: tuple[float, ...]
     ) -> tuple[Cut, ...]:
         """Cut the words of interest; the times of the aligner must also beat their rivals."""
-        if times == "none":
-            return ()
-        return cuts_of(
-            audio, words, scores=scores, chooser=self._aligner if times == "aligned" else None
-        )
+        by_aligner = all(word.times == ALIGNED for word in words)
+        return cuts_of(audio, words, scores=scores, chooser=self._aligner if by_aligner else None)
 
     def _stored(self, decoded: Decoded) -> tuple[bytes, str, int]:
         """Return the bytes to store: those of the file if it is compressed, else FLAC."""
@@ -230,27 +243,16 @@ class Checker:
         return out.getvalue(), ".flac", rate
 
 
-def _checked_times(
-    words: tuple[AlignedWord, ...], duration_s: float, text: str
-) -> tuple[AlignedWord, ...]:
-    """Check that word times are in order, inside the recording, and match its text."""
-    for before, word in zip((None, *words), words, strict=False):
+def _check_order(stated: Sequence[StatedWord], duration_s: float) -> None:
+    """Check that word times are in order and inside the recording."""
+    for before, word in zip((None, *stated), stated, strict=False):
         unordered = before is not None and word.start_s < before.start_s
         if unordered or not 0 <= word.start_s < word.end_s <= duration_s + TOLERANCE_S:
             raise Unusable(
                 "bad_times",
-                f"its word {word.text!r} at {word.start_s:g} to {word.end_s:g} s is out of order "
-                f"or outside its {duration_s:.2f} s",
+                f"its word {' '.join(word.texts)!r} at {word.start_s:g} to {word.end_s:g} s is "
+                f"out of order or outside its {duration_s:.2f} s",
             )
-    timed, written = [word.text for word in words], words_of(text)
-    if timed != written and SequenceMatcher(None, timed, written).ratio() < MIN_SIMILARITY:
-        first = " ".join(timed[:6])
-        raise Unusable("mislabelled", f"its words with times ({first!r}...) are not its text")
-    return tuple(
-        AlignedWord(text=w.text, start_s=w.start_s, end_s=min(w.end_s, duration_s))
-        for w in words
-        if w.start_s < duration_s
-    )
 
 
 def _tags(text: str, language: str) -> frozenset[str]:

@@ -37,11 +37,11 @@ def cuts_of(
 ) -> tuple[Cut, ...]:
     """Cut the words of interest; with a chooser a good cut must also be likelier than its rivals.
 
-    A recording of a single word is cut whatever the word.
+    A recording of a single word is cut whatever the word, one without a known time is not.
     """
     cuts = []
     for index, (word, score) in enumerate(zip(words, scores, strict=True)):
-        if len(words) > 1 and word.text not in UNITS:
+        if not word.is_known or (len(words) > 1 and word.text not in UNITS):
             continue
         cut = cut_word(audio, words, index=index, score=score)
         if cut.quality != "poor" and len(words) > 1 and chooser is not None:

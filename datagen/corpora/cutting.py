@@ -42,6 +42,17 @@ def voiced_span(audio: Audio) -> tuple[float, float]:
     return _seconds(int(loud[0]), int(loud[-1]), len(audio))
 
 
+def sounding_span(levels: Levels, start_s: float, end_s: float) -> tuple[float, float]:
+    """Return the part of a span between its first and last sound; all of it if it is silent."""
+    first, end = _hop(start_s), _hop(end_s)
+    loud = np.flatnonzero(levels[first:end] > levels.max() - _GAP_DB)
+    if not len(loud):
+        return start_s, end_s
+    step_s = _HOP / RATE
+    sounding = start_s + float(loud[0]) * step_s, start_s + float(loud[-1] + 1) * step_s
+    return round(sounding[0], 4), round(min(sounding[1], end_s), 4)
+
+
 def cut_word(audio: Audio, words: tuple[AlignedWord, ...], *, index: int, score: float) -> Cut:
     """Return the cut of one word, with its quality by energy and score."""
     if len(words) == 1:

@@ -21,8 +21,9 @@ import soundfile
 
 from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.waveform import resampled
+from microturn.datagen.labels.time_classes import ALIGNED, KNOWN, UNKNOWN, check_times
 from microturn.datagen.sets.storage import Place, place, read_range, size_of
-from microturn.model.streams import StreamLayout
+from microturn.model.streams import StreamLayout, normalise
 from microturn.model.streams.pcm import Audio
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
@@ -42,6 +43,11 @@ class AlignedWord:
     text: str
     start_s: float
     end_s: float
+    times: str = ALIGNED  # one of TIME_CLASSES
+
+    @property
+    def is_known(self) -> bool:
+        return self.times in KNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +93,19 @@ class Utterance:
         """Return the cut of the word at this index, if there is one."""
         return next((cut for cut in self.cuts if cut.word == word), None)
 
+    @property
+    def times(self) -> str:
+        """How the word times of the line are known: the class of the known ones, if any."""
+        known = (word.times for word in self.words if word.is_known)
+        return next(known, self.words[0].times if self.words else ALIGNED)
+
     def to_json(self) -> dict[str, Any]:
         """Return the manifest line of this utterance."""
         line = {key: getattr(self, _field_of(key)) for key in _SCALARS}
-        line["words"] = [[word.text, word.start_s, word.end_s] for word in self.words]
+        times = self.times
+        if times != ALIGNED:
+            line["times"] = times
+        line["words"] = [_word_to_json(word, times) for word in self.words]
         line["cuts"] = [{key: getattr(cut, _field_of(key)) for key in _CUT} for cut in self.cuts]
         line["tags"] = sorted(self.tags)
         return line
@@ -101,10 +116,8 @@ class Utterance:
         scalars = {
             _field_of(key): _typed(line[key], kind, key=key) for key, kind in _SCALARS.items()
         }
-        words = tuple(
-            AlignedWord(text=str(text), start_s=float(start), end_s=float(end))
-            for text, start, end in line["words"]
-        )
+        times = str(line.get("times", ALIGNED))
+        words = tuple(_word_from_json(word, times) for word in line["words"])
         utterance = Utterance(
             **scalars,
             words=words,
@@ -136,6 +149,22 @@ _SCALARS: dict[str, type] = {
     "licence": str,
     "split": str,
 }
+
+
+def _word_to_json(word: AlignedWord, times: str) -> list[Any]:
+    """Return text, start and end; and the class of the times where it is not that of the line."""
+    line: list[Any] = [word.text, word.start_s, word.end_s]
+    return line if word.times == times else [*line, word.times]
+
+
+def _word_from_json(line: list[Any], times: str) -> AlignedWord:
+    text, start, end, *own = line
+    if own:
+        (times,) = own
+    elif times == ALIGNED and " " in normalise(text):
+        times = UNKNOWN  # several words in one span, as earlier versions wrote unknown times
+    check_times(times)
+    return AlignedWord(text=str(text), start_s=float(start), end_s=float(end), times=times)
 
 
 def _field_of(key: str) -> str:

@@ -11,9 +11,8 @@ from typing import Any
 from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import read_text
-from microturn.model.streams import normalise
 
-_SILENCE = frozenset(["", "sil", "sp", "spn", "<eps>", "<sil>", "<unk>", "[noise]", "<p>", "<s>"])
+_SILENCE = frozenset(["", "sil", "sp", "spn", "<eps>", "<sil>", "[noise]", "<p>", "<s>"])
 _SUFFIXES = (".TextGrid", ".textgrid", ".TEXTGRID", ".ctm", ".CTM", ".json", ".JSON")
 _QUOTED = r'"((?:[^"]|"")*)"'
 _OWN_TIER = re.compile(r"(.+?)\s*-\s*words?", re.IGNORECASE)  # of one speaker, by MFA
@@ -183,17 +182,3 @@ def words_beside(
         if beside.is_file():
             return words_of_file(beside, audio.stem, speaker=speaker, channel=channel)
     return ()
-
-
-def spoken(words: tuple[AlignedWord, ...]) -> tuple[AlignedWord, ...]:
-    """Normalise words for storage; a word that becomes several is divided evenly among them."""
-    normalised = []
-    for word in words:
-        texts = [text for text in normalise(word.text).split() if text.strip("'")]
-        step_s = (word.end_s - word.start_s) / max(len(texts), 1)
-        for i, text in enumerate(texts):
-            start_s, end_s = word.start_s + i * step_s, word.start_s + i * step_s + step_s
-            normalised.append(
-                AlignedWord(text=text, start_s=round(start_s, 4), end_s=round(end_s, 4))
-            )
-    return tuple(normalised)

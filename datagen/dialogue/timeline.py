@@ -19,13 +19,17 @@ from microturn.datagen.labels.dialogue import (
     WordLabels,
 )
 from microturn.datagen.labels.event_types import ACTS, check_event
+from microturn.datagen.labels.time_classes import ALIGNED
 
 DIGITS: Final = 6  # of seconds in labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """A word that sounds in [start_sample, end_sample); `cut` says that it was broken off."""
+    """A word that sounds in [start_sample, end_sample); `cut` says that it was broken off.
+
+    Words of unknown times are one `Word`: they sound somewhere in its span.
+    """
 
     text: str
     start_sample: int
@@ -33,6 +37,7 @@ class Word:
     source: str  # the recording it comes from
     voice: str
     cut: bool = False
+    times: str = ALIGNED  # one of TIME_CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +146,7 @@ class Timeline:
                     source=word.source,
                     voice=word.voice,
                     cut=word.cut,
+                    times=word.times,
                 )
                 for word in items
             )
@@ -173,6 +179,7 @@ class Timeline:
                     source=word.source,
                     voice=word.voice,
                     cut=word.cut,
+                    times=word.times,
                 )
                 for word in items
             ]

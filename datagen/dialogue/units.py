@@ -16,6 +16,7 @@ from math import inf
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import Corpus, Utterance
 from microturn.datagen.corpora.waveform import (
     energy_edges,
@@ -26,6 +27,7 @@ from microturn.datagen.corpora.waveform import (
     quietest_near,
 )
 from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
@@ -41,9 +43,10 @@ SILENT_S = 0.13  # a longer stretch of little sound may pass for a pause
 class UnitWord:
     """A word inside a unit, in samples from its start."""
 
-    text: str
+    text: str  # several words where their times are unknown
     start_sample: int
     end_sample: int
+    times: str = ALIGNED  # one of TIME_CLASSES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,7 +268,7 @@ class UnitBank:
                 (utterance.duration_s, utterance.id, utterance, index)
                 for utterance in self._user_prompts.values()
                 for index, word in enumerate(utterance.words)
-                if word.text == text
+                if word.text == text and word.is_known
             ]
             best = min(places, key=lambda place: place[:2], default=None)
             self._within[text] = None if best is None else (best[2], best[3])
@@ -329,27 +332,38 @@ def _words_of(
     utterance: Utterance, text: str, start: int, n: int, scale: float
 ) -> tuple[UnitWord, ...]:
     """Word times after trimming; the first word begins and the last ends where the unit does."""
-    texts = text.split()
-    if len(texts) != len(utterance.words):  # transcript and alignment differ: share it out evenly
-        edges = [n * i // len(texts) for i in range(len(texts) + 1)]
-    else:
-        inner = [round(word.start_s * scale) - start for word in utterance.words[1:]]
-        edges = [0, *inner, n]
-        for i in range(1, len(edges) - 1):
-            edges[i] = min(max(edges[i], edges[i - 1] + 1), n - (len(edges) - 1 - i))
-    ends = edges[1:]
-    if len(texts) == len(utterance.words):
-        aligned = [round(word.end_s * scale) - start for word in utterance.words[:-1]]
-        pairs = zip(aligned, ends[:-1], edges[:-2], strict=True)
-        ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
+    texts = _split_like(utterance, text)
+    if len(texts) != len(utterance.words):  # the recording's words are not those of its text
+        times = ALIGNED if " " not in text else UNKNOWN
+        return (UnitWord(text=text, start_sample=0, end_sample=n, times=times),)
+    inner = [round(word.start_s * scale) - start for word in utterance.words[1:]]
+    edges = [0, *inner, n]
+    for i in range(1, len(edges) - 1):
+        edges[i] = min(max(edges[i], edges[i - 1] + 1), n - (len(edges) - 1 - i))
+    aligned = [round(word.end_s * scale) - start for word in utterance.words[:-1]]
+    pairs = zip(aligned, edges[1:-1], edges[:-2], strict=True)
+    ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
     return tuple(
-        UnitWord(text=word, start_sample=edges[i], end_sample=ends[i])
-        for i, word in enumerate(texts)
+        UnitWord(text=word, start_sample=edges[i], end_sample=ends[i], times=known.times)
+        for i, (word, known) in enumerate(zip(texts, utterance.words, strict=True))
     )
+
+
+def _split_like(utterance: Utterance, text: str) -> list[str]:
+    """Divide a text among the words of its recording; words of unknown times stay together."""
+    texts = words_of(text)
+    parts: list[str] = []
+    for word in utterance.words:
+        n = len(words_of(word.text))
+        parts.append(" ".join(texts[:n]))
+        texts = texts[n:]
+    return parts if all(parts) and not texts else [text]
 
 
 def _is_fluent(utterance: Utterance, text: str) -> bool:
     words = utterance.words
+    if not all(word.is_known for word in words):
+        return False
     gaps = (after.start_s - before.end_s for before, after in zip(words, words[1:], strict=False))
     return SENTENCE_WORDS <= len(words) == len(text.split()) and max(gaps) <= MAX_BREAK_S
 

@@ -33,6 +33,11 @@ class SpokenSegment:
         return round(self.end_s - self.start_s, 6)
 
     @property
+    def timed_words(self) -> tuple[WordLabel, ...]:
+        """The words whose times are known or interpolated."""
+        return tuple(word for word in self.words if not word.is_unknown)
+
+    @property
     def text(self) -> str:
         return " ".join(word.text for word in self.words)
 

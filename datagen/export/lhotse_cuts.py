@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from microturn.datagen.export.config import ExportConfig
-from microturn.datagen.export.dialogue import CHANNELS, duration_of, segments_of
+from microturn.datagen.export.dialogue import (
+    CHANNELS,
+    SpokenSegment,
+    duration_of,
+    segments_of,
+)
+from microturn.datagen.labels.time_classes import INTERPOLATED
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 
 SIDES = ("user", "agent")  # in the order of their channels
@@ -42,11 +48,11 @@ class LhotseExport:
                 "text": segment.text,
                 "language": "en",
                 "speaker": segment.voice,
-                "custom": {"lane": segment.lane},
+                "custom": {"lane": segment.lane, **_inexact(segment)},
                 "alignment": {
                     "word": [
                         [word.text, word.start_s, round(word.end_s - word.start_s, 6)]
-                        for word in segment.words
+                        for word in segment.timed_words
                     ]
                 },
             }
@@ -110,6 +116,17 @@ class LhotseExport:
                 (cut,) = CutSet.from_dicts([json.loads(text)])
                 assert isinstance(cut, MultiCut)
                 writer.write(cut)
+
+
+def _inexact(segment: SpokenSegment) -> dict[str, Any]:
+    """Return the places of interpolated words in the alignment, and the words without a time."""
+    words = segment.timed_words
+    interpolated = [i for i, word in enumerate(words) if word.times == INTERPOLATED]
+    unknown = [[w.text, w.start_s, w.end_s] for w in segment.words if w.is_unknown]
+    return {
+        **({"interpolated": interpolated} if interpolated else {}),
+        **({"unknown": unknown} if unknown else {}),
+    }
 
 
 def _write_jsonl_gz(path: Path, rows: Iterable[dict[str, Any]]) -> None:

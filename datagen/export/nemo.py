@@ -19,6 +19,8 @@ from microturn.datagen.export.dialogue import (
     duration_of,
     segments_of,
 )
+from microturn.datagen.labels.dialogue import WordLabel
+from microturn.datagen.labels.time_classes import INTERPOLATED
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 from microturn.model.streams.pcm import Pcm16, to_pcm16
 
@@ -43,7 +45,7 @@ class NemoExport:
         path = self._folder / f"audio/{key}.wav"
         soundfile.write(path, mono(sample), self._rate, subtype="PCM_16")
         (self._folder / f"rttm/{key}.rttm").write_text("".join(_rttm(key, s) for s in segments))
-        words = sorted((w.start_s, _ctm(key, s, w)) for s in segments for w in s.words)
+        words = sorted((w.start_s, _ctm(key, s, w)) for s in segments for w in s.timed_words)
         (self._folder / f"ctm/{key}.ctm").write_text("".join(line for _, line in words))
         self._dialogues.append(
             {
@@ -80,10 +82,14 @@ def _rttm(key: str, segment: SpokenSegment) -> str:
     return f"SPEAKER {key} 1 {span} <NA> <NA> {_name(segment.voice)} <NA> <NA>\n"
 
 
-def _ctm(key: str, segment: SpokenSegment, word: Any) -> str:
-    """Format source, channel, start, duration, word, confidence, type, speaker (RT-09)."""
+def _ctm(key: str, segment: SpokenSegment, word: WordLabel) -> str:
+    """Format source, channel, start, duration, word, confidence, type, speaker (RT-09).
+
+    The confidence of an interpolated time is 0.
+    """
     span = f"{word.start_s:.6f} {word.end_s - word.start_s:.6f}"
-    return f"{key} 1 {span} {word.text} 1.0 lex {_name(segment.voice)}\n"
+    confidence = 0.0 if word.times == INTERPOLATED else 1.0
+    return f"{key} 1 {span} {word.text} {confidence} lex {_name(segment.voice)}\n"
 
 
 def _line(key: str, segment: SpokenSegment) -> dict[str, Any]:

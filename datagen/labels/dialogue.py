@@ -14,6 +14,7 @@ from typing import Any, Final
 from microturn.datagen.labels.event_types import EventType, check_event, register_event_type
 from microturn.datagen.labels.json_fields import optional, read_fields, write_fields
 from microturn.datagen.labels.setting import ChannelLabel, RoomLabel, SceneLabel
+from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN, check_times
 from microturn.model.streams import BG, SPECIAL_TOKENS, normalise
 
 FORMAT: Final = 2
@@ -23,7 +24,10 @@ LANES: Final = ("user", "agent", "background")
 
 @dataclass(frozen=True, kw_only=True)
 class WordLabel:
-    """A word that sounds from `start_s` to `end_s`; `cut` says that it was broken off."""
+    """A word that sounds from `start_s` to `end_s`; `cut` says that it was broken off.
+
+    Words of unknown times are one label: they sound somewhere in its span.
+    """
 
     text: str
     start_s: float
@@ -31,6 +35,15 @@ class WordLabel:
     source: str = ""  # the recording it comes from
     voice: str = ""
     cut: bool = optional(False)
+    times: str = optional(ALIGNED)  # one of TIME_CLASSES
+
+    def __post_init__(self) -> None:
+        check_times(self.times)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows when its words sound within its span."""
+        return self.times == UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)

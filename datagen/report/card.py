@@ -50,7 +50,11 @@ def make_card(
         "counts": {
             name: _by_value(c) if name in HISTOGRAMS else dict(c.most_common())
             for name, c in statistics.counts.items()
-            if c
+            if c and not name.startswith("word_times")
+        },
+        "word_times": {
+            name: {"words": n, "seconds": round(statistics.counts["word_times_ms"][name] / 1000, 2)}
+            for name, n in sorted(statistics.counts["word_times"].items())
         },
         "times_s": {
             name: {
@@ -99,6 +103,12 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         "## Times in seconds",
         *_time_table(card["times_s"]),
+        "",
+        "## Word times",
+        "Aligned: found in the sound. Given: stated by the corpus. Interpolated: between known "
+        "times. Unknown: somewhere in the line; text lanes are not trained there.",
+        "",
+        *_table(("voice: times", "words", "seconds", "share"), _word_times(card["word_times"])),
         "",
         "## Turn-taking",
         *_human_lines(card["human"]),
@@ -197,6 +207,14 @@ def _shares(counts: Mapping[str, int], *, max_rows: int = 100) -> list[tuple[str
     if len(rows) > max_rows:
         rows = [*rows[:max_rows], (f"({len(rows) - max_rows} more)", "", "")]
     return rows
+
+
+def _word_times(counts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    total = sum(row["words"] for row in counts.values()) or 1
+    return [
+        (name, str(row["words"]), f"{row['seconds']:.1f}", f"{row['words'] / total:.1%}")
+        for name, row in counts.items()
+    ]
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.labels.event_types import event_type
+from microturn.datagen.labels.time_classes import KNOWN, UNKNOWN
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.model.streams import StreamLayout, Tokenizer, fine_mel
 
@@ -79,7 +80,16 @@ def _words(axis: Axes, timeline: Timeline, rate: int) -> None:
             start, end = word.start_sample / rate, word.end_sample / rate
             colour = {"background": "#ddd", "user": "#cfe0f7", "agent": "#d6f0d3"}[lane]
             edge = "#d65f5f" if word.cut else "#666"
-            axis.barh(row, end - start, left=start, height=0.8, color=colour, edgecolor=edge)
+            axis.barh(
+                row,
+                end - start,
+                left=start,
+                height=0.8,
+                color=colour,
+                edgecolor=edge,
+                linestyle="-" if word.times in KNOWN else "--",
+                hatch="..." if word.times == UNKNOWN else None,
+            )
             axis.text(
                 (start + end) / 2,
                 row,

@@ -64,6 +64,8 @@ COUNTS = (
     "channel",
     "snr_db",
     "rt60_s",
+    "word_times",
+    "word_times_ms",
 )
 SUMS = ("dialogues", "seconds", "user_seconds", "agent_seconds", "background_seconds", "overlap")
 
@@ -121,7 +123,12 @@ class SetStatistics:
 
     def _add_words(self, words: WordLabels) -> None:
         for lane, name in (("agent", "agent_words"), ("user", "heard_words")):
-            self.counts[name].update(word.text for word in words.of(lane))
+            self.counts[name].update(t for word in words.of(lane) for t in word.text.split())
+        for lane in LANES:
+            for word in words.of(lane):
+                name, length_ms = f"{lane}: {word.times}", round(1000 * (word.end_s - word.start_s))
+                self.counts["word_times"][name] += len(word.text.split())
+                self.counts["word_times_ms"][name] += length_ms
         spans = {lane: [(w.start_s, w.end_s) for w in words.of(lane)] for lane in LANES}
         for lane, lane_spans in spans.items():
             self.sums[f"{lane}_seconds"] += sum(b - a for a, b in lane_spans)

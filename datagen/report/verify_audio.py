@@ -29,6 +29,7 @@ from microturn.datagen.corpora.waveform import perturb
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Timeline, Word
 from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.labels.time_classes import KNOWN
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.datagen.scenarios import Script
 from microturn.model.streams.pcm import from_pcm16
@@ -67,6 +68,7 @@ class AudioFindings:
     n_dialogues: int = 0
     n_segments: int = 0
     words: Counter[str] = field(default_factory=Counter)  # by lane
+    word_times: Counter[str] = field(default_factory=Counter)  # words by how their times are known
     silences: int = 0  # windows in which the agent had to be silent
     joins: int = 0
     largest_step: float = 0.0
@@ -83,6 +85,7 @@ class AudioFindings:
             "dialogues": self.n_dialogues,
             "segments": self.n_segments,
             "words": dict(self.words),
+            "word_times": dict(self.word_times),
             "silences": self.silences,
             "joins": self.joins,
             "largest_step": round(self.largest_step, 5),
@@ -145,6 +148,7 @@ class AudioVerifier:
                 ):
                     continue
                 findings.words[lane] += 1
+                findings.word_times[word.times] += len(word.text.split())
                 level = _level_db(audio[word.start_sample : word.end_sample])
                 findings.quietest_word_db = min(findings.quietest_word_db, level)
                 if level < MIN_WORD_DB:
@@ -168,7 +172,7 @@ class AudioVerifier:
 
     def _align(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> None:
         """Count the words that forced alignment finds at their labelled times."""
-        from microturn.datagen.corpora.alignment import Aligner  # an optional dependency
+        from microturn.datagen.corpora.alignment.aligner import Aligner  # an optional dependency
 
         self._aligner = self._aligner or Aligner()
         margin = round(MARGIN_S * self._rate)
@@ -190,10 +194,14 @@ class AudioVerifier:
 
 
 def _groups(words: Sequence[Word], rate: int) -> Iterator[list[Word]]:
-    """Yield groups of two or more whole English words of one voice, close to one another."""
+    """Yield groups of two or more whole English words of one voice, close to one another.
+
+    Words of interpolated or unknown times end a group: they cannot be at a labelled time.
+    """
     group: list[Word] = []
     for word in sorted(words, key=lambda item: item.start_sample):
-        usable = not word.cut and word.text.isascii() and word.voice.startswith(ENGLISH)
+        usable = not word.cut and word.times in KNOWN
+        usable = usable and word.text.isascii() and word.voice.startswith(ENGLISH)
         if group and (
             not usable
             or word.voice != group[0].voice
@@ -279,7 +287,7 @@ def run_verify_audio(options: VerifyAudioConfig) -> int:
     verifier = AudioVerifier(config.layout.sample_rate)
     results: dict[str, AudioFindings] = {}
     print(f"{'scenario':<18}{'segments':>9}{'words':>7}{'silences':>9}{'joins':>7}", end="")
-    print(f"{'step':>8}{'agent':>7}{'user':>6}  faults")
+    print(f"{'step':>8}{'agent':>7}{'user':>6}{'untimed':>9}  faults")
     for name in names:
         findings = verify_scenario(
             renderer,
@@ -299,8 +307,9 @@ def run_verify_audio(options: VerifyAudioConfig) -> int:
 def _row(name: str, findings: AudioFindings) -> str:
     shares = [findings.share(lane) for lane in ("agent", "user")]
     agent, user = ("-" if share is None else f"{share:.0%}" for share in shares)
+    untimed = sum(n for times, n in findings.word_times.items() if times not in KNOWN)
     return (
         f"{name:<18}{findings.n_segments:>9}{findings.words.total():>7}{findings.silences:>9}"
-        f"{findings.joins:>7}{findings.largest_step:>8.4f}{agent:>7}{user:>6}  "
+        f"{findings.joins:>7}{findings.largest_step:>8.4f}{agent:>7}{user:>6}{untimed:>9}  "
         f"{len(findings.faults)}"
     )

@@ -170,6 +170,7 @@ class SegmentBuilder:
                 end_sample=start + word.end_sample,
                 source=unit.source,
                 voice=unit.voice,
+                times=word.times,
             )
             for word in unit.words
         ]
@@ -232,6 +233,7 @@ class SegmentBuilder:
                 end_sample=start + word.end_sample,
                 source=unit.source,
                 voice=unit.voice,
+                times=word.times,
             )
             for word in unit.words
         ]
@@ -317,4 +319,5 @@ def _cut_at(word: Word, end: int) -> Word:
         source=word.source,
         voice=word.voice,
         cut=True,
+        times=word.times,
     )

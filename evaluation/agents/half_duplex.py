@@ -54,6 +54,8 @@ class RecordedWords:
                 continue
             audio = held_out.load_agent()
             for word in held_out.dialogue.agent_words:
+                if not word.is_known:
+                    continue
                 piece = _slice(audio, word.start_s, word.end_s, held_out.sample_rate)
                 if len(piece) > len(words.get(word.text, ())):
                     words[word.text] = piece.copy()

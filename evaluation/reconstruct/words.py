@@ -15,7 +15,8 @@ from typing import Final
 
 import pocketsphinx
 
-from microturn.datagen.corpora.alignment import prepare, words_of
+from microturn.datagen.corpora.alignment.aligner import prepare
+from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.evaluation.reconstruct.reconstruction import VoicePair
 from microturn.evaluation.scoring.events import word_errors
@@ -68,10 +69,10 @@ class WordRecogniser:
 def count_errors(
     pairs: Iterable[VoicePair], recogniser: WordRecogniser, *, rate: int
 ) -> dict[str, WordErrors]:
-    """Count the errors in every version of the sound, by name."""
+    """Count the errors in every version of the sound, by name; in words whose times are known."""
     counts: dict[str, list[int]] = {}
     for pair in pairs:
-        for spoken in pair.words:
+        for spoken in (word for word in pair.words if word.is_known):
             expected = words_of(spoken.text)
             first = max(0, round((spoken.start_s - _MARGIN_S) * rate))
             last = round((spoken.end_s + _MARGIN_S) * rate)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from microturn.datagen.labels.dialogue import EventLabel
 from microturn.datagen.labels.event_types import TURN, event_type
 from microturn.evaluation.scoring.agent_output import SpokenWord
+from microturn.evaluation.scoring.dialogue import joined_words
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
 _ROWS: Final = (
@@ -97,7 +98,7 @@ def _timeline(axis: Any, scored: ScoredDialogue) -> None:
 
 
 def _words(axis: Any, words: Sequence[SpokenWord], y: float, colour: str) -> None:
-    for word in words:
+    for word in joined_words(words):
         length = max(word.end_s - word.start_s, 0.02)
         axis.barh(y, length, left=word.start_s, height=0.6, color=colour, alpha=0.35)
         axis.text(word.start_s, y, word.text, fontsize=6, va="center", clip_on=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.datagen.labels.time_classes import ALIGNED, KNOWN
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.activity import Activity
 from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
@@ -22,11 +23,16 @@ MAX_WORD_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class SpokenWord:
-    """A word and when it sounds."""
+    """A word and when it sounds; one of unknown times sounds somewhere in its span."""
 
     text: str
     start_s: float
     end_s: float
+    times: str = ALIGNED  # of a recorded word: one of TIME_CLASSES
+
+    @property
+    def is_known(self) -> bool:
+        return self.times in KNOWN
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ nothing else of a dialogue, so that one can be written by hand in a test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from microturn.datagen.labels.dialogue import (
     DialogueLabels,
@@ -18,6 +18,7 @@ from microturn.datagen.labels.dialogue import (
 )
 from microturn.datagen.labels.event_types import event_type
 from microturn.datagen.labels.setting import ChannelLabel
+from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.model.streams import DELEGATE, SPECIAL_TOKENS
 
@@ -66,17 +67,28 @@ class Dialogue:
 
 
 def split_words(labels: Sequence[WordLabel]) -> tuple[SpokenWord, ...]:
-    """Single normalised words in order of time; those of one label share its time evenly."""
-    spoken: list[SpokenWord] = []
-    for label in sorted(labels, key=lambda label: label.start_s):
-        pieces = word_list(label.text)
-        step_s = (label.end_s - label.start_s) / max(len(pieces), 1)
-        spoken += [
-            SpokenWord(
-                text=piece,
-                start_s=label.start_s + i * step_s,
-                end_s=label.start_s + (i + 1) * step_s,
-            )
-            for i, piece in enumerate(pieces)
-        ]
-    return tuple(spoken)
+    """Single normalised words in order of time; those of one label have its whole span."""
+    return tuple(
+        SpokenWord(
+            text=piece,
+            start_s=label.start_s,
+            end_s=label.end_s,
+            times=label.times if len(pieces) == 1 else UNKNOWN,
+        )
+        for label in sorted(labels, key=lambda label: label.start_s)
+        for pieces in (word_list(label.text),)
+        for piece in pieces
+    )
+
+
+def joined_words(words: Sequence[SpokenWord]) -> list[SpokenWord]:
+    """Join the words of one label of unknown times again."""
+    found: list[SpokenWord] = []
+    for word in words:
+        last = found[-1] if found else None
+        span = (word.start_s, word.end_s, UNKNOWN)
+        if last and word.times == UNKNOWN and span == (last.start_s, last.end_s, last.times):
+            found[-1] = replace(last, text=f"{last.text} {word.text}")
+        else:
+            found.append(word)
+    return found

@@ -50,7 +50,11 @@ class WordSounds:
             frames, speech = _analyse(held_out.load_agent(), layout, activity)
             for word, part in zip(words, _parts(words, frames, speech, layout), strict=True):
                 last = _frame(word.end_s - word.start_s, layout)
-                if part is not None and len(part[:last]) > len(longest.get(word.text, ())):
+                if (
+                    part is not None
+                    and word.is_known
+                    and len(part[:last]) > len(longest.get(word.text, ()))
+                ):
                     longest[word.text] = part[:last]
         texts = tuple(sorted(longest))
         n_frames = max((len(longest[text]) for text in texts), default=0)

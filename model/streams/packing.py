@@ -32,10 +32,15 @@ SILENT_LOG_MEL: Final = -3.0
 
 @dataclass(frozen=True, kw_only=True)
 class TimedToken:
-    """Text (words or a control token) and its sample on the wall clock."""
+    """Text (words or a control token) and its sample on the wall clock.
+
+    Words whose times are unknown sound somewhere from `sample` to `end_sample`: their lane carries
+    no loss weight there. For other text `end_sample` is None.
+    """
 
     text: str
     sample: int
+    end_sample: int | None = None
 
 
 def pack_user_audio(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.uint8]:
@@ -97,7 +102,8 @@ def pack_say(
     """Place the agent's words at, or for want of positions before, their micro-turn, (n, P).
 
     `sample` is the start of a word's sound, or the time of a control token. Text leads or
-    equals audio: a word whose tokens do not fit into its own micro-turn starts earlier.
+    equals audio: a word whose tokens do not fit into its own micro-turn starts earlier. Words of
+    unknown times follow one another from the onset of the first, as far as they fit.
     """
     lane = np.full((n, layout.say_positions), IDLE, np.int32)
     flat = lane.reshape(-1)
@@ -107,6 +113,10 @@ def pack_say(
         micro_turn = layout.micro_turn_of(token.sample) - 1  # made one before it is played
         # At the first position of its micro-turn, or as late as all of it still fits.
         last_fit = min((micro_turn + 1) * layout.say_positions, limit) - len(ids)
+        if token.end_sample is not None:
+            last_fit = min(micro_turn * layout.say_positions, limit)
+            end = layout.micro_turn_of(token.end_sample - 1) * layout.say_positions
+            ids = ids[: max(int(min(end, limit) - last_fit), 0)]
         start = int(min(micro_turn * layout.say_positions, last_fit))
         if start < 0:
             raise ValueError(
@@ -148,6 +158,20 @@ def token_weights(lane: NDArray[np.int32]) -> NDArray[np.float32]:
     return weight.reshape(lane.shape)
 
 
+def ignore_unknown_(
+    weight: NDArray[np.float32], tokens: Iterable[TimedToken], layout: StreamLayout, *, shift: int
+) -> None:
+    """Set the weight of a lane to 0 while words of unknown times sound, (N, P).
+
+    `shift` is 1 for a lane that holds what sounds one micro-turn later, else 0.
+    """
+    for token in tokens:
+        if token.end_sample is not None:
+            first = layout.micro_turn_of(token.sample) - shift
+            last = layout.micro_turn_of(token.end_sample - 1) - shift
+            weight[max(first, 0) : last + 1] = 0.0
+
+
 def pack_dialogue(
     *,
     user_audio: NDArray[np.float32],
@@ -174,7 +198,9 @@ def pack_dialogue(
     n = len(user_audio) // layout.samples_per_micro_turn
     say_lane = pack_say(say, n, layout, tokenizer)
     heard_lane = pack_heard(heard, n, layout, tokenizer)
-    say_weight = token_weights(say_lane)
+    heard_weight, say_weight = token_weights(heard_lane), token_weights(say_lane)
+    ignore_unknown_(heard_weight, heard, layout, shift=0)
+    ignore_unknown_(say_weight, say, layout, shift=1)
     say_weight[-1:] = 0.0  # would sound after the end: nothing is known about it
     if agent_levels is None:
         agent_levels = mel.quantise_fine(mel.fine_mel(agent_audio, layout))
@@ -190,7 +216,7 @@ def pack_dialogue(
         layout=layout,
         arrays=packed | pack_given(given or {}, n, layout),
         weights={
-            "heard": token_weights(heard_lane),
+            "heard": heard_weight,
             "say": say_weight,
             "audio_out": audio_out_weight,
         },

@@ -25,7 +25,8 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from microturn.datagen.corpora.alignment import UNSCORED, Aligned, Aligner, words_of
+from microturn.datagen.corpora.alignment.aligner import UNSCORED, Aligned, Aligner
+from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.counts import counts_markdown
 from microturn.datagen.corpora.cut_selection import cuts_of
 from microturn.datagen.corpora.cutting import RATE, voiced_span

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import Utterance
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event
@@ -81,7 +82,7 @@ def _line(segment: SegmentBuilder, lines: Sequence[Utterance]) -> Utterance:
     meant = {canonical(text) for text in phrases}
     for _ in range(TRIES):
         line = lines[segment.choose(lines)]
-        if len(line.words) >= MIN_WORDS and canonical(line.text) not in meant:
+        if len(words_of(line.text)) >= MIN_WORDS and canonical(line.text) not in meant:
             return line
     raise DoesNotFit
 

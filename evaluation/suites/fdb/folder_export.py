@@ -19,7 +19,7 @@ from microturn.evaluation.agents.baselines import Oracle
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
-from microturn.evaluation.scoring.dialogue import Dialogue
+from microturn.evaluation.scoring.dialogue import Dialogue, joined_words
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
@@ -261,13 +261,17 @@ def _intended(dialogue: Dialogue, answer: EventLabel | None) -> str:
 
 
 def _transcription(words: Sequence[SpokenWord]) -> list[Json]:
-    items = [{"text": w.text, "timestamp": _rounded((w.start_s, w.end_s))} for w in words]
+    items = [
+        {"text": w.text, "timestamp": _rounded((w.start_s, w.end_s))} for w in joined_words(words)
+    ]
     return [{"speaker": 0, "item": items}]
 
 
 def _as_chunks(words: Sequence[SpokenWord]) -> Json:
     ordered = sorted(words, key=lambda word: word.start_s)
-    return chunks_json([Chunk(text=w.text, start_s=w.start_s, end_s=w.end_s) for w in ordered])
+    return chunks_json(
+        [Chunk(text=w.text, start_s=w.start_s, end_s=w.end_s) for w in joined_words(ordered)]
+    )
 
 
 def _rounded(span: Span) -> list[float]:

@@ -19,14 +19,14 @@ from microturn.configs import main as cli
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora import packages
 from microturn.datagen.corpora.add import SKIPPED_NAME, SUMMARY_NAME, add_corpus
-from microturn.datagen.corpora.aligned_cache import CachedAligner
-from microturn.datagen.corpora.alignment import words_of
+from microturn.datagen.corpora.alignment.cache import CachedAligner
+from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.home import corpora_home, digest_of, folders_of, open_corpora
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, AlignedWord, Corpus, Utterance
 from microturn.datagen.corpora.recordings import FileSound, Recording
 from microturn.datagen.corpora.splits import share_of, with_splits
-from microturn.datagen.corpora.word_times import spoken, words_from_json
+from microturn.datagen.corpora.word_times import words_from_json
 from microturn.datagen.pipeline import open_corpus
 
 RATE = 16_000
@@ -259,14 +259,6 @@ def test_word_times_come_in_many_shapes_of_json(value: Any) -> None:
     assert words_from_json(value) == expected
     assert words_from_json(None) == words_from_json([]) == words_from_json("hello world") == ()
     assert words_from_json({"segments": [{"text": "hello world", "start": 0, "end": 1}]}) == ()
-    hyphen = (
-        AlignedWord(text="Well-known", start_s=0.0, end_s=1.0),
-        AlignedWord(text="...", start_s=1.0, end_s=1.1),
-    )
-    assert [(w.text, w.start_s, w.end_s) for w in spoken(hyphen)] == [
-        ("well", 0.0, 0.5),
-        ("known", 0.5, 1.0),
-    ]
 
 
 def test_simulate_takes_names_folders_and_several_of_them(

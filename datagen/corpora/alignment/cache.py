@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.files import write_atomically
-from microturn.datagen.corpora.alignment import Aligned, Aligner
+from microturn.datagen.corpora.alignment.aligner import Aligned, Aligner
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.model.streams.pcm import Audio
 

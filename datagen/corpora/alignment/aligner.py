@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pocketsphinx
 
+from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import AlignedWord, resample
 from microturn.datagen.corpora.pronunciations import pronounce
-from microturn.model.streams import normalise
 from microturn.model.streams.pcm import PCM16_MAX, PCM16_MIN, Audio
 
 RATE = 16_000  # of pocketsphinx's en-us model
@@ -111,11 +111,6 @@ class Aligner:
         _feed(self._recogniser, prepare(audio, rate, noise=_NOISES[0]))
         hypothesis = self._recogniser.hyp()
         return hypothesis.hypstr if hypothesis else ""
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a transcript as they are aligned and stored: normalised."""
-    return [word for word in normalise(text).split() if word.strip("'")]
 
 
 def prepare(audio: Audio, rate: int, *, noise: float) -> bytes:
