@@ -16,6 +16,13 @@ import soundfile
 from scipy.signal import resample_poly
 
 from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
+from microturn.model.streams.sound_file import (
+    SoundError,
+    SoundPiece,
+    read_sound,
+    to_mono,
+    without_offset,
+)
 
 PCM16_BYTES: Final = 2
 _MIN_RATE: Final = 1_000  # of a recording
@@ -40,26 +47,28 @@ def read_recording(path: str | Path, *, sample_rate: int) -> LoadedAudio:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file; name a WAV, FLAC, OGG or MP3 recording")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+        piece = read_sound(path)
+    except SoundError as error:
         raise ValueError(
-            f"{path} is not a recording that can be read ({error.error_string.rstrip('.')}); "
+            f"{path} is not a recording that can be read ({error}); "
             "give a WAV, FLAC, OGG or MP3 file"
         ) from error
-    if len(samples) == 0:
+    if len(piece.samples) == 0:
         raise ValueError(f"{path} holds no samples; give a recording with sound in it")
-    return _convert(path, samples, rate=rate, sample_rate=sample_rate)
+    return _convert(path, piece, sample_rate=sample_rate)
 
 
-def _convert(path: Path, samples: Audio, *, rate: int, sample_rate: int) -> LoadedAudio:
-    notes = []
+def _convert(path: Path, piece: SoundPiece, *, sample_rate: int) -> LoadedAudio:
+    samples, rate = piece.samples, piece.rate
+    notes = [f"{path}: mended ({fault})" for fault in piece.mended]
     if not np.isfinite(samples).all():
         notes.append(f"{path}: samples that are not numbers were set to silence")
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    mono = samples[:, 0]
-    if samples.shape[1] > 1:
+    mono, cancelled = to_mono(samples)
+    mono, offset = without_offset(mono, rate)
+    notes += [f"{path}: mended ({fault})" for fault in (*cancelled, *offset)]
+    if samples.shape[1] > 1 and not cancelled:
         notes.append(f"{path}: {samples.shape[1]} channels mixed down to one")
-        mono = samples.mean(axis=1, dtype=np.float32)
     if rate != sample_rate:
         if not _MIN_RATE <= rate <= _MAX_RATE:
             raise ValueError(

@@ -16,6 +16,13 @@ import soundfile
 from microturn.datagen.acoustics.config import RecordingsConfig
 from microturn.datagen.corpora.waveform import resampled
 from microturn.model.streams.pcm import Audio
+from microturn.model.streams.sound_file import (
+    SoundError,
+    decoding,
+    read_sound,
+    to_mono,
+    without_offset,
+)
 
 SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 MAX_LENGTH_S: Final = 60.0  # of a file; the rest is not read
@@ -46,16 +53,18 @@ def recordings(folder: str, key: str) -> tuple[NoiseRecording, ...]:
 
 def _examined(path: Path, key: str) -> NoiseRecording:
     try:
-        about = soundfile.info(path)
-    except (RuntimeError, OSError) as error:
+        piece = read_sound(path, at_most_s=MIN_LENGTH_S)
+        with decoding():
+            n_frames = int(soundfile.info(path).frames)
+    except SoundError as error:
         raise ValueError(
             f"{key}: {path} cannot be read ({error}); take it out of the folder"
         ) from error
-    if about.frames < MIN_LENGTH_S * about.samplerate:
+    if len(piece.samples) < round(MIN_LENGTH_S * piece.rate):
         raise ValueError(
             f"{key}: {path} is shorter than {MIN_LENGTH_S} s; take it out of the folder"
         )
-    return NoiseRecording(path=path, sample_rate=about.samplerate, n_frames=about.frames)
+    return NoiseRecording(path=path, sample_rate=piece.rate, n_frames=n_frames)
 
 
 def fingerprints(config: RecordingsConfig) -> dict[str, str]:
@@ -81,17 +90,14 @@ def chosen(files: Sequence[NoiseRecording], offset: float) -> tuple[NoiseRecordi
 def decoded(recording: NoiseRecording, sample_rate: int) -> Audio:
     """Return one channel at the sample rate, of unit power, as a seamless loop."""
     try:
-        frames, rate = soundfile.read(
-            recording.path,
-            frames=round(MAX_LENGTH_S * recording.sample_rate),
-            dtype="float32",
-            always_2d=True,
-        )
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"{recording.path} cannot be decoded ({error})") from error
-    mono = frames.mean(axis=1)
-    if rate != sample_rate:
-        ratio = Fraction(sample_rate, rate)
+        piece = read_sound(recording.path, at_most_s=MAX_LENGTH_S)
+    except SoundError as error:
+        raise ValueError(f"{recording.path}: {error}") from error
+    if not np.isfinite(piece.samples).all():
+        raise ValueError(f"{recording.path} has samples that are not finite; write it again")
+    mono, _ = without_offset(to_mono(piece.samples)[0], piece.rate)
+    if piece.rate != sample_rate:
+        ratio = Fraction(sample_rate, piece.rate)
         mono = resampled(mono, up=ratio.numerator, down=ratio.denominator)
     return looped(unit_power(mono.astype(np.float32)), round(SEAM_S * sample_rate))
 

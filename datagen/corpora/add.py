@@ -224,6 +224,7 @@ class CorpusWriter:
         self._ids: set[str] = set()
         self.utterances: list[Utterance] = []
         self.skipped: list[SkippedRecording] = []
+        self.mended: Counter[str] = Counter()
         self._n_tars = 0
 
     def add(self, outcome: AcceptedRecording | SkippedRecording) -> None:
@@ -243,6 +244,7 @@ class CorpusWriter:
             self.skipped.append(skipped)
             return
         self._ids.add(utterance.id)
+        self.mended.update(outcome.mended)
         self.utterances.append(self._stored(utterance, outcome.data))
 
     def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
@@ -284,6 +286,7 @@ def _summary(source: CorpusSource, writer: CorpusWriter) -> dict[str, Any]:
         "name": source.name,
         "format": source.form,
         "skipped": dict(sorted(skipped.items())),
+        "mended": dict(sorted(writer.mended.items())),
     }
 
 
@@ -326,6 +329,9 @@ def _report(summary: dict[str, Any], out: Path) -> None:
     total = sum(times["words"] for times in counted.values())
     parts = [f"{counted[t]['words'] / total:.1%} {t}" for t in TIME_CLASSES if t in counted]
     print(f"word times: {', '.join(parts)}", file=sys.stderr)
+    if summary["mended"]:
+        mended = ", ".join(f"{fault} ({n})" for fault, n in summary["mended"].items())
+        print(f"mended files: {mended}", file=sys.stderr)
     if summary["skipped"]:
         print(f"reasons: {out / SKIPPED_NAME}", file=sys.stderr)
 

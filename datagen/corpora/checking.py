@@ -27,14 +27,14 @@ from microturn.datagen.corpora.alignment.matching import (
 from microturn.datagen.corpora.cut_selection import cuts_of
 from microturn.datagen.corpora.cutting import RATE, levels_db, voiced_span
 from microturn.datagen.corpora.manifest import AlignedWord, Cut, Utterance, resample
-from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, SoundError
+from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording
 from microturn.datagen.corpora.tags import tags_of
 from microturn.datagen.corpora.word_times import words_beside, words_of_file
 from microturn.datagen.labels.time_classes import ALIGNED
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
+from microturn.model.streams.sound_file import SoundError, SoundTooLong, decoding
 
-KEPT_AS_THEY_ARE = (".flac", ".mp3", ".ogg", ".opus")
 NO_LICENCE = "LicenseRef-Unknown"
 SILENT_DB = -55.0  # level of the loudest 10 ms of a recording without speech
 MIN_LENGTH_S = 0.05
@@ -67,6 +67,7 @@ class AcceptedRecording:
     data: bytes
     digest: str  # of the audio
     place: str
+    mended: tuple[str, ...] = ()  # faults of its file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ class Checker:
         text = text.lower() if text.isupper() else text  # some corpora are all upper case
         if not words_of(text):
             raise Unusable("no_text", "it has no transcript")
-        decoded = recording.sound.decode()
+        decoded = self._decoded(recording)
         audio = self._audible(decoded)
         start_s, end_s = voiced_span(audio)
         if len(normalise(text)) > MAX_LETTERS_PER_S * (end_s - start_s):
@@ -150,16 +151,25 @@ class Checker:
             data=data,
             digest=digest,
             place=recording.sound.place,
+            mended=decoded.mended,
         )
 
+    def _decoded(self, recording: Recording) -> Decoded:
+        longest_s = self._settings.longest_s
+        try:
+            with decoding():
+                decoded = recording.sound.decode(longest_s=longest_s)
+            seconds = len(decoded.audio) / decoded.rate
+            if seconds > longest_s:
+                raise SoundTooLong(f"it lasts {seconds:.1f} s")
+            return decoded
+        except SoundTooLong as error:
+            raise Unusable("too_long", f"{error}, above longest_s={longest_s:g}") from error
+
     def _audible(self, decoded: Decoded) -> Audio:
-        """Return the audio at 16 kHz; raises Unusable if it is silent or too long."""
-        seconds = len(decoded.audio) / decoded.rate
-        if seconds < MIN_LENGTH_S:
+        """Return the audio at 16 kHz; raises Unusable if it is silent."""
+        if len(decoded.audio) / decoded.rate < MIN_LENGTH_S:
             raise Unusable("empty", f"it has {len(decoded.audio)} samples")
-        if seconds > self._settings.longest_s:
-            limit = f"longest_s={self._settings.longest_s:g}"
-            raise Unusable("too_long", f"it lasts {seconds:.1f} s, above {limit}")
         if not np.isfinite(decoded.audio).all():
             raise Unusable("unreadable", "it has samples that are not finite")
         audio = resample(decoded.audio, decoded.rate, new_rate=RATE)
@@ -229,7 +239,7 @@ class Checker:
     def _stored(self, decoded: Decoded) -> tuple[bytes, str, int]:
         """Return the bytes to store: those of the file if it is compressed, else FLAC."""
         max_rate = self._settings.sample_rate or decoded.rate
-        if decoded.data and decoded.suffix in KEPT_AS_THEY_ARE and decoded.rate <= max_rate:
+        if decoded.data and decoded.rate <= max_rate:
             return decoded.data, decoded.suffix, decoded.rate
         rate = min(decoded.rate, max_rate)
         out = io.BytesIO()

@@ -7,7 +7,6 @@ seconds; its keys have no unit (`start`, `duration`), because manifests are iden
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections import OrderedDict
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.waveform import resampled
@@ -25,6 +23,7 @@ from microturn.datagen.labels.time_classes import ALIGNED, KNOWN, UNKNOWN, check
 from microturn.datagen.sets.storage import Place, place, read_range, size_of
 from microturn.model.streams import StreamLayout, normalise
 from microturn.model.streams.pcm import Audio
+from microturn.model.streams.sound_file import SoundError, read_sound, to_mono
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
 MANIFEST_NAME = "manifest.jsonl"
@@ -315,18 +314,10 @@ class Corpus:
         tar = self.folder / utterance.tar
         stored = read_range(tar, start=utterance.offset, size=utterance.size)
         try:
-            samples, rate = soundfile.read(io.BytesIO(stored), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(
-                f"{tar}: {utterance.member} cannot be decoded ({_reason(error)}); {_REBUILD}."
-            ) from error
-        mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-        return resample(mono, rate, new_rate=self.sample_rate)
-
-
-def _reason(error: soundfile.LibsndfileError) -> str:
-    """Return the message of libsndfile without the object that it could not open."""
-    return str(error.error_string).rstrip(".")
+            piece = read_sound(bytes(stored))
+        except SoundError as error:
+            raise ValueError(f"{tar}: {utterance.member}: {error}; {_REBUILD}.") from error
+        return resample(to_mono(piece.samples)[0], piece.rate, new_rate=self.sample_rate)
 
 
 def _read_lines(manifest: Place) -> Iterator[Utterance]:

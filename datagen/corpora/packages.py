@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from microturn.configs.reading import lines_of
@@ -30,12 +31,11 @@ from microturn.datagen.corpora.recordings import (
     Decoded,
     FileSound,
     Recording,
-    SoundError,
-    decode_bytes,
-    one_channel,
+    decoded,
     read_text,
 )
 from microturn.datagen.corpora.tags import tags_of
+from microturn.model.streams.sound_file import SoundError, read_sound
 
 DOC = "usr/share/doc"
 _FISH = "usr/share/games/fillets-ng"
@@ -69,12 +69,11 @@ class ArchiveSound:
     def place(self) -> str:
         return f"{self.path}:{self.name}"
 
-    def decode(self) -> Decoded:
+    def decode(self, *, longest_s: float = inf) -> Decoded:
         with self.path.open("rb") as file:
             file.seek(self.offset)
             data = file.read(self.size)
-        samples, rate = decode_bytes(data)
-        return Decoded(audio=one_channel(samples, rate), rate=rate, data=data, suffix=".mp3")
+        return decoded(read_sound(data, longest_s=longest_s), data=data, suffix=".mp3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ class G722Sound:
     def place(self) -> str:
         return str(self.path)
 
-    def decode(self) -> Decoded:
+    def decode(self, *, longest_s: float = inf) -> Decoded:
         if not self.path.is_file():
             raise SoundError("the file is missing")
         return Decoded(audio=asterisk.decode_g722(self.path), rate=RATE)

@@ -6,32 +6,36 @@ is decoded in the worker that checks it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import soundfile
 
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.waveform import only_voice
 from microturn.model.streams.pcm import Audio
+from microturn.model.streams.sound_file import (
+    SoundError,
+    SoundPiece,
+    read_sound,
+    without_offset,
+)
 
-
-class SoundError(ValueError):
-    """A recording that cannot be read; the text is the reason, without its name."""
+KEPT_AS_THEY_ARE = (".flac", ".mp3", ".ogg", ".opus")  # compressed: stored unchanged
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """Mono audio, and the bytes of its file if the recording is a whole mono file."""
+    """Mono audio, and the bytes of its file if they can be stored unchanged."""
 
     audio: Audio
     rate: int
     data: bytes = b""
     suffix: str = ""
+    mended: tuple[str, ...] = ()  # faults of the file
 
 
 class AudioSource(Protocol):
@@ -41,8 +45,8 @@ class AudioSource(Protocol):
     def place(self) -> str:
         """File and part, for messages."""
 
-    def decode(self) -> Decoded:
-        """Return the audio; raises SoundError when it cannot be read."""
+    def decode(self, *, longest_s: float = inf) -> Decoded:
+        """Return the audio; raises SoundError when it cannot be read, or is longer than that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,29 +66,23 @@ class FileSound:
         end = "" if self.end_s is None else f"{self.end_s:g}"
         return f"{self.path} [{self.start_s:g}..{end} s]{channel}"
 
-    def decode(self) -> Decoded:
-        if not self.path.is_file():
-            raise SoundError("the file is missing")
-        data = self.path.read_bytes()
-        if not data:
-            raise SoundError("the file is empty")
-        samples, rate = decode_bytes(data)
-        if self.start_s or self.end_s is not None:
-            last = len(samples) if self.end_s is None else round(self.end_s * rate)
-            part = samples[round(self.start_s * rate) : last]
-            return Decoded(audio=one_channel(part, rate, self.channel), rate=rate)
-        mono, whole = one_channel(samples, rate, self.channel), samples.shape[1] == 1
-        suffix = self.path.suffix.lower()
-        return Decoded(audio=mono, rate=rate, data=data if whole else b"", suffix=suffix)
+    def decode(self, *, longest_s: float = inf) -> Decoded:
+        piece = read_sound(self.path, start_s=self.start_s, end_s=self.end_s, longest_s=longest_s)
+        suffix, whole = self.path.suffix.lower(), self.end_s is None and not self.start_s
+        data = self.path.read_bytes() if whole and suffix in KEPT_AS_THEY_ARE else b""
+        return decoded(piece, channel=self.channel, data=data, suffix=suffix)
 
 
-def decode_bytes(data: bytes) -> tuple[Audio, int]:
-    """Decode a file to samples (n, channels); raises SoundError when it is not audio."""
-    try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise SoundError(f"the file cannot be decoded ({error.error_string})") from error
-    return samples, int(rate)
+def decoded(
+    piece: SoundPiece, *, channel: int | None = None, data: bytes = b"", suffix: str = ""
+) -> Decoded:
+    """Reduce a piece to one channel without offset; what was mended cannot be stored unchanged."""
+    mono = one_channel(piece.samples, piece.rate, channel)
+    audio, offset = without_offset(mono, piece.rate)
+    mended = (*piece.mended, *offset)
+    if mended or piece.samples.shape[1] > 1 or suffix not in KEPT_AS_THEY_ARE:
+        data = b""
+    return Decoded(audio=audio, rate=piece.rate, data=data, suffix=suffix, mended=mended)
 
 
 def one_channel(samples: Audio, rate: int, channel: int | None = None) -> Audio:

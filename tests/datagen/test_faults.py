@@ -104,7 +104,7 @@ def _no_sound(corpus: Path, name: str = "asterisk-en.tar") -> None:
         (_no_manifest, "holds no manifest.jsonl"),
         (_no_tar, "lacks asterisk-en.tar, named in its manifest"),
         (_half_a_tar, "asterisk-en.tar is shorter than its manifest says"),
-        (_no_sound, "cannot be decoded (Format not recognised)"),
+        (_no_sound, "cannot be decoded (none of the known formats"),
     ],
 )
 def test_a_damaged_corpus_is_one_sentence(

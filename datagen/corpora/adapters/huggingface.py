@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from microturn.datagen.corpora.recordings import (
     FileSound,
     Format,
     Recording,
-    SoundError,
-    decode_bytes,
-    one_channel,
+    decoded,
     split_named,
 )
 from microturn.datagen.corpora.word_times import words_from_json
+from microturn.model.streams.sound_file import SoundError, read_sound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +41,14 @@ class RowSound:
     def place(self) -> str:
         return f"{self.table}, group {self.group}, row {self.row}"
 
-    def decode(self) -> Decoded:
+    def decode(self, *, longest_s: float = inf) -> Decoded:
         value = _audio_of(self.table, self.column, self.group)[self.row].as_py() or {}
         data = value.get("bytes")
         if not data:
             if value.get("path"):
-                return FileSound(path=self.table.parent / value["path"]).decode()
+                return FileSound(path=self.table.parent / value["path"]).decode(longest_s=longest_s)
             raise SoundError("its row holds no sound")
-        samples, rate = decode_bytes(data)
-        mono, single = one_channel(samples, rate), samples.shape[1] == 1
-        return Decoded(audio=mono, rate=rate, data=data if single else b"", suffix=self.suffix)
+        return decoded(read_sound(data, longest_s=longest_s), data=data, suffix=self.suffix)
 
 
 @lru_cache(maxsize=2)
