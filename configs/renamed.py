@@ -48,9 +48,8 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
         "shortest_pause_s": "min_pause_s",
         "longest_backchannel_s": "max_backchannel_s",
     },
-    "VocabularyConfig": {
-        "cue_seconds": "cue_delay_s",
-    },
+    "VocabularyConfig": {"cue_seconds": "cue_delay_s", "stop_word_share": "stop_share"},
+    "DatagenConfig": {"vocabulary.stop_phrase_share": "voices.other_share"},
     "VerifyAudioConfig": {"dialogues": "n_dialogues"},
     "VideoConfig": {
         "delay": "delay_s",

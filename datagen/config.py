@@ -102,19 +102,17 @@ class VocabularyConfig:
             *("excuse me bud", "excuse me chief", "excuse me faye", "hey you", "hey buddy"),
             *("hey there", "hey cut that out", "hey relax pal", "hey just relax", "go away"),
             *("come back here", "watch it there boy", "shut up", "be quiet", "listen"),
-            *("enough", "never mind", "forget it"),
+            *("enough", "never mind", "forget it", "no", "no way", "heck no", "heavens no", "hey"),
+            *("hey over here", "look", "hurry", "hurry up", "what", "what now", "what is it"),
+            *("what do you want", "what are you doing here", "who are you", "why", "why not"),
         ),
-        "phrases that interrupt the agent, if they are recorded",
-    )
-    stop_phrase_share: float = option(
-        0.25, "how often an interruption is such a phrase and not a question"
+        "phrases that interrupt the agent, if other speakers have recorded them",
     )
     stop_words: tuple[str, ...] = option(
-        ("pause", "thank you"), "what a user says in their own voice to end it"
+        ("pause", "thank you", "wait", "listen", "cancel"),
+        "the same in the user's own voice; single words may be cut out of sentences",
     )
-    stop_word_share: float = option(
-        0.0, "how often an interruption that is no stop phrase is such a word and not a question"
-    )
+    stop_share: float = option(0.3, "how often an interruption is such a phrase and no question")
     backchannels: tuple[str, ...] = option(
         (
             *("uh huh", "mm hmm", "hmm", "oh", "ah", "oh yeah", "ah yeah", "yeah", "yes", "okay"),
@@ -123,7 +121,7 @@ class VocabularyConfig:
             *("that's okay", "that's good", "that's great", "that's correct", "correct", "good"),
             *("good idea", "very good", "great", "great stuff", "excellent", "exactly", "wow"),
             *("neat", "really", "indeed", "yes indeed", "certainly", "of course", "sure thing"),
-            *("you bet", "absolutely", "no problem", "my pleasure"),
+            *("you bet", "absolutely", "no problem", "my pleasure", "continue", "glorious"),
         ),
         "phrases that request nothing, if they are recorded",
     )
@@ -154,12 +152,18 @@ class VoicesConfig:
         (0.83, 0.90, 0.95, 1.0, 1.05, 1.11, 1.20),
         "factors drawn for recorded phrases and lines of other speakers in split=train",
     )
+    other_share: float = option(
+        0.25,
+        "how often another speaker says a backchannel, an interruption, a greeting or an aside",
+    )
     tilt: float = option(0.4, "largest spectral tilt of a perturbed voice (first-order, 0 to 0.9)")
     trim_db: float = option(-35.0, "a word begins and ends where it rises above this, re its peak")
     user_level_db: float = option(-26.0, "level of a user's word while it sounds, dB re full scale")
     agent_level_db: float = option(-23.0, "level of the agent's words, dB re full scale")
 
     def __post_init__(self) -> None:
+        if not 0 <= self.other_share <= 1:
+            raise ValueError(f"voices.other_share={self.other_share} must be between 0 and 1")
         both = set(self.train_factors) & set(self.test_factors)
         if both:
             raise ValueError(

@@ -22,6 +22,7 @@ from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
 from microturn.datagen.dialogue.rules import Rules
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.dialogue.units import UnitBank, canonical
+from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel
 from microturn.datagen.labels.event_types import plugin_types
 from microturn.datagen.pack import pack
@@ -69,11 +70,10 @@ def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
     if config.tokenizer.path:
         return Tokenizer.load(config.tokenizer.path)
     questions = Questions(config.vocabulary)
-    phrases = bank.phrases((*config.vocabulary.stop_phrases, *config.vocabulary.backchannels))
+    said = (*config.vocabulary.stop_phrases, *config.vocabulary.backchannels)
+    phrases = bank.phrases(said)
     for split in ("train", "test"):
-        phrases += bank.phrases(
-            (*config.vocabulary.stop_phrases, *config.vocabulary.backchannels), split=split
-        )
+        phrases += bank.phrases(said, split=split)
     more = words_of(config, bank)
     vocabulary = sorted(
         {*questions.agent_words(), *questions.user_words(), *(phrase.text for phrase in phrases)}
@@ -99,6 +99,7 @@ class Simulator:
         more = words_of(config, self.bank)
         self.bank.require(agent=more.agent, user=more.user)
         self.beds = NoiseBeds.of(config, self.bank)
+        self._mixture = VoiceMixture(self.bank, config)
         # Audio repeats often if the agent's words start on micro-turns, and hardly otherwise.
         self._mel_cache = FineMelCache(config.layout) if config.timing.agent_on_grid else None
         self._frames = FrameStore() if config.timing.agent_on_grid else None
@@ -117,6 +118,7 @@ class Simulator:
             rules=self._rules,
             tokenizer=self.tokenizer,
             voice=recipe.voice,
+            mixture=self._mixture,
             pace=Pace.of(recipe, self.config.timing.human),
         )
         script, families = write_script(recipe, context)

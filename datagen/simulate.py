@@ -32,6 +32,8 @@ from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, o
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, card_text, make_card
 from microturn.datagen.report.card_plots import card_plots
 from microturn.datagen.report.heard import add_dialogue
+from microturn.datagen.report.leakage import MAX_DIALOGUES, measure_leakage
+from microturn.datagen.report.leakage_rows import NuisanceRow, nuisance_rows
 from microturn.datagen.report.set_statistics import SetStatistics
 from microturn.datagen.sets import storage
 from microturn.datagen.sets.contents import CONTENTS_NAME, Contents, contents_text
@@ -139,6 +141,7 @@ def make_shard(simulator: Simulator, shard: int, *, out: Place) -> Report:
     config = simulator.config
     writer = ShardWriter(out / shard_name(shard))
     statistics, contents = SetStatistics(), Contents()
+    rows: list[Any] = []  # what the leakage probe sees
     try:
         for index in indices_of(config, shard):
             dialogue = simulator.dialogue(index)
@@ -146,6 +149,8 @@ def make_shard(simulator: Simulator, shard: int, *, out: Place) -> Report:
             writer.write(index, simulator.members(dialogue, labels))
             statistics.add(labels, dialogue.sound)
             add_dialogue(contents, labels, simulator.bank.corpus)
+            if index < MAX_DIALOGUES:
+                rows += [r.to_json() for r in nuisance_rows(labels, dialogue.sound.stems["user"])]
         info = writer.close()
     except BaseException:
         writer.abandon()
@@ -154,6 +159,7 @@ def make_shard(simulator: Simulator, shard: int, *, out: Place) -> Report:
         "shard": info.to_json(),
         "statistics": statistics.to_json(),
         "contents": contents.to_json(),
+        "nuisance": rows,
     }
     write_whole(_report_path(out, shard), encode_json(report) + b"\n")
     return report
@@ -260,7 +266,14 @@ def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict
         statistics.merge(report["statistics"])
         contents.add(Contents.from_json(report["contents"], where=str(out)))
     shards = [report["shard"] for report in reports]
-    card = make_card(statistics, identity, contents=contents, human=config.timing.human)
+    nuisance = [NuisanceRow.from_json(row) for report in reports for row in report["nuisance"]]
+    card = make_card(
+        statistics,
+        identity,
+        contents=contents,
+        human=config.timing.human,
+        leakage=measure_leakage(nuisance),
+    )
     write_whole(out / CONTENTS_NAME, contents_text(contents))
     write_whole(out / CARD_JSON, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     write_whole(out / CARD_TEXT, card_text(card))

@@ -31,8 +31,8 @@ from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
-FADE_S = 0.004
-CUT_FADE_S = 0.015  # of a word that is cut out of connected speech
+FADE_S = 0.004  # of the agent's words
+USER_FADE_S = 0.015  # of all others, also cut out of connected speech: an edge tells nothing
 MUSIC_FADE_S = 0.25
 SENTENCE_WORDS = 3
 MAX_BREAK_S = 0.1  # between two words of a sentence that is said in one go
@@ -139,6 +139,14 @@ class UnitBank:
     def recorded(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Those of the texts that users can say in their own voice."""
         return tuple(text for text in texts if text in self._user_prompts)
+
+    def sayable(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """Those of the texts that `user` has, single words within prompts included."""
+        return tuple(
+            text
+            for text in texts
+            if text in self._user_prompts or self._within_prompts(text) is not None
+        )
 
     def sentences(self, *, shortest_s: float, longest_s: float) -> tuple[str, ...]:
         """Prompts of several words, without a break inside, that users can say in their voice."""
@@ -282,7 +290,7 @@ class UnitBank:
             for edge_s in (spoken.start_s, spoken.end_s)
         )
         text, factor = utterance.words[word].text, key[1]
-        piece, _ = self._levelled(utterance, audio[start:end], factor, CUT_FADE_S)
+        piece, _ = self._levelled(utterance, audio[start:end], factor)
         return Unit(
             source=utterance.id,
             voice=f"{utterance.speaker}@{factor}" if factor else utterance.speaker,
@@ -292,9 +300,7 @@ class UnitBank:
             licence=utterance.licence,
         )
 
-    def _levelled(
-        self, utterance: Utterance, audio: Audio, factor: str, fade_s: float
-    ) -> tuple[Audio, int]:
+    def _levelled(self, utterance: Utterance, audio: Audio, factor: str) -> tuple[Audio, int]:
         """Sound in its voice: perturbed, trimmed, levelled, faded; and what was cut before it."""
         if factor:
             audio = perturb(audio, float(factor), tilt=_tilt(factor, self._voices.tilt))
@@ -303,12 +309,12 @@ class UnitBank:
         is_agent = utterance.speaker == self._voices.agent and not factor
         level = self._voices.agent_level_db if is_agent else self._voices.user_level_db
         trimmed *= level_gain(trimmed, level)
-        fade(trimmed, round(fade_s * self.rate))
+        fade(trimmed, round((FADE_S if is_agent else USER_FADE_S) * self.rate))
         trimmed.setflags(write=False)
         return trimmed, start
 
     def _make(self, utterance: Utterance, text: str, factor: str) -> Unit:
-        trimmed, start = self._levelled(utterance, self.corpus.load(utterance), factor, FADE_S)
+        trimmed, start = self._levelled(utterance, self.corpus.load(utterance), factor)
         scale = self.rate / (float(factor) if factor else 1.0)
         words = _words_of(utterance, text, start, len(trimmed), scale)
         voice = f"{utterance.speaker}@{factor}" if factor else utterance.speaker

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from microturn.datagen.config import HumanTimingConfig
+from microturn.datagen.report.leakage import MIN_EVENTS, PAIRS
+from microturn.datagen.report.leakage_rows import MEANINGS
 from microturn.datagen.report.set_statistics import TIMES, SetStatistics
 from microturn.datagen.report.targets import judged
 from microturn.datagen.sets.contents import Contents
@@ -38,8 +40,12 @@ def make_card(
     *,
     contents: Contents | None = None,
     human: HumanTimingConfig | None = None,
+    leakage: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Build the card as JSON: the identity of the set, its counts, and its targets by `human`."""
+    """Build the card as JSON: the identity of the set, its counts, and its targets by `human`.
+
+    `leakage` is what `measure_leakage` found, by pair of events.
+    """
     human = human or HumanTimingConfig()
     tallies = statistics.turn_taking
     measures = {way: tally.measures() for way, tally in tallies.items()}
@@ -78,6 +84,8 @@ def make_card(
             "tolerance": human.tolerance,
             "targets": judged(human, measures),
         },
+        "leakage": (leakage or {}).get(PAIRS[0].name, {}),
+        "leakage_by_pair": dict(leakage or {}),
     }
 
 
@@ -115,6 +123,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         f"![offsets, pauses and lengths]({PLOT_TIMING})",
         "",
+        *_leakage_lines(card.get("leakage_by_pair", {})),
         "## Users",
         *_table(("voice", "dialogues", "share"), _shares(counts.get("voices", {}))),
         "",
@@ -166,6 +175,38 @@ def _human_lines(human: Mapping[str, Any]) -> list[str]:
     ]
     head = ("measure", "target", "sound", "words", "off by", "within", "people")
     return [*lines, *_table(head, rows)]
+
+
+def _leakage_lines(by_pair: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Format what a small classifier makes of everything but the words."""
+    lines = [
+        "## Leakage",
+        "What a small classifier tells from a feature without the words, on dialogues that it did "
+        "not learn from; chance is 50 %. **Bold** is beyond its limit; in brackets is what a model "
+        "may use.",
+        "",
+    ]
+    for pair in PAIRS:
+        features = by_pair.get(pair.name, {})
+        n = next((row["n"] for row in features.values()), 0)
+        lines += [f"### {pair.name}"]
+        if not n:
+            lines += [f"Too few events: {MIN_EVENTS} of each kind are needed.", ""]
+            continue
+        lines += [f"{n} events. {pair.reason}".strip()]
+        rows = [_leakage_row(name, row) for name, row in features.items()]
+        lines += [*_table(("feature", "accuracy", "95 %", "limit", "described by"), rows), ""]
+    return lines
+
+
+def _leakage_row(feature: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    accuracy = f"{row['accuracy']:.1%}"
+    if row["leaks"]:
+        accuracy = f"**{accuracy}**"
+    low, high = row["ci95"]
+    name = f"({feature})" if row["allowed"] else feature
+    meaning = MEANINGS.get(feature, "all features but those in brackets")
+    return name, accuracy, f"{low:.1%} to {high:.1%}", f"{row['limit']:.1%}", meaning
 
 
 def missed_targets(card: Mapping[str, Any]) -> list[str]:

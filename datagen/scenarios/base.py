@@ -19,12 +19,11 @@ from microturn.datagen.dialogue.rules import RESPOND_S, Rules
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
 from microturn.datagen.dialogue.timeline import Control, Event, Expect, TextArrival, Timeline, Word
 from microturn.datagen.dialogue.units import Phrase, Unit, UnitBank
+from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.event_types import PAUSE, TURN
 from microturn.datagen.scenarios.vocabulary import Question, Questions
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
 from microturn.model.streams.text import CANCEL
-
-OTHER_SPEAKER_SHARE = 0.5  # of greetings, where other speakers have recorded them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +74,7 @@ class DialogueContext:
     rules: Rules
     tokenizer: Tokenizer
     voice: str  # of the user
+    mixture: VoiceMixture  # who says what is said into the agent's words
     pace: Pace  # how fast the two take turns, where people's timing is asked for
     script: Script | None = None  # what the segments before have placed
 
@@ -117,7 +117,7 @@ class SegmentBuilder:
     def ask(self, question: Question, start: int, *, may_pause: bool = True) -> Span:
         """The user says the words of a question, perhaps hesitating once."""
         others = self.bank.phrases(question.words) if question.kind == "greeting" else ()
-        if others and self.chance(OTHER_SPEAKER_SHARE):
+        if others and self.chance(self.context.config.voices.other_share):
             return self.utter(others[self.choose(others)], start)
         words, at, spans = question.words, start, []
         hesitates = may_pause and len(words) > 1 and self.chance(self.timing.pause_probability)
@@ -152,6 +152,20 @@ class SegmentBuilder:
     def utter(self, phrase: Phrase, start: int, *, lane: str = "user") -> Span:
         """Place a whole recorded phrase."""
         return self.place(self.bank.phrase(phrase, self.factor()), start, lane=lane)
+
+    def speaker(self) -> str:
+        """Draw who says a backchannel, an interruption or an aside; "" for the user."""
+        return self.context.mixture.draw(self.rng)
+
+    def backchannel(self, speaker: str) -> Unit:
+        """Draw a backchannel of a drawn speaker."""
+        return self.context.mixture.backchannel(self.rng, speaker, voice=self.context.voice)
+
+    def stop_phrase(self, speaker: str, *, max_samples: int | None = None) -> Unit | None:
+        """Draw a phrase of a drawn speaker that stops the agent; None if none is recorded."""
+        return self.context.mixture.stop(
+            self.rng, speaker, voice=self.context.voice, max_samples=max_samples
+        )
 
     def factor(self) -> float:
         """By how much a recording of another speaker is varied."""

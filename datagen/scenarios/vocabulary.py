@@ -136,7 +136,6 @@ class Questions:
         v = self.vocabulary
         words = [*v.numbers, *v.letters, *v.days, *v.greetings, *v.cue_words]
         words += ["number", "from", "tomorrow", "yesterday", "seconds", "plus", "minus", "time"]
-        words += v.stop_words
         return list(dict.fromkeys(words))
 
 

@@ -10,13 +10,12 @@ from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.event_types import BACKGROUND_SPEECH, NOISE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
-from microturn.datagen.scenarios.counting import ask_to_count
+from microturn.datagen.scenarios.counting import into_count
 from microturn.datagen.scenarios.turns.interruption import first_turn
 from microturn.model.streams import normalise
 
 MIN_LENGTH_S, MAX_LENGTH_S = 0.8, 4.5
 BURST_S = (0.2, 1.2)
-WORDS_LEFT = 2
 KINDS = ("silent", "silent", "counting", "question", "noise", "silence")
 
 
@@ -34,8 +33,7 @@ class BackgroundScenario:
 
     def counting(self, segment: SegmentBuilder, start: int) -> None:
         """A voice while the agent counts."""
-        count = ask_to_count(segment, start, shortest=4)
-        onset = count.inside(segment, 0, len(count.planned) - WORDS_LEFT)
+        count, onset = into_count(segment, start)
         span = voice_at(segment, onset)
         first_turn(segment, count)
         last = max(min(span.end_sample, count.end_sample), onset + 1)

@@ -6,7 +6,7 @@ from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.labels.event_types import MUSIC
 from microturn.datagen.scenarios.base import SegmentBuilder, register
-from microturn.datagen.scenarios.counting import ask_to_count
+from microturn.datagen.scenarios.counting import into_count
 from microturn.datagen.scenarios.turns.interruption import first_turn
 
 KINDS = ("silent", "counting", "question")
@@ -32,8 +32,7 @@ class MusicScenario:
 
     def counting(self, segment: SegmentBuilder, start: int) -> None:
         """While the agent counts."""
-        count = ask_to_count(segment, start, shortest=4)
-        onset = count.inside(segment, 0, len(count.planned) - 2)
+        count, onset = into_count(segment, start)
         span = _play(segment, onset)
         first_turn(segment, count)
         last = max(min(span.end_sample, count.end_sample), onset + 1)

@@ -6,7 +6,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.rules import CUE_EARLY_S, CUE_LATE_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event, Expect
-from microturn.datagen.dialogue.units import Phrase, UnitBank
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import TIMED_CUE
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 
@@ -26,7 +26,7 @@ class RepeatedCueScenario:
                 f"scenarios.repeat_period_s={[low, high]} goes beyond the "
                 f"{len(config.vocabulary.numbers)} words of vocabulary.numbers"
             )
-        return Words(user=(OPENING,))
+        return Words(user=(OPENING, *bank.sayable(config.vocabulary.stop_words)))
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         options, rules, vocabulary = (
@@ -55,10 +55,10 @@ class RepeatedCueScenario:
         """The user says stop between two times; the agent says nothing at the next one."""
         start = said_end + segment.draw(CLEAR_S)
         last = due - segment.rules.samples(MARGIN_S)
-        phrases = _fitting(segment, last - start)
-        spoken = segment.utter(phrases[segment.choose(phrases)], start)
-        if spoken.end_sample > last:  # the drawn voice is slower than the recording
+        unit = segment.stop_phrase(segment.speaker(), max_samples=last - start)
+        if unit is None or start + unit.n_samples > last:  # the voice may be slow
             raise DoesNotFit
+        spoken = segment.place(unit, start, lane="user")
         window = (spoken.end_sample, due + period // 2)
         expect = Expect(act="stay_silent", window_samples=window)
         segment.event(
@@ -72,14 +72,3 @@ class RepeatedCueScenario:
             )
         )
         segment.end_sample = max(segment.end_sample, window[1])
-
-
-def _fitting(segment: SegmentBuilder, n_samples: int) -> list[Phrase]:
-    phrases = [
-        phrase
-        for phrase in segment.bank.phrases(segment.questions.vocabulary.stop_phrases)
-        if phrase.utterance.duration_s * segment.rules.rate <= n_samples
-    ]
-    if not phrases:
-        raise DoesNotFit
-    return phrases

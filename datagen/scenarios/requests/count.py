@@ -5,11 +5,10 @@ recount  the user takes the floor with another request to count
 """
 
 from microturn.datagen.scenarios.base import SegmentBuilder, register
-from microturn.datagen.scenarios.counting import ask_to_count
-from microturn.datagen.scenarios.turns.interruption import WORDS_LEFT, first_turn, interrupted
+from microturn.datagen.scenarios.counting import ask_to_count, into_count
+from microturn.datagen.scenarios.turns.interruption import first_turn, interrupted
 
 MIN_COUNT = 4
-INTERRUPTED_COUNT = 5
 
 
 @register
@@ -25,8 +24,7 @@ class RecountedScenario:
     name = "recount"
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
-        count = ask_to_count(segment, start, shortest=INTERRUPTED_COUNT)
-        onset = count.inside(segment, 1, len(count.planned) - WORDS_LEFT)
+        count, onset = into_count(segment, start)
         again = segment.questions.count(segment.rng, shortest=MIN_COUNT)
         spoken = segment.ask(again, onset, may_pause=False)
         first_turn(segment, count, until=segment.give_way(onset))

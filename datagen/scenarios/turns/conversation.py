@@ -52,7 +52,11 @@ class ConversationScenario:
     name = "conversation"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
-        return Words(agent=config.scenarios.agent_backchannels)
+        vocabulary = config.vocabulary
+        return Words(
+            agent=config.scenarios.agent_backchannels,
+            user=bank.sayable((*vocabulary.backchannels, *vocabulary.stop_words)),
+        )
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         ConversationBuilder(segment).fill(start)
@@ -70,6 +74,7 @@ class ConversationBuilder:
         self.overlap = 0.0
         self.agent_end = -segment.n_samples  # when the agent's last turn is over
         self.interrupted: int | None = None  # where the user began to talk into the agent's words
+        self.opener: Unit | None = None  # the phrase of another speaker that begins it
         share = self.human.backchannel_share
         self.per_turn = share / (1.0 - share)
         self.backchannels_due = self.pace.even("backchannel") + self.per_turn
@@ -171,9 +176,10 @@ class ConversationBuilder:
         words = [self._unit(text) for text in question.words]
         missing = self._samples(KNOWN_S) - offset
         tag = self.lines.at_least(missing) if missing > 0 else None
-        spoken = sum(unit.n_samples for unit in words) + (tag.n_samples if tag else 0)
+        openers = [self.opener] if self.opener else []
+        spoken = sum(unit.n_samples for unit in (*openers, *words)) + (tag.n_samples if tag else 0)
         least = 2.5 * SENTENCE_S[0] if self.backchannels_due >= 1.0 else 0.0
-        lines = self.lines.about(max(length - spoken, self._samples(least)))
+        lines = [*openers, *self.lines.about(max(length - spoken, self._samples(least)))]
         turn = UserTurn(units=[], n_lines=len(lines))
         at = onset
         for position, unit in enumerate([*lines, *words]):
@@ -284,8 +290,14 @@ class ConversationBuilder:
         if self.backchannels_due >= 1.0:
             self._user_backchannel(turn, min(onset, end))
         self.interrupted = None if stop is None else onset
+        self.opener = None if stop is None else self._opener()
         self.agent_end = end if stop is None else max(end, onset + segment.rules.samples(STOP_S))
         return onset
+
+    def _opener(self) -> Unit | None:
+        """With the share of other speakers, who say backchannels too: the phrase of one of them."""
+        speaker = self.segment.speaker()
+        return self.segment.stop_phrase(speaker) if speaker else None
 
     def _stop(self, turn: AgentTurn, overlap: int) -> int | None:
         """Where the agent falls silent: while it says one of its last words."""
@@ -319,10 +331,11 @@ class ConversationBuilder:
         segment = self.segment
         listened = turn.start_sample + self._samples(LISTENED_S)
         first = max(listened, turn.asked.end_sample + self._samples(LONG_OVERLAP_S))
-        unit = self._backchannel_unit()
-        last = until - unit.n_samples - self._samples(LONG_OVERLAP_S)
+        longest = self._samples(self.human.max_backchannel_s)  # whoever says it
+        last = until - longest - self._samples(LONG_OVERLAP_S)
         if first >= last:
             return
+        unit = segment.backchannel(segment.speaker())
         spoken = segment.place(unit, int(segment.rng.integers(first, last)), lane="user")
         tail = spoken.end_sample + self._samples(BACKCHANNEL_TAIL_S)
         segment.event(
@@ -338,25 +351,13 @@ class ConversationBuilder:
         self.overlap += unit.n_samples
         self.backchannels_due -= 1.0
 
-    def _backchannel_unit(self) -> Unit:
-        segment = self.segment
-        phrases = [
-            phrase
-            for phrase in segment.bank.phrases(segment.questions.vocabulary.backchannels)
-            if phrase.utterance.duration_s <= self.human.max_backchannel_s
-        ]
-        if not phrases:
-            raise ValueError(
-                f"no voice of split {segment.bank.split!r} says one of vocabulary.backchannels "
-                f"within {self.human.max_backchannel_s} s; set families.conversation=0 or add "
-                "a corpus"
-            )
-        return segment.bank.phrase(phrases[segment.choose(phrases)], segment.factor())
-
     # --- the end -----------------------------------------------------------------------------
     def _close(self, onset: int) -> None:
         """The user talks on until the dialogue is over: it is cut out of a longer one."""
         turn, at = UserTurn(units=[]), onset
+        if self.opener is not None and onset + self.opener.n_samples <= self.segment.n_samples:
+            turn.units.append(PlacedUnit(unit=self.opener, start_sample=at))
+            at = self._joint(turn, at + self.opener.n_samples)
         while (unit := self.lines.longest(self.segment.n_samples - at)) is not None:
             turn.units.append(PlacedUnit(unit=unit, start_sample=at))
             at = self._joint(turn, at + unit.n_samples)

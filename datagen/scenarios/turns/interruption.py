@@ -1,40 +1,58 @@
-"""While the agent counts, the user takes the floor with a new question or a phrase to stop."""
+"""While the agent counts, the user takes the floor with a question, a phrase, or both."""
 
+from __future__ import annotations
+
+from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import INTERRUPTION, TURN
-from microturn.datagen.scenarios.base import SegmentBuilder, register
-from microturn.datagen.scenarios.counting import Count, ask_to_count
-
-WORDS_LEFT = 3  # words that the agent still meant to say when it was interrupted
-MIN_COUNT = 5
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+from microturn.datagen.scenarios.counting import Count, into_count
+from microturn.datagen.scenarios.vocabulary import Question
 
 
 @register
 class InterruptionScenario:
+    """The user's own voice asks, or says a stop word; another says a phrase, and the user may ask.
+
+    Whether something is asked is drawn apart from the voice, so that neither tells the other.
+    """
+
     name = "interruption"
 
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        return Words(user=bank.sayable(config.vocabulary.stop_words))
+
     def build(self, segment: SegmentBuilder, start: int) -> None:
-        count = ask_to_count(segment, start, shortest=MIN_COUNT)
-        onset = count.inside(segment, 1, len(count.planned) - WORDS_LEFT)
-        question = None
-        vocabulary = segment.questions.vocabulary
-        phrases = segment.bank.phrases(vocabulary.stop_phrases)
-        if phrases and segment.chance(vocabulary.stop_phrase_share):
-            spoken = segment.utter(phrases[segment.choose(phrases)], onset)
-        elif vocabulary.stop_word_share and segment.chance(vocabulary.stop_word_share):
-            text = vocabulary.stop_words[segment.choose(vocabulary.stop_words)]
-            spoken = segment.place(
-                segment.bank.user(text, segment.context.voice), onset, lane="user"
-            )
+        count, onset = into_count(segment, start)
+        speaker, asks = segment.speaker(), not segment.chance(_stop_share(segment))
+        phrase = segment.stop_phrase(speaker) if speaker or not asks else None
+        spoken = None if phrase is None else segment.place(phrase, onset, lane="user")
+        if spoken is not None and not asks:
+            question = None
         else:
             question = segment.questions.long_turn(segment.rng)
-            spoken = segment.ask(question, onset, may_pause=False)
+            spoken = _ask(segment, question, onset, spoken)
         first_turn(segment, count, until=segment.give_way(onset))
         interrupted(segment, spoken)
         if question is not None:
             segment.answer(question, spoken)
+
+
+def _stop_share(segment: SegmentBuilder) -> float:
+    return segment.questions.vocabulary.stop_share
+
+
+def _ask(segment: SegmentBuilder, question: Question, onset: int, phrase: Span | None) -> Span:
+    """The user asks at once, or after a phrase; the span of all of it."""
+    if phrase is None:
+        return segment.ask(question, onset, may_pause=False)
+    at = phrase.end_sample + segment.draw(segment.timing.word_gap_s)
+    asked = segment.ask(question, at, may_pause=False)
+    text = f"{phrase.text} {asked.text}"
+    return Span(start_sample=onset, end_sample=asked.end_sample, text=text)
 
 
 def interrupted(segment: SegmentBuilder, spoken: Span) -> None:

@@ -25,7 +25,8 @@ class OverlapScenario:
     name = "overlap"
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
-        return SideTalkScenario().words(config, bank)
+        kinds = (InterruptionScenario(), UserBackchannelScenario(), SideTalkScenario())
+        return Words(user=tuple(text for kind in kinds for text in kind.words(config, bank).user))
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         BUILDS[segment.choose(BUILDS)](segment, start)

@@ -107,7 +107,7 @@ def test_baselines_score_what_theory_says(numbers_of: Callable[[str, int], Numbe
     assert got["oracle"]["speaking"] == 1.0  # every overlap is placed while the agent speaks
     assert (got["oracle"]["stop_latency_s"] or 9.0) < 0.7
     for agent in ("silent", "always"):
-        assert got[agent]["as_wanted"] == 0.0
-        assert got[agent]["unknown"] == 1.0
+        assert (got[agent]["as_wanted"] or 0.0) < 0.1  # a word of a loop may be the right one
+        assert (got[agent]["unknown"] or 0.0) > 0.9
     assert got["silent"]["stop_latency_s"] is got["silent"]["response_latency_s"] is None
     assert (got["always"]["stop_latency_s"] or 0.0) > 1.0  # as long as the user speaks

@@ -1,0 +1,119 @@
+"""Who says what a user says into the agent's words: the same mixture of voices for every kind.
+
+A backchannel and a phrase that stops the agent differ in their words. If they also differed in
+their voices, a model would need no words. So the voice is drawn first, from the same mixture for
+every kind: the user's own, or that of another speaker who has recorded phrases of every kind.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.alignment.matching import words_of
+from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.dialogue.units import Phrase, Unit, UnitBank, canonical
+
+MAX_STOP_S: Final = 1.2  # of a recorded phrase that stops the agent
+ASIDE_S: Final = (0.9, 3.5)  # length of a line that is said to somebody else
+MIN_ASIDE_WORDS: Final = 3  # shorter lines could be meant for the agent
+
+
+class VoiceMixture:
+    """The voices that phrases are said in, with one probability each for all kinds of phrase."""
+
+    def __init__(self, bank: UnitBank, config: DatagenConfig) -> None:
+        self._bank = bank
+        vocabulary, longest = config.vocabulary, config.timing.human.max_backchannel_s
+        self._backchannels = _by_speaker(bank.phrases(vocabulary.backchannels, longest_s=longest))
+        self._stops = _by_speaker(bank.phrases(vocabulary.stop_phrases, longest_s=MAX_STOP_S))
+        self._asides: dict[str, tuple[Utterance, ...]] = {}
+        said = (*vocabulary.stop_phrases, *vocabulary.backchannels, *vocabulary.greetings)
+        self._meant = {canonical(text) for text in said}  # for the agent
+        self._own_backchannels = bank.sayable(vocabulary.backchannels)
+        self._own_stops = bank.sayable(vocabulary.stop_words)
+        self._speakers = tuple(sorted(set(self._backchannels) & set(self._stops)))
+        self._edges = _cumulative(
+            [min(len(self._backchannels[s]), len(self._stops[s])) for s in self._speakers]
+        )
+        self.other_share = self._share(config.voices.other_share)
+
+    def _share(self, asked: float) -> float:
+        """The share of other speakers: all or none where the user or nobody else has both kinds."""
+        if not self._speakers:
+            return 0.0
+        return asked if self._own_backchannels else 1.0
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """Draw who says the next phrase: another speaker, or "" for the user."""
+        is_other, place = rng.random() < self.other_share, float(rng.random())
+        if not is_other:
+            return ""
+        return self._speakers[int(np.searchsorted(self._edges, place, side="right"))]
+
+    def backchannel(self, rng: np.random.Generator, speaker: str, *, voice: str) -> Unit:
+        """Draw a backchannel of a speaker; `voice` is that of the user."""
+        if speaker:
+            return self._phrase(rng, self._backchannels[speaker])
+        if not self._own_backchannels:
+            raise ValueError(
+                f"nobody in split {self._bank.split!r} says one of vocabulary.backchannels and one "
+                "of vocabulary.stop_phrases; set families.user_backchannel=0 and "
+                "families.conversation=0 or add a corpus"
+            )
+        return self._own(rng, self._own_backchannels, voice)
+
+    def stop(
+        self,
+        rng: np.random.Generator,
+        speaker: str,
+        *,
+        voice: str,
+        max_samples: int | None = None,
+    ) -> Unit | None:
+        """Draw a phrase of a speaker that stops the agent; None if no recording fits."""
+        rate = self._bank.rate
+        if speaker:
+            fitting = [
+                phrase
+                for phrase in self._stops[speaker]
+                if max_samples is None or phrase.utterance.duration_s * rate <= max_samples
+            ]
+            return self._phrase(rng, fitting) if fitting else None
+        return self._own(rng, self._own_stops, voice) if self._own_stops else None
+
+    def asides(self, speaker: str) -> tuple[Utterance, ...]:
+        """Lines of a speaker, or of everybody else, that are not meant for the agent."""
+        if speaker not in self._asides:
+            shortest, longest = ASIDE_S
+            self._asides[speaker] = tuple(
+                line
+                for line in self._bank.lines(shortest_s=shortest, longest_s=longest)
+                if line.speaker == (speaker or line.speaker)
+                and len(words_of(line.text)) >= MIN_ASIDE_WORDS
+                and canonical(line.text) not in self._meant
+            )
+        return self._asides[speaker]
+
+    def _own(self, rng: np.random.Generator, texts: tuple[str, ...], voice: str) -> Unit:
+        return self._bank.user(texts[int(rng.integers(len(texts)))], voice)
+
+    def _phrase(self, rng: np.random.Generator, phrases: list[Phrase]) -> Unit:
+        phrase = phrases[int(rng.integers(len(phrases)))]
+        factors = self._bank.phrase_factors
+        return self._bank.phrase(phrase, factors[int(rng.integers(len(factors)))])
+
+
+def _by_speaker(phrases: tuple[Phrase, ...]) -> dict[str, list[Phrase]]:
+    found: dict[str, list[Phrase]] = {}
+    for phrase in phrases:
+        found.setdefault(phrase.utterance.speaker, []).append(phrase)
+    return found
+
+
+def _cumulative(counts: list[int]) -> np.ndarray:
+    """Upper edges of the speakers in [0, 1); the root keeps one of them from being most."""
+    weights = np.sqrt(np.array(counts, np.float64))
+    return np.cumsum(weights) / max(float(weights.sum()), 1e-9)
