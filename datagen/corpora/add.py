@@ -28,6 +28,7 @@ from microturn.configs.files import replacing_folder, write_atomically
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
+from microturn.datagen.corpora.adapters.unique_ids import with_unique_ids
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.alignment_files import with_alignments
 from microturn.datagen.corpora.checking import (
@@ -155,8 +156,14 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
             recordings=sorted(package.read(folder), key=lambda recording: recording.id),
         )
     form = format_of(Path(config.source), config.format)
+    if config.columns and not form.named_columns:
+        raise ValueError(
+            f"columns.{next(iter(config.columns))} is set, but the fields of the layout "
+            f"{form.name} have fixed places; leave columns out, or give format=jsonl or table"
+        )
     try:
         recordings = list(form.read(Path(config.source), dict(config.columns)))
+        recordings = with_unique_ids(recordings)
     except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(

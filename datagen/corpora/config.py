@@ -6,7 +6,7 @@ from microturn.configs.command import option
 
 FORMAT_NAMES = (
     *("auto", "librispeech", "ljspeech", "common_voice", "vctk", "huggingface", "lhotse"),
-    *("segments", "jsonl", "files"),
+    *("segments", "jsonl", "table", "files"),
 )
 
 

@@ -6,6 +6,7 @@ is decoded in the worker that checks it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
@@ -115,6 +116,7 @@ class Recording:
     words: tuple[AlignedWord, ...] = ()  # times from the start of the recording
     times: Path | None = None  # a file that holds them
     file_id: str = ""  # of the long recording that it is a part of
+    row: str = ""  # of its table; tells it from others of the same id
     tags: frozenset[str] = frozenset()
     key: str = ""  # identifies a phrase across languages
     problem: str = ""  # of its entry; the recording is skipped with this reason
@@ -130,19 +132,41 @@ class Format:
     language: str
     matches: Callable[[Path], bool]
     read: Callable[[Path, dict[str, str]], Iterator[Recording]]
+    named_columns: bool = False  # whether `columns.FIELD=NAME` says where its fields are
 
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".sph")
 
 
+_SIDES = {"train": "train", "training": "train", "trn": "train"} | dict.fromkeys(
+    (
+        *("test", "testing", "dev", "devel", "development"),
+        *("valid", "validation", "val", "eval", "evaluation"),
+    ),
+    "test",
+)
+_MORE = re.compile(
+    r"\d*|of|set|data|clean|other|seen|unseen|manifest|metadata|cuts|supervisions|recordings|all"
+)
+
+
 def split_named(name: str) -> str:
-    """Return the side of a split by its name: all but train is held out; "" for other names."""
-    name = name.lower()
-    if name.startswith("train"):
-        return "train"
-    if name.startswith(("test", "dev", "valid", "val", "eval")):
-        return "test"
-    return ""
+    """Return the side of a split by its name: all but train is held out; "" for other names.
+
+    The first word decides: `train-clean-100`, `dev93`, `eval2000`, but not `valerie` or `devon`.
+    """
+    word = re.match(r"([a-z]+?)(?:sets?)?(?![a-z])", name.lower())
+    return _SIDES.get(word[1], "") if word else ""
+
+
+def split_folder(name: str) -> str:
+    """Return the side of a split by the name of a folder that may also be a speaker's.
+
+    Nothing but signs of a split may follow the first word: `dev_patel` is nobody's split.
+    """
+    rest = re.split(r"[^a-z0-9]+", name.lower())[1:]
+    known = all(_MORE.fullmatch(word) or split_named(word) for word in rest)
+    return split_named(name) if known else ""
 
 
 def read_text(path: Path) -> str:

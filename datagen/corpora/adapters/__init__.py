@@ -12,6 +12,7 @@ from microturn.datagen.corpora.adapters.lhotse_manifests import LHOTSE
 from microturn.datagen.corpora.adapters.librispeech import LIBRISPEECH
 from microturn.datagen.corpora.adapters.ljspeech import LJSPEECH
 from microturn.datagen.corpora.adapters.segments import SEGMENTS
+from microturn.datagen.corpora.adapters.table import TABLE
 from microturn.datagen.corpora.adapters.vctk import VCTK
 from microturn.datagen.corpora.recordings import Format
 
@@ -25,6 +26,7 @@ FORMATS = (
     LHOTSE,
     SEGMENTS,
     JSONL,
+    TABLE,
     FILES,
 )
 

@@ -6,15 +6,16 @@ speaker, and other speakers are split as in any corpus.
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from microturn.configs.reading import lines_of
+from microturn.datagen.corpora.adapters.fields import find_audio
+from microturn.datagen.corpora.adapters.table_rows import rows_of
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, read_text
 
 _TABLES = (("train", "train"), ("dev", "test"), ("test", "test"), ("validated", ""))
-_NAME_LENGTH = 16  # of the 128 hexadecimal digits of a client
+_CLIENT = re.compile(r"([0-9a-f]{16})[0-9a-f]{112}")  # the first 16 digits are enough
 
 
 def _folders(root: Path) -> list[Path]:
@@ -39,24 +40,29 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
         splits: dict[str, str] = {}
         seen: set[str] = set()
         for table, split in _tables(folder):
-            reader = csv.DictReader(
-                lines_of(read_text(table)), delimiter="\t", quoting=csv.QUOTE_NONE
-            )
-            for row in reader:
-                name, client = row.get("path") or "", row.get("client_id") or ""
-                if not name or name in seen:
+            for number, row, fault in rows_of(read_text(table), "\t"):
+                name, client = row.get("path", ""), row.get("client_id", "")
+                if fault or not name:
+                    yield Recording(
+                        id=f"{table.stem}-{number:07d}",
+                        sound=FileSound(path=table),
+                        text="",
+                        problem=f"line {number}: {fault or 'its line names no file'}",
+                    )
+                    continue
+                if name in seen:  # most validated clips are in a table of the split as well
                     continue
                 seen.add(name)
                 if split:
                     splits[client] = split
-                path = folder / "clips" / name
-                if not path.suffix:  # some releases omit it
-                    path = path.with_suffix(".mp3")
+                path = find_audio(folder / "clips", name)  # some releases omit the suffix
+                short = _CLIENT.fullmatch(client)
                 yield Recording(
                     id=path.stem,
                     sound=FileSound(path=path),
-                    text=row.get("sentence") or "",
-                    speaker=client[:_NAME_LENGTH],
+                    row=folder.name,
+                    text=row.get("sentence", ""),
+                    speaker=short[1] if short else client,
                     language=(row.get("locale") or folder.name).split("-")[0].lower(),
                     split=split or splits.get(client, ""),
                 )

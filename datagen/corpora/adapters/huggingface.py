@@ -14,13 +14,20 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from microturn.datagen.corpora.adapters.jsonl import NAMES, check_columns, field
+from microturn.datagen.corpora.adapters.fields import (
+    NAMES,
+    channel_field,
+    check_columns,
+    field,
+    text_field,
+)
 from microturn.datagen.corpora.recordings import (
     Decoded,
     FileSound,
     Format,
     Recording,
     decoded,
+    split_folder,
     split_named,
 )
 from microturn.datagen.corpora.word_times import words_from_json
@@ -36,6 +43,7 @@ class RowSound:
     group: int  # row group of a Parquet file, record batch of an Arrow file
     row: int  # within it
     suffix: str
+    channel: int | None = None  # from 0
 
     @property
     def place(self) -> str:
@@ -46,9 +54,11 @@ class RowSound:
         data = value.get("bytes")
         if not data:
             if value.get("path"):
-                return FileSound(path=self.table.parent / value["path"]).decode(longest_s=longest_s)
+                path = self.table.parent / value["path"]
+                return FileSound(path=path, channel=self.channel).decode(longest_s=longest_s)
             raise SoundError("its row holds no sound")
-        return decoded(read_sound(data, longest_s=longest_s), data=data, suffix=self.suffix)
+        piece = read_sound(data, longest_s=longest_s)
+        return decoded(piece, channel=self.channel, data=data, suffix=self.suffix)
 
 
 @lru_cache(maxsize=2)
@@ -110,19 +120,23 @@ def _read_table(path: Path, root: Path, columns: dict[str, str]) -> Iterator[Rec
     audio = _audio_column(schema, path, columns)
     known = {columns.get(name, "") for name in NAMES} | {n for ns in NAMES.values() for n in ns}
     others = [name for name in schema.names if name in known and name != audio]
-    parts = (path.stem, *path.relative_to(root).parts[::-1][1:])
-    split = next((s for part in parts if (s := split_named(part))), "")
+    folders = path.relative_to(root).parts[-2::-1]
+    split = next(filter(None, (split_named(path.stem), *map(split_folder, folders))), "")
     for group in range(_n_groups(path)):
         table = _group(path, group, [*others, f"{audio}.path"])
         files = [(value or {}).get("path") or "" for value in _paths(table.column(audio))]
         rows = table.select(others).to_pylist() if others else [{}] * len(files)
         for row, (values, file) in enumerate(zip(rows, files, strict=True)):
             sound = RowSound(
-                table=path, column=audio, group=group, row=row, suffix=Path(file).suffix.lower()
+                table=path,
+                column=audio,
+                group=group,
+                row=row,
+                suffix=Path(file).suffix.lower(),
+                channel=channel_field(values, columns=columns),
             )
             stem = re.sub(r"[^\w./-]+", "-", Path(file).stem)
-            name = stem or f"{path.stem}-{group:04d}-{row:06d}"
-            yield _recording(sound, values, name, split, columns)
+            yield _recording(sound, values, stem, split, columns)
 
 
 def _paths(column: Any) -> Iterator[dict[str, Any] | None]:
@@ -150,20 +164,18 @@ def _audio_column(schema: Any, path: Path, columns: Mapping[str, str]) -> str:
 
 
 def _recording(
-    sound: RowSound, values: dict[str, Any], name: str, split: str, columns: dict[str, str]
+    sound: RowSound, values: dict[str, Any], stem: str, split: str, columns: dict[str, str]
 ) -> Recording:
-    def text_of(key: str) -> str:
-        value = field(values, key, columns=columns)
-        return "" if value is None else str(value)
-
+    row = f"{sound.table.stem}-{sound.group:04d}-{sound.row:06d}"
     return Recording(
-        id=text_of("id") or name,
+        id=text_field(values, "id", columns=columns) or stem or row,
         sound=sound,
-        text=text_of("text"),
-        speaker=text_of("speaker"),
-        language=text_of("language"),
-        licence=text_of("licence"),
-        split=split_named(text_of("split")) or split,
+        row=stem or row,
+        text=text_field(values, "text", columns=columns),
+        speaker=text_field(values, "speaker", columns=columns),
+        language=text_field(values, "language", columns=columns),
+        licence=text_field(values, "licence", columns=columns),
+        split=split_named(text_field(values, "split", columns=columns)) or split,
         words=words_from_json(field(values, "words", columns=columns)),
     )
 
@@ -175,4 +187,5 @@ HUGGINGFACE = Format(
     language="en",
     matches=_matches,
     read=_read,
+    named_columns=True,
 )

@@ -1,58 +1,43 @@
 """JSONL manifests: one object per recording, with the field names of NeMo and others.
 
 Every field has a few usual names; `columns.FIELD=NAME` sets another. Paths are relative to the
-manifest. `words` may have any shape that `word_times.py` reads.
+manifest. `words` may have any shape that `word_times.py` reads. Without a manifest in the folder
+itself, the `metadata.jsonl` of its subfolders are read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import files_below, lines_of
+from microturn.datagen.corpora.adapters.fields import (
+    channel_field,
+    check_columns,
+    field,
+    find_audio,
+    span_fields,
+    text_field,
+)
 from microturn.datagen.corpora.recordings import (
     FileSound,
     Format,
     Recording,
     read_text,
+    split_folder,
     split_named,
 )
 from microturn.datagen.corpora.word_times import words_from_json
 
-# Usual names of each field in manifests and tables.
-NAMES: dict[str, tuple[str, ...]] = {
-    "audio": ("audio", "audio_filepath", "path", "wav", "file", "audio_path", "filename"),
-    "text": ("text", "transcript", "transcription", "sentence", "normalized_text", "raw_text"),
-    "speaker": ("speaker", "speaker_id", "spk", "client_id", "speaker_name"),
-    "language": ("language", "lang", "locale"),
-    "licence": ("licence", "license"),
-    "split": ("split", "subset"),
-    "id": ("id", "utterance_id", "utt_id", "uniq_id", "key"),
-    "words": ("words", "alignment", "alignments", "word_timestamps"),
-    "start": ("offset", "start"),
-    "duration": ("duration",),
-    "channel": ("channel",),
-}
-
-
-def field(row: Mapping[str, Any], name: str, *, columns: Mapping[str, str]) -> Any:
-    """Return the value of a field by its configured name or a usual one; None if missing."""
-    names = (columns[name],) if name in columns else NAMES[name]
-    return next((row[key] for key in names if row.get(key) is not None), None)
-
-
-def check_columns(columns: Mapping[str, str]) -> None:
-    for name in columns:
-        if name not in NAMES:
-            raise ValueError(f"columns.{name} is not a field; known fields are {', '.join(NAMES)}")
-
 
 def manifests(root: Path) -> list[Path]:
     if root.is_file():
-        return [root] if root.suffix in (".jsonl", ".json") else []
-    return sorted(root.glob("*.jsonl")) or sorted(root.glob("*manifest*.json"))
+        return [root] if root.suffix.lower() in (".jsonl", ".json") else []
+    found = sorted(path for path in root.glob("*") if path.suffix.lower() == ".jsonl")
+    found = found or sorted(root.glob("*manifest*.json"))
+    return found or sorted(path for path in files_below(root) if path.name == "metadata.jsonl")
 
 
 def _matches(root: Path) -> bool:
@@ -73,39 +58,66 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
     for path in manifests(root):
         for number, line in enumerate(lines_of(read_text(path)), start=1):
             if line.strip():
-                yield _recording(path, number, line, columns)
+                yield _of_line(path, root, number, line, columns)
 
 
-def _recording(path: Path, number: int, line: str, columns: dict[str, str]) -> Recording:
-    name = f"{path.stem}-{number:07d}"
+def _of_line(path: Path, root: Path, number: int, line: str, columns: dict[str, str]) -> Recording:
     try:
         row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError("its line is no object")
+    except ValueError as error:
+        return faulty_row(path, number, str(error))
+    return recording_of_row(path, root, number, row, columns)
+
+
+def recording_of_row(
+    path: Path,
+    root: Path,
+    number: int,
+    row: Mapping[str, Any],
+    columns: Mapping[str, str],
+    *,
+    folders: Sequence[str] = (),
+) -> Recording:
+    """Convert one row of a manifest or table, whose files are beside it or in these folders."""
+    try:
         audio = field(row, "audio", columns=columns)
         if not isinstance(audio, str):
             raise ValueError("its line names no audio file")
-        start_s = float(field(row, "start", columns=columns) or 0.0)
-        duration = field(row, "duration", columns=columns)
-        parted = field(row, "start", columns=columns) is not None and duration is not None
-        channel = field(row, "channel", columns=columns)
+        start_s, end_s = span_fields(row, columns=columns)
         return Recording(
-            id=str(field(row, "id", columns=columns) or name),
+            id=text_field(row, "id", columns=columns) or _name(path, number),
             sound=FileSound(
-                path=path.parent / audio,
+                path=find_audio(path.parent, audio, below=folders),
                 start_s=start_s,
-                end_s=start_s + float(duration) if parted else None,
-                channel=None if channel is None else int(channel),
+                end_s=end_s,
+                channel=channel_field(row, columns=columns),
             ),
-            text=str(field(row, "text", columns=columns) or ""),
-            speaker=str(field(row, "speaker", columns=columns) or ""),
-            language=str(field(row, "language", columns=columns) or ""),
-            licence=str(field(row, "licence", columns=columns) or ""),
-            split=split_named(str(field(row, "split", columns=columns) or ""))
-            or split_named(path.stem),
+            text=text_field(row, "text", columns=columns),
+            speaker=text_field(row, "speaker", columns=columns),
+            language=text_field(row, "language", columns=columns),
+            licence=text_field(row, "licence", columns=columns),
+            split=split_named(text_field(row, "split", columns=columns)) or _split(path, root),
             words=words_from_json(field(row, "words", columns=columns)),
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        sound = FileSound(path=path)
-        return Recording(id=name, sound=sound, text="", problem=f"line {number}: {error}")
+        return faulty_row(path, number, str(error))
+
+
+def _name(path: Path, number: int) -> str:
+    return f"{path.stem}-{number:07d}"
+
+
+def faulty_row(path: Path, number: int, reason: str) -> Recording:
+    problem = f"line {number}: {reason}"
+    return Recording(id=_name(path, number), sound=FileSound(path=path), text="", problem=problem)
+
+
+def _split(path: Path, root: Path) -> str:
+    """Return the split that the name of a manifest or of the folders around it states."""
+    parts = (path.stem, *path.relative_to(root).parts[-2::-1])
+    return next((split for part in parts if (split := split_folder(part))), "")
 
 
 JSONL = Format(
@@ -115,4 +127,5 @@ JSONL = Format(
     language="en",
     matches=_matches,
     read=_read,
+    named_columns=True,
 )

@@ -8,14 +8,17 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from microturn.datagen.corpora.adapters.fields import as_text
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, split_named
 
 Row = dict[str, Any]
-_TOLERANCE_S = 0.1  # words may end this long after their supervision
+_TOLERANCE_S = 0.1  # of words after their supervision, and of supervisions after their recording
+_UNSUPERVISED = "it has no supervision, so nobody says what is spoken"
 
 
 def _files(root: Path, kind: str) -> list[Path]:
@@ -38,28 +41,40 @@ def _rows(path: Path) -> Iterator[Row]:
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
     if cuts := _files(root, "cuts"):
+        cut_of: dict[tuple[str, str], str] = {}  # of a supervision of a recording
         for path in cuts:
             for cut in _rows(path):
-                yield from _of_cut(cut, path)
+                yield from _of_cut(cut, path, cut_of)
         return
     recordings = {row["id"]: row for path in _files(root, "recordings") for row in _rows(path)}
+    unused = dict(recordings)
     for path in _files(root, "supervisions"):
         for row in _rows(path):
+            unused.pop(row["recording_id"], None)
             yield _recording(row, recordings.get(row["recording_id"]), path, offset=0.0)
+    for name in unused:
+        yield Recording(id=name, sound=FileSound(path=root), text="", problem=_UNSUPERVISED)
 
 
-def _of_cut(cut: Row, path: Path) -> Iterator[Recording]:
-    """Yield the supervisions of a cut; their times count from its start."""
-    several = len(cut.get("supervisions") or ()) > 1
-    for number, row in enumerate(cut.get("supervisions") or ()):
-        name = f"{cut['id']}-{number}" if several else cut["id"]
-        if "recording" not in cut:
-            problem = f"it is a {cut.get('type', 'cut')}, and only plain recordings are read"
-            sound = FileSound(path=path)
-            yield Recording(id=name, sound=sound, text=row.get("text") or "", problem=problem)
-        else:
-            whole = {**row, "id": name, "start": max(0.0, row["start"])}
-            yield _recording(whole, cut["recording"], path, offset=cut["start"])
+def _of_cut(cut: Row, path: Path, cut_of: dict[tuple[str, str], str]) -> Iterator[Recording]:
+    """Yield the supervisions of a cut; their times count from its start.
+
+    A window may begin or end inside a sentence: the sentence is taken whole, from its recording,
+    and once.
+    """
+    name, rows = as_text(cut["id"]), cut.get("supervisions") or ()
+    problem = "" if rows else _UNSUPERVISED
+    if "recording" not in cut:
+        problem = f"it is a {cut.get('type', 'cut')}, and only plain recordings are read"
+    if problem:
+        yield Recording(id=name, sound=FileSound(path=path), text="", problem=problem)
+        return
+    for number, row in enumerate(rows):
+        one = f"{name}-{number}" if len(rows) > 1 else name
+        first = cut_of.setdefault((cut["recording"]["id"], row["id"]), one)
+        problem = "" if first == one else f"its sentence is that of {first}, which is taken whole"
+        recording = _recording(row, cut["recording"], path, offset=cut["start"])
+        yield replace(recording, id=one, problem=recording.problem or problem)
 
 
 def _recording(row: Row, recording: Row | None, path: Path, *, offset: float) -> Recording:
@@ -68,10 +83,11 @@ def _recording(row: Row, recording: Row | None, path: Path, *, offset: float) ->
     start, end = offset + row["start"], offset + row["start"] + row["duration"]
     sound, problem = _sound(row, recording, path, (start, end))
     return Recording(
-        id=row["id"],
+        id=as_text(row["id"]),
         sound=sound,
-        text=row.get("text") or "",
-        speaker=row.get("speaker") or "",
+        file_id=as_text(row.get("recording_id")),
+        text=as_text(row.get("text")),
+        speaker=as_text(row.get("speaker")),
         language=_language(row.get("language") or ""),
         split=split,
         words=_words(row, offset),
@@ -118,13 +134,15 @@ def _sound(
     if not file.is_absolute() and (path.parent / file).is_file():
         file = path.parent / file
     start, end = span
+    if start < -_TOLERANCE_S or end > recording["duration"] + _TOLERANCE_S:
+        outside = f"{start:g} to {end:g} s, outside its recording of {recording['duration']:g} s"
+        return FileSound(path=file), f"its supervision lies at {outside}"
     whole = start <= 0 and end >= recording["duration"] - 0.01
-    single = len(source["channels"]) == 1
     return FileSound(
         path=file,
-        start_s=0.0 if whole else start,
+        start_s=0.0 if whole else max(0.0, start),
         end_s=None if whole else end,
-        channel=None if single else source["channels"].index(channel),
+        channel=source["channels"].index(channel),
     ), ""
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import files_below, lines_of
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import (
+    AUDIO_SUFFIXES,
     FileSound,
     Format,
     Recording,
@@ -19,39 +20,50 @@ from microturn.datagen.corpora.recordings import (
     split_named,
 )
 
-
-def _transcripts(root: Path) -> list[Path]:
-    return sorted(root.glob("**/*.trans.txt"))
+_ENDING = ".trans.txt"
 
 
 def _matches(root: Path) -> bool:
-    return root.is_dir() and next(root.glob("**/*.trans.txt"), None) is not None
+    return root.is_dir() and any(path.name.endswith(_ENDING) for path in files_below(root))
 
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
-    for path in _transcripts(root):
-        times = _alignments(path.with_name(path.name.replace(".trans.", ".alignment.")))
-        split = next((s for part in path.parts[::-1] if (s := split_named(part))), "")
-        for line in lines_of(read_text(path)):
-            name, _, text = line.strip().partition(" ")
-            if not name:
-                continue
-            audio = next(
-                (
-                    p
-                    for s in (".flac", ".wav", ".mp3")
-                    if (p := path.parent / f"{name}{s}").is_file()
-                ),
-                path.parent / f"{name}.flac",
-            )
-            yield Recording(
-                id=name,
-                sound=FileSound(path=audio),
-                text=text,
-                speaker=name.split("-")[0],
-                split=split,
-                words=times.get(name, ()),
-            )
+    paths = sorted(files_below(root))
+    audio = {path.with_suffix(""): path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES}
+    for path in paths:
+        if path.name.endswith(_ENDING):
+            yield from _chapter(path, root, audio)
+    for name, path in audio.items():  # without a line: they have no text
+        yield Recording(id=name.name, sound=FileSound(path=path), text="")
+
+
+def _chapter(path: Path, root: Path, audio: dict[Path, Path]) -> Iterator[Recording]:
+    """Yield the recordings of one transcript, and take their files from `audio`."""
+    times = _alignments(path.with_name(path.name.replace(".trans.", ".alignment.")))
+    folders = path.relative_to(root).parts[:-1]
+    split = next(filter(None, map(split_named, (*folders[::-1], root.name))), "")
+    for line in lines_of(read_text(path)):
+        name, *rest = line.split(maxsplit=1) or [""]
+        if not name:
+            continue
+        place = path.parent / name
+        yield Recording(
+            id=name,
+            sound=FileSound(path=audio.pop(place, path.parent / f"{name}.flac")),
+            text=rest[0] if rest else "",
+            speaker=_speaker(name, folders),
+            split=split,
+            words=times.get(name, ()),
+        )
+
+
+def _speaker(name: str, folders: tuple[str, ...]) -> str:
+    """Return the folder that a name begins with, or else that above the chapter."""
+    first = name.split("-")[0]
+    if first in folders or not folders:
+        return first
+    above = folders[-2] if len(folders) > 1 else ""
+    return above if above and not split_named(above) else folders[-1]
 
 
 def _alignments(path: Path) -> dict[str, tuple[AlignedWord, ...]]:
@@ -60,7 +72,7 @@ def _alignments(path: Path) -> dict[str, tuple[AlignedWord, ...]]:
         return {}
     words_by_name = {}
     for line in lines_of(read_text(path)):
-        name, _, rest = line.partition(" ")
+        name, _, rest = line.strip().partition(" ")
         texts, _, ends = rest.strip().partition(" ")
         words, start = [], 0.0
         pairs = zip(texts.strip('"').split(","), ends.strip('"').split(","), strict=False)

@@ -26,12 +26,19 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
         if path.suffix.lower() in (".flac", ".wav"):
             name = path.stem.removesuffix("_mic1").removesuffix("_mic2")
             takes.setdefault((path.parent.name, name), path)  # both microphones: the first
-    for (speaker, name), path in takes.items():
-        text = root / "txt" / speaker / f"{name}.txt"
+    texts = {
+        (path.parent.name, path.stem): path
+        for path in sorted((root / "txt").glob("*/*"))
+        if path.suffix.lower() == ".txt"
+    }
+    for speaker, name in sorted({*takes, *texts}):
+        text = texts.get((speaker, name))
+        missing = folder / speaker / f"{name}.flac"  # then the file is not there
         yield Recording(
             id=name,
-            sound=FileSound(path=path),
-            text=read_text(text).strip() if text.is_file() else "",
+            sound=FileSound(path=takes.get((speaker, name), missing)),
+            row=speaker,
+            text=read_text(text).strip() if text is not None else "",
             speaker=speaker,
         )
 
