@@ -1,7 +1,8 @@
 """Commands `microturn simulate`, `microturn inspect` and `microturn verify-audio`."""
 
 from microturn.configs.command import Command, write_json
-from microturn.datagen.config import DatagenConfig, InspectConfig, VerifyAudioConfig
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.report.config import InspectConfig, VerifyAudioConfig
 
 
 def run_simulate(config: DatagenConfig) -> int:

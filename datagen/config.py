@@ -11,6 +11,7 @@ from microturn.datagen.video.config import VideoConfig
 from microturn.model.streams.layout import StreamLayout
 
 SPLITS = ("train", "test")
+PEOPLE = ("trained", "unseen", "both")
 EXECUTORS = ("processes", "serial", "ray")
 MORE_FAMILIES = (
     "self_correction",
@@ -146,7 +147,19 @@ class VoicesConfig:
         "speed and pitch factors of the users in split=train",
     )
     test_factors: tuple[float, ...] = option(
-        (0.86, 1.10, 1.25), "factors held out for the users in split=test"
+        (0.86, 1.10, 1.25),
+        "factors of the users in split=test: the same person and recordings at other speeds",
+    )
+    unseen: tuple[str, ...] = option(
+        (
+            *("ferryman", "guardian", "henry", "lola", "man", "naomi", "rico", "skip", "tam"),
+            "wedgewood",
+        ),
+        "speakers who are in no training set, as users or otherwise",
+    )
+    people: str = option(
+        "trained",
+        "users in split=test: trained, unseen (of voices.unseen, who has recorded a request), both",
     )
     phrase_factors: tuple[float, ...] = option(
         (0.83, 0.90, 0.95, 1.0, 1.05, 1.11, 1.20),
@@ -168,8 +181,16 @@ class VoicesConfig:
         if both:
             raise ValueError(
                 f"voices.test_factors has {sorted(both)[0]}, which voices.train_factors has too; "
-                "held-out voices must not be trained on"
+                "speeds of the test must not be trained on"
             )
+        if self.people not in PEOPLE:
+            raise ValueError(f"voices.people={self.people!r} is not one of {', '.join(PEOPLE)}")
+        for name in ("agent", "user"):
+            if getattr(self, name) in self.unseen:
+                raise ValueError(
+                    f"voices.{name}={getattr(self, name)!r} is trained on, so voices.unseen must "
+                    "not have it"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,7 +314,9 @@ class DatagenConfig:
     out: str = option(help="folder to write the shard set to, or a URL that fsspec supports")
     n_dialogues: int = option(64, "dialogues to make")
     seed: int = option(0, "seed of the set")
-    split: str = option("train", "train, or test: held-out voices")
+    split: str = option(
+        "train", "train, or test: users at other speeds, and other people around them"
+    )
     n_micro_turns: int = option(80, "length of a dialogue in micro-turns")
     dialogues_per_shard: int = option(32, "dialogues in one tar")
     executor: str = option("processes", "where shards are made: processes, serial or ray")
@@ -334,6 +357,8 @@ class DatagenConfig:
         if self.executor not in EXECUTORS:
             raise ValueError(f"executor={self.executor!r} is not one of {', '.join(EXECUTORS)}")
         part_of(self.part)
+        if self.voices.people != "trained":
+            self._check_unseen_users()
         if self.workers < 0:
             raise ValueError(f"workers={self.workers} must not be negative")
         if not self.weights:
@@ -341,6 +366,17 @@ class DatagenConfig:
         for name, weight in self.families.items():
             if weight < 0:
                 raise ValueError(f"families.{name}={weight} must not be negative")
+
+    def _check_unseen_users(self) -> None:
+        people = f"voices.people={self.voices.people}"
+        if self.split != "test":
+            raise ValueError(f"{people} needs split=test: nobody of voices.unseen is trained on")
+        others = sorted(set(self.weights) - {"one_word"})
+        if others:
+            raise ValueError(
+                f"{people} needs only=[one_word]: these people have not recorded the words of "
+                f"{others[0]}"
+            )
 
     @property
     def weights(self) -> dict[str, float]:
@@ -356,35 +392,3 @@ class DatagenConfig:
     @property
     def n_shards(self) -> int:
         return -(-self.n_dialogues // self.dialogues_per_shard)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectConfig:
-    """The view or check of a shard set by `microturn inspect`."""
-
-    data: str = option(help="folder of the shard set")
-    against: str = option(
-        "", "count what the set shares with this one: people, recordings, sentences, rooms"
-    )
-    index: int = option(-1, "dialogue to draw and to write as audio; -1: only the data card")
-    out: str = option("", "folder for picture and audio; empty: runs/inspect")
-    check: bool = option(False, "verify digests, labels and features; exit code 1 on any fault")
-    json: str = option("", "write the data card, or `shared`, to this file (- for stdout)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyAudioConfig:
-    """The scenarios whose audio `microturn verify-audio` checks."""
-
-    config: str = option("datagen/everything.yaml", "configuration of the dialogues")
-    n_dialogues: int = option(100, "dialogues of every scenario")
-    scenarios: tuple[str, ...] = option((), "scenarios to verify; empty: those with a weight")
-    align_every: int = option(10, "align the words of every such dialogue; 0: of none")
-    json: str = option("", "write the result to this file (- for stdout)")
-
-    def __post_init__(self) -> None:
-        if self.n_dialogues < 1 or self.align_every < 0:
-            raise ValueError(
-                f"n_dialogues={self.n_dialogues} must be at least 1 and "
-                f"align_every={self.align_every} at least 0"
-            )

@@ -55,7 +55,7 @@ class AblationConfig:
     steps: int = option(400, "optimiser steps of every training")
     seed: int = option(0, "seed of every training and training set; test sets take the next one")
     n_train: int = option(3200, "dialogues to train on")
-    n_test: int = option(160, "held-out dialogues, of held-out voices, to score on")
+    n_test: int = option(160, "test dialogues to score on: new recordings and new people: none")
     simulate: list[str] = option(default_factory=list, help="words of every `microturn simulate`")
     train: list[str] = option(default_factory=list, help="words of every `microturn train`")
     evaluate: list[str] = option(default_factory=list, help="words of every `microturn evaluate`")
@@ -253,7 +253,8 @@ def table(rows: dict[str, Any], config: AblationConfig) -> str:
     head += [title for *_, title in COLUMNS]
     lines = [
         f"{config.steps} steps, seed {config.seed}, {config.n_train} dialogues to train on, "
-        f"{config.n_test} held-out ones of held-out voices; closed-domain twins.",
+        f"{config.n_test} test dialogues (new recordings of the training voice: none; new people: "
+        "none); closed-domain twins.",
         "",
         _line(head),
         _line(["---"] * len(head)),

@@ -26,7 +26,7 @@ def _fdb(config: FdbConfig) -> int:
 EVALUATE = Command(
     schema=EvaluateConfig,
     run=_evaluate,
-    help="Play held-out dialogues to a checkpoint or a baseline and score what it does, and when.",
+    help="Play test dialogues to a checkpoint or a baseline and score what it does, and when.",
 )
 
 

@@ -38,7 +38,7 @@ class DemoConfig:
     out: str = option("runs/demo", "folder for data, checkpoint, scores and report")
     seed: int = option(0, "seed of the training set; the test set takes the next one")
     n_train: int = option(5000, "dialogues to train on")
-    n_test: int = option(160, "held-out dialogues, of held-out voices, to score on")
+    n_test: int = option(160, "test dialogues to score on: new recordings and new people: none")
     max_steps: int = option(1400, "optimiser steps of training; fewer reach fewer targets")
     simulate: list[str] = option(
         default_factory=lambda: ["datagen/demo.yaml"], help="more words for `microturn simulate`"
@@ -80,7 +80,7 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
     measured = ["log=csv", "log_steps=1", f"max_steps={SPEED_STEPS}", "resume=false"]
     trained = [f"max_steps={config.max_steps}", f"streaming_validation.data={test}"]
     return [
-        simulate("test", "simulate held-out dialogues", test, config.n_test, config.seed + 1),
+        simulate("test", "simulate dialogues to score on", test, config.n_test, config.seed + 1),
         DemoStep(
             name="speed",
             title="measure a step of training",

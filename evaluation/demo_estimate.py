@@ -11,7 +11,7 @@ from typing import Final
 # The other stages in steps of `training/tiny.yaml`: like a step, they are bound by the cores. The
 # ratios were alike on an idle AMD EPYC (0.54 s a step) and a busy Intel Xeon (1.9 s).
 SIMULATION_STEPS: Final = 0.016  # for each dialogue to train on
-SCORING_STEPS: Final = 0.6  # for each held-out dialogue, all agents
+SCORING_STEPS: Final = 0.6  # for each test dialogue, all agents
 START_S: Final = 15.0  # of a process of training, before its first step
 _WARM_UP: Final = 2  # steps that are not counted
 _STATE = re.compile(r"step(\d+)\.safetensors")

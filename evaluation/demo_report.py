@@ -84,8 +84,9 @@ def markdown(
     lines = [
         "# microturn demo",
         "",
-        f"{scores.info.n_dialogues} held-out dialogues of held-out voices, streamed in "
-        "micro-turns. All metrics with their intervals: [scores/scores.md](scores/scores.md).",
+        f"{scores.info.n_dialogues} dialogues that it was not trained on, streamed in micro-turns "
+        "(new recordings of the training voice: none; new people: none). All metrics with their "
+        "intervals: [scores/scores.md](scores/scores.md).",
         "",
         *table(scores),
         "",

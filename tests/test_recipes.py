@@ -18,7 +18,7 @@ from microturn.model.vocoders.registry import VOCODERS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIO_PAGES = ("scenarios.md", "video.md", "simulation.md", "suites.md")
-FOR_SUITES = {"count", "recount", "overlap", "hush", "long_memory"}  # drawn by suites alone
+FOR_SUITES = {"one_word", "count", "recount", "overlap", "hush", "long_memory"}
 OWN_MIX = {"conversation", "visual_count", "visual_span", "visual_question"}  # not in everything
 KERNELS = sorted(
     path.stem

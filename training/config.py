@@ -29,9 +29,9 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamingValidationConfig:
-    """Streaming validation: held-out dialogues streamed through sessions and scored."""
+    """Streaming validation: test dialogues streamed through sessions and scored."""
 
-    data: str = option("", "shard set of held-out dialogues, empty: no validation")
+    data: str = option("", "shard set of test dialogues, empty: no validation")
     n_dialogues: int = option(16, "dialogues that are streamed each time, all at once")
     every_minutes: float = option(4.0, "minutes of training between two validations")
 
@@ -76,7 +76,7 @@ class TrainingConfig:
     model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes of the model"})
     optim: OptimConfig = option(default_factory=OptimConfig, help="optimiser and schedule")
     streaming_validation: StreamingValidationConfig = option(
-        default_factory=StreamingValidationConfig, help="held-out dialogues that are streamed"
+        default_factory=StreamingValidationConfig, help="test dialogues that are streamed"
     )
 
     def __post_init__(self) -> None:

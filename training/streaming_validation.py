@@ -1,4 +1,4 @@
-"""Streaming validation: held-out dialogues are streamed, scored by events, and drawn."""
+"""Streaming validation: test dialogues are streamed, scored by events, and drawn."""
 
 from __future__ import annotations
 

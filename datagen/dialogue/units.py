@@ -15,7 +15,7 @@ from math import inf
 
 import numpy as np
 
-from microturn.datagen.config import DatagenConfig
+from microturn.datagen.config import DatagenConfig, VoicesConfig
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import Corpus, Utterance
 from microturn.datagen.corpora.waveform import (
@@ -27,6 +27,7 @@ from microturn.datagen.corpora.waveform import (
     quietest_near,
 )
 from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.dialogue.strangers import Strangers
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
@@ -96,6 +97,8 @@ class UnitBank:
         self._parallel: dict[str, tuple[Phrase, ...]] = {}
         self._fluent: dict[tuple[str, str], bool] = {}
         self._within: dict[str, tuple[Utterance, int] | None] = {}
+        self.strangers = Strangers(corpus, config, spelling=canonical)
+        _check_speakers(corpus, config.voices.unseen)
         if not self._prompts:
             raise ValueError(
                 f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
@@ -104,9 +107,13 @@ class UnitBank:
 
     @property
     def user_voices(self) -> tuple[str, ...]:
-        """Voices that users may have in this split."""
+        """Voices that users may have in this split, all alike; some stand in it repeatedly."""
         factors = self._voices.train_factors if self.split == "train" else self._voices.test_factors
-        return tuple(f"{self._voices.user}@{factor:g}" for factor in factors)
+        trained = tuple(f"{self._voices.user}@{factor:g}" for factor in factors)
+        unseen = tuple(person for person, _ in self.strangers.requests)
+        if self._voices.people == "both":  # half of the users are strangers
+            return trained * len(unseen) + unseen * len(trained)
+        return trained if self._voices.people == "trained" else unseen
 
     def agent(self, text: str) -> Unit:
         """A word or prompt in the agent's own voice."""
@@ -209,7 +216,7 @@ class UnitBank:
             mine = {u.key: text for text, u in self._prompts.items() if u.key and " " not in text}
             self._parallel[language] = tuple(
                 Phrase(utterance=utterance, text=mine[utterance.key])
-                for utterance in self.corpus.filter(language=language, split=self.split)
+                for utterance in self._of_split(language, self.split)
                 if utterance.key in mine and not utterance.key.startswith("letters/")
             )
         return self._parallel[language]
@@ -238,11 +245,20 @@ class UnitBank:
             licence=utterance.licence,
         )
 
+    def _of_split(self, language: str, split: str) -> list[Utterance]:
+        """Recordings in a language that a split may use; unseen people are in no training set."""
+        unseen = self._voices.unseen
+        return [
+            utterance
+            for utterance in self.corpus.filter(language=language)
+            if ("test" if utterance.speaker in unseen else utterance.split) in (split, "any")
+        ]
+
     def _others(self, split: str) -> list[Utterance]:
         own = {self._voices.agent, self._voices.user}
         return [
             utterance
-            for utterance in self.corpus.filter(language="en", split=split)
+            for utterance in self._of_split("en", split)
             if utterance.speaker not in own and utterance.words and "music" not in utterance.tags
         ]
 
@@ -325,6 +341,16 @@ class UnitBank:
             audio=trimmed,
             words=words,
             licence=utterance.licence,
+        )
+
+
+def _check_speakers(corpus: Corpus, unseen: Sequence[str]) -> None:
+    """Refuse a name that nobody has: whoever was meant would be trained on."""
+    speakers = {utterance.speaker for utterance in corpus}
+    for name in sorted(set(unseen) - speakers - set(VoicesConfig().unseen)):
+        raise ValueError(
+            f"voices.unseen has {name!r}, who is no speaker of {corpus.folder}; its speakers are "
+            f"{_some(speakers)}"
         )
 
 

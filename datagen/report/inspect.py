@@ -13,10 +13,10 @@ import soundfile
 from tqdm import tqdm
 
 from microturn.configs.command import write_json
-from microturn.datagen.config import InspectConfig
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, missed_targets
 from microturn.datagen.report.check import faults_of_set
+from microturn.datagen.report.config import InspectConfig
 from microturn.datagen.report.page import page_of, stems_of
 from microturn.datagen.sets.contents import (
     CONTENTS_NAME,

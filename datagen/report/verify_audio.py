@@ -24,13 +24,14 @@ from microturn.configs.load import load_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.acoustics.rooms import ensure_bank
-from microturn.datagen.config import DatagenConfig, VerifyAudioConfig
+from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.waveform import perturb
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Timeline, Word
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.time_classes import KNOWN
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
+from microturn.datagen.report.config import VerifyAudioConfig
 from microturn.datagen.scenarios import Script
 from microturn.model.streams.pcm import from_pcm16
 

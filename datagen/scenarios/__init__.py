@@ -33,6 +33,7 @@ from microturn.datagen.scenarios.turns import (  # noqa: F401
     agent_backchannel,
     conversation,
     interruption,
+    one_word,
     overlap,
     self_correction,
     turn,

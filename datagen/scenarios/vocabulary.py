@@ -69,9 +69,7 @@ class Questions:
         return Question(kind="number", words=("number", word), answer=(word,))
 
     def letter(self, rng: np.random.Generator) -> Question:
-        letter = _one(tuple(self.vocabulary.letters), rng)
-        answer = self.vocabulary.letters[letter]
-        return Question(kind="letter", words=(letter,), answer=(answer,))
+        return self.one_word(_one(tuple(self.vocabulary.letters), rng))
 
     def day(self, rng: np.random.Generator) -> Question:
         days = self.vocabulary.days
@@ -81,8 +79,14 @@ class Questions:
         return Question(kind="day", words=(days[index], word), answer=(answer,))
 
     def greeting(self, rng: np.random.Generator) -> Question:
-        word = _one(self.vocabulary.greetings, rng)
-        return Question(kind="greeting", words=(word,), answer=(word,))
+        return self.one_word(_one(self.vocabulary.greetings, rng))
+
+    def one_word(self, text: str) -> Question:
+        """The question that a letter or a greeting is by itself."""
+        if text in self.vocabulary.letters:
+            answer = self.vocabulary.letters[text]
+            return Question(kind="letter", words=(text,), answer=(answer,))
+        return Question(kind="greeting", words=(text,), answer=(text,))
 
     def count(self, rng: np.random.Generator, *, shortest: int = COUNT_ORDER) -> Question:
         """The agent counts from a number to the last one; at least `shortest` words."""

@@ -12,6 +12,7 @@ from microturn.evaluation.report.scores import Scores, with_events
 from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.report.values import format_interval, format_score, format_value
 from microturn.evaluation.scoring.timing import KINDS
+from microturn.evaluation.suites import people
 from microturn.evaluation.suites.score_suite import SuiteScore
 
 TWINS: Final = "closed-domain twins"
@@ -43,7 +44,7 @@ def tables(scores: Scores) -> str:
     info = scores.info
     names = with_events(scores.first.suites)
     versions = ", ".join(f"{name} {value}" for name, value in info.versions.items())
-    source = f"of `{info.data}`" if info.data else "of held-out voices"
+    source = f"of `{info.data}`" if info.data else "of the suites' own sets"
     lines = [
         f"### All suites ({TWINS})",
         "",
@@ -57,15 +58,32 @@ def tables(scores: Scores) -> str:
         f"|---|---|---:|---:|{'---:|' * len(scores.agents)}",
     ]
     for name in names:
-        head = scores.first.suites[name]
-        cells = [format_score(head.headline_metric, one.headline) for one in _row(scores, name)]
-        counts = f"{head.headline.n} | {head.headline.n_dialogues}"
-        lines.append(f"| {name} | {head.headline_metric} | {counts} | {' | '.join(cells)} |")
-    lines.append("")
+        for title, metric in _headlines(scores.first.suites[name]):
+            row = [one.metrics[metric] for one in _row(scores, name)]
+            cells = [format_score(metric, score) for score in row]
+            counts = f"{row[0].n} | {row[0].n_dialogues}"
+            lines.append(f"| {title} | {metric} | {counts} | {' | '.join(cells)} |")
+    lines += ["", *_unplayed_people(names)]
     for name in names:
         lines += _suite(scores, name)
     timing = {agent: one.timing for agent, one in scores.agents.items()}
     return "\n".join(lines + _timing(timing))
+
+
+def _headlines(score: SuiteScore) -> list[tuple[str, str]]:
+    """Titles and metrics of a suite's rows: of `people`, both kinds of people."""
+    if score.name == people.SUITE.name:
+        return [(metric.replace("_", " "), metric) for metric in people.ROWS]
+    return [(score.name, score.headline_metric)]
+
+
+def _unplayed_people(names: Sequence[str]) -> list[str]:
+    if people.SUITE.name in names:
+        return []
+    return [
+        f"Seen and unseen people are not compared here: `suites=[{people.SUITE.name}]` does.",
+        "",
+    ]
 
 
 def _row(scores: Scores, suite: str) -> list[SuiteScore]:
@@ -160,13 +178,12 @@ def summary(scores: Scores) -> str:
     width = max(map(len, suites)) + 2
     lines = [" " * width + f"{'n':>7}" + "".join(f"{name[:12]:>13}" for name in scores.agents)]
     for name in with_events(suites):
-        head = suites[name]
-        cells = [
-            format_value(head.headline_metric, one.headline.value) for one in _row(scores, name)
-        ]
-        lines.append(
-            f"{name:<{width}}{head.headline.n:>7}" + "".join(f"{cell:>13}" for cell in cells)
-        )
+        for title, metric in _headlines(suites[name]):
+            row = [one.metrics[metric] for one in _row(scores, name)]
+            cells = [format_value(metric, score.value) for score in row]
+            lines.append(
+                f"{title:<{width}}{row[0].n:>7}" + "".join(f"{cell:>13}" for cell in cells)
+            )
     if scores.targets:
         n_met = sum(check.met for check in scores.targets)
         lines.append(f"{n_met} of {len(scores.targets)} targets reached")

@@ -38,6 +38,7 @@ class Dialogue:
     messages: tuple[TextLabel, ...] = ()
     delegates_s: tuple[float, ...] = ()  # when the recorded agent delegated
     families: tuple[str, ...] = ()
+    users: frozenset[str] = frozenset()  # the people who speak to the agent
     channel: ChannelLabel = ChannelLabel()
 
     @classmethod
@@ -56,6 +57,7 @@ class Dialogue:
             messages=tuple(sorted(labels.text_in, key=lambda text: text.time_s)),
             delegates_s=tuple(sorted(c.time_s for c in labels.controls if c.token == delegate)),
             families=labels.families,
+            users=frozenset(item.speaker for item in labels.items if item.lane == "user"),
             channel=labels.channel,
         )
 

@@ -21,7 +21,10 @@ from microturn.evaluation.suites.suite import Suite
 SET: Final = "events"  # the set that they share
 _N_DIALOGUES: Final = 48
 _AS_EXPECTED: Final = "the agent did what the event expects"
-_NOTE: Final = "Dialogues of the demo's own kind, other voices than those it trains on."
+_NOTE: Final = (
+    "New dialogues of the demo's own kind, by its training speaker at other speeds. New recordings "
+    "of the training voice: none; new people: none."
+)
 
 
 class _Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""Held-out dialogues of a suite, simulated once per configuration and cached."""
+"""Test dialogues of a suite, simulated once per configuration and cached."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def held_out_config(
         DatagenConfig, [suite.data_path], [*words, "features=false"]
     )
     if config.split != "test":
-        raise ValueError(f"{suite.data}: split={config.split} must be test: held-out voices")
+        raise ValueError(f"{suite.data}: split={config.split} must be test")
     return config if layout is None else replace(config, layout=_shaped(config.layout, layout))
 
 

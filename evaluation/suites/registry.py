@@ -26,6 +26,7 @@ MODULES: Final[dict[str, str]] = {
     "echo": "echo",
     "network": "network",
     "long_session": "long_session",
+    "people": "people",
 }
 
 

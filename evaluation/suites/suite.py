@@ -1,4 +1,4 @@
-"""A suite: held-out dialogues of one kind, and how an agent's part in them is scored.
+"""A suite: test dialogues of one kind, and how an agent's part in them is scored.
 
 A suite is two pure functions. `observe` reads one dialogue as one agent played it and returns its
 observations, small enough for a line of JSON. `measure` turns the observations of many dialogues

@@ -142,7 +142,7 @@ def test_bad_input_is_one_sentence(
         (["split=dev"], "split='dev' is not one of train, test"),
         (["n_dialogues=0"], "n_dialogues=0 must be at least 1"),
         (["familys.turn=1"], "unknown key 'familys.turn'"),
-        (["voices.test_factors=[0.8]"], "held-out voices must not be trained on"),
+        (["voices.test_factors=[0.8]"], "speeds of the test must not be trained on"),
     ],
 )
 def test_wrong_usage_is_named(

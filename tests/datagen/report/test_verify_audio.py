@@ -12,7 +12,8 @@ import pytest
 
 from microturn.configs.load import load_config
 from microturn.datagen.acoustics.render import RenderedAudio
-from microturn.datagen.config import DatagenConfig, VerifyAudioConfig
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.report.config import VerifyAudioConfig
 from microturn.datagen.report.verify_audio import (
     AudioFindings,
     AudioVerifier,

@@ -1,0 +1,51 @@
+"""Requests that people who are in no training set have recorded whole, as single words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import lcm
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.manifest import Corpus, Utterance
+
+Takes = tuple[Utterance, ...]
+Spelling = Callable[[str], str]  # one spelling for texts that sound alike
+
+
+class Strangers:
+    """The one-word requests of `voices.unseen`, by text and person.
+
+    In the list `requests` every text is equally frequent, and so is each of its speakers: drawing a
+    request draws its speaker too.
+    """
+
+    def __init__(self, corpus: Corpus, config: DatagenConfig, *, spelling: Spelling) -> None:
+        vocabulary = config.vocabulary
+        texts = {spelling(text): text for text in (*vocabulary.letters, *vocabulary.greetings)}
+        self._takes: dict[str, dict[str, Takes]] = {}
+        for utterance in corpus.filter(language="en"):
+            text = texts.get(spelling(utterance.text))
+            if text is not None and utterance.speaker in config.voices.unseen:
+                people = self._takes.setdefault(text, {})
+                people[utterance.speaker] = (*people.get(utterance.speaker, ()), utterance)
+        copies = lcm(*(len(people) for people in self._takes.values()))
+        self.requests = tuple(
+            (person, text)
+            for text, people in sorted(self._takes.items())
+            for person in sorted(people)
+            for _ in range(copies // len(people))
+        )
+        if not self.requests and config.voices.people != "trained":
+            raise ValueError(
+                f"{corpus.folder} has no greeting or letter by one of voices.unseen="
+                f"{list(config.voices.unseen)}; give voices.people=trained or add a corpus"
+            )
+
+    def texts(self, voice: str) -> tuple[str, ...]:
+        """Return what a person may ask; anybody else may ask what all of them do."""
+        own = tuple(text for person, text in self.requests if person == voice)
+        return own or tuple(text for _, text in self.requests)
+
+    def takes(self, voice: str, text: str) -> Takes:
+        """Return the recordings of a text by a person; none for a voice that is no stranger's."""
+        return self._takes.get(text, {}).get(voice, ())
