@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import lcm
 
-from microturn.datagen.config import DatagenConfig
+from microturn.datagen.config import DatagenConfig, VoicesConfig
 from microturn.datagen.corpora.manifest import Corpus, Utterance
 
 Takes = tuple[Utterance, ...]
@@ -20,6 +20,7 @@ class Strangers:
     """
 
     def __init__(self, corpus: Corpus, config: DatagenConfig, *, spelling: Spelling) -> None:
+        _check_speakers(corpus, config.voices.unseen)
         vocabulary = config.vocabulary
         texts = {spelling(text): text for text in (*vocabulary.letters, *vocabulary.greetings)}
         self._takes: dict[str, dict[str, Takes]] = {}
@@ -49,3 +50,13 @@ class Strangers:
     def takes(self, voice: str, text: str) -> Takes:
         """Return the recordings of a text by a person; none for a voice that is no stranger's."""
         return self._takes.get(text, {}).get(voice, ())
+
+
+def _check_speakers(corpus: Corpus, unseen: Sequence[str]) -> None:
+    """Refuse a name that nobody has: whoever was meant would be trained on."""
+    speakers = {utterance.speaker for utterance in corpus}
+    for name in sorted(set(unseen) - speakers - set(VoicesConfig().unseen)):
+        raise ValueError(
+            f"voices.unseen has {name!r}, who is no speaker of {corpus.folder}; its speakers are "
+            f"{', '.join(sorted(speakers - {''})[:8])}, ..."
+        )

@@ -15,7 +15,7 @@ from math import inf
 
 import numpy as np
 
-from microturn.datagen.config import DatagenConfig, VoicesConfig
+from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import Corpus, Utterance
 from microturn.datagen.corpora.waveform import (
@@ -98,7 +98,6 @@ class UnitBank:
         self._fluent: dict[tuple[str, str], bool] = {}
         self._within: dict[str, tuple[Utterance, int] | None] = {}
         self.strangers = Strangers(corpus, config, spelling=canonical)
-        _check_speakers(corpus, config.voices.unseen)
         if not self._prompts:
             raise ValueError(
                 f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
@@ -341,16 +340,6 @@ class UnitBank:
             audio=trimmed,
             words=words,
             licence=utterance.licence,
-        )
-
-
-def _check_speakers(corpus: Corpus, unseen: Sequence[str]) -> None:
-    """Refuse a name that nobody has: whoever was meant would be trained on."""
-    speakers = {utterance.speaker for utterance in corpus}
-    for name in sorted(set(unseen) - speakers - set(VoicesConfig().unseen)):
-        raise ValueError(
-            f"voices.unseen has {name!r}, who is no speaker of {corpus.folder}; its speakers are "
-            f"{_some(speakers)}"
         )
 
 
