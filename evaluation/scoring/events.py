@@ -6,6 +6,7 @@ Times are seconds on the wall clock of the dialogue, latencies seconds after the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from microturn.datagen.labels.dialogue import EventLabel, word_list
@@ -14,11 +15,12 @@ from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of
 from microturn.evaluation.scoring.continuation import first_group, goes_on, n_left, next_disturbance
-from microturn.evaluation.scoring.moments import after, before, same, within
+from microturn.evaluation.scoring.moments import after, before, lead, same, within
 from microturn.evaluation.scoring.outcomes import (
     BackchannelOutcome,
     CueOutcome,
     DelegationOutcome,
+    EventOutcome,
     HeardOutcome,
     IdleOutcome,
     Outcome,
@@ -29,7 +31,7 @@ from microturn.evaluation.scoring.outcomes import (
     StopOutcome,
     TurnOutcome,
 )
-from microturn.evaluation.scoring.scene import ScoredDialogue, lead
+from microturn.evaluation.scoring.scene import ScoredDialogue
 
 # An agent that counts is "speaking" at an event also when the event falls between two words.
 _WORD_GAP_S = 0.5
@@ -40,7 +42,11 @@ _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not 
 
 def score(scored: ScoredDialogue) -> list[Outcome]:
     """Outcomes of every event that expects something, and one for the silences between them."""
-    outcomes = [_score_event(scored, event) for event in scored.dialogue.events if event.act]
+    outcomes: list[Outcome] = [
+        replace(_score_event(scored, event), clean=scored.clean(event))
+        for event in scored.dialogue.events
+        if event.act
+    ]
     outcomes.append(score_idle(scored))
     if scored.trace.heard is not None:
         outcomes.append(score_heard(scored))
@@ -49,7 +55,7 @@ def score(scored: ScoredDialogue) -> list[Outcome]:
     return outcomes
 
 
-def _score_event(scored: ScoredDialogue, event: EventLabel) -> Outcome:
+def _score_event(scored: ScoredDialogue, event: EventLabel) -> EventOutcome:
     if event.type == RESULT:
         return score_result(scored, event)
     try:
@@ -123,7 +129,23 @@ def score_stop(scored: ScoredDialogue, event: EventLabel) -> StopOutcome:
     talks_on = quiet_from_s > scored.dialogue.duration_s - scored.dialogue.micro_turn_s
     latency_s = None if talks_on else quiet_from_s - onset_s
     in_time = latency_s is not None and not after(latency_s, windows.stop_s)
-    return StopOutcome(speaking=True, latency_s=latency_s, in_time=in_time, trigger=event.type)
+    return StopOutcome(
+        speaking=True,
+        latency_s=latency_s,
+        in_time=in_time,
+        spoke_rightly=_spoke_rightly(scored, onset_s),
+        trigger=event.type,
+    )
+
+
+def _spoke_rightly(scored: ScoredDialogue, moment_s: float) -> bool:
+    """Whether the agent has begun the answer that the recorded one is giving at a moment."""
+    answer = scored.answer_during(moment_s)
+    if answer is None:
+        return False
+    words = scored.words_between(lead(answer.earliest_s), moment_s + _SETTLE_S)
+    texts = tuple(word.text for word in words)
+    return bool(texts) and texts == answer.expected[: len(texts)]
 
 
 def score_resume(scored: ScoredDialogue, event: EventLabel) -> ResumeOutcome:
@@ -238,7 +260,7 @@ def score_idle(scored: ScoredDialogue) -> IdleOutcome:
         n_silent=n_silent,
         n_spurious=n_spurious,
         n_onsets=len(onsets),
-        n_false_delegates=_n_false_delegates(scored),
+        n_false_delegates=len(scored.false_delegates),
         silent_s=n_silent * micro_turn_s,
     )
 
@@ -339,20 +361,7 @@ def _find(expected: Sequence[str], words: Sequence[str]) -> int | None:
     return None
 
 
-def _n_false_delegates(scored: ScoredDialogue) -> int:
-    """`<delegate>` tokens that no request explains; a second one to the same request is false."""
-    unexplained = sorted(scored.trace.delegates_s)
-    for event in scored.dialogue.events:
-        if event.act == "delegate":
-            reach_s = event.end_s + scored.windows.late_reply_s
-            for time_s in unexplained:
-                if lead(event.end_s) <= time_s <= reach_s:
-                    unexplained.remove(time_s)
-                    break
-    return len(unexplained)
-
-
-_SCORERS: Final[Mapping[str, Callable[[ScoredDialogue, EventLabel], Outcome]]] = {
+_SCORERS: Final[Mapping[str, Callable[[ScoredDialogue, EventLabel], EventOutcome]]] = {
     "respond": score_turn,
     "refuse": score_turn,
     "say": score_cue,

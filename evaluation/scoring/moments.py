@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from microturn.datagen.labels.dialogue import SAME_S as SAME_S
+
+_LEAD_S: Final = 0.25  # a token may come a micro-turn before its sound; times are floats
 
 
 def same(first_s: float, second_s: float) -> bool:
@@ -28,3 +32,8 @@ def within(moment_s: float, first_s: float, last_s: float) -> bool:
 def begins_in(moment_s: float, start_s: float, end_s: float) -> bool:
     """Whether what begins at a moment begins in a span, its end excluded."""
     return start_s - SAME_S <= moment_s < end_s - SAME_S
+
+
+def lead(moment_s: float) -> float:
+    """The earliest time that a token of a word sounding at `moment_s` may carry."""
+    return moment_s - _LEAD_S

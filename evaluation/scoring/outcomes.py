@@ -18,7 +18,14 @@ from microturn.datagen.labels.event_types import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TurnOutcome:
+class EventOutcome:
+    """What became of one event, whatever it asked for."""
+
+    clean: bool = True  # nothing unasked was said or delegated next to it (restraint.py)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOutcome(EventOutcome):
     """A turn that asks for a reply."""
 
     latency_s: float | None  # first onset after the end; negative: only before the end
@@ -34,17 +41,18 @@ class TurnOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StopOutcome:
+class StopOutcome(EventOutcome):
     """An interruption: the agent should fall silent."""
 
     speaking: bool  # it was speaking when interrupted
     latency_s: float | None  # until it was quiet; None: it never was, or did not speak
     in_time: bool
+    spoke_rightly: bool = False  # what it said until then was what it was to say
     trigger: str = INTERRUPTION
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeOutcome:
+class ResumeOutcome(EventOutcome):
     """Something to be talked through: a backchannel, another voice, a noise."""
 
     trigger: str  # type of the event
@@ -55,7 +63,7 @@ class ResumeOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SilenceOutcome:
+class SilenceOutcome(EventOutcome):
     """Something that asks for no reaction while the agent is silent."""
 
     trigger: str
@@ -64,7 +72,7 @@ class SilenceOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CueOutcome:
+class CueOutcome(EventOutcome):
     """Words to be said at a given time."""
 
     onset_s: float | None  # relative to the earliest allowed time
@@ -74,7 +82,7 @@ class CueOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackchannelOutcome:
+class BackchannelOutcome(EventOutcome):
     """A listening point: the agent should show that it listens, and no more."""
 
     onset_s: float | None  # relative to the end of what was said
@@ -84,7 +92,7 @@ class BackchannelOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DelegationOutcome:
+class DelegationOutcome(EventOutcome):
     """A request for the background agent."""
 
     latency_s: float | None
@@ -94,7 +102,7 @@ class DelegationOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultOutcome:
+class ResultOutcome(EventOutcome):
     """A result that came back on `text_in`."""
 
     delivered: bool
@@ -130,16 +138,4 @@ class SoundOutcome:
     n_judged: int
 
 
-Outcome = (
-    TurnOutcome
-    | StopOutcome
-    | ResumeOutcome
-    | SilenceOutcome
-    | CueOutcome
-    | BackchannelOutcome
-    | DelegationOutcome
-    | ResultOutcome
-    | IdleOutcome
-    | HeardOutcome
-    | SoundOutcome
-)
+Outcome = EventOutcome | IdleOutcome | HeardOutcome | SoundOutcome

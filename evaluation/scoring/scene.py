@@ -12,9 +12,13 @@ from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
 from microturn.evaluation.scoring.answers import Answer, answers_of
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.moments import SAME_S, after, begins_in
+from microturn.evaluation.scoring.restraint import (
+    false_delegates,
+    unasked_talk,
+    without_credit,
+)
 
 _AUDIBLE_S = 0.03  # less sound than this is no word
-_LEAD_S = 0.25  # a token may come a micro-turn before its sound; times are floats
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,28 @@ class ScoredDialogue:
         floors = [answer.floor(self.windows) for answer in self.answers]
         late = [self._late_floor(answer) for answer in self.answers]
         return merge([*floors, *(floor for floor in late if floor)], SAME_S)
+
+    @cached_property
+    def unasked(self) -> list[Span]:
+        """Talk that no answer explains."""
+        least_s = self.windows.spurious_ms / 1000
+        return unasked_talk(self.activity, self.floors, least_s=least_s)
+
+    @cached_property
+    def false_delegates(self) -> list[float]:
+        """`<delegate>` tokens that no request explains."""
+        return false_delegates(
+            self.dialogue, self.trace.delegates_s, reach_s=self.windows.late_reply_s
+        )
+
+    @cached_property
+    def _without_credit(self) -> frozenset[float]:
+        slips_s = [*(start for start, _ in self.unasked), *self.false_delegates]
+        return without_credit(self.dialogue, slips_s)
+
+    def clean(self, *events: EventLabel) -> bool:
+        """Whether nothing unasked was said or delegated next to these events."""
+        return not any(event.start_s in self._without_credit for event in events)
 
     def answer_to(self, event: EventLabel) -> Answer | None:
         return next((answer for answer in self.answers if answer.event is event), None)
@@ -115,8 +141,3 @@ class ScoredDialogue:
                     end_s = min(end_s, answer.cut_s + self.windows.stop_s)
                 return start, end_s
         return None
-
-
-def lead(moment_s: float) -> float:
-    """The earliest time that a token of a word sounding at `moment_s` may carry."""
-    return moment_s - _LEAD_S

@@ -21,7 +21,7 @@ from microturn.evaluation.suites.replies import (
     segments,
     share,
 )
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "visual_span"
 
@@ -55,6 +55,7 @@ def _span(scored: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | Non
     iou = temporal_iou((starts[0], stops[0]), true) if starts and stops else 0.0
     return {
         "iou": iou,
+        "clean": scored.clean(segment.request, *segment.events),
         "said": bool(starts and stops),
         "in_time": sum(onset is not None for onset in replies_in_order(said, due)),
         "start_s": starts[0] - true[0] if starts else None,
@@ -65,7 +66,9 @@ def _span(scored: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | Non
 def measure(dialogues: Sequence[Observations]) -> Measured:
     spans = [item for observed in dialogues for item in observed["spans"]]
     n = len(spans)
+    credit = [o["iou"] >= 0.5 and o["in_time"] == 2 and o["clean"] for o in spans]
     return {
+        CREDIT: share(credit),
         "r1_iou_50": share([item["iou"] >= 0.5 for item in spans]),
         "r1_iou_30": share([item["iou"] >= 0.3 for item in spans]),
         "r1_iou_70": share([item["iou"] >= 0.7 for item in spans]),
@@ -79,7 +82,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE = Suite(
     name="charades",
     asks="the agent says when an action starts and when it stops",
-    headline="r1_iou_50",
     title_note="a closed-domain twin of Charades-STA asked aloud: drawn figures that wave, march, "
     "jump or swing for 3 to 9 s; the agent's voice has recorded neither start nor stop, so it says "
     "playback and pause",
@@ -87,6 +89,8 @@ SUITE = Suite(
     measure=measure,
     n_dialogues=24,
     meanings={
+        CREDIT: "spans with an intersection over union of at least 0.5, each word within 1.5 s, "
+        "and nothing unasked",
         "r1_iou_50": "spans said with an intersection over union of at least 0.5",
         "r1_iou_30": "of at least 0.3",
         "r1_iou_70": "of at least 0.7",

@@ -17,7 +17,7 @@ from microturn.evaluation.scoring.activity import Span, overlap
 from microturn.evaluation.scoring.events import score_cue
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import SAME_S, median, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "spoken_cue"
 TURN_GAP_S: Final = 0.5  # the user's words are one turn up to this silence
@@ -56,6 +56,7 @@ def _cue(scored: ScoredDialogue, event: EventLabel, turns: Sequence[Span]) -> di
     return {
         "right": outcome.right,
         "credit": outcome.in_window,
+        "clean": scored.clean(event),
         "over_user": over,
         "lag_s": outcome.onset_s,
     }
@@ -77,6 +78,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     strays = sum(observed["strays"] for observed in dialogues)
     right = [cue for cue in cues if cue["right"]]
     return {
+        CREDIT: share([cue["credit"] and cue["clean"] for cue in cues]),
         "accuracy": share([cue["credit"] for cue in cues]),
         "right_words": share([cue["right"] for cue in cues]),
         "over_user": share([cue["credit"] and cue["over_user"] for cue in cues]),
@@ -88,13 +90,13 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE = Suite(
     name="cue_speak",
     asks="the agent says the agreed word at every cue, over the user",
-    headline="accuracy",
     title_note="a closed-domain twin of CueSpeak, which was not published: one cue word, one "
     "reply, a turn of six to ten words that goes on; the window of 1.5 s is ours",
     observe=observe,
     measure=measure,
     n_dialogues=24,
     meanings={
+        CREDIT: "cues with the agreed word in its window, and nothing unasked",
         "accuracy": "the agreed word and nothing else, begun within 1.5 s of the end of the cue",
         "right_words": "the agreed word and nothing else, in the window or out of it",
         "over_user": "credit that was earned while the user was speaking",

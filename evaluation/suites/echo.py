@@ -10,7 +10,7 @@ from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 
 def observe(scored: ScoredDialogue) -> Observations:
@@ -33,6 +33,7 @@ def _answer(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     begun = bool(said) and said[0] == event.expected[0]
     return {
         "whole": said == event.expected,
+        "clean": scored.clean(event),
         "n": len(event.expected),
         "broken": begun and said == event.expected[: len(said)] and said != event.expected,
     }
@@ -48,6 +49,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         return share([answer["whole"] for observed in here for answer in observed["answers"]])
 
     return {
+        CREDIT: share([answer["whole"] and answer["clean"] for answer in answers]),
         "said_whole": share([answer["whole"] for answer in answers]),
         "whole_with_canceller": whole(True),
         "whole_without": whole(False),
@@ -59,7 +61,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE: Final = Suite(
     name="echo",
     asks="the agent says its answers to the end although it hears itself",
-    headline="said_whole",
     title_note=(
         "The echo of the recorded agent is part of the simulated microphone, 10 to 30 dB below its "
         "voice; half of the dialogues have an echo canceller. An agent that speaks at other times "
@@ -69,6 +70,7 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=32,
     meanings={
+        CREDIT: "whole answers, and nothing unasked",
         "said_whole": "answers with all their words and no others",
         "whole_with_canceller": "the same, where an echo canceller is at work",
         "whole_without": "the same, without one",

@@ -14,15 +14,27 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.evaluation.scoring.contributions import MetricContribution, contributions_of
+from microturn.evaluation.scoring.contributions import (
+    TWO_SIDED,
+    MetricContribution,
+    contributions_of,
+)
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import Outcome
+from microturn.evaluation.scoring.restraint import CREDIT
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.credit import FALSE_DELEGATES, UNASKED, told_apart
 from microturn.evaluation.suites.suite import Draws, Measured, Observations
 
 MEAN_HEADLINE: Final = "mean_headline"
+# Metrics that stand beside every headline, and where they are counted.
+SHARED: Final = {
+    UNASKED: ("overall", "spurious_onsets_per_min"),
+    FALSE_DELEGATES: ("overall", "false_delegates_per_min"),
+}
 _Name = tuple[str, str]  # suite and metric
 _PerDialogue = list[list[MetricContribution]]
+_TWO_SIDED: Final = frozenset((suite, CREDIT) for suite in TWO_SIDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +65,8 @@ class EventMetrics:
 
     def measure(self, dialogues: Sequence[Observations]) -> Measured:
         by_name = self._by_name(dialogues)
-        values = {name: _value(per_dialogue) for name, per_dialogue in by_name.items()}
-        measured = {metric: values.get((self.suite, metric)) for metric in self.metrics}
+        values = {name: _value(name, per_dialogue) for name, per_dialogue in by_name.items()}
+        measured = {metric: values.get(self._name(metric)) for metric in self.metrics}
         if self.headlines:
             heads = [values[name] for name in self.headlines.items()]
             known = [value for value in heads if value is not None]
@@ -65,11 +77,13 @@ class EventMetrics:
         """Events behind each metric; behind `mean_headline`: suites."""
         by_name = self._by_name(dialogues)
         counts = {
-            metric: sum(one.n for ones in by_name.get((self.suite, metric), ()) for one in ones)
+            metric: sum(one.n for ones in by_name.get(self._name(metric), ()) for one in ones)
             for metric in self.metrics
         }
         if self.headlines:
-            counts[MEAN_HEADLINE] = sum(any(by_name[name]) for name in self.headlines.items())
+            counts[MEAN_HEADLINE] = sum(
+                _value(name, by_name[name]) is not None for name in self.headlines.items()
+            )
         return counts
 
     def resample(self, dialogues: Sequence[Observations], draws: Draws) -> NDArray[np.float64]:
@@ -78,7 +92,7 @@ class EventMetrics:
         columns = [
             self._mean_headline(by_name, draws)
             if self.headlines and metric == MEAN_HEADLINE
-            else _resampled(by_name[self.suite, metric], draws)
+            else _resampled(self._name(metric), by_name[self._name(metric)], draws)
             for metric in self.metrics
         ]
         return np.stack(columns, axis=1)
@@ -87,15 +101,19 @@ class EventMetrics:
         self, by_name: Mapping[_Name, _PerDialogue], draws: Draws
     ) -> NDArray[np.float64]:
         """Mean over the suites that have events, every suite with the same weight."""
-        known = [by_name[name] for name in self.headlines.items() if any(by_name[name])]
+        known = [name for name in self.headlines.items() if _value(name, by_name[name]) is not None]
         if not known:
             return np.full(len(draws), np.nan)
-        mean: NDArray[np.float64] = np.mean([_resampled(one, draws) for one in known], axis=0)
+        columns = [_resampled(name, by_name[name], draws) for name in known]
+        mean: NDArray[np.float64] = np.mean(columns, axis=0)
         return mean
 
     def _names(self) -> list[_Name]:
-        own = [(self.suite, metric) for metric in self.metrics]
+        own = [self._name(metric) for metric in self.metrics]
         return [*own, *self.headlines.items()]
+
+    def _name(self, metric: str) -> _Name:
+        return SHARED.get(metric, (self.suite, metric))
 
     def _by_name(self, dialogues: Sequence[Observations]) -> dict[_Name, _PerDialogue]:
         by_name: dict[_Name, _PerDialogue] = {
@@ -108,21 +126,35 @@ class EventMetrics:
         return by_name
 
 
-def _value(per_dialogue: _PerDialogue) -> float | None:
+def _value(name: _Name, per_dialogue: _PerDialogue) -> float | None:
     flat = [one for ones in per_dialogue for one in ones]
     if not flat:
         return None
     if flat[0].median:
         return float(np.median([one.value for one in flat]))
-    return sum(one.value for one in flat) / sum(one.weight for one in flat)
+    if name in _TWO_SIDED:
+        return told_apart(*(_share([o for o in flat if o.side == side]) for side in (0, 1)))
+    return _share(flat)
 
 
-def _resampled(per_dialogue: _PerDialogue, draws: Draws) -> NDArray[np.float64]:
+def _share(contributions: Sequence[MetricContribution]) -> float | None:
+    weight = sum(one.weight for one in contributions)
+    return sum(one.value for one in contributions) / weight if weight else None
+
+
+def _resampled(name: _Name, per_dialogue: _PerDialogue, draws: Draws) -> NDArray[np.float64]:
     """The metric of every resample; NaN where a resample holds no event."""
     first = next((one for ones in per_dialogue for one in ones), None)
     if first is None:
         return np.full(len(draws), np.nan)
-    return _medians(per_dialogue, draws) if first.median else _shares(per_dialogue, draws)
+    if first.median:
+        return _medians(per_dialogue, draws)
+    if name in _TWO_SIDED:
+        sides = [[[o for o in ones if o.side == side] for ones in per_dialogue] for side in (0, 1)]
+        first_side, second_side = (_shares(one, draws) for one in sides)
+        apart: NDArray[np.float64] = np.maximum(first_side + second_side - 1.0, 0.0)
+        return apart
+    return _shares(per_dialogue, draws)
 
 
 def _shares(per_dialogue: _PerDialogue, draws: Draws) -> NDArray[np.float64]:

@@ -14,7 +14,9 @@ from typing import Final, NamedTuple
 from microturn.datagen.labels.event_types import EVENT_TYPES
 from microturn.evaluation.scoring.contributions import AS_EXPECTED
 from microturn.evaluation.scoring.outcomes import Outcome
-from microturn.evaluation.suites.event_metrics import EventMetrics
+from microturn.evaluation.scoring.restraint import CREDIT
+from microturn.evaluation.suites.credit import RESTRAINT_MEANINGS
+from microturn.evaluation.suites.event_metrics import MEAN_HEADLINE, EventMetrics
 from microturn.evaluation.suites.score_suite import SuiteScore, score_suite
 from microturn.evaluation.suites.suite import Suite
 
@@ -31,7 +33,7 @@ class _Row(NamedTuple):
     """One suite of events."""
 
     name: str
-    headline: str
+    credit: str  # what earns it; empty: the suite has another headline
     asks: str
     meanings: Mapping[str, str]
 
@@ -39,7 +41,7 @@ class _Row(NamedTuple):
 _ROWS: Final = (
     _Row(
         "turn",
-        "answered",
+        "right answers in time, with nothing unasked",
         "a question or request is answered rightly and in time",
         {
             "answered": "right answer, begun in time",
@@ -53,7 +55,8 @@ _ROWS: Final = (
     ),
     _Row(
         "interruption",
-        "stopped_in_time",
+        "stopped in time, out of the right words, + going on through backchannels, voices and "
+        "noises - 1: who always stops, or never, gets 0",
         "the agent falls silent when the user takes the floor",
         {
             "stopped_in_time": "was speaking, and quiet within 0.8 s of the onset",
@@ -64,7 +67,7 @@ _ROWS: Final = (
     ),
     _Row(
         "user_backchannel",
-        "went_on",
+        "went on + stopped in time for interruptions - 1: who never stops, or always, gets 0",
         "the agent goes on speaking through a backchannel",
         {
             "went_on": "no break, and all words that were left",
@@ -75,7 +78,7 @@ _ROWS: Final = (
     ),
     _Row(
         "background",
-        "undisturbed",
+        "undisturbed + turns answered - 1: who is silent, or answers everything, gets 0",
         "other voices and noises change nothing",
         {
             "undisturbed": "silent or went on, as the moment asks",
@@ -85,7 +88,7 @@ _ROWS: Final = (
     ),
     _Row(
         "timed_cue",
-        "in_window",
+        "the right word in its window, with nothing unasked",
         "the right word at the requested time",
         {
             "in_window": "the right word, between 0.2 s before and 1.0 s after its time",
@@ -96,7 +99,7 @@ _ROWS: Final = (
     ),
     _Row(
         "delegation",
-        "result_spoken",
+        "results asked for, arrived and spoken in time, with nothing unasked",
         "a result of the background agent is asked for and spoken",
         {
             "result_spoken": "asked for, arrived, and spoken in time",
@@ -110,7 +113,7 @@ _ROWS: Final = (
     ),
     _Row(
         "over_user",
-        "in_window",
+        "the right word while it is due, with nothing unasked",
         "a word that is due while the user speaks is said there",
         {
             "in_window": "the right word, while it is due",
@@ -121,7 +124,7 @@ _ROWS: Final = (
     ),
     _Row(
         "agent_backchannel",
-        "given",
+        "given + turns answered - 1: who only nods gets 0",
         "the agent shows that it listens, and does not take the floor",
         {
             "given": "something short within 1 s of a listening point",
@@ -131,7 +134,7 @@ _ROWS: Final = (
     ),
     _Row(
         "recall",
-        "answered",
+        "right and in time, with nothing unasked",
         "what was said before is remembered, kept to or edited",
         {
             "answered": "right and in time, where only what was said before tells what is right",
@@ -139,7 +142,7 @@ _ROWS: Final = (
     ),
     _Row(
         "refusals",
-        "right",
+        "refused + answered, as it should be and in time, - 1: who always does one gets 0",
         "what is forbidden is refused, and nothing else",
         {
             "right": "refused or answered, as it should be, and in time",
@@ -149,7 +152,7 @@ _ROWS: Final = (
     ),
     _Row(
         "visual",
-        "in_window",
+        "the right word while it is due, with nothing unasked",
         "the right word when something is seen",
         {
             "in_window": "the right word, while it is due",
@@ -160,7 +163,7 @@ _ROWS: Final = (
     ),
     _Row(
         "overall",
-        "mean_headline",
+        "",
         "mean of the suites above, and speech that nobody asked for",
         {
             "mean_headline": "mean of the headlines above",
@@ -177,8 +180,8 @@ _ROWS: Final = (
 def event_metrics() -> dict[str, EventMetrics]:
     """Metrics by suite; scenarios of other packages bring suites of their own, before `overall`."""
     *rows, overall = _rows()
-    metrics = {row.name: EventMetrics(suite=row.name, metrics=tuple(row.meanings)) for row in rows}
-    headlines = {row.name: row.headline for row in rows}
+    metrics = {row.name: EventMetrics(suite=row.name, metrics=tuple(_all(row))) for row in rows}
+    headlines = {row.name: CREDIT for row in rows}
     return metrics | {
         overall.name: EventMetrics(
             suite=overall.name, metrics=tuple(overall.meanings), headlines=headlines
@@ -208,18 +211,25 @@ def _rows() -> tuple[_Row, ...]:
     """The table, with a row for each suite that event types of other packages bring."""
     shipped = {row.name for row in _ROWS}
     added = {
-        kind.suite: _Row(kind.suite, AS_EXPECTED, kind.meaning, {AS_EXPECTED: _AS_EXPECTED})
+        kind.suite: _Row(kind.suite, _AS_EXPECTED, kind.meaning, {AS_EXPECTED: _AS_EXPECTED})
         for kind in EVENT_TYPES.values()
         if kind.suite not in shipped
     }
     return (*_ROWS[:-1], *added.values(), _ROWS[-1])
 
 
+def _all(row: _Row) -> dict[str, str]:
+    """Return the meanings of all metrics, with those that every suite has."""
+    if not row.credit:
+        return dict(row.meanings)
+    return {CREDIT: row.credit, **row.meanings, **RESTRAINT_MEANINGS}
+
+
 def _suite(row: _Row, metrics: EventMetrics) -> Suite:
     return Suite(
         name=row.name,
         asks=row.asks,
-        headline=row.headline,
+        headline=CREDIT if row.credit else MEAN_HEADLINE,
         title_note=_NOTE,
         observe=metrics.observe,
         measure=metrics.measure,
@@ -227,6 +237,6 @@ def _suite(row: _Row, metrics: EventMetrics) -> Suite:
         resample=metrics.resample,
         judges_sound="sounds_as_written" in row.meanings,
         n_dialogues=_N_DIALOGUES,
-        meanings=row.meanings,
+        meanings=_all(row),
         dialogues_of=SET,
     )

@@ -9,7 +9,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import mean, said_in, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 _AHEAD_S: Final = 4.0  # before a mistake the user recites for about so long
 _RECITAL_GAP_S: Final = 0.5  # a longer silence ends a recital
@@ -39,6 +39,7 @@ def _mistake(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
         "mistake": True,
         "hit": hit and len(said) == len(event.expected),
         "over": over,
+        "clean": scored.clean(event),
         "late_s": onset - start_s if onset is not None and hit else None,
         "n_wrong": len(said) - bool(hit),
     }
@@ -51,6 +52,7 @@ def _flawless(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
         "mistake": False,
         "hit": False,
         "over": False,
+        "clean": scored.clean(event),
         "late_s": None,
         "n_wrong": int(speech_s * 1000 > scored.windows.spurious_ms),
     }
@@ -70,10 +72,13 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     recitals = [recital for observed in dialogues for recital in observed["recitals"]]
     mistakes = [recital for recital in recitals if recital["mistake"]]
     flawless = [recital for recital in recitals if not recital["mistake"]]
+    clean = [recital for recital in mistakes if recital["hit"] and recital["clean"]]
     hits = [recital for recital in mistakes if recital["hit"]]
     n_wrong = sum(bool(recital["n_wrong"]) for recital in recitals)
     found = 2 * len(hits) + n_wrong + len(mistakes) - len(hits)
+    credit = 2 * len(clean) + n_wrong + len(mistakes) - len(clean)
     return {
+        CREDIT: 2 * len(clean) / credit if credit else None,
         "f1": 2 * len(hits) / found if found else None,
         "corrected": share([recital["hit"] for recital in mistakes]),
         "over_the_user": share([recital["over"] for recital in hits]),
@@ -85,7 +90,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE: Final = Suite(
     name="interjection",
     asks="the agent corrects a mistake while the user goes on, and says nothing without one",
-    headline="f1",
     title_note=(
         "Simulated recitals of numbers, days and months with a word left out, or without a mistake."
     ),
@@ -93,6 +97,7 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=32,
     meanings={
+        CREDIT: "F1 of corrections, of which only those with nothing unasked count",
         "f1": "of corrections: right and in time, missed, and said where there was nothing to say",
         "corrected": "mistakes with the right word, alone, within 1.5 s",
         "over_the_user": "of these, the ones begun while the user was still speaking",

@@ -10,7 +10,7 @@ from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.replies import median, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 LONG: Final = 0.5  # a recall after more than this share of the session: 30 minutes of an hour
 EDGE: Final = 0.25  # the first and the last part that are compared
@@ -52,6 +52,7 @@ def _recall(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
     return {
         "long": after_s > LONG * scored.dialogue.duration_s,
         "right": reply_to(scored, event) == event.expected,
+        "clean": scored.clean(event),
     }
 
 
@@ -67,6 +68,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         return median([turn["late_s"] for turn in part if turn["late_s"] is not None])
 
     return {
+        CREDIT: share([one["right"] and one["clean"] for one in recalls if one["long"]]),
         "recalled_30min": share([one["right"] for one in recalls if one["long"]]),
         "recalled_sooner": share([one["right"] for one in recalls if not one["long"]]),
         "answered_first": share([turn["right"] for turn in first]),
@@ -80,7 +82,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE: Final = Suite(
     name="long_session",
     asks="the agent answers at the end of an hour as at its beginning, and remembers",
-    headline="recalled_30min",
     title_note=(
         "One simulated session of an hour, so there are no intervals: ten things to remember, five "
         "of them asked for after more than 30 minutes, and a question about every half minute."
@@ -89,6 +90,7 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=1,
     meanings={
+        CREDIT: "right recalls after more than half of the session, and nothing unasked",
         "recalled_30min": "recalls after more than half of the session: 30 minutes of the hour",
         "recalled_sooner": "recalls after less, down to a minute and a half",
         "answered_first": "right answers in the first quarter, however late",

@@ -14,7 +14,7 @@ from microturn.datagen.scenarios.requests.recall import AND, LAST, NO
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import SAME_S, mean, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 AXES: Final = ("memory", "instruction", "coherence", "edit")
 _TOKEN_LEADS_S: Final = 1.0  # a word's token comes at most so long before its sound
@@ -67,7 +67,9 @@ def observe(scored: ScoredDialogue) -> Observations:
     for event in scored.dialogue.of_type("recall"):
         due_s = event.window_s[0] if event.act == "say" and event.window_s else None
         right = reply_to(scored, event, from_s=due_s) == event.expected
-        rubrics.append({"axis": axis_of(event, subjects), "passed": right})
+        rubrics.append(
+            {"axis": axis_of(event, subjects), "passed": right, "clean": scored.clean(event)}
+        )
     return {"rubrics": rubrics}
 
 
@@ -77,13 +79,13 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     by_axis = {
         axis: share([one["passed"] for one in rubrics if one["axis"] == axis]) for axis in AXES
     }
-    return {"apr": mean([float(one["passed"]) for one in rubrics]), **by_axis}
+    credit = share([one["passed"] and one["clean"] for one in rubrics])
+    return {CREDIT: credit, "apr": mean([float(one["passed"]) for one in rubrics]), **by_axis}
 
 
 SUITE: Final = Suite(
     name="multi_challenge",
     asks="the agent remembers, keeps to instructions and to its own answers, and follows edits",
-    headline="apr",
     title_note=(
         "A closed-domain twin of Audio MultiChallenge: its four axes and its average pass rate, "
         "one rubric for each recall, judged by comparing words instead of by a language model."
@@ -92,6 +94,7 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=32,
     meanings={
+        CREDIT: "recalls with the right words, and nothing unasked",
         "apr": "average pass rate: recalls with the right words, however late",
         "memory": "the same, of things that the user told",
         "instruction": "of answers under an instruction that has to be kept",

@@ -25,12 +25,14 @@ from microturn.evaluation.suites.replies import (
     segments,
     share,
 )
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "visual_question"
 BEST: Final = 2.0  # score of a right answer
 BEFORE: Final = 0.5  # score as long as nothing has been said
 OMEGAS: Final = (0.0, 0.5, 1.0)
+_HALF: Final = OMEGAS.index(0.5)
+_SILENT: Final = BEFORE / BEST  # the worth of silence
 
 Judged = tuple[float, float]  # seconds after the start of the span, score from then on
 
@@ -100,10 +102,17 @@ def _question(scored: ScoredDialogue, event: EventLabel, segment: RequestScope) 
     right = [time_s for time_s, score in replies if score == BEST]
     return {
         "pauc": [pauc(replies, end_s - start_s, omega) for omega in OMEGAS],
+        "clean": scored.clean(segment.request, *segment.events),
         "right": bool(replies) and replies[-1][1] == BEST,
         "waited": all(score_silence(scored, other).silent for other in before),
         "lag_s": min(right, default=None),
     }
+
+
+def _credit(item: dict[str, Any]) -> float:
+    """What a right answer, said alone and not before, is worth beyond silence."""
+    earned = item["right"] and item["waited"] and item["clean"]
+    return (float(item["pauc"][_HALF]) - _SILENT) / (1.0 - _SILENT) if earned else 0.0
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
@@ -113,6 +122,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         for i, omega in enumerate(OMEGAS)
     }
     return {
+        CREDIT: mean([_credit(item) for item in questions]),
         "pauc_50": areas["pauc_50"],
         "pauc_0": areas["pauc_0"],
         "pauc_100": areas["pauc_100"],
@@ -125,13 +135,14 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE = Suite(
     name="proactive_video_qa",
     asks="the agent answers at the moment in which the answer can be seen",
-    headline="pauc_50",
     title_note="a closed-domain twin of ProactiveVideoQA: a number or a letter becomes visible, "
     "words are judged and no language model; silence is worth 25 %, a wrong answer less",
     observe=observe,
     measure=measure,
     n_dialogues=24,
     meanings={
+        CREDIT: "PAUC, omega 0.5, of right answers alone and not before, from silence (0) to at "
+        "once (1); other replies 0, nothing unasked",
         "pauc_50": "PAUC, omega 0.5: a perfect answer at the very end is worth 62.5 %",
         "pauc_0": "PAUC, omega 0: full timeliness",
         "pauc_100": "PAUC, omega 1: whenever it was said",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
+from microturn.evaluation.suites.credit import with_restraint
 from microturn.evaluation.suites.event_suites import event_suites
 from microturn.evaluation.suites.suite import Suite
 
@@ -39,7 +40,7 @@ def load_suite(name: str) -> Suite:
     """The suite of that name; raises ValueError for an unknown one."""
     if name in MODULES:
         suite: Suite = import_module(f"microturn.evaluation.suites.{MODULES[name]}").SUITE
-        return suite
+        return with_restraint(suite)
     suites = event_suites()
     if name not in suites:
         raise ValueError(f"suite {name!r} is not one of {', '.join(known_suites())}")

@@ -20,7 +20,7 @@ from microturn.evaluation.suites.replies import (
     segments,
     share,
 )
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "visual_count"
 SMALLEST: Final = 0.1  # added to the true count where MAE divides by it
@@ -50,6 +50,7 @@ def _series(scored: ScoredDialogue, segment: RequestScope) -> dict[str, Any]:
     ]
     return {
         "count": len(due),
+        "clean": scored.clean(segment.request, *segment.events),
         "said": numbers[-1] if numbers else None,
         "in_time": sum(onset is not None for onset in onsets),
         "lags_s": [
@@ -78,7 +79,9 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     counts = [(item["said"], item["count"]) for item in series]
     lags_s = sorted(lag for item in series for lag in item["lags_s"])
     n_due = sum(item["count"] for item in series)
+    credit = [item["said"] == item["count"] and item["clean"] for item in series]
     return {
+        CREDIT: share(credit),
         "exact": share([said == true for said, true in counts]),
         "obo": off_by_one(counts),
         "mae_error": mean_absolute_error(counts),
@@ -90,7 +93,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE = Suite(
     name="rep_count",
     asks="the agent counts repetitions aloud while it watches them",
-    headline="exact",
     title_note="a closed-domain twin of RepCount-A: drawn figures with rests, holds and false "
     "starts, one to ten repetitions instead of films of people; with so few, OBO flatters a guess, "
     "so the headline is the exact count",
@@ -98,6 +100,7 @@ SUITE = Suite(
     measure=measure,
     n_dialogues=24,
     meanings={
+        CREDIT: "exercises with the exact count at the end, and nothing unasked",
         "exact": "the last number said after the penultimate repetition is the count",
         "obo": "it is within one of the count; no number is wrong",
         "mae_error": "mean of |said - true| / (true + 0.1); no number counts as zero",

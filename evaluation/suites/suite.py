@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.configs.load import CONFIG_DIR
+from microturn.evaluation.scoring.restraint import CREDIT as CREDIT
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
 Observations = dict[str, Any]  # JSON-able; only their own suite reads them
@@ -33,12 +34,13 @@ class Suite:
 
     name: str
     asks: str  # of an agent, in one line: "the agent ..."
-    headline: str  # the metric that stands for the suite: 0 to 1, higher is better
     title_note: str  # its model and how it differs; stands under the table's title
     observe: Callable[[ScoredDialogue], Observations]
     measure: Callable[[Sequence[Observations]], Measured]
     n_dialogues: int  # that a full evaluation plays
     meanings: Mapping[str, str]  # every metric of `measure`, in the order of the table
+    headline: str = CREDIT  # the metric that stands for the suite: 0 to 1, higher is better
+    floor: float = 0.1  # the line below which every member of the adversarial panel stays
     dialogues_of: str = ""  # the set it plays; empty: its own
     oracle_note: str = ""  # why even the oracle stays below 99 %; empty: it does not
     judges_sound: bool = False  # needs the spoken words compared with recordings of the voice

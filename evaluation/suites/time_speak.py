@@ -18,7 +18,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.events import score_cue, score_silence
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import mean, median, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "timed_cue"
 EARLY_S: Final = 0.2  # from the opening of a window to the time that was asked for
@@ -63,7 +63,8 @@ def observe(scored: ScoredDialogue) -> Observations:
         times += outcomes
         if request.stop is not None:
             quiet = score_silence(scored, request.stop).silent
-            stops.append({"kept_on": outcomes[-1]["credit"], "quiet": quiet})
+            clean = outcomes[-1]["clean"] and scored.clean(request.stop)
+            stops.append({"kept_on": outcomes[-1]["credit"], "quiet": quiet, "clean": clean})
     return {"times": times, "stops": stops, "utterances": len(scored.utterances)}
 
 
@@ -71,7 +72,13 @@ def _at(scored: ScoredDialogue, event: EventLabel, kind: str) -> dict[str, Any]:
     """Score the first utterance for one time; `off_s` is its distance from that time."""
     outcome = score_cue(scored, event)
     off_s = None if outcome.onset_s is None else outcome.onset_s - EARLY_S
-    return {"kind": kind, "right": outcome.right, "credit": outcome.in_window, "off_s": off_s}
+    return {
+        "kind": kind,
+        "right": outcome.right,
+        "credit": outcome.in_window,
+        "clean": scored.clean(event),
+        "off_s": off_s,
+    }
 
 
 def timed_f1(offsets_s: Sequence[float], n_said: int, n_due: int) -> float | None:
@@ -96,9 +103,15 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         for kind in ("single", "periodic")
     }
     accuracy["until_stopped"] = share([item["kept_on"] and item["quiet"] for item in stops])
+    credit = [
+        share([item["credit"] and item["clean"] for item in times if item["kind"] == kind])
+        for kind in ("single", "periodic")
+    ]
+    credit.append(share([one["kept_on"] and one["quiet"] and one["clean"] for one in stops]))
     offsets_s = [item["off_s"] for item in times if item["right"] and item["off_s"] is not None]
     said_n = sum(observed["utterances"] for observed in dialogues)
     return {
+        CREDIT: mean([value for value in credit if value is not None]),
         "macro_accuracy": mean([value for value in accuracy.values() if value is not None]),
         **accuracy,
         "right_words": share([item["right"] for item in times]),
@@ -110,13 +123,13 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE = Suite(
     name="time_speak",
     asks="the agent speaks by itself at the times that it was asked for",
-    headline="macro_accuracy",
     title_note="a closed-domain twin of TimeSpeak, which was not published: requests of four or "
     "five words, answers of one; the windows are ours, from 0.2 s before the time to 1.0 s after",
     observe=observe,
     measure=measure,
     n_dialogues=24,
     meanings={
+        CREDIT: "mean of single, periodic and until_stopped, with nothing unasked",
         "macro_accuracy": "mean of the next three",
         "single": "of requests for one time: the right word, begun in its window, said first",
         "periodic": "the same of every single time of a request that repeats",

@@ -15,7 +15,7 @@ from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.events import word_errors
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.replies import median, replies_in_order, said_in
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "translation"
 
@@ -44,6 +44,7 @@ def _passage(scored: ScoredDialogue, events: Sequence[EventLabel]) -> dict[str, 
         "due": len(expected),
         "said": len(said),
         "right": sum(len(event.expected) for event, _ in found),
+        "clean": sum(len(event.expected) for event, _ in found if scored.clean(event)),
         "errors": word_errors([word.text for word in said], expected),
         "lags_s": [onset - event.end_s for event, onset in found],
         "over_user": sum(_over_user(scored, onset) for _, onset in found),
@@ -66,12 +67,13 @@ def f1(right: int, said: int, due: int) -> float | None:
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
     passages_ = [item for observed in dialogues for item in observed["passages"]]
-    due, said, right, errors, over, items = (
+    due, said, right, clean, errors, over, items = (
         sum(item[name] for item in passages_)
-        for name in ("due", "said", "right", "errors", "over_user", "items")
+        for name in ("due", "said", "right", "clean", "errors", "over_user", "items")
     )
     lags_s = sorted(lag for item in passages_ for lag in item["lags_s"])
     return {
+        CREDIT: f1(clean, said, due),
         "in_time_f1": f1(right, said, due),
         "translated": right / due if due else None,
         "content": max(0.0, 1.0 - errors / due) if due else None,
@@ -84,13 +86,14 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE = Suite(
     name="translation",
     asks="the agent says each word in English while the user goes on",
-    headline="in_time_f1",
     title_note="closed domain: single words (numbers, days, months and some more) of Spanish, "
     "French, Italian and Russian voices, which the agent's voice has recorded in English",
     observe=observe,
     measure=measure,
     n_dialogues=24,
     meanings={
+        CREDIT: "F1 of right words in time, of which only those with nothing unasked next to "
+        "them count",
         "in_time_f1": "F1 of right words begun within 2 s of the end of what they translate, in "
         "order; everything else that is said lowers the precision",
         "translated": "of the words that are due: right and in time",

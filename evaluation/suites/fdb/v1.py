@@ -24,7 +24,7 @@ from microturn.evaluation.suites.fdb.v1_formulas import (
     takes_turn,
 )
 from microturn.evaluation.suites.replies import mean, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 TASKS: Final = ("pause", "turn", "interruption", "backchannel")
 SEGMENT_GAP_S: Final = 0.1  # the detector of the scripts joins speech over less silence
@@ -65,12 +65,17 @@ def _pause(scored: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
     early = [chunk for chunk in chunks if chunk.start_s < turn.end_s - SAME_S]
     late = after(chunks, turn.end_s)
     tor = takes_turn(early)
-    return {"task": "pause", "tor": tor, "handled": not early and takes_turn(late)}
+    handled = not early and takes_turn(late)
+    credit = handled and _says(late, turn) and scored.clean(turn)
+    return {"task": "pause", "tor": tor, "handled": handled, "credit": credit}
 
 
 def _turn(scored: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
     """Score the whole output, as the scripts do."""
-    return {"task": "turn", **_reply(scored, chunks_of(scored), turn)}
+    chunks = chunks_of(scored)
+    observed = _reply(scored, chunks, turn)
+    credit = observed["handled"] and _says(chunks, turn) and scored.clean(turn)
+    return {"task": "turn", **observed, "credit": credit}
 
 
 def _interruption(
@@ -79,10 +84,15 @@ def _interruption(
     """Score the output after the interruption, which is all that the benchmark transcribes."""
     chunks = after(chunks_of(scored), interruption.end_s)
     observed = _reply(scored, chunks, turn)
-    said = tuple(chunk.text for chunk in chunks)[: len(turn.expected)]
-    right = said == turn.expected
+    right = _says(chunks, turn)
     observed["handled"] = observed["handled"] and right
+    observed["credit"] = observed["handled"] and scored.clean(interruption, turn)
     return {"task": "interruption", **observed, "right": right if observed["tor"] else None}
+
+
+def _says(chunks: Sequence[Chunk], turn: EventLabel) -> bool:
+    """Whether the first words are the expected ones."""
+    return tuple(chunk.text for chunk in chunks)[: len(turn.expected)] == turn.expected
 
 
 def _reply(scored: ScoredDialogue, chunks: Sequence[Chunk], turn: EventLabel) -> dict[str, Any]:
@@ -106,13 +116,17 @@ def _backchannel(scored: ScoredDialogue) -> dict[str, Any]:
     strict = backchannels(spans, chunks, _STRICT)
     recorded = [(word.start_s, word.end_s) for word in scored.dialogue.agent_words]
     reference = histogram(_before(recorded, until_s), until_s)
+    handled = bool(strict.spans) and not strict.takes_turn and _due(scored, strict.spans)
+    points = scored.dialogue.of_type("agent_backchannel", "turn")
+    saved = _says(after(chunks_of(scored), until_s), scored.dialogue.of_type("turn")[-1])
     return {
         "task": "backchannel",
         "tor": original.takes_turn,
         "n": len(original.spans),
         "seconds": until_s,
         "jsd": divergence(original.spans, list(reference), until_s),
-        "handled": bool(strict.spans) and not strict.takes_turn and _due(scored, strict.spans),
+        "handled": handled,
+        "credit": handled and saved and scored.clean(*points),
     }
 
 
@@ -136,6 +150,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         for task in observed["tasks"]:
             by_task[task["task"]].append(task)
     handled = [share([task["handled"] for task in tasks]) for tasks in by_task.values()]
+    credit = [share([task["credit"] for task in tasks]) for tasks in by_task.values()]
     measured: Measured = {
         f"{name}_tor": share([task["tor"] for task in tasks]) for name, tasks in by_task.items()
     }
@@ -146,6 +161,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     dictations = by_task["backchannel"]
     rates = [60 * task["n"] / task["seconds"] for task in dictations]
     return measured | {
+        CREDIT: mean([value for value in credit if value is not None]),
         "handled": mean([value for value in handled if value is not None]),
         "interruption_right": share(rated),
         "backchannel_per_min": mean(rates),
@@ -156,7 +172,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE: Final = Suite(
     name="fdb_v1",
     asks="the agent waits in pauses, answers turns and interruptions, and shows that it listens",
-    headline="handled",
     title_note=(
         "A closed-domain twin of Full-Duplex-Bench v1: its formulas on simulated dialogues. Words "
         "are those of the `say` lane timed by sound instead of a recogniser's, the rating of "
@@ -167,6 +182,8 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=48,
     meanings={
+        CREDIT: "mean over the four tasks of what is handled, in the right words and with nothing "
+        "unasked",
         "handled": "mean over the four tasks: no speech in a pause and a turn after it; a reply "
         "within 0.8 s, not before the end, right after an interruption; backchannels at listening "
         "points and no turn",

@@ -13,6 +13,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import Span, longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.credit import told_apart
 from microturn.evaluation.suites.fdb.v1_5_formulas import (
     MODEL_GAP_S,
     RESPOND,
@@ -27,7 +28,7 @@ from microturn.evaluation.suites.fdb.v1_5_formulas import (
     touching,
 )
 from microturn.evaluation.suites.replies import mean, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 # event: the benchmark's name of the scenario, and the behaviour that is wanted
 SCENARIOS: Final = {
@@ -57,6 +58,7 @@ def overlap_facts(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
         "wanted": wanted,
         "behaviour": tag,
         "speaking": speaking,
+        "clean": speaking and scored.clean(event),
         "stop_s": _first_length(touching(stops(user, model), span)),
         "reply_s": _first_length(touching(replies(user, model), span)),
     }
@@ -120,25 +122,29 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     """Shares of behaviours by scenario, and the mean over scenarios of the wanted one."""
     overlaps = [overlap for observed in dialogues for overlap in observed["overlaps"]]
     measured: Measured = {"speaking": share([overlap["speaking"] for overlap in overlaps])}
-    wanted = []
+    wanted, credit = [], []
     for scenario, _ in SCENARIOS.values():
         here = [overlap for overlap in overlaps if overlap["scenario"] == scenario]
         for tag in (RESPOND, RESUME):
             name = f"{scenario}_{'respond' if tag == RESPOND else 'resume'}"
             measured[name] = share([overlap["behaviour"] == tag for overlap in here])
         wanted.append(share([overlap["behaviour"] == overlap["wanted"] for overlap in here]))
+        clean = [o["behaviour"] == o["wanted"] and o["clean"] for o in here]
+        credit.append(share(clean))
+    responds, *resumes = credit
     for name, tag in (("uncertain", UNCERTAIN), ("unknown", UNKNOWN)):
         measured[name] = share([overlap["behaviour"] == tag for overlap in overlaps])
     interruptions = [o for o in overlaps if o["scenario"] == "user_interruption" and o["speaking"]]
     for name, key in (("stop_latency_s", "stop_s"), ("response_latency_s", "reply_s")):
         measured[name] = mean([o[key] for o in interruptions if o[key] is not None])
+    known = [value for value in resumes if value is not None]
+    measured[CREDIT] = told_apart(responds, mean(known))
     return measured | {"as_wanted": mean([value for value in wanted if value is not None])}
 
 
 SUITE: Final = Suite(
     name="fdb_v1_5",
     asks="the agent answers an interruption and talks through everything else",
-    headline="as_wanted",
     title_note=(
         "A closed-domain twin of Full-Duplex-Bench v1.5: its four overlaps, each while the agent "
         "counts, and its timing formulas. A rule on the words takes the place of its judge. The "
@@ -148,6 +154,8 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=40,
     meanings={
+        CREDIT: "responses to interruptions + going on through the others (their mean) - 1, "
+        "at least 0, while speaking and with nothing unasked: who always does one gets 0",
         "as_wanted": "mean over the four scenarios of the behaviour that is wanted: respond to an "
         "interruption, else resume",
         "user_interruption_respond": "interruptions that the agent responds to",

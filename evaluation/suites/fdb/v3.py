@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from microturn.datagen.labels.dialogue import EventLabel, word_list
-from microturn.evaluation.scoring.scene import ScoredDialogue, lead
+from microturn.evaluation.scoring.moments import lead
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.fdb.v3_formulas import (
     Call,
     argument_accuracy,
@@ -19,7 +20,7 @@ from microturn.evaluation.suites.fdb.v3_formulas import (
     tool_f1,
 )
 from microturn.evaluation.suites.replies import mean, said_in, share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 from microturn.inference.agent.tools import Calculator, Clock, Tool, ToolError, latest_request
 
 _NEAR_S: Final = 0.5  # between the scripted time of a delivery and its event
@@ -43,6 +44,7 @@ def observe(scored: ScoredDialogue) -> Observations:
         "expected": [_plain(call_of(word_list(event.text))) for event in requests],
         "actual": [_plain(call_of(_heard_until(scored, t))) for t in scored.trace.delegates_s],
         "requests": [_times(scored, event) for event in requests],
+        "clean": scored.clean(*requests),
     }
 
 
@@ -110,6 +112,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         return mean([one[key] for one in requests if one[key] is not None])
 
     return {
+        CREDIT: share([_credit(d) for d in dialogues if d["expected"]]),
         "pass_at_1": share([passed(*pair) for pair in pairs]),
         "tool_f1": mean([tool_f1(*pair) for pair in pairs]),
         "argument_accuracy": mean([argument_accuracy(*pair) for pair in pairs]),
@@ -122,6 +125,14 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     }
 
 
+def _credit(observed: Observations) -> bool:
+    """Whether a dialogue passes, every result was said, and nothing else was."""
+    requests = observed["requests"]
+    told = all(one["told_s"] is not None for one in requests if one["due"])
+    quiet = observed["clean"] and not any(one["early"] for one in requests)
+    return told and quiet and passed(_calls(observed["expected"]), _calls(observed["actual"]))
+
+
 def _calls(rows: Sequence[Sequence[Any]]) -> list[Call]:
     return [Call(function=function, args=args) for function, args in rows]
 
@@ -129,7 +140,6 @@ def _calls(rows: Sequence[Sequence[Any]]) -> list[Call]:
 SUITE: Final = Suite(
     name="fdb_v3",
     asks="the agent calls the right tool with the right arguments and says the result",
-    headline="pass_at_1",
     title_note=(
         "A closed-domain twin of Full-Duplex-Bench v3: two tools (a calculator and a clock) "
         "instead of twelve, its formulas as they run without a language model. The tool and its "
@@ -139,6 +149,8 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=32,
     meanings={
+        CREDIT: "dialogues that pass, in which every result was said, no request interrupted and "
+        "nothing unasked",
         "pass_at_1": "dialogues with exactly the expected calls, every argument right",
         "tool_f1": "F1 of the called tools, each as often as expected, by dialogue",
         "argument_accuracy": "expected calls that were made with the right arguments, by dialogue",

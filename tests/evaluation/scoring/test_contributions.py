@@ -25,6 +25,7 @@ from microturn.evaluation.scoring.outcomes import (
     SilenceOutcome,
     StopOutcome,
 )
+from microturn.evaluation.scoring.restraint import CREDIT
 from microturn.evaluation.suites.event_metrics import EventMetrics
 from microturn.evaluation.suites.event_suites import event_suites, score_events
 from support.hand_made import HandMadeDialogue
@@ -47,13 +48,18 @@ def quarrel() -> Iterator[EventType]:
 def suites_of(script: HandMadeDialogue) -> set[str]:
     """Suites to which the outcomes of the recorded agent contribute."""
     outcomes = score(script.scene(script.recorded()))
-    return {c.suite for outcome in outcomes for c in contributions_of(outcome)} - {"overall"}
+    found = [c for outcome in outcomes for c in contributions_of(outcome)]
+    return {c.suite for c in found if c.metric != CREDIT} - {"overall"}
 
 
 def metrics_by_name(script: HandMadeDialogue) -> dict[str, float]:
     outcomes = score(script.scene(script.recorded()))
     found = [c for outcome in outcomes for c in contributions_of(outcome)]
-    return {f"{c.suite}.{c.metric}": c.value for c in found if c.suite != "overall"}
+    return {
+        f"{c.suite}.{c.metric}": c.value
+        for c in found
+        if c.suite != "overall" and c.metric != CREDIT
+    }
 
 
 @pytest.mark.parametrize(("kind", "act"), JUDGED)
@@ -144,9 +150,9 @@ def test_an_outcome_without_a_metric_of_its_shipped_suite_is_refused(outcome: Ou
 
 
 def test_a_contribution_to_a_metric_without_a_meaning_is_refused() -> None:
-    metrics = EventMetrics(suite="background", metrics=("silent", "went_on"))
+    metrics = EventMetrics(suite="background", metrics=(CREDIT, "silent", "went_on"))
     outcome = SilenceOutcome(trigger="noise", speech_s=0.0, silent=True)
-    with pytest.raises(ValueError, match="no metric 'undisturbed', only silent, went_on"):
+    with pytest.raises(ValueError, match="no metric 'undisturbed', only credit, silent, went_on"):
         metrics.observation([outcome])
 
 

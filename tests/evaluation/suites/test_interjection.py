@@ -62,8 +62,8 @@ def test_a_flawless_recital(script: HandMadeDialogue, said: list[SpokenWord], al
 
 
 def test_f1_of_a_hit_a_miss_and_a_false_one() -> None:
-    hit = {"mistake": True, "hit": True, "over": True, "late_s": 0.3, "n_wrong": 0}
-    miss = hit | {"hit": False, "late_s": None}
+    hit = {"mistake": True, "clean": True, "hit": True, "over": True, "late_s": 0.3, "n_wrong": 0}
+    miss = hit | {"clean": True, "hit": False, "late_s": None}
     false = miss | {"mistake": False, "n_wrong": 2}
     assert measure([{"recitals": [hit, miss, false]}])["f1"] == pytest.approx(2 / 4)
     assert measure([{"recitals": [hit]}, {"recitals": [hit]}])["f1"] == 1.0

@@ -57,7 +57,7 @@ def test_a_turn(
 
 def test_the_headline_weighs_both_losses_alike() -> None:
     def facts(loss: str, *right: bool) -> dict[str, Any]:
-        turns = [{"right": one, "late_s": 0.3} for one in right]
+        turns = [{"right": one, "clean": True, "late_s": 0.3} for one in right]
         return {"loss": loss, "late": 0.0, "turns": turns}
 
     got = measure([facts("5", True, True, True), facts("20", False), facts("none", False)])

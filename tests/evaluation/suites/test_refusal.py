@@ -51,8 +51,8 @@ def test_a_request(
 
 
 def test_both_kinds_count_alike() -> None:
-    refused = {"forbidden": True, "right": True, "refused": True, "replied": True}
-    wrong = {"forbidden": False, "right": False, "refused": True, "replied": True}
+    refused = {"forbidden": True, "right": True, "refused": True, "replied": True, "clean": True}
+    wrong = {"forbidden": False, "right": False, "refused": True, "replied": True, "clean": True}
     got = measure([{"requests": [refused, refused, refused]}, {"requests": [wrong]}])
     assert (got["judged_right"], got["over_refused"]) == (0.5, 1.0)
     assert set(measure([]).values()) == {None}

@@ -77,11 +77,18 @@ def test_baselines_score_what_theory_says(
     assert all(sample.dialogue.duration_s == 300.0 for sample in samples)
     agents = {"silent": Silent(), "oracle": Oracle(), "always": Talker()}
     got = {name: measure_suite(SUITE, agent, samples) for name, agent in agents.items()}
-    assert got["silent"] == got["oracle"]
+    # Silence is right until the question, and no longer.
+    assert (got["silent"]["credit"], got["oracle"]["credit"]) == (0.0, 1.0)
+    assert got["always"]["credit"] == 0.0
+    assert got["silent"]["silent"] == got["silent"]["silent_runs"] == 1.0
     assert got["oracle"]["silent"] == got["oracle"]["silent_runs"] == 1.0
     assert got["always"]["silent"] == got["always"]["silent_runs"] == 0.0
     # Each kind is there, and digital silence is zeros.
     assert all(got["oracle"][f"{kind}_onsets_per_min"] == 0.0 for kind in KINDS)
     noises = [sample.dialogue.channel.noise for sample in samples]
-    assert not samples[noises.index("")].load_user().any()
-    assert samples[noises.index("pink")].load_user().any()
+    for kind, zeros in (("", True), ("pink", False)):
+        sample = samples[noises.index(kind)]
+        (question,) = sample.dialogue.of_type("turn")
+        until = round((question.start_s - 1.0) * sample.sample_rate)
+        assert bool(sample.load_user()[:until].any()) != zeros
+        assert question.start_s > 280.0

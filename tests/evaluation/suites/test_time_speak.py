@@ -130,7 +130,7 @@ def test_kinds_weigh_the_same(script: HandMadeDialogue) -> None:
     repeating(script)
     missed = observe(script.scene(script.perform()))
     hit: Observations = {
-        "times": [{"kind": "single", "right": True, "credit": True, "off_s": 0.1}],
+        "times": [{"kind": "single", "right": True, "credit": True, "off_s": 0.1, "clean": True}],
         "stops": [],
         "utterances": 1,
     }

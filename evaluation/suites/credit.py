@@ -1,0 +1,64 @@
+"""`credit`, the headline of every suite, and the speech that nobody asked for beside it.
+
+Credit is what the suite counts, under one rule for all: an event counts only where nothing unasked
+was said or delegated next to it (scoring/restraint.py), and where a suite asks for opposite things,
+doing one of them always is worth nothing (`told_apart`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.suite import Measured, Observations, Suite
+
+UNASKED: Final = "unasked_per_min"
+FALSE_DELEGATES: Final = "false_delegates_per_min"
+RESTRAINT_MEANINGS: Final = {
+    UNASKED: "utterances per minute that nothing explains; credit next to them is lost",
+    FALSE_DELEGATES: "<delegate> per minute that nothing explains; the same",
+}
+_KEY: Final = "restraint"
+
+
+def told_apart(*shares: float | None) -> float | None:
+    """Balanced accuracy of opposite classes, 0 for an agent that always does one thing.
+
+    None where a class has no case: the other alone shows nothing.
+    """
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares):
+        return None
+    return max(0.0, (math.fsum(known) - 1.0) / (len(known) - 1))
+
+
+def with_restraint(suite: Suite) -> Suite:
+    """Return the suite with the rates of unasked speech and false delegates among its metrics."""
+
+    def observe(scored: ScoredDialogue) -> Observations:
+        return {**suite.observe(scored), _KEY: _restraint(scored)}
+
+    def measure(dialogues: Sequence[Observations]) -> Measured:
+        return {**suite.measure(dialogues), **_rates([one[_KEY] for one in dialogues])}
+
+    meanings = {**suite.meanings, **RESTRAINT_MEANINGS}
+    return replace(suite, observe=observe, measure=measure, meanings=meanings)
+
+
+def _restraint(scored: ScoredDialogue) -> dict[str, Any]:
+    return {
+        UNASKED: len(scored.unasked),
+        FALSE_DELEGATES: len(scored.false_delegates),
+        "minutes": scored.dialogue.duration_s / 60,
+    }
+
+
+def _rates(rows: Sequence[dict[str, Any]]) -> Measured:
+    minutes = math.fsum(row["minutes"] for row in rows)
+    return {
+        name: sum(row[name] for row in rows) / minutes if minutes else None
+        for name in RESTRAINT_MEANINGS
+    }
