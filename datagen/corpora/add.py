@@ -41,7 +41,7 @@ from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus, Utterance
 from microturn.datagen.corpora.packages import PACKAGES, unpacked
-from microturn.datagen.corpora.recordings import Recording
+from microturn.datagen.corpora.recordings import Recording, writable
 from microturn.datagen.corpora.splits import with_splits
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
@@ -162,7 +162,7 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
             f"{form.name} have fixed places; leave columns out, or give format=jsonl or table"
         )
     try:
-        recordings = list(form.read(Path(config.source), dict(config.columns)))
+        recordings = list(map(writable, form.read(Path(config.source), dict(config.columns))))
         recordings = with_unique_ids(recordings)
     except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)

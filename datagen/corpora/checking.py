@@ -6,6 +6,7 @@ Runs in a worker. An unusable recording is returned with the reason instead of r
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -27,7 +28,8 @@ from microturn.datagen.corpora.alignment.matching import (
 from microturn.datagen.corpora.cut_selection import cuts_of
 from microturn.datagen.corpora.cutting import RATE, levels_db, voiced_span
 from microturn.datagen.corpora.manifest import AlignedWord, Cut, Utterance, resample
-from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording
+from microturn.datagen.corpora.pronunciations import without_marks
+from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, escape
 from microturn.datagen.corpora.tags import tags_of
 from microturn.datagen.corpora.word_times import words_beside, words_of_file
 from microturn.datagen.labels.time_classes import ALIGNED
@@ -102,14 +104,14 @@ class Checker:
             kind, reason = error.kind, str(error)
         except SoundError as error:
             kind, reason = "unreadable", str(error)
-        place = recording.sound.place
-        return SkippedRecording(id=recording.id, place=place, kind=kind, reason=reason)
+        place = escape(recording.sound.place)
+        return SkippedRecording(id=recording.id, place=place, kind=kind, reason=escape(reason))
 
     def _accept(self, recording: Recording) -> AcceptedRecording:
         if recording.problem:
             raise Unusable("entry", recording.problem)
         language = (recording.language or self._settings.language).lower()
-        text = recording.text.strip()
+        text = unicodedata.normalize("NFC", recording.text.strip())
         text = text.lower() if text.isupper() else text  # some corpora are all upper case
         if not words_of(text):
             raise Unusable("no_text", "it has no transcript")
@@ -150,7 +152,7 @@ class Checker:
             utterance=utterance,
             data=data,
             digest=digest,
-            place=recording.sound.place,
+            place=escape(recording.sound.place),
             mended=decoded.mended,
         )
 
@@ -184,7 +186,7 @@ class Checker:
         stated = self._stated(recording, text, duration_s=len(audio) / RATE)
         span_s, texts = voiced_span(audio), words_of(text)
         words = match_words(stated, texts, span_s=span_s, levels=levels_db(audio))
-        alignable = language.startswith("en") and not any(sign.isdigit() for sign in text)
+        alignable = language.startswith("en") and all(map(_is_in_latin_letters, texts))
         if words is None and not (self._settings.align and alignable):
             words = unknown_line(texts, *span_s)
         if words is not None:
@@ -251,6 +253,11 @@ class Checker:
             subtype="PCM_16",
         )
         return out.getvalue(), ".flac", rate
+
+
+def _is_in_latin_letters(word: str) -> bool:
+    """Tell whether a word has letters only, that the aligner can pronounce; figures have many."""
+    return without_marks(word).isascii() and not any(sign.isdigit() for sign in word)
 
 
 def _check_order(stated: Sequence[StatedWord], duration_s: float) -> None:

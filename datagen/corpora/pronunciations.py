@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 TABLE = {
     "xray": "EH K S R EY",
     "niner": "N AY N ER",
@@ -31,8 +33,18 @@ _RULES = {
 }  # fmt: skip
 
 
+def without_marks(word: str) -> str:
+    """Return a word without accents, as English dictionaries spell most of them."""
+    return "".join(sign for sign in unicodedata.normalize("NFD", word) if not _is_mark(sign))
+
+
+def _is_mark(sign: str) -> bool:
+    return unicodedata.category(sign).startswith("M")
+
+
 def pronounce(word: str) -> str:
     """Return the phones of a word, separated by spaces."""
+    word = without_marks(word)
     if word in TABLE:
         return TABLE[word]
     letters = "".join(a for i, a in enumerate(word) if a != "'" and word[i - 1 : i] != a)

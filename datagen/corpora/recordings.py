@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from microturn.configs.reading import decoded_text
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.waveform import only_voice
 from microturn.model.streams.pcm import Audio
@@ -170,8 +171,31 @@ def split_folder(name: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in UTF-8 with or without a byte order mark, or UTF-16 with one."""
-    data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
-    return data.decode("utf-8-sig", errors="replace")
+    """Read a text file in UTF-8, or with the mark of UTF-16; else ValueError names it."""
+    return decoded_text(path.read_bytes(), path)
+
+
+def text_beside(path: Path | None) -> tuple[str, str]:
+    """Read the text of one recording; returns it, and the reason if it cannot be read."""
+    if path is None or not path.is_file():
+        return "", ""
+    try:
+        return read_text(path).strip(), ""
+    except (ValueError, OSError) as error:
+        return "", str(error)
+
+
+def writable(recording: Recording) -> Recording:
+    """Escape bytes of names that are not in UTF-8, which no file of ours could hold."""
+    names = ("id", "speaker", "language", "licence", "split", "key", "problem")
+    changes: dict[str, Any] = {
+        name: escape(text) for name in names if escape(text := getattr(recording, name)) != text
+    }
+    if escape(recording.text) != recording.text:
+        changes |= {"text": "", "problem": "its text has half of a character"}
+    return replace(recording, **changes) if changes else recording
+
+
+def escape(text: str) -> str:
+    """Return a text that can be written in UTF-8, with backslashes for what cannot."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,11 +28,35 @@ IDLE, EOS, DELEGATE, CANCEL, BG, BG_END, USER, SYSTEM, LATE, UNK = range(len(SPE
 MAX_PIECES: Final = 50_000  # words whose ids are cached
 
 _NOT_WORDS = re.compile(r"[^\w'\s]|_")
+_APOSTROPHES: Final = "'\u2018\u2019\u201b\u02bc\uff07\u00b4"
+_PARTS_OF_WORDS: Final = ("L", "M", "N")  # categories: letters, marks on them, numbers
 
 
 def normalise(text: str) -> str:
-    """Reduce a text to lower case, words and apostrophes, single spaces."""
+    """Reduce a text to lower case, words and apostrophes, single spaces.
+
+    Equal words become equal in every spelling of Unicode: signs on letters are composed, all
+    apostrophes are one, marks stay on their letters, and invisible signs inside words vanish.
+    """
+    if not text.isascii():
+        text = "".join(map(_plain, unicodedata.normalize("NFC", text.lower())))
+        return " ".join(word for word in text.split() if _has_letter(word))
     return " ".join(_NOT_WORDS.sub(" ", text.lower()).split())
+
+
+def _plain(sign: str) -> str:
+    """Return what a sign is in a normalised text: itself, an apostrophe, a space or nothing."""
+    if sign in _APOSTROPHES:
+        return "'"
+    category = unicodedata.category(sign)
+    if category in ("Cf", "Me") or "\ufe00" <= sign <= "\ufe0f":
+        return ""  # soft hyphens, joiners, directions; frames and styles of emoji
+    return sign if category.startswith(_PARTS_OF_WORDS) else " "
+
+
+def _has_letter(word: str) -> bool:
+    """Tell whether a word is more than marks without a letter, as an emoji leaves them."""
+    return not all(unicodedata.category(sign).startswith("M") for sign in word)
 
 
 class Tokenizer:

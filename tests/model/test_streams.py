@@ -1,6 +1,7 @@
 """The micro-turn contract: packing, prefix stability, streaming = whole clip, bit for bit."""
 
 import json
+import unicodedata
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from microturn.model.streams import (
     dequantise_fine,
     dmel,
     fine_mel,
+    normalise,
     pack_dialogue,
     pack_heard,
     pack_say,
@@ -225,3 +227,20 @@ def test_layouts_of_existing_sets_keep_their_hash() -> None:
     """A lane that is added later must not make shards and checkpoints of older layouts unusable."""
     assert StreamLayout().hash == "033ce6c4cbc16dec"
     assert StreamLayout(video_rows=2, video_cols=2).hash == "9d9b99fecb45bee3"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don\u2019t, l\u02bc\u00e9t\u00e9", "don't l'\u00e9t\u00e9"),
+        ("cafe\u0301 _na\u00ef\u00adve_", "caf\u00e9 na\u00efve"),
+        ("हिन्दी हूँ।", "हिन्दी हूँ"),
+        ("สวัสดี", "สวัสดี"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("\u2764\ufe0f hi 1\ufe0f\u20e3 \u2066x\u2069 \u0301", "hi 1 x"),
+    ],
+)
+def test_words_are_the_same_in_every_spelling_of_unicode(text: str, words: str) -> None:
+    assert normalise(text) == words
+    assert normalise(unicodedata.normalize("NFD", text)) == words
+    assert normalise(words) == words

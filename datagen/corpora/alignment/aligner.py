@@ -14,7 +14,7 @@ import pocketsphinx
 
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import AlignedWord, resample
-from microturn.datagen.corpora.pronunciations import pronounce
+from microturn.datagen.corpora.pronunciations import pronounce, without_marks
 from microturn.model.streams.pcm import PCM16_MAX, PCM16_MIN, Audio
 
 RATE = 16_000  # of pocketsphinx's en-us model
@@ -62,7 +62,8 @@ class Aligner:
             return None
         for word in spoken:
             if self._decoder.lookup_word(word) is None:
-                self._decoder.add_word(word, pronounce(word), True)
+                known = self._decoder.lookup_word(without_marks(word))
+                self._decoder.add_word(word, known or pronounce(word), True)
         unscored = None
         for noise in _NOISES:
             sound = prepare(audio, rate, noise=noise)

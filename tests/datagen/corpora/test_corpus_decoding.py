@@ -144,3 +144,74 @@ def test_segments_of_a_torn_recording_are_taken_up_to_the_tear(
     assert [utterance.id for utterance in corpus] == ["in/0"]
     assert sorted(reasons) == ["1", "2"]
     assert all("its piece ends at" in reason for reason in reasons.values())
+
+
+def test_texts_in_any_spelling_of_unicode_give_the_same_words(tmp_path: Path, voice: Audio) -> None:
+    spellings = {
+        "can\u2019t stop the caf\u00e9": "can't stop the caf\u00e9",
+        "Can't stop the cafe\u0301": "can't stop the caf\u00e9",
+        "मैं हिन्दी": "मैं हिन्दी",
+    }
+    for i, text in enumerate(spellings):
+        write(tmp_path / "in" / f"{i}.wav", voice[i * 80 :], text)
+    corpus, _, _ = add(tmp_path / "in", tmp_path / "out")
+    found = [" ".join(word.text for word in utterance.words) for utterance in corpus]
+    assert found == list(spellings.values())
+    assert corpus["in/1"].text.endswith("caf\u00e9"), "texts are stored composed"
+
+
+def test_other_alphabets_are_not_aligned_as_if_they_were_english(
+    tmp_path: Path, voice: Audio
+) -> None:
+    write(tmp_path / "in" / "a.wav", voice, "привет мир")
+    _, summary, _ = add(tmp_path / "in", tmp_path / "out", align=True)
+    assert list(summary["word_times"]) == ["unknown"]
+
+
+def test_a_text_in_another_encoding_is_named_with_its_file(
+    tmp_path: Path, voice: Audio, line: Utterance
+) -> None:
+    folder = tmp_path / "in"
+    write(folder / "a.wav", voice, line.text)
+    write(folder / "b.wav", voice[80:], line.text)
+    (folder / "b.txt").write_bytes("la ma\u00f1ana\n".encode("latin-1"))
+    write(folder / "c.wav", voice[160:], line.text)
+    (folder / "c.txt").write_bytes("one two".encode("utf-16-le"))
+    for mark in ("utf-16", "utf-32", "utf-8-sig"):
+        write(folder / f"{mark}.wav", voice[240 + len(mark) :], line.text)
+        (folder / f"{mark}.txt").write_bytes(line.text.encode(mark))
+    corpus, _, reasons = add(folder, tmp_path / "out")
+    assert len(corpus) == 4
+    assert len({utterance.text for utterance in corpus}) == 1
+    assert (
+        "b.txt, line 1, is not in UTF-8 (in ISO-8859-1 it would be 'ma\u00f1ana')" in reasons["b"]
+    )
+    assert "iconv -f ISO-8859-1 -t UTF-8" in reasons["b"]
+    assert "is no text, or UTF-16 without its mark" in reasons["c"]
+
+
+@pytest.mark.parametrize("form", ["ljspeech", "jsonl"])
+def test_a_table_in_another_encoding_is_refused_with_the_line(
+    form: str, tmp_path: Path, voice: Audio
+) -> None:
+    (tmp_path / "in" / "wavs").mkdir(parents=True)
+    name = "metadata.csv" if form == "ljspeech" else "m.jsonl"
+    rows = ['{"text": "one"}', '{"text": "\u201cdos\u201d ma\u00f1ana"}']
+    (tmp_path / "in" / name).write_bytes("\n".join(rows).encode("cp1252"))
+    reason = rf"{name}, line 2, is not in UTF-8 \(in WINDOWS-1252"
+    with pytest.raises(ValueError, match=reason):
+        add(tmp_path / "in", tmp_path / "out", format=form)
+
+
+def test_names_that_are_not_in_utf8_are_escaped(
+    tmp_path: Path, voice: Audio, line: Utterance
+) -> None:
+    folder = write(tmp_path / "in" / "jose" / "a.wav", voice, line.text).parent
+    folder = folder.rename(folder.with_name("jos\udce9"))  # named in Latin-1
+    rows = [{"audio_filepath": str(folder / "a.wav"), "text": "half \ud83d", "speaker": "b\ud83d"}]
+    (tmp_path / "in" / "m.json").write_text(json.dumps(rows[0]))
+    corpus, _, _ = add(tmp_path / "in", tmp_path / "out", format="files")
+    (taken,) = corpus
+    assert taken.speaker == "in-jos\\udce9"
+    with pytest.raises(ValueError, match="its text has half of a character"):
+        add(tmp_path / "in" / "m.json", tmp_path / "out2", format="jsonl")
