@@ -52,7 +52,9 @@ class LiveSource:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tokenizer.json"
             tokenizer.save(path)
-            return LiveSource(config=config, rooms=bank, tokenizer_json=path.read_text())
+            return LiveSource(
+                config=config, rooms=bank, tokenizer_json=path.read_text(encoding="utf-8")
+            )
 
     @property
     def layout(self) -> StreamLayout:
@@ -66,7 +68,7 @@ class LiveSource:
     def tokenizer(self) -> Tokenizer:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tokenizer.json"
-            path.write_text(self.tokenizer_json)
+            path.write_text(self.tokenizer_json, encoding="utf-8")
             return Tokenizer.load(path)
 
     @cached_property

@@ -182,7 +182,7 @@ def _report_path(out: Place, shard: int) -> Place:
 def _report(out: Place, shard: int) -> Report | None:
     """Read the report of a shard; None if it is missing or truncated by a power cut."""
     try:
-        return dict(json.loads(_report_path(out, shard).read_text()))
+        return dict(json.loads(_report_path(out, shard).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
         return None
 
@@ -220,7 +220,7 @@ def _prepare(
     }
     identity_path = out / PROGRESS_FOLDER / IDENTITY_NAME
     if identity_path.is_file():
-        _check_same_identity(json.loads(identity_path.read_text()), identity, out)
+        _check_same_identity(json.loads(identity_path.read_text(encoding="utf-8")), identity, out)
     tokenizer = make_tokenizer(config, bank)
     # Fails here with one sentence instead of in every worker.
     Simulator(config, rooms=rooms_path, tokenizer=tokenizer)
@@ -289,7 +289,7 @@ def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict
 
 def _stored_card(out: Place) -> dict[str, Any]:
     read_index(out)
-    return dict(json.loads((out / CARD_JSON).read_text()))
+    return dict(json.loads((out / CARD_JSON).read_text(encoding="utf-8")))
 
 
 def _check_executor(config: DatagenConfig) -> None:

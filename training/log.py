@@ -40,11 +40,14 @@ class CsvLog:
         if not self.path.exists() or known != _columns(self.rows):
             self._rewrite()
             return
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, known).writerow(row)
 
     def _rewrite(self) -> None:
-        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, _columns(self.rows))
             writer.writeheader()
             writer.writerows(self.rows)
@@ -121,7 +124,7 @@ class Logging(Callback):
 def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [dict(row) for row in csv.DictReader(file)]
     # A line that a kill cut short lacks columns.
     complete = [row for row in rows if None not in row.values() and row["step"].isdecimal()]

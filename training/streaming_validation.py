@@ -157,7 +157,7 @@ class StreamingValidation(Callback):
         suites = stream_and_score(StreamedAgent(record), self.samples, stem=stem)
         draw_lanes(stem.with_name(f"{stem.name}-lanes.png"), self.samples[0], record=record)
         model.train()
-        with (self.folder / "scores.jsonl").open("a") as file:
+        with (self.folder / "scores.jsonl").open("a", encoding="utf-8") as file:
             row = {"step": step, "suites": {suite: s.to_json() for suite, s in suites.items()}}
             file.write(json.dumps(row, sort_keys=True) + "\n")
         values = [f"{name} {_format(suites, suite, key)}" for suite, key, name in _PRINTED]

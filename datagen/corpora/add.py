@@ -76,7 +76,7 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     if (out / MANIFEST_NAME).is_file():
         _check_same(config, out)
         print(f"{out} exists already; nothing to do", file=sys.stderr)
-        return {**json.loads((out / SUMMARY_NAME).read_text()), "folder": str(out)}
+        return {**json.loads((out / SUMMARY_NAME).read_text(encoding="utf-8")), "folder": str(out)}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out={out} exists and is not a corpus; give another out=FOLDER")
     with replacing_folder(out) as part:

@@ -25,7 +25,7 @@ def list_corpora(folder: str = "") -> list[dict[str, Any]]:
 def _row(name: str, folder: Path) -> dict[str, Any]:
     path = folder / SUMMARY_NAME
     if path.is_file():
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
     else:
         summary = {**count(Corpus.open(folder).utterances), "format": "", "skipped": {}}
     return {**summary, "name": name, "folder": str(folder)}

@@ -216,7 +216,9 @@ def fetch(name: str, package: Package, *, folder: Path) -> Path:
 def download(packages: Sequence[str], folder: Path) -> Path:
     """Download Debian packages into a folder and unpack them there; returns their root."""
     command = ["apt-get", "download", *packages]
-    process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    process = subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if process.returncode:
         reason = (lines_of(process.stderr.strip()) or ["no reason given"])[-1]
         raise OSError(f"{' '.join(command)} failed ({reason}); try apt-get update")

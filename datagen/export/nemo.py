@@ -44,9 +44,13 @@ class NemoExport:
             (self._folder / f"audio/{key}.{side}.flac").write_bytes(sample.members[f"{side}.flac"])
         path = self._folder / f"audio/{key}.wav"
         soundfile.write(path, mono(sample), self._rate, subtype="PCM_16")
-        (self._folder / f"rttm/{key}.rttm").write_text("".join(_rttm(key, s) for s in segments))
+        (self._folder / f"rttm/{key}.rttm").write_text(
+            "".join(_rttm(key, s) for s in segments), encoding="utf-8"
+        )
         words = sorted((w.start_s, _ctm(key, s, w)) for s in segments for w in s.timed_words)
-        (self._folder / f"ctm/{key}.ctm").write_text("".join(line for _, line in words))
+        (self._folder / f"ctm/{key}.ctm").write_text(
+            "".join(line for _, line in words), encoding="utf-8"
+        )
         self._dialogues.append(
             {
                 "audio_filepath": f"audio/{key}.wav",

@@ -37,7 +37,7 @@ def inspect(config: InspectConfig) -> int:
     reader = ShardReader(config.data)
     if config.against:
         return compare(reader, ShardReader(config.against), json_file=config.json)
-    card = json.loads((reader.folder / CARD_JSON).read_text())
+    card = json.loads((reader.folder / CARD_JSON).read_text(encoding="utf-8"))
     write_json(card, config.json)
     if config.index >= 0:
         if config.index >= len(reader):
@@ -47,7 +47,7 @@ def inspect(config: InspectConfig) -> int:
             )
         show(reader, reader[config.index], out=Path(config.out or DEFAULT_OUT))
     elif config.json != "-" and not config.check:
-        print((reader.folder / CARD_TEXT).read_text())
+        print((reader.folder / CARD_TEXT).read_text(encoding="utf-8"))
     return check(reader, card) if config.check else 0
 
 

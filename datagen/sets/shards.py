@@ -337,7 +337,7 @@ def read_index(folder: Place) -> dict[str, Any]:
             f"{folder} has no {INDEX_NAME}: it is not a shard set, or an unfinished one, which the "
             "same microturn simulate command finishes"
         )
-    index = json.loads(path.read_text())
+    index = json.loads(path.read_text(encoding="utf-8"))
     if index.get("format") != FORMAT:
         raise ValueError(
             f"{path}: format {index.get('format')}, this code reads {FORMAT}; simulate it again"

@@ -44,7 +44,9 @@ class ServedAgent:
         words = ["serve", f"checkpoint={checkpoint}", f"device={device}", f"seed={seed}", "port=0"]
         words += ["max_sessions=1", "admit_share=0"]
         command = [sys.executable, "-m", "microturn.configs.main", *words]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
         atexit.register(_stop, process)
         assert process.stderr is not None
         for line in process.stderr:

@@ -358,7 +358,7 @@ class StreamLayout:
 
     def save(self, path: str | Path) -> None:
         text = json.dumps({**self.to_dict(), "hash": self.hash}, indent=2, sort_keys=True)
-        Path(path).write_text(text + "\n")
+        Path(path).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def from_dict(cls, values: dict[str, int], *, source: str) -> StreamLayout:
@@ -378,7 +378,7 @@ class StreamLayout:
     @classmethod
     def load(cls, path: str | Path) -> StreamLayout:
         try:
-            values = json.loads(Path(path).read_text())
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise LayoutError(f"{path}: not a layout file ({error.msg})") from error
         if not isinstance(values, dict):

@@ -97,7 +97,7 @@ class Tokenizer:
         return cls(backend, source=str(path))
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(self._backend.to_str(pretty=True) + "\n")
+        Path(path).write_text(self._backend.to_str(pretty=True) + "\n", encoding="utf-8")
 
     def __len__(self) -> int:
         return int(self._backend.get_vocab_size())

@@ -45,7 +45,7 @@ class CachedAligner:
         """Return the result of `Aligner.prefers` from the cache, or compute it."""
         path = self._path(audio, f"prefers {rate} {text} {' '.join(others)}")
         if path.is_file():
-            return bool(json.loads(path.read_text()))
+            return bool(json.loads(path.read_text(encoding="utf-8")))
         preferred = self.aligner.prefers(audio, rate, text=text, others=others)
         self.computed += 1
         write_atomically(path, json.dumps(preferred))
@@ -66,7 +66,7 @@ def _to_json(aligned: Aligned | None) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> Aligned | None:
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     if stored is None:
         return None
     words = tuple(
