@@ -94,7 +94,8 @@ def show(reader: ShardReader, sample: StoredDialogue, *, out: Path) -> None:
         sounds[f"stem_{name}"] = sample.stem(name)
     for name, audio in sounds.items():
         soundfile.write(out / f"{stem}.{name}.wav", audio, layout.sample_rate, subtype="PCM_16")
-    (out / f"{stem}.json").write_text(json.dumps(sample.json, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(sample.json, indent=2, ensure_ascii=False) + "\n"
+    (out / f"{stem}.json").write_text(text, encoding="utf-8")
     page = page_of(sample, layout=layout, tokenizer=reader.tokenizer)
     (out / f"{stem}.html").write_text(page, encoding="utf-8")
     for suffix in ("html", "png", *(f"{name}.wav" for name in sounds), "json"):

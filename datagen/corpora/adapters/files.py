@@ -11,8 +11,8 @@ from microturn.datagen.corpora.recordings import (
     FileSound,
     Format,
     Recording,
-    read_text,
     split_folder,
+    text_beside,
 )
 
 _TEXTS = (".normalized.txt", ".txt", ".lab")  # the first that exists
@@ -70,13 +70,15 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
         folders = place.parts[:-1]
         named = [part for part in folders if not split_folder(part)]
         speakers = [part for part in named if part.lower() not in _PLAIN]
+        words, problem = text_beside(text)
         yield Recording(
             id=place.with_suffix("").as_posix(),
             sound=FileSound(path=path),
             row=path.suffix[1:].lower(),
-            text=read_text(text).strip() if text is not None else "",
+            text=words,
             speaker=next(iter(speakers or named), ""),
             split=next(filter(None, map(split_folder, folders)), ""),
+            problem=problem,
         )
     yield from _without_sound(root, paths, texts)
 

@@ -48,7 +48,7 @@ def _first_row(path: Path) -> bool:
     with path.open("rb") as file:
         line = file.readline()
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line.decode("utf-8-sig", errors="replace")), dict)
     except ValueError:
         return False
 

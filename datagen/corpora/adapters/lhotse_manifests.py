@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from microturn.configs.reading import decoded_text
 from microturn.datagen.corpora.adapters.fields import as_text
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, split_named
@@ -36,7 +37,7 @@ def _rows(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         for line in gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file:
             if line.strip():
-                yield json.loads(line)
+                yield json.loads(decoded_text(line, path))
 
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:

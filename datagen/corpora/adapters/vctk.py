@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from microturn.datagen.corpora.recordings import FileSound, Format, Recording, read_text
+from microturn.datagen.corpora.recordings import FileSound, Format, Recording, text_beside
 
 _AUDIO = ("wav48_silence_trimmed", "wav48", "wav16")
 
@@ -32,14 +32,15 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
         if path.suffix.lower() == ".txt"
     }
     for speaker, name in sorted({*takes, *texts}):
-        text = texts.get((speaker, name))
+        text, problem = text_beside(texts.get((speaker, name)))
         missing = folder / speaker / f"{name}.flac"  # then the file is not there
         yield Recording(
             id=name,
             sound=FileSound(path=takes.get((speaker, name), missing)),
             row=speaker,
-            text=read_text(text).strip() if text is not None else "",
+            text=text,
             speaker=speaker,
+            problem=problem,
         )
 
 

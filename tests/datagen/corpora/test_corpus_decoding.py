@@ -177,8 +177,8 @@ def test_a_text_in_another_encoding_is_named_with_its_file(
     (folder / "b.txt").write_bytes("la ma\u00f1ana\n".encode("latin-1"))
     write(folder / "c.wav", voice[160:], line.text)
     (folder / "c.txt").write_bytes("one two".encode("utf-16-le"))
-    for mark in ("utf-16", "utf-32", "utf-8-sig"):
-        write(folder / f"{mark}.wav", voice[240 + len(mark) :], line.text)
+    for i, mark in enumerate(("utf-16", "utf-32", "utf-8-sig")):
+        write(folder / f"{mark}.wav", voice[240 + 80 * i :], line.text)
         (folder / f"{mark}.txt").write_bytes(line.text.encode(mark))
     corpus, _, reasons = add(folder, tmp_path / "out")
     assert len(corpus) == 4
