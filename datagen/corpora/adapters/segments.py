@@ -57,7 +57,7 @@ class _Table(dict[str, str]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tables:
+class _KaldiTables:
     """The tables of one folder."""
 
     folder: Path
@@ -68,7 +68,7 @@ class _Tables:
     channels: dict[str, int]  # of recordings, from 0
 
     @staticmethod
-    def read(folder: Path) -> _Tables:
+    def read(folder: Path) -> _KaldiTables:
         speakers = _Table(folder / "utt2spk")
         for name, utterances in _Table(folder / "spk2utt").items():
             for utterance in utterances.split() if not (folder / "utt2spk").is_file() else ():
@@ -76,7 +76,7 @@ class _Tables:
         sides = _Table(folder / "reco2file_and_channel")
         labels = {name: row.split()[-1] for name, row in sides.items() if row}
         numbers = channel_numbers(set(labels.values()))
-        return _Tables(
+        return _KaldiTables(
             folder=folder,
             files=_Table(folder / "wav.scp"),
             segments=_Table(folder / "segments"),
@@ -136,7 +136,7 @@ def _near(folder: Path, path: Path) -> Path:
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
     for folder in _folders(root):
-        tables, texts = _Tables.read(folder), _Table(folder / "text")
+        tables, texts = _KaldiTables.read(folder), _Table(folder / "text")
         split = split_named(folder.name) if folder != root else ""
         for name in sorted({*texts, *(tables.segments or tables.files)}):
             text = texts.get(name, "")
