@@ -21,6 +21,8 @@ from microturn.datagen.acoustics import rooms
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
+from microturn.datagen.report.heard import identity_of
+from microturn.datagen.sets.contents import Contents
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.pcm import from_pcm16
 
@@ -92,6 +94,13 @@ class LiveSource:
         script, _, conditions = self._simulator.script(recipe)
         pcm = self._simulator.sound(recipe, script, conditions=conditions).agent
         return from_pcm16(pcm)
+
+    def contents(self) -> Contents:
+        """Return whoever may be heard, since nothing is drawn yet; sentences and rooms are open."""
+        contents, bank = Contents(), self._simulator.bank
+        for utterance in bank.audible():
+            contents.hear(utterance.speaker, identity_of(utterance), utterance.duration_s)
+        return contents
 
     def __getstate__(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in ("config", "rooms", "tokenizer_json")}

@@ -14,6 +14,7 @@ from microturn.configs.files import write_atomically
 from microturn.configs.load import ConfigError, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.executors.task import n_cores
+from microturn.datagen.sets.contents import Contents, Shared, read_contents, shared_with
 from microturn.evaluation.agents.baselines import BASELINES
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.records import FROM_AUDIO, Records, read_records
@@ -253,6 +254,8 @@ def report(plan: EvaluationPlan, records: Records) -> int:
 
 def _info(plan: EvaluationPlan) -> RunInfo:
     config = plan.config
+    trained = read_contents(Path(config.checkpoint)) if config.checkpoint else None
+    heard = {source.name: read_contents(source.open().reader.folder) for source in plan.sets}
     return RunInfo(
         data=config.data,
         checkpoint=config.checkpoint,
@@ -261,13 +264,28 @@ def _info(plan: EvaluationPlan) -> RunInfo:
         words=config.words,
         through=config.through,
         versions=versions(),
-        sets={source.name: _set_info(source) for source in plan.sets},
+        sets={
+            source.name: _set_info(source, _shared([heard[source.name]], trained))
+            for source in plan.sets
+        },
+        shared=_shared(list(heard.values()), trained),
     )
 
 
-def _set_info(source: PlayedSet) -> SetInfo:
+def _shared(sets: Sequence[Contents | None], trained: Contents | None) -> Shared | None:
+    """Count what sets share with the training set; None where one of them is not recorded."""
+    together = Contents()
+    for contents in sets:
+        if contents is None:
+            return None
+        together.add(contents)
+    return None if trained is None else shared_with(together, trained)
+
+
+def _set_info(source: PlayedSet, shared: Shared | None) -> SetInfo:
     dialogues = source.open()
     return SetInfo(
+        shared=shared,
         sha256=dialogues.digest,
         n_dialogues=source.n_dialogues,
         dialogue_s=source.dialogue_s,

@@ -44,19 +44,30 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     *,
     weights: Mapping[str, Tensor] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write a complete folder, each file beside the old one and then in its place, weights last.
 
-    weights: full tensors, where the model's own are sharded over devices. Raises OSError, and
-    leaves the weights that were there, where the disk does not take the new ones.
+    weights: full tensors, where the model's own are sharded over devices. notes: more text files,
+    by name; an empty text removes the file. Raises OSError, and leaves the weights that were there,
+    where the disk does not take the new ones.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / CONFIG, lambda path: save_config(path, model.cfg))
     _replace(folder / LAYOUT, model.layout.save)
     _replace(folder / TOKENIZER, tokenizer.save)
+    for name, text in (notes or {}).items():
+        _write_note(folder / name, text)
     about = {"format": "microturn", "layout_hash": model.layout.hash}
     save_tensors(folder / WEIGHTS, weights or model.state_dict(), about)
+
+
+def _write_note(path: Path, text: str) -> None:
+    if text:
+        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -69,7 +80,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     _replace(path, lambda temporary: save_file(plain, temporary, metadata=header))
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Put a new file in place of an old one when it is on the disk."""
     try:
         with replacing(path, durable=True) as temporary:

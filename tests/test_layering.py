@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": {"kernels", "configs"},
     "model/streams": set(),
     "datagen": {"configs", "model.streams"},
-    "training": {"configs", "model", "kernels", "datagen.sets.shards", "datagen.live"},
+    "training": {"configs", "model", "kernels", "datagen.sets", "datagen.live"},
     "inference": {"configs", "model", "kernels"},
     "evaluation": {"configs", "model", "inference", "datagen"},
 }

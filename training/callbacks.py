@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -117,11 +117,13 @@ class SaveState(Callback):
         tokenizer: Tokenizer,
         *,
         run: RunIdentity,
+        notes: Mapping[str, str],
         every_minutes: float,
         every_steps: int,
         n_kept: int,
     ) -> None:
         self.out, self.tokenizer, self.run = out, tokenizer, run
+        self.notes = notes  # more files of the checkpoint
         self.every_minutes, self.every_steps, self.n_kept = every_minutes, every_steps, n_kept
         self._last_s = time.monotonic()
         self._request: Request | None = None
@@ -166,7 +168,9 @@ class SaveState(Callback):
             try:
                 state.save(current)
                 folder = self.out / "checkpoint"
-                save_checkpoint(folder, module.model, self.tokenizer, weights=weights)
+                save_checkpoint(
+                    folder, module.model, self.tokenizer, weights=weights, notes=self.notes
+                )
                 state.keep_last(self.out, self.n_kept)
             except OSError as error:
                 failure = str(error)

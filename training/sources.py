@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.datagen.sets.contents import Contents, read_contents
 from microturn.datagen.sets.shards import TOKENIZER_NAME, ShardReader
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 
@@ -44,6 +45,10 @@ class Source(Protocol):
 
     def name(self, index: int) -> str:
         """Shard and key of a dialogue, for messages."""
+        ...
+
+    def contents(self) -> Contents | None:
+        """Who and what is heard; None where a set does not record it."""
         ...
 
 
@@ -132,6 +137,16 @@ class ShardDialogues:
             position -= shard.n_dialogues
         return f"{reader.folder / shard.name} dialogue {self._key(index)}"
 
+    def contents(self) -> Contents | None:
+        """What is heard in the sets, also where only some of their tars are read."""
+        united = Contents()
+        for folder in {str(one.reader.folder): one.reader.folder for one in self.ranges}.values():
+            found = read_contents(folder)
+            if found is None:
+                return None
+            united = united.united(found)
+        return united
+
     def _key(self, index: int) -> int:
         reader, position = self._find(index)
         return position + int(reader.index["first_index"])
@@ -172,6 +187,9 @@ class LiveDialogues:
 
     def name(self, index: int) -> str:
         return f"{self.data} dialogue {index}"
+
+    def contents(self) -> Contents:
+        return self.source.contents()
 
 
 def expand_braces(pattern: str) -> Iterator[str]:

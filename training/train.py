@@ -16,6 +16,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from microturn.configs.load import save_config
 from microturn.configs.reading import lines_of
+from microturn.datagen.sets.contents import (
+    CONTENTS_NAME,
+    Contents,
+    contents_text,
+    read_contents,
+)
 from microturn.model.checkpoint import describe, save_checkpoint
 from microturn.model.model import PATCH_FLOOR, InteractionModel
 from microturn.model.streams import dequantise_fine
@@ -115,7 +121,8 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         voice = VocoderTask(source, cfg.model.vocoder, source.layout, seed=cfg.seed)
     module = TrainingModule(model, cfg, names=source.name, resumed=resumed, voice=voice)
     if module.progress >= 1:
-        save_checkpoint(out / "checkpoint", model, source.tokenizer)
+        notes = _notes(source, out, resumed=resumed is not None)
+        save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=notes)
         return 0
     if cfg.activation_checkpointing:
         recompute_blocks(model)
@@ -145,6 +152,7 @@ def _fit(
         out,
         source.tokenizer,
         run=run,
+        notes=_notes(source, out, resumed=module.steps > 0),
         every_minutes=cfg.checkpoint_minutes,
         every_steps=cfg.checkpoint_steps,
         n_kept=cfg.checkpoints_kept,
@@ -185,6 +193,15 @@ def _fit(
     if stop.requested and module.progress < 1:
         raise KeyboardInterrupt
     return 0
+
+
+def _notes(source: Source, out: Path, *, resumed: bool) -> dict[str, str]:
+    """Return the files of a checkpoint that say what it was trained on, by name."""
+    contents = source.contents()
+    before = read_contents(out / "checkpoint") if resumed else Contents()
+    if contents is None or before is None:
+        return {CONTENTS_NAME: ""}
+    return {CONTENTS_NAME: contents_text(before.united(contents))}
 
 
 def _progress(module: TrainingModule, source: Source, *, gpu: bool, half: bool) -> Progress:

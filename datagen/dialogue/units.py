@@ -244,6 +244,12 @@ class UnitBank:
             licence=utterance.licence,
         )
 
+    def audible(self) -> list[Utterance]:
+        """Recordings that users or voices around them may be made of in this split."""
+        languages = {utterance.language for utterance in self.corpus}
+        found = [u for name in sorted(languages) for u in self._of_split(name, self.split)]
+        return [u for u in found if u.words and "music" not in u.tags]
+
     def _of_split(self, language: str, split: str) -> list[Utterance]:
         """Recordings in a language that a split may use; unseen people are in no training set."""
         unseen = self._voices.unseen

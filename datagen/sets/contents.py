@@ -19,7 +19,7 @@ from microturn.datagen.sets.storage import Place
 CONTENTS_NAME: Final = "contents.json"
 FORMAT: Final = 1
 MAX_LISTED: Final = 20_000  # recordings or sentences in the file
-KINDS: Final = {  # what is compared, and what its share is weighted by
+WEIGHTED_BY: Final = {  # what is compared, and what its share is weighted by
     "speakers": "speech",
     "recordings": "speech",
     "sentences": "uses",
@@ -57,7 +57,8 @@ class Contents:
         recordings[recording] = recordings.get(recording, 0.0) + seconds
 
     def add(self, other: Contents) -> None:
-        """Add up with other dialogues of the same set."""
+        """Add up with other dialogues."""
+        self.listed_to = min(self.listed_to, other.listed_to)
         for speaker, recordings in other.speakers.items():
             for recording, seconds in recordings.items():
                 self.hear(speaker, recording, seconds)
@@ -192,25 +193,31 @@ def shared_line(shared: Shared) -> str:
     counts = ", ".join(
         f"{row['shared']:.0f} of {row['test']:.0f} {kind} ({row[f'share_of_{weight}']:.0%} of the "
         f"{weight})"
-        for kind, weight in KINDS.items()
-        if (row := shared[kind])["test"]
+        for kind, weight in WEIGHTED_BY.items()
+        if (row := shared[kind])["test"] and row["train"]
     )
     people, recordings = shared["speakers"], shared["recordings"]
-    new = 1 - people["share_of_speech"] - people["unknown_share_of_speech"]
     line = (
-        f"shared with training: {counts or 'nothing'}; new people: {_how_much(new)}; new "
-        f"recordings: {_how_much(1 - recordings['share_of_speech'])}"
+        f"shared with training: {counts or 'nothing'}; "
+        f"new people: {_how_much(new_people(shared))}; "
+        f"new recordings: {_how_much(1 - recordings['share_of_speech'])}"
     )
     if people["unknown_share_of_speech"]:
         line += f"; unknown people: {_how_much(people['unknown_share_of_speech'])}"
     return line
 
 
+def new_people(shared: Shared) -> float:
+    """Return the share of speech by people who are known, and were not heard in training."""
+    people = shared["speakers"]
+    return max(1 - people["share_of_speech"] - people["unknown_share_of_speech"], 0.0)
+
+
 def shared_table(shared: Shared) -> list[str]:
     """Format the counts as a Markdown table."""
     lines = ["| | in this set | in training | shared | share | weighted |"]
     lines.append("|---|---:|---:|---:|---:|---|")
-    for kind, weight in KINDS.items():
+    for kind, weight in WEIGHTED_BY.items():
         row = shared[kind]
         counts = " | ".join(f"{row[name]:.0f}" for name in ("test", "train", "shared"))
         weighted = f"{row[f'share_of_{weight}']:.1%} of the {weight}"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.files import write_atomically
+from microturn.datagen.sets.contents import CONTENTS_NAME, WEIGHTED_BY, new_people, shared_line
 from microturn.evaluation.report.gallery import Picture
-from microturn.evaluation.report.scores import Scores, with_events
+from microturn.evaluation.report.scores import RunInfo, Scores, with_events
 from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.report.values import format_interval, format_score, format_value
 from microturn.evaluation.scoring.timing import KINDS
@@ -63,11 +64,42 @@ def tables(scores: Scores) -> str:
             cells = [format_score(metric, score) for score in row]
             counts = f"{row[0].n} | {row[0].n_dialogues}"
             lines.append(f"| {title} | {metric} | {counts} | {' | '.join(cells)} |")
-    lines += ["", *_unplayed_people(names)]
+    lines += ["", *_unplayed_people(names), *_shared(info)]
     for name in names:
         lines += _suite(scores, name)
     timing = {agent: one.timing for agent, one in scores.agents.items()}
     return "\n".join(lines + _timing(timing))
+
+
+def shared_sentence(info: RunInfo) -> str:
+    """Say what the dialogues share with the training set of the checkpoint."""
+    if not info.checkpoint:
+        return ""
+    if info.shared is None:
+        return (
+            "What training heard of these dialogues is not known: the checkpoint, or a set, has no "
+            f"{CONTENTS_NAME}."
+        )
+    line = shared_line(info.shared)
+    return f"{line[0].upper()}{line[1:]}."
+
+
+def _shared(info: RunInfo) -> list[str]:
+    """Tell, for every set, how much of it training heard."""
+    lines = [text, ""] if (text := shared_sentence(info)) else []
+    if info.shared is None or len(info.sets) < 2:
+        return lines
+    lines += [f"| set | {' | '.join(WEIGHTED_BY)} | new people |"]
+    lines += [f"|---|{'---:|' * len(WEIGHTED_BY)}---:|"]
+    for name, played in info.sets.items():
+        if played.shared is not None:
+            cells = [
+                f"{played.shared[kind][f'share_of_{weight}']:.0%}"
+                for kind, weight in WEIGHTED_BY.items()
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} | {new_people(played.shared):.0%} |")
+    weights = ", ".join(f"of {kind} by {weight}" for kind, weight in WEIGHTED_BY.items())
+    return [*lines, "", f"Shares of each set that training heard: {weights}.", ""]
 
 
 def _headlines(score: SuiteScore) -> list[tuple[str, str]]:
@@ -184,6 +216,8 @@ def summary(scores: Scores) -> str:
             lines.append(
                 f"{title:<{width}}{row[0].n:>7}" + "".join(f"{cell:>13}" for cell in cells)
             )
+    if text := shared_sentence(scores.info):
+        lines.append(text)
     if scores.targets:
         n_met = sum(check.met for check in scores.targets)
         lines.append(f"{n_met} of {len(scores.targets)} targets reached")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.files import write_atomically
+from microturn.datagen.sets.contents import Shared
 from microturn.evaluation.records import AgentRecord, Records
 from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.suites.event_suites import score_events
@@ -27,6 +28,7 @@ class SetInfo:
     n_dialogues: int
     dialogue_s: float  # length of one dialogue
     seed: int | None
+    shared: Shared | None = None  # with the checkpoint's training set; None: not recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class RunInfo:
     through: str
     versions: Mapping[str, str]
     sets: Mapping[str, SetInfo]
+    shared: Shared | None = None  # of all sets together
 
     @property
     def n_dialogues(self) -> int:
@@ -170,7 +173,7 @@ def with_events(suites: Mapping[str, SuiteScore]) -> Sequence[str]:
 def _info(entry: Mapping[str, Any]) -> RunInfo:
     names = ("data", "checkpoint", "checkpoint_sha256", "seed", "words", "through", "versions")
     sets = {name: SetInfo(**played) for name, played in entry["sets"].items()}
-    return RunInfo(**{name: entry[name] for name in names}, sets=sets)
+    return RunInfo(**{name: entry[name] for name in names}, sets=sets, shared=entry.get("shared"))
 
 
 def _suites_json(suites: Mapping[str, SuiteScore]) -> dict[str, Any]:

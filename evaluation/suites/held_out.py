@@ -11,6 +11,7 @@ from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import digest_of
 from microturn.datagen.labels.dialogue import FORMAT as LABEL_FORMAT
+from microturn.datagen.sets.contents import FORMAT as CONTENTS_FORMAT
 from microturn.datagen.simulate import FREE_KEYS, simulate
 from microturn.evaluation.scoring.dialogue_set import DialogueSet
 from microturn.evaluation.suites.suite import Suite
@@ -68,5 +69,5 @@ def _digest(config: DatagenConfig) -> str:
     settings: dict[str, Any] = {
         name: value for name, value in asdict(config).items() if name not in FREE_KEYS
     }
-    text = f"{LABEL_FORMAT} {sorted(settings.items())} {digest_of(config.corpus)}"
+    text = f"{LABEL_FORMAT} {CONTENTS_FORMAT} {sorted(settings.items())} {digest_of(config.corpus)}"
     return hashlib.sha256(text.encode()).hexdigest()

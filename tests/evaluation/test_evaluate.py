@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,19 @@ import pytest
 import soundfile
 
 from microturn.configs.main import main
+from microturn.datagen.sets.contents import CONTENTS_NAME, Contents, contents_text
 from microturn.evaluation.config import TargetConfig
-from microturn.evaluation.report.scores import read_scores
+from microturn.evaluation.evaluate import _shared
+from microturn.evaluation.report import markdown
+from microturn.evaluation.report.scores import RunInfo, read_scores
 from microturn.evaluation.report.targets import TargetCheck, check_targets
 from microturn.evaluation.report.values import format_value
 from microturn.evaluation.suites.event_suites import event_suites, score_events
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 from support.hand_made import HandMadeDialogue, WriteSet
+
+HEARD = Contents(speakers={"ann": {"aa": 3.0}}, sentences={"bb": 1.0, "cc": 2.0}, rooms={"dd": 1.0})
 
 
 def evaluate(*words: str) -> int:
@@ -88,10 +94,13 @@ def test_the_first_dialogue_and_then_the_worst_are_drawn(shard_set: Path, tmp_pa
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(shard_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained one that says that it heard the set."""
     loaded = random_checkpoint(layout=StreamLayout())
     folder = tmp_path_factory.mktemp("checkpoint")
-    save_checkpoint(folder, loaded.model, loaded.tokenizer)
+    notes = {CONTENTS_NAME: contents_text(HEARD)}
+    (shard_set / CONTENTS_NAME).write_text(notes[CONTENTS_NAME])
+    save_checkpoint(folder, loaded.model, loaded.tokenizer, notes=notes)
     return folder
 
 
@@ -106,11 +115,35 @@ def test_a_checkpoint_is_scored_beside_the_baselines(
     assert scores["agent"] == "checkpoint"
     assert list(scores["baselines"]) == ["oracle", "half_duplex", "always", "silent"]
     assert scores["baselines"]["oracle"]["suites"]["turn"]["headline"] == 1.0
-    assert "| oracle | half_duplex | always | silent |" in (out / "scores.md").read_text()
+    text = (out / "scores.md").read_text()
+    assert "| oracle | half_duplex | always | silent |" in text
+    assert scores["shared"]["speakers"]["share_of_speech"] == 1.0
+    assert "new people: none; new recordings: none." in text
+    assert "Seen and unseen people are not compared here" in text
     traces = (out / "traces" / "data.jsonl").read_text()
     assert evaluate(*words, f"out={out}") == 0  # nothing is played again
     assert (out / "traces" / "data.jsonl").read_text() == traces
     assert read(out)["suites"] == scores["suites"]
+
+
+def test_a_checkpoint_that_does_not_say_whom_it_heard_is_not_believed() -> None:
+    assert _shared([HEARD], None) is None
+    assert _shared([HEARD, None], HEARD) is None
+    info = RunInfo(
+        data="",
+        checkpoint="c",
+        checkpoint_sha256="",
+        seed=0,
+        words="",
+        through="",
+        versions={},
+        sets={},
+    )
+    assert "is not known" in markdown.shared_sentence(info)
+    shared = _shared([HEARD], Contents())
+    assert "new people: 100.0% of the speech" in markdown.shared_sentence(
+        replace(info, shared=shared)
+    )
 
 
 def test_another_seed_is_another_run(

@@ -50,6 +50,8 @@ def test_training_leaves_a_checkpoint_a_log_and_a_state(
     assert checkpoint.layout == ShardReader(data).layout
     assert all(torch.isfinite(p).all() for p in checkpoint.model.parameters())
     assert (out / "config.yaml").is_file()
+    heard = (out / "checkpoint" / "contents.json").read_text()
+    assert heard == (data / "contents.json").read_text(), "who was heard stays with the model"
     assert [path.name for path in saved_states(out)] == ["step00000006.safetensors"]
     assert load(saved_states(out)[-1]).step == 6
 
