@@ -1,9 +1,10 @@
 """`microturn compare A B`: which differences between two evaluations are more than chance.
 
 Both have played the same dialogues, so the resampling is paired: each resample draws dialogues, and
-both are measured on the same ones. The p-value is twice the share of resamples on the other side of
-zero. Headlines are corrected for their number (Holm); other metrics are listed with their interval,
-and one in twenty of these excludes zero by chance.
+both are measured on the same ones. The p-value belongs to the interval of the difference
+(`suites/intervals.py`): below 5 % exactly where that excludes zero. Headlines are corrected for
+their number (Holm); other metrics are listed with their interval, and one in twenty of these
+excludes zero by chance.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -22,17 +24,23 @@ from microturn.evaluation.report import scores as score_file
 from microturn.evaluation.report.markdown import TWINS
 from microturn.evaluation.report.observations import NAME, read_observations
 from microturn.evaluation.report.values import format_interval, format_value
+from microturn.evaluation.suites.intervals import (
+    Interval,
+    difference_interval,
+    is_share,
+    percentiles,
+)
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.score_suite import (
-    MIN_DIALOGUES,
-    Interval,
+    MetricScore,
     draw_dialogues,
-    interval,
     resampled,
+    with_intervals,
 )
 from microturn.evaluation.suites.suite import Observations, Suite
 
 LEVEL: Final = 0.05
+MIN_DIALOGUES: Final = 4  # fewer tell nothing about others
 
 _ByDialogue = Mapping[str, Observations]
 
@@ -123,14 +131,20 @@ def differences(
 ) -> list[Difference]:
     """Every metric of a suite on the dialogues that both have played."""
     keys = [key for key in first if key in second]
-    pairs = [[run[key] for key in keys] for run in (first, second)]
-    a, b = (suite.check(suite.measure(dialogues)) for dialogues in pairs)
-    samples = np.full((n, len(suite.meanings)), np.nan)
-    if len(keys) >= MIN_DIALOGUES:
-        draws = draw_dialogues(len(keys), n, seed=seed)
-        samples = resampled(suite, pairs[1], draws) - resampled(suite, pairs[0], draws)
+    draws = draw_dialogues(len(keys), n, seed=seed)
+    scores, samples = [], []
+    for run in (first, second):
+        dialogues = [run[key] for key in keys]
+        values = suite.check(suite.measure(dialogues))
+        samples.append(resampled(suite, dialogues, draws))
+        scores.append(with_intervals(suite, dialogues, values=values, resamples=samples[-1]))
     return [
-        _difference(suite, name, a[name], b[name], samples=samples[:, column], n=len(keys))
+        _difference(
+            suite,
+            name,
+            scores=(scores[0][name], scores[1][name]),
+            samples=(samples[0][:, column], samples[1][:, column]),
+        )
         for column, name in enumerate(suite.meanings)
     ]
 
@@ -138,33 +152,63 @@ def differences(
 def _difference(
     suite: Suite,
     metric: str,
-    first: float | None,
-    second: float | None,
     *,
-    samples: NDArray[np.float64],
-    n: int,
+    scores: tuple[MetricScore, MetricScore],
+    samples: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> Difference:
-    known = first is not None and second is not None
+    first, second = scores
+    difference = ci95 = p = None
+    if first.value is not None and second.value is not None:
+        difference = second.value - first.value
+        if first.n_dialogues >= MIN_DIALOGUES:
+            ci95 = _interval(metric, scores, samples)
+        if ci95 is not None:
+            p = p_value(difference, ci95)
     return Difference(
         suite=suite.name,
         metric=metric,
         headline=metric == suite.headline,
-        first=first,
-        second=second,
-        difference=None if first is None or second is None else second - first,
-        ci95=interval(samples) if known else None,
-        p=_p_value(samples) if known else None,
-        n=n,
+        first=first.value,
+        second=second.value,
+        difference=difference,
+        ci95=ci95,
+        p=p,
+        n=first.n_dialogues,
     )
 
 
-def _p_value(samples: NDArray[np.float64]) -> float | None:
-    """Twice the share of resamples at or beyond zero, never below what they can resolve."""
-    finite = samples[np.isfinite(samples)]
-    if not len(finite):
-        return None
-    side = min((finite <= 0).sum(), (finite >= 0).sum())
-    return float(min(1.0, 2 * (side + 1) / (len(finite) + 1)))
+def _interval(
+    metric: str,
+    scores: tuple[MetricScore, MetricScore],
+    samples: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Interval | None:
+    shares = [
+        (one.value, one.ci95)
+        for one in scores
+        if one.value is not None and 0 <= one.value <= 1 and one.ci95 is not None
+    ]
+    if not is_share(metric) or len(shares) < 2:
+        return percentiles(samples[1] - samples[0], scores[0].n_dialogues)
+    return difference_interval(*shares, correlation=_correlation(*samples))
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Correlation of two metrics over resamples; 0 where one of them never changes."""
+    finite = np.isfinite(first) & np.isfinite(second)
+    if not finite.any() or not first[finite].std() or not second[finite].std():
+        return 0.0
+    return float(np.corrcoef(first[finite], second[finite])[0, 1])
+
+
+def p_value(difference: float, ci95: Interval) -> float:
+    """Two-sided p-value of a difference whose interval is normal on the side of zero."""
+    if not difference:
+        return 1.0
+    reach = difference - ci95[0] if difference > 0 else ci95[1] - difference
+    if not reach:
+        return 0.0
+    normal = NormalDist()
+    return 2 * (1 - normal.cdf(abs(difference) / reach * normal.inv_cdf(1 - LEVEL / 2)))
 
 
 def holm(rows: Sequence[Difference]) -> list[Difference]:

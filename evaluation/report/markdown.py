@@ -52,8 +52,8 @@ def tables(scores: Scores) -> str:
         f"{info.n_dialogues} dialogues {source}, {info.minutes:.0f} minutes, seed {info.seed}; "
         f"{versions}. Every suite is a closed-domain twin: the question of the benchmark that it "
         "is named after, asked with the few hundred words of the corpus. Compare its numbers with "
-        "each other, never with the benchmark's own. In brackets: 95 % bootstrap interval over "
-        "dialogues; n: events, or dialogues where a suite counts no events.",
+        "each other, never with the benchmark's own. In brackets: 95 % interval over dialogues; n: "
+        "events behind the headline.",
         "",
         f"| suite | headline | n | dialogues | {' | '.join(scores.agents)} |",
         f"|---|---|---:|---:|{'---:|' * len(scores.agents)}",

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from microturn.evaluation.config import TargetConfig
+from microturn.evaluation.suites.intervals import Interval
 from microturn.evaluation.suites.registry import load_suite
-from microturn.evaluation.suites.score_suite import Interval, SuiteScore
+from microturn.evaluation.suites.score_suite import SuiteScore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from microturn.evaluation.suites.score_suite import Interval, MetricScore
+from microturn.evaluation.suites.intervals import Interval
+from microturn.evaluation.suites.score_suite import MetricScore
 
 
 def format_value(metric: str, value: float | None) -> str:

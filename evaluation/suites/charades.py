@@ -12,15 +12,8 @@ from typing import Any, Final
 
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import (
-    RequestScope,
-    mean,
-    median,
-    replies_in_order,
-    said_in,
-    segments,
-    share,
-)
+from microturn.evaluation.suites.replies import RequestScope, replies_in_order, said_in, segments
+from microturn.evaluation.suites.statistics import mean, median, ratio, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "visual_span"
@@ -73,7 +66,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "r1_iou_30": share([item["iou"] >= 0.3 for item in spans]),
         "r1_iou_70": share([item["iou"] >= 0.7 for item in spans]),
         "miou": mean([item["iou"] for item in spans]),
-        "in_time": sum(item["in_time"] for item in spans) / (2 * n) if n else None,
+        "in_time": ratio(sum(item["in_time"] for item in spans), 2 * n),
         "start_off_s": median([item["start_s"] for item in spans if item["start_s"] is not None]),
         "stop_off_s": median([item["stop_s"] for item in spans if item["stop_s"] is not None]),
     }

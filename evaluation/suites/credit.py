@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.statistics import Estimate, per_minute
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 UNASKED: Final = "unasked_per_min"
@@ -24,15 +25,18 @@ RESTRAINT_MEANINGS: Final = {
 _KEY: Final = "restraint"
 
 
-def told_apart(*shares: float | None) -> float | None:
+def told_apart(*shares: float | None) -> Estimate | None:
     """Balanced accuracy of opposite classes, 0 for an agent that always does one thing.
 
-    None where a class has no case: the other alone shows nothing.
+    None where a class has no case: the other alone shows nothing. It stands for as many events as
+    the smaller class has.
     """
     known = [share for share in shares if share is not None]
     if len(known) < len(shares):
         return None
-    return max(0.0, (math.fsum(known) - 1.0) / (len(known) - 1))
+    apart = max(0.0, (math.fsum(known) - 1.0) / (len(known) - 1))
+    n_events = min((one.n_events for one in known if isinstance(one, Estimate)), default=1)
+    return Estimate(apart, n_events=n_events, graded=True)
 
 
 def with_restraint(suite: Suite) -> Suite:
@@ -59,6 +63,5 @@ def _restraint(scored: ScoredDialogue) -> dict[str, Any]:
 def _rates(rows: Sequence[dict[str, Any]]) -> Measured:
     minutes = math.fsum(row["minutes"] for row in rows)
     return {
-        name: sum(row[name] for row in rows) / minutes if minutes else None
-        for name in RESTRAINT_MEANINGS
+        name: per_minute(sum(row[name] for row in rows), minutes) for name in RESTRAINT_MEANINGS
     }

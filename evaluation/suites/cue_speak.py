@@ -16,7 +16,8 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import Span, overlap
 from microturn.evaluation.scoring.events import score_cue
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import SAME_S, median, share
+from microturn.evaluation.suites.replies import SAME_S
+from microturn.evaluation.suites.statistics import median, per_minute, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "spoken_cue"
@@ -83,7 +84,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "right_words": share([cue["right"] for cue in cues]),
         "over_user": share([cue["credit"] and cue["over_user"] for cue in cues]),
         "lag_s": median([cue["lag_s"] for cue in right]),
-        "strays_per_min": strays / minutes if minutes else None,
+        "strays_per_min": per_minute(strays, minutes),
     }
 
 

@@ -9,7 +9,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.replies import share
+from microturn.evaluation.suites.statistics import per_minute, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 
@@ -54,7 +54,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "whole_with_canceller": whole(True),
         "whole_without": whole(False),
         "broke_off": share([answer["broken"] for answer in answers if answer["n"] > 1]),
-        "unasked_per_min": sum(f["unasked"] for f in dialogues) / minutes if minutes else None,
+        "unasked_per_min": per_minute(sum(f["unasked"] for f in dialogues), minutes),
     }
 
 

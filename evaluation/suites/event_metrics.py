@@ -24,6 +24,7 @@ from microturn.evaluation.scoring.outcomes import Outcome
 from microturn.evaluation.scoring.restraint import CREDIT
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.credit import FALSE_DELEGATES, UNASKED, told_apart
+from microturn.evaluation.suites.statistics import Estimate, mean
 from microturn.evaluation.suites.suite import Draws, Measured, Observations
 
 MEAN_HEADLINE: Final = "mean_headline"
@@ -66,25 +67,11 @@ class EventMetrics:
     def measure(self, dialogues: Sequence[Observations]) -> Measured:
         by_name = self._by_name(dialogues)
         values = {name: _value(name, per_dialogue) for name, per_dialogue in by_name.items()}
-        measured = {metric: values.get(self._name(metric)) for metric in self.metrics}
+        measured: Measured = {metric: values.get(self._name(metric)) for metric in self.metrics}
         if self.headlines:
             heads = [values[name] for name in self.headlines.items()]
-            known = [value for value in heads if value is not None]
-            measured[MEAN_HEADLINE] = float(np.mean(known)) if known else None
+            measured[MEAN_HEADLINE] = mean([value for value in heads if value is not None])
         return measured
-
-    def count_events(self, dialogues: Sequence[Observations]) -> dict[str, int]:
-        """Events behind each metric; behind `mean_headline`: suites."""
-        by_name = self._by_name(dialogues)
-        counts = {
-            metric: sum(one.n for ones in by_name.get(self._name(metric), ()) for one in ones)
-            for metric in self.metrics
-        }
-        if self.headlines:
-            counts[MEAN_HEADLINE] = sum(
-                _value(name, by_name[name]) is not None for name in self.headlines.items()
-            )
-        return counts
 
     def resample(self, dialogues: Sequence[Observations], draws: Draws) -> NDArray[np.float64]:
         """Metrics of every resample, (resamples, metrics); NaN where a resample has no event."""
@@ -126,20 +113,26 @@ class EventMetrics:
         return by_name
 
 
-def _value(name: _Name, per_dialogue: _PerDialogue) -> float | None:
+def _value(name: _Name, per_dialogue: _PerDialogue) -> Estimate | None:
     flat = [one for ones in per_dialogue for one in ones]
     if not flat:
         return None
     if flat[0].median:
-        return float(np.median([one.value for one in flat]))
+        n_events = sum(one.n for one in flat)
+        return Estimate(float(np.median([one.value for one in flat])), n_events=n_events)
     if name in _TWO_SIDED:
-        return told_apart(*(_share([o for o in flat if o.side == side]) for side in (0, 1)))
-    return _share(flat)
+        sides = ([one for one in flat if one.side == side] for side in (0, 1))
+        return told_apart(*(_share(name, side) for side in sides))
+    return _share(name, flat)
 
 
-def _share(contributions: Sequence[MetricContribution]) -> float | None:
+def _share(name: _Name, contributions: Sequence[MetricContribution]) -> Estimate | None:
     weight = sum(one.weight for one in contributions)
-    return sum(one.value for one in contributions) / weight if weight else None
+    if not weight:
+        return None
+    value, n_events = sum(one.value for one in contributions), sum(one.n for one in contributions)
+    minutes = weight if name[1].endswith("_per_min") else None
+    return Estimate(value / weight, n_events=n_events, minutes=minutes)
 
 
 def _resampled(name: _Name, per_dialogue: _PerDialogue, draws: Draws) -> NDArray[np.float64]:

@@ -233,7 +233,6 @@ def _suite(row: _Row, metrics: EventMetrics) -> Suite:
         title_note=_NOTE,
         observe=metrics.observe,
         measure=metrics.measure,
-        count_events=metrics.count_events,
         resample=metrics.resample,
         judges_sound="sounds_as_written" in row.meanings,
         n_dialogues=_N_DIALOGUES,

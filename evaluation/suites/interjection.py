@@ -8,7 +8,8 @@ from typing import Any, Final
 from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import mean, said_in, share
+from microturn.evaluation.suites.replies import said_in
+from microturn.evaluation.suites.statistics import graded, mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 _AHEAD_S: Final = 4.0  # before a mistake the user recites for about so long
@@ -79,7 +80,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     credit = 2 * len(clean) + n_wrong + len(mistakes) - len(clean)
     return {
         CREDIT: 2 * len(clean) / credit if credit else None,
-        "f1": 2 * len(hits) / found if found else None,
+        "f1": graded(2 * len(hits) / found if found else None, len(mistakes) + n_wrong),
         "corrected": share([recital["hit"] for recital in mistakes]),
         "over_the_user": share([recital["over"] for recital in hits]),
         "flawless_left_alone": share([not recital["n_wrong"] for recital in flawless]),

@@ -9,7 +9,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.replies import median, share
+from microturn.evaluation.suites.statistics import median, per_minute, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 LONG: Final = 0.5  # a recall after more than this share of the session: 30 minutes of an hour
@@ -75,7 +75,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "answered_last": share([turn["right"] for turn in last]),
         "latency_first_s": latency(first),
         "latency_last_s": latency(last),
-        "unasked_per_min": sum(f["unasked"] for f in dialogues) / minutes if minutes else None,
+        "unasked_per_min": per_minute(sum(f["unasked"] for f in dialogues), minutes),
     }
 
 

@@ -13,7 +13,8 @@ from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.datagen.scenarios.requests.recall import AND, LAST, NO
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import SAME_S, mean, share
+from microturn.evaluation.suites.replies import SAME_S
+from microturn.evaluation.suites.statistics import mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 AXES: Final = ("memory", "instruction", "coherence", "edit")

@@ -9,7 +9,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.moments import SAME_S
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.statistics import mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 RATES: Final = {0.0: "none", 0.05: "5", 0.2: "20"}  # share of lost micro-turns: name

@@ -11,7 +11,7 @@ from microturn.datagen.labels.event_types import TURN
 from microturn.evaluation.scoring.moments import SAME_S
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.replies import share
+from microturn.evaluation.suites.statistics import share
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 SEEN, UNSEEN = "seen_people", "unseen_people"
@@ -79,11 +79,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     return {name: share(cases) for name, cases in _cases(dialogues).items()}
 
 
-def count_events(dialogues: Sequence[Observations]) -> dict[str, int]:
-    """Count the requests behind every metric."""
-    return {name: len(cases) for name, cases in _cases(dialogues).items()}
-
-
 def _meanings(who: str, whose: str) -> dict[str, str]:
     return {
         who: f"right answers within 0.8 s to {whose}",
@@ -106,7 +101,6 @@ SUITE: Final = Suite(
     ),
     observe=observe,
     measure=measure,
-    count_events=count_events,
     n_dialogues=48,
     meanings={
         **_meanings(UNSEEN, "people in no training set"),

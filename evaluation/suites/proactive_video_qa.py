@@ -15,16 +15,8 @@ from typing import Any, Final
 from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.events import score_silence
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import (
-    SAME_S,
-    RequestScope,
-    TimedWord,
-    mean,
-    median,
-    said_in,
-    segments,
-    share,
-)
+from microturn.evaluation.suites.replies import SAME_S, RequestScope, TimedWord, said_in, segments
+from microturn.evaluation.suites.statistics import mean, median, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "visual_question"

@@ -10,7 +10,7 @@ from microturn.datagen.scenario_config import ScenarioConfig
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.credit import told_apart
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.statistics import mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 REFUSAL: Final = word_list(ScenarioConfig().refusal)

@@ -7,7 +7,6 @@ TransRAC (arXiv 2204.01018), whose MAE divides by the true count plus 0.1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ from microturn.evaluation.suites.replies import (
     replies_in_order,
     said_in,
     segments,
-    share,
 )
+from microturn.evaluation.suites.statistics import mean, ratio, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "visual_count"
@@ -68,10 +67,7 @@ def off_by_one(counts: Sequence[tuple[int | None, int]]) -> float | None:
 
 def mean_absolute_error(counts: Sequence[tuple[int | None, int]]) -> float | None:
     """MAE of (said, true), each error divided by the true count; no number counts as zero."""
-    if not counts:
-        return None
-    errors = [abs((said or 0) - true) / (true + SMALLEST) for said, true in counts]
-    return math.fsum(errors) / len(errors)
+    return mean([abs((said or 0) - true) / (true + SMALLEST) for said, true in counts])
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
@@ -85,7 +81,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "exact": share([said == true for said, true in counts]),
         "obo": off_by_one(counts),
         "mae_error": mean_absolute_error(counts),
-        "in_time": sum(item["in_time"] for item in series) / n_due if n_due else None,
+        "in_time": ratio(sum(item["in_time"] for item in series), n_due),
         "lag_s": lags_s[len(lags_s) // 2] if lags_s else None,
     }
 

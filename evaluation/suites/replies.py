@@ -1,11 +1,10 @@
-"""Assignment of the agent's words to expected replies, and the statistics of suites.
+"""Assignment of the agent's words to expected replies.
 
 For suites in which several replies are due one after the other.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,22 +81,3 @@ def segments(scored: ScoredDialogue, event_type: str) -> list[RequestScope]:
         )
         for request, end_s in zip(requests, ends_s, strict=False)
     ]
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """Arithmetic mean; None for no values."""
-    return math.fsum(values) / len(values) if values else None
-
-
-def share(hits: Sequence[bool]) -> float | None:
-    """Share of true values; None for no values."""
-    return sum(hits) / len(hits) if hits else None
-
-
-def median(values: Sequence[float]) -> float | None:
-    """Median, the mean of the two middle values of an even number; None for no values."""
-    ordered = sorted(values)
-    if not ordered:
-        return None
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return (low + high) / 2

@@ -1,7 +1,6 @@
 """Scores of a suite: each metric over all dialogues, and its confidence interval.
 
-Intervals are 95 % bootstrap intervals over dialogues: events of one dialogue share a voice, a room
-and the state of the agent.
+`intervals.py` says where the intervals come from.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.evaluation.suites.suite import Draws, Observations, Suite
+from microturn.evaluation.suites.intervals import Interval, confidence_interval
+from microturn.evaluation.suites.statistics import Estimate
+from microturn.evaluation.suites.suite import Draws, Measured, Observations, Suite
 
 N_RESAMPLES: Final = 1000
-MIN_DIALOGUES: Final = 4  # fewer say nothing about others
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,7 @@ class MetricScore:
 
     value: float | None  # None: nothing was measured
     ci95: Interval | None
-    n: int  # events behind it, or dialogues where the suite counts no events
+    n: int  # events behind it
     n_dialogues: int
 
     @classmethod
@@ -93,12 +91,11 @@ class SuiteScore:
 
 def score_suite(suite: Suite, dialogues: Sequence[Observations], *, seed: int) -> SuiteScore:
     """Every metric of a suite, with intervals where there are enough dialogues."""
-    n_dialogues = len(dialogues)
     values = suite.check(suite.measure(dialogues))
-    counts = suite.count_events(dialogues) if suite.count_events else {}
-    rows = None
-    if n_dialogues >= MIN_DIALOGUES:
-        rows = resampled(suite, dialogues, draw_dialogues(n_dialogues, N_RESAMPLES, seed=seed))
+    draws = draw_dialogues(len(dialogues), N_RESAMPLES, seed=seed)
+    scores = with_intervals(
+        suite, dialogues, values=values, resamples=resampled(suite, dialogues, draws)
+    )
     return SuiteScore(
         name=suite.name,
         set_name=suite.set_name,
@@ -107,16 +104,52 @@ def score_suite(suite: Suite, dialogues: Sequence[Observations], *, seed: int) -
         oracle_note=suite.oracle_note,
         headline_metric=suite.headline,
         meanings=suite.meanings,
-        metrics={
-            name: MetricScore(
-                value=value,
-                ci95=None if rows is None else interval(rows[:, column]),
-                n=counts.get(name, n_dialogues),
-                n_dialogues=n_dialogues,
-            )
-            for column, (name, value) in enumerate(values.items())
-        },
+        metrics=scores,
     )
+
+
+def with_intervals(
+    suite: Suite,
+    dialogues: Sequence[Observations],
+    *,
+    values: Measured,
+    resamples: NDArray[np.float64],
+) -> dict[str, MetricScore]:
+    """Measured values with their intervals; `resamples` are (resamples, metrics)."""
+    n_dialogues = len(dialogues)
+    alone = [suite.measure([dialogue]) for dialogue in dialogues]
+    scores = {}
+    for column, (name, value) in enumerate(values.items()):
+        sizes = _sizes(value, [one.get(name) for one in alone])
+        scores[name] = MetricScore(
+            value=None if value is None else float(value),
+            ci95=confidence_interval(name, value, resamples=resamples[:, column], sizes=sizes),
+            n=_n_events(value),
+            n_dialogues=n_dialogues,
+        )
+    return scores
+
+
+def _n_events(value: float | None) -> int:
+    """Events behind a value; a number that a suite computes in its own way stands for one."""
+    if value is None:
+        return 0
+    return value.n_events if isinstance(value, Estimate) else 1
+
+
+def _sizes(value: float | None, alone: Sequence[float | None]) -> NDArray[np.int64]:
+    """Events of each dialogue; even ones for a metric that one dialogue alone does not have."""
+    sizes = np.array([_size(one) for one in alone], np.int64)
+    n, n_dialogues = _n_events(value), len(alone)
+    if sizes.sum() >= min(n, 1) and sizes.sum() * 2 >= n:
+        return sizes
+    return np.array([n // n_dialogues + (i < n % n_dialogues) for i in range(n_dialogues)])
+
+
+def _size(value: float | None) -> int:
+    """Weight of a dialogue alone: its events, or 1 for the time in which a rate counts them."""
+    is_rate = isinstance(value, Estimate) and value.minutes is not None
+    return 1 if is_rate else _n_events(value)
 
 
 def draw_dialogues(n_dialogues: int, n_resamples: int, *, seed: int) -> Draws:
@@ -134,15 +167,6 @@ def resampled(suite: Suite, dialogues: Sequence[Observations], draws: Draws) -> 
         measured = suite.measure([dialogues[i] for i in draw])
         rows.append([_number(measured.get(name)) for name in suite.meanings])
     return np.array(rows, np.float64).reshape(len(draws), len(suite.meanings))
-
-
-def interval(values: NDArray[np.float64]) -> Interval | None:
-    """The middle 95 % of the finite values."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _number(value: float | None) -> float:

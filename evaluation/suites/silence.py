@@ -13,7 +13,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.moments import SAME_S
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.statistics import mean, per_minute, ratio, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 KINDS: Final = ("digital", "noise", "music")
@@ -68,7 +68,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         here = [observed for observed in dialogues if observed["kind"] == kind]
         minutes = sum(observed["minutes"] for observed in here)
         onsets = sum(observed["onsets"] for observed in here)
-        measured[f"{kind}_onsets_per_min"] = onsets / minutes if minutes else None
+        measured[f"{kind}_onsets_per_min"] = per_minute(onsets, minutes)
     n_windows = sum(observed["windows"] for observed in dialogues)
     runs = [f for f in dialogues if f["answered"] is not None]
     return (
@@ -76,7 +76,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         | measured
         | {
             "answered": share([f["answered"] for f in runs]),
-            "silent": sum(f["quiet"] for f in dialogues) / n_windows if n_windows else None,
+            "silent": ratio(sum(f["quiet"] for f in dialogues), n_windows),
             "silent_runs": share([observed["onsets"] == 0 for observed in dialogues]),
             "first_onset_s": mean([f["first_s"] for f in dialogues if f["first_s"] is not None]),
         }

@@ -2,9 +2,9 @@
 
 A suite is two pure functions. `observe` reads one dialogue as one agent played it and returns its
 observations, small enough for a line of JSON. `measure` turns the observations of many dialogues
-into named metrics. It is called once for the table and again for every bootstrap resample of
-dialogues, so it must not depend on their order and must be fast; where it is not, `resample`
-computes all resamples at once.
+into named metrics; `statistics.py` keeps the number of events behind each. It is called once for
+the table, for each dialogue alone and for every bootstrap resample of dialogues, so it must not
+depend on their order and must be fast; where it is not, `resample` computes all at once.
 """
 
 from __future__ import annotations
@@ -44,8 +44,6 @@ class Suite:
     dialogues_of: str = ""  # the set it plays; empty: its own
     oracle_note: str = ""  # why even the oracle stays below 99 %; empty: it does not
     judges_sound: bool = False  # needs the spoken words compared with recordings of the voice
-    # Number of events behind each metric; None: the suite counts dialogues only.
-    count_events: Callable[[Sequence[Observations]], Mapping[str, int]] | None = None
     # Metrics of every resample, (resamples, metrics); None: `measure` is called for each.
     resample: Callable[[Sequence[Observations], Draws], NDArray[np.float64]] | None = None
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.events import score_cue, score_silence
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import mean, median, share
+from microturn.evaluation.suites.statistics import graded, mean, median, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "timed_cue"
@@ -116,7 +116,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         **accuracy,
         "right_words": share([item["right"] for item in times]),
         "off_s": median(offsets_s),
-        "timed_f1": timed_f1(offsets_s, said_n, len(times)),
+        "timed_f1": graded(timed_f1(offsets_s, said_n, len(times)), len(times)),
     }
 
 

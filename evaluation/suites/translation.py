@@ -14,7 +14,8 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.events import word_errors
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import median, replies_in_order, said_in
+from microturn.evaluation.suites.replies import replies_in_order, said_in
+from microturn.evaluation.suites.statistics import graded, median, ratio
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 EVENT: Final = "translation"
@@ -74,12 +75,12 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     lags_s = sorted(lag for item in passages_ for lag in item["lags_s"])
     return {
         CREDIT: f1(clean, said, due),
-        "in_time_f1": f1(right, said, due),
-        "translated": right / due if due else None,
-        "content": max(0.0, 1.0 - errors / due) if due else None,
+        "in_time_f1": graded(f1(right, said, due), due),
+        "translated": ratio(right, due),
+        "content": graded(max(0.0, 1.0 - errors / due) if due else None, due),
         "lag_s": median(lags_s),
-        "lag_p90_s": lags_s[int(0.9 * (len(lags_s) - 1))] if lags_s else None,
-        "over_user": over / items if items else None,
+        "lag_p90_s": graded(lags_s[int(0.9 * (len(lags_s) - 1))] if lags_s else None, len(lags_s)),
+        "over_user": ratio(over, items),
     }
 
 

@@ -49,7 +49,7 @@ from microturn.evaluation.suites.fdb.v3_formulas import (
     passed,
     tool_f1,
 )
-from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.statistics import mean, share
 from microturn.inference.audio import read_recording
 from microturn.model.streams.pcm import Audio
 

@@ -23,7 +23,7 @@ from microturn.evaluation.suites.fdb.v1_formulas import (
     latency,
     takes_turn,
 )
-from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.statistics import mean, per_minute, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 TASKS: Final = ("pause", "turn", "interruption", "backchannel")
@@ -159,12 +159,12 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         measured[f"{name}_latency_s"] = mean(latencies)
     rated = [task["right"] for task in by_task["interruption"] if task["right"] is not None]
     dictations = by_task["backchannel"]
-    rates = [60 * task["n"] / task["seconds"] for task in dictations]
+    minutes = sum(task["seconds"] for task in dictations) / 60
     return measured | {
         CREDIT: mean([value for value in credit if value is not None]),
         "handled": mean([value for value in handled if value is not None]),
         "interruption_right": share(rated),
-        "backchannel_per_min": mean(rates),
+        "backchannel_per_min": per_minute(sum(task["n"] for task in dictations), minutes),
         "backchannel_jsd": mean([task["jsd"] for task in dictations]),
     }
 

@@ -27,7 +27,7 @@ from microturn.evaluation.suites.fdb.v1_5_formulas import (
     stops,
     touching,
 )
-from microturn.evaluation.suites.replies import mean, share
+from microturn.evaluation.suites.statistics import mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 # event: the benchmark's name of the scenario, and the behaviour that is wanted

@@ -19,7 +19,8 @@ from microturn.evaluation.suites.fdb.v3_formulas import (
     passed,
     tool_f1,
 )
-from microturn.evaluation.suites.replies import mean, said_in, share
+from microturn.evaluation.suites.replies import said_in
+from microturn.evaluation.suites.statistics import mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 from microturn.inference.agent.tools import Calculator, Clock, Tool, ToolError, latest_request
 
