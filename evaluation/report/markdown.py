@@ -207,7 +207,7 @@ def _seconds(value: float | None) -> str:
 def summary(scores: Scores) -> str:
     """The text that the command prints: headlines by agent, then the targets."""
     suites = scores.first.suites
-    width = max(map(len, suites)) + 2
+    width = max(map(len, suites), default=0) + 2
     lines = [" " * width + f"{'n':>7}" + "".join(f"{name[:12]:>13}" for name in scores.agents)]
     for name in with_events(suites):
         for title, metric in _headlines(suites[name]):

@@ -106,7 +106,8 @@ def _wilson(value: float, n: float, z: float) -> Interval:
     middle = value + z * z / (2 * n)
     half = z * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    low, high = (middle - half) / scale, (middle + half) / scale
+    return low if value > 0 else 0.0, high if value < 1 else 1.0  # exact at both ends
 
 
 def percentiles(resamples: NDArray[np.float64], n_dialogues: int) -> Interval | None:

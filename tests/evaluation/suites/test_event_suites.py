@@ -371,14 +371,16 @@ def test_intervals_resample_dialogues_not_events() -> None:
 def test_the_overall_headline_is_the_mean_of_what_was_measured() -> None:
     cue = CueOutcome(onset_s=None, right=False, in_window=False)
     headline = scores_of([[turn(), turn(), cue]])["overall"].headline
-    assert (headline.value, headline.n) == (0.5, 2)
+    assert (headline.value, headline.n) == (0.5, 3)
 
 
 def test_the_json_has_what_others_read() -> None:
     entry = scores_of([[turn(), turn()]] * 4)["turn"].to_json()
     assert entry["headline"] == 1.0
     assert (entry["n"], entry["n_dialogues"]) == (8, 4)
-    assert entry["ci95"] == (1.0, 1.0)
+    low, high = entry["ci95"]
+    assert 0.4 < low < 0.7
+    assert high == 1.0
     assert set(entry["metrics"]) == set(entry["meanings"])
     latency = {"value": 0.3, "n": 8, "n_dialogues": 4, "ci95": (0.3, 0.3)}
     assert entry["details"]["turn_latency_s"] == latency
