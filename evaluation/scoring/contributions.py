@@ -77,8 +77,8 @@ def _share(suite: str, metric: str, hit: bool | None) -> _Contributions:
 
 def _credit(suite: str, o: EventOutcome, hit: bool | None, *, side: int = 0) -> _Contributions:
     if hit is not None:
-        value, n = float(hit and o.clean), int(side == 0)
-        yield MetricContribution(suite=suite, metric=CREDIT, value=value, side=side, n=n)
+        value = float(hit and o.clean)
+        yield MetricContribution(suite=suite, metric=CREDIT, value=value, side=side)
 
 
 def _median(suite: str, metric: str, value: float | None) -> _Contributions:
