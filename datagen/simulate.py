@@ -272,7 +272,7 @@ def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict
         identity,
         contents=contents,
         human=config.timing.human,
-        leakage=measure_leakage(nuisance),
+        leakage=measure_leakage(nuisance, conversation="conversation" in config.weights),
     )
     write_whole(out / CONTENTS_NAME, contents_text(contents))
     write_whole(out / CARD_JSON, json.dumps(card, indent=2, ensure_ascii=False) + "\n")

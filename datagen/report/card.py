@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from microturn.datagen.config import HumanTimingConfig
-from microturn.datagen.report.leakage import MIN_EVENTS, PAIRS
+from microturn.datagen.report.leakage import MIN_EVENTS, PAIRS, pairs_of
 from microturn.datagen.report.leakage_rows import MEANINGS
 from microturn.datagen.report.set_statistics import TIMES, SetStatistics
 from microturn.datagen.report.targets import judged
@@ -123,7 +123,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         f"![offsets, pauses and lengths]({PLOT_TIMING})",
         "",
-        *_leakage_lines(card.get("leakage_by_pair", {})),
+        *_leakage_lines(card),
         "## Users",
         *_table(("voice", "dialogues", "share"), _shares(counts.get("voices", {}))),
         "",
@@ -177,7 +177,7 @@ def _human_lines(human: Mapping[str, Any]) -> list[str]:
     return [*lines, *_table(head, rows)]
 
 
-def _leakage_lines(by_pair: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _leakage_lines(card: Mapping[str, Any]) -> list[str]:
     """Format what a small classifier makes of everything but the words."""
     lines = [
         "## Leakage",
@@ -186,7 +186,8 @@ def _leakage_lines(by_pair: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "may use.",
         "",
     ]
-    for pair in PAIRS:
+    by_pair, families = card.get("leakage_by_pair", {}), card["counts"].get("families", {})
+    for pair in pairs_of(conversation="conversation" in families):
         features = by_pair.get(pair.name, {})
         n = next((row["n"] for row in features.values()), 0)
         lines += [f"### {pair.name}"]

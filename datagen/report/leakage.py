@@ -9,7 +9,7 @@ and their order stay. Beyond `limit`, 3.3 standard deviations above chance, a fe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +41,11 @@ class Pair:
     allowed: tuple[str, ...] = ()
     why: str = ""
 
+    def in_conversation(self) -> Pair:
+        """Return the pair with the timing of people, who overlap at the end of a turn."""
+        why = " and ".join(filter(None, [self.why, "people interrupt late in what the agent says"]))
+        return replace(self, allowed=(*self.allowed, "before"), why=why)
+
     @property
     def reason(self) -> str:
         """Say why the allowed features are, if there are any."""
@@ -52,6 +57,7 @@ class Pair:
 
 
 _INTERRUPTIONS: Final = ("stop phrase", "interrupting question", "unfinished interruption")
+OVER: Final = frozenset(_INTERRUPTIONS)
 _VOICE: Final = ("voice", "spectrum", "speed")
 PAIRS: Final = (
     Pair(
@@ -102,13 +108,23 @@ PAIRS: Final = (
 )
 
 
-def measure_leakage(rows: Iterable[NuisanceRow]) -> dict[str, dict[str, Any]]:
+def pairs_of(*, conversation: bool) -> tuple[Pair, ...]:
+    """Return the pairs, with what people's timing allows if a set has conversations."""
+    if not conversation:
+        return PAIRS
+    return tuple(pair.in_conversation() if OVER & {*pair.second} else pair for pair in PAIRS)
+
+
+def measure_leakage(
+    rows: Iterable[NuisanceRow], *, conversation: bool = False
+) -> dict[str, dict[str, Any]]:
     """Return, by pair and feature, the accuracy of the probe beside chance."""
     from threadpoolctl import threadpool_limits
 
     ordered = _with_speaker_spectra(sorted(rows, key=lambda row: row.dialogue))
     with threadpool_limits(1):  # threads may round differently, and are slow on small matrices
-        return {pair.name: _of_pair(ordered, pair) for pair in PAIRS}
+        pairs = pairs_of(conversation=conversation)
+        return {pair.name: _of_pair(ordered, pair) for pair in pairs}
 
 
 def leaks(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:

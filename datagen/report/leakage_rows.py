@@ -47,7 +47,8 @@ MEANINGS: Final = {
     "voice": "the speaker, and whether it is the user's own voice",
     "spectrum": "mean spectrum of the speaker",
     "speed": "speed of the recording, also against the user's",
-    "level": "level at the microphone, also against the user's other words",
+    "level": "level of the recording at the microphone, also against the user's other words, in "
+    "steps of 3 dB",
     "bandwidth": "low-pass of the microphone, telephone",
     "room": "room, reverberation, distance of the user",
     "noise": "kind of bed, SNR, echo, stretches, digital zero",
@@ -60,6 +61,7 @@ OWN: Final = "own"
 BANDS_HZ: Final = (0, 200, 400, 700, 1100, 1600, 2200, 3000, 4000, 5000, 6000, 7000, 8000)
 FRAME: Final = 512
 MAX_FRAMES: Final = 8
+LEVEL_STEP_DB: Final = 3.0
 MAX_BEFORE_S: Final = 5.0
 UTTERANCE_S: Final = 0.5  # a longer silence ends what the agent is saying
 NEAR_END_S: Final = 2.0  # of a dialogue, in which a turn may be cut off
@@ -225,13 +227,20 @@ def _utterance_start(words: Sequence[WordLabel], at_s: float) -> float | None:
 
 
 def _sound(labels: DialogueLabels, moment: _Moment, voice: _Voice) -> dict[str, tuple[float, ...]]:
-    level, others = voice.level_db(moment.words), voice.level_db_beside(moment.words)
+    source = moment.words[0].source
+    recording = [word for word in moment.words if word.source == source]
+    level, others = voice.level_db(recording), voice.level_db_beside(recording)
     factor = _factor(moment.words[0].voice)
     return {
-        "level": (level, level - others),
+        "level": (_stepped(level), _stepped(level - others)),
         "speed": (factor, factor - _factor(labels.voice)),
         "spectrum": voice.bands(moment.words[0]),
     }
+
+
+def _stepped(level_db: float) -> float:
+    """Round a level: words alone differ by a decibel or two behind a room and a low-pass."""
+    return round(level_db / LEVEL_STEP_DB) * LEVEL_STEP_DB
 
 
 class _Voice:
