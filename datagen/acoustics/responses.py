@@ -27,6 +27,9 @@ DECAY_DB: Final = 45.0  # a response ends when its remaining energy has decayed 
 MARGIN_M: Final = 0.4  # smallest distance of a place from a wall
 PLACE_TRIES: Final = 16
 SMOOTHING_S: Final = 0.004  # energy of single reflections is averaged over this long
+MAX_RT60_ERROR: Final = 0.2  # of the measured reverberation time, relative to the drawn one
+ROOM_TRIES: Final = 4  # with walls that make up for the error of the last try
+MAX_CORRECTION: Final = 1.5  # a response that is cut off too early does not decay more slowly
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +47,7 @@ class Room:
 
     size_m: tuple[float, float, float]
     rt60_s: float  # the drawn target
-    measured_rt60_s: float  # of the responses, from their decay between -5 and -25 dB
+    measured_rt60_s: float  # of the responses as they are used; decay between -5 and -25 dB
     near: RoomPosition  # the user
     far: tuple[RoomPosition, ...]  # other voices
     beside: tuple[RoomPosition, ...]  # persons beside the user
@@ -66,6 +69,34 @@ def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
     points += [
         _best_point(microphone, float(more.uniform(*range_m)), size, more) for range_m in ranges_m
     ]
+    walls_s = rt60_s
+    for _ in range(ROOM_TRIES):
+        positions = _positions(config, sample_rate, index, size, walls_s, microphone, points)
+        measured_s = _measured(positions, sample_rate)
+        if abs(measured_s / rt60_s - 1) <= MAX_RT60_ERROR:
+            break
+        walls_s = min(walls_s * rt60_s / measured_s, MAX_CORRECTION * rt60_s)
+    return Room(
+        size_m=(size[0], size[1], size[2]),
+        rt60_s=rt60_s,
+        measured_rt60_s=measured_s,
+        near=positions[0],
+        far=tuple(positions[1 : 1 + config.n_far]),
+        beside=tuple(positions[1 + config.n_far : -1]),
+        loudspeaker=positions[-1],
+    )
+
+
+def _positions(
+    config: RoomsConfig,
+    sample_rate: int,
+    index: int,
+    size: Sequence[float],
+    rt60_s: float,
+    microphone: Samples,
+    points: Sequence[Samples],
+) -> list[RoomPosition]:
+    """Compute the response of each place in a room whose walls give a reverberation time."""
     raw = _responses(config, sample_rate, size, rt60_s, microphone, points)
     if config.method == "tail":
         tails = rng_for(config.seed, index, "room/tail")
@@ -73,20 +104,15 @@ def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
             _with_tail(response, sample_rate, config, size, rt60_s, metres, tails)
             for response, metres in zip(raw, _metres(points, microphone), strict=True)
         ]
-    positions = [
+    return [
         _position(response, metres, sample_rate, config.max_response_s)
         for response, metres in zip(raw, _metres(points, microphone), strict=True)
     ]
-    decays = [decay_time(response, sample_rate) for response in raw]
-    return Room(
-        size_m=(size[0], size[1], size[2]),
-        rt60_s=rt60_s,
-        measured_rt60_s=round(float(np.median(decays)), 3),
-        near=positions[0],
-        far=tuple(positions[1 : 1 + config.n_far]),
-        beside=tuple(positions[1 + config.n_far : -1]),
-        loudspeaker=positions[-1],
-    )
+
+
+def _measured(positions: Sequence[RoomPosition], sample_rate: int) -> float:
+    decays = [decay_time(p.response.astype(np.float64), sample_rate) for p in positions]
+    return round(max(float(np.median(decays)), 1 / sample_rate), 3)
 
 
 def decay_time(response: Samples, sample_rate: int) -> float:

@@ -26,9 +26,14 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from microturn.datagen.acoustics.config import RoomsConfig
-from microturn.datagen.acoustics.responses import Room, RoomPosition, simulate_room
+from microturn.datagen.acoustics.responses import (
+    MAX_RT60_ERROR,
+    Room,
+    RoomPosition,
+    simulate_room,
+)
 
-BANK_VERSION: Final = 2  # bump when the same configuration gives other responses
+BANK_VERSION: Final = 3  # bump when the same configuration gives other responses
 SERIAL_S: Final = 3.0  # processes are started when the remaining rooms would take longer than this
 
 
@@ -66,10 +71,13 @@ def ensure_bank(
 def build_bank(
     config: RoomsConfig, sample_rate: int, *, workers: int = 1, serial_s: float = SERIAL_S
 ) -> tuple[Room, ...]:
-    """Build all rooms in order; in several processes if the rest would take long."""
+    """Build all rooms in order; in several processes if the rest would take long.
+
+    Raises ValueError for a reverberation time that the method cannot give.
+    """
     import pyroomacoustics  # noqa: F401  (its import is not part of the time per room)
 
-    make = partial(simulate_room, config, sample_rate)
+    make = partial(room_as_asked, config, sample_rate)
     n = config.n_rooms
     with tqdm(total=n, desc="simulate rooms", unit="room", delay=1.0) as bar:
         started = time.monotonic()
@@ -90,6 +98,20 @@ def build_bank(
                 rooms.append(make(index))
                 bar.update()
     return tuple(rooms)
+
+
+def room_as_asked(config: RoomsConfig, sample_rate: int, index: int) -> Room:
+    """Simulate a room; raises ValueError if it does not decay as fast as was drawn."""
+    room = simulate_room(config, sample_rate, index)
+    if abs(room.measured_rt60_s / room.rt60_s - 1) <= MAX_RT60_ERROR:
+        return room
+    low, high = config.rt60_s
+    raise ValueError(
+        f"rooms.rt60_s=[{low:g}, {high:g}] cannot be had with rooms.method={config.method}, "
+        f"max_order={config.max_order} and max_response_s={config.max_response_s:g}: a room of "
+        f"{room.rt60_s:g} s decays in {room.measured_rt60_s:g} s; set rooms.method=tail and "
+        "rooms.max_response_s=0.5, or another range"
+    )
 
 
 def _in_processes(make: partial[Room], indices: Sequence[int], workers: int) -> Iterator[Room]:

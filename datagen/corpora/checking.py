@@ -17,6 +17,7 @@ import soundfile
 
 from microturn.datagen.corpora.alignment.aligner import UNSCORED
 from microturn.datagen.corpora.alignment.cache import CachedAligner
+from microturn.datagen.corpora.alignment.length import fault_of_length
 from microturn.datagen.corpora.alignment.matching import (
     StatedWord,
     found_share,
@@ -33,7 +34,6 @@ from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, 
 from microturn.datagen.corpora.tags import tags_of
 from microturn.datagen.corpora.word_times import words_beside, words_of_file
 from microturn.datagen.labels.time_classes import ALIGNED
-from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 from microturn.model.streams.sound_file import SoundError, SoundTooLong, decoding
 
@@ -42,7 +42,6 @@ SILENT_DB = -55.0  # level of the loudest 10 ms of a recording without speech
 MIN_LENGTH_S = 0.05
 SHORT_LINE_WORDS, SHORT_LINE_MARGIN = 2, 20.0  # scores of short lines are less reliable
 MIN_FOUND = 0.8  # share of the words with times that stand in the transcript
-MAX_LETTERS_PER_S = 40.0  # more than twice as fast as people speak
 TOLERANCE_S = 0.1  # by which times may exceed the end of the audio
 
 
@@ -118,9 +117,8 @@ class Checker:
         decoded = self._decoded(recording)
         audio = self._audible(decoded)
         start_s, end_s = voiced_span(audio)
-        if len(normalise(text)) > MAX_LETTERS_PER_S * (end_s - start_s):
-            voiced = f"{end_s - start_s:.1f} s"
-            raise Unusable("mislabelled", f"its text does not fit into {voiced} of sound")
+        if fault := fault_of_length(text, (start_s, end_s), levels_db(audio)):
+            raise Unusable("mislabelled", fault)
         words, scores = self._words(recording, audio, text, language)
         data, suffix, rate = self._stored(decoded)
         name, speaker = self._settings.name, recording.speaker

@@ -14,6 +14,7 @@ from microturn.model.streams.pcm import Audio
 
 RATE = 16_000  # of all audio here
 _FRAME, _HOP = RATE // 100, RATE // 200  # 10 ms windows every 5 ms
+HOP_S = _HOP / RATE
 _GUARD = 6  # hops: 30 ms of low energy isolate a word
 _QUIET_DB = 40.0  # a recording's voice is within this of its loudest window
 _GAP_DB = 30.0  # a gap between words is this far below the word's loudest window
@@ -48,8 +49,7 @@ def sounding_span(levels: Levels, start_s: float, end_s: float) -> tuple[float, 
     loud = np.flatnonzero(levels[first:end] > levels.max() - _GAP_DB)
     if not len(loud):
         return start_s, end_s
-    step_s = _HOP / RATE
-    sounding = start_s + float(loud[0]) * step_s, start_s + float(loud[-1] + 1) * step_s
+    sounding = start_s + float(loud[0]) * HOP_S, start_s + float(loud[-1] + 1) * HOP_S
     return round(sounding[0], 4), round(min(sounding[1], end_s), 4)
 
 

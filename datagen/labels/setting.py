@@ -27,8 +27,8 @@ class RoomLabel:
 
     id: int
     size_m: tuple[float, ...]
-    rt60_s: float
-    measured_rt60_s: float
+    rt60_s: float  # as drawn
+    measured_rt60_s: float  # of its responses
     near_m: float
     far_m: float
     talkers: tuple[TalkerLabel, ...] = ()

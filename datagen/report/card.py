@@ -133,7 +133,9 @@ def card_text(card: Mapping[str, Any]) -> str:
         "## Signal to noise and reverberation",
         *_table(("SNR from (dB)", "dialogues", "share"), _shares(counts.get("snr_db", {}))),
         "",
-        *_table(("RT60 from (s)", "dialogues", "share"), _shares(counts.get("rt60_s", {}))),
+        *_table(
+            ("measured RT60 from (s)", "dialogues", "share"), _shares(counts.get("rt60_s", {}))
+        ),
         "",
         f"![signal to noise and reverberation]({PLOT_CHANNEL})",
         "",

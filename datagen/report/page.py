@@ -77,7 +77,11 @@ def _sounds(sample: StoredDialogue) -> dict[str, bytes]:
 
 def _facts(labels: DialogueLabels) -> str:
     channel, room = labels.channel, labels.room
-    parts = [", ".join(labels.families), f"user {labels.voice}", f"room of {room.rt60_s:.2f} s"]
+    parts = [
+        ", ".join(labels.families),
+        f"user {labels.voice}",
+        f"room of {room.measured_rt60_s:.2f} s",
+    ]
     if channel.noise:
         parts.append(f"{channel.noise} at {channel.snr_db:.0f} dB")
     if channel.echo_db is not None:

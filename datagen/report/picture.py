@@ -58,7 +58,7 @@ def _title(labels: DialogueLabels) -> str:
     noise = f"{channel.noise} at {channel.snr_db:.0f} dB" if channel.noise else "no noise"
     return (
         f"dialogue {labels.index} ({labels.split}, seed {labels.seed}): "
-        f"{', '.join(labels.families)}; user {labels.voice}, room of {room.rt60_s:.2f} s, "
+        f"{', '.join(labels.families)}; user {labels.voice}, room of {room.measured_rt60_s:.2f} s, "
         f"{noise}, band to {channel.low_pass_hz:g} Hz"
     )
 

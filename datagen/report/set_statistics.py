@@ -88,7 +88,7 @@ class SetStatistics:
         self.sums["seconds"] += labels.duration_s
         self.counts["families"].update(labels.families)
         self.counts["rooms"][str(labels.room.id)] += 1
-        self.counts["rt60_s"][_binned(labels.room.rt60_s, RT60_BIN_S)] += 1
+        self.counts["rt60_s"][_binned(labels.room.measured_rt60_s, RT60_BIN_S)] += 1
         self.counts["voices"][labels.voice] += 1
         self._add_channel(labels.channel)
         for item in labels.items:

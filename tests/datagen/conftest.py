@@ -15,7 +15,7 @@ from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
 
-ROOMS = RoomsConfig(n_rooms=2, max_order=6)
+ROOMS = RoomsConfig(n_rooms=2, method="tail")
 
 
 @pytest.fixture(scope="session")

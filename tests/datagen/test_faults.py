@@ -18,7 +18,7 @@ from microturn.configs.main import main
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME
 from microturn.datagen.sets.shards import ShardReader, sha256_of
 
-SMALL = ("rooms.n_rooms=2", "rooms.max_order=6", "n_micro_turns=50", "seed=3")
+SMALL = ("rooms.n_rooms=2", "rooms.method=tail", "n_micro_turns=50", "seed=3")
 COMMAND = [sys.executable, "-m", "microturn.configs.main"]
 
 

@@ -24,7 +24,7 @@ LANES = ("text_in", "heard", "say")
 
 def measure(cache: Path) -> dict[str, object]:
     """Digests of the lanes, and in words what is said, so that a difference can be read."""
-    config = DatagenConfig(out="unused", seed=2024, rooms=RoomsConfig(n_rooms=2, max_order=6))
+    config = DatagenConfig(out="unused", seed=2024, rooms=RoomsConfig(n_rooms=2, method="tail"))
     corpus = open_corpus(config)
     tokenizer = make_tokenizer(config, UnitBank(corpus, config))
     rooms = ensure_bank(config.rooms, config.layout.sample_rate, folders=[cache])

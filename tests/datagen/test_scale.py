@@ -25,7 +25,7 @@ from microturn.datagen.sets.shards import ShardReader, read_index
 from microturn.datagen.sets.storage import names, place
 from microturn.datagen.simulate import simulate
 
-SMALL = ("rooms.n_rooms=2", "rooms.max_order=6", "n_micro_turns=50", "seed=3")
+SMALL = ("rooms.n_rooms=2", "rooms.method=tail", "n_micro_turns=50", "seed=3")
 SHAPE = ("n_dialogues=6", "dialogues_per_shard=1")
 COMMAND = [sys.executable, "-m", "microturn.configs.main"]
 

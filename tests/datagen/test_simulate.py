@@ -19,7 +19,7 @@ from microturn.datagen.config import DatagenConfig, VocabularyConfig, VoicesConf
 from microturn.datagen.sets.shards import ShardReader, read_index
 from microturn.datagen.simulate import simulate
 
-SMALL = ("rooms.n_rooms=2", "rooms.max_order=6", "n_micro_turns=50", "seed=3")
+SMALL = ("rooms.n_rooms=2", "rooms.method=tail", "n_micro_turns=50", "seed=3")
 
 
 def words(out: Path, cache: Path, *more: str) -> list[str]:

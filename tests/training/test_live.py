@@ -23,7 +23,7 @@ CONFIG = DatagenConfig(
     dialogues_per_shard=3,
     n_micro_turns=50,
     seed=4,
-    rooms=RoomsConfig(n_rooms=2, max_order=6),
+    rooms=RoomsConfig(n_rooms=2, method="tail"),
 )
 
 
@@ -62,7 +62,7 @@ def test_a_wrong_name_is_one_sentence() -> None:
 
 
 def test_training_on_live_dialogues(cache: Path, tmp_path: Path) -> None:
-    rooms = "rooms.n_rooms=2 rooms.max_order=6"
+    rooms = "rooms.n_rooms=2 rooms.method=tail"
     data = f"live:datagen/smoke.yaml n_micro_turns=20 {rooms} cache={cache}"
     sizes = ["model.n_layers=1", "max_steps=2", "batch_size=2"]
     argv = ["train", f"data={data}", f"out={tmp_path}", *sizes, "loader_workers=0"]

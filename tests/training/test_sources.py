@@ -264,7 +264,7 @@ def test_damage_inside_a_tar_is_named_and_leaves_the_states(
 
 
 def test_live_dialogues_are_a_source(tmp_path: Path) -> None:
-    rooms = "rooms.n_rooms=2 rooms.max_order=6"
+    rooms = "rooms.n_rooms=2 rooms.method=tail"
     source = open_source(f"live:datagen/smoke.yaml n_micro_turns=20 {rooms} cache={tmp_path}")
     assert source.endless
     assert source.lanes(10**6).n_micro_turns == source.n_micro_turns == 20

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from microturn.datagen.corpora.add import SKIPPED_NAME, SUMMARY_NAME, add_corpus
+from microturn.datagen.corpora.alignment.length import fault_of_length
 from microturn.datagen.corpora.alignment.matching import (
     MAX_GAP_S,
     StatedWord,
@@ -223,3 +224,72 @@ def test_corpora_with_doubtful_times_are_taken_as_what_they_are(
     assert "word times:" in capsys.readouterr().err
     assert (tmp_path / "out" / SKIPPED_NAME).read_text() == ""
     assert not any(cut for cut in corpus["ann/german"].cuts)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (10.0, "yes"),
+        (9.0, "and then we went home"),
+        (30.0, "42"),
+        (9.0, "\u4f60\u597d"),
+    ],
+)
+def test_a_text_that_is_too_short_for_its_sound_is_a_fault(seconds: float, text: str) -> None:
+    fault = fault_of_length(text, (0.0, seconds), np.zeros(round(seconds * 200)))
+    assert f"and {seconds:.1f} s sound: words are missing" in fault
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (1.2, "r"),
+        (2.2, "r i c h a r d"),
+        (1.8, "42"),
+        (4.0, "0123456789"),
+        (3.5, "\u4f60\u597d" * 6),
+        (4.0, "It used to be until you showed up..."),
+    ],
+)
+def test_slow_speech_figures_and_syllables_are_none(seconds: float, text: str) -> None:
+    assert fault_of_length(text, (0.0, seconds), np.zeros(round(seconds * 200))) == ""
+
+
+def test_silence_does_not_count_as_sound() -> None:
+    levels = np.full(2000, -60.0)
+    levels[100:250] = -20.0
+    assert fault_of_length("yes", (0.5, 9.0), levels) == ""
+
+
+def test_no_line_that_ships_has_a_fault_of_length(shipped: Corpus) -> None:
+    for utterance in shipped.utterances[::9]:
+        if utterance.words:
+            audio = np.asarray(shipped.load(utterance))
+            span_s = (utterance.start_s, utterance.end_s)
+            assert not fault_of_length(utterance.text, span_s, levels_db(audio)), utterance.id
+
+
+def test_a_recording_with_missing_words_is_skipped_with_the_reason(
+    tmp_path: Path, shipped: Corpus
+) -> None:
+    """In a language that cannot be aligned, too."""
+    prompts = [u for u in shipped.filter(speaker="asterisk-en") if u.duration_s > 2.0]
+    root = tmp_path / "in" / "ann"
+    root.mkdir(parents=True)
+    audio = np.concatenate([np.asarray(shipped.load(u)) for u in prompts[:4]])
+    for name, text in (("short", "ja"), ("good", " ".join(u.text for u in prompts[:4]))):
+        soundfile.write(root / f"{name}.wav", audio, RATE)
+        (root / f"{name}.txt").write_text(text)
+    add_corpus(
+        CorpusAddConfig(
+            source=str(tmp_path / "in"),
+            out=str(tmp_path / "out"),
+            workers=1,
+            cache=str(tmp_path),
+            language="de",
+        )
+    )
+    assert [u.id for u in Corpus.open(tmp_path / "out")] == ["in/ann/good"]
+    (row,) = (tmp_path / "out" / SKIPPED_NAME).read_text().splitlines()
+    assert json.loads(row)["kind"] == "mislabelled"
+    assert "words are missing" in json.loads(row)["reason"]

@@ -166,7 +166,7 @@ def test_what_only_asks_for_needs_no_weight(
     file = tmp_path / "one.yaml"
     file.write_text(
         f"only: [spoken_cue]\ncache: {cache}\nn_micro_turns: 80\n"
-        "families: {spoken_cue: 0.0}\nrooms: {n_rooms: 2, max_order: 6}\n"
+        "families: {spoken_cue: 0.0}\nrooms: {n_rooms: 2, method: tail}\n"
     )
     assert run_verify_audio(VerifyAudioConfig(config=str(file), n_dialogues=1, align_every=0)) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("spoken_cue")
