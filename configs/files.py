@@ -34,17 +34,22 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, *, over: bool = False) -> Iterator[Path]:
     """Yield an empty folder to write into; it becomes `path`, or is removed after an error.
 
-    `path` does not exist, or is empty.
+    `path` does not exist, or is empty, or is to be replaced (over=True).
     """
     part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     part.mkdir(parents=True)
     try:
         yield part
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if over:
+            path.replace(old)
         part.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -12,12 +12,10 @@ import os
 import re
 import shutil
 import sys
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from gzip import BadGzipFile
-from io import BytesIO
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,14 @@ from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
 from microturn.datagen.corpora.adapters.unique_ids import with_unique_ids
+from microturn.datagen.corpora.adding.changes import (
+    SourceChanges,
+    changes_since,
+    signatures,
+    write_signatures,
+)
+from microturn.datagen.corpora.adding.writer import SKIPPED_NAME as SKIPPED_NAME
+from microturn.datagen.corpora.adding.writer import CorpusWriter
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.alignment_files import with_alignments
 from microturn.datagen.corpora.checking import (
@@ -39,7 +45,14 @@ from microturn.datagen.corpora.checking import (
 )
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
-from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus, Utterance
+from microturn.datagen.corpora.manifest import (
+    LAYOUT,
+    MANIFEST_NAME,
+    STATED,
+    UNKNOWN_LICENCE,
+    Corpus,
+    Utterance,
+)
 from microturn.datagen.corpora.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.recordings import Recording, writable
 from microturn.datagen.corpora.splits import with_splits
@@ -47,8 +60,7 @@ from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.labels.time_classes import TIME_CLASSES
 
-SKIPPED_NAME, SUMMARY_NAME, CONFIG_NAME = "skipped.jsonl", "corpus.json", "config.yaml"
-TAR_BYTES = 2**30  # a new tar begins after this many
+SUMMARY_NAME, CONFIG_NAME = "corpus.json", "config.yaml"
 BATCH = 16  # recordings per task of a worker
 # Keys of folders and execution, which do not change the corpus.
 FREE_KEYS = frozenset({"out", "workers", "cache", "json", "root"})
@@ -61,7 +73,8 @@ class CorpusSource:
     name: str
     form: str
     language: str
-    licence: str
+    licence: str  # of recordings that state none
+    licence_from: str  # whether somebody has stated it, or the layout suggests it
     prefixed: bool
     recordings: list[Recording]
 
@@ -73,20 +86,40 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
         config, source=_absolute(config.source), alignments=_absolute(config.alignments)
     )
     out = Path(config.out) if config.out else corpora_home() / name_of(config)
-    if (out / MANIFEST_NAME).is_file():
-        _check_same(config, out)
-        print(f"{out} exists already; nothing to do", file=sys.stderr)
+    exists = (out / MANIFEST_NAME).is_file()
+    changes = _changes(config, out) if exists else None
+    if exists and not changes:
+        why = "" if changes is None else ": nothing is new in its source"
+        print(f"{out} exists already; nothing to do{why}", file=sys.stderr)
         return {**json.loads((out / SUMMARY_NAME).read_text(encoding="utf-8")), "folder": str(out)}
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if changes:
+        print(f"{out}: recordings of its source: {changes}; adding it again", file=sys.stderr)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out={out} exists and is not a corpus; give another out=FOLDER")
-    with replacing_folder(out) as part:
+    with replacing_folder(out.resolve() if exists else out, over=exists) as part:
         with unpacked(config.source, config.root, folder=part / "unpacked") as source:
             summary = _write(config, source, part)
         _report(summary, out)
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         write_atomically(part / SUMMARY_NAME, text)
         save_config(part / CONFIG_NAME, config)
-    return {**summary, "folder": str(out)}
+    return {**summary, **(changes.to_json() if changes else {}), "folder": str(out)}
+
+
+def _changes(config: CorpusAddConfig, out: Path) -> SourceChanges | None:
+    """Compare the source of a corpus with what is there; None for a source that does not change.
+
+    A package is the same under its name; a folder that is gone has nothing to add.
+    """
+    _check_same(config, out)
+    if not Path(config.source).exists():
+        return None
+    return changes_since(out, signatures(_listed(config, find_recordings(config, None))))
+
+
+def _listed(config: CorpusAddConfig, source: CorpusSource) -> list[Recording]:
+    """Return the recordings to add, with word times from elsewhere."""
+    return _limited(with_alignments(source.recordings, config.alignments), config.limit)
 
 
 def _absolute(name: str) -> str:
@@ -107,16 +140,17 @@ def name_of(config: CorpusAddConfig) -> str:
 def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str, Any]:
     """Write everything but the configuration into a folder; returns the summary."""
     source = find_recordings(config, folder)
-    recordings = with_alignments(source.recordings, config.alignments)
-    recordings = _limited(recordings, config.limit)
+    recordings = _listed(config, source)
     if not recordings:
         raise ValueError(f"{config.source} has the layout {source.form} but no recordings")
+    write_signatures(part, signatures(recordings))
     recordings = with_splits(recordings, test_share=config.test_share)
     settings = CheckSettings(
         name=source.name,
         prefixed=source.prefixed,
         language=config.language or source.language,
-        licence=config.licence or source.licence,
+        licence=source.licence,
+        licence_from=source.licence_from,
         align=config.align,
         fit=config.fit,
         sample_rate=config.sample_rate,
@@ -151,7 +185,8 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
             name=name_of(config),
             form=package.package,
             language=package.language,
-            licence=package.licence,
+            licence=config.licence or package.licence,
+            licence_from=STATED,
             prefixed=False,
             recordings=sorted(package.read(folder), key=lambda recording: recording.id),
         )
@@ -173,7 +208,8 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
         name=name_of(config),
         form=form.name,
         language=form.language,
-        licence=form.licence,
+        licence=config.licence or form.licence,
+        licence_from=LAYOUT if form.licence and not config.licence else STATED,
         prefixed=True,
         recordings=recordings,
     )
@@ -221,71 +257,6 @@ def _checked(
             next_number += 1
 
 
-class CorpusWriter:
-    """Writes accepted recordings into tars, and lists the skipped ones."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._tar: tarfile.TarFile | None = None
-        self._digests: dict[str, str] = {}
-        self._ids: set[str] = set()
-        self.utterances: list[Utterance] = []
-        self.skipped: list[SkippedRecording] = []
-        self.mended: Counter[str] = Counter()
-        self._n_tars = 0
-
-    def add(self, outcome: AcceptedRecording | SkippedRecording) -> None:
-        if isinstance(outcome, SkippedRecording):
-            self.skipped.append(outcome)
-            return
-        utterance = outcome.utterance
-        twin = self._digests.setdefault(outcome.digest, utterance.id)
-        reason = f"it is the same sound as {twin}" if twin != utterance.id else ""
-        if utterance.id in self._ids:
-            reason = "its id occurs twice"
-        if reason:
-            name = utterance.id.partition("/")[2]
-            skipped = SkippedRecording(
-                id=name, place=outcome.place, kind="duplicate", reason=reason
-            )
-            self.skipped.append(skipped)
-            return
-        self._ids.add(utterance.id)
-        self.mended.update(outcome.mended)
-        self.utterances.append(self._stored(utterance, outcome.data))
-
-    def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
-        """Append a file without date and owner; returns the utterance with its position."""
-        if self._tar is None or self._tar.offset > TAR_BYTES:
-            self._begin()
-        assert self._tar is not None
-        info = tarfile.TarInfo(f"{len(self.utterances):08d}{utterance.member}")
-        info.size = len(data)
-        offset = self._tar.offset + tarfile.BLOCKSIZE
-        self._tar.addfile(info, BytesIO(data))
-        name = f"audio-{self._n_tars - 1:04d}.tar"
-        return replace(utterance, tar=name, member=info.name, offset=offset)
-
-    def _begin(self) -> None:
-        if self._tar is not None:
-            self._tar.close()
-        path = self._folder / f"audio-{self._n_tars:04d}.tar"
-        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-        self._n_tars += 1
-
-    def close(self) -> None:
-        """Close the last tar and write the manifest and the list of skipped recordings."""
-        if self._tar is not None:
-            self._tar.close()
-        with (self._folder / SKIPPED_NAME).open("w", encoding="utf-8") as file:
-            for skipped in self.skipped:
-                file.write(json.dumps(vars(skipped), ensure_ascii=False) + "\n")
-        if self.utterances:
-            with (self._folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
-                for utterance in self.utterances:
-                    file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")
-
-
 def _summary(source: CorpusSource, writer: CorpusWriter) -> dict[str, Any]:
     skipped = Counter(recording.kind for recording in writer.skipped)
     return {
@@ -308,10 +279,18 @@ def count(utterances: Sequence[Utterance]) -> dict[str, Any]:
         "recordings": len(utterances),
         "hours": round(seconds / 3600, 4),
         "speakers": {split: len(names) for split, names in sorted(speakers.items())},
+        "unnamed": sum(not utterance.speaker for utterance in utterances),
         "languages": sorted({u.language for u in utterances} - {""}),
         "licences": sorted({u.licence for u in utterances}),
+        "licence_from": licence_origin(utterances),
         "word_times": times_of(utterances),
     }
+
+
+def licence_origin(utterances: Sequence[Utterance]) -> str:
+    """Return the least certain origin of the licences of recordings."""
+    origins = {utterance.licence_from for utterance in utterances}
+    return next((one for one in (UNKNOWN_LICENCE, LAYOUT) if one in origins), STATED)
 
 
 def times_of(utterances: Sequence[Utterance]) -> dict[str, dict[str, Any]]:
@@ -332,6 +311,21 @@ def _report(summary: dict[str, Any], out: Path) -> None:
     kinds = ", ".join(f"{n} {kind}" for kind, n in summary["skipped"].items()) or "nothing"
     n, hours = summary["recordings"], summary["hours"]
     print(f"{out}: {n} recordings, {hours:.2f} h; skipped: {kinds}", file=sys.stderr)
+    sides = ", ".join(f"{n} {split}" for split, n in summary["speakers"].items()) or "none known"
+    print(f"speakers, each whole on one side: {sides}", file=sys.stderr)
+    if summary["unnamed"]:
+        print(
+            f"{summary['unnamed']} recordings name no speaker: they are trained on unless the "
+            "corpus says otherwise, since held out means people; columns.speaker=NAME names them",
+            file=sys.stderr,
+        )
+    if summary["licence_from"] == LAYOUT:
+        names = ", ".join(summary["licences"])
+        print(
+            f"licence: {names}, assumed from the layout {summary['format']} and stated nowhere; "
+            "give licence=NAME if it is another",
+            file=sys.stderr,
+        )
     counted = summary["word_times"]
     total = sum(times["words"] for times in counted.values())
     parts = [f"{counted[t]['words'] / total:.1%} {t}" for t in TIME_CLASSES if t in counted]

@@ -28,7 +28,15 @@ from microturn.datagen.corpora.alignment.matching import (
 )
 from microturn.datagen.corpora.cut_selection import cuts_of
 from microturn.datagen.corpora.cutting import RATE, levels_db, voiced_span
-from microturn.datagen.corpora.manifest import AlignedWord, Cut, Utterance, resample
+from microturn.datagen.corpora.languages import language_tag
+from microturn.datagen.corpora.manifest import (
+    STATED,
+    UNKNOWN_LICENCE,
+    AlignedWord,
+    Cut,
+    Utterance,
+    resample,
+)
 from microturn.datagen.corpora.pronunciations import without_marks
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, escape
 from microturn.datagen.corpora.tags import tags_of
@@ -53,6 +61,7 @@ class CheckSettings:
     prefixed: bool  # whether speakers get the corpus' name as a prefix
     language: str
     licence: str
+    licence_from: str
     align: bool
     fit: float
     sample_rate: int
@@ -109,7 +118,7 @@ class Checker:
     def _accept(self, recording: Recording) -> AcceptedRecording:
         if recording.problem:
             raise Unusable("entry", recording.problem)
-        language = (recording.language or self._settings.language).lower()
+        language = language_tag(recording.language) or language_tag(self._settings.language)
         text = unicodedata.normalize("NFC", recording.text.strip())
         text = text.lower() if text.isupper() else text  # some corpora are all upper case
         if not words_of(text):
@@ -142,6 +151,7 @@ class Checker:
             offset=0,
             size=len(data),
             licence=recording.licence or self._settings.licence or NO_LICENCE,
+            licence_from=self._licence_from(recording),
             tags=recording.tags or _tags(text, language),
             split=recording.split,
         )
@@ -166,6 +176,11 @@ class Checker:
         except SoundTooLong as error:
             raise Unusable("too_long", f"{error}, above longest_s={longest_s:g}") from error
 
+    def _licence_from(self, recording: Recording) -> str:
+        if recording.licence:
+            return STATED
+        return self._settings.licence_from if self._settings.licence else UNKNOWN_LICENCE
+
     def _audible(self, decoded: Decoded) -> Audio:
         """Return the audio at 16 kHz; raises Unusable if it is silent."""
         if len(decoded.audio) / decoded.rate < MIN_LENGTH_S:
@@ -184,7 +199,7 @@ class Checker:
         stated = self._stated(recording, text, duration_s=len(audio) / RATE)
         span_s, texts = voiced_span(audio), words_of(text)
         words = match_words(stated, texts, span_s=span_s, levels=levels_db(audio))
-        alignable = language.startswith("en") and all(map(_is_in_latin_letters, texts))
+        alignable = language == "en" and all(map(_is_in_latin_letters, texts))
         if words is None and not (self._settings.align and alignable):
             words = unknown_line(texts, *span_s)
         if words is not None:
@@ -272,5 +287,5 @@ def _check_order(stated: Sequence[StatedWord], duration_s: float) -> None:
 
 def _tags(text: str, language: str) -> frozenset[str]:
     """Tag a recording by its text; other languages than English get `speech` only."""
-    kinds = tags_of(text) - {"dialogue"} if language.startswith("en") else frozenset[str]()
+    kinds = tags_of(text) - {"dialogue"} if language == "en" else frozenset[str]()
     return kinds | {"speech"}

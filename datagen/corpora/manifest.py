@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from microturn.configs.reading import lines_of
+from microturn.datagen.corpora.languages import language_tag
 from microturn.datagen.corpora.waveform import resampled
 from microturn.datagen.labels.time_classes import ALIGNED, KNOWN, UNKNOWN, check_times
 from microturn.datagen.sets.storage import Place, place, read_range, size_of
@@ -27,6 +28,7 @@ from microturn.model.streams.sound_file import SoundError, read_sound, to_mono
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
 MANIFEST_NAME = "manifest.jsonl"
+STATED, LAYOUT, UNKNOWN_LICENCE = "stated", "layout", "unknown"  # origins of a licence
 SPLITS = ("train", "test", "any")
 QUALITIES = ("clean", "usable", "poor")  # of cuts, best first
 _CACHE_BYTES = 128 * 2**20
@@ -87,6 +89,7 @@ class Utterance:
     licence: str
     tags: frozenset[str]
     split: str  # train, test, or any (a voice that both may use)
+    licence_from: str = STATED  # stated by somebody, assumed from the layout, or unknown
 
     def cut(self, word: int) -> Cut | None:
         """Return the cut of the word at this index, if there is one."""
@@ -104,6 +107,8 @@ class Utterance:
         times = self.times
         if times != ALIGNED:
             line["times"] = times
+        if self.licence_from != STATED:
+            line["licence_from"] = self.licence_from
         line["words"] = [_word_to_json(word, times) for word in self.words]
         line["cuts"] = [{key: getattr(cut, _field_of(key)) for key in _CUT} for cut in self.cuts]
         line["tags"] = sorted(self.tags)
@@ -115,6 +120,7 @@ class Utterance:
         scalars = {
             _field_of(key): _typed(line[key], kind, key=key) for key, kind in _SCALARS.items()
         }
+        scalars["language"] = language_tag(scalars["language"])  # of manifests of any age
         times = str(line.get("times", ALIGNED))
         words = tuple(_word_from_json(word, times) for word in line["words"])
         utterance = Utterance(
@@ -124,6 +130,7 @@ class Utterance:
                 Cut(**{_field_of(key): value for key, value in cut.items()}) for cut in line["cuts"]
             ),
             tags=frozenset(line["tags"]),
+            licence_from=str(line.get("licence_from", STATED)),
         )
         _check(utterance)
         return utterance
@@ -262,6 +269,7 @@ class Corpus:
         split: str | None = None,
     ) -> tuple[Utterance, ...]:
         """Return matching utterances in the order of the manifest; split "any" matches both."""
+        language = None if language is None else language_tag(language)
         return tuple(
             utterance
             for utterance in self.utterances

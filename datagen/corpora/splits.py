@@ -20,7 +20,7 @@ def with_splits(recordings: Sequence[Recording], *, test_share: float) -> list[R
     The split of the corpus holds, except for speakers on both of its sides: their held-out
     recordings are kept, the others are skipped. Speakers without a stated split are held out when
     the hash of their name is below `test_share`, at least one of several. A recording without a
-    speaker is assigned by its own id.
+    speaker is trained on, unless the corpus says otherwise: held out means people.
     """
     stated: dict[str, set[str]] = {}
     for recording in recordings:
@@ -29,17 +29,12 @@ def with_splits(recordings: Sequence[Recording], *, test_share: float) -> list[R
     held_out = {name for name in free if share_of(name) < test_share}
     if not held_out and len(free) == len(stated) > 1 and test_share > 0:
         held_out = {min(free, key=share_of)}
-    return [_placed(r, stated[r.speaker], held_out, test_share) for r in recordings]
+    return [_placed(r, stated[r.speaker], held_out) for r in recordings]
 
 
-def _placed(
-    recording: Recording, sides: set[str], held_out: set[str], test_share: float
-) -> Recording:
+def _placed(recording: Recording, sides: set[str], held_out: set[str]) -> Recording:
     if not recording.speaker:
-        share = share_of(recording.id)
-        return replace(
-            recording, split=recording.split or ("test" if share < test_share else "train")
-        )
+        return replace(recording, split=recording.split or "train")
     if {"train", "test"} <= sides and recording.split != "test":
         problem = f"its speaker {recording.speaker} is held out by the corpus' own split"
         return replace(recording, split="test", problem=recording.problem or problem)

@@ -1,0 +1,82 @@
+"""What a corpus was made of, so that adding it again finds what is new in its source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from microturn.configs.reading import lines_of
+from microturn.datagen.corpora.recordings import Recording
+
+SOURCE_NAME: Final = "source.jsonl"
+_DIGITS: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceChanges:
+    """How many recordings of a source are new, gone, or not what they were."""
+
+    new: int
+    gone: int
+    changed: int
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.gone or self.changed)
+
+    def __str__(self) -> str:
+        return f"{self.new} new, {self.gone} gone, {self.changed} changed"
+
+    def to_json(self) -> dict[str, int]:
+        return {"new": self.new, "gone": self.gone, "changed": self.changed}
+
+
+def signatures(recordings: Sequence[Recording]) -> dict[str, str]:
+    """Return a digest of every entry and of the size and date of its file, by id."""
+    return {recording.id: _signature(recording) for recording in recordings}
+
+
+def write_signatures(folder: Path, found: dict[str, str]) -> None:
+    """Write them beside the manifest."""
+    with (folder / SOURCE_NAME).open("w", encoding="utf-8") as file:
+        for name, signature in found.items():
+            file.write(json.dumps({"id": name, "signature": signature}, ensure_ascii=False) + "\n")
+
+
+def changes_since(folder: Path, found: dict[str, str]) -> SourceChanges:
+    """Compare a source with what the corpus in a folder was made of; without a list all is new."""
+    before = _read(folder / SOURCE_NAME)
+    return SourceChanges(
+        new=len(found.keys() - before.keys()),
+        gone=len(before.keys() - found.keys()),
+        changed=sum(before[name] != found[name] for name in found.keys() & before.keys()),
+    )
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    rows = map(json.loads, lines_of(path.read_text(encoding="utf-8")))
+    return {row["id"]: row["signature"] for row in rows}
+
+
+def _signature(recording: Recording) -> str:
+    digest = sha256()
+    for part in _parts(recording):
+        digest.update(f"{part}\0".encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _parts(recording: Recording) -> Iterator[Any]:
+    for field in fields(recording):
+        value = getattr(recording, field.name)
+        if field.name != "sound":
+            yield sorted(value) if isinstance(value, frozenset) else value
+    yield recording.sound.place
+    path = getattr(recording.sound, "path", None)  # sounds inside a table have none
+    if path is not None and Path(path).is_file():
+        found = Path(path).stat()
+        yield found.st_size, found.st_mtime_ns

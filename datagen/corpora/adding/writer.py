@@ -1,0 +1,82 @@
+"""Writes the recordings of a corpus: tars, the manifest, and the list of what was skipped."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import Counter
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from microturn.datagen.corpora.checking import AcceptedRecording, SkippedRecording
+from microturn.datagen.corpora.manifest import MANIFEST_NAME, Utterance
+
+SKIPPED_NAME: Final = "skipped.jsonl"
+TAR_BYTES: Final = 2**30  # a new tar begins after this many
+
+
+class CorpusWriter:
+    """Writes accepted recordings into tars, and lists the skipped ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tar: tarfile.TarFile | None = None
+        self._digests: dict[str, str] = {}
+        self._ids: set[str] = set()
+        self.utterances: list[Utterance] = []
+        self.skipped: list[SkippedRecording] = []
+        self.mended: Counter[str] = Counter()
+        self._n_tars = 0
+
+    def add(self, outcome: AcceptedRecording | SkippedRecording) -> None:
+        if isinstance(outcome, SkippedRecording):
+            self.skipped.append(outcome)
+            return
+        utterance = outcome.utterance
+        twin = self._digests.setdefault(outcome.digest, utterance.id)
+        reason = f"it is the same sound as {twin}" if twin != utterance.id else ""
+        if utterance.id in self._ids:
+            reason = "its id occurs twice"
+        if reason:
+            name = utterance.id.partition("/")[2]
+            skipped = SkippedRecording(
+                id=name, place=outcome.place, kind="duplicate", reason=reason
+            )
+            self.skipped.append(skipped)
+            return
+        self._ids.add(utterance.id)
+        self.mended.update(outcome.mended)
+        self.utterances.append(self._stored(utterance, outcome.data))
+
+    def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
+        """Append a file without date and owner; returns the utterance with its position."""
+        if self._tar is None or self._tar.offset > TAR_BYTES:
+            self._begin()
+        assert self._tar is not None
+        info = tarfile.TarInfo(f"{len(self.utterances):08d}{utterance.member}")
+        info.size = len(data)
+        offset = self._tar.offset + tarfile.BLOCKSIZE
+        self._tar.addfile(info, BytesIO(data))
+        name = f"audio-{self._n_tars - 1:04d}.tar"
+        return replace(utterance, tar=name, member=info.name, offset=offset)
+
+    def _begin(self) -> None:
+        if self._tar is not None:
+            self._tar.close()
+        path = self._folder / f"audio-{self._n_tars:04d}.tar"
+        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._n_tars += 1
+
+    def close(self) -> None:
+        """Close the last tar and write the manifest and the list of skipped recordings."""
+        if self._tar is not None:
+            self._tar.close()
+        with (self._folder / SKIPPED_NAME).open("w", encoding="utf-8") as file:
+            for skipped in self.skipped:
+                file.write(json.dumps(vars(skipped), ensure_ascii=False) + "\n")
+        if self.utterances:
+            with (self._folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
+                for utterance in self.utterances:
+                    file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")
