@@ -13,7 +13,7 @@ from microturn.evaluation.report.scores import RunInfo, Scores, with_events
 from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.report.values import format_interval, format_score, format_value
 from microturn.evaluation.scoring.timing import KINDS
-from microturn.evaluation.suites import people
+from microturn.evaluation.suites.conditions import people
 from microturn.evaluation.suites.score_suite import SuiteScore
 
 TWINS: Final = "closed-domain twins"

@@ -23,11 +23,11 @@ MODULES: Final[dict[str, str]] = {
     "translation": "translation",
     "interjection": "interjection",
     "refusal": "refusal",
-    "silence": "silence",
-    "echo": "echo",
-    "network": "network",
-    "long_session": "long_session",
-    "people": "people",
+    "silence": "conditions.silence",
+    "echo": "conditions.echo",
+    "network": "conditions.network",
+    "long_session": "conditions.long_session",
+    "people": "conditions.people",
 }
 
 

@@ -16,7 +16,7 @@ from microturn.evaluation.agents.baselines import AlwaysTalking, Oracle, Silent
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
-from microturn.evaluation.suites.long_session import SUITE, measure, observe
+from microturn.evaluation.suites.conditions.long_session import SUITE, measure, observe
 from support.hand_made import HandMadeDialogue
 
 

@@ -13,7 +13,7 @@ from microturn.datagen.corpora.manifest import Corpus
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.people import count_events, measure, observe
+from microturn.evaluation.suites.conditions.people import count_events, measure, observe
 from microturn.evaluation.suites.suite import Measured
 from support.hand_made import HandMadeDialogue
 

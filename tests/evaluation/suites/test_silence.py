@@ -14,7 +14,7 @@ from microturn.evaluation.agents.baselines import Oracle, Silent
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.silence import KINDS, SUITE, measure, observe
+from microturn.evaluation.suites.conditions.silence import KINDS, SUITE, measure, observe
 from support.hand_made import HandMadeDialogue
 
 
