@@ -7,8 +7,10 @@ called, so that `microturn --help` answers at once.
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
+from microturn.configs.paths import prepare_environment
 from microturn.configs.renamed import RENAMED_COMMANDS
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `microturn ARGV`; returns 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal in Latin-1 or C has few letters
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words:
         print(overview(), file=sys.stderr)
@@ -126,6 +131,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
     # Threads that wait must not spin: where anything else runs on the machine, spinning made
     # torch up to three times slower. Only read when torch is loaded, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_environment()
     command: Command | None = None
     try:
         command = _import_command(name)

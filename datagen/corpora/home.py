@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from microturn.configs.paths import data_folder
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus, Utterance
 from microturn.datagen.sets.storage import place
 from microturn.model.streams.pcm import Audio
@@ -16,8 +16,13 @@ DEFAULT_NAME = "default"  # name of the corpus that ships
 
 def corpora_home() -> Path:
     """Return the folder of the user's corpora."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "microturn" / "corpora"
+    folder = data_folder()
+    if folder is None:
+        raise ValueError(
+            "there is no home for corpora; give a folder (out= when you add one), or set "
+            "XDG_DATA_HOME"
+        )
+    return folder / "microturn" / "corpora"
 
 
 def folders_of(names: str) -> list[str]:
@@ -31,7 +36,9 @@ def _folder(name: str) -> str:
     folder = place(name)
     if not isinstance(folder, Path):  # a URL
         return name
-    if not folder.exists() and folder.name == name and (corpora_home() / name).is_dir():
+    if folder.exists() or folder.name != name or data_folder() is None:
+        return str(folder.absolute())
+    if (corpora_home() / name).is_dir():
         folder = corpora_home() / name
     return str(folder.absolute())
 

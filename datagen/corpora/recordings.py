@@ -197,5 +197,13 @@ def writable(recording: Recording) -> Recording:
 
 
 def escape(text: str) -> str:
-    """Return a text that can be written in UTF-8, with backslashes for what cannot."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a text that can be written in UTF-8, the same in every locale of the machine.
+
+    Python keeps bytes of file names that its locale cannot decode as halves of characters.
+    """
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # halves that come from JSON
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
