@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from microturn.configs.paths import data_folder
 from microturn.datagen.corpora.add import SUMMARY_NAME, count
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
@@ -14,11 +15,12 @@ from microturn.datagen.corpora.packages import PACKAGES
 
 def list_corpora(folder: str = "") -> list[dict[str, Any]]:
     """Return one row per corpus."""
-    home = Path(folder) if folder else corpora_home()
-    if folder and not home.is_dir():
+    if folder and not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     rows = [_row(DEFAULT_NAME, DEFAULT_FOLDER)]
-    inside = sorted(home.glob("*")) if home.is_dir() else []
+    if not folder and data_folder() is None:  # nothing can have been added without out=
+        return rows
+    inside = sorted((Path(folder) if folder else corpora_home()).glob("*"))
     return rows + [_row(path.name, path) for path in inside if (path / MANIFEST_NAME).is_file()]
 
 
