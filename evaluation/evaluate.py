@@ -50,7 +50,8 @@ class EvaluationPlan:
     def agents(self) -> list[str]:
         """Names of everything that has scores of its own."""
         agents = self.spec.agents
-        return [*agents, FROM_AUDIO] if self.spec.recognise and self.spec.checkpoint else agents
+        from_audio = self.config.words == "audio" and self.spec.checkpoint
+        return [*agents, FROM_AUDIO] if from_audio else agents
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -134,15 +135,13 @@ def checkpoint_layout(folder: str) -> StreamLayout:
 
 
 def _given_set(config: EvaluateConfig, layout: StreamLayout | None) -> Iterator[PlayedSet]:
-    """Open the set of data=. Sounds are always judged, so another suites= plays nothing again."""
+    """Open the set of data=."""
     dialogues = DialogueSet.open(config.data)
     if layout is not None:
         layout.check_same(dialogues.layout, config.checkpoint, config.data)
         check_socket(config, layout, lanes_of=dialogues.layout, name=config.data)
     limit = _limit(config, n_sets=1)
-    yield replace(
-        PlayedSet.of(DATA, dialogues, n_dialogues=dialogues.count(limit)), judge_sound=True
-    )
+    yield PlayedSet.of(DATA, dialogues, n_dialogues=dialogues.count(limit))
 
 
 def _sets(
@@ -161,10 +160,7 @@ def _sets(
         dialogues = held_out_set(players[0], cache, layout=layout, workers=config.workers)
         n_dialogues = players[0].n_dialogues
         n_dialogues = min(_limit(config, n_sets=len(by_set)) or n_dialogues, n_dialogues)
-        judge_sound = any(suite.judges_sound for suite in players)
-        yield replace(
-            PlayedSet.of(name, dialogues, n_dialogues=n_dialogues), judge_sound=judge_sound
-        )
+        yield PlayedSet.of(name, dialogues, n_dialogues=n_dialogues)
 
 
 def check_socket(
@@ -195,7 +191,6 @@ def _spec(config: EvaluateConfig) -> AgentSpec:
         device=config.device,
         seed=config.seed,
         batch_size=config.batch_size,
-        recognise=config.words == "audio",
         through=config.through,
     )
 
@@ -217,9 +212,7 @@ def _header(plan: EvaluationPlan, source: PlayedSet) -> dict[str, Any]:
         "checkpoint": checkpoint_digest(plan.spec.checkpoint),
         "agents": plan.spec.agents,
         "data": source.open().digest,
-        "judge_sound": source.judge_sound,
         "seed": plan.spec.seed,
-        "recognise": plan.spec.recognise,
         "through": plan.spec.through,
         "activity": asdict(plan.config.activity),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from microturn.evaluation.config import WindowConfig
@@ -103,7 +103,6 @@ def read_records(
 def _traces_of(agents: Sequence[str], traces: Mapping[str, Trace]) -> Iterator[tuple[str, Trace]]:
     for agent in agents:
         if agent == FROM_AUDIO:
-            trace = traces[CHECKPOINT]
-            yield agent, replace(trace, words=trace.recognised or (), sounds=None)
+            yield agent, traces[CHECKPOINT].from_sound()
         else:
             yield agent, traces[agent]

@@ -7,7 +7,7 @@ in the same numbers however often it was interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from microturn.configs.devices import choose_device
@@ -17,7 +17,7 @@ from microturn.evaluation.agents.baselines import Agent, baseline
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
-from microturn.evaluation.speech.sound import WordSounds
+from microturn.evaluation.speech.voice import AgentVoice, words_needed
 from microturn.evaluation.traces import TraceFile
 
 CHECKPOINT: Final = "checkpoint"
@@ -34,7 +34,6 @@ class PlayedSet:
     folder: str
     n_dialogues: int
     dialogue_s: float  # length of one dialogue
-    judge_sound: bool = False  # compare spoken words with recordings of the voice
 
     @classmethod
     def of(cls, name: str, dialogues: DialogueSet, *, n_dialogues: int) -> PlayedSet:
@@ -71,7 +70,6 @@ class AgentSpec:
     device: str
     seed: int
     batch_size: int
-    recognise: bool  # also transcribe the checkpoint's sound
     through: str = "engine"
 
     @property
@@ -104,7 +102,7 @@ class Player:
         self._checkpoint = checkpoint_agent(spec) if spec.checkpoint else None
         self._source: PlayedSet | None = None
         self._agents: dict[str, Agent] = {}
-        self._sounds: WordSounds | None = None
+        self._voice: AgentVoice | None = None
 
     def play(self, batch: Batch) -> dict[str, dict[str, Trace]]:
         """Traces by dialogue and agent."""
@@ -114,15 +112,16 @@ class Player:
         traces: dict[str, dict[str, Trace]] = {dialogue.key: {} for dialogue in played}
         for name, agent in self._agents.items():
             for dialogue, output in zip(played, agent.perform(played), strict=True):
-                traces[dialogue.key][name] = self._trace(name, dialogue, output)
+                traces[dialogue.key][name] = self._trace(dialogue, output)
         return traces
 
-    def play_again(self, source: PlayedSet, key: str) -> tuple[HeldOutDialogue, AgentOutput]:
+    def play_again(self, source: PlayedSet, key: str) -> tuple[HeldOutDialogue, AgentOutput, Trace]:
         """Play one dialogue to the first agent; returns its output with sound."""
         self._use(source)
         dialogue = source.open().find(key)
         agent = next(iter(self._agents.values()))
-        return dialogue, next(agent.perform([dialogue]))
+        output = next(agent.perform([dialogue]))
+        return dialogue, output, self._trace(dialogue, output)
 
     def _use(self, source: PlayedSet) -> None:
         """Prepare for a set: baselines speak with its voice."""
@@ -132,22 +131,17 @@ class Player:
         self._agents = {} if self._checkpoint is None else {CHECKPOINT: self._checkpoint}
         for name in self._spec.baselines:
             self._agents[name] = baseline(name, dialogues.read, config=self._activity)
-        self._sounds = None
-        if source.judge_sound:
-            templates = dialogues.read(_TEMPLATE_DIALOGUES)
-            self._sounds = WordSounds.of(templates, dialogues.layout, self._activity)
+        needed = words_needed(one.dialogue for one in dialogues.read(source.n_dialogues))
+        self._voice = AgentVoice.of(dialogues.read(), self._activity, needed=needed)
 
-    def _trace(self, name: str, dialogue: HeldOutDialogue, output: AgentOutput) -> Trace:
-        nearest = None
-        if self._sounds is not None and name in _OWN_VOICE:
-            nearest = self._sounds.nearest(output.audio, output.words)
-        trace = Trace.of(output, self._activity, nearest, dialogue.load_missing_input())
-        if self._spec.recognise and name == CHECKPOINT:
-            from microturn.evaluation.speech.recognise import recognise
-
-            words = recognise(output.audio, dialogue, trace.activity)
-            trace = replace(trace, recognised=words)
-        return trace
+    def _trace(self, dialogue: HeldOutDialogue, output: AgentOutput) -> Trace:
+        assert self._voice is not None
+        return Trace.of(
+            output,
+            self._activity,
+            sounds=self._voice.listen(output),
+            missing_input=dialogue.load_missing_input(),
+        )
 
 
 def checkpoint_agent(spec: AgentSpec) -> Agent:

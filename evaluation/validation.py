@@ -12,6 +12,7 @@ from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.speech.voice import AgentVoice
 from microturn.evaluation.suites.event_suites import score_events
 from microturn.evaluation.suites.score_suite import SuiteScore
 
@@ -21,9 +22,11 @@ def stream_and_score(
 ) -> dict[str, SuiteScore]:
     """Score every suite of events; writes STEM.png and STEM.wav of the first dialogue."""
     windows, activity = WindowConfig(), ActivityConfig()
+    voice = AgentVoice.of(dialogues, activity)
     outcomes = []
     for i, (dialogue, output) in enumerate(zip(dialogues, agent.perform(dialogues), strict=True)):
-        scored = ScoredDialogue(dialogue.dialogue, Trace.of(output, activity), windows)
+        trace = Trace.of(output, activity, sounds=voice.listen(output))
+        scored = ScoredDialogue(dialogue.dialogue, trace, windows)
         outcomes.append(score(scored))
         if i == 0:
             user, rate = dialogue.load_user(), dialogue.sample_rate

@@ -12,7 +12,6 @@ from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.records import AgentRecord, DialogueInfo, Records
 from microturn.evaluation.report.pictures import draw_dialogue, write_mix
 from microturn.evaluation.runner import AgentSpec, PlayedSet, Player
-from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.suite import Suite
 
@@ -91,8 +90,7 @@ def draw(
         return
     player = Player(spec, config.activity)
     for picture in missing:
-        dialogue, output = player.play_again(picture.source, picture.key)
-        trace = Trace.of(output, config.activity)
+        dialogue, output, trace = player.play_again(picture.source, picture.key)
         scored = ScoredDialogue(dialogue.dialogue, trace, config.windows)
         user, rate = dialogue.load_user(), dialogue.sample_rate
         draw_dialogue(

@@ -7,7 +7,7 @@ all that scoring needs and little enough to be written down.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,16 @@ class SpokenWord:
     @property
     def is_known(self) -> bool:
         return self.times in KNOWN
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardWord:
+    """A word of the agent's voice that its sound says, or speech that is no such word."""
+
+    text: str  # empty: none of the words of the voice
+    start_s: float
+    end_s: float
+    share: float = 1.0  # of the word, up to where it was broken off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +79,15 @@ class Trace:
     delegates_s: tuple[float, ...]
     deliveries: tuple[Delivery, ...]
     heard: tuple[SpokenWord, ...] | None
-    sounds: tuple[str | None, ...] | None = None  # what each word sounds like; None: not judged
+    sounds: tuple[HeardWord, ...] | None = None  # what its sound says; None: not listened to
     missing_input: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
-    recognised: tuple[SpokenWord, ...] | None = None  # words of its sound; None: not listened to
 
     @classmethod
     def of(
         cls,
         output: AgentOutput,
         config: ActivityConfig,
-        sounds: tuple[str | None, ...] | None = None,
+        sounds: tuple[HeardWord, ...] | None = None,
         missing_input: NDArray[np.bool_] | None = None,
     ) -> Trace:
         return cls(
@@ -93,6 +102,15 @@ class Trace:
             heard=output.heard,
         )
 
+    def from_sound(self) -> Trace:
+        """Return the same performance with the words of its sound instead of the written ones."""
+        words = tuple(
+            SpokenWord(text=sound.text, start_s=sound.start_s, end_s=sound.end_s)
+            for sound in self.sounds or ()
+            if sound.text
+        )
+        return replace(self, words=words)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "activity": self.activity.to_json(),
@@ -100,23 +118,21 @@ class Trace:
             "delegates": list(self.delegates_s),
             "deliveries": [asdict(delivery) for delivery in self.deliveries],
             "heard": None if self.heard is None else _words_to_json(self.heard),
-            "sounds": None if self.sounds is None else list(self.sounds),
+            "sounds": None if self.sounds is None else [list(astuple(s)) for s in self.sounds],
             "missing_input": list(self.missing_input),
-            "recognised": None if self.recognised is None else _words_to_json(self.recognised),
         }
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Trace:
-        heard, sounds, recognised = entry["heard"], entry["sounds"], entry["recognised"]
+        heard, sounds = entry["heard"], entry["sounds"]
         return cls(
             activity=Activity.from_json(entry["activity"]),
             words=_words_from_json(entry["words"]),
             delegates_s=tuple(entry["delegates"]),
             deliveries=tuple(Delivery(**delivery) for delivery in entry["deliveries"]),
             heard=None if heard is None else _words_from_json(heard),
-            sounds=None if sounds is None else tuple(sounds),
+            sounds=None if sounds is None else tuple(_heard_word(row) for row in sounds),
             missing_input=tuple(entry["missing_input"]),
-            recognised=None if recognised is None else _words_from_json(recognised),
         )
 
 
@@ -126,6 +142,11 @@ def _words_to_json(words: Sequence[SpokenWord]) -> list[list[Any]]:
 
 def _words_from_json(rows: Sequence[Sequence[Any]]) -> tuple[SpokenWord, ...]:
     return tuple(SpokenWord(text=text, start_s=start, end_s=end) for text, start, end in rows)
+
+
+def _heard_word(row: Sequence[Any]) -> HeardWord:
+    text, start_s, end_s, share = row
+    return HeardWord(text=text, start_s=start_s, end_s=end_s, share=share)
 
 
 def words_of_lane(

@@ -31,11 +31,11 @@ from microturn.evaluation.scoring.outcomes import (
     StopOutcome,
     TurnOutcome,
 )
+from microturn.evaluation.scoring.saying import Saying, is_written
 from microturn.evaluation.scoring.scene import ScoredDialogue
 
 # An agent that counts is "speaking" at an event also when the event falls between two words.
 _WORD_GAP_S = 0.5
-_CUT_WORD_S = 1.0
 _MAX_BACKCHANNEL_S = 1.0  # an utterance of a second and more takes the floor
 _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not begun
 
@@ -50,8 +50,8 @@ def score(scored: ScoredDialogue) -> list[Outcome]:
     outcomes.append(score_idle(scored))
     if scored.trace.heard is not None:
         outcomes.append(score_heard(scored))
-    if scored.trace.sounds is not None:
-        outcomes.append(score_sound(scored))
+    if scored.saying is not None:
+        outcomes.append(score_sound(scored.saying, len(scored.written)))
     return outcomes
 
 
@@ -80,11 +80,12 @@ def score_turn(scored: ScoredDialogue, event: EventLabel) -> TurnOutcome:
     # Until it has had its time to stop, what an interrupted agent says is no reply.
     deaf_until_s = event.start_s + (windows.stop_s if interrupts else 0.0)
     starts = [start for start, _ in scored.utterances if after(start, event.start_s)]
+    said = {start for start, _ in scored.said_utterances}
     # What is said over the user because it is asked for there is no early reply.
     starts = [s for s in starts if not before(s, event.end_s) or not _is_due(scored, s, event)]
     early = [s for s in starts if deaf_until_s <= s and before(s, event.end_s)]
     until_s = min(event.end_s + windows.late_reply_s, scored.dialogue.duration_s)
-    replies = [s for s in starts if not before(s, event.end_s) and s <= until_s]
+    replies = [s for s in starts if s in said and not before(s, event.end_s) and s <= until_s]
     from_s = lead(early[0]) if early and not replies else answer.earliest_s
     words = scored.words_of(answer, from_s=from_s)
     onset = min(replies, default=None)
@@ -199,8 +200,9 @@ def score_backchannel(scored: ScoredDialogue, event: EventLabel) -> BackchannelO
     if onset is None:
         return BackchannelOutcome(onset_s=None, given=False, right=False, trigger=event.type)
     end_s = next(end for start, end in scored.utterances if after(end, onset))
-    given = not after(end_s - onset, _MAX_BACKCHANNEL_S)
     words = scored.words_between(lead(onset), end_s)
+    said = any(is_written(word.text) for word in words) or scored.saying is None
+    given = said and not after(end_s - onset, _MAX_BACKCHANNEL_S)
     right = given and tuple(word.text for word in words) == answer.expected
     return BackchannelOutcome(
         onset_s=onset - answer.earliest_s, given=given, right=right, trigger=event.type
@@ -272,16 +274,10 @@ def score_heard(scored: ScoredDialogue) -> HeardOutcome:
     return HeardOutcome(n_errors=word_errors(heard, expected), n_expected=len(expected))
 
 
-def score_sound(scored: ScoredDialogue) -> SoundOutcome:
-    """Words that an interruption may have cut off are left out: they sound like half a word."""
-    cuts_s = [event.start_s for event in scored.dialogue.events if event.act == "stop"]
-    judged = [
-        word.text == sound
-        for word, sound in zip(scored.trace.words, scored.trace.sounds or (), strict=True)
-        if sound is not None
-        and not any(-_CUT_WORD_S < word.start_s - cut_s < _CUT_WORD_S for cut_s in cuts_s)
-    ]
-    return SoundOutcome(n_right=sum(judged), n_judged=len(judged))
+def score_sound(saying: Saying, n_written: int) -> SoundOutcome:
+    """Written words that the sound says; those that a reason to stop swallowed are left out."""
+    n_right = len(saying.sounds)
+    return SoundOutcome(n_right=n_right, n_judged=n_written - saying.n_broken)
 
 
 def word_errors(words: Sequence[str], expected: Sequence[str]) -> int:

@@ -132,7 +132,7 @@ class HeardOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class SoundOutcome:
-    """Words of the agent that could be told by their sound, and how many were what it wrote."""
+    """Words that the agent wrote, and how many of them its sound says."""
 
     n_right: int
     n_judged: int

@@ -7,7 +7,14 @@ from functools import cached_property
 
 from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.evaluation.config import WindowConfig
-from microturn.evaluation.scoring.activity import Activity, Span, longest_gap, merge, subtract
+from microturn.evaluation.scoring.activity import (
+    Activity,
+    Span,
+    longest_gap,
+    merge,
+    overlap,
+    subtract,
+)
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
 from microturn.evaluation.scoring.answers import Answer, answers_of
 from microturn.evaluation.scoring.dialogue import Dialogue
@@ -17,8 +24,10 @@ from microturn.evaluation.scoring.restraint import (
     unasked_talk,
     without_credit,
 )
+from microturn.evaluation.scoring.saying import Saying
 
 _AUDIBLE_S = 0.03  # less sound than this is no word
+_SAME_ONSET_S = 0.15  # a word may sound so much after the onset that is found by energy
 
 
 @dataclass(frozen=True)
@@ -42,17 +51,47 @@ class ScoredDialogue:
         return self.activity.utterances
 
     @cached_property
+    def written(self) -> list[SpokenWord]:
+        """Single words of the `say` lane."""
+        return [
+            SpokenWord(text=text, start_s=word.start_s, end_s=word.end_s)
+            for word in self.trace.words
+            for text in word_list(word.text)
+        ]
+
+    @cached_property
+    def saying(self) -> Saying | None:
+        """What the sound says of the written words; None: nobody listened to it."""
+        if self.trace.sounds is None:
+            return None
+        breaks_s = [event.start_s for event in self.dialogue.events if event.act == "stop"]
+        breaks_s.append(self.dialogue.duration_s)
+        return Saying.of(
+            self.written, self.trace.sounds, lead_s=self.windows.text_lead_s, breaks_s=breaks_s
+        )
+
+    @cached_property
     def words(self) -> list[SpokenWord]:
-        """Words of the `say` lane that can be heard: text without sound says nothing."""
-        spoken = []
-        for word in self.trace.words:
-            until_s = word.start_s + self.windows.text_lead_s
-            if self.activity.seconds_in(word.start_s, until_s) >= _AUDIBLE_S:
-                spoken += [
-                    SpokenWord(text=text, start_s=word.start_s, end_s=word.end_s)
-                    for text in word_list(word.text)
-                ]
-        return spoken
+        """Written words that the sound says, and in brackets what it says without text.
+
+        Where nobody listened, written words with any sound at all.
+        """
+        if self.saying is not None:
+            return self.saying.words
+        return [
+            word
+            for word in self.written
+            if self.activity.seconds_in(word.start_s, word.start_s + self.windows.text_lead_s)
+            >= _AUDIBLE_S
+        ]
+
+    @cached_property
+    def said_utterances(self) -> list[Span]:
+        """Utterances in which the sound says a written word."""
+        if self.saying is None:
+            return self.utterances
+        spans = self.saying.spans
+        return [one for one in self.utterances if any(overlap(one, span) > 0 for span in spans)]
 
     @cached_property
     def answers(self) -> list[Answer]:
@@ -114,10 +153,17 @@ class ScoredDialogue:
         """When the word begins to sound; its token may come earlier."""
         until_s = word.start_s + self.windows.text_lead_s
         onset = self.activity.onset_in(word.start_s, until_s)
+        sound = None if self.saying is None else self.saying.sounds.get(word)
+        if sound is not None and onset is not None and sound.start_s - onset > _SAME_ONSET_S:
+            onset = self.activity.onset_in(sound.start_s, until_s)  # other sound came before it
         return word.start_s if onset is None else onset
 
     def speaking_near(self, moment_s: float, *, before_s: float, after_s: float) -> bool:
-        return self.activity.seconds_in(moment_s - before_s, moment_s + after_s) > 0
+        """Whether the agent says something around a moment; sound without words is no saying."""
+        span = (moment_s - before_s, moment_s + after_s)
+        if self.activity.seconds_in(*span) <= 0:
+            return False
+        return self.saying is None or any(overlap(span, said) > 0 for said in self.saying.spans)
 
     def outside_floors(self, start_s: float, end_s: float) -> list[Span]:
         """Speech in a span that no answer explains."""

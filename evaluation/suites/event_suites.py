@@ -171,7 +171,7 @@ _ROWS: Final = (
             "spurious_onsets_per_min": "utterances begun there, per minute of due silence",
             "false_delegates_per_min": "<delegate> that nobody asked for",
             "heard_word_error_rate": "errors in the transcript of the user",
-            "sounds_as_written": "its words sound most like recordings of these words",
+            "sounds_as_written": "written words that its sound says",
         },
     ),
 )
@@ -234,7 +234,6 @@ def _suite(row: _Row, metrics: EventMetrics) -> Suite:
         observe=metrics.observe,
         measure=metrics.measure,
         resample=metrics.resample,
-        judges_sound="sounds_as_written" in row.meanings,
         n_dialogues=_N_DIALOGUES,
         meanings=_all(row),
         dialogues_of=SET,

@@ -43,7 +43,6 @@ class Suite:
     floor: float = 0.1  # the line below which every member of the adversarial panel stays
     dialogues_of: str = ""  # the set it plays; empty: its own
     oracle_note: str = ""  # why even the oracle stays below 99 %; empty: it does not
-    judges_sound: bool = False  # needs the spoken words compared with recordings of the voice
     # Metrics of every resample, (resamples, metrics); None: `measure` is called for each.
     resample: Callable[[Sequence[Observations], Draws], NDArray[np.float64]] | None = None
 

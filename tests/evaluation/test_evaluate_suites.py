@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 
 from microturn.configs.main import main
-from microturn.evaluation.agents.baselines import Oracle
-from microturn.evaluation.config import ActivityConfig, EvaluateConfig
+from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.evaluate import check_socket
 from microturn.evaluation.report import markdown
 from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
-from microturn.evaluation.speech.recognise import recognise
-from microturn.evaluation.suites.held_out import held_out_config, held_out_set
+from microturn.evaluation.suites.held_out import held_out_config
 from microturn.evaluation.suites.registry import known_suites, load_suite
 from microturn.evaluation.suites.score_suite import MetricScore, score_suite
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint, save_checkpoint
@@ -150,20 +148,6 @@ def test_pictures_that_the_socket_does_not_carry_are_refused(
     config = EvaluateConfig(checkpoint=str(checkpoint), out=str(out), through="server")
     seen = held_out_config(load_suite("charades")).layout
     check_socket(config, TINY_LAYOUT, lanes_of=seen, name="charades")  # blind in either way
-
-
-def test_what_the_oracle_says_is_what_its_sound_says(cache: Path) -> None:
-    samples = held_out_set(load_suite("turn"), cache, workers=1).read(6)
-    right = total = 0
-    for sample in samples:
-        played = next(Oracle().perform([sample]))
-        trace = Trace.of(played, ActivityConfig())
-        heard = [word.text for word in recognise(played.audio, sample, trace.activity)]
-        said = [word.text for word in played.words]
-        total += len(said)
-        right += sum(word in heard for word in said)
-    assert total > 20
-    assert right / total > 0.8
 
 
 def test_few_dialogues_have_no_interval() -> None:

@@ -29,7 +29,6 @@ SPEC = AgentSpec(
     device="cpu",
     seed=0,
     batch_size=3,
-    recognise=False,
 )
 
 
