@@ -1,6 +1,6 @@
 """Hand-made dialogues whose scores are known by construction.
 
-Sound is bursts of noise: scoring hears energy, words come from the agent's text lane.
+Sound is bursts of noise, for every word of another colour.
 """
 
 import io
@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import soundfile
@@ -43,13 +44,21 @@ def word(text: str, start_s: float, length_s: float = WORD_S) -> SpokenWord:
 
 
 def sound_of(spoken: tuple[SpokenWord, ...], duration_s: float) -> np.ndarray:
-    """A burst of noise for every word."""
-    rng = np.random.default_rng(1)
+    """A burst of noise for every word, in a colour of its own."""
     audio = np.zeros(round(duration_s * RATE), np.float32)
     for item in spoken:
         first, last = (round(t * RATE) for t in (max(item.start_s, 0.0), item.end_s))
-        audio[first:last] = 0.1 * rng.standard_normal(len(audio[first:last]))
+        audio[first:last] = coloured_noise(item.text, len(audio[first:last]))
     return audio
+
+
+def coloured_noise(text: str, n: int) -> np.ndarray:
+    """Noise in which every tenth of the band has a level that only this text has."""
+    levels = np.random.default_rng(crc32(text.encode())).uniform(-1.0, 1.0, 10)
+    spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(n))
+    spectrum *= 10.0 ** np.interp(np.linspace(0, 9, len(spectrum)), np.arange(10), levels)
+    sound = np.fft.irfft(spectrum, n)
+    return (0.1 * sound / max(float(sound.std()), 1e-9)).astype(np.float32)
 
 
 @dataclass
