@@ -19,6 +19,8 @@ from microturn.evaluation.scoring.activity import Activity
 from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
 
 MAX_WORD_S = 1.0
+# From a recording of the voice, in log10 magnitude; docs/evaluation.md has what lies beyond it.
+CLEAR_DISTANCE = 0.18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,13 @@ class HeardWord:
     text: str  # empty: none of the words of the voice
     start_s: float
     end_s: float
+    distance: float = 0.0  # from the recording, in log10 magnitude
     share: float = 1.0  # of the word, up to where it was broken off
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the sound alone tells the word, without a text that says the same."""
+        return bool(self.text) and self.distance <= CLEAR_DISTANCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +115,7 @@ class Trace:
         words = tuple(
             SpokenWord(text=sound.text, start_s=sound.start_s, end_s=sound.end_s)
             for sound in self.sounds or ()
-            if sound.text
+            if sound.is_clear
         )
         return replace(self, words=words)
 
@@ -145,8 +153,8 @@ def _words_from_json(rows: Sequence[Sequence[Any]]) -> tuple[SpokenWord, ...]:
 
 
 def _heard_word(row: Sequence[Any]) -> HeardWord:
-    text, start_s, end_s, share = row
-    return HeardWord(text=text, start_s=start_s, end_s=end_s, share=share)
+    text, start_s, end_s, distance, share = row
+    return HeardWord(text=text, start_s=start_s, end_s=end_s, distance=distance, share=share)
 
 
 def words_of_lane(

@@ -33,6 +33,7 @@ class Spotted:
     number: int  # of the recording
     first: int
     end: int
+    distance: float  # mean over its frames
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ class Spotter:
             number, start, score = paths.best_end(self._last)
             total[t + 1] = max(total[t], score - _WORD_COST)
             if total[t + 1] > total[t]:
-                ends[t + 1] = Spotted(number=number, first=start, end=t + 1)
+                gained = (score - float(total[start])) / (t + 1 - start)
+                ends[t + 1] = Spotted(
+                    number=number, first=start, end=t + 1, distance=NULL_DISTANCE - gained
+                )
         return _trace_back(ends)
 
 

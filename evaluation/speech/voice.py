@@ -89,7 +89,7 @@ class AgentVoice:
             if broken is not None:
                 words.append(broken)
             elif activity.seconds_in(*span) >= _MIN_SPEECH_S:
-                words.append(HeardWord(text="", start_s=span[0], end_s=span[1], share=0.0))
+                words.append(HeardWord(text="", start_s=span[0], end_s=span[1]))
         return tuple(sorted(words, key=lambda word: word.start_s))
 
     @cached_property
@@ -104,6 +104,7 @@ class AgentVoice:
                 text=self.texts[found.number],
                 start_s=(first + found.first) * _FRAME_S,
                 end_s=(first + found.end) * _FRAME_S,
+                distance=found.distance,
             )
 
     def _broken_off(
@@ -125,7 +126,13 @@ class AgentVoice:
                 distance, share = beginning(part, recording)
                 if distance < best:
                     best = distance
-                    word = HeardWord(text=text, start_s=span[0], end_s=span[1], share=share)
+                    word = HeardWord(
+                        text=text,
+                        start_s=span[0],
+                        end_s=span[1],
+                        distance=distance,
+                        share=share,
+                    )
         return word
 
 
