@@ -67,7 +67,8 @@ def merge_layers(schema: type, files: Sequence[str | Path], overrides: Sequence[
         path = find_config(file)
         merged = _merge(schema, merged, _read_yaml(path), source=f"{file}: ")
     for override in overrides:
-        merged = _merge(schema, merged, _parse_override(schema, override), source="")
+        layer = _literal(_parse_override(schema, override))
+        merged = _merge(schema, merged, layer, source="")
     return merged
 
 
@@ -75,7 +76,19 @@ def save_config(path: str | Path, config: Any) -> None:
     """Write the resolved configuration, so that `load_config(type, [path])` gives it back."""
     from omegaconf import OmegaConf
 
-    write_atomically(Path(path), OmegaConf.to_yaml(OmegaConf.structured(config)))
+    plain = _literal(dataclasses.asdict(config))
+    write_atomically(Path(path), OmegaConf.to_yaml(OmegaConf.create(plain)))
+
+
+def _literal(value: Any) -> Any:
+    """Escape `${` in texts, which may be names of files; only YAML files refer to other keys."""
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return value
 
 
 def find_config(file: str | Path) -> Path:

@@ -184,6 +184,14 @@ def test_saved_configuration_comes_back(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
 
 
+def test_names_with_signs_of_configurations_stay_as_typed(tmp_path: Path) -> None:
+    for name in ("/d/${x}/a", r"a\${b", "${oc.env:HOME}", "$x{y}", r"\\${", "a: b # c", "{a}"):
+        knobs = config(f"out={name}")
+        assert knobs.out == name
+        save_config(tmp_path / "config.yaml", knobs)
+        assert load_config(Knobs, [tmp_path / "config.yaml"]).out == name
+
+
 def test_help_lists_every_key_with_its_value() -> None:
     text = help_text("turn", command(), ["n_dialogues=5"])
     assert "  n_dialogues  (int, 5)\n      how many" in text

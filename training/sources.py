@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -93,7 +94,7 @@ class ShardDialogues:
 
     @classmethod
     def open(cls, data: str) -> ShardDialogues:
-        names = list(expand_braces(data))
+        names = [data] if Path(data).exists() else list(expand_braces(data))
         readers: dict[str, ShardReader] = {}
         ranges = []
         for name in names:

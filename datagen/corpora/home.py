@@ -27,7 +27,27 @@ def corpora_home() -> Path:
 
 def folders_of(names: str) -> list[str]:
     """Resolve `corpus=`, comma-separated names and folders; "" is the corpus that ships."""
-    return [_folder(name.strip()) for name in names.split(",")]
+    folders, rest = [], names.split(",")
+    while rest:
+        n = _n_pieces(rest)
+        folders.append(_folder(",".join(rest[:n]).strip()))
+        del rest[:n]
+    return folders
+
+
+def _n_pieces(pieces: Sequence[str]) -> int:
+    """Count the pieces that are one name: a folder's own name may hold commas."""
+    for n in range(len(pieces), 1, -1):
+        name = ",".join(pieces[:n]).strip()
+        if not (Path(name) / MANIFEST_NAME).is_file():
+            continue
+        others = (Path(_folder(piece.strip())) / MANIFEST_NAME for piece in pieces[:n])
+        if all(other.is_file() for other in others):
+            raise ValueError(
+                f"corpus={name!r} is the name of a folder and a list of others; rename it"
+            )
+        return n
+    return 1
 
 
 def _folder(name: str) -> str:

@@ -49,11 +49,14 @@ def test_a_pattern_that_means_nothing_is_refused(pattern: str) -> None:
         list(expand_braces(pattern))
 
 
-def test_folder_tars_and_url_hold_the_same_dialogues(data: Path) -> None:
+def test_folder_tars_and_url_hold_the_same_dialogues(data: Path, tmp_path: Path) -> None:
     whole = open_source(str(data))
     tars = sorted(path.name for path in data.glob("*.tar"))
     assert len(tars) == 2
-    for name in (f"{data}/{{{','.join(tars)}}}", f"{data}/{tars[0]}", f"local://{data}"):
+    odd = tmp_path / "${x} {a,b}"  # a folder of this name is no pattern
+    odd.symlink_to(data)
+    braces = f"{data}/{{{','.join(tars)}}}"
+    for name in (braces, f"{data}/{tars[0]}", f"local://{data}", str(odd)):
         source = open_source(name)
         assert len(source) == (4 if name.endswith(".tar") else 8)
         for i in (0, len(source) - 1):

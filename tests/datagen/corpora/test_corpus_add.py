@@ -286,6 +286,22 @@ def test_simulate_takes_names_folders_and_several_of_them(
         open_corpora("nowhere")
 
 
+def test_commas_in_the_name_of_a_folder_are_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a,b", "c", "x, y,z", "p", "q", "p,q"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.jsonl").touch()
+    root = str(tmp_path)
+    asked = f"{root}/a,b, default,{root}/x, y,z,{root}/c,{root}/gone"
+    assert folders_of(asked) == [
+        *(f"{root}/a,b", str(DEFAULT_FOLDER), f"{root}/x, y,z", f"{root}/c", f"{root}/gone")
+    ]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is the name of a folder and a list of others; rename"):
+        folders_of(f"{root}/p,q")
+
+
 def test_the_commands_add_and_list(
     home: Path, tmp_path: Path, cache: str, shipped: Corpus, line: Utterance, capsys: Any
 ) -> None:
