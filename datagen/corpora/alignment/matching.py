@@ -30,9 +30,11 @@ def words_of(text: str) -> list[str]:
 
 
 def stated_words(words: Sequence[AlignedWord]) -> list[StatedWord]:
-    """Normalise entries; those without a word, such as punctuation, are left out."""
+    """Normalise entries; those without a word or a length tell nothing and are left out."""
     stated = []
     for word in words:
+        if word.start_s == word.end_s:
+            continue
         nameless = word.text.strip().lower() in NAMELESS
         texts = () if nameless else tuple(words_of(word.text))
         if texts or nameless:

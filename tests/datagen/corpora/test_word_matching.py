@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from microturn.datagen.corpora.add import SKIPPED_NAME, SUMMARY_NAME, add_corpus
 from microturn.datagen.corpora.alignment.length import fault_of_length
@@ -123,6 +125,32 @@ def test_only_words_that_are_not_in_the_text_speak_against_it() -> None:
     assert found_share(stated_words(timed("we saw")), text) == 1.0
     assert found_share(stated_words(timed("we met some dog")), text) == 0.5
     assert found_share([StatedWord((), 0.0, 1.0)], text) == 1.0
+
+
+@given(
+    texts=st.lists(st.sampled_from(["a", "b", "c", "dd", "ee"]), min_size=1, max_size=9),
+    fates=st.lists(st.sampled_from(["kept", "lost", "<unk>", "empty"]), min_size=9, max_size=9),
+    steps=st.lists(st.floats(0.01, 1.5), min_size=9, max_size=9),
+)
+def test_matched_words_spell_the_text_in_order(
+    texts: list[str], fates: list[str], steps: list[float]
+) -> None:
+    entries, at = [], 0.0
+    for text, fate, step in zip(texts, fates, steps, strict=False):
+        end = at if fate == "empty" else at + step
+        if fate != "lost":
+            name = "<unk>" if fate == "<unk>" else text
+            entries.append(AlignedWord(text=name, start_s=at, end_s=end))
+        at += step
+    found = match_words(stated_words(entries), texts, span_s=(0.0, at), levels=LOUD)
+    if "kept" not in fates[: len(texts)]:
+        assert found is None
+    if found is not None:
+        assert " ".join(word.text for word in found).split() == texts
+        assert all(0 <= word.start_s < word.end_s <= at + 0.001 for word in found)
+        starts = [word.start_s for word in found]
+        assert starts == sorted(starts)
+        assert any(word.is_known for word in found)
 
 
 def test_interpolated_times_are_near_the_true_ones(shipped: Corpus) -> None:
