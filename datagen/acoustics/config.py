@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from microturn.configs.command import option
 
 LAWS = ("mu", "a")
+MAX_DISTANCE_M = 4.0  # that most rooms have between two places
 CONCEALMENTS = ("pitch", "repeat", "zero")
 
 
@@ -46,6 +47,17 @@ class RoomsConfig:
             )
         if self.n_far < 2:
             raise ValueError(f"rooms.n_far={self.n_far} must be at least 2")
+        for name in ("rt60_s", "near_m", "far_m", "beside_m", "loudspeaker_m"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(
+                    f"rooms.{name}=[{low:g}, {high:g}] must be two positive numbers, lower first"
+                )
+            if name.endswith("_m") and low > MAX_DISTANCE_M:
+                raise ValueError(
+                    f"rooms.{name}=[{low:g}, {high:g}] does not fit into the rooms, which are at "
+                    f"most 7 m long; begin it at {MAX_DISTANCE_M:g} m or less"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,6 +138,9 @@ def clarity(place: RoomPosition, early_s: float) -> float:
         ({"method": "rays"}, "rooms.method='rays' is not one of images, tail"),
         ({"n_rooms": 0}, "rooms.n_rooms=0 must be at least 1"),
         ({"n_far": 1}, "rooms.n_far=1 must be at least 2"),
+        ({"rt60_s": (0.5, 0.2)}, r"rooms.rt60_s=\[0.5, 0.2\] must be two positive numbers"),
+        ({"near_m": (0.0, 0.2)}, r"rooms.near_m=\[0, 0.2\] must be two positive numbers"),
+        ({"far_m": (8, 10)}, r"rooms.far_m=\[8, 10\] does not fit into the rooms"),
         ({"max_response_s": 0.9}, "rooms.max_response_s=0.9 must be above 0 and at most 0.5 s"),
     ],
 )
