@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,13 +26,19 @@ from microturn.configs.load import (
 T = TypeVar("T")
 
 
+def starts_over(_: Any, line: str) -> str:
+    """Say that an interrupted command keeps nothing; `line` is the command as it was typed."""
+    return f"nothing is finished; start it again with: {line}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
     """One subcommand: the schema of its configuration, and the function that runs it.
 
     `run` imports its heavy modules inside itself, gets an instance of `schema` and returns the
     exit code (0 done, 1 failed or off target). It raises ValueError or OSError with one sentence
-    for what a user can fix, ConfigError where the command was used wrongly.
+    for what a user can fix, ConfigError where the command was used wrongly, and lets
+    KeyboardInterrupt pass, which stands for every signal that asks to end (signals.py).
     """
 
     schema: type
@@ -39,7 +46,9 @@ class Command:
     help: str
     files: str = ""  # folder below configs/ of the YAML files that fit; empty: that of the schema
     positionals: tuple[str, ...] = ()  # keys that bare words fill, in order
-    on_interrupt: str = "interrupted; the same command again continues from here"
+    # Says what an interrupted run has kept, by the name of a file that is there, and what to type
+    # next; gets the configuration and the line that was typed. None: it ends in no other way.
+    on_interrupt: Callable[[Any, str], str] | None = starts_over
 
     @property
     def folder(self) -> str:
@@ -75,6 +84,16 @@ def require_at_least(config: object, section: str, **limits: float) -> None:
         if not value >= limit:
             dotted = f"{section}.{name}" if section else name
             raise ConfigError(f"{dotted}={value} must be at least {limit:g}")
+
+
+def typed(words: Sequence[str]) -> str:
+    """A command as it is typed, with the program as it was called."""
+    program = Path(sys.argv[0])
+    if program.name != "microturn":
+        program = Path("microturn")
+    elif program.is_absolute() and program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return shlex.join([str(program), *words])
 
 
 def parse_words(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:

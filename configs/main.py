@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from signal import Signals
 from typing import TYPE_CHECKING
 
 from microturn.configs.paths import prepare_environment
@@ -16,7 +17,7 @@ from microturn.configs.renamed import RENAMED_COMMANDS
 if TYPE_CHECKING:
     from microturn.configs.command import Command
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 _BENCH = "microturn.evaluation.bench.cli"
 
@@ -63,7 +64,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `microturn ARGV`; returns 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run `microturn ARGV`; returns 0 done, 1 failed, 2 wrong usage, 128 + n ended by a signal."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal in Latin-1 or C has few letters
             stream.reconfigure(errors="backslashreplace")
@@ -127,19 +128,23 @@ def run_command(name: str, words: Sequence[str]) -> int:
     """Run one subcommand; what a user can fix is one sentence on stderr, never a traceback."""
     from microturn.configs.command import build_config, help_text
     from microturn.configs.load import ConfigError
+    from microturn.configs.signals import code_of, number_of, raising_interrupts
 
     # Threads that wait must not spin: where anything else runs on the machine, spinning made
     # torch up to three times slower. Only read when torch is loaded, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prepare_environment()
     command: Command | None = None
+    config: object = None
     try:
-        command = _import_command(name)
-        if "--help" in words or "-h" in words:
-            rest = [word for word in words if word not in ("--help", "-h")]
-            sys.stdout.write(help_text(name, command, rest))
-            return DONE
-        return command.run(build_config(command, words))
+        with raising_interrupts():
+            command = _import_command(name)
+            if "--help" in words or "-h" in words:
+                rest = [word for word in words if word not in ("--help", "-h")]
+                sys.stdout.write(help_text(name, command, rest))
+                return DONE
+            config = build_config(command, words)
+            return command.run(config)
     except ConfigError as error:
         _complain(name, f"{error}")
         print(f"`microturn {name} --help` lists every key.", file=sys.stderr)
@@ -157,10 +162,12 @@ def run_command(name: str, words: Sequence[str]) -> int:
             raise
         _complain(name, _os_error(error) if isinstance(error, OSError) else str(error))
         return FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print(file=sys.stderr)
-        _complain(name, command.on_interrupt if command else "interrupted")
-        return INTERRUPTED
+        number = number_of(interrupt)
+        what = _kept(command if config else None, config, [*name.split(), *words])
+        _complain(name, f"stopped by {Signals(number).name}{what}")
+        return code_of(number)
 
 
 def _import_command(name: str) -> "Command":
@@ -169,6 +176,19 @@ def _import_command(name: str) -> "Command":
     module, attribute, _ = COMMANDS[name]
     command: Command = getattr(import_module(module), attribute)
     return command
+
+
+def _kept(command: "Command | None", config: object, words: Sequence[str]) -> str:
+    """Say what is kept of an interrupted command, and how it goes on."""
+    from microturn.configs.command import starts_over, typed
+
+    on_interrupt = command.on_interrupt if command else starts_over
+    if on_interrupt is None:
+        return ""
+    try:
+        return f"; {on_interrupt(config, typed(words))}"
+    except (OSError, ValueError):  # the folder cannot be read now
+        return f"; {starts_over(config, typed(words))}"
 
 
 def _complain(name: str, text: str) -> None:

@@ -1,6 +1,6 @@
 """Commands `microturn simulate`, `microturn inspect` and `microturn verify-audio`."""
 
-from microturn.configs.command import Command, write_json
+from microturn.configs.command import Command, starts_over, write_json
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.report.config import InspectConfig, VerifyAudioConfig
 
@@ -26,11 +26,20 @@ def run_verify_audio(config: VerifyAudioConfig) -> int:
     return run_verify_audio(config)
 
 
+def _on_interrupt(config: DatagenConfig, line: str) -> str:
+    from microturn.datagen.simulate import n_finished
+
+    n = n_finished(config)
+    if not n:
+        return starts_over(config, line)
+    return f"{n} of {config.n_shards} shards are finished in {config.out}; continue with: {line}"
+
+
 SIMULATE = Command(
     schema=DatagenConfig,
     run=run_simulate,
     help="Simulate dialogues with exact labels and write them as a shard set.",
-    on_interrupt="interrupted; the same command again continues from the finished shards",
+    on_interrupt=_on_interrupt,
 )
 
 INSPECT = Command(

@@ -20,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from microturn.configs.files import process_mark
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.acoustics.recordings import fingerprints
@@ -197,6 +198,14 @@ def _is_done(out: Place, shard: int) -> bool:
     return report is not None and bool(report["shard"]["bytes"] == size)
 
 
+def n_finished(config: DatagenConfig) -> int:
+    """Count the shards that another run of the same command does not make again."""
+    out = place(config.out)
+    if (out / INDEX_NAME).is_file():
+        return config.n_shards
+    return sum(_is_done(out, shard) for shard in range(config.n_shards))
+
+
 def _prepare(
     config: DatagenConfig, out: Place, folders: Sequence[Path]
 ) -> tuple[dict[str, Any], Path]:
@@ -303,7 +312,7 @@ def _check_executor(config: DatagenConfig) -> None:
 
 
 def _check_writable(out: Place) -> None:
-    probe = out / f".probe.{os.getpid()}"
+    probe = out / f".probe.{process_mark()}"
     if isinstance(out, storage.RemotePath):
         _ = out.target  # an unknown protocol is reported for the folder, not for the probe
     try:

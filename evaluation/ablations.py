@@ -19,9 +19,9 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any, Final
 
-from microturn.configs.command import Command, option, write_json
+from microturn.configs.command import Command, option, starts_over, write_json
 from microturn.configs.files import write_atomically
-from microturn.evaluation.demo import DemoStep, run_stage
+from microturn.evaluation.demo import DemoStep, ended, raise_if_interrupted, run_stage
 
 # Columns from scores.json: suite, metric, head of the column.
 COLUMNS: Final = (
@@ -179,10 +179,9 @@ def _run(step: Step) -> int:
     step.note.unlink(missing_ok=True)
     began, cpu_began = time.monotonic(), _children_seconds()
     code = run_stage(step.stage)
-    if code < 0 or code == 130:
-        raise KeyboardInterrupt
+    raise_if_interrupted(code)
     if code:
-        print(f"microturn ablate: `{step.stage.name}` ended with exit code {code}", file=sys.stderr)
+        print(f"microturn ablate: `{step.stage.name}` {ended(code)}", file=sys.stderr)
         return 2 if code == 2 else 1
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": _children_seconds() - cpu_began}
     write_atomically(step.note, json.dumps({**step.mark, **spent}, indent=2) + "\n")
@@ -283,9 +282,17 @@ def _percent(metric: dict[str, Any]) -> str:
     return f"{100 * metric['value']:.1f} [{100 * low:.0f}, {100 * high:.0f}] n={metric['n']}"
 
 
+def _on_interrupt(config: AblationConfig, line: str) -> str:
+    n = len(list(Path(config.out).rglob("*.done.json")))
+    if not n:
+        return starts_over(config, line)
+    return f"{n} finished commands are kept in {config.out}; continue with: {line}"
+
+
 ABLATE = Command(
     schema=AblationConfig,
     run=run_ablations,
+    on_interrupt=_on_interrupt,
     positionals=("out",),
     files="ablations",
     help="Train and score the variants of a file such as ablations/tiny.yaml; finished parts stay.",

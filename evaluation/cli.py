@@ -1,6 +1,8 @@
 """Commands of this folder; what they need is imported when they run."""
 
-from microturn.configs.command import Command
+from pathlib import Path
+
+from microturn.configs.command import Command, starts_over
 from microturn.evaluation.config import CompareConfig, EvaluateConfig
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 
@@ -23,9 +25,32 @@ def _fdb(config: FdbConfig) -> int:
     return evaluate_fdb(config)
 
 
+def _traces_kept(config: EvaluateConfig, line: str) -> str:
+    from microturn.evaluation.traces import n_dialogues
+
+    folder = Path(config.out) / "traces"
+    n = sum(n_dialogues(path) for path in folder.glob("*.jsonl"))
+    if not n:
+        return starts_over(config, line)
+    return f"{n} dialogues are kept in {folder}; continue with: {line}"
+
+
+def _answers_kept(config: FdbConfig, line: str) -> str:
+    from microturn.evaluation.suites.fdb.folder import tasks_of
+    from microturn.evaluation.suites.fdb.folder_files import find_items
+
+    items = find_items(config.path)
+    n = len(tasks_of(items, again=True)) - len(tasks_of(items, again=False))
+    if not n:
+        return starts_over(config, line)
+    again = f"{line} again=false" if config.again else line
+    return f"{n} answers are kept in {config.path}; continue with: {again}"
+
+
 EVALUATE = Command(
     schema=EvaluateConfig,
     run=_evaluate,
+    on_interrupt=_traces_kept,
     help="Play test dialogues to a checkpoint or a baseline and score what it does, and when.",
 )
 
@@ -40,6 +65,7 @@ COMPARE = Command(
 EVALUATE_FDB = Command(
     schema=FdbConfig,
     run=_fdb,
+    on_interrupt=_answers_kept,
     positionals=("path",),
     help="Run and score a folder in the layout of Full-Duplex-Bench.",
 )

@@ -6,7 +6,7 @@ one resumes as its own command does. A few steps of training on the held-out set
 tell early how long the rest will take.
 """
 
-import contextlib
+import ctypes
 import json
 import shlex
 import shutil
@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from microturn.configs.command import Command, option
+from microturn.configs.command import Command, option, starts_over
 from microturn.configs.files import write_atomically
+from microturn.configs.signals import ENDING, Interrupted, code_of, number_of
 from microturn.evaluation import demo_estimate
 
 SPEED_STEPS = 6  # of the training that is timed
-INTERRUPTED = 130
-MAX_SAVE_S = 60.0  # time of an interrupted stage to save its state
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _ANNOUNCEMENT = (
     "The demo takes about 17 minutes on two idle cores of an AMD EPYC and longer on slower or busy "
     "ones: it soon measures this machine. Ctrl-C stops it; the same command continues."
@@ -163,49 +164,63 @@ def _print_estimate(config: DemoConfig, stages: list[DemoStep], ledger: "Ledger"
 
 
 def _stopped(code: int, stage: DemoStep) -> int:
-    if code in (INTERRUPTED, -signal.SIGINT):
-        raise KeyboardInterrupt
+    raise_if_interrupted(code)
     print(
-        f"microturn demo: stopped, because `{stage.words[0]}` {_ended(code)}; what is finished "
+        f"microturn demo: stopped, because `{stage.words[0]}` {ended(code)}; what is finished "
         "stays, and the same command again continues from here",
         file=sys.stderr,
     )
     return 2 if code == 2 else 1
 
 
-def _ended(code: int) -> str:
+def raise_if_interrupted(code: int) -> None:
+    """Raise the interrupt that the exit code of a stage stands for, if it does."""
+    for number in ENDING:
+        if code in (-number, code_of(number)):
+            raise Interrupted(number)
+
+
+def ended(code: int) -> str:
+    """Say how a stage ended, by its exit code."""
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}" if code else "left no result"
 
 
 def run_stage(stage: DemoStep) -> int:
-    """Run one command as a process; an interrupt reaches it and is waited for."""
+    """Run one command as a process, which ends and saves its state when this one is told to end."""
     command = [sys.executable, "-m", "microturn.configs.main", *stage.words]
-    with subprocess.Popen(command) as process:
-        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with subprocess.Popen(command, preexec_fn=_end_with_parent) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the terminal interrupts the stage too: let it save its state
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(2.0)
-            _end(process, signal.SIGINT)
+        except KeyboardInterrupt:
+            process.terminate()  # a terminal or scheduler may have done so: twice saves once
+            _wait_for_saving(process)
             raise
-        finally:
-            signal.signal(signal.SIGTERM, previous)
-            _end(process, signal.SIGTERM)
 
 
-def _end(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
-    """Ask a running process to stop, and kill it when it does not."""
-    if process.poll() is not None:
-        return
-    process.send_signal(how)
-    try:
-        process.wait(MAX_SAVE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _wait_for_saving(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a stage that saves its state; another Ctrl-C ends it at once."""
+    while process.poll() is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt as interrupt:
+            if number_of(interrupt) == signal.SIGINT:
+                process.kill()
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end a stage whose demo is killed: two trainings must not share a folder."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def on_interrupt(config: DemoConfig, line: str) -> str:
+    """Say where finished stages are recorded."""
+    ledger = Path(config.out) / "stages.json"
+    if not ledger.is_file():
+        return starts_over(config, line)
+    return f"finished stages are in {ledger}, and the last one keeps its own; continue with: {line}"
 
 
 class Ledger:
@@ -240,5 +255,6 @@ class Ledger:
 DEMO = Command(
     schema=DemoConfig,
     run=run_demo,
+    on_interrupt=on_interrupt,
     help="The whole loop: simulate, train, score beside baselines, report; finished parts stay.",
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from microturn.configs.command import write_json
 from microturn.configs.devices import uses_gpu
-from microturn.configs.files import write_atomically
+from microturn.configs.files import make_folder, write_atomically
 from microturn.configs.load import ConfigError, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.executors.task import n_cores
@@ -59,7 +59,7 @@ def evaluate(config: EvaluateConfig) -> int:
     check(config)
     plan = make_plan(config)
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     save_config(out / "config.yaml", config)
     files = {
         source.name: TraceFile(out / "traces" / f"{source.name}.jsonl", _header(plan, source))

@@ -54,6 +54,11 @@ class TraceFile:
         write_atomically(self._path, "".join(_text(line) for line in lines))
 
 
+def n_dialogues(path: Path) -> int:
+    """Count the dialogues that a trace file keeps."""
+    return max(0, sum(1 for _ in _complete_rows(path)) - 1)
+
+
 def _text(line: Mapping[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n"
 

@@ -23,11 +23,10 @@ TALK = Command(
     run=_talk,
     positionals=("input",),
     help="Let a checkpoint listen to a recording; writes its answer, the words and a picture.",
-    on_interrupt="interrupted; nothing was written",
 )
 SERVE = Command(
     schema=ServeConfig,
     run=_serve,
     help="Serve a checkpoint to the web page at / and to clients of the socket at /ws.",
-    on_interrupt="stopped",
+    on_interrupt=None,
 )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.configs.files import write_atomically
+from microturn.configs.files import make_folder, write_atomically
 from microturn.configs.load import save_config
 from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.answered_recording import AnsweredRecording, answer_recording
@@ -82,7 +82,7 @@ def write_answer(config: TalkConfig) -> int:
     for note in (*recording.notes, f"{config.checkpoint} runs on {device_name(batch.device)}"):
         sys.stderr.write(f"{note}\n")
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)  # before the work, so that it fails early
+    make_folder(out)  # before the work, so that it fails early
     agent = OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None
     window = batch.model.cfg.window
     conversation = Conversation(

@@ -16,5 +16,4 @@ PLAN = Command(
     schema=PlanConfig,
     run=_plan,
     help="Print size, needs and parallel layout of a model; nothing is computed.",
-    on_interrupt="interrupted; nothing was written",
 )

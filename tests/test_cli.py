@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from microturn.configs import load, renamed
 from microturn.configs import main as cli
 from microturn.configs.command import Command, build_config, help_text, option, write_json
 from microturn.configs.load import ConfigError, keys_of, load_config, save_config
+from microturn.configs.signals import Interrupted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,11 @@ def test_exit_codes_and_one_sentence(
     assert turn("out=x", run=fails(ModuleNotFoundError("", name="lightning"))) == 1
     assert "needs the package lightning; install 'microturn[all]'" in capsys.readouterr().err
     assert turn("out=x", run=fails(KeyboardInterrupt())) == 130
-    assert "the same command again continues" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "turn: stopped by SIGINT; nothing is finished; start it again with: " in said
+    assert said.endswith("microturn turn out=x\n")
+    assert turn("out=x", run=fails(Interrupted(signal.SIGHUP))) == 129
+    assert "stopped by SIGHUP" in capsys.readouterr().err
     assert turn("ou=x") == 2
     error = capsys.readouterr().err
     assert error.startswith("microturn turn: unknown key 'ou'; did you mean 'out'?\n")

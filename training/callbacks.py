@@ -1,14 +1,10 @@
-"""Callbacks of a run: progress bar, saved states, and a stop that loses nothing."""
+"""Callbacks of a run: progress bar and saved states. A stop that loses nothing is in stop.py."""
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -105,7 +101,7 @@ class Progress(Callback):
 
 
 class SaveState(Callback):
-    """Saves `states/` (to resume) and `checkpoint/` (to serve), at intervals and at the end.
+    """Saves `states/` (to resume) and `checkpoint/` (to serve), at intervals, asked, at the end.
 
     Every file is written beside the old one and renamed: a run that is killed while it saves keeps
     the old one. The state comes first, so that no checkpoint is newer than the last state.
@@ -121,10 +117,12 @@ class SaveState(Callback):
         every_minutes: float,
         every_steps: int,
         n_kept: int,
+        is_asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.out, self.tokenizer, self.run = out, tokenizer, run
         self.notes = notes  # more files of the checkpoint
         self.every_minutes, self.every_steps, self.n_kept = every_minutes, every_steps, n_kept
+        self.is_asked = is_asked
         self._last_s = time.monotonic()
         self._request: Request | None = None
 
@@ -135,7 +133,7 @@ class SaveState(Callback):
 
     def _is_due(self) -> bool:
         elapsed_s = time.monotonic() - self._last_s
-        return self.every_minutes > 0 and elapsed_s > 60 * self.every_minutes
+        return self.is_asked() or (0 < 60 * self.every_minutes < elapsed_s)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
@@ -178,46 +176,3 @@ class SaveState(Callback):
         if failures:
             raise OSError(failures[0])
         self._last_s = time.monotonic()
-
-
-class Stop(Callback):
-    """On Ctrl-C or SIGTERM, ends the run after the step and saves; on a second one, at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._request: Request | None = None
-
-    @contextmanager
-    def handling_signals(self) -> Iterator[None]:
-        """Handle both signals inside the block, and restore the handlers after it."""
-        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            for number in handlers:
-                signal.signal(number, self._handle)
-        except ValueError:  # only the main thread can be interrupted
-            handlers = {}
-        try:
-            yield
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        tqdm.write("stopping after this step; once more stops at once", file=sys.stderr)
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, TrainingModule)
-        self._request = pl_module.request(lambda: self.requested)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
-    ) -> None:
-        assert isinstance(pl_module, TrainingModule)
-        assert self._request is not None
-        alone = pl_module.processes.world_size == 1 and self.requested
-        if pl_module.stepped and (alone or self._request.agreed):
-            self.requested = True
-            trainer.should_stop = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from microturn.configs.command import Command
+from pathlib import Path
+
+from microturn.configs.command import Command, starts_over
 from microturn.training.config import TrainingConfig
 
 
@@ -12,9 +14,17 @@ def _train(cfg: TrainingConfig) -> int:
     return train(cfg)
 
 
+def _on_interrupt(config: TrainingConfig, line: str) -> str:
+    states = sorted((Path(config.out) / "states").glob("step*.safetensors"))
+    if not states:
+        return starts_over(config, line)
+    again = line if config.resume else f"{line} resume=true"
+    return f"{states[-1]} is saved; continue with: {again}"
+
+
 TRAIN = Command(
     schema=TrainingConfig,
     run=_train,
     help="train a model on simulated dialogues",
-    on_interrupt="interrupted; the same command again continues from the last state in out/states/",
+    on_interrupt=_on_interrupt,
 )

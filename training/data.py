@@ -6,7 +6,9 @@ computes one after another. Which dialogues a step has depends on neither.
 
 from __future__ import annotations
 
-import signal
+import errno
+import multiprocessing
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from microturn.configs.signals import leave_to_parent
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes
@@ -139,10 +142,14 @@ class DeviceBatchDataset(Dataset[DeviceBatch]):
 
 
 class MicroBatches:
-    """The micro-batches of every step, in order: the trainer iterates over them."""
+    """The micro-batches of every step, in order: the trainer iterates over them.
+
+    Batches come as bytes, through a pipe: tensors would come through /dev/shm, and where that is
+    full, as in a container, the worker would drop a batch and the training wait for it for ever.
+    """
 
     def __init__(
-        self, loader: DataLoader[DeviceBatch], sampler: StepSampler, *, n_micro_batches: int
+        self, loader: DataLoader[Any], sampler: StepSampler, *, n_micro_batches: int
     ) -> None:
         self.loader, self.sampler, self.n_micro_batches = loader, sampler, n_micro_batches
         self.processes = ProcessGroup()  # where one device cannot go on, none does
@@ -151,7 +158,8 @@ class MicroBatches:
         return len(self.sampler) * self.n_micro_batches
 
     def __iter__(self) -> Iterator[MicroBatch]:
-        for step, batch in enumerate(self.loader, start=self.sampler.first_step):
+        batches = _device_batches(self.loader)
+        for step, batch in enumerate(batches, start=self.sampler.first_step):
             if self.processes.any(bool(batch.error)):
                 raise ValueError(next(text for text in self.processes.gather(batch.error) if text))
             size = len(batch.dialogues) // self.n_micro_batches
@@ -164,6 +172,35 @@ class MicroBatches:
                     dialogues=batch.dialogues[index * size : (index + 1) * size],
                     weight_sums=batch.weight_sums,
                 )
+
+
+def _device_batches(loader: DataLoader[Any]) -> Iterator[DeviceBatch]:
+    """Iterate over a loader; OSError says what its processes lack."""
+    _check_shared_memory(loader.num_workers)
+    try:
+        for batch in loader:
+            yield pickle.loads(batch)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError(
+            f"a process that reads dialogues died ({str(error).splitlines()[0]}), perhaps for lack "
+            "of memory; give loader_workers=0, and the same command continues"
+        ) from error
+
+
+def _check_shared_memory(n_workers: int) -> None:
+    """Raise OSError where the locks between processes find no room; a loader would half start."""
+    try:
+        locks = [multiprocessing.Lock() for _ in range(4 * n_workers)]
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            f"loader_workers={n_workers} needs room in /dev/shm, which is full; free it, give the "
+            "container more (docker run --shm-size=1g), or give loader_workers=0"
+        ) from error
+    del locks
 
 
 class DialogueData(L.LightningDataModule):
@@ -200,25 +237,21 @@ class DialogueData(L.LightningDataModule):
             world_size=trainer.world_size if trainer else 1,
             endless=self.source.endless,
         )
-        loader = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             DeviceBatchDataset(self.source, self.n_micro_batches),
             sampler=sampler,
             batch_size=None,
-            collate_fn=_unchanged,
+            collate_fn=pickle.dumps,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_leave_signals,
         )
         return MicroBatches(loader, sampler, n_micro_batches=self.n_micro_batches)
 
 
-def _unchanged(item: Any) -> Any:
-    return item
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which reaches every process of a terminal, to the training process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals(worker: int) -> None:
+    """Leave signals, which may reach every process of a terminal or job, to the training."""
+    leave_to_parent()
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,16 @@ _PRINTED = (
 )
 
 
+class ValidationDropped(Exception):
+    """The run is to stop, which cannot wait for a validation."""
+
+
 class RecordingRows:
     """Rows that keep the inputs and outputs of the first dialogue."""
 
-    def __init__(self, batch: RowBatch) -> None:
+    def __init__(self, batch: RowBatch, is_stopping: Callable[[], bool]) -> None:
         self.batch, self.layout, self.tokenizer = batch, batch.layout, batch.tokenizer
+        self.is_stopping = is_stopping
         self.inputs: list[MicroTurnIn] = []
         self.outputs: list[MicroTurnOut] = []
 
@@ -57,6 +62,8 @@ class RecordingRows:
         self.batch.reset(row)
 
     def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        if self.is_stopping():
+            raise ValidationDropped
         outputs = self.batch.step_rows(inputs)
         if 0 in inputs:
             self.inputs.append(inputs[0])
@@ -118,6 +125,7 @@ class StreamingValidation(Callback):
         held_out = DialogueSet.open(cfg.data)
         layout.check_same(held_out.layout, "data", f"streaming_validation.data={cfg.data}")
         self.samples = list(held_out.read(cfg.n_dialogues))
+        self.is_stopping: Callable[[], bool] = lambda: False
         self._due_s, self._last_step = 0.0, -1
         self._request: Request | None = None
 
@@ -144,7 +152,12 @@ class StreamingValidation(Callback):
         start_s = time.monotonic()
         model = module.unsharded_model()
         if trainer.is_global_zero:
-            self._stream(model, step=module.steps, seed=module.cfg.seed)
+            try:
+                self._stream(model, step=module.steps, seed=module.cfg.seed)
+            except ValidationDropped:
+                _say(f"streaming validation at step {module.steps} is left out: the run stops")
+            finally:
+                model.train()
         module.exclude_time(time.monotonic() - start_s)
         self._due_s = module.trained_seconds + 60 * self.cfg.every_minutes
         self._last_step = module.steps
@@ -152,16 +165,19 @@ class StreamingValidation(Callback):
     def _stream(self, model: InteractionModel, *, step: int, seed: int) -> None:
         model.eval()
         checkpoint = LoadedCheckpoint(model, model.layout, self.tokenizer)
-        record = RecordingRows(RowBatch(checkpoint, len(self.samples), seed=seed))
+        record = RecordingRows(RowBatch(checkpoint, len(self.samples), seed=seed), self.is_stopping)
         stem = self.folder / f"step{step:06d}"
         suites = stream_and_score(StreamedAgent(record), self.samples, stem=stem)
         draw_lanes(stem.with_name(f"{stem.name}-lanes.png"), self.samples[0], record=record)
-        model.train()
         with (self.folder / "scores.jsonl").open("a", encoding="utf-8") as file:
             row = {"step": step, "suites": {suite: s.to_json() for suite, s in suites.items()}}
             file.write(json.dumps(row, sort_keys=True) + "\n")
         values = [f"{name} {_format(suites, suite, key)}" for suite, key, name in _PRINTED]
-        tqdm.write(f"streaming validation at step {step}: {', '.join(values)}", file=sys.stderr)
+        _say(f"streaming validation at step {step}: {', '.join(values)}")
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
 
 
 def _words(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

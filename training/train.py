@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from microturn.configs.load import save_config
 from microturn.configs.reading import lines_of
+from microturn.configs.signals import Interrupted
 from microturn.datagen.sets.contents import (
     CONTENTS_NAME,
     Contents,
@@ -28,15 +32,18 @@ from microturn.model.streams import dequantise_fine
 from microturn.model.streams.layout import N_MELS
 from microturn.model.streams.packing import SILENT_LOG_MEL
 from microturn.training import state
-from microturn.training.callbacks import Progress, SaveState, Stop
+from microturn.training.callbacks import Progress, SaveState
+from microturn.training.cluster import choose_cluster
 from microturn.training.config import TrainingConfig
 from microturn.training.data import DialogueData
 from microturn.training.flops import flops_per_micro_turn, matmul_rate
 from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
 from microturn.training.parallel import check_compiler, compile_blocks, recompute_blocks
+from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
 from microturn.training.state import RunIdentity, State
+from microturn.training.stop import Stop
 from microturn.training.vocoder_loss import VocoderTask
 
 _STATISTICS_DIALOGUES = 64
@@ -98,6 +105,7 @@ def train(cfg: TrainingConfig, *, watch: L.Callback | None = None) -> int:
 
 def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     _silence_lightning()
+    cluster = choose_cluster(cfg)
     if cfg.compile:
         check_compiler()
     torch.set_num_threads(cfg.threads or max(1, len(os.sched_getaffinity(0)) // cfg.devices))
@@ -113,8 +121,23 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         fit_mel_statistics(model, source)
     else:
         _restore(model, resumed)
+    with alone_in(out) if _is_first_process() else nullcontext():
+        return _run(cfg, model, source, run=run, resumed=resumed, cluster=cluster, watch=watch)
+
+
+def _run(
+    cfg: TrainingConfig,
+    model: InteractionModel,
+    source: Source,
+    *,
+    run: RunIdentity,
+    resumed: State | None,
+    cluster: ClusterEnvironment | None,
+    watch: L.Callback | None,
+) -> int:
+    """Train in a run folder that nothing else trains in."""
+    out = Path(cfg.out)
     if _is_first_process():
-        out.mkdir(parents=True, exist_ok=True)
         save_config(out / "config.yaml", cfg)
     voice = None
     if model.vocoder.is_learned:
@@ -123,16 +146,22 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     if module.progress >= 1:
         notes = _notes(source, out, resumed=resumed is not None)
         save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=notes)
+        _print(f"training: {out} is finished ({module.steps} steps); nothing to do")
         return 0
     if cfg.activation_checkpointing:
         recompute_blocks(model)
     if cfg.compile:
         compile_blocks(model)
-    return _fit(module, source, run, watch=watch)
+    return _fit(module, source, run, cluster=cluster, watch=watch)
 
 
 def _fit(
-    module: TrainingModule, source: Source, run: RunIdentity, *, watch: L.Callback | None
+    module: TrainingModule,
+    source: Source,
+    run: RunIdentity,
+    *,
+    cluster: ClusterEnvironment | None,
+    watch: L.Callback | None,
 ) -> int:
     cfg, first_step = module.cfg, module.steps
     out = Path(cfg.out)
@@ -148,6 +177,7 @@ def _fit(
         workers=cfg.loader_workers,
         n_micro_batches=cfg.accumulate,
     )
+    stop = Stop()
     saver = SaveState(
         out,
         source.tokenizer,
@@ -156,15 +186,17 @@ def _fit(
         every_minutes=cfg.checkpoint_minutes,
         every_steps=cfg.checkpoint_steps,
         n_kept=cfg.checkpoints_kept,
+        is_asked=stop.must_save,
     )
-    stop = Stop()
     log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps)
     callbacks: list[L.Callback] = [stop, log, saver]
     if cfg.streaming_validation.data:
         from microturn.training.streaming_validation import StreamingValidation
 
         validation = cfg.streaming_validation
-        callbacks.append(StreamingValidation(validation, out, source.layout, source.tokenizer))
+        streaming = StreamingValidation(validation, out, source.layout, source.tokenizer)
+        streaming.is_stopping = lambda: stop.requested
+        callbacks.append(streaming)
     callbacks.append(_progress(module, source, gpu=gpu, half="bf16" in precision))
     if watch is not None:
         callbacks.append(watch)
@@ -184,14 +216,15 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,
+        plugins=cluster,
     )
     with stop.handling_signals():
         try:
             trainer.fit(module, data)
         except SystemExit:  # Lightning turns a second Ctrl-C into this
-            raise KeyboardInterrupt from None
-    if stop.requested and module.progress < 1:
-        raise KeyboardInterrupt
+            raise Interrupted(stop.number or signal.SIGINT) from None
+    if stop.requested:
+        raise Interrupted(stop.number)
     return 0
 
 

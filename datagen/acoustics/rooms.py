@@ -5,13 +5,10 @@ The number of processes that build it does not change a byte.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import multiprocessing
-import os
-import signal
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from microturn.configs.files import replacing
+from microturn.configs.signals import leave_to_parent
 from microturn.datagen.acoustics.config import RoomsConfig
 from microturn.datagen.acoustics.responses import (
     MAX_RT60_ERROR,
@@ -54,15 +53,11 @@ def ensure_bank(
     stored = _serialise(build_bank(config, sample_rate, workers=workers))
     last_error: OSError | None = None
     for folder in folders:
-        temporary = folder / f".{name}.{os.getpid()}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(stored)
-            temporary.replace(folder / name)
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(stored)
         except OSError as error:
             last_error = error
-            with contextlib.suppress(OSError):  # leave nothing on a full disk
-                temporary.unlink()
         else:
             return folder / name
     raise OSError(f"the bank of rooms can be written to none of {_names(folders)} ({last_error})")
@@ -118,8 +113,7 @@ def _in_processes(make: partial[Room], indices: Sequence[int], workers: int) -> 
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),  # inherits no threads and no locks
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the parent
+        initializer=leave_to_parent,
     )
     try:
         yield from pool.map(make, indices)

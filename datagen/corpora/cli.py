@@ -2,7 +2,7 @@
 
 import sys
 
-from microturn.configs.command import Command, write_json
+from microturn.configs.command import Command, starts_over, write_json
 from microturn.datagen.corpora.config import CorpusAddConfig, CorpusListConfig
 
 
@@ -24,12 +24,22 @@ def run_list(config: CorpusListConfig) -> int:
     return 0
 
 
+def _on_interrupt(config: CorpusAddConfig, line: str) -> str:
+    from microturn.configs.paths import cache_folder
+    from microturn.datagen.corpora.alignment.cache import FOLDER
+
+    kept = cache_folder(config.cache) / FOLDER
+    if not kept.is_dir():
+        return starts_over(config, line)
+    return f"word times found so far are kept in {kept}; start it again with: {line}"
+
+
 CORPUS_ADD = Command(
     schema=CorpusAddConfig,
     run=run_add,
     positionals=("source",),
     help="Add recordings: check them, find their word times, write them as a corpus.",
-    on_interrupt="interrupted; alignments are cached, so the same command again is faster",
+    on_interrupt=_on_interrupt,
 )
 
 CORPUS_LIST = Command(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from microturn.configs.signals import ENDING, leave_to_parent
 from microturn.datagen.executors.task import ONE_THREAD, Factory, Report
 
 EXIT_S = 5.0  # time for a worker to exit after it was told to
@@ -88,7 +89,7 @@ def _receive(connection: Connection, process: BaseProcess) -> Report:
 
 def _work(factory: Factory, connection: Connection) -> None:
     """Run tasks until the parent sends None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends the worker
+    leave_to_parent()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         task = factory()
@@ -109,11 +110,14 @@ def _exit_with_parent() -> None:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT: processes started inside never receive it; this one does after the block."""
+    """Block signals that ask to end: processes started inside never receive them.
+
+    This process does after the block.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

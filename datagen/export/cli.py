@@ -16,5 +16,4 @@ EXPORT = Command(
     run=run_export,
     positionals=("data",),
     help="Write a shard set for moshi-finetune, Lhotse or NeMo.",
-    on_interrupt="interrupted; unfinished files were removed",
 )

@@ -13,6 +13,7 @@ import soundfile
 from tqdm import tqdm
 
 from microturn.configs.command import write_json
+from microturn.configs.files import make_folder
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, missed_targets
 from microturn.datagen.report.check import faults_of_set
@@ -78,7 +79,7 @@ def show(reader: ShardReader, sample: StoredDialogue, *, out: Path) -> None:
     """Write the picture, audio, labels and page of one dialogue."""
     from microturn.datagen.report.picture import draw_dialogue
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     layout = reader.layout
     n_samples = reader.n_micro_turns * layout.samples_per_micro_turn
     timeline = Timeline.from_labels(

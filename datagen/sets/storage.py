@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import io
-import itertools
 import os
 import re
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from microturn.configs.files import draft_of, drafts, make_folder
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
-_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
-_COUNTER = itertools.count()
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)_(?P<pid>\d+)_\d+\.tmp")
 PROCESS_ONLY = "memory"  # the protocol of a file system that other processes cannot see
 
 
@@ -185,25 +182,9 @@ def remove_folder(folder: Place) -> None:
 
 
 def stale_drafts(folder: Place, pattern: str = "*", *, only_dead: bool = True) -> Iterator[Path]:
-    """Yield temporary files: those of dead processes of this machine, or of all processes."""
-    if not isinstance(folder, Path):
-        return  # remote drafts are in memory
-    for path in folder.glob(".*.tmp"):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and fnmatch.fnmatchcase(match["name"], pattern):
-            dead = match["host"] == _HOST and not _is_alive(int(match["pid"]))
-            if dead or not only_dead:
-                yield path
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    """Yield temporary files: those of processes that died here, or of all processes."""
+    if isinstance(folder, Path):  # remote drafts are in memory
+        yield from drafts(folder, pattern, only_dead=only_dead)
 
 
 class Draft:
@@ -215,10 +196,9 @@ class Draft:
         self._file: IO[bytes] = io.BytesIO()
         self._written = 0
         if isinstance(item, Path):
-            mark = f"{_HOST}_{os.getpid()}_{next(_COUNTER)}"
             try:
-                item.parent.mkdir(parents=True, exist_ok=True)
-                self._temporary = item.with_name(f".{item.name}.{mark}.tmp")
+                make_folder(item.parent)
+                self._temporary = draft_of(item)
                 self._file = self._temporary.open("wb")
             except OSError as error:
                 raise _cannot_write(item, error) from error

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from microturn.configs.command import Command
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from microturn.configs.command import Command, starts_over
 from microturn.evaluation.bench.config import (
     BenchAcousticsConfig,
     BenchGpuKernelsConfig,
@@ -16,8 +20,6 @@ from microturn.evaluation.bench.config import (
 )
 
 FILES = "bench"  # the folder of configs/ for these commands
-NOTHING_KEPT = "interrupted; nothing was written"
-STEPS_KEPT = "interrupted; the figures of finished steps are in out="
 
 
 def _simulate(config: BenchSimulateConfig) -> int:
@@ -83,12 +85,18 @@ def _gpu_training(config: BenchGpuTrainingConfig) -> int:
     return run_bench_gpu_training(config, device)
 
 
+def _steps_kept(name: str, config: Any, line: str) -> str:
+    path = Path(config.out) / name
+    if not path.is_file():
+        return starts_over(config, line)
+    return f"figures of finished steps are in {path}; start it again with: {line}"
+
+
 BENCH_SIMULATE = Command(
     schema=BenchSimulateConfig,
     run=_simulate,
     files=FILES,
     help="Seconds of dialogue per CPU second: microturn, lhotse, and the necessary work alone.",
-    on_interrupt=NOTHING_KEPT,
 )
 
 BENCH_ACOUSTICS = Command(
@@ -96,7 +104,6 @@ BENCH_ACOUSTICS = Command(
     run=_acoustics,
     files=FILES,
     help="CPU time of each acoustic effect, and of the responses of a room.",
-    on_interrupt=NOTHING_KEPT,
 )
 
 BENCH_LOADER = Command(
@@ -104,7 +111,6 @@ BENCH_LOADER = Command(
     run=_loader,
     files=FILES,
     help="Seconds of dialogue per second and core: packed lanes, webdataset, FLAC, and the floor.",
-    on_interrupt=NOTHING_KEPT,
 )
 
 BENCH_TRAINING = Command(
@@ -112,7 +118,6 @@ BENCH_TRAINING = Command(
     run=_training,
     files=FILES,
     help="FLOP rate of training steps beside a replay of the same matrix products.",
-    on_interrupt=NOTHING_KEPT,
 )
 
 BENCH_SESSION = Command(
@@ -120,7 +125,6 @@ BENCH_SESSION = Command(
     run=_session,
     files=FILES,
     help="Time micro-turns of 1, 2, 4 and 8 sessions at once.",
-    on_interrupt=NOTHING_KEPT,
 )
 
 BENCH_KERNELS = Command(
@@ -128,7 +132,6 @@ BENCH_KERNELS = Command(
     run=_kernels,
     files=FILES,
     help="Check the kernels against their definitions and time them beside plain PyTorch.",
-    on_interrupt=NOTHING_KEPT,
 )
 
 BENCH_GPU_KERNELS = Command(
@@ -136,7 +139,7 @@ BENCH_GPU_KERNELS = Command(
     run=_gpu_kernels,
     files=FILES,
     help="Check and time every kernel on a GPU, with a search for the best tiles.",
-    on_interrupt=STEPS_KEPT,
+    on_interrupt=partial(_steps_kept, "kernels.json"),
 )
 
 BENCH_GPU_SESSIONS = Command(
@@ -144,7 +147,7 @@ BENCH_GPU_SESSIONS = Command(
     run=_gpu_sessions,
     files=FILES,
     help="Time micro-turns of 1 to 64 sessions of two models on a GPU, and of a long session.",
-    on_interrupt=STEPS_KEPT,
+    on_interrupt=partial(_steps_kept, "sessions.json"),
 )
 
 BENCH_GPU_TRAINING = Command(
@@ -152,5 +155,5 @@ BENCH_GPU_TRAINING = Command(
     run=_gpu_training,
     files=FILES,
     help="Time training steps on a GPU, compiled too, and runs of `microturn train`.",
-    on_interrupt=STEPS_KEPT,
+    on_interrupt=partial(_steps_kept, "training.json"),
 )

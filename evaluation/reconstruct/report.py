@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from microturn.configs.command import write_json
-from microturn.configs.files import write_atomically
+from microturn.configs.files import make_folder, write_atomically
 from microturn.configs.load import save_config
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue
 from microturn.evaluation.reconstruct.config import ReconstructConfig
@@ -41,7 +41,7 @@ def reconstruct(config: ReconstructConfig) -> int:
     reader = ShardReader(config.data)
     vocoders = open_vocoders(config, reader)
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     save_config(out / "config.yaml", config)
     count = min(config.n_dialogues or len(reader), len(reader))
     watches = {name: Stopwatch() for name in vocoders}

@@ -9,7 +9,8 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -20,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from starlette.websockets import WebSocket
 
+from microturn.configs.signals import HANGING_UP, Interrupted, handling
 from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.config import ServeConfig, is_loopback
 from microturn.inference.load import device_name, load_rows
@@ -30,6 +32,9 @@ from microturn.inference.serve.codec import Codec
 from microturn.inference.serve.connection import MAX_MESSAGE_BYTES, Connection
 from microturn.inference.serve.engine import LiveEngine
 from microturn.model.streams import StreamLayout
+
+if TYPE_CHECKING:
+    import uvicorn
 
 WEB: Final = Path(__file__).resolve().parent / "web"
 # Path of a socket and the codec of its connections.
@@ -77,8 +82,22 @@ def serve_sessions(config: ServeConfig) -> int:
             file=sys.stderr,
             flush=True,
         )
-        server.run(sockets=[listener])
+        _run(server, listener)
     return 0
+
+
+def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until a signal; uvicorn raises Ctrl-C and SIGTERM again, and knows no SIGHUP."""
+    numbers: list[int] = []
+
+    def hang_up(number: int, _: FrameType | None) -> None:
+        numbers.append(number)
+        server.should_exit = True
+
+    with handling(hang_up, HANGING_UP):
+        server.run(sockets=[listener])
+    if numbers:
+        raise Interrupted(numbers[0])
 
 
 def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:

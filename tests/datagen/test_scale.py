@@ -193,8 +193,9 @@ def _finished_shards_are_whole(out: Path) -> None:
         assert hashlib.sha256(tar.read_bytes()).hexdigest() == shard["sha256"]
 
 
-def test_ctrl_c_is_one_sentence_and_leaves_whole_shards(
-    straight: Path, cache: Path, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_one_sentence_and_leaves_whole_shards(
+    number: int, straight: Path, cache: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "set"
     process = subprocess.Popen(
@@ -204,15 +205,19 @@ def test_ctrl_c_is_one_sentence_and_leaves_whole_shards(
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not list(out.glob("shard-*.tar")):
+    while not list(out.glob(".progress/shard-*.json")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(process.pid, number)  # as a terminal or scheduler does: to the workers too
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error.splitlines()[-1] == (
-        "microturn simulate: interrupted; the same command again continues from the finished shards"
+    assert process.returncode == 128 + number
+    said = re.fullmatch(
+        rf"microturn simulate: stopped by {signal.Signals(number).name}; (\d+) of (\d+) shards are "
+        rf"finished in {out}; continue with: microturn simulate .*n_dialogues=400",
+        error.splitlines()[-1],
     )
+    assert said, error
+    assert 0 < int(said[1]) < int(said[2])
     assert "Traceback" not in error
     _finished_shards_are_whole(out)
     for name, sha256 in digests(straight):  # a dialogue does not depend on how many there are

@@ -54,10 +54,16 @@ class Server:
         *,
         file_limit: int = 0,
         env: dict[str, str] | None = None,
+        shm: int = 0,
     ) -> int:
         """`microturn train WORDS`; returns the process id. Files may grow to `file_limit` bytes."""
-        words = ["train", *words]
-        return self._ask(words=words, errors=str(errors), file_limit=file_limit, env=env or {})
+        return self._ask(
+            words=["train", *words],
+            errors=str(errors),
+            file_limit=file_limit,
+            env=env or {},
+            shm=shm,
+        )
 
     def wait(self, pid: int) -> int:
         """Its exit status; minus the signal that killed it."""

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from microturn.configs.main import INTERRUPTED, main
+from microturn.configs.main import main
 from microturn.training.state import load, path_of, saved_states
 
 STEPS = 4
@@ -172,7 +172,7 @@ def test_one_of_two_processes_is_interrupted(server: Any, data: Path, tmp_path: 
     while not saved_states(out) and time.monotonic() < end:
         time.sleep(0.05)
     os.kill(pids[1], signal.SIGINT)
-    both_done(server, pids, errors, first=INTERRUPTED)
+    both_done(server, pids, errors, first=128 + signal.SIGINT)
     assert load(saved_states(out)[-1]).step > 0
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
 from microturn.configs.load import load_config
-from microturn.configs.main import FAILED, INTERRUPTED, main
+from microturn.configs.main import FAILED, main
 from microturn.model.checkpoint import load_checkpoint
 from microturn.training.config import TrainingConfig
 from microturn.training.state import load, saved_states
@@ -208,23 +208,6 @@ def test_killed_often_and_resumed_is_never_killed(
 ) -> None:
     kill_at_random(server, data, tmp_path / "run", kills=10, seed=seed)
     assert_same_run(straight, tmp_path / "run")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_exits_130(
-    number: int, server: Any, data: Path, straight: Path, tmp_path: Path
-) -> None:
-    out, errors = tmp_path / "run", tmp_path / "errors"
-    pid = server.start(words_of(data, out, "max_steps=100000"), errors)
-    wait_for(lambda: bool(saved_states(out)))
-    os.kill(pid, number)
-    assert server.wait(pid) == INTERRUPTED, errors.read_text()
-    said = errors.read_text()
-    assert "Traceback" not in said
-    assert "the same command again continues" in said
-    state = load(saved_states(out)[-1])
-    saved = load_file(out / "checkpoint" / "model.safetensors")
-    assert all(torch.equal(saved[name], value) for name, value in state.weights.items())
 
 
 def test_no_space_is_one_sentence_and_the_run_goes_on_once_there_is(

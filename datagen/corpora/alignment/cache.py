@@ -13,6 +13,7 @@ from microturn.datagen.corpora.alignment.aligner import Aligned, Aligner
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.model.streams.pcm import Audio
 
+FOLDER = "alignments"
 _VERSION = 2  # of the method; another version computes again
 
 
@@ -20,7 +21,7 @@ class CachedAligner:
     """An aligner with a cache folder, which several processes may share."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "alignments"
+        self._folder = folder / FOLDER
         self._method = f"{_VERSION} pocketsphinx {version('pocketsphinx')}"
         self._aligner: Aligner | None = None
         self.computed = 0

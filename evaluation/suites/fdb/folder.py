@@ -16,7 +16,7 @@ import numpy as np
 
 from microturn.configs.command import write_json as write_result
 from microturn.configs.devices import choose_device
-from microturn.configs.files import replacing
+from microturn.configs.files import make_folder, replacing
 from microturn.configs.load import ConfigError, save_config
 from microturn.evaluation.agents.baselines import Agent, Silent
 from microturn.evaluation.config import WindowConfig
@@ -63,7 +63,7 @@ def evaluate_fdb(config: FdbConfig) -> int:
         n = export_dialogues(config)
         print(f"{config.path}: {n} recordings written", file=sys.stderr)
     items = find_items(config.path)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     save_config(out / "fdb_config.yaml", config)
     if config.checkpoint or config.baseline:
         _answer(items, config)
