@@ -19,6 +19,7 @@ from microturn.configs.load import load_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.sides import audible
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.datagen.report.heard import identity_of
@@ -97,8 +98,8 @@ class LiveSource:
 
     def contents(self) -> Contents:
         """Return whoever may be heard, since nothing is drawn yet; sentences and rooms are open."""
-        contents, bank = Contents(), self._simulator.bank
-        for utterance in bank.audible():
+        contents = Contents()
+        for utterance in audible(self._simulator.bank.corpus, self.config):
             contents.hear(utterance.speaker, identity_of(utterance), utterance.duration_s)
         return contents
 

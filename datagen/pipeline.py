@@ -194,7 +194,7 @@ class Simulator:
             micro_turn_s=layout.micro_turn_s,
             families=tuple(dialogue.families),
             voice=recipe.voice,
-            items=_items(dialogue.script),
+            items=_items(dialogue.script, self.bank.corpus),
             words=timeline.words,
             intended_agent_words=timeline.intended_agent_words,
             events=timeline.events,
@@ -207,19 +207,21 @@ class Simulator:
         )
 
 
-def _items(script: Script) -> tuple[ItemLabel, ...]:
+def _items(script: Script, corpus: Corpus) -> tuple[ItemLabel, ...]:
     """List the recordings that a dialogue uses, each once."""
     items: dict[tuple[str, str], ItemLabel] = {}
     for clip in script.clips:
         unit = clip.unit
         if unit.licence:
+            recording = corpus[unit.source]
             items[(unit.source, unit.voice)] = ItemLabel(
                 id=unit.source,
-                speaker=unit.voice.partition("@")[0],
+                speaker=recording.speaker,
                 voice=unit.voice,
-                perturbed="@" in unit.voice,
+                perturbed=unit.voice != recording.speaker,
                 lane=clip.lane,
                 licence=unit.licence,
+                language=recording.language,
             )
     return tuple(items[key] for key in sorted(items))
 

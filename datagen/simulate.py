@@ -26,12 +26,14 @@ from microturn.datagen.acoustics import rooms
 from microturn.datagen.acoustics.recordings import fingerprints
 from microturn.datagen.config import DatagenConfig, part_of
 from microturn.datagen.corpora.home import digest_of, folders_of
+from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
 from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, card_text, make_card
 from microturn.datagen.report.card_plots import card_plots
+from microturn.datagen.report.corpora_use import hopeless, unheard, use_of
 from microturn.datagen.report.heard import add_dialogue
 from microturn.datagen.report.leakage import MAX_DIALOGUES, measure_leakage
 from microturn.datagen.report.leakage_rows import NuisanceRow, nuisance_rows
@@ -71,10 +73,10 @@ def simulate(config: DatagenConfig, *, cache: Path) -> dict[str, Any]:
         print(f"{out} is finished ({config.n_dialogues} dialogues); nothing to do", file=sys.stderr)
         return _stored_card(out)
     with tempfile.TemporaryDirectory() as scratch:
-        identity, bank = _prepare(config, out, [cache, Path(scratch)])
+        identity, bank, corpus = _prepare(config, out, [cache, Path(scratch)])
         task = ShardTask(config=_for_workers(config), rooms=bank, sha256=identity[ROOMS_KEY])
         _make_shards(config, out, task)
-    return _finish(config, out, identity)
+    return _finish(config, out, identity, corpus=corpus)
 
 
 def _for_workers(config: DatagenConfig) -> DatagenConfig:
@@ -208,12 +210,13 @@ def n_finished(config: DatagenConfig) -> int:
 
 def _prepare(
     config: DatagenConfig, out: Place, folders: Sequence[Path]
-) -> tuple[dict[str, Any], Path]:
-    """Write everything that workers share; returns the identity of the set and the rooms."""
+) -> tuple[dict[str, Any], Path, Corpus]:
+    """Write everything that workers share; returns the set's identity, its rooms and its corpus."""
     for stale in storage.stale_drafts(out):  # of a run that was killed
         stale.unlink(missing_ok=True)
     corpus = open_corpus(config)
     bank = UnitBank(corpus, config)
+    _warn(hopeless(use_of(corpus, config)))
     rooms_path = _rooms_of(config, out, folders)
     identity = {
         "format": FORMAT,
@@ -240,7 +243,7 @@ def _prepare(
         for name in (CONFIG_NAME, LAYOUT_NAME, TOKENIZER_NAME):
             write_whole(out / name, Path(scratch, name).read_bytes())
     write_whole(identity_path, json.dumps(identity))
-    return identity, rooms_path
+    return identity, rooms_path, corpus
 
 
 def _rooms_of(config: DatagenConfig, out: Place, folders: Sequence[Path]) -> Path:
@@ -257,7 +260,9 @@ def _rooms_of(config: DatagenConfig, out: Place, folders: Sequence[Path]) -> Pat
     return built
 
 
-def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict[str, Any]:
+def _finish(
+    config: DatagenConfig, out: Place, identity: dict[str, Any], *, corpus: Corpus
+) -> dict[str, Any]:
     """Write card and index from the reports if all are there; the index is last."""
     stored = [_report(out, shard) for shard in range(config.n_shards)]
     reports = [report for report in stored if report is not None]
@@ -276,10 +281,14 @@ def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict
         contents.add(Contents.from_json(report["contents"], where=str(out)))
     shards = [report["shard"] for report in reports]
     nuisance = [NuisanceRow.from_json(row) for report in reports for row in report["nuisance"]]
+    use = use_of(corpus, config, contents)
+    known = hopeless(use)  # and said before
+    _warn([text for text in unheard(use) if text not in known])
     card = make_card(
         statistics,
         identity,
         contents=contents,
+        corpora=use,
         human=config.timing.human,
         leakage=measure_leakage(nuisance, conversation="conversation" in config.weights),
     )
@@ -294,6 +303,11 @@ def _finish(config: DatagenConfig, out: Place, identity: dict[str, Any]) -> dict
     for stale in storage.stale_drafts(out, "shard-*", only_dead=False):
         stale.unlink(missing_ok=True)
     return card
+
+
+def _warn(texts: Sequence[str]) -> None:
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _stored_card(out: Place) -> dict[str, Any]:

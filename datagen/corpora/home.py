@@ -70,6 +70,7 @@ class Corpora(Corpus):
     """
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
+        self.parts = tuple(corpora)
         self._owners: dict[str, Corpus] = {}
         utterances: list[Utterance] = []
         for corpus in corpora:
@@ -84,6 +85,10 @@ class Corpora(Corpus):
                     )
         first = corpora[0]
         super().__init__(first.folder, utterances, sample_rate=first.sample_rate)
+
+    def owner(self, utterance: Utterance) -> Corpus:
+        """Return the corpus that a recording is taken from."""
+        return self._owners[utterance.id]
 
     def _decode(self, utterance: Utterance) -> Audio:
         return self._owners[utterance.id]._decode(utterance)

@@ -27,6 +27,7 @@ from microturn.datagen.corpora.waveform import (
     quietest_near,
 )
 from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.dialogue.sides import is_on_side
 from microturn.datagen.dialogue.strangers import Strangers
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN
 from microturn.model.streams import normalise
@@ -244,19 +245,11 @@ class UnitBank:
             licence=utterance.licence,
         )
 
-    def audible(self) -> list[Utterance]:
-        """Recordings that users or voices around them may be made of in this split."""
-        languages = {utterance.language for utterance in self.corpus}
-        found = [u for name in sorted(languages) for u in self._of_split(name, self.split)]
-        return [u for u in found if u.words and "music" not in u.tags]
-
     def _of_split(self, language: str, split: str) -> list[Utterance]:
-        """Recordings in a language that a split may use; unseen people are in no training set."""
-        unseen = self._voices.unseen
         return [
             utterance
             for utterance in self.corpus.filter(language=language)
-            if ("test" if utterance.speaker in unseen else utterance.split) in (split, "any")
+            if is_on_side(utterance, split, unseen=self._voices.unseen)
         ]
 
     def _others(self, split: str) -> list[Utterance]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from microturn.datagen.labels.dialogue import LANES, WordLabel
 from microturn.datagen.sets.shards import StoredDialogue
 
+UNDETERMINED = "und"  # ISO 639 for a language that nobody stated
 CHANNELS = {"user": "user", "agent": "agent", "background": "user"}  # the channel of each lane
 
 
@@ -18,6 +19,7 @@ class SpokenSegment:
     id: str
     lane: str
     voice: str
+    language: str  # of its recordings; "und" where the set does not say
     words: tuple[WordLabel, ...]
 
     @property
@@ -45,27 +47,33 @@ class SpokenSegment:
 def segments_of(sample: StoredDialogue, join_s: float) -> list[SpokenSegment]:
     """Return all segments of a dialogue in the order of time."""
     segments: list[SpokenSegment] = []
+    languages = {item.id: item.language for item in sample.labels.items}
     for lane in LANES:
-        for number, words in enumerate(_runs(sample.labels.words.of(lane), join_s)):
+        runs = _runs(sample.labels.words.of(lane), join_s, languages)
+        for number, words in enumerate(runs):
             segments.append(
                 SpokenSegment(
                     id=f"{sample.key}-{lane}-{number:03d}",
                     lane=lane,
                     voice=words[0].voice,
+                    language=languages.get(words[0].source) or UNDETERMINED,
                     words=tuple(words),
                 )
             )
     return sorted(segments, key=lambda segment: (segment.start_s, segment.id))
 
 
-def _runs(words: Sequence[WordLabel], join_s: float) -> list[list[WordLabel]]:
-    """Group words by voice, with a new group after each silence; voices may overlap."""
-    open_runs: dict[str, list[WordLabel]] = {}
+def _runs(
+    words: Sequence[WordLabel], join_s: float, languages: Mapping[str, str]
+) -> list[list[WordLabel]]:
+    """Group words by voice and language, anew after each silence; voices may overlap."""
+    open_runs: dict[tuple[str, str], list[WordLabel]] = {}
     runs: list[list[WordLabel]] = []
     for word in sorted(words, key=lambda item: (item.start_s, item.end_s)):
-        run = open_runs.get(word.voice)
+        key = (word.voice, languages.get(word.source, ""))
+        run = open_runs.get(key)
         if run is None or word.start_s - run[-1].end_s >= join_s:
-            run = open_runs[word.voice] = []
+            run = open_runs[key] = []
             runs.append(run)
         run.append(word)
     return runs

@@ -46,7 +46,7 @@ class LhotseExport:
                 "duration": segment.duration_s,
                 "channel": SIDES.index(CHANNELS[segment.lane]),
                 "text": segment.text,
-                "language": "en",
+                "language": segment.language,
                 "speaker": segment.voice,
                 "custom": {"lane": segment.lane, **_inexact(segment)},
                 "alignment": {

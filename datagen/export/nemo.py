@@ -103,5 +103,5 @@ def _line(key: str, segment: SpokenSegment) -> dict[str, Any]:
         "duration": segment.duration_s,
         "text": segment.text,
         "speaker": segment.voice,
-        "lang": "en",
+        "lang": segment.language,
     }

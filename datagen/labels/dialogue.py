@@ -133,6 +133,7 @@ class ItemLabel:
     perturbed: bool
     lane: str
     licence: str
+    language: str = optional("")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from microturn.datagen.config import HumanTimingConfig
+from microturn.datagen.report.corpora_use import use_lines
 from microturn.datagen.report.leakage import MIN_EVENTS, PAIRS, pairs_of
 from microturn.datagen.report.leakage_rows import MEANINGS
 from microturn.datagen.report.set_statistics import TIMES, SetStatistics
@@ -39,6 +40,7 @@ def make_card(
     identity: Mapping[str, Any],
     *,
     contents: Contents | None = None,
+    corpora: Mapping[str, Mapping[str, Any]] | None = None,
     human: HumanTimingConfig | None = None,
     leakage: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def make_card(
     return {
         **identity,
         "heard": (contents or Contents()).counts(),
+        "corpora": dict(corpora or {}),
         "sums": {name: round(value, 3) for name, value in statistics.sums.items()},
         "counts": {
             name: _by_value(c) if name in HISTOGRAMS else dict(c.most_common())
@@ -102,6 +105,9 @@ def card_text(card: Mapping[str, Any]) -> str:
         _share_line(sums),
         "",
         _heard_line(card["heard"]),
+        "",
+        "## Corpora",
+        *use_lines(card["corpora"]),
         "",
         "## Families",
         *_table(("family", "segments", "share"), _shares(counts.get("families", {}))),
