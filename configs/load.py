@@ -77,6 +77,10 @@ def save_config(path: str | Path, config: Any) -> None:
     from omegaconf import OmegaConf
 
     plain = _literal(dataclasses.asdict(config))
+    for key in keys_of(type(config)):
+        if typing.get_origin(key.type) is dict and (entries := _value_at(plain, key.name)):
+            for entry in key.default:  # a map is merged entry by entry: null takes one out
+                entries.setdefault(entry, None)
     write_atomically(Path(path), OmegaConf.to_yaml(OmegaConf.create(plain)))
 
 
@@ -172,7 +176,8 @@ def _parse_override(schema: type, override: str) -> dict[str, Any]:
         raise ConfigError(f"{override!r} is not of the form key=value")
     value: Any = text
     kind = _type_at(schema, name)
-    if not _is_text(kind) or (text == "null" and type(None) in typing.get_args(kind)):
+    nothing = type(None) in typing.get_args(kind) or _is_entry(schema, name)
+    if not _is_text(kind) or (text == "null" and nothing):
         if typing.get_origin(kind) in (list, tuple) and not text.lstrip().startswith("["):
             text = f"[{text}]"  # suites=a,b is suites=[a,b]
         try:
@@ -216,6 +221,12 @@ def _type_at(schema: Any, name: str) -> Any:
             _unknown(schema, name)
         kind = hints[part]
     return kind
+
+
+def _is_entry(schema: Any, name: str) -> bool:
+    """Whether a dotted key is an entry of a map."""
+    owner = name.rpartition(".")[0]
+    return bool(owner) and typing.get_origin(_type_at(schema, owner)) is dict
 
 
 def _unknown(schema: Any, name: str, source: str = "") -> typing.NoReturn:
@@ -262,12 +273,38 @@ def _check_shape(schema: Any, tree: Any, source: str) -> None:
     walk(schema, tree, "")
 
 
+def _take_out(kind: Any, base: Any, layer: Any) -> None:
+    """Empty the maps that a layer gives as `{}`, and remove the entries that it gives as null.
+
+    Merging alone adds and changes entries; it could never take one out.
+    """
+    from omegaconf import read_write
+
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        for part, value in layer.items():
+            if isinstance(value, dict) and base.get(part) is not None:
+                _take_out(hints[part], base[part], value)
+    elif typing.get_origin(kind) is dict:
+        out = [entry for entry in layer if layer[entry] is None]
+        replaced = not layer or (out and set(layer) >= set(base))  # saved: it keeps its order
+        for entry in [*base] if replaced else out:
+            with read_write(base):
+                base.pop(entry, None)
+        for entry in out:
+            del layer[entry]
+        for entry, value in layer.items():
+            if isinstance(value, dict) and entry in base:
+                _take_out(typing.get_args(kind)[1], base[entry], value)
+
+
 def _merge(schema: type, base: Any, layer: Any, source: str) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     plain = OmegaConf.to_container(OmegaConf.create(layer), resolve=False)
     _check_shape(schema, plain, source)
+    _take_out(schema, base, plain)
     try:
         return OmegaConf.merge(base, plain)
     except OmegaConfBaseException as error:
