@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import soundfile
 
+from microturn.configs.reading import files_below
 from microturn.datagen.acoustics.config import RecordingsConfig
 from microturn.datagen.corpora.waveform import resampled
 from microturn.model.streams.pcm import Audio
@@ -45,7 +46,7 @@ def recordings(folder: str, key: str) -> tuple[NoiseRecording, ...]:
     root = Path(folder)
     if not root.is_dir():
         raise ValueError(f"{key}={folder} is not a folder")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in files_below(root) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"{key}={folder} holds no recording ({', '.join(sorted(SUFFIXES))})")
     return tuple(_examined(path, key) for path in paths)

@@ -204,6 +204,9 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
         raise ValueError(
             f"{config.source} is not a complete {form.name} corpus ({reason})"
         ) from error
+    if any("@" in recording.speaker for recording in recordings):
+        # In the labels of a set what follows @ is the speed of a voice.
+        recordings = [replace(r, speaker=r.speaker.replace("@", "(at)")) for r in recordings]
     return CorpusSource(
         name=name_of(config),
         form=form.name,

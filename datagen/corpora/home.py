@@ -83,6 +83,7 @@ class Corpora(Corpus):
                         f"{corpus.folder} and {owner.folder} both have the id {utterance.id!r}; "
                         "add one of them under another name"
                     )
+        _check_people(utterances)
         first = corpora[0]
         super().__init__(first.folder, utterances, sample_rate=first.sample_rate)
 
@@ -92,6 +93,19 @@ class Corpora(Corpus):
 
     def _decode(self, utterance: Utterance) -> Audio:
         return self._owners[utterance.id]._decode(utterance)
+
+
+def _check_people(utterances: Sequence[Utterance]) -> None:
+    """Raise ValueError if people of two corpora go by one name: b-c of a, and c of a-b."""
+    sources: dict[str, str] = {}
+    for utterance in utterances:
+        if utterance.speaker.startswith(f"{utterance.source}-"):
+            source = sources.setdefault(utterance.speaker, utterance.source)
+            if source != utterance.source:
+                raise ValueError(
+                    f"{utterance.speaker!r} is one person in the corpus {source} and another in "
+                    f"{utterance.source}; add one of them under another name"
+                )
 
 
 def _content(utterance: Utterance) -> tuple[str, str, float]:

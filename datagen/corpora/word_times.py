@@ -16,7 +16,8 @@ _SILENCE = frozenset(["", "sil", "sp", "spn", "<eps>", "<sil>", "[noise]", "<p>"
 _SUFFIXES = (".TextGrid", ".textgrid", ".TEXTGRID", ".ctm", ".CTM", ".json", ".JSON")
 _QUOTED = r'"((?:[^"]|"")*)"'
 _OWN_TIER = re.compile(r"(.+?)\s*-\s*words?", re.IGNORECASE)  # of one speaker, by MFA
-_LETTERS = {**{chr(ord("A") + i): i for i in range(8)}, "L": 0, "R": 1}  # of channels
+# Numbers of channels by their letters and names.
+_LETTERS = {**{chr(ord("A") + i): i for i in range(8)}, "L": 0, "R": 1, "LEFT": 0, "RIGHT": 1}
 _NUMBER = r"-?[\d.]+(?:[eE]-?\d+)?"
 
 
@@ -109,12 +110,18 @@ class Ctm:
 
 
 def channel_numbers(labels: Collection[str]) -> dict[str, int]:
-    """Number the labels of channels from 0: A and B, L and R, 1 and 2, or 0 and 1 if one is 0."""
+    """Number the labels of channels from 0: A and B, left and right, 1 and 2; 0 and 1 if one is 0.
+
+    A single label may be anything; ValueError if one of several says no number.
+    """
     first = 0 if "0" in labels else 1
-    return {
-        label: max(0, int(label) - first) if label.isdecimal() else _LETTERS.get(label.upper(), 0)
-        for label in labels
-    }
+    numbers: dict[str, int] = {}
+    for label in labels:
+        number = int(label) - first if label.isdecimal() else _LETTERS.get(label.upper())
+        if number is None and len(labels) > 1:
+            raise ValueError(f"the channel {label!r} is none of A, B, left, right or a number")
+        numbers[label] = max(0, number or 0)
+    return numbers
 
 
 def words_from_json(value: Any) -> tuple[AlignedWord, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from microturn.datagen.corpora.recordings import AUDIO_SUFFIXES
+from microturn.datagen.corpora.word_times import channel_numbers
 
 # Usual names of each field in manifests and tables.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -83,8 +84,11 @@ def span_fields(
 
 
 def channel_field(row: Mapping[str, Any], *, columns: Mapping[str, str]) -> int | None:
-    value = field(row, "channel", columns=columns)
-    return None if value is None else int(value)
+    """Return the number of a channel from 0, or of its letter; None if it is not stated."""
+    value = text_field(row, "channel", columns=columns)
+    if value.isalpha():
+        return channel_numbers({value, "0"})[value]
+    return int(float(value)) if value else None
 
 
 def find_audio(folder: Path, name: str, *, below: Sequence[str] = ()) -> Path:

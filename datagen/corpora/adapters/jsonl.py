@@ -86,13 +86,16 @@ def recording_of_row(
         if not isinstance(audio, str):
             raise ValueError("its line names no audio file")
         start_s, end_s = span_fields(row, columns=columns)
+        channel = channel_field(row, columns=columns)
+        side = "" if channel is None else f"-{channel}"
         return Recording(
-            id=text_field(row, "id", columns=columns) or _name(path, number),
+            id=text_field(row, "id", columns=columns) or _file_name(audio),
+            row=f"{start_s:g}{side}" if start_s or end_s or side else "",
             sound=FileSound(
                 path=find_audio(path.parent, audio, below=folders),
                 start_s=start_s,
                 end_s=end_s,
-                channel=channel_field(row, columns=columns),
+                channel=channel,
             ),
             text=text_field(row, "text", columns=columns),
             speaker=text_field(row, "speaker", columns=columns),
@@ -103,6 +106,12 @@ def recording_of_row(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         return faulty_row(path, number, str(error))
+
+
+def _file_name(audio: str) -> str:
+    """Return the id of a recording without one: the path of its file from the manifest."""
+    path = Path(audio).with_suffix("")
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _name(path: Path, number: int) -> str:

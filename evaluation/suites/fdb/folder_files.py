@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import files_below
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.suites.fdb.v1_formulas import Chunk
 from microturn.evaluation.suites.fdb.v3_formulas import Call
@@ -75,7 +76,7 @@ def find_items(path: str | Path) -> list[FdbItem]:
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"path={root} is no folder; give one of Full-Duplex-Bench")
-    inputs = sorted(root.rglob(f"{INPUT}.wav"), key=_numbered)
+    inputs = sorted((p for p in files_below(root) if p.name == f"{INPUT}.wav"), key=_numbered)
     if not inputs:
         raise ValueError(f"path={root} holds no {INPUT}.wav; give a folder of Full-Duplex-Bench")
     return [_item(file.parent) for file in inputs]

@@ -286,6 +286,19 @@ def test_simulate_takes_names_folders_and_several_of_them(
         open_corpora("nowhere")
 
 
+def test_a_name_of_two_people_is_refused_and_a_speed_is_no_part_of_one(
+    tmp_path: Path, cache: str, shipped: Corpus, line: Utterance
+) -> None:
+    write(tmp_path / "a" / "b-c@home" / "1.wav", shipped.load(line), line.text)
+    write(tmp_path / "a-b" / "c@home" / "1.wav", shipped.load(line), line.text)
+    for name in ("a", "a-b"):
+        add_corpus(config(tmp_path / name, tmp_path / "out" / name, cache))
+    folders = [str(tmp_path / "out" / name) for name in ("a", "a-b")]
+    assert {one.speaker for one in open_corpora(folders[0])} == {"a-b-c(at)home"}
+    with pytest.raises(ValueError, match="is one person in the corpus a and another in a-b; add"):
+        open_corpora(",".join(folders))
+
+
 def test_commas_in_the_name_of_a_folder_are_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

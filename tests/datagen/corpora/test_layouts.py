@@ -432,6 +432,22 @@ def test_the_third_column_of_a_metadata_csv_is_the_text_again_or_a_speaker(tmp_p
     assert (one.text, one.speaker, sound(one).path) == ("Hi", "0", tmp_path / "wavs" / "b.wav")
 
 
+def test_a_recording_without_an_id_has_that_of_its_file_and_part(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "x.wav", voice(1, 3.0), voice(2, 3.0))
+    put(tmp_path / "b" / "x.wav", voice(3))
+    rows: list[dict[str, Any]] = [
+        {"audio": "b/x.wav"},
+        {"audio": "a/x.wav", "end": 1.0, "channel": "A"},
+        {"audio": "a/x.wav", "end": 1.0, "channel": "right"},
+        {"audio": "a/x.wav", "start": 1.5, "end": 3.0, "channel": 1.0},
+        {"audio": "a/x.wav", "channel": "user"},
+    ]
+    found = read(jsonl(tmp_path / "m.jsonl", *({"text": "hi", **row} for row in rows)))
+    assert list(found) == ["b/x", "a/x-0-0", "a/x-0-1", "a/x-1.5-1", "m-0000005"]
+    assert [sound(one).channel for one in list(found.values())[:4]] == [None, 0, 1, 1]
+    assert "the channel 'user' is none of" in found["m-0000005"].problem
+
+
 def test_the_metadata_of_an_audio_folder(tmp_path: Path) -> None:
     for split in ("train", "test"):
         put(tmp_path / split / "a.wav", voice(1))

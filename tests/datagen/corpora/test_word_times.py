@@ -76,6 +76,10 @@ def test_the_words_of_the_other_channel_are_nobodys(tmp_path: Path) -> None:
     assert channel_numbers({"1", "2"}) == {"1": 0, "2": 1}
     assert channel_numbers({"0", "1"}) == {"0": 0, "1": 1}
     assert channel_numbers({"a", "B"}) == {"a": 0, "B": 1}
+    assert channel_numbers({"left", "Right"}) == {"left": 0, "Right": 1}
+    assert channel_numbers({"-"}) == {"-": 0}
+    with pytest.raises(ValueError, match="the channel 'user' is none of A, B, left"):
+        channel_numbers({"user", "A"})
 
 
 def test_a_ctm_of_a_long_file_gives_its_parts_their_words(tmp_path: Path) -> None:
