@@ -16,7 +16,8 @@ from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import Utterance
 from microturn.datagen.dialogue.units import Phrase, Unit, UnitBank, canonical
 
-MAX_STOP_S: Final = 1.2  # of a recorded phrase that stops the agent
+MAX_STOP_S: Final = 1.4  # of a recorded phrase that stops the agent
+MAX_BACKCHANNEL_S: Final = 1.2  # of a recorded backchannel, where people's timing asks for no less
 ASIDE_S: Final = (0.9, 3.5)  # length of a line that is said to somebody else
 MIN_ASIDE_WORDS: Final = 3  # shorter lines could be meant for the agent
 
@@ -26,17 +27,19 @@ class VoiceMixture:
 
     def __init__(self, bank: UnitBank, config: DatagenConfig) -> None:
         self._bank = bank
-        vocabulary, longest = config.vocabulary, config.timing.human.max_backchannel_s
-        self._backchannels = _by_speaker(bank.phrases(vocabulary.backchannels, longest_s=longest))
+        vocabulary, said_s = config.vocabulary, config.timing.human.max_backchannel_s
+        self._short = _by_speaker(bank.phrases(vocabulary.backchannels, longest_s=said_s))
+        longest_s = max(said_s, MAX_BACKCHANNEL_S)
+        self._backchannels = _by_speaker(bank.phrases(vocabulary.backchannels, longest_s=longest_s))
         self._stops = _by_speaker(bank.phrases(vocabulary.stop_phrases, longest_s=MAX_STOP_S))
         self._asides: dict[str, tuple[Utterance, ...]] = {}
         said = (*vocabulary.stop_phrases, *vocabulary.backchannels, *vocabulary.greetings)
         self._meant = {canonical(text) for text in said}  # for the agent
         self._own_backchannels = bank.sayable(vocabulary.backchannels)
         self._own_stops = bank.sayable(vocabulary.stop_words)
-        self._speakers = tuple(sorted(set(self._backchannels) & set(self._stops)))
+        self._speakers = tuple(sorted(set(self._short) & set(self._stops)))
         self._edges = _cumulative(
-            [min(len(self._backchannels[s]), len(self._stops[s])) for s in self._speakers]
+            [min(len(self._short[s]), len(self._stops[s])) for s in self._speakers]
         )
         self.other_share = self._share(config.voices.other_share)
 
@@ -53,10 +56,12 @@ class VoiceMixture:
             return ""
         return self._speakers[int(np.searchsorted(self._edges, place, side="right"))]
 
-    def backchannel(self, rng: np.random.Generator, speaker: str, *, voice: str) -> Unit:
-        """Draw a backchannel of a speaker; `voice` is that of the user."""
+    def backchannel(
+        self, rng: np.random.Generator, speaker: str, *, voice: str, short: bool = False
+    ) -> Unit:
+        """Draw a backchannel of a speaker, as short as people's; `voice` is that of the user."""
         if speaker:
-            return self._phrase(rng, self._backchannels[speaker])
+            return self._phrase(rng, (self._short if short else self._backchannels)[speaker])
         if not self._own_backchannels:
             raise ValueError(
                 f"nobody in split {self._bank.split!r} says one of vocabulary.backchannels and one "

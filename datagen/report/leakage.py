@@ -78,9 +78,14 @@ PAIRS: Final = (
         why="a pause comes before the end of its turn",
     ),
     Pair(
+        name="forbidden request or one like it",
+        first=("forbidden request",),
+        second=("request like a forbidden one",),
+    ),
+    Pair(
         name="turn or other request",
         first=("turn",),
-        second=("other request",),
+        second=("other request", "forbidden request", "request like a forbidden one"),
         allowed=("time", "before"),
         why="what takes longer than the rest of a dialogue is not begun",
     ),

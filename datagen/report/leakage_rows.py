@@ -66,7 +66,7 @@ MAX_BEFORE_S: Final = 5.0
 UTTERANCE_S: Final = 0.5  # a longer silence ends what the agent is saying
 NEAR_END_S: Final = 2.0  # of a dialogue, in which a turn may be cut off
 SAME_S: Final = 1e-3
-REQUESTS: Final = (TIMED_CUE, DELEGATION, SELF_CORRECTION, FORBIDDEN)
+REQUESTS: Final = (TIMED_CUE, DELEGATION, SELF_CORRECTION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +109,9 @@ def nuisance_rows(labels: DialogueLabels, voice: Audio) -> Iterator[NuisanceRow]
         numbers = {**channel, **_timing(labels, moment, order)}
         names = dict(places)
         if moment.words:
-            numbers |= _sound(labels, moment, sound)
             names["voice"] = _speaker(labels, moment.words[0])
+        if moment.words and moment.words[0] in labels.words.user:
+            numbers |= _sound(labels, moment, sound)
         yield NuisanceRow(kind=moment.kind, dialogue=labels.index, numbers=numbers, names=names)
 
 
@@ -120,7 +121,7 @@ def _moments(labels: DialogueLabels) -> Iterator[_Moment]:
     for event in labels.events:
         kind = _kind(event, labels)
         if kind and not (kind == "turn" and any(abs(event.start_s - at) < SAME_S for at in onsets)):
-            lane = labels.words.user if event.speaker == "user" else ()
+            lane = labels.words.of("user" if event.speaker == "user" else "background")
             words = tuple(w for w in lane if event.start_s <= w.start_s < event.end_s)
             yield _Moment(kind=kind, at_s=event.start_s, words=words)
         if event.type == PAUSE or kind == "turn":
@@ -139,6 +140,8 @@ def _kind(event: EventLabel, labels: DialogueLabels) -> str:
             return "turn"
         case (name, act) if name == SIDE_TALK:
             return "aside over the agent" if act == "resume" else "aside"
+        case (name, act) if name == FORBIDDEN:
+            return "forbidden request" if act == "refuse" else "request like a forbidden one"
         case (name, "resume") if name == BACKGROUND_SPEECH and event.speaker == "background":
             return "distant voice over the agent"
         case (name, act) if name in REQUESTS and act and event.speaker == "user":

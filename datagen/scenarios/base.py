@@ -157,9 +157,11 @@ class SegmentBuilder:
         """Draw who says a backchannel, an interruption or an aside; "" for the user."""
         return self.context.mixture.draw(self.rng)
 
-    def backchannel(self, speaker: str) -> Unit:
+    def backchannel(self, speaker: str, *, short: bool = False) -> Unit:
         """Draw a backchannel of a drawn speaker."""
-        return self.context.mixture.backchannel(self.rng, speaker, voice=self.context.voice)
+        return self.context.mixture.backchannel(
+            self.rng, speaker, voice=self.context.voice, short=short
+        )
 
     def stop_phrase(self, speaker: str, *, max_samples: int | None = None) -> Unit | None:
         """Draw a phrase of a drawn speaker that stops the agent; None if none is recorded."""

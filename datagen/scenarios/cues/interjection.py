@@ -13,6 +13,7 @@ MAX_BEFORE = 4
 MIN_AFTER = 1
 MAX_WORDS = 16
 WORDS_UNTIL_DUE = 7  # as many words are certain to take until the correction is due
+ROOM_S = 9.0  # for any recital, so that the time left does not tell whether it has a mistake
 
 
 @register
@@ -27,6 +28,7 @@ class InterjectionScenario:
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         options = segment.context.config.scenarios
+        segment.must_end_by(start + segment.rules.samples(ROOM_S))
         names = tuple(options.recitals)
         name = names[segment.choose(names)]
         order = options.recitals[name].split()

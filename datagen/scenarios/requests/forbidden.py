@@ -8,6 +8,7 @@ from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 
 NUMBER = "{number}"
+ROOM_S = 2.5  # after any request, so that the time left does not tell whether it is forbidden
 
 
 @register
@@ -34,6 +35,7 @@ class ForbiddenScenario:
         words = request.replace(NUMBER, number).split()
         spans = segment.recite(words, start)
         asked = Span(start_sample=start, end_sample=spans[-1].end_sample, text=" ".join(words))
+        segment.must_end_by(asked.end_sample + segment.rules.samples(ROOM_S))
         if refused:
             segment.react(asked, (options.refusal,), event=self.name, act="refuse")
         else:

@@ -335,7 +335,7 @@ class ConversationBuilder:
         last = until - longest - self._samples(LONG_OVERLAP_S)
         if first >= last:
             return
-        unit = segment.backchannel(segment.speaker())
+        unit = segment.backchannel(segment.speaker(), short=True)
         spoken = segment.place(unit, int(segment.rng.integers(first, last)), lane="user")
         tail = spoken.end_sample + self._samples(BACKCHANNEL_TAIL_S)
         segment.event(
