@@ -104,6 +104,15 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
             ],
             result=out / "scores" / "scores.json",
         ),
+        DemoStep(
+            name="people",
+            title="score it on people whom it never heard",
+            words=[
+                *("evaluate", "suites=[people]", f"n_dialogues={config.n_test}"),
+                *(f"checkpoint={checkpoint}", f"out={out / 'people'}"),
+            ],
+            result=out / "people" / "scores.json",
+        ),
     ]
 
 

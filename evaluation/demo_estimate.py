@@ -12,6 +12,7 @@ from typing import Final
 # ratios were alike on an idle AMD EPYC (0.54 s a step) and a busy Intel Xeon (1.9 s).
 SIMULATION_STEPS: Final = 0.016  # for each dialogue to train on
 SCORING_STEPS: Final = 0.6  # for each test dialogue, all agents
+MAX_PEOPLE: Final = 48  # dialogues of the suite `people`
 START_S: Final = 15.0  # of a process of training, before its first step
 _WARM_UP: Final = 2  # steps that are not counted
 _STATE = re.compile(r"step(\d+)\.safetensors")
@@ -47,6 +48,7 @@ def expected_s(
         "train": SIMULATION_STEPS * n_train * step_s,
         "checkpoint": START_S + max(0, steps - trained) * step_s,
         "scores": SCORING_STEPS * n_test * step_s,
+        "people": SCORING_STEPS * min(n_test, MAX_PEOPLE) * step_s,
     }
 
 

@@ -10,14 +10,18 @@ from microturn.configs.files import write_atomically
 from microturn.evaluation.report.scores import Scores, read_scores
 from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.report.values import format_interval, format_value
+from microturn.evaluation.suites.conditions import people
+from microturn.evaluation.suites.intervals import Interval
 
 
 def write_report(out: Path, seconds: Mapping[str, float], *, steps: int) -> None:
     """Write report.md and the timeline of one dialogue, and print what a reader wants first."""
     scores = read_scores(out / "scores")
+    rows = [*target_rows(scores), *people_rows(out / "people")]
     picture = copy_timeline(out)
-    write_atomically(out / "report.md", markdown(scores, seconds, picture=picture, steps=steps))
-    print("\n" + "\n".join(table(scores)))
+    page = markdown(scores, seconds, rows=table(rows), picture=picture, steps=steps)
+    write_atomically(out / "report.md", page)
+    print("\n" + "\n".join(table(rows)))
     print(f"\n{verdict(scores, steps=steps)}")
     print(f"\nReport  {out / 'report.md'}")
     if picture:
@@ -59,18 +63,44 @@ def _limit(check: TargetCheck) -> str:
     return f"{'≥' if check.at_least else '≤'} {format_value(check.metric, check.limit)}"
 
 
-def table(scores: Scores) -> list[str]:
-    """Format every target beside the model and the baselines, as Markdown that reads as text."""
+def target_rows(scores: Scores) -> list[list[str]]:
+    """Format every target beside the model and the baselines, with a line of heads."""
     _, *baselines = scores.agents
     rows = [["", "target", "microturn", "95 % interval", *baselines, ""]]
     for target in scores.targets:
-        first, *rest = (
-            format_value(target.metric, agent.suites[target.suite].metrics[target.metric].value)
-            for agent in scores.agents.values()
-        )
-        interval = format_interval(target.metric, target.ci95) if target.ci95 else "-"
         state = "" if target.met else "off target" if target.missed else "within interval"
-        rows.append([_name(target), _limit(target), first, interval, *rest, state])
+        row = _row(scores, target.suite, target.metric, ci95=target.ci95)
+        rows.append([_name(target), _limit(target), *row, state])
+    return rows
+
+
+def people_rows(folder: Path) -> list[list[str]]:
+    """Format right answers to the person whom training heard, and to people whom it did not."""
+    scores = read_scores(folder)
+    suite = people.SUITE.name
+    metrics = scores.first.suites[suite].metrics
+    return [
+        [
+            f"{name.replace('_', ' ')}: answered",
+            "",
+            *_row(scores, suite, name, ci95=metrics[name].ci95),
+            "",
+        ]
+        for name in people.ROWS
+    ]
+
+
+def _row(scores: Scores, suite: str, metric: str, *, ci95: Interval | None) -> list[str]:
+    """Values of the model, of its interval, and of the baselines."""
+    first, *rest = (
+        format_value(metric, agent.suites[suite].metrics[metric].value)
+        for agent in scores.agents.values()
+    )
+    return [first, format_interval(metric, ci95) if ci95 else "-", *rest]
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """Format rows as Markdown that reads as text."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [_line(row, widths) for row in rows]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
@@ -78,17 +108,23 @@ def table(scores: Scores) -> list[str]:
 
 
 def markdown(
-    scores: Scores, seconds: Mapping[str, float], *, picture: Path | None, steps: int
+    scores: Scores,
+    seconds: Mapping[str, float],
+    *,
+    rows: list[str],
+    picture: Path | None,
+    steps: int,
 ) -> str:
     """Format the report as a page."""
     lines = [
         "# microturn demo",
         "",
         f"{scores.info.n_dialogues} dialogues that it was not trained on, streamed in micro-turns "
-        "(new recordings of the training voice: none; new people: none). All metrics with their "
-        "intervals: [scores/scores.md](scores/scores.md).",
+        "(new recordings of the training voice: none; new people: none). The last rows ask letters "
+        "and greetings, of that voice and of people in no training set. All metrics with their "
+        "intervals: [scores/scores.md](scores/scores.md), [people/scores.md](people/scores.md).",
         "",
-        *table(scores),
+        *rows,
         "",
         verdict(scores, steps=steps),
         "",

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,23 +32,35 @@ SMALL = [
 ]
 
 
+def agent_of(name: str, values: dict[str, float | None]) -> AgentScores:
+    suite = SuiteScore(
+        name=name,
+        set_name="data",
+        asks="",
+        note="",
+        oracle_note="",
+        headline_metric=next(iter(values)),
+        meanings=dict.fromkeys(values, ""),
+        metrics={
+            metric: MetricScore(value=value, ci95=None, n=3, n_dialogues=3)
+            for metric, value in values.items()
+        },
+    )
+    return AgentScores(suites={name: suite}, events={}, timing={})
+
+
+def people_scores() -> Scores:
+    """The model answers whom it knows, the baseline nobody."""
+    agents = {
+        "microturn": agent_of("people", {"seen_people": 0.9, "unseen_people": 0.04}),
+        "silent": agent_of("people", {"seen_people": 0.0, "unseen_people": 0.0}),
+    }
+    return replace(scores(), agents=agents, targets=())
+
+
 def scores() -> Scores:
     def agent(recall: float, latency_s: float | None) -> AgentScores:
-        values = {"onset_recall": recall, "turn_latency_s": latency_s}
-        suite = SuiteScore(
-            name="turn",
-            set_name="data",
-            asks="",
-            note="",
-            oracle_note="",
-            headline_metric="onset_recall",
-            meanings=dict.fromkeys(values, ""),
-            metrics={
-                metric: MetricScore(value=value, ci95=None, n=3, n_dialogues=3)
-                for metric, value in values.items()
-            },
-        )
-        return AgentScores(suites={"turn": suite}, events={}, timing={})
+        return agent_of("turn", {"onset_recall": recall, "turn_latency_s": latency_s})
 
     played = SetInfo(sha256="", n_dialogues=3, dialogue_s=16.0, seed=None)
     info = RunInfo(
@@ -90,7 +103,8 @@ def finish(stage: DemoStep) -> int:
         ]
         stage.result.write_text("\n".join(["step,seconds", *rows]))
         return 0
-    stage.result.write_text(json.dumps(scores().to_json()))
+    left = people_scores() if stage.name == "people" else scores()
+    stage.result.write_text(json.dumps(left.to_json()))
     return 1 if stage.name == "scores" else 0
 
 
@@ -111,16 +125,16 @@ def test_finished_stages_are_skipped_until_their_words_change(
 ) -> None:
     config = DemoConfig(out=str(tmp_path / "demo"))
     assert run_demo(config) == 0  # a target is off, and that is not a failed demo
-    assert ran == ["test", "speed", "train", "checkpoint", "scores"]
+    assert ran == ["test", "speed", "train", "checkpoint", "scores", "people"]
     ran.clear()
     assert run_demo(config) == 0
     assert ran == []
     assert run_demo(DemoConfig(out=config.out, max_steps=9)) == 0
-    assert ran == ["checkpoint", "scores"]
+    assert ran == ["checkpoint", "scores", "people"]
     ran.clear()
     (tmp_path / "demo" / "data" / "train" / "index.json").unlink()
     run_demo(DemoConfig(out=config.out, max_steps=9))
-    assert ran == ["train", "checkpoint", "scores"]
+    assert ran == ["train", "checkpoint", "scores", "people"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +176,7 @@ def test_an_interrupted_stage_interrupts_the_demo(
 
 
 def test_stages_share_data_and_checkpoint() -> None:
-    test, speed, train, checkpoint, score = stages_of(
+    test, speed, train, checkpoint, score, people = stages_of(
         DemoConfig(out="d", seed=5, n_train=7, n_test=3)
     )
     assert {"out=d/data/train", "split=train", "n_dialogues=7", "seed=5"} <= set(train.words)
@@ -171,6 +185,7 @@ def test_stages_share_data_and_checkpoint() -> None:
     trained = {"max_steps=1400", "streaming_validation.data=d/data/test"}
     assert {"data=d/data/train", "out=d", *trained} <= set(checkpoint.words)
     assert {"data=d/data/test", "checkpoint=d/checkpoint", "out=d/scores"} <= set(score.words)
+    assert {"suites=[people]", "checkpoint=d/checkpoint", "out=d/people"} <= set(people.words)
 
 
 def test_a_broken_ledger_is_named(tmp_path: Path) -> None:
@@ -190,6 +205,8 @@ def test_the_report_shows_targets_beside_baselines(
     pictures = tmp_path / "scores" / "pictures"
     pictures.mkdir(parents=True)
     write_scores(tmp_path / "scores", scores())
+    (tmp_path / "people").mkdir()
+    write_scores(tmp_path / "people", people_scores())
     for name in ("00000000.png", "00000001.png", "00000001.wav"):
         (pictures / name).write_text(name)
     demo_report.write_report(tmp_path, {"train": 90.0}, steps=1200)
@@ -199,6 +216,10 @@ def test_the_report_shows_targets_beside_baselines(
         *("turn: onset recall", "≥ 97.0 %", "98.0 %", "95.0 % to 99.0 %", "0.0 %", ""),
     ]
     assert rows[1].split("|")[-2].strip() == "within interval"
+    (unseen,) = (line for line in page.splitlines() if line.startswith("| unseen people"))
+    assert [cell.strip() for cell in unseen.split("|")[1:-1]] == [
+        *("unseen people: answered", "", "4.0 %", "-", "0.0 %", ""),
+    ]
     assert [cell.strip() for cell in rows[2].split("|")[1:-1]] == [
         *("turn latency", "≤ 0.45 s", "0.50 s", "0.46 s to 0.56 s", "-", "off target"),
     ]
@@ -253,10 +274,10 @@ def test_the_estimate_counts_what_is_left(
     run_demo(config)
     said = capsys.readouterr().out
     assert said.startswith("The demo takes about 17 minutes on two idle cores of an AMD EPYC")
-    assert "A step of training takes 0.50 s here: about 13 min from now" in said
-    assert said.index("from now") < said.index("[3/5] simulate dialogues to train on")
+    assert "A step of training takes 0.50 s here: about 14 min from now" in said
+    assert said.index("from now") < said.index("[3/6] simulate dialogues to train on")
     left = demo_estimate.expected_s(0.5, n_train=5000, n_test=160, steps=1400, trained=0)
-    assert left == {"train": 40.0, "checkpoint": 715.0, "scores": 48.0}
+    assert left == {"train": 40.0, "checkpoint": 715.0, "scores": 48.0, "people": 14.4}
     (tmp_path / "states").mkdir()
     (tmp_path / "states" / "step00001000.safetensors").touch()
     (tmp_path / "data" / "train" / "index.json").unlink()  # as after Ctrl-C
