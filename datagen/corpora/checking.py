@@ -17,7 +17,7 @@ import soundfile
 
 from microturn.datagen.corpora.alignment.aligner import UNSCORED
 from microturn.datagen.corpora.alignment.cache import CachedAligner
-from microturn.datagen.corpora.alignment.length import fault_of_length
+from microturn.datagen.corpora.alignment.length import fault_of_length, fault_of_words
 from microturn.datagen.corpora.alignment.matching import (
     StatedWord,
     found_share,
@@ -129,6 +129,8 @@ class Checker:
         if fault := fault_of_length(text, (start_s, end_s), levels_db(audio)):
             raise Unusable("mislabelled", fault)
         words, scores = self._words(recording, audio, text, language)
+        if fault := fault_of_words(words, levels_db(audio)):
+            raise Unusable("mislabelled", fault)
         data, suffix, rate = self._stored(decoded)
         name, speaker = self._settings.name, recording.speaker
         if speaker and self._settings.prefixed:

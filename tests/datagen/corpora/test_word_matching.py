@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.datagen.corpora.add import SKIPPED_NAME, SUMMARY_NAME, add_corpus
-from microturn.datagen.corpora.alignment.length import fault_of_length
+from microturn.datagen.corpora.alignment.length import fault_of_length, fault_of_words
 from microturn.datagen.corpora.alignment.matching import (
     MAX_GAP_S,
     StatedWord,
@@ -254,6 +255,13 @@ def test_corpora_with_doubtful_times_are_taken_as_what_they_are(
     assert not any(cut for cut in corpus["ann/german"].cuts)
 
 
+def speech(seconds: float) -> np.ndarray:
+    """Levels of speech of this length, and of silence after it."""
+    levels = np.full(round(seconds * 300), -60.0)
+    levels[: round(seconds * 200)] = -20.0
+    return levels
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
@@ -264,7 +272,7 @@ def test_corpora_with_doubtful_times_are_taken_as_what_they_are(
     ],
 )
 def test_a_text_that_is_too_short_for_its_sound_is_a_fault(seconds: float, text: str) -> None:
-    fault = fault_of_length(text, (0.0, seconds), np.zeros(round(seconds * 200)))
+    fault = fault_of_length(text, (0.0, seconds), speech(seconds))
     assert f"and {seconds:.1f} s sound: words are missing" in fault
 
 
@@ -280,13 +288,16 @@ def test_a_text_that_is_too_short_for_its_sound_is_a_fault(seconds: float, text:
     ],
 )
 def test_slow_speech_figures_and_syllables_are_none(seconds: float, text: str) -> None:
-    assert fault_of_length(text, (0.0, seconds), np.zeros(round(seconds * 200))) == ""
+    assert fault_of_length(text, (0.0, seconds), speech(seconds)) == ""
 
 
 def test_silence_does_not_count_as_sound() -> None:
     levels = np.full(2000, -60.0)
     levels[100:250] = -20.0
     assert fault_of_length("yes", (0.5, 9.0), levels) == ""
+    levels = np.full(2000, -30.0)  # a steady noise, and a word 15 dB above it
+    levels[100:150] = -15.0
+    assert fault_of_length("yes", (0.0, 10.0), levels) == ""
 
 
 def test_no_line_that_ships_has_a_fault_of_length(shipped: Corpus) -> None:
@@ -294,7 +305,9 @@ def test_no_line_that_ships_has_a_fault_of_length(shipped: Corpus) -> None:
         if utterance.words:
             audio = np.asarray(shipped.load(utterance))
             span_s = (utterance.start_s, utterance.end_s)
-            assert not fault_of_length(utterance.text, span_s, levels_db(audio)), utterance.id
+            levels = levels_db(audio)
+            assert not fault_of_length(utterance.text, span_s, levels), utterance.id
+            assert not fault_of_words(utterance.words, levels), utterance.id
 
 
 def test_a_recording_with_missing_words_is_skipped_with_the_reason(
@@ -305,9 +318,14 @@ def test_a_recording_with_missing_words_is_skipped_with_the_reason(
     root = tmp_path / "in" / "ann"
     root.mkdir(parents=True)
     audio = np.concatenate([np.asarray(shipped.load(u)) for u in prompts[:4]])
-    for name, text in (("short", "ja"), ("good", " ".join(u.text for u in prompts[:4]))):
-        soundfile.write(root / f"{name}.wav", audio, RATE)
+    texts = [u.text for u in prompts[:4]]
+    for name, text in (("short", "ja"), ("half", " ".join(texts[:2])), ("good", " ".join(texts))):
+        soundfile.write(root / f"{name}.wav", audio[len(name) :], RATE)
         (root / f"{name}.txt").write_text(text)
+    first = [[word.text, word.start_s, word.end_s] for word in prompts[0].words]
+    second_s = prompts[0].duration_s
+    second = [[w.text, w.start_s + second_s, w.end_s + second_s] for w in prompts[1].words]
+    (root / "half.json").write_text(json.dumps([*first, *second]))
     add_corpus(
         CorpusAddConfig(
             source=str(tmp_path / "in"),
@@ -318,6 +336,10 @@ def test_a_recording_with_missing_words_is_skipped_with_the_reason(
         )
     )
     assert [u.id for u in Corpus.open(tmp_path / "out")] == ["in/ann/good"]
-    (row,) = (tmp_path / "out" / SKIPPED_NAME).read_text().splitlines()
-    assert json.loads(row)["kind"] == "mislabelled"
-    assert "words are missing" in json.loads(row)["reason"]
+    rows = [json.loads(row) for row in (tmp_path / "out" / SKIPPED_NAME).read_text().splitlines()]
+    assert [(row["id"], row["kind"]) for row in rows] == [
+        ("ann/half", "mislabelled"),
+        ("ann/short", "mislabelled"),
+    ]
+    assert "s sound outside its words: words are missing" in rows[0]["reason"]
+    assert re.search(r"takes at most [\d.]+ s, and [\d.]+ s sound", rows[1]["reason"])
