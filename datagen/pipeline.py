@@ -26,7 +26,14 @@ from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel
 from microturn.datagen.labels.event_types import plugin_types
 from microturn.datagen.pack import pack
-from microturn.datagen.scenarios import DialogueContext, Questions, Script, scenarios_of, words_of
+from microturn.datagen.scenarios import (
+    DialogueContext,
+    Questions,
+    Script,
+    require_words,
+    scenarios_of,
+    words_of,
+)
 from microturn.datagen.sets.flac import FrameStore, encode_flac
 from microturn.datagen.video.film import films
 from microturn.datagen.video.unasked import add_unasked
@@ -95,9 +102,7 @@ class Simulator:
         self._layout_hash = config.layout.hash
         self.bank = UnitBank(open_corpus(config), config)
         self.questions = Questions(config.vocabulary)
-        self.bank.require(agent=self.questions.agent_words(), user=self.questions.user_words())
-        more = words_of(config, self.bank)
-        self.bank.require(agent=more.agent, user=more.user)
+        require_words(config, self.bank)
         self.beds = NoiseBeds.of(config, self.bank)
         self._mixture = VoiceMixture(self.bank, config)
         # Audio repeats often if the agent's words start on micro-turns, and hardly otherwise.

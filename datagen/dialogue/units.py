@@ -135,13 +135,15 @@ class UnitBank:
             self._units[key] = self._make_cut(utterance, word, key)
         return self._units[key]
 
-    def require(self, *, agent: Iterable[str], user: Iterable[str]) -> None:
-        """Raise ValueError for the first word without a recording."""
-        for text in agent:
-            self._pick(self._prompts, text, "voices.agent")
-        for text in user:
-            if text not in self._user_prompts and self._within_prompts(text) is None:
-                self._pick(self._user_prompts, text, "voices.user")
+    def lacking(self, *, agent: Iterable[str], user: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the words without a recording by the voice that should have one."""
+        texts = tuple(user)
+        sayable = set(self.sayable(texts))
+        missing = {
+            f"voices.agent={self._voices.agent!r}": [t for t in agent if t not in self._prompts],
+            f"voices.user={self._voices.user!r}": [text for text in texts if text not in sayable],
+        }
+        return {voice: tuple(dict.fromkeys(words)) for voice, words in missing.items() if words}
 
     def recorded(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Those of the texts that users can say in their own voice."""

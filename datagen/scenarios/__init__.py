@@ -20,7 +20,7 @@ from microturn.datagen.scenarios.cues import (  # noqa: F401
     translation,
     visual,
 )
-from microturn.datagen.scenarios.plugins import scenarios_of, words_of
+from microturn.datagen.scenarios.plugins import require_words, scenarios_of, words_of
 from microturn.datagen.scenarios.requests import (  # noqa: F401
     count,
     delegation,
@@ -56,6 +56,7 @@ __all__ = [
     "Words",
     "register",
     "register_event_type",
+    "require_words",
     "scenarios_of",
     "words_of",
 ]

@@ -39,7 +39,8 @@ class Scenario(Protocol):
     """One family of situations.
 
     A scenario may also have `words(config, bank) -> Words`: what it needs to be recorded, so that a
-    set for which something is missing is refused before it is begun.
+    set for which something is missing is refused before it is begun; and `asks`, the kinds of
+    questions that it draws from the vocabulary (by default all of `vocabulary.KINDS`).
     """
 
     name: str

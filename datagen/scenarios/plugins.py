@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final
 
 from microturn.datagen.scenarios.base import REGISTRY, Scenario, Words, register
+from microturn.datagen.scenarios.vocabulary import KINDS, Questions
 
 if TYPE_CHECKING:
     from microturn.datagen.config import DatagenConfig
@@ -48,13 +49,41 @@ def words_of(config: DatagenConfig, bank: UnitBank) -> Words:
     user: dict[str, None] = {}
     texts: dict[str, None] = {}
     for scenario in scenarios_of(config):
-        words = getattr(scenario, "words", None)
-        if words is not None:
-            needed: Words = words(config, bank)
-            agent.update(dict.fromkeys(needed.agent))
-            user.update(dict.fromkeys(needed.user))
-            texts.update(dict.fromkeys(needed.texts))
+        needed = _words_of(scenario, config, bank)
+        agent.update(dict.fromkeys(needed.agent))
+        user.update(dict.fromkeys(needed.user))
+        texts.update(dict.fromkeys(needed.texts))
     return Words(agent=tuple(agent), user=tuple(user), texts=tuple(texts))
+
+
+def _words_of(scenario: Scenario, config: DatagenConfig, bank: UnitBank) -> Words:
+    """What one scenario needs: its own words, and those of the questions that it draws."""
+    kinds, questions = getattr(scenario, "asks", KINDS), Questions(config.vocabulary)
+    own = scenario.words(config, bank) if hasattr(scenario, "words") else Words()
+    return Words(
+        agent=(*questions.agent_words(kinds), *own.agent),
+        user=(*questions.user_words(kinds), *own.user),
+        texts=own.texts,
+    )
+
+
+def require_words(config: DatagenConfig, bank: UnitBank) -> None:
+    """Raise ValueError for all words that the scenarios with a weight need and nobody recorded."""
+    lacking: dict[str, dict[str, None]] = {}
+    families = []
+    for scenario in scenarios_of(config):
+        needed = _words_of(scenario, config, bank)
+        found = bank.lacking(agent=needed.agent, user=needed.user)
+        for voice, words in found.items():
+            lacking.setdefault(voice, {}).update(dict.fromkeys(words))
+        families += [scenario.name] if found else []
+    if lacking:
+        parts = [f"{', '.join(map(repr, words))} by {voice}" for voice, words in lacking.items()]
+        raise ValueError(
+            f"{bank.corpus.folder} has no recording of {' and of '.join(parts)}, needed by "
+            f"families.{', families.'.join(families)}; take the words out of the configuration, "
+            "set these weights to 0, or add a corpus that has them"
+        )
 
 
 def scenarios_of(config: DatagenConfig) -> list[Scenario]:

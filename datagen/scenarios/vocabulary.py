@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from microturn.datagen.config import VocabularyConfig
 
 COUNT_ORDER = 2  # a count says at least this many words
+AT_ONCE = ("number", "letter", "day", "greeting")  # kinds of questions that are answered at once
+KINDS = (*AT_ONCE, "count", "cue", "task")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,19 +130,32 @@ class Questions:
         words = (numbers[first - 1], sign, numbers[second - 1])
         return Question(kind="sum", words=words, answer=(results[value],))
 
-    def agent_words(self) -> list[str]:
-        """Every word or prompt the agent may have to say."""
+    def agent_words(self, kinds: Iterable[str] = KINDS) -> list[str]:
+        """Every word or prompt the agent may have to say to questions of these kinds."""
         v = self.vocabulary
-        words = [*v.numbers, *v.letters.values(), *v.days, *v.greetings, *v.cue_words, *v.results]
-        words += [*v.hours, *(["o'clock"] if v.hours else []), v.acknowledgement]
-        return list(dict.fromkeys(words))
+        words = {
+            **dict.fromkeys(("number", "count"), v.numbers),
+            "letter": v.letters.values(),
+            "day": v.days,
+            "greeting": v.greetings,
+            "cue": v.cue_words,
+            "task": (*v.results, *v.hours, *(["o'clock"] if v.hours else []), v.acknowledgement),
+        }
+        return list(dict.fromkeys(word for kind in kinds for word in words[kind]))
 
-    def user_words(self) -> list[str]:
-        """Every word a user may say in a perturbed voice."""
+    def user_words(self, kinds: Iterable[str] = KINDS) -> list[str]:
+        """Every word a user may say in a perturbed voice to ask questions of these kinds."""
         v = self.vocabulary
-        words = [*v.numbers, *v.letters, *v.days, *v.greetings, *v.cue_words]
-        words += ["number", "from", "tomorrow", "yesterday", "seconds", "plus", "minus", "time"]
-        return list(dict.fromkeys(words))
+        words: dict[str, Iterable[str]] = {
+            "number": (*v.numbers, *(["number"] if v.numbers else [])),
+            "letter": v.letters,
+            "day": (*v.days, *(["tomorrow", "yesterday"] if v.days else [])),
+            "greeting": v.greetings,
+            "count": (*v.numbers, "from"),
+            "cue": (*v.numbers, *v.cue_words, "seconds"),
+            "task": (*v.numbers, "plus", "minus", *(["time"] if v.hours else [])),
+        }
+        return list(dict.fromkeys(word for kind in kinds for word in words[kind]))
 
 
 TIME_SHARE = 0.3  # of the background agent's tasks

@@ -12,6 +12,7 @@ from microturn.datagen.labels.event_types import BACKGROUND_SPEECH, NOISE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import into_count
 from microturn.datagen.scenarios.turns.interruption import first_turn
+from microturn.datagen.scenarios.vocabulary import AT_ONCE
 from microturn.model.streams import normalise
 
 MIN_LENGTH_S, MAX_LENGTH_S = 0.8, 4.5
@@ -22,6 +23,7 @@ KINDS = ("silent", "silent", "counting", "question", "noise", "silence")
 @register
 class BackgroundScenario:
     name = "background"
+    asks = (*AT_ONCE, "count")
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         kind = KINDS[segment.choose(KINDS)]

@@ -8,6 +8,7 @@ from microturn.datagen.labels.event_types import MUSIC
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import into_count
 from microturn.datagen.scenarios.turns.interruption import first_turn
+from microturn.datagen.scenarios.vocabulary import AT_ONCE
 
 KINDS = ("silent", "counting", "question")
 LEAD_S = (0.3, 1.0)
@@ -16,6 +17,7 @@ LEAD_S = (0.3, 1.0)
 @register
 class MusicScenario:
     name = "music"
+    asks = (*AT_ONCE, "count")
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         getattr(self, KINDS[segment.choose(KINDS)])(segment, start)

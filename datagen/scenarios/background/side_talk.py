@@ -21,6 +21,7 @@ ANSWER_GAP_S = (0.1, 0.6)
 @register
 class SideTalkScenario:
     name = "side_talk"
+    asks = ("count",)
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(user=bank.recorded(config.scenarios.side_talk_phrases))

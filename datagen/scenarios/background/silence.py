@@ -5,6 +5,7 @@ from typing import Final
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.labels.event_types import SILENCE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
+from microturn.datagen.scenarios.vocabulary import AT_ONCE
 
 QUESTION_S: Final = (8.0, 12.0)  # before the end of the dialogue
 
@@ -17,6 +18,7 @@ class SilenceScenario:
     """
 
     name = "hush"
+    asks = AT_ONCE
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         end = segment.n_samples - segment.draw(QUESTION_S)

@@ -19,6 +19,7 @@ ROOM_S = 9.0  # for any recital, so that the time left does not tell whether it 
 @register
 class InterjectionScenario:
     name = "interjection"
+    asks = ()
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         texts = tuple(

@@ -18,6 +18,7 @@ MARGIN_S = 0.6  # from the end of that to the next time at which the word would 
 @register
 class RepeatedCueScenario:
     name = "repeated_cue"
+    asks = ("cue",)
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         low, high = config.scenarios.repeat_period_s

@@ -19,6 +19,7 @@ class SpokenCueScenario:
     """Only the newest agreement counts; no other family's user says one of the cue names."""
 
     name = "spoken_cue"
+    asks = ()
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         v = config.vocabulary

@@ -9,6 +9,7 @@ from microturn.datagen.scenarios.base import SegmentBuilder, register
 @register
 class TimedCueScenario:
     name = "timed_cue"
+    asks = ("cue",)
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         rules = segment.rules

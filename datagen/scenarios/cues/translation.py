@@ -17,6 +17,7 @@ class TranslationScenario:
     """Parallel recordings: a word of one language and the agent's word with the same key."""
 
     name = "translation"
+    asks = ()
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         pairs = _pairs(config.scenarios.languages, bank)

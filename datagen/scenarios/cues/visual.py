@@ -112,6 +112,7 @@ class _Repetitions:
 @register
 class VisualCountScenario:
     name = "visual_count"
+    asks = ("number",)
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(user=_needs_video(config, self.name).count_words)
@@ -189,6 +190,7 @@ class VisualCountScenario:
 @register
 class VisualSpanScenario:
     name = "visual_span"
+    asks = ()
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         video = _needs_video(config, self.name)
@@ -225,6 +227,7 @@ class VisualSpanScenario:
 @register
 class VisualQuestionScenario:
     name = "visual_question"
+    asks = ("number", "letter")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         video, vocabulary = _needs_video(config, self.name), config.vocabulary

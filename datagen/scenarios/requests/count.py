@@ -14,6 +14,7 @@ MIN_COUNT = 4
 @register
 class CountedScenario:
     name = "count"
+    asks = ("count",)
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         first_turn(segment, ask_to_count(segment, start, shortest=MIN_COUNT))
@@ -22,6 +23,7 @@ class CountedScenario:
 @register
 class RecountedScenario:
     name = "recount"
+    asks = ("count",)
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         count, onset = into_count(segment, start)

@@ -8,6 +8,7 @@ from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.labels.event_types import DELEGATION, RESULT
 from microturn.datagen.scenarios.base import SegmentBuilder, register
+from microturn.datagen.scenarios.vocabulary import AT_ONCE
 
 QUESTION_GAP_S = (0.3, 0.8)  # between the acknowledgement and another question
 
@@ -15,6 +16,7 @@ QUESTION_GAP_S = (0.3, 0.8)  # between the acknowledgement and another question
 @register
 class DelegationScenario:
     name = "delegation"
+    asks = (*AT_ONCE, "task")
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         rules = segment.rules

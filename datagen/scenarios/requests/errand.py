@@ -15,7 +15,7 @@ from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import DELEGATION, RESULT, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
-from microturn.datagen.scenarios.vocabulary import Question
+from microturn.datagen.scenarios.vocabulary import AT_ONCE, Question
 
 CALL_OFF, CALLED_OFF = ("no", "thank you"), "cancelled"
 
@@ -34,6 +34,7 @@ class _Wait:
 @register
 class ErrandScenario:
     name = "errand"
+    asks = (*AT_ONCE, "task")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(agent=(config.scenarios.filler, CALLED_OFF), user=CALL_OFF)

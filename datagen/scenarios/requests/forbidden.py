@@ -14,6 +14,7 @@ ROOM_S = 2.5  # after any request, so that the time left does not tell whether i
 @register
 class ForbiddenScenario:
     name = "forbidden"
+    asks = ("number",)
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         options = config.scenarios

@@ -15,6 +15,7 @@ from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import RECALL, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.requests.recall import IS, SAVED
+from microturn.datagen.scenarios.vocabulary import AT_ONCE
 
 QUESTION_EVERY_S = (15.0, 40.0)
 GAP_S = (0.5, 1.5)
@@ -47,6 +48,7 @@ class _Item:
 @register
 class LongMemoryScenario:
     name = "long_memory"
+    asks = AT_ONCE
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(agent=(SAVED,), user=(*config.scenarios.slots, IS))

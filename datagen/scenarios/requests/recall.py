@@ -15,7 +15,7 @@ from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import TIMED_CUE, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
-from microturn.datagen.scenarios.vocabulary import Question
+from microturn.datagen.scenarios.vocabulary import AT_ONCE, Question
 
 KINDS = ("memory", "instruction", "coherence", "edit", "pending")
 IS, SAVED, ADDED, REMOVED, LAST, AND, NO = "is", "saved", "added", "removed", "last", "and", "no"
@@ -29,6 +29,7 @@ MAX_CUE = 6
 @register
 class RecallScenario:
     name = "recall"
+    asks = (*AT_ONCE, "cue")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         options = config.scenarios

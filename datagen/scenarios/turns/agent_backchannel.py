@@ -18,6 +18,7 @@ class AgentBackchannelScenario:
     """A pause after a phrase asks for a backchannel; the end of the message for a reply."""
 
     name = "agent_backchannel"
+    asks = ()
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         phrases = bank.recorded(config.scenarios.message_phrases)

@@ -30,7 +30,7 @@ from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.lines import SENTENCE_S, Lines
 from microturn.datagen.scenarios.turns.exchange import AgentTurn, PlacedUnit, UserTurn
 from microturn.datagen.scenarios.turns.turn_taking_history import share_from_here, turn_taking_until
-from microturn.datagen.scenarios.vocabulary import Question
+from microturn.datagen.scenarios.vocabulary import AT_ONCE, Question
 
 KNOWN_S = 0.4  # from the end of the question to the answer, at least
 CHANGE_S = 0.19  # overlap that one turn brings with it on average, backchannels included
@@ -50,6 +50,7 @@ PER_CHANGE_S = 4.6  # from one change of speaker to the next, on average
 @register
 class ConversationScenario:
     name = "conversation"
+    asks = (*AT_ONCE, "count")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         vocabulary = config.vocabulary

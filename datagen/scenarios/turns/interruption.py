@@ -21,6 +21,7 @@ class InterruptionScenario:
     """
 
     name = "interruption"
+    asks = ("count", "number", "day")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(user=bank.sayable(config.vocabulary.stop_words))

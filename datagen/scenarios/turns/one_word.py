@@ -7,6 +7,7 @@ from microturn.datagen.scenarios.base import SegmentBuilder, register
 @register
 class OneWordScenario:
     name = "one_word"
+    asks = ("letter", "greeting")
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         strangers, voice = segment.bank.strangers, segment.context.voice

@@ -11,6 +11,7 @@ from microturn.datagen.scenarios.background.side_talk import SideTalkScenario
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.turns.interruption import InterruptionScenario
 from microturn.datagen.scenarios.turns.user_backchannel import UserBackchannelScenario
+from microturn.datagen.scenarios.vocabulary import AT_ONCE
 
 BUILDS = (
     InterruptionScenario().build,
@@ -23,6 +24,7 @@ BUILDS = (
 @register
 class OverlapScenario:
     name = "overlap"
+    asks = (*AT_ONCE, "count")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         kinds = (InterruptionScenario(), UserBackchannelScenario(), SideTalkScenario())

@@ -14,6 +14,7 @@ KINDS = ("number", "letter", "day")
 @register
 class SelfCorrectionScenario:
     name = "self_correction"
+    asks = ("number", "letter", "day")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(user=config.scenarios.corrections)

@@ -16,6 +16,7 @@ TAIL_S = 1.0  # how long after the backchannel the agent must still be heard, if
 @register
 class UserBackchannelScenario:
     name = "user_backchannel"
+    asks = ("count",)
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         return Words(user=bank.sayable(config.vocabulary.backchannels))

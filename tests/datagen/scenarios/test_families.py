@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,11 +24,12 @@ from microturn.datagen.dialogue.rules import (
     TRANSLATE_S,
 )
 from microturn.datagen.dialogue.timeline import Event, Timeline
+from microturn.datagen.dialogue.units import Unit, UnitBank
 from microturn.datagen.labels.event_types import EVENT_TYPES
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.check import faults_of_timeline
 from microturn.datagen.report.set_statistics import SetStatistics
-from microturn.datagen.scenarios import REGISTRY
+from microturn.datagen.scenarios import REGISTRY, words_of
 
 Build = Callable[[DatagenConfig], Simulator]
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
@@ -353,6 +355,45 @@ def test_what_a_scenario_lacks_is_named(
 
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES, "overlap"}))
+def test_a_family_needs_no_more_than_it_says(
+    trained: Simulator, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word that is drawn and not declared would end a run in its middle."""
+    chosen = replace(trained.config, only=(family,), families={family: 1.0})
+    needed, said = words_of(chosen, trained.bank), {"agent": set(), "user": set()}
+    for name, texts in said.items():
+        whole = getattr(UnitBank, name)
+
+        def heard(
+            bank: UnitBank, text: str, *rest: str, whole: Any = whole, texts: Any = texts
+        ) -> Unit:
+            texts.add(text)
+            return whole(bank, text, *rest)
+
+        monkeypatch.setattr(UnitBank, name, heard)
+    for index in range(5):
+        timeline_of(trained, family, index)
+    assert said["agent"] <= set(needed.agent)
+    assert said["user"] <= set(needed.user)
+
+
+def test_all_missing_words_are_named_at_once_and_only_those_of_drawn_families(
+    config: DatagenConfig, simulator_for: Build
+) -> None:
+    lacking = ["vocabulary.letters={x: xylophone, y: yam}", "vocabulary.greetings=[ahoy]"]
+    counting = ["families={}", "families.user_backchannel=1.0"]
+    chosen = load_config(DatagenConfig, [], ["out=x", *lacking, *counting])
+    simulator_for(replace(chosen, rooms=config.rooms))  # it counts and greets nobody
+    asking = load_config(DatagenConfig, [], ["out=x", *lacking, *counting, "families.turn=1.0"])
+    with pytest.raises(ValueError, match="no recording of") as caught:
+        simulator_for(replace(asking, rooms=config.rooms))
+    said = str(caught.value)
+    assert "'xylophone', 'yam', 'ahoy' by voices.agent='asterisk-en'" in said
+    assert "of 'ahoy' by voices.user='asterisk-en', needed by families.turn; take" in said
+    assert "user_backchannel" not in said
 
 
 def test_only_draws_what_it_names(config: DatagenConfig, simulator_for: Build) -> None:
