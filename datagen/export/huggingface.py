@@ -1,21 +1,26 @@
-"""Opens shard sets as Hugging Face `datasets`, with the features of its WebDataset reader.
+"""Opens shard sets as Hugging Face `datasets`, with the types of its labels.
 
-That reader infers the types of labels from the first five dialogues, where a list may be empty;
-here they are inferred from all. It decodes audio with torchcodec, which needs FFmpeg; with
-`decode=False` the FLAC bytes are returned undecoded.
+By itself the WebDataset reader of `datasets` infers types from the first five dialogues, where a
+value may be missing or a list empty; here they are those of the classes of the labels. It decodes
+audio with torchcodec, which needs FFmpeg; with `decode=False` the FLAC bytes are returned
+undecoded.
 """
 
 from __future__ import annotations
 
 import io
+import types
+import typing
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.shards import ShardReader
 
-BATCH = 64  # dialogues per inference of types
+_DTYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 if TYPE_CHECKING:
     import datasets
 
@@ -38,23 +43,17 @@ def as_dataset(
 
 
 def features_of(reader: ShardReader, *, decode: bool = False) -> datasets.Features:
-    """Infer the type of every member, valid for all dialogues of the set."""
-    import datasets
-    import pyarrow as pa
+    """Return the type of every member, valid for all dialogues of the set.
 
-    labels: Any = None
-    members: dict[str, bytes] = {}
-    for start in range(0, len(reader), BATCH):
-        samples = [reader[i] for i in range(start, min(start + BATCH, len(reader)))]
-        schema = pa.schema([("json", pa.array([sample.json for sample in samples]).type)])
-        pair = [schema] if labels is None else [labels, schema]
-        labels = pa.unify_schemas(pair, promote_options="permissive")
-        members = {**dict(samples[0].members), **members}
-    features = datasets.Features.from_arrow_schema(labels)
-    for name, data in members.items():
+    They are also the `features` of `datasets.load_dataset("webdataset", ...)` itself.
+    """
+    import datasets
+
+    features = datasets.Features(json=_kind(DialogueLabels))
+    for name, data in dict(reader[0].members).items():
         if name.endswith(".npz"):
             with np.load(io.BytesIO(data)) as arrays:
-                features[name] = {key: _type(arrays[key]) for key in arrays.files}
+                features[name] = {key: _array(arrays[key]) for key in arrays.files}
         elif name.endswith(".flac") and decode:
             features[name] = datasets.Audio()
         elif name != "json":
@@ -64,7 +63,22 @@ def features_of(reader: ShardReader, *, decode: bool = False) -> datasets.Featur
     return features
 
 
-def _type(array: Any) -> Any:
+def _kind(kind: Any) -> Any:
+    """Return the feature of a type of the labels; what may be missing is of its type or null."""
+    import datasets
+
+    if is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return {name: _kind(hint) for name, hint in hints.items()}
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _kind(next(arg for arg in args if arg is not type(None)))
+    if origin is tuple:
+        return datasets.List(_kind(args[0]))
+    return datasets.Value(_DTYPES[kind])
+
+
+def _array(array: Any) -> Any:
     """Return nested lists, one level per dimension of the array."""
     import datasets
 

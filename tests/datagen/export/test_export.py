@@ -249,6 +249,25 @@ def test_hugging_face_datasets_reads_the_shards(
     ]
 
 
+def test_the_types_of_labels_do_not_depend_on_the_dialogues(
+    finished_set: ShardReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    from microturn.datagen.export.huggingface import features_of
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    features = features_of(finished_set)
+    channel, number = features["json"]["channel"], datasets.Value("float64")
+    assert all(sample.json["channel"]["echo_path"] is None for sample in finished_set)
+    assert (channel["echo_path"]["erle_db"], channel["line"]["clip_db"]) == (number, number)
+    assert channel["network"]["lost_s"] == datasets.List(datasets.List(number))
+    tars = [str(finished_set.folder / shard.name) for shard in finished_set.shards]
+    rows = datasets.load_dataset(
+        "webdataset", data_files=tars, split="train", features=features, cache_dir=str(tmp_path)
+    )
+    assert [row["json"]["index"] for row in rows] == list(range(N))
+
+
 def test_decoded_audio_is_a_matter_of_the_features(finished_set: ShardReader) -> None:
     datasets = pytest.importorskip("datasets")
     from microturn.datagen.export.huggingface import features_of
