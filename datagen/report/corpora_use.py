@@ -38,12 +38,10 @@ def use_of(
 
     Without contents nothing is drawn yet: `unused` then counts what cannot be heard.
     """
-    heard = contents.recordings if contents else {}
-    total = sum(heard.values()) or 1.0
+    heard = Heard(contents or Contents())
     reasons = Reasons(corpus, config)
     return {
-        name: _use_of(reasons, utterances, heard, total)
-        for name, utterances in _by_corpus(corpus).items()
+        name: _use_of(reasons, utterances, heard) for name, utterances in _by_corpus(corpus).items()
     }
 
 
@@ -81,7 +79,12 @@ def use_lines(use: Mapping[str, Mapping[str, Any]]) -> list[str]:
     found = {reason.split(" ")[0] for row in use.values() for reason in row["unused"]}
     lines += ["", *(f"- `{name}`: {text}" for name, text in MEANINGS.items() if name in found)]
     people = sorted(
-        ((share, who, name) for name, row in use.items() for who, share in row["speakers"].items()),
+        (
+            (share, who, name)
+            for name, row in use.items()
+            for who, share in row["speakers"].items()
+            if share
+        ),
         key=lambda item: (-item[0], item[1]),
     )
     lines += ["", "| speaker | corpus | share of speech |", "|---|---|---:|"]
@@ -113,25 +116,39 @@ def _name(corpus: Corpus) -> str:
     return DEFAULT_NAME if is_default else folder.name
 
 
-def _use_of(
-    reasons: Reasons, utterances: Sequence[Utterance], heard: Mapping[str, float], total: float
-) -> dict[str, Any]:
-    seconds: defaultdict[str, float] = defaultdict(float)
+class Heard:
+    """Shares of the speech by recording; one that a corpus holds twice counts once."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._left = {name: dict(found) for name, found in contents.speakers.items()}
+        self._speakers = contents.speakers
+        self._total = sum(contents.seconds.values()) or 1.0
+
+    def share_of(self, utterance: Utterance) -> float | None:
+        """Return the share of a recording that is not counted yet; None for one not heard."""
+        identity, speaker = identity_of(utterance), utterance.speaker
+        if identity not in self._speakers.get(speaker, {}):
+            return None
+        return self._left[speaker].pop(identity, 0.0) / self._total
+
+
+def _use_of(reasons: Reasons, utterances: Sequence[Utterance], heard: Heard) -> dict[str, Any]:
+    shares: defaultdict[str, float] = defaultdict(float)
     unused: Counter[str] = Counter()
     n_heard = 0
     for utterance in utterances:
-        if (s := heard.get(identity_of(utterance))) is not None:
-            n_heard += 1
-            seconds[utterance.speaker] += s
-        else:
+        share = heard.share_of(utterance)
+        shares[utterance.speaker] += share or 0.0
+        if share is None:
             unused[reasons.of(utterance)] += 1
-            seconds[utterance.speaker] += 0.0
+        else:
+            n_heard += 1
     return {
         "recordings": len(utterances),
         "heard": n_heard,
-        "share_of_speech": round(sum(seconds.values()) / total, 4),
+        "share_of_speech": round(sum(shares.values()), 4),
         "unused": dict(unused.most_common()),
-        "speakers": {name: round(s / total, 4) for name, s in sorted(seconds.items())},
+        "speakers": {name: round(share, 4) for name, share in sorted(shares.items())},
         "licence_from": licence_origin(utterances),
     }
 

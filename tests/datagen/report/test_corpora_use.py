@@ -15,6 +15,9 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.add import add_corpus
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.report.corpora_use import Heard
+from microturn.datagen.report.heard import identity_of
+from microturn.datagen.sets.contents import Contents
 from microturn.datagen.simulate import simulate
 
 
@@ -111,3 +114,12 @@ def test_a_corpus_that_nobody_hears_is_warned_about(
         said.count("corpus german-corpus is 0 % of the speech; unused recordings: 1 language de")
         == 1
     )
+
+
+def test_a_recording_that_is_there_twice_counts_once() -> None:
+    twice = [u for u in Corpus.open() if u.id.split("/")[-1] in ("CDINT061", "CINTR051")]
+    assert len({identity_of(u) for u in twice}) == 1
+    contents = Contents(speakers={"rita": {identity_of(twice[0]): 3.0}, "joe": {"other": 1.0}})
+    heard = Heard(contents)
+    assert [heard.share_of(utterance) for utterance in twice] == [0.75, 0.0]
+    assert heard.share_of(replace(twice[0], speaker="joe")) is None
