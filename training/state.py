@@ -40,6 +40,7 @@ class RunIdentity:
     words: str  # digest of the tokenizer
     seed: int
     batch_size: int
+    max_steps: int = 0  # the schedule ends there; 0: a state of a former version does not say
 
     @classmethod
     def of(
@@ -50,6 +51,7 @@ class RunIdentity:
         *,
         seed: int,
         batch_size: int,
+        max_steps: int,
     ) -> RunIdentity:
         return cls(
             model=json.loads(json.dumps(asdict(model))),
@@ -57,6 +59,7 @@ class RunIdentity:
             words=_digest(tokenizer),
             seed=seed,
             batch_size=batch_size,
+            max_steps=max_steps,
         )
 
 
@@ -87,9 +90,10 @@ class State:
                 raise ValueError(
                     f"{self.path} was trained on shards with another {thing}; {way_out}"
                 )
+        names = ["seed", "batch_size", *(["max_steps"] if self.run.max_steps else [])]
         return [
             f"{name}={getattr(self.run, name)} there, {getattr(run, name)} here"
-            for name in ("seed", "batch_size")
+            for name in names
             if getattr(self.run, name) != getattr(run, name)
         ]
 

@@ -112,7 +112,12 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     out = Path(cfg.out)
     source = open_source(cfg.data)
     run = RunIdentity.of(
-        cfg.model, source.layout, source.tokenizer, seed=cfg.seed, batch_size=cfg.batch_size
+        cfg.model,
+        source.layout,
+        source.tokenizer,
+        seed=cfg.seed,
+        batch_size=cfg.batch_size,
+        max_steps=cfg.max_steps,
     )
     resumed = _load_state(cfg, run)
     L.seed_everything(cfg.seed, verbose=False)

@@ -151,7 +151,9 @@ def test_another_seed_is_said_and_allowed(
 ) -> None:
     assert train(data, tmp_path, "max_steps=1") == 0
     assert train(data, tmp_path, "max_steps=2", "seed=3") == 0
-    assert "seed=0 there, 3 here" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "seed=0 there, 3 here" in said
+    assert "max_steps=1 there, 2 here" in said  # the rate, at its end, begins to fall again
 
 
 # --- from outside: signals, kills, a full disk ---------------------------------------------------

@@ -75,8 +75,8 @@ def start(checkpoint: Path, *words: str) -> Served:
     return Served(process, found[0], said, reader)
 
 
-def stop(served: Served) -> tuple[int, str]:
-    served.process.send_signal(signal.SIGINT)
+def stop(served: Served, number: int = signal.SIGINT) -> tuple[int, str]:
+    served.process.send_signal(number)
     code = served.process.wait(20)
     served.reader.join()
     lines = []
@@ -222,14 +222,17 @@ def test_a_used_port_is_reported_in_one_sentence(
     assert len(error.splitlines()) == 1
 
 
-def test_ctrl_c_ends_the_server_cleanly_during_a_session(checkpoint_folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_server_cleanly_during_a_session(
+    number: int, checkpoint_folder: Path
+) -> None:
     served = start(checkpoint_folder)
     with connect(served.socket_url) as client:
         client.recv()
-        code, said = stop(served)
+        code, said = stop(served, number)
         assert code_of_the_end(client) == 1012
-    assert code == 130
-    assert "stopped" in said
+    assert code == 128 + number
+    assert f"microturn serve: stopped by {signal.Signals(number).name}\n" in said
     assert "Traceback" not in said
     assert served.process.stderr is not None
     served.process.stderr.close()
