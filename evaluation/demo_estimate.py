@@ -13,6 +13,8 @@ from typing import Final
 SIMULATION_STEPS: Final = 0.016  # for each dialogue to train on
 SCORING_STEPS: Final = 0.6  # for each test dialogue, all agents
 MAX_PEOPLE: Final = 48  # dialogues of the suite `people`
+VALIDATION_STEPS: Final = 10  # for each streaming validation
+VALIDATION_S: Final = 240.0  # of training between two of them, as is the default
 START_S: Final = 15.0  # of a process of training, before its first step
 _WARM_UP: Final = 2  # steps that are not counted
 _STATE = re.compile(r"step(\d+)\.safetensors")
@@ -44,9 +46,11 @@ def expected_s(
     step_s: float, *, n_train: int, n_test: int, steps: int, trained: int
 ) -> dict[str, float]:
     """Seconds of the stages after the measurement, by name."""
+    training_s = max(0, steps - trained) * step_s
+    validations = 1 + training_s / VALIDATION_S
     return {
         "train": SIMULATION_STEPS * n_train * step_s,
-        "checkpoint": START_S + max(0, steps - trained) * step_s,
+        "checkpoint": START_S + training_s + validations * VALIDATION_STEPS * step_s,
         "scores": SCORING_STEPS * n_test * step_s,
         "people": SCORING_STEPS * min(n_test, MAX_PEOPLE) * step_s,
     }

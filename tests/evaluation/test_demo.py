@@ -280,7 +280,7 @@ def test_the_estimate_counts_what_is_left(
     assert said.index("from now") < said.index("[3/6] simulate dialogues to train on")
     left = demo_estimate.expected_s(0.5, n_train=5000, n_test=160, steps=1400, trained=0)
     assert left == pytest.approx(
-        {"train": 40.0, "checkpoint": 715.0, "scores": 48.0, "people": 14.4}
+        {"train": 40.0, "checkpoint": 734.58, "scores": 48.0, "people": 14.4}, abs=0.01
     )
     (tmp_path / "states").mkdir()
     (tmp_path / "states" / "step00001000.safetensors").touch()
@@ -348,6 +348,6 @@ def test_ctrl_c_ends_the_demo_and_the_next_run_finishes_it(tmp_path: Path) -> No
         "streaming_validation/scores.jsonl",
     ):
         assert (tmp_path / "demo" / name).stat().st_size > 0, name
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert again.stdout.count(": done") == 5
     assert again.returncode == done.returncode
