@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 
 import ray
@@ -46,6 +48,7 @@ def run_on_ray(
 
 def _connect(address: str) -> None:
     _check_answers(address)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or None,  # None: RAY_ADDRESS, or a cluster of this machine
@@ -58,6 +61,9 @@ def _connect(address: str) -> None:
         first = lines_of(str(error).strip() or type(error).__name__)[0]
         name = f"ray_address={address}" if address else "Ray"
         raise OSError(f"{name}: no cluster answers ({first})") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray's own exits without a word
 
 
 def _check_answers(address: str) -> None:

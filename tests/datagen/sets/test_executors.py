@@ -49,3 +49,21 @@ def test_the_sentence_of_a_worker_arrives() -> None:
 def test_a_dead_worker_is_missed() -> None:
     with pytest.raises(OSError, match=r"a worker process died \(exit code -9\)"):
         list(run_tasks(Squares(dies_at=2), [1, 2, 3], workers=2))
+
+
+def test_ray_leaves_signals_to_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    from microturn.datagen.executors.on_ray import _connect
+
+    def own(number: int, _: object) -> None: ...
+
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as ray.init does, with a handler of its own
+
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        _connect("")
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
