@@ -50,8 +50,7 @@ class EvaluationPlan:
     def agents(self) -> list[str]:
         """Names of everything that has scores of its own."""
         agents = self.spec.agents
-        from_audio = self.config.words == "audio" and self.spec.checkpoint
-        return [*agents, FROM_AUDIO] if from_audio else agents
+        return [*agents, FROM_AUDIO] if self.spec.recognise and self.spec.checkpoint else agents
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -191,6 +190,7 @@ def _spec(config: EvaluateConfig) -> AgentSpec:
         device=config.device,
         seed=config.seed,
         batch_size=config.batch_size,
+        recognise=config.words == "audio",
         through=config.through,
     )
 
@@ -213,6 +213,7 @@ def _header(plan: EvaluationPlan, source: PlayedSet) -> dict[str, Any]:
         "agents": plan.spec.agents,
         "data": source.open().digest,
         "seed": plan.spec.seed,
+        "recognise": plan.spec.recognise,
         "through": plan.spec.through,
         "activity": asdict(plan.config.activity),
     }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.runner import CHECKPOINT, PlayedSet
-from microturn.evaluation.scoring.agent_output import Trace
+from microturn.evaluation.scoring.agent_output import HeardWord, Trace
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import Outcome
 from microturn.evaluation.scoring.scene import ScoredDialogue
@@ -103,6 +103,19 @@ def read_records(
 def _traces_of(agents: Sequence[str], traces: Mapping[str, Trace]) -> Iterator[tuple[str, Trace]]:
     for agent in agents:
         if agent == FROM_AUDIO:
-            yield agent, traces[CHECKPOINT].from_sound()
+            trace = traces[CHECKPOINT]
+            yield agent, replace(trace, words=trace.recognised or (), sounds=_as_heard(trace))
         else:
             yield agent, traces[agent]
+
+
+def _as_heard(trace: Trace) -> tuple[HeardWord, ...]:
+    """Take what was recognised for what the sound says; the rest of it stays without a word."""
+    words = trace.recognised or ()
+    heard = [HeardWord(text=w.text, start_s=w.start_s, end_s=w.end_s) for w in words]
+    rest = [
+        replace(sound, text="")
+        for sound in trace.sounds or ()
+        if not any(w.start_s < sound.end_s and sound.start_s < w.end_s for w in words)
+    ]
+    return (*heard, *rest)

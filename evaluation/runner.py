@@ -7,7 +7,7 @@ in the same numbers however often it was interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from microturn.configs.devices import choose_device
@@ -70,6 +70,7 @@ class AgentSpec:
     device: str
     seed: int
     batch_size: int
+    recognise: bool = False  # also take the checkpoint's words from its sound alone
     through: str = "engine"
 
     @property
@@ -112,16 +113,16 @@ class Player:
         traces: dict[str, dict[str, Trace]] = {dialogue.key: {} for dialogue in played}
         for name, agent in self._agents.items():
             for dialogue, output in zip(played, agent.perform(played), strict=True):
-                traces[dialogue.key][name] = self._trace(dialogue, output)
+                traces[dialogue.key][name] = self._trace(name, dialogue, output)
         return traces
 
     def play_again(self, source: PlayedSet, key: str) -> tuple[HeldOutDialogue, AgentOutput, Trace]:
         """Play one dialogue to the first agent; returns its output with sound."""
         self._use(source)
         dialogue = source.open().find(key)
-        agent = next(iter(self._agents.values()))
+        name, agent = next(iter(self._agents.items()))
         output = next(agent.perform([dialogue]))
-        return dialogue, output, self._trace(dialogue, output)
+        return dialogue, output, self._trace(name, dialogue, output)
 
     def _use(self, source: PlayedSet) -> None:
         """Prepare for a set: baselines speak with its voice."""
@@ -134,14 +135,17 @@ class Player:
         needed = words_needed(one.dialogue for one in dialogues.read(source.n_dialogues))
         self._voice = AgentVoice.of(dialogues.read(), self._activity, needed=needed)
 
-    def _trace(self, dialogue: HeldOutDialogue, output: AgentOutput) -> Trace:
+    def _trace(self, name: str, dialogue: HeldOutDialogue, output: AgentOutput) -> Trace:
         assert self._voice is not None
-        return Trace.of(
+        trace = Trace.of(
             output,
             self._activity,
             sounds=self._voice.listen(output),
             missing_input=dialogue.load_missing_input(),
         )
+        if self._spec.recognise and name == CHECKPOINT:
+            trace = replace(trace, recognised=self._voice.recognise(output))
+        return trace
 
 
 def checkpoint_agent(spec: AgentSpec) -> Agent:

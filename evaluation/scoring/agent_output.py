@@ -7,7 +7,7 @@ all that scoring needs and little enough to be written down.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,6 @@ from microturn.evaluation.scoring.activity import Activity
 from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
 
 MAX_WORD_S = 1.0
-# From a recording of the voice, in log10 magnitude; docs/evaluation.md has what lies beyond it.
-CLEAR_DISTANCE = 0.18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +44,6 @@ class HeardWord:
     end_s: float
     distance: float = 0.0  # from the recording, in log10 magnitude
     share: float = 1.0  # of the word, up to where it was broken off
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the sound alone tells the word, without a text that says the same."""
-        return bool(self.text) and self.distance <= CLEAR_DISTANCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +82,7 @@ class Trace:
     heard: tuple[SpokenWord, ...] | None
     sounds: tuple[HeardWord, ...] | None = None  # what its sound says; None: not listened to
     missing_input: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
+    recognised: tuple[SpokenWord, ...] | None = None  # words of the sound alone; None: not asked
 
     @classmethod
     def of(
@@ -110,15 +104,6 @@ class Trace:
             heard=output.heard,
         )
 
-    def from_sound(self) -> Trace:
-        """Return the same performance with the words of its sound instead of the written ones."""
-        words = tuple(
-            SpokenWord(text=sound.text, start_s=sound.start_s, end_s=sound.end_s)
-            for sound in self.sounds or ()
-            if sound.is_clear
-        )
-        return replace(self, words=words)
-
     def to_json(self) -> dict[str, Any]:
         return {
             "activity": self.activity.to_json(),
@@ -128,11 +113,12 @@ class Trace:
             "heard": None if self.heard is None else _words_to_json(self.heard),
             "sounds": None if self.sounds is None else [list(astuple(s)) for s in self.sounds],
             "missing_input": list(self.missing_input),
+            "recognised": None if self.recognised is None else _words_to_json(self.recognised),
         }
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Trace:
-        heard, sounds = entry["heard"], entry["sounds"]
+        heard, sounds, recognised = entry["heard"], entry["sounds"], entry["recognised"]
         return cls(
             activity=Activity.from_json(entry["activity"]),
             words=_words_from_json(entry["words"]),
@@ -141,6 +127,7 @@ class Trace:
             heard=None if heard is None else _words_from_json(heard),
             sounds=None if sounds is None else tuple(_heard_word(row) for row in sounds),
             missing_input=tuple(entry["missing_input"]),
+            recognised=None if recognised is None else _words_from_json(recognised),
         )
 
 

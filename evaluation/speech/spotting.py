@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 Frames = NDArray[np.float32]  # (T, B) log10 magnitudes
 
 # Root mean square over bands, in log10 magnitude. docs/evaluation.md has the distances behind it.
-NULL_DISTANCE: Final = 0.25
-_WORD_COST: Final = 0.25  # of beginning a word: what one perfect frame gains
+NULL_DISTANCE: Final = 0.22
+_WORD_COST: Final = NULL_DISTANCE  # of beginning a word: what one perfect frame gains
 _QUIET_FRAMES: Final = 8
 _NEVER: Final = np.float32(-1e9)
 
@@ -55,20 +55,31 @@ class Spotter:
     def _first(self) -> NDArray[np.int64]:
         return np.concatenate([[0], self._last[:-1] + 1])
 
-    def spot(self, frames: Frames) -> list[Spotted]:
-        """Find the best series of words."""
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Frames of each recording."""
+        return self._last - self._first + 1
+
+    def spot(self, frames: Frames, favour: Frames | None = None) -> list[Spotted]:
+        """Find the best series of words.
+
+        `favour` (T, recordings): a head start of a recording that begins in a frame.
+        """
         if not len(self.recordings):
             return []
         gains = NULL_DISTANCE - distances(frames, self._states)
         total = np.zeros(len(frames) + 1, np.float32)  # of the best path that ends before a frame
         ends: list[Spotted | None] = [None] * (len(frames) + 1)
         paths = _Paths.of(len(self._states))
+        if favour is None:
+            favour = np.zeros((len(frames), len(self.recordings)), np.float32)
         for t, gain in enumerate(gains):
-            paths = paths.step(gain, self._first, float(total[t]), t)
+            paths = paths.step(gain, self._first, total[t] + favour[t], t)
             number, start, score = paths.best_end(self._last)
             total[t + 1] = max(total[t], score - _WORD_COST)
             if total[t + 1] > total[t]:
-                gained = (score - float(total[start])) / (t + 1 - start)
+                gained = score - float(total[start] + favour[start, number])
+                gained /= t + 1 - start
                 ends[t + 1] = Spotted(
                     number=number, first=start, end=t + 1, distance=NULL_DISTANCE - gained
                 )
@@ -89,15 +100,15 @@ class _Paths:
         never, none = np.full(n_states, _NEVER), np.zeros(n_states, np.int32)
         return cls(never, never, none, none)
 
-    def step(self, gain: Frames, first: NDArray[np.int64], total: float, t: int) -> _Paths:
+    def step(self, gain: Frames, first: NDArray[np.int64], entry: Frames | float, t: int) -> _Paths:
         """Advance by a frame; a word may begin with its first or its second state."""
         longer = self.stayed > self.came
         best = np.where(longer, self.stayed, self.came)
         began = np.where(longer, self.stayed_from, self.came_from)
         one, one_from = _moved(best, 1, _NEVER), _moved(began, 1, np.int32(0))
         two, two_from = _moved(best, 2, _NEVER), _moved(began, 2, np.int32(0))
-        one[first], one_from[first], two[first] = total, t, _NEVER
-        two[first + 1], two_from[first + 1] = total, t
+        one[first], one_from[first], two[first] = entry, t, _NEVER
+        two[first + 1], two_from[first + 1] = entry, t
         skips = two > one
         return _Paths(
             np.where(skips, two, one) + gain,

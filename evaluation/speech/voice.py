@@ -9,7 +9,7 @@ off: then its sound is compared with the beginning of the word.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -36,6 +36,8 @@ _TAIL_S: Final = 0.05  # of the analysis window after a word, where no other wor
 _DIALOGUES: Final = 256  # more than enough to hear every word of the agent
 _MAX_TAKES: Final = 16  # recordings of one word
 _SAME_S: Final = 0.02  # takes of one length are one recording
+CLEAR_DISTANCE: Final = 0.18  # up to which a word needs no text that says the same
+_FAVOUR: Final = 0.04  # log10 magnitude by which a written word may be farther than another
 _MIN_SPEECH_S: Final = 0.12  # less that no word explains is its edge, or a click
 _MIN_BEGINNING_S: Final = 0.05  # of a word that was broken off
 _EDGE_S: Final = 0.08  # by which a word may sound beyond its recording
@@ -56,14 +58,17 @@ class AgentVoice:
         dialogues: Iterable[HeldOutDialogue],
         activity: ActivityConfig,
         *,
-        needed: Collection[str] = (),
+        needed: Collection[str] | None = None,
     ) -> AgentVoice:
-        """Take every recording of a word; goes on until each word of `needed` was said whole."""
+        """Take every recording of a word.
+
+        With `needed`, only until each of these words was said, of long sets.
+        """
         takes: dict[tuple[str, int], Frames] = {}
         broken: dict[str, Frames] = {}  # the longest beginning of words that are never whole
         for number, held_out in enumerate(dialogues):
             known = {text for text, _ in takes}
-            if number >= _DIALOGUES and known.issuperset(needed):
+            if needed is not None and number >= _DIALOGUES and known.issuperset(needed):
                 break
             _collect(held_out, takes, broken)
         found = [(text, frames) for (text, _), frames in takes.items()]
@@ -82,7 +87,10 @@ class AgentVoice:
         if not activity.utterances:
             return ()
         frames = _frames_of(output.audio, output.sample_rate)
-        words = [word for span in activity.utterances for word in self._words_in(frames, span)]
+        favour = self._favour(len(frames), output.words)
+        words = [
+            word for span in activity.utterances for word in self._words_in(frames, favour, span)
+        ]
         said = [(word.start_s - _EDGE_S, word.end_s + _EDGE_S) for word in words]
         for span in merge(subtract(activity.runs, said), activity.utterance_gap_s):
             broken = self._broken_off(frames, span, activity, output.words)
@@ -92,14 +100,39 @@ class AgentVoice:
                 words.append(HeardWord(text="", start_s=span[0], end_s=span[1]))
         return tuple(sorted(words, key=lambda word: word.start_s))
 
+    def recognise(self, output: AgentOutput) -> tuple[SpokenWord, ...]:
+        """Return the words that the sound tells by itself, whatever was written."""
+        return tuple(
+            SpokenWord(text=word.text, start_s=word.start_s, end_s=word.end_s)
+            for word in self.listen(replace(output, words=()))
+            if word.text and word.distance <= CLEAR_DISTANCE
+        )
+
     @cached_property
     def _spotter(self) -> Spotter:
         return Spotter(self.recordings)
 
-    def _words_in(self, frames: Frames, span: Span) -> Iterator[HeardWord]:
+    def _favour(self, n_frames: int, written: Sequence[SpokenWord]) -> Frames:
+        """Give each written word a head start where it may begin: text decides a close run."""
+        favour = np.zeros((n_frames, len(self.texts)), np.float32)
+        for word in written:
+            for number in self._numbers.get(word.text, ()):
+                first = max(_frame(word.start_s - _WRITTEN_AFTER_S), 0)
+                end = _frame(word.start_s + _WRITTEN_BEFORE_S)
+                favour[first:end, number] = _FAVOUR * len(self.recordings[number])
+        return favour
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[int]]:
+        numbers: dict[str, list[int]] = {}
+        for number, text in enumerate(self.texts):
+            numbers.setdefault(text, []).append(number)
+        return numbers
+
+    def _words_in(self, frames: Frames, favour: Frames, span: Span) -> Iterator[HeardWord]:
         first = _frame(max(span[0] - _MARGIN_S, 0.0))
         end = _frame(span[1] + _MARGIN_S)
-        for found in self._spotter.spot(frames[first:end]):
+        for found in self._spotter.spot(frames[first:end], favour[first:end]):
             yield HeardWord(
                 text=self.texts[found.number],
                 start_s=(first + found.first) * _FRAME_S,

@@ -12,15 +12,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from microturn.evaluation.scoring.events import score_sound
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.statistics import Estimate, per_minute
+from microturn.evaluation.suites.statistics import Estimate, per_minute, ratio
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 
 UNASKED: Final = "unasked_per_min"
 FALSE_DELEGATES: Final = "false_delegates_per_min"
+SOUNDS: Final = "sounds_as_written"
 RESTRAINT_MEANINGS: Final = {
     UNASKED: "utterances per minute that nothing explains; credit next to them is lost",
     FALSE_DELEGATES: "<delegate> per minute that nothing explains; the same",
+    SOUNDS: "written words that the sound says; no other word counts as said",
 }
 _KEY: Final = "restraint"
 
@@ -40,7 +43,7 @@ def told_apart(*shares: float | None) -> Estimate | None:
 
 
 def with_restraint(suite: Suite) -> Suite:
-    """Return the suite with the rates of unasked speech and false delegates among its metrics."""
+    """Return the suite with what stands beside every headline among its metrics."""
 
     def observe(scored: ScoredDialogue) -> Observations:
         return {**suite.observe(scored), _KEY: _restraint(scored)}
@@ -53,7 +56,10 @@ def with_restraint(suite: Suite) -> Suite:
 
 
 def _restraint(scored: ScoredDialogue) -> dict[str, Any]:
+    sound = None if scored.saying is None else score_sound(scored.saying, len(scored.written))
     return {
+        "said": 0 if sound is None else sound.n_right,
+        "written": 0 if sound is None else sound.n_judged,
         UNASKED: len(scored.unasked),
         FALSE_DELEGATES: len(scored.false_delegates),
         "minutes": scored.dialogue.duration_s / 60,
@@ -63,5 +69,7 @@ def _restraint(scored: ScoredDialogue) -> dict[str, Any]:
 def _rates(rows: Sequence[dict[str, Any]]) -> Measured:
     minutes = math.fsum(row["minutes"] for row in rows)
     return {
-        name: per_minute(sum(row[name] for row in rows), minutes) for name in RESTRAINT_MEANINGS
+        UNASKED: per_minute(sum(row[UNASKED] for row in rows), minutes),
+        FALSE_DELEGATES: per_minute(sum(row[FALSE_DELEGATES] for row in rows), minutes),
+        SOUNDS: ratio(sum(row["said"] for row in rows), sum(row["written"] for row in rows)),
     }

@@ -23,7 +23,12 @@ from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.outcomes import Outcome
 from microturn.evaluation.scoring.restraint import CREDIT
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.credit import FALSE_DELEGATES, UNASKED, told_apart
+from microturn.evaluation.suites.credit import (
+    FALSE_DELEGATES,
+    SOUNDS,
+    UNASKED,
+    told_apart,
+)
 from microturn.evaluation.suites.statistics import Estimate, mean
 from microturn.evaluation.suites.suite import Draws, Measured, Observations
 
@@ -32,6 +37,7 @@ MEAN_HEADLINE: Final = "mean_headline"
 SHARED: Final = {
     UNASKED: ("overall", "spurious_onsets_per_min"),
     FALSE_DELEGATES: ("overall", "false_delegates_per_min"),
+    SOUNDS: ("overall", SOUNDS),
 }
 _Name = tuple[str, str]  # suite and metric
 _PerDialogue = list[list[MetricContribution]]

@@ -10,6 +10,7 @@ from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.speech.voice import AgentVoice
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 from support.hand_made import HandMadeDialogue, WriteSet, all_families, rarer, write_shard_set
 
@@ -42,18 +43,35 @@ Observe = Callable[[Suite, Agent, Iterable[HeldOutDialogue]], list[Observations]
 def observe_agent(
     suite: Suite, agent: Agent, dialogues: Iterable[HeldOutDialogue]
 ) -> list[Observations]:
-    """Observations of an agent in each of the dialogues."""
+    """Observations of an agent in each of the dialogues, listened to as `evaluate` does."""
     played, activity = list(dialogues), ActivityConfig()
+    voice = voice_of(played)
     return [
         suite.observe(
             ScoredDialogue(
                 dialogue.dialogue,
-                Trace.of(output, activity, missing_input=dialogue.load_missing_input()),
+                Trace.of(
+                    output,
+                    activity,
+                    sounds=voice.listen(output),
+                    missing_input=dialogue.load_missing_input(),
+                ),
                 WindowConfig(),
             )
         )
         for dialogue, output in zip(played, agent.perform(played), strict=True)
     ]
+
+
+_VOICES: dict[int, tuple[HeldOutDialogue, AgentVoice]] = {}
+
+
+def voice_of(dialogues: list[HeldOutDialogue]) -> AgentVoice:
+    """The voice of a set, learnt once; the set is known by its first dialogue."""
+    first = dialogues[0]
+    if id(first) not in _VOICES:
+        _VOICES[id(first)] = first, AgentVoice.of(dialogues, ActivityConfig())
+    return _VOICES[id(first)][1]
 
 
 @pytest.fixture(scope="session")

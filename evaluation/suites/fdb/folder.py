@@ -24,7 +24,10 @@ from microturn.evaluation.scoring.activity import Activity
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord, Trace
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.saying import is_written
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.speech.shipped_voice import voice_of
+from microturn.evaluation.speech.voice import AgentVoice
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 from microturn.evaluation.suites.fdb.folder_export import export_dialogues
 from microturn.evaluation.suites.fdb.folder_files import (
@@ -138,12 +141,14 @@ def _answer(items: Sequence[FdbItem], config: FdbConfig) -> None:
             _copy_reference(task)
         return
     agent, micro_turn = _agent(config)
+    empty = AgentVoice.of((), config.activity)
+    voice = voice_of(config.voice, config.activity) if config.checkpoint else empty
     with tqdm(total=len(tasks), desc="evaluate fdb", unit="recording", leave=False) as bar:
         for first in range(0, len(tasks), config.batch_size):
             batch = tasks[first : first + config.batch_size]
             dialogues = [_dialogue(task, micro_turn) for task in batch]
             for task, output in zip(batch, agent.perform(dialogues), strict=True):
-                _write(task, output, config)
+                _write(task, output, voice, config)
                 bar.update()
 
 
@@ -186,7 +191,7 @@ def _dialogue(task: Task, micro_turn: int) -> HeldOutDialogue:
     )
 
 
-def _write(task: Task, output: AgentOutput, config: FdbConfig) -> None:
+def _write(task: Task, output: AgentOutput, voice: AgentVoice, config: FdbConfig) -> None:
     """Write the answer beside its input, of the same length."""
     item = task.item
     heard = read_recording(task.source, sample_rate=RATE).samples
@@ -194,7 +199,7 @@ def _write(task: Task, output: AgentOutput, config: FdbConfig) -> None:
     played = output.audio[: len(audio)]
     audio[: len(played)] = played
     duration_s = len(audio) / RATE
-    chunks = timed_chunks(output, duration_s, config)
+    chunks = timed_chunks(output, duration_s, voice, config)
     if item.task == "interruption" and item.end_s is not None:
         chunks = after(chunks, item.end_s)  # the benchmark's recogniser gets the rest only
     _write_sound(item, task.prefix + OUTPUT, audio)
@@ -213,14 +218,16 @@ def _write_sound(item: FdbItem, name: str, audio: Audio) -> None:
         write_wav(temporary, audio, sample_rate=item.rate)
 
 
-def timed_chunks(output: AgentOutput, duration_s: float, config: FdbConfig) -> list[Chunk]:
-    """Time the agent's words by its sound."""
-    trace = Trace.of(output, config.activity)
+def timed_chunks(
+    output: AgentOutput, duration_s: float, voice: AgentVoice, config: FdbConfig
+) -> list[Chunk]:
+    """Return the written words that the sound says, timed by it."""
+    trace = Trace.of(output, config.activity, sounds=voice.listen(output))
     dialogue = Dialogue(
         key="", duration_s=duration_s, micro_turn_s=MICRO_TURN_S, events=(), agent_words=()
     )
     chunks = chunks_of(ScoredDialogue(dialogue, trace, WindowConfig()))
-    return [chunk for chunk in chunks if chunk.start_s < duration_s]
+    return [c for c in chunks if c.start_s < duration_s and is_written(c.text)]
 
 
 def _write_result(

@@ -26,6 +26,11 @@ class FdbConfig:
     backchannel_reference: str = option(
         "", "icc_gt_distribution.json, for the JSD; empty: the one in path or beside it"
     )
+    voice: str = option(
+        "",
+        "shard set whose recorded agent has the checkpoint's voice: words that the sound does not "
+        "say are not written to output.json; empty: the shipped voice",
+    )
     quirks: Quirks = field(default_factory=Quirks)
     activity: ActivityConfig = field(default_factory=ActivityConfig)
     cache: str = option("", "folder for dialogues of export=; empty: the user's cache folder")
