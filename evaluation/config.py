@@ -94,7 +94,7 @@ class EvaluateConfig:
         help="suites to score; none: all with a set of their own or, on data=, all of events",
     )
     words: Literal["say", "audio"] = option(
-        "say", "source of the agent's words: its text lane, or also a recogniser on its sound"
+        "say", "source of the agent's words: its text lane, or also its sound alone"
     )
     through: Literal["engine", "server"] = option(
         "engine", "stream to the engine, or to a server of its own through a real socket"
