@@ -107,6 +107,12 @@ class EvaluateConfig:
     batch_size: int = option(8, "dialogues streamed side by side; changes rounding at most")
     device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")
     baselines: bool = option(True, "score the baselines beside a checkpoint")
+    panel: bool = option(
+        False, "also score the adversarial panel; the best of it is the floor of every suite"
+    )
+    panel_table: str = option(
+        "", "with panel=true: also write all its scores between the marks of this Markdown page"
+    )
     n_pictures: int = option(
         4, "dialogues drawn as a picture and written as sound: the first, then the worst"
     )
@@ -121,6 +127,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+        if self.panel_table and not self.panel:
+            raise ValueError(f"panel_table={self.panel_table} needs panel=true")
         for name in ("n_dialogues", "workers", "n_pictures"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")

@@ -16,9 +16,10 @@ from microturn.configs.paths import cache_folder
 from microturn.datagen.executors.task import n_cores
 from microturn.datagen.sets.contents import Contents, Shared, read_contents, shared_with
 from microturn.evaluation.agents.baselines import BASELINES
+from microturn.evaluation.agents.panel import PANEL
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.records import FROM_AUDIO, Records, read_records
-from microturn.evaluation.report import gallery, markdown
+from microturn.evaluation.report import gallery, markdown, panel
 from microturn.evaluation.report.observations import write_observations
 from microturn.evaluation.report.plots import draw_plots
 from microturn.evaluation.report.scores import RunInfo, SetInfo, score_run, write_scores
@@ -74,7 +75,12 @@ def evaluate(config: EvaluateConfig) -> int:
             advance=advance,
         )
     records = read_records(
-        plan.suites, plan.sets, files=files, agents=plan.agents, windows=config.windows
+        plan.suites,
+        plan.sets,
+        files=files,
+        agents=plan.agents,
+        panel=plan.spec.panel,
+        windows=config.windows,
     )
     return report(plan, records)
 
@@ -95,6 +101,8 @@ def check(config: EvaluateConfig) -> None:
         raise ConfigError(str(error)) from error
     if config.table:
         markdown.check_page(Path(config.table))
+    if config.panel_table:
+        markdown.check_page(Path(config.panel_table), marks=panel.MARKS)
 
 
 def make_plan(config: EvaluateConfig) -> EvaluationPlan:
@@ -156,8 +164,14 @@ def _sets(
             lanes_of = held_out_config(suite, layout=layout).layout
             check_socket(config, layout, lanes_of=lanes_of, name=f"suite {suite.name}")
     for name, players in by_set.items():
-        dialogues = held_out_set(players[0], cache, layout=layout, workers=config.workers)
         n_dialogues = players[0].n_dialogues
+        dialogues = held_out_set(
+            players[0],
+            cache,
+            n_dialogues=min(config.n_dialogues, n_dialogues),
+            layout=layout,
+            workers=config.workers,
+        )
         n_dialogues = min(_limit(config, n_sets=len(by_set)) or n_dialogues, n_dialogues)
         yield PlayedSet.of(name, dialogues, n_dialogues=n_dialogues)
 
@@ -192,6 +206,7 @@ def _spec(config: EvaluateConfig) -> AgentSpec:
         batch_size=config.batch_size,
         recognise=config.words == "audio",
         through=config.through,
+        panel=tuple(PANEL) if config.panel else (),
     )
 
 
@@ -210,7 +225,7 @@ def _header(plan: EvaluationPlan, source: PlayedSet) -> dict[str, Any]:
     """Inputs of the traces of a set: files by content, and settings."""
     return {
         "checkpoint": checkpoint_digest(plan.spec.checkpoint),
-        "agents": plan.spec.agents,
+        "agents": plan.spec.players,
         "data": source.open().digest,
         "seed": plan.spec.seed,
         "recognise": plan.spec.recognise,
@@ -239,6 +254,11 @@ def report(plan: EvaluationPlan, records: Records) -> int:
     write_atomically(out / "scores.md", markdown.markdown(scores, pictures))
     if config.table:
         markdown.put_into(Path(config.table), markdown.tables(scores))
+    if config.panel:
+        text = panel.markdown(scores)
+        write_atomically(out / "panel.md", text + "\n")
+        if config.panel_table:
+            markdown.put_into(Path(config.panel_table), text, marks=panel.MARKS)
     write_json(scores.to_json(), config.json)
     if config.json != "-":
         print(markdown.summary(scores))

@@ -66,6 +66,7 @@ class Records:
 
     dialogues: tuple[DialogueInfo, ...]
     agents: Mapping[str, AgentRecord]
+    panel: Mapping[str, AgentRecord] = field(default_factory=dict)  # of agents that must not score
 
 
 def read_records(
@@ -74,6 +75,7 @@ def read_records(
     *,
     files: Mapping[str, TraceFile],
     agents: Sequence[str],
+    panel: Sequence[str] = (),
     windows: WindowConfig,
 ) -> Records:
     """Observe every dialogue as every agent played it; `suites` may hold some of events."""
@@ -83,7 +85,7 @@ def read_records(
             observations={suite.name: {} for suite in suites},
             outcomes={source.name: {} for source in sets},
         )
-        for agent in agents
+        for agent in (*agents, *panel)
     }
     dialogues: list[DialogueInfo] = []
     for source in sets:
@@ -94,10 +96,14 @@ def read_records(
                 DialogueInfo(source=source, key=dialogue.key, families=dialogue.families)
             )
             traces = files[source.name].traces(dialogue.key)
-            for agent, trace in _traces_of(agents, traces):
+            for agent, trace in _traces_of((*agents, *panel), traces):
                 scored = ScoredDialogue(dialogue, trace, windows)
                 records[agent].add(source.name, scored, suites=own)
-    return Records(dialogues=tuple(dialogues), agents=records)
+    return Records(
+        dialogues=tuple(dialogues),
+        agents={agent: records[agent] for agent in agents},
+        panel={member: records[member] for member in panel},
+    )
 
 
 def _traces_of(agents: Sequence[str], traces: Mapping[str, Trace]) -> Iterator[tuple[str, Trace]]:

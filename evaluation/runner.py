@@ -14,6 +14,7 @@ from microturn.configs.devices import choose_device
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 from microturn.evaluation.agents.baselines import Agent, baseline
+from microturn.evaluation.agents.panel import panel_of
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
@@ -72,10 +73,16 @@ class AgentSpec:
     batch_size: int
     recognise: bool = False  # also take the checkpoint's words from its sound alone
     through: str = "engine"
+    panel: tuple[str, ...] = ()  # members of the adversarial panel
 
     @property
     def agents(self) -> list[str]:
         return ([CHECKPOINT] if self.checkpoint else []) + list(self.baselines)
+
+    @property
+    def players(self) -> list[str]:
+        """All that play: the agents that are reported, and the panel behind the floor."""
+        return [*self.agents, *self.panel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +139,8 @@ class Player:
         self._agents = {} if self._checkpoint is None else {CHECKPOINT: self._checkpoint}
         for name in self._spec.baselines:
             self._agents[name] = baseline(name, dialogues.read, config=self._activity)
+        if self._spec.panel:
+            self._agents |= panel_of(self._spec.panel, dialogues.read)
         needed = words_needed(one.dialogue for one in dialogues.read(source.n_dialogues))
         self._voice = AgentVoice.of(dialogues.read(), self._activity, needed=needed)
 

@@ -48,6 +48,17 @@ FAULTY: Final[dict[str, Member]] = {
     "constant_delay": faults.constant_delay,
 }
 PANEL: Final[dict[str, Member]] = {**TRIVIAL, **FAULTY}
+# Faults that only these suites ask about; every other fault is the business of all.
+CONCERN: Final[dict[str, tuple[str, ...]]] = {
+    "never_stops": ("fdb_v1_5", "interruption", "user_backchannel"),
+    "stops_at_any_sound": ("fdb_v1_5", "interruption", "user_backchannel"),
+    "constant_delay": ("time_speak", "timed_cue", "rep_count", "proactive_video_qa", "charades"),
+}
+
+
+def of_concern(name: str, suite: str) -> bool:
+    """Whether a suite must catch a member of the panel."""
+    return name not in CONCERN or suite in CONCERN[name]
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class PanelMember:
 
     def perform(self, dialogues: Sequence[HeldOutDialogue]) -> Iterator[AgentOutput]:
         for held_out in dialogues:
-            yield PANEL[self.name](held_out, self.habits)
+            yield PANEL[self.name](held_out, self.habits.without(held_out.key))
 
 
 def panel_of(names: Sequence[str], dialogues: Samples) -> dict[str, PanelMember]:

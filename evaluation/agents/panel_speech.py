@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final, TypeVar
@@ -38,41 +38,62 @@ class Exchange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Heard:
+    """What one dialogue teaches about its set."""
+
+    words: tuple[str, ...]
+    answers: tuple[tuple[str, ...], ...]
+    replies: tuple[tuple[Timed, ...], ...]
+
+    @classmethod
+    def of(cls, sample: HeldOutDialogue) -> _Heard:
+        answers = answers_of(sample.dialogue, (), WindowConfig())
+        return cls(
+            words=tuple(word.text for word in sample.dialogue.agent_words),
+            answers=tuple(answer.expected for answer in answers if answer.expected),
+            replies=tuple(exchange.replies for exchange in exchanges(sample.dialogue)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Habits:
     """Whatever can be known of a set without listening to the dialogue at hand."""
 
     voice: RecordedWords
-    words: tuple[str, ...]  # by frequency
-    phrases: tuple[tuple[str, ...], ...]  # whole answers, by frequency
-    delays_s: tuple[float, float]  # median time to the first and to the second word of a reply
-    keys: tuple[str, ...]
-    samples: tuple[HeldOutDialogue, ...]
+    samples: Mapping[str, HeldOutDialogue]
+    heard: Mapping[str, _Heard]
+    words: tuple[str, ...] = ()  # by frequency
+    phrases: tuple[tuple[str, ...], ...] = ()  # whole answers, by frequency
+    delays_s: tuple[float, float] = (0.0, 0.0)  # medians to the first two words of a reply
 
     @classmethod
     def of(cls, dialogues: Samples) -> Habits:
-        """Learn them from the first dialogues of a set."""
-        samples = [one for one, _ in zip(dialogues(), range(_MAX_DIALOGUES), strict=False)]
-        answers = [
-            answer.expected
-            for one in samples
-            for answer in answers_of(one.dialogue, (), WindowConfig())
-            if answer.expected
-        ]
-        words = Counter(word.text for one in samples for word in one.dialogue.agent_words)
-        replies = [exchange.replies for one in samples for exchange in exchanges(one.dialogue)]
+        """Hear the first dialogues of a set."""
+        first = [one for one, _ in zip(dialogues(), range(_MAX_DIALOGUES), strict=False)]
         return cls(
             voice=RecordedWords.of(dialogues),
-            words=_by_frequency(words) or (_UNKNOWN,),
-            phrases=_by_frequency(Counter(answers)) or ((_UNKNOWN,),),
+            samples={one.key: one for one in first},
+            heard={one.key: _Heard.of(one) for one in first},
+        )
+
+    def without(self, key: str) -> Habits:
+        """Return what all dialogues but one teach; that one where there is no other."""
+        heard = [one for other, one in self.heard.items() if other != key]
+        heard = heard or list(self.heard.values())
+        replies = [reply for one in heard for reply in one.replies]
+        answers = Counter(answer for one in heard for answer in one.answers)
+        return replace(
+            self,
+            words=_by_frequency(Counter(w for one in heard for w in one.words)) or (_UNKNOWN,),
+            phrases=_by_frequency(answers) or ((_UNKNOWN,),),
             delays_s=(_median(replies, 0), _median(replies, 1)),
-            keys=tuple(one.key for one in samples),
-            samples=tuple(samples),
         )
 
     def other(self, key: str) -> HeldOutDialogue:
         """Another dialogue of the set; the same one where there is no other."""
-        at = self.keys.index(key) if key in self.keys else len(self.keys) - 1
-        return self.samples[(at + 1) % len(self.samples)]
+        keys = list(self.samples)
+        at = keys.index(key) if key in self.samples else -1
+        return self.samples[keys[(at + 1) % len(keys)]]
 
     def sound(self, text: str, rate: int) -> NDArray[np.float32]:
         """Return a recording of the word, or a burst of noise where there is none."""

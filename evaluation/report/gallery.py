@@ -13,7 +13,7 @@ from microturn.evaluation.records import AgentRecord, DialogueInfo, Records
 from microturn.evaluation.report.pictures import draw_dialogue, write_mix
 from microturn.evaluation.runner import AgentSpec, PlayedSet, Player
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.suite import Suite
+from microturn.evaluation.suites.suite import CREDIT, Observations, Suite
 
 MAX_LENGTH_S: Final = 120.0  # a longer dialogue does not fit a picture
 
@@ -64,13 +64,20 @@ def worst_of(
     for suite in suites:
         pictures = []
         for key, observed in record.of_suite(suite).items():
-            value = suite.measure([observed])[suite.headline]
+            value = _value(suite, observed)
             if value is not None and value < 1.0:
                 source = sets[suite.set_name]
                 pictures.append(Picture(source=source, key=key, suite=suite.name, value=value))
         ranked.append(sorted(pictures, key=_badness))
     rounds = zip_longest(*ranked)
     return [one for round_ in rounds for one in sorted(filter(None, round_), key=_badness)]
+
+
+def _value(suite: Suite, observed: Observations) -> float | None:
+    """The headline on one dialogue; of opposites that it holds only one of, the next metric."""
+    measured = suite.measure([observed])
+    names = list(suite.meanings)[:2] if suite.headline == CREDIT else [suite.headline]
+    return next((value for name in names if (value := measured[name]) is not None), None)
 
 
 def _badness(picture: Picture) -> tuple[float, str]:

@@ -9,11 +9,13 @@ from typing import Any, Final
 from microturn.configs.files import write_atomically
 from microturn.datagen.sets.contents import CONTENTS_NAME, WEIGHTED_BY, new_people, shared_line
 from microturn.evaluation.report.gallery import Picture
+from microturn.evaluation.report.panel import floor_cell
 from microturn.evaluation.report.scores import RunInfo, Scores, with_events
 from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.report.values import format_interval, format_score, format_value
 from microturn.evaluation.scoring.timing import KINDS
 from microturn.evaluation.suites.conditions import people
+from microturn.evaluation.suites.credit import RESTRAINT_MEANINGS
 from microturn.evaluation.suites.score_suite import SuiteScore
 
 TWINS: Final = "closed-domain twins"
@@ -53,17 +55,20 @@ def tables(scores: Scores) -> str:
         f"{versions}. Every suite is a closed-domain twin: the question of the benchmark that it "
         "is named after, asked with the few hundred words of the corpus. Compare its numbers with "
         "each other, never with the benchmark's own. In brackets: 95 % interval over dialogues; n: "
-        "events behind the headline.",
+        "events behind the headline. Floor: what the best agent of the adversarial panel gets, or "
+        "the line below which all of it stays.",
         "",
-        f"| suite | headline | n | dialogues | {' | '.join(scores.agents)} |",
-        f"|---|---|---:|---:|{'---:|' * len(scores.agents)}",
+        "| suite | headline | n | dialogues | unasked/min | false delegates/min "
+        f"| {' | '.join(scores.agents)} | floor (best of the panel) |",
+        f"|---|---|---:|---:|---:|---:|{'---:|' * len(scores.agents)}---:|",
     ]
     for name in names:
         for title, metric in _headlines(scores.first.suites[name]):
             row = [one.metrics[metric] for one in _row(scores, name)]
             cells = [format_score(metric, score) for score in row]
-            counts = f"{row[0].n} | {row[0].n_dialogues}"
-            lines.append(f"| {title} | {metric} | {counts} | {' | '.join(cells)} |")
+            counts = f"{row[0].n} | {row[0].n_dialogues} | {_restraint(scores, name)}"
+            floor = floor_cell(scores, name)
+            lines.append(f"| {title} | {metric} | {counts} | {' | '.join(cells)} | {floor} |")
     lines += ["", *_unplayed_people(names), *_shared(info)]
     for name in names:
         lines += _suite(scores, name)
@@ -116,6 +121,13 @@ def _unplayed_people(names: Sequence[str]) -> list[str]:
         f"Seen and unseen people are not compared here: `suites=[{people.SUITE.name}]` does.",
         "",
     ]
+
+
+def _restraint(scores: Scores, suite: str) -> str:
+    """Unasked speech and false delegates of the scored agent, beside its headline."""
+    metrics = scores.first.suites[suite].metrics
+    rates = [metrics[name].value if name in metrics else None for name in RESTRAINT_MEANINGS]
+    return " | ".join("-" if rate is None else f"{rate:.2f}" for rate in rates)
 
 
 def _row(scores: Scores, suite: str) -> list[SuiteScore]:
@@ -227,16 +239,16 @@ def summary(scores: Scores) -> str:
     return "\n".join(lines)
 
 
-def check_page(path: Path) -> None:
+def check_page(path: Path, *, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Raise ValueError or OSError for a page without the two marks."""
-    page = path.read_text(encoding="utf-8")
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"table={path} needs one line {BEGIN} and, below it, one line {END}")
+    page, (begin, end) = path.read_text(encoding="utf-8"), marks
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"{path} needs one line {begin} and, below it, one line {end}")
 
 
-def put_into(path: Path, text: str) -> None:
+def put_into(path: Path, text: str, *, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Replace the text between the two marks of a page; raises ValueError without them."""
-    check_page(path)
-    page = path.read_text(encoding="utf-8")
-    head, tail = page.split(BEGIN)[0], page.split(END)[1]
-    write_atomically(path, f"{head}{BEGIN}\n{text}\n{END}{tail}")
+    check_page(path, marks=marks)
+    page, (begin, end) = path.read_text(encoding="utf-8"), marks
+    head, tail = page.split(begin)[0], page.split(end)[1]
+    write_atomically(path, f"{head}{begin}\n{text}\n{end}{tail}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from microturn.evaluation.suites.event_suites import score_events
 from microturn.evaluation.suites.score_suite import SuiteScore, score_suite
 from microturn.evaluation.suites.suite import Suite
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 NAME: Final = "scores.json"
 
 
@@ -70,6 +70,8 @@ class Scores:
     info: RunInfo
     agents: Mapping[str, AgentScores]
     targets: tuple[TargetCheck, ...] = ()
+    # Headlines of the adversarial panel by member and suite; empty where it did not play.
+    panel: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     @property
     def agent(self) -> str:
@@ -89,7 +91,10 @@ class Scores:
             agent: replace(one, suites={name: one.suites[name] for name in names})
             for agent, one in self.agents.items()
         }
-        return replace(self, agents=agents)
+        panel = {
+            member: {name: values[name] for name in names} for member, values in self.panel.items()
+        }
+        return replace(self, agents=agents, panel=panel)
 
     def to_json(self) -> dict[str, Any]:
         """`suites.NAME.{headline,metrics,n,ci95}` is a contract."""
@@ -104,6 +109,7 @@ class Scores:
             "baselines": {agent: {"suites": entry} for agent, entry in suites.items()},
             "events": {agent: _suites_json(one.events) for agent, one in self.agents.items()},
             "timing": {agent: one.timing for agent, one in self.agents.items()},
+            "panel": {member: dict(values) for member, values in self.panel.items()},
             "targets": [check.to_json() for check in self.targets],
             "off_target": self.off_target,
         }
@@ -123,6 +129,7 @@ class Scores:
                 for agent, own in suites.items()
             },
             targets=tuple(TargetCheck.from_json(target) for target in entry["targets"]),
+            panel=entry["panel"],
         )
 
 
@@ -138,7 +145,15 @@ def score_run(info: RunInfo, records: Records, *, suites: Sequence[Suite]) -> Sc
             events=events,
             timing=record.timing.to_json(reference),
         )
-    return Scores(info=info, agents=agents)
+    panel = {
+        member: {suite.name: _headline(suite, record) for suite in suites}
+        for member, record in records.panel.items()
+    }
+    return Scores(info=info, agents=agents, panel=panel)
+
+
+def _headline(suite: Suite, record: AgentRecord) -> float | None:
+    return suite.measure(list(record.of_suite(suite).values()))[suite.headline]
 
 
 def _score(

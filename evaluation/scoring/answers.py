@@ -88,6 +88,16 @@ def answers_of(
     return _with_limits(_with_recordings(drafts, dialogue), dialogue)
 
 
+def n_asked(answers: Sequence[Answer]) -> int:
+    """How many words these answers come to; of one that is broken off, one more than recorded."""
+    return sum(
+        len(answer.expected)
+        if len(answer.recorded) in (0, len(answer.expected))
+        else len(answer.recorded) + 1
+        for answer in answers
+    )
+
+
 def delivery_of(event: EventLabel, deliveries: Sequence[Delivery]) -> Delivery | None:
     """The delivery of a `result` event: scripted inside or just before it."""
     near = [d for d in deliveries if abs(d.scripted_s - event.start_s) < 0.5]

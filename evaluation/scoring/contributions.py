@@ -220,7 +220,7 @@ def _delegation(o: DelegationOutcome) -> _Contributions:
 def _result(o: ResultOutcome) -> _Contributions:
     suite = suite_of(RESULT)  # only this type makes such an outcome
     yield from _share(suite, "result_spoken", o.spoken)
-    yield from _credit(suite, o, o.spoken)
+    yield from _credit(suite, o, o.spoken and o.alone)
     yield from _share(suite, "result_right", o.right)
     yield from _median(suite, "result_latency_s", o.latency_s)
 

@@ -240,6 +240,7 @@ def score_result(scored: ScoredDialogue, event: EventLabel) -> ResultOutcome:
         right=True,
         latency_s=max(onset - delivery.time_s, 0.0),
         spoken=not after(onset, answer.latest_s),
+        alone=_is_answer(scored.words_of(answer, from_s=words[at].start_s), answer),
     )
 
 

@@ -109,6 +109,7 @@ class ResultOutcome(EventOutcome):
     right: bool
     latency_s: float | None  # from arrival to the first word
     spoken: bool  # the right words, in time
+    alone: bool = False  # and no others after them
 
 
 @dataclass(frozen=True, kw_only=True)

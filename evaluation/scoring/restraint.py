@@ -2,7 +2,9 @@
 
 One rule for every suite: **an event earns credit only where the agent kept to what was asked.**
 Talk or a `<delegate>` that no event explains takes the credit of the event before it and of the one
-after it, so at no time of a dialogue is chatter free, and one slip costs two events, not all.
+after it, so at no time of a dialogue is chatter free, and one slip costs two events, not all. Where
+answers follow each other without a silence that is due, as in a translation, they stand and fall
+together, and more words than they come to, by more than one, are unasked too.
 """
 
 from __future__ import annotations
@@ -16,22 +18,23 @@ from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.moments import SAME_S, lead
 
 CREDIT: Final = "credit"  # the metric under this rule
-OVERRUN_S: Final = 1.0  # talk that an answer explains may last this much longer than it may
+OVERRUN_S: Final = 0.5  # talk may last so much beyond what explains it
 
 
-def unasked_talk(activity: Activity, floors: Sequence[Span], *, least_s: float) -> list[Span]:
-    """Utterances that begin where no answer explains talk, or last far beyond it.
+def unasked_talk(
+    activity: Activity, floors: Sequence[Span], *, least_s: float
+) -> list[tuple[Span, ...]]:
+    """Utterances that begin where no answer explains talk, or last beyond it: what is unasked.
 
-    Of an utterance counts what lies outside the floors; less than `least_s` in all is no talk.
+    Less than `least_s` in all is no talk.
     """
     found = []
     for start, end in activity.utterances:
         runs = [run for run in activity.runs if overlap(run, (start, end)) > 0]
         outside = subtract(runs, floors)
         begins_outside = not any(a - SAME_S <= start < b for a, b in floors)
-        seconds = sum(b - a for a, b in outside)
-        if seconds > (least_s if begins_outside else OVERRUN_S):
-            found.append((outside[0][0], end))
+        if sum(b - a for a, b in outside) > (least_s if begins_outside else OVERRUN_S):
+            found.append(tuple(outside))
     return found
 
 
@@ -47,11 +50,11 @@ def false_delegates(dialogue: Dialogue, times_s: Iterable[float], *, reach_s: fl
     return unexplained
 
 
-def without_credit(dialogue: Dialogue, slips_s: Iterable[float]) -> frozenset[float]:
-    """Starts of the events whose neighbourhood holds a slip: the last before it, the next after."""
+def without_credit(dialogue: Dialogue, slips: Iterable[Span]) -> frozenset[float]:
+    """Starts of the events next to a slip: the last before it, those in it, the next after it."""
     starts = sorted({event.start_s for event in dialogue.events if event.act})
     lost: set[float] = set()
-    for moment_s in slips_s:
-        after = bisect_right(starts, moment_s)
-        lost |= set(starts[max(after - 1, 0) : after + 1])
+    for start_s, end_s in slips:
+        first, last = bisect_right(starts, start_s) - 1, bisect_right(starts, end_s)
+        lost |= set(starts[max(first, 0) : last + 1])
     return frozenset(lost)

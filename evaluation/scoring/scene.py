@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,9 +17,9 @@ from microturn.evaluation.scoring.activity import (
     subtract,
 )
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
-from microturn.evaluation.scoring.answers import Answer, answers_of
+from microturn.evaluation.scoring.answers import Answer, answers_of, n_asked
 from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.evaluation.scoring.moments import SAME_S, after, begins_in
+from microturn.evaluation.scoring.moments import SAME_S, after, begins_in, lead
 from microturn.evaluation.scoring.restraint import (
     false_delegates,
     unasked_talk,
@@ -105,8 +106,8 @@ class ScoredDialogue:
         return merge([*floors, *(floor for floor in late if floor)], SAME_S)
 
     @cached_property
-    def unasked(self) -> list[Span]:
-        """Talk that no answer explains."""
+    def unasked(self) -> list[tuple[Span, ...]]:
+        """Utterances that no answer explains, each as its unasked parts."""
         least_s = self.windows.spurious_ms / 1000
         return unasked_talk(self.activity, self.floors, least_s=least_s)
 
@@ -119,8 +120,25 @@ class ScoredDialogue:
 
     @cached_property
     def _without_credit(self) -> frozenset[float]:
-        slips_s = [*(start for start, _ in self.unasked), *self.false_delegates]
-        return without_credit(self.dialogue, slips_s)
+        talk = [span for utterance in self.unasked for span in utterance]
+        delegates = [(time_s, time_s) for time_s in self.false_delegates]
+        lost = without_credit(self.dialogue, [*talk, *delegates])
+        for floor, answers in self._stretches:
+            starts = {answer.event.start_s for answer in answers}
+            n_said = len(self.words_between(lead(floor[0]), floor[1]))
+            if starts & lost or n_said > n_asked(answers) + 1:
+                lost |= starts
+        return lost
+
+    @cached_property
+    def _stretches(self) -> list[tuple[Span, list[Answer]]]:
+        """Floors, each with the answers that it is for."""
+        begins = [floor[0] for floor in self.floors]
+        stretches: list[tuple[Span, list[Answer]]] = [(floor, []) for floor in self.floors]
+        for answer in self.answers:
+            at = bisect_right(begins, answer.floor(self.windows)[0] + SAME_S) - 1
+            stretches[at][1].append(answer)
+        return stretches
 
     def clean(self, *events: EventLabel) -> bool:
         """Whether nothing unasked was said or delegated next to these events."""

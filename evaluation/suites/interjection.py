@@ -79,7 +79,7 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     found = 2 * len(hits) + n_wrong + len(mistakes) - len(hits)
     credit = 2 * len(clean) + n_wrong + len(mistakes) - len(clean)
     return {
-        CREDIT: 2 * len(clean) / credit if credit else None,
+        CREDIT: graded(2 * len(clean) / credit if credit else None, len(mistakes) + n_wrong),
         "f1": graded(2 * len(hits) / found if found else None, len(mistakes) + n_wrong),
         "corrected": share([recital["hit"] for recital in mistakes]),
         "over_the_user": share([recital["over"] for recital in hits]),

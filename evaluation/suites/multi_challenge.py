@@ -13,6 +13,7 @@ from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.datagen.scenarios.requests.recall import AND, LAST, NO
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.credit import told_apart
 from microturn.evaluation.suites.replies import SAME_S
 from microturn.evaluation.suites.statistics import mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
@@ -80,8 +81,15 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     by_axis = {
         axis: share([one["passed"] for one in rubrics if one["axis"] == axis]) for axis in AXES
     }
-    credit = share([one["passed"] and one["clean"] for one in rubrics])
-    return {CREDIT: credit, "apr": mean([float(one["passed"]) for one in rubrics]), **by_axis}
+    credit = [
+        share([one["passed"] and one["clean"] for one in rubrics if one["axis"] == axis])
+        for axis in AXES
+    ]
+    return {
+        CREDIT: told_apart(*credit),
+        "apr": mean([float(one["passed"]) for one in rubrics]),
+        **by_axis,
+    }
 
 
 SUITE: Final = Suite(
@@ -95,7 +103,8 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=32,
     meanings={
-        CREDIT: "recalls with the right words, and nothing unasked",
+        CREDIT: "mean of the four axes, with nothing unasked, so that mastering one is worth "
+        "nothing: (their sum - 1) / 3",
         "apr": "average pass rate: recalls with the right words, however late",
         "memory": "the same, of things that the user told",
         "instruction": "of answers under an instruction that has to be kept",

@@ -44,6 +44,7 @@ class SuiteScore:
     note: str
     oracle_note: str
     headline_metric: str
+    floor: float  # the line below which the adversarial panel stays
     meanings: Mapping[str, str]  # by metric
     metrics: Mapping[str, MetricScore]
 
@@ -64,6 +65,7 @@ class SuiteScore:
             "n_dialogues": head.n_dialogues,
             "ci95": head.ci95,
             "headline_metric": self.headline_metric,
+            "floor": self.floor,
             "set": self.set_name,
             "asks": self.asks,
             "note": self.note,
@@ -82,6 +84,7 @@ class SuiteScore:
             note=entry["note"],
             oracle_note=entry["oracle_note"],
             headline_metric=entry["headline_metric"],
+            floor=entry["floor"],
             meanings=entry["meanings"],
             metrics={
                 metric: MetricScore.from_json(detail) for metric, detail in entry["details"].items()
@@ -103,6 +106,7 @@ def score_suite(suite: Suite, dialogues: Sequence[Observations], *, seed: int) -
         note=suite.title_note,
         oracle_note=suite.oracle_note,
         headline_metric=suite.headline,
+        floor=suite.floor,
         meanings=suite.meanings,
         metrics=scores,
     )

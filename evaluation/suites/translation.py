@@ -14,7 +14,7 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.events import word_errors
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.replies import replies_in_order, said_in
+from microturn.evaluation.suites.replies import TimedWord, replies_in_order, said_in
 from microturn.evaluation.suites.statistics import graded, median, ratio
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
@@ -45,12 +45,30 @@ def _passage(scored: ScoredDialogue, events: Sequence[EventLabel]) -> dict[str, 
         "due": len(expected),
         "said": len(said),
         "right": sum(len(event.expected) for event, _ in found),
-        "clean": sum(len(event.expected) for event, _ in found if scored.clean(event)),
+        "clean": _n_clean(scored, found, said),
         "errors": word_errors([word.text for word in said], expected),
         "lags_s": [onset - event.end_s for event, onset in found],
         "over_user": sum(_over_user(scored, onset) for _, onset in found),
         "items": len(events),
     }
+
+
+def _n_clean(
+    scored: ScoredDialogue, found: Sequence[tuple[EventLabel, float]], said: Sequence[TimedWord]
+) -> int:
+    """Right words with nothing unasked next to them, neither before nor after."""
+    asked = [False] * len(said)
+    places = []
+    for event, onset in found:
+        first = next(i for i, word in enumerate(said) if word.onset_s == onset)
+        last = first + len(event.expected)
+        asked[first:last] = [True] * len(event.expected)
+        places.append((event, first, last))
+    return sum(
+        last - first
+        for event, first, last in places
+        if all(asked[max(first - 1, 0) : last + 1]) and scored.clean(event)
+    )
 
 
 def _over_user(scored: ScoredDialogue, onset_s: float) -> bool:

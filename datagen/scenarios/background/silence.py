@@ -1,4 +1,4 @@
-"""Silence for as long as the dialogue allows, then a question."""
+"""Silence for as long as the dialogue allows, then two questions."""
 
 from typing import Final
 
@@ -7,14 +7,16 @@ from microturn.datagen.labels.event_types import SILENCE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.vocabulary import AT_ONCE
 
-QUESTION_S: Final = (8.0, 12.0)  # before the end of the dialogue
+QUESTION_S: Final = (14.0, 18.0)  # before the end of the dialogue
+N_QUESTIONS: Final = 2  # so that no phrase is right by chance
+BETWEEN_S: Final = (1.0, 2.0)
 
 
 @register
 class SilenceScenario:
-    """For evaluation: silence, noise or music for minutes with nothing to say, then a question.
+    """For evaluation: silence, noise or music for minutes with nothing to say, then questions.
 
-    Without the question, an agent that is switched off would be perfect.
+    Without these, an agent that is switched off would be perfect.
     """
 
     name = "hush"
@@ -31,6 +33,9 @@ class SilenceScenario:
                 expect=Expect(act="stay_silent", window_samples=(0, end)),
             )
         )
-        question = segment.questions.turn(segment.rng)
-        segment.answer(question, segment.ask(question, end, may_pause=False))
+        at = end
+        for _ in range(N_QUESTIONS):
+            question = segment.questions.turn(segment.rng)
+            spoken = segment.answer(question, segment.ask(question, at, may_pause=False))
+            at = spoken.end_sample + segment.draw(BETWEEN_S)
         segment.end_sample = segment.n_samples

@@ -10,9 +10,10 @@ from microturn.datagen.labels.dialogue import EventLabel
 from microturn.datagen.labels.event_types import TURN
 from microturn.evaluation.scoring.moments import SAME_S
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.credit import told_apart
 from microturn.evaluation.suites.multi_challenge import reply_to
 from microturn.evaluation.suites.statistics import share
-from microturn.evaluation.suites.suite import Measured, Observations, Suite
+from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 SEEN, UNSEEN = "seen_people", "unseen_people"
 ROWS: Final = (SEEN, UNSEEN)  # of the table of headlines
@@ -35,11 +36,16 @@ def _turn(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
         event.end_s - SAME_S <= start <= until_s + SAME_S for start, _ in scored.utterances
     )
     right = reply_to(scored, event) == event.expected
-    return {"letter": event.text in _LETTERS, "timely": timely, "right": right}
+    return {
+        "letter": event.text in _LETTERS,
+        "timely": timely,
+        "right": right,
+        "clean": scored.clean(event),
+    }
 
 
 def _answered(turn: Turn) -> bool:
-    return bool(turn["right"] and turn["timely"])
+    return bool(turn["right"] and turn["timely"] and turn["clean"])
 
 
 def _right(turn: Turn) -> bool:
@@ -76,12 +82,14 @@ def _cases(dialogues: Sequence[Observations]) -> dict[str, list[bool]]:
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
     """Compute shares of right answers by people whom training heard, and by others."""
-    return {name: share(cases) for name, cases in _cases(dialogues).items()}
+    measured: Measured = {name: share(cases) for name, cases in _cases(dialogues).items()}
+    kinds = (measured[f"{UNSEEN}_{kind}"] for kind in ("letters", "greetings"))
+    return {CREDIT: told_apart(*kinds), **measured}
 
 
 def _meanings(who: str, whose: str) -> dict[str, str]:
     return {
-        who: f"right answers within 0.8 s to {whose}",
+        who: f"right answers within 0.8 s to {whose}, with nothing unasked",
         f"{who}_right_word": "exactly the expected words, at any time",
         f"{who}_onset_recall": "a reply begins within 0.8 s, right or wrong",
         f"{who}_letters": "right answers within 0.8 s to letters",
@@ -92,7 +100,6 @@ def _meanings(who: str, whose: str) -> dict[str, str]:
 SUITE: Final = Suite(
     name="people",
     asks="people whom training never heard are answered like the one whom it heard",
-    headline=UNSEEN,
     title_note=(
         "Letters and greetings, recorded whole. Half of the users are the training speaker at "
         "other speeds (the same recordings of the same person), half are people in no training "
@@ -103,6 +110,7 @@ SUITE: Final = Suite(
     measure=measure,
     n_dialogues=48,
     meanings={
+        CREDIT: "letters + greetings - 1 of people in no training set: who greets everybody gets 0",
         **_meanings(UNSEEN, "people in no training set"),
         **_meanings(SEEN, "the training speaker at other speeds"),
     },

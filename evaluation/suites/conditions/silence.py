@@ -86,7 +86,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
 SUITE: Final = Suite(
     name="silence",
     asks="the agent says nothing for five minutes in which nobody speaks to it, and answers then",
-    headline="silent",
     title_note=(
         "Two runs of five minutes each of digital silence, pink room noise and music, each with a "
         "question at its end."

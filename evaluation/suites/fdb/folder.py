@@ -81,6 +81,7 @@ def evaluate_fdb(config: FdbConfig) -> int:
         "seed": config.seed,
         "answered": sum(item.answered for item in items),
         "recordings": len(items),
+        "simulated": any(item.audio(REFERENCE).is_file() for item in items),
         "tasks": score_items(items, config),
     }
     write_json(out / "scores.json", scores)
@@ -279,13 +280,18 @@ def _copy_reference(task: Task) -> None:
 # --- the table -----------------------------------------------------------------------------------
 def table(scores: Json) -> str:
     """Format the scores as Markdown, a row for every metric of every group."""
-    agent = scores["checkpoint"] or scores["baseline"] or "existing answers"
+    agent = scores["checkpoint"] or scores["baseline"]
+    answers = (
+        f"answered by {agent}. Words are the agent's own, timed by its sound."
+        if agent
+        else "with the answers that were there. Words are those of `output.json`."
+    )
+    twin = ": closed-domain twin, simulated dialogues" if scores["simulated"] else ""
     rows = list(_rows(scores))
     lines = [
-        "# Full-Duplex-Bench",
+        f"# Full-Duplex-Bench{twin}",
         "",
-        f"{scores['answered']} of {scores['recordings']} recordings in {scores['path']}, "
-        f"answered by {agent}. Words are the agent's own, timed by its sound.",
+        f"{scores['answered']} of {scores['recordings']} recordings in {scores['path']}, {answers}",
         "",
         "| group | metric | value | n |",
         "|---|---|---:|---:|",

@@ -214,7 +214,8 @@ def _measure_tools(rows: Sequence[Json]) -> Numbers:
         "tool_f1": mean([row["f1"] for row in rows]),
         "argument_accuracy": mean([row["arguments"] for row in rows]),
         "turn_taken": share([row["taken"] for row in rows]),
-        "interrupted": share([seconds < 0 for seconds in late]),
+        "interrupted": share([seconds < 0 for seconds in late]),  # of those with speech
+        "interrupted_of_all": sum(seconds < 0 for seconds in late) / len(rows) if rows else None,
         "first_response_latency_s": mean([seconds for seconds in late if seconds >= 0]),
         "tool_call_latency_s": mean([seconds for row in rows for seconds in row["call_s"]]),
     }

@@ -87,6 +87,8 @@ def _interruption(
     right = _says(chunks, turn)
     observed["handled"] = observed["handled"] and right
     observed["credit"] = observed["handled"] and scored.clean(interruption, turn)
+    # Who has not stopped yet has a first word at once: only an answer has a latency.
+    observed["answer_s"] = observed["latency_s"] if right else None
     return {"task": "interruption", **observed, "right": right if observed["tor"] else None}
 
 
@@ -157,6 +159,9 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     for name in ("turn", "interruption"):
         latencies = [t["latency_s"] for t in by_task[name] if t["latency_s"] is not None]
         measured[f"{name}_latency_s"] = mean(latencies)
+    answers = [t["answer_s"] for t in by_task["interruption"] if t["answer_s"] is not None]
+    measured["interruption_original_latency_s"] = measured["interruption_latency_s"]
+    measured["interruption_latency_s"] = mean(answers)
     rated = [task["right"] for task in by_task["interruption"] if task["right"] is not None]
     dictations = by_task["backchannel"]
     minutes = sum(task["seconds"] for task in dictations) / 60
@@ -191,7 +196,10 @@ SUITE: Final = Suite(
         "turn_tor": "turns that were answered with a turn",
         "turn_latency_s": "from the end of the turn to the first word; early ones count as 0",
         "interruption_tor": "interruptions after which the agent took the turn",
-        "interruption_latency_s": "from the end of the interruption to the first word after it",
+        "interruption_latency_s": "from the end of the interruption to the right answer, where "
+        "that is what comes",
+        "interruption_original_latency_s": "the benchmark's: to the first word, be it the rest of "
+        "what was interrupted; who stops late gets 0",
         "interruption_right": "of those replies, the ones with the right words",
         "backchannel_tor": "long turns in which the agent took the turn (lower is better)",
         "backchannel_per_min": "backchannels per minute (60 times the benchmark's frequency)",

@@ -118,12 +118,17 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "tool_f1": mean([tool_f1(*pair) for pair in pairs]),
         "argument_accuracy": mean([argument_accuracy(*pair) for pair in pairs]),
         "result_told": share([one["told_s"] is not None for one in due]),
-        "turn_taken": share([one["early"] or one["first_s"] is not None for one in requests]),
+        "turn_taken": share([_taken(one) for one in requests]),
         "interrupted": share([one["early"] for one in requests]),
+        "interrupted_of_taken": share([one["early"] for one in requests if _taken(one)]),
         "first_response_latency_s": latency("first_s"),
         "tool_call_latency_s": latency("call_s"),
         "completion_latency_s": latency("told_s"),
     }
+
+
+def _taken(request: dict[str, Any]) -> bool:
+    return bool(request["early"] or request["first_s"] is not None)
 
 
 def _credit(observed: Observations) -> bool:
@@ -157,7 +162,8 @@ SUITE: Final = Suite(
         "argument_accuracy": "expected calls that were made with the right arguments, by dialogue",
         "result_told": "results that were said, of those that were not called off",
         "turn_taken": "requests after which the agent spoke at all",
-        "interrupted": "requests into which it spoke",
+        "interrupted": "requests into which it spoke, of all",
+        "interrupted_of_taken": "the same, of those after or into which it spoke at all",
         "first_response_latency_s": "from the end of the request to its first sound",
         "tool_call_latency_s": "from the end of the request to `<delegate>`",
         "completion_latency_s": "from the end of the request to the result in its words",

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from microturn.evaluation.agents.baselines import baseline
+from microturn.evaluation.agents.panel import of_concern
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.suite import Measured
+from support.panel import played_by_all
 
 Numbers = dict[str, Measured]  # by agent
 
@@ -54,3 +56,23 @@ def numbers_of(
         return {agent: measure_suite(suite, player, samples) for agent, player in agents.items()}
 
     return measure
+
+
+@pytest.fixture(scope="session")
+def below_the_line(
+    held_out: Callable[[str, int], list[HeldOutDialogue]],
+) -> Callable[[str, int], None]:
+    """Assert that the oracle reaches full credit, and no member of the panel the suite's line."""
+
+    def check(name: str, n: int) -> None:
+        suite, found = load_suite(name), {}
+        for member, scenes in played_by_all(held_out(name, n)):
+            credit = suite.measure([suite.observe(scene) for scene in scenes])[suite.headline]
+            if member == "oracle":
+                assert credit is not None
+                assert credit >= (0.85 if suite.oracle_note else 1.0 - 1e-9), credit
+            elif of_concern(member, name) and (credit or 0.0) >= suite.floor:
+                found[member] = credit
+        assert not found, f"{name}: line {suite.floor}"
+
+    return check

@@ -112,3 +112,7 @@ def test_agents_score_what_theory_says(numbers_of: Callable[..., dict[str, Measu
     assert (3.0 - 0.6) / (3.0 + 0.6) <= (oracle["miou"] or 0.0) <= (9.0 - 0.4) / (9.0 + 0.4)
     for name in ("r1_iou_30", "r1_iou_50", "r1_iou_70", "miou"):
         assert silent[name] == always[name] == 0.0
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("charades", 6)

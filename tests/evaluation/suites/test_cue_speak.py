@@ -99,3 +99,7 @@ def test_agents_score_what_theory_says(numbers_of: Callable[..., dict[str, Measu
     assert [numbers["silent"][name] for name in names] == [0.0] * 3
     assert [numbers["always"][name] for name in names] == [0.0] * 3
     assert numbers["oracle"]["strays_per_min"] == numbers["silent"]["strays_per_min"] == 0.0
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("cue_speak", 8)

@@ -71,3 +71,7 @@ def test_baselines_score_what_theory_says(
     spectrum = np.fft.rfft(user, 2 * len(user)) * np.conj(np.fft.rfft(agent, 2 * len(agent)))
     alike = np.fft.irfft(spectrum)[:8000]  # delays up to half a second
     assert np.abs(alike).max() > 8 * np.abs(alike).std()
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("echo", 6)

@@ -79,3 +79,7 @@ def test_baselines_score_what_theory_says(numbers_of: Callable[[str, int], Numbe
         1.0,
         0.0,
     )
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("interjection", 8)

@@ -72,3 +72,7 @@ def test_baselines_score_what_theory_says(numbers_of: Callable[[str, int], Numbe
     assert got["oracle"]["apr"] == 1.0
     assert all(got["oracle"][axis] == 1.0 for axis in AXES)  # every axis is there
     assert got["silent"]["apr"] == got["always"]["apr"] == 0.0
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("multi_challenge", 12)

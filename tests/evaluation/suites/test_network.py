@@ -84,3 +84,7 @@ def test_baselines_score_what_theory_says(
     pieces = sample.load_user().reshape(len(missing), -1)
     assert not pieces[missing].any()
     assert pieces[~missing].any(axis=1).all()
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("network", 9)

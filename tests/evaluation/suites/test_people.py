@@ -13,7 +13,7 @@ from microturn.datagen.corpora.manifest import Corpus
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.conditions.people import count_events, measure, observe
+from microturn.evaluation.suites.conditions.people import measure, observe
 from microturn.evaluation.suites.suite import Measured
 from support.hand_made import HandMadeDialogue
 
@@ -49,7 +49,7 @@ def test_a_turn(
 ) -> None:
     seen = observe(scene_of(script, user, said))
     assert measure([seen])[key] == value
-    assert count_events([seen])[key] == (0 if value is None else 1)
+    assert getattr(measure([seen])[key], "n_events", 0) == (0 if value is None else 1)
 
 
 def test_baselines_meet_both_kinds_of_people(
@@ -72,3 +72,7 @@ def test_nobody_of_the_list_is_on_the_side_of_training_by_the_manifest_alone() -
     sides = {u.speaker: u.split for u in Corpus.open() if u.source == "amazon-queen"}
     tests = {name for name, split in sides.items() if split == "test"}
     assert tests < set(VoicesConfig().unseen), "the list names them, and more"
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("people", 16)

@@ -155,3 +155,7 @@ def test_agents_score_what_theory_says(numbers_of: Callable[..., dict[str, Measu
     # Who talks all the time is wrong all the time, but for questions that its one word answers.
     assert (always["pauc_50"] or 0.0) <= 0.02 + (always["right"] or 0.0)
     assert always["waited"] == 0.0
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("proactive_video_qa", 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,7 @@ def test_baselines_score_what_theory_says(suite_cache: Path, measure_suite: Any)
     assert got["oracle"]["over_refused"] == got["oracle"]["complied"] == 0.0
     assert got["silent"]["judged_right"] == got["always"]["judged_right"] == 0.0
     assert got["always"]["complied"] == 1.0
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("refusal", 8)

@@ -168,3 +168,7 @@ def _counts(samples: list[HeldOutDialogue]) -> list[int]:
             elif event.act == "say":
                 counts[-1] += 1
     return counts
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("rep_count", 8)

@@ -163,7 +163,7 @@ def test_timed_f1_is_a_share_and_chatter_never_helps(
 
 
 def test_agents_score_what_theory_says(numbers_of: Callable[..., dict[str, Measured]]) -> None:
-    numbers = numbers_of("time_speak", 10)
+    numbers = numbers_of("time_speak", 24)
     kinds = ("macro_accuracy", "single", "periodic", "until_stopped")
     assert [numbers["oracle"][name] for name in kinds] == [1.0] * 4
     assert [numbers["silent"][name] for name in kinds] == [0.0] * 4
@@ -192,3 +192,7 @@ def test_facts_survive_json_and_their_order_does_not_matter(
     assert json.loads(json.dumps(facts)) == facts
     assert suite.measure(facts[::-1]) == suite.measure(facts)
     assert set(suite.measure(facts)) == set(suite.meanings)
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("time_speak", 24)

@@ -107,3 +107,7 @@ def test_agents_score_what_theory_says(numbers_of: Callable[..., dict[str, Measu
     # Words are answered in the second micro-turn after the one in which they end.
     assert 0.2 <= (oracle["lag_s"] or 0.0) <= 0.45
     assert (oracle["over_user"] or 0.0) > 0.4
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("translation", 8)

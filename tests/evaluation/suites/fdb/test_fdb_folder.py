@@ -180,6 +180,8 @@ def test_what_we_write_is_what_we_read_and_the_oracle_is_right(
             for path in root.glob("*/result_microturn.json")
         }
     assert not any(path.suffix == ".tmp" for path in root.rglob("*"))
+    title, *_ = (root / "scores.md").read_text(encoding="utf-8").splitlines()
+    assert title == "# Full-Duplex-Bench: closed-domain twin, simulated dialogues"
 
 
 def test_answers_are_kept_unless_asked_again(benchmark: Path) -> None:
@@ -250,7 +252,9 @@ def test_words_survive_a_round_trip(tmp_path_factory: Any, rows: list[Any]) -> N
 
 def test_a_table_without_numbers() -> None:
     scores = {"path": "x", "checkpoint": "", "baseline": "", "answered": 0, "recordings": 1}
-    assert "0 of 1 recordings in x" in table(scores | {"tasks": {}})
+    text = table(scores | {"tasks": {}, "simulated": False})
+    assert text.startswith("# Full-Duplex-Bench\n")
+    assert "0 of 1 recordings in x, with the answers that were there" in text
 
 
 PROBABILITIES = st.lists(st.sampled_from([0.05, 0.2, 0.4, 0.6, 0.95]), max_size=120)

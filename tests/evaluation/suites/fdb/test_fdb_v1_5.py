@@ -111,3 +111,7 @@ def test_baselines_score_what_theory_says(numbers_of: Callable[[str, int], Numbe
         assert (got[agent]["unknown"] or 0.0) > 0.9
     assert got["silent"]["stop_latency_s"] is got["silent"]["response_latency_s"] is None
     assert (got["always"]["stop_latency_s"] or 0.0) > 1.0  # as long as the user speaks
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("fdb_v1_5", 16)

@@ -120,3 +120,7 @@ def test_baselines_score_what_theory_says(numbers_of: Callable[[str, int], Numbe
         assert got[agent]["pass_at_1"] == got[agent]["tool_f1"] == got[agent]["result_told"] == 0.0
     assert got["always"]["interrupted"] == 1.0
     assert got["silent"]["turn_taken"] == 0.0
+
+
+def test_the_panel_stays_below_the_line(below_the_line: Callable[[str, int], None]) -> None:
+    below_the_line("fdb_v3", 6)
