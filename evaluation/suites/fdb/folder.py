@@ -147,10 +147,22 @@ def _answer(items: Sequence[FdbItem], config: FdbConfig) -> None:
     with tqdm(total=len(tasks), desc="evaluate fdb", unit="recording", leave=False) as bar:
         for first in range(0, len(tasks), config.batch_size):
             batch = tasks[first : first + config.batch_size]
-            dialogues = [_dialogue(task, micro_turn) for task in batch]
-            for task, output in zip(batch, agent.perform(dialogues), strict=True):
+            dialogues = _readable(batch, micro_turn)
+            outputs = agent.perform([dialogue for _, dialogue in dialogues]) if dialogues else []
+            for (task, _), output in zip(dialogues, outputs, strict=True):
                 _write(task, output, voice, config)
-                bar.update()
+            bar.update(len(batch))
+
+
+def _readable(tasks: Sequence[Task], micro_turn: int) -> list[tuple[Task, HeldOutDialogue]]:
+    """Wrap the recordings that can be read; the others stay unanswered, with a sentence each."""
+    found = []
+    for task in tasks:
+        try:
+            found.append((task, _dialogue(task, micro_turn)))
+        except ValueError as error:
+            print(f"not answered: {error}", file=sys.stderr)
+    return found
 
 
 def _agent(config: FdbConfig) -> tuple[Agent, int]:

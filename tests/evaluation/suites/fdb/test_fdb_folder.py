@@ -114,6 +114,18 @@ def test_silence_is_an_answer(benchmark: Path, capsys: pytest.CaptureFixture[str
     assert "| candor_turn_taking | tor | 0.000 | 3 |" in (benchmark / "scores.md").read_text()
 
 
+def test_a_recording_that_cannot_be_read_stays_unanswered_and_is_counted(
+    benchmark: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn = benchmark / "candor_turn_taking" / "2" / "input.wav"
+    torn.write_bytes(torn.read_bytes()[:9000])
+    assert evaluate_fdb(config(benchmark, baseline="silent")) == 0
+    printed = capsys.readouterr()
+    scores = json.loads(printed.out)
+    assert scores["answered"] == scores["recordings"] - 1
+    assert f"not answered: {torn} is not a recording that can be read (it is torn" in printed.err
+
+
 def test_answers_of_other_systems_are_scored(
     benchmark: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
