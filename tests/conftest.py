@@ -15,10 +15,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# A shell that runs the suite in the background makes it ignore Ctrl-C, and programs that tests
-# start would inherit that.
+# A shell that runs the suite in the background makes it ignore Ctrl-C, and `nohup` SIGHUP; programs
+# that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from hypothesis import HealthCheck, settings
 
