@@ -52,7 +52,7 @@ PANEL: Final[dict[str, Member]] = {**TRIVIAL, **FAULTY}
 CONCERN: Final[dict[str, tuple[str, ...]]] = {
     "never_stops": ("fdb_v1_5", "interruption", "user_backchannel"),
     "stops_at_any_sound": ("fdb_v1_5", "interruption", "user_backchannel"),
-    "constant_delay": ("time_speak", "timed_cue", "rep_count", "proactive_video_qa", "charades"),
+    "constant_delay": ("time_speak", "timed_cue", "proactive_video_qa", "charades"),
 }
 
 

@@ -96,6 +96,7 @@ SUITE = Suite(
     observe=observe,
     measure=measure,
     n_dialogues=24,
+    floor=0.2,  # a cue lasts 1.5 s of a turn of about eight
     meanings={
         CREDIT: "cues with the agreed word in its window, and nothing unasked",
         "accuracy": "the agreed word and nothing else, begun within 1.5 s of the end of the cue",

@@ -132,6 +132,7 @@ SUITE = Suite(
     observe=observe,
     measure=measure,
     n_dialogues=24,
+    floor=0.25,  # one delay meets a window of 1.5 s of the eight in which the answer comes
     meanings={
         CREDIT: "PAUC, omega 0.5, of right answers alone and not before, from silence (0) to at "
         "once (1); other replies 0, nothing unasked",
