@@ -299,6 +299,20 @@ def test_a_name_of_two_people_is_refused_and_a_speed_is_no_part_of_one(
         open_corpora(",".join(folders))
 
 
+def test_each_speaker_gets_the_words_of_the_own_folder(
+    tmp_path: Path, cache: str, shipped: Corpus, line: Utterance
+) -> None:
+    audio = np.asarray(shipped.load(line))
+    for number, name in enumerate(("ann", "bob")):
+        write(tmp_path / "c" / name / "1.wav", np.pad(audio, (number * RATE, 0)), line.text)
+        times = [[w.text, w.start_s + number, w.end_s + number] for w in line.words]
+        (tmp_path / "times" / name).mkdir(parents=True)
+        (tmp_path / "times" / name / "1.json").write_text(json.dumps(times), encoding="utf-8")
+    add_corpus(config(tmp_path / "c", tmp_path / "out", cache, alignments=str(tmp_path / "times")))
+    for number, one in enumerate(Corpus.open(tmp_path / "out")):
+        assert one.words[0].start_s == pytest.approx(line.words[0].start_s + number, abs=0.01)
+
+
 def test_commas_in_the_name_of_a_folder_are_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
