@@ -66,7 +66,8 @@ def _pause(scored: ScoredDialogue, turn: EventLabel) -> dict[str, Any]:
     late = after(chunks, turn.end_s)
     tor = takes_turn(early)
     handled = not early and takes_turn(late)
-    credit = handled and _says(late, turn) and scored.clean(turn)
+    timely = not early and _reply(scored, late, turn)["handled"]  # which the benchmark does not ask
+    credit = timely and _says(late, turn) and scored.clean(turn)
     return {"task": "pause", "tor": tor, "handled": handled, "credit": credit}
 
 
@@ -186,7 +187,6 @@ SUITE: Final = Suite(
     observe=observe,
     measure=measure,
     n_dialogues=48,
-    floor=0.3,  # one of four tasks by chance
     meanings={
         CREDIT: "mean over the four tasks of what is handled, in the right words and with nothing "
         "unasked",
