@@ -51,7 +51,9 @@ def test_it_cannot_be_interrupted(scores: Scores) -> None:
 
 
 def test_it_talks_through_backchannels_because_it_is_deaf(scores: Scores) -> None:
-    assert value(scores, "user_backchannel", "went_on") > 0.6
+    """It goes on wherever it speaks by then; it may have begun too late."""
+    speaking = value(scores, "user_backchannel", "speaking_at_backchannel")
+    assert value(scores, "user_backchannel", "went_on") == speaking > 0.5
 
 
 def test_it_speaks_at_no_time_of_its_own(scores: Scores) -> None:
