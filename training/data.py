@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from microturn.configs.reading import lines_of
 from microturn.configs.signals import leave_to_parent
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import weight_sums
@@ -184,7 +185,7 @@ def _device_batches(loader: DataLoader[Any]) -> Iterator[DeviceBatch]:
         if "DataLoader worker" not in str(error):
             raise
         raise OSError(
-            f"a process that reads dialogues died ({str(error).splitlines()[0]}), perhaps for lack "
+            f"a process that reads dialogues died ({lines_of(str(error))[0]}), perhaps for lack "
             "of memory; give loader_workers=0, and the same command continues"
         ) from error
 

@@ -96,6 +96,7 @@ def _question(scored: ScoredDialogue, event: EventLabel, segment: RequestScope) 
         "pauc": [pauc(replies, end_s - start_s, omega) for omega in OMEGAS],
         "clean": scored.clean(segment.request, *segment.events),
         "right": bool(replies) and replies[-1][1] == BEST,
+        "alone": tuple(word.text for word in said) == event.expected,  # repeated words count here
         "waited": all(score_silence(scored, other).silent for other in before),
         "lag_s": min(right, default=None),
     }
@@ -103,7 +104,7 @@ def _question(scored: ScoredDialogue, event: EventLabel, segment: RequestScope) 
 
 def _credit(item: dict[str, Any]) -> float:
     """What a right answer, said alone and not before, is worth beyond silence."""
-    earned = item["right"] and item["waited"] and item["clean"]
+    earned = item["alone"] and item["waited"] and item["clean"]
     return (float(item["pauc"][_HALF]) - _SILENT) / (1.0 - _SILENT) if earned else 0.0
 
 

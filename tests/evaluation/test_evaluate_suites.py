@@ -107,7 +107,7 @@ def test_a_checkpoint_stands_beside_every_baseline(
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| turn | answered |" in text
+    assert "| turn | credit |" in text
     capsys.readouterr()
     assert main(["compare", str(out), str(out), "json=-"]) == 0
     found = json.loads(capsys.readouterr().out)["differences"]
@@ -152,7 +152,7 @@ def test_pictures_that_the_socket_does_not_carry_are_refused(
 
 def test_few_dialogues_have_no_interval() -> None:
     suite = load_suite("turn")
-    lone = {"contributions": [{"suite": "turn", "metric": "answered", "value": 1.0}]}
+    lone = {"contributions": [{"suite": "turn", "metric": "credit", "value": 1.0}]}
     assert score_suite(suite, [lone], seed=0).headline.ci95 is None
     scores = score_suite(suite, [lone] * 8, seed=0)
     ci95 = (pytest.approx(0.6756, abs=1e-4), 1.0)  # eight of eight
