@@ -283,7 +283,9 @@ def test_stalls_are_where_no_user_speaks_and_mark_missing_input(
             )
             assert missing >= step / 2
             first, last = int(k) * step, int(k + 1) * step
-            if any(start < last and end > first for start, end in dialogue.conditions.network.stalls):
+            if any(
+                start < last and end > first for start, end in dialogue.conditions.network.stalls
+            ):
                 assert not dialogue.timeline.speaks("user", first, last)
         events = [e for e in dialogue.timeline.events if e.type == "packet_loss"]
         assert [(e.start_sample, e.end_sample) for e in events] == list(
