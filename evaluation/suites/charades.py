@@ -49,6 +49,7 @@ def _span(scored: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | Non
     return {
         "iou": iou,
         "clean": scored.clean(segment.request, *segment.events),
+        "alone": [(word.text,) for word in said] == [start, stop],  # each once, nothing else
         "said": bool(starts and stops),
         "in_time": sum(onset is not None for onset in replies_in_order(said, due)),
         "start_s": starts[0] - true[0] if starts else None,
@@ -59,7 +60,7 @@ def _span(scored: ScoredDialogue, segment: RequestScope) -> dict[str, Any] | Non
 def measure(dialogues: Sequence[Observations]) -> Measured:
     spans = [item for observed in dialogues for item in observed["spans"]]
     n = len(spans)
-    credit = [o["iou"] >= 0.5 and o["in_time"] == 2 and o["clean"] for o in spans]
+    credit = [o["iou"] >= 0.5 and o["in_time"] == 2 and o["alone"] and o["clean"] for o in spans]
     return {
         CREDIT: share(credit),
         "r1_iou_50": share([item["iou"] >= 0.5 for item in spans]),

@@ -96,9 +96,9 @@ def test_two_parts_that_finish_at_once(
     barrier = threading.Barrier(2, timeout=120)
     finish = module._finish
 
-    def together(*arguments: object) -> dict[str, object]:
+    def together(*arguments: object, **named: object) -> dict[str, object]:
         barrier.wait()
-        return finish(*arguments)  # type: ignore[arg-type]
+        return finish(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_finish", together)
     codes: dict[int, int] = {}

@@ -350,5 +350,5 @@ def test_ctrl_c_ends_the_demo_and_the_next_run_finishes_it(tmp_path: Path) -> No
     ):
         assert (tmp_path / "demo" / name).stat().st_size > 0, name
     again = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert again.stdout.count(": done") == 5
+    assert again.stdout.count(": done") == 6
     assert again.returncode == done.returncode

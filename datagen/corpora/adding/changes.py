@@ -66,7 +66,7 @@ def _read(path: Path) -> dict[str, str]:
 def _signature(recording: Recording) -> str:
     digest = sha256()
     for part in _parts(recording):
-        digest.update(f"{part}\0".encode())
+        digest.update(f"{part}\0".encode(errors="surrogatepass"))
     return digest.hexdigest()[:_DIGITS]
 
 
