@@ -262,6 +262,8 @@ def report(plan: EvaluationPlan, records: Records) -> int:
     write_json(scores.to_json(), config.json)
     if config.json != "-":
         print(markdown.summary(scores))
+        for sentence in panel.crossed(scores):
+            print(f"the adversarial panel crosses a line: {sentence}")
         print(f"see {out / 'scores.md'} and {out / 'pictures'}")
     return 1 if any(one.missed for one in checks) else 0
 

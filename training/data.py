@@ -180,7 +180,7 @@ def _device_batches(loader: DataLoader[Any]) -> Iterator[DeviceBatch]:
     _check_shared_memory(loader.num_workers)
     try:
         for batch in loader:
-            yield pickle.loads(batch)
+            yield pickle.loads(batch) if loader.num_workers else batch
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -242,12 +242,16 @@ class DialogueData(L.LightningDataModule):
             DeviceBatchDataset(self.source, self.n_micro_batches),
             sampler=sampler,
             batch_size=None,
-            collate_fn=pickle.dumps,
+            collate_fn=pickle.dumps if self.workers else _unchanged,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
             worker_init_fn=_leave_signals,
         )
         return MicroBatches(loader, sampler, n_micro_batches=self.n_micro_batches)
+
+
+def _unchanged(item: Any) -> Any:
+    return item
 
 
 def _leave_signals(worker: int) -> None:

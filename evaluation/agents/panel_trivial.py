@@ -80,7 +80,7 @@ def all_words(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
 
 def random_words(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
     """Says random words at random times, twenty a minute."""
-    rng = np.random.default_rng(abs(hash_of(sample.key)))
+    rng = np.random.default_rng(hash_of(sample.key))
     n = rng.poisson(_CHANCE_PER_S * sample.dialogue.duration_s)
     times = sorted(rng.uniform(0.0, sample.dialogue.duration_s, n))
     return compose(

@@ -59,9 +59,10 @@ def markdown(scores: Scores) -> str:
         lines.append(f"| {suite} | {line} | {floor_cell(scores, suite)} |")
     lines += [
         "",
-        "Headlines in per cent; in brackets: right there but for a fault that the suite does",
+        "Headlines in per cent; in brackets: right there but for a fault that the suite does not "
+        "ask about.",
+        "",
     ]
-    lines += ["not ask about.", ""]
     lines += [f"| | {' | '.join(suites)} |", f"|---|{'---:|' * len(suites)}"]
     for name, values in _rows(scores).items():
         cells = [_cell(name, suite, values.get(suite)) for suite in suites]

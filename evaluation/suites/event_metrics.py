@@ -29,7 +29,7 @@ from microturn.evaluation.suites.credit import (
     UNASKED,
     told_apart,
 )
-from microturn.evaluation.suites.statistics import Estimate, mean
+from microturn.evaluation.suites.statistics import Estimate, mean, median
 from microturn.evaluation.suites.suite import Draws, Measured, Observations
 
 MEAN_HEADLINE: Final = "mean_headline"
@@ -124,8 +124,7 @@ def _value(name: _Name, per_dialogue: _PerDialogue) -> Estimate | None:
     if not flat:
         return None
     if flat[0].median:
-        n_events = sum(one.n for one in flat)
-        return Estimate(float(np.median([one.value for one in flat])), n_events=n_events)
+        return median([one.value for one in flat])
     if name in _TWO_SIDED:
         sides = ([one for one in flat if one.side == side] for side in (0, 1))
         return told_apart(*(_share(name, side) for side in sides))

@@ -142,18 +142,18 @@ def _n_events(value: float | None) -> int:
 
 
 def _sizes(value: float | None, alone: Sequence[float | None]) -> NDArray[np.int64]:
-    """Events of each dialogue; even ones for a metric that one dialogue alone does not have."""
-    sizes = np.array([_size(one) for one in alone], np.int64)
+    """Events of each dialogue, or 1 for the time in which a rate counts them.
+
+    Even numbers for a metric that most dialogues do not have alone, as one that tells classes
+    apart.
+    """
+    if isinstance(value, Estimate) and value.minutes is not None:
+        return np.array([one is not None for one in alone], np.int64)
+    sizes = np.array([_n_events(one) for one in alone], np.int64)
     n, n_dialogues = _n_events(value), len(alone)
-    if sizes.sum() >= min(n, 1) and sizes.sum() * 2 >= n:
+    if sizes.sum() * 2 >= n:
         return sizes
     return np.array([n // n_dialogues + (i < n % n_dialogues) for i in range(n_dialogues)])
-
-
-def _size(value: float | None) -> int:
-    """Weight of a dialogue alone: its events, or 1 for the time in which a rate counts them."""
-    is_rate = isinstance(value, Estimate) and value.minutes is not None
-    return 1 if is_rate else _n_events(value)
 
 
 def draw_dialogues(n_dialogues: int, n_resamples: int, *, seed: int) -> Draws:

@@ -6,25 +6,19 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from microturn.datagen.labels.dialogue import EventLabel
-from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.statistics import per_minute, share
+from microturn.evaluation.suites.statistics import share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 
 def observe(scored: ScoredDialogue) -> Observations:
-    """Score every answer, and count utterances that no question explains."""
+    """Score every answer."""
     path = scored.dialogue.channel.echo_path
     events = [event for event in scored.dialogue.of_type("turn") if event.act == "respond"]
-    unasked = merge(
-        scored.outside_floors(0.0, scored.dialogue.duration_s), scored.activity.utterance_gap_s
-    )
     return {
         "cancelled": path is not None and path.erle_db is not None,
         "answers": [_answer(scored, event) for event in events],
-        "unasked": len(unasked),
-        "minutes": scored.dialogue.duration_s / 60,
     }
 
 
@@ -40,9 +34,8 @@ def _answer(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
 
 
 def measure(dialogues: Sequence[Observations]) -> Measured:
-    """Compute shares of whole answers by canceller, and the rate of unasked speech."""
+    """Compute shares of whole answers by canceller."""
     answers = [answer for observed in dialogues for answer in observed["answers"]]
-    minutes = sum(observed["minutes"] for observed in dialogues)
 
     def whole(cancelled: bool) -> float | None:
         here = [observed for observed in dialogues if observed["cancelled"] is cancelled]
@@ -54,7 +47,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "whole_with_canceller": whole(True),
         "whole_without": whole(False),
         "broke_off": share([answer["broken"] for answer in answers if answer["n"] > 1]),
-        "unasked_per_min": per_minute(sum(f["unasked"] for f in dialogues), minutes),
     }
 
 
@@ -76,6 +68,5 @@ SUITE: Final = Suite(
         "whole_with_canceller": "the same, where an echo canceller is at work",
         "whole_without": "the same, without one",
         "broke_off": "answers of several words that began right and were broken off",
-        "unasked_per_min": "utterances per minute that no question explains",
     },
 )

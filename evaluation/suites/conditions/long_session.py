@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from microturn.datagen.labels.dialogue import EventLabel
-from microturn.evaluation.scoring.activity import merge
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.multi_challenge import reply_to
-from microturn.evaluation.suites.statistics import median, per_minute, share
+from microturn.evaluation.suites.statistics import median, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
 
 LONG: Final = 0.5  # a recall after more than this share of the session: 30 minutes of an hour
@@ -18,8 +17,6 @@ EDGE: Final = 0.25  # the first and the last part that are compared
 
 def observe(scored: ScoredDialogue) -> Observations:
     """Score every turn with its time and every recall with its distance."""
-    duration_s = scored.dialogue.duration_s
-    unasked = merge(scored.outside_floors(0.0, duration_s), scored.activity.utterance_gap_s)
     return {
         "turns": [
             _turn(scored, event)
@@ -27,8 +24,6 @@ def observe(scored: ScoredDialogue) -> Observations:
             if event.act == "respond"
         ],
         "recalls": [_recall(scored, event) for event in scored.dialogue.of_type("recall")],
-        "unasked": len(unasked),
-        "minutes": duration_s / 60,
     }
 
 
@@ -60,7 +55,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
     """Compute recall by distance, and answers and latencies at both ends of the session."""
     turns = [turn for observed in dialogues for turn in observed["turns"]]
     recalls = [recall for observed in dialogues for recall in observed["recalls"]]
-    minutes = sum(observed["minutes"] for observed in dialogues)
     first = [turn for turn in turns if turn["at"] < EDGE]
     last = [turn for turn in turns if turn["at"] >= 1 - EDGE]
 
@@ -75,7 +69,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         "answered_last": share([turn["right"] for turn in last]),
         "latency_first_s": latency(first),
         "latency_last_s": latency(last),
-        "unasked_per_min": per_minute(sum(f["unasked"] for f in dialogues), minutes),
     }
 
 
@@ -97,6 +90,5 @@ SUITE: Final = Suite(
         "answered_last": "the same in the last quarter",
         "latency_first_s": "median onset after the end of the turn, first quarter",
         "latency_last_s": "the same in the last quarter",
-        "unasked_per_min": "utterances per minute that no question explains",
     },
 )

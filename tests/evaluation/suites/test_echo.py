@@ -12,10 +12,12 @@ from microturn.datagen.labels.setting import ChannelLabel, EchoPathLabel
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
-from microturn.evaluation.suites.conditions.echo import measure, observe
+from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.suite import Measured
 from support.hand_made import HandMadeDialogue
 
+SUITE = load_suite("echo")
+observe, measure = SUITE.observe, SUITE.measure
 Numbers = dict[str, Measured]
 
 

@@ -16,8 +16,11 @@ from microturn.evaluation.agents.baselines import AlwaysTalking, Oracle, Silent
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
-from microturn.evaluation.suites.conditions.long_session import SUITE, measure, observe
+from microturn.evaluation.suites.registry import load_suite
 from support.hand_made import HandMadeDialogue
+
+SUITE = load_suite("long_session")
+observe, measure = SUITE.observe, SUITE.measure
 
 
 def word(text: str, start_s: float, length_s: float = 0.36) -> SpokenWord:
