@@ -24,11 +24,6 @@ Lines = dict[str, list[Utterance]]  # by speaker
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Corpus:
-    return Corpus.open()
-
-
-@pytest.fixture(scope="module")
 def lines(shipped: Corpus) -> Lines:
     """Three lines of each of four speakers, 1 to 4 s."""
     found: Lines = {}

@@ -33,17 +33,6 @@ RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Corpus:
-    return Corpus.open()
-
-
-@pytest.fixture(scope="module")
-def line(shipped: Corpus) -> Utterance:
-    """A prompt of about ten words."""
-    return next(u for u in shipped.filter(speaker="asterisk-en") if len(u.words) == 10)
-
-
-@pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("cache"))
 

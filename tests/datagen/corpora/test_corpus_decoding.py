@@ -19,17 +19,6 @@ RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Corpus:
-    return Corpus.open()
-
-
-@pytest.fixture(scope="module")
-def line(shipped: Corpus) -> Utterance:
-    """A prompt of about ten words."""
-    return next(u for u in shipped.filter(speaker="asterisk-en") if len(u.words) == 10)
-
-
-@pytest.fixture(scope="module")
 def voice(shipped: Corpus, line: Utterance) -> Audio:
     """The line between half a second of silence on both sides."""
     silence = np.zeros(RATE // 2, np.float32)

@@ -32,11 +32,6 @@ LOUD = np.zeros(2000)  # 10 s that sound from end to end
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Corpus:
-    return Corpus.open()
-
-
-@pytest.fixture(scope="module")
 def line(shipped: Corpus) -> Utterance:
     """A prompt of ten words, none of them twice."""
     prompts = shipped.filter(speaker="asterisk-en")

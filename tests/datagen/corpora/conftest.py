@@ -1,0 +1,16 @@
+"""Recordings that ship, for corpora that tests make of them."""
+
+import pytest
+
+from microturn.datagen.corpora.manifest import Corpus, Utterance
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Corpus:
+    return Corpus.open()
+
+
+@pytest.fixture(scope="session")
+def line(shipped: Corpus) -> Utterance:
+    """A prompt of about ten words."""
+    return next(u for u in shipped.filter(speaker="asterisk-en") if len(u.words) == 10)
