@@ -177,7 +177,7 @@ def test_quick_and_json_to_stdout(
         (
             ["baseline=oracle", "targets.at_least.turn.recall=1"],
             2,
-            "targets.at_least.turn.recall: no such metric; turn has answered, onset_recall",
+            "targets.at_least.turn.recall: no such metric; turn has credit, answered, onset_recall",
         ),
         (
             ["baseline=oracle", "targets.at_most.turns.recall=1"],
@@ -261,14 +261,16 @@ def test_a_report_of_no_events_is_a_report(
     folder = write_set(tmp_path / "set", [script])
     words = [f"data={folder}", f"out={tmp_path}", "suites=turn", "n_pictures=0"]
     assert evaluate(*words, "baseline=oracle") == 0
-    row = "| **answered** | right answer, begun in time | 0 | - |"
-    assert row in (tmp_path / "scores.md").read_text()
+    page = (tmp_path / "scores.md").read_text()
+    assert "| answered | right answer, begun in time | 0 | - |" in page
+    headline = next(line for line in page.splitlines() if line.startswith("| **credit** |"))
+    assert headline.endswith("| 0 | - |")
     assert "turn" in capsys.readouterr().out
 
 
 def test_scores_of_another_format_are_refused(tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text('{"format": 1}')
-    with pytest.raises(ValueError, match=r"scores\.json has format 1, not 2; run `microturn eval"):
+    with pytest.raises(ValueError, match=r"scores\.json has format 1, not 3; run `microturn eval"):
         read_scores(tmp_path)
 
 
@@ -281,4 +283,4 @@ def test_words_of_sound_and_other_suites_need_no_other_command(
     more = ["baselines=false", "n_pictures=0", f"table={page}", f"out={tmp_path}"]
     assert evaluate(*words, *more) == 0
     assert list(read(tmp_path)["baselines"]) == ["checkpoint, words from its sound"]
-    assert "| turn | answered |" in page.read_text()
+    assert "| turn | credit |" in page.read_text()

@@ -1,6 +1,7 @@
 """Sessions as handles: no session changes a bit of another (fp32, one thread)."""
 
 import gc
+import itertools
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -281,8 +282,9 @@ def test_refused_input_changes_no_session(
 
 # --- memory ----------------------------------------------------------------------------------
 def test_no_memory_is_kept_from_micro_turn_to_micro_turn(small: LoadedCheckpoint) -> None:
-    """Of the audio of 80 micro-turns Python keeps less than four (its free lists still fill up
-    slowly), and no memory that torch allocates for a micro-turn is left after it."""
+    """Of the audio of 80 micro-turns Python keeps less than four in at least one of three tries (its
+    free lists still fill up now and then; what is kept for good is kept in each), and no memory
+    that torch allocates for a micro-turn is left after it."""
     sessions = Sessions(RowBatch(small, 2, rewind=REWIND))
     pair = {sessions.open(): micro_turn(small, k) for k in range(2)}
 
@@ -293,14 +295,15 @@ def test_no_memory_is_kept_from_micro_turn_to_micro_turn(small: LoadedCheckpoint
     tracemalloc.start()
     try:
         run(60)  # caches, rings and free lists fill
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        run(40)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        kept = []
+        for _ in range(4):
+            gc.collect()
+            kept.append(tracemalloc.get_traced_memory()[0])
+            run(40)
     finally:
         tracemalloc.stop()
-    assert grown < 4 * 4 * small.layout.samples_per_micro_turn
+    grown = [after - before for before, after in itertools.pairwise(kept)]
+    assert min(grown) < 4 * 4 * small.layout.samples_per_micro_turn
     assert left_behind(lambda: run(1)) == 0
 
 
