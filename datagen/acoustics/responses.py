@@ -69,13 +69,14 @@ def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
     points += [
         _best_point(microphone, float(more.uniform(*range_m)), size, more) for range_m in ranges_m
     ]
-    walls_s = rt60_s
+    tries: list[tuple[float, float]] = []  # walls_s, measured_s
     for _ in range(ROOM_TRIES):
+        walls_s = _next_walls(rt60_s, tries)
         positions = _positions(config, sample_rate, index, size, walls_s, microphone, points)
         measured_s = _measured(positions, sample_rate)
         if abs(measured_s / rt60_s - 1) <= MAX_RT60_ERROR:
             break
-        walls_s = min(walls_s * rt60_s / measured_s, MAX_CORRECTION * rt60_s)
+        tries.append((walls_s, measured_s))
     return Room(
         size_m=(size[0], size[1], size[2]),
         rt60_s=rt60_s,
@@ -85,6 +86,24 @@ def simulate_room(config: RoomsConfig, sample_rate: int, index: int) -> Room:
         beside=tuple(positions[1 + config.n_far : -1]),
         loudspeaker=positions[-1],
     )
+
+
+def _next_walls(rt60_s: float, tries: Sequence[tuple[float, float]]) -> float:
+    """Return the decay of the walls to try next: between the nearest tries on either side of the
+    target where there are such (by logarithms, as a secant), else the last corrected in proportion.
+
+    Proportion alone may swing for ever between two walls, one too dry and one too live.
+    """
+    if not tries:
+        return rt60_s
+    dry = [t for t in tries if t[1] < rt60_s]
+    live = [t for t in tries if t[1] > rt60_s]
+    if dry and live:
+        (dry_walls, dry_s), (live_walls, live_s) = max(dry), min(live)
+        share = math.log(rt60_s / dry_s) / math.log(live_s / dry_s)
+        return float(dry_walls * (live_walls / dry_walls) ** share)
+    walls_s, measured_s = tries[-1]
+    return min(walls_s * rt60_s / measured_s, MAX_CORRECTION * rt60_s)
 
 
 def _positions(

@@ -32,7 +32,7 @@ from microturn.datagen.acoustics.responses import (
     simulate_room,
 )
 
-BANK_VERSION: Final = 3  # bump when the same configuration gives other responses
+BANK_VERSION: Final = 4  # bump when the same configuration gives other responses
 SERIAL_S: Final = 3.0  # processes are started when the remaining rooms would take longer than this
 
 

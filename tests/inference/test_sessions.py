@@ -282,9 +282,9 @@ def test_refused_input_changes_no_session(
 
 # --- memory ----------------------------------------------------------------------------------
 def test_no_memory_is_kept_from_micro_turn_to_micro_turn(small: LoadedCheckpoint) -> None:
-    """Of the audio of 80 micro-turns Python keeps less than four in at least one of three tries (its
-    free lists still fill up now and then; what is kept for good is kept in each), and no memory
-    that torch allocates for a micro-turn is left after it."""
+    """Of the audio of 80 micro-turns Python keeps less than four in one of three tries (its free
+    lists still fill up now and then; what is kept for good is kept in each), and no memory that
+    torch allocates for a micro-turn is left after it."""
     sessions = Sessions(RowBatch(small, 2, rewind=REWIND))
     pair = {sessions.open(): micro_turn(small, k) for k in range(2)}
 

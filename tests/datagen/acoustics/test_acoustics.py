@@ -10,9 +10,12 @@ from microturn.datagen.acoustics import mix, rooms
 from microturn.datagen.acoustics.config import RoomsConfig
 from microturn.datagen.acoustics.noise import COLOURS, NoiseBeds
 from microturn.datagen.acoustics.responses import (
+    MAX_RT60_ERROR,
+    ROOM_TRIES,
     SPEED_OF_SOUND,
     Room,
     RoomPosition,
+    _next_walls,
     decay_time,
     simulate_room,
 )
@@ -102,6 +105,23 @@ def test_rooms_decay_as_asked(method: str, rt60: float) -> None:
         measured = np.median([decay_time(p.response.astype(float), RATE) for p in places_of(room)])
         assert room.measured_rt60_s == pytest.approx(measured, abs=1e-3)
         assert room.measured_rt60_s == pytest.approx(rt60, rel=0.2 if method == "images" else 0.1)
+
+
+def test_every_room_of_the_default_range_can_be_had() -> None:
+    """Proportion alone swung between walls too dry and too live, and refused every simulation."""
+    for seed in (2, 7, 8):
+        rooms.build_bank(RoomsConfig(seed=seed), RATE)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.2, 3.0])
+def test_walls_are_found_of_any_steepness(power: float) -> None:
+    """A room whose decay goes with a power of that of its walls, 30 % too dry at the first try."""
+    target = 0.2
+    tries: list[tuple[float, float]] = []
+    for _ in range(ROOM_TRIES):
+        walls = _next_walls(target, tries)
+        tries.append((walls, 0.7 * target * (walls / target) ** power))
+    assert min(abs(measured / target - 1) for _, measured in tries) <= MAX_RT60_ERROR
 
 
 def test_long_reverberation_is_had_from_a_tail_and_refused_of_few_reflections() -> None:
