@@ -26,7 +26,7 @@ demo: setup
 
 # One process per core, up to eight; the tests of a file stay together and share what they made.
 test: setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --durations 30
 
 lint: setup
 	$(BIN)/ruff format --check .
