@@ -24,6 +24,7 @@ from microturn.model.batch import LaneBatch
 from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes
 from microturn.training.process_group import ProcessGroup
+from microturn.training.reading.checks import check_lanes
 from microturn.training.sources import Source
 
 
@@ -126,19 +127,7 @@ class DeviceBatchDataset(Dataset[DeviceBatch]):
     def read(self, index: int) -> Lanes:
         """Read one dialogue; ValueError where it would spoil the step."""
         lanes = self.source.lanes(index)
-        for name in (spec.name for spec in lanes.layout.lane_specs if spec.kind == "tokens"):
-            tokens = lanes[name]
-            if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
-                raise ValueError(
-                    f"{self.source.name(index)}: lane {name} has token {tokens.max()}, the "
-                    f"tokenizer has {self.vocab_size}; simulate the set again"
-                )
-        for name, weight in lanes.weights.items():
-            if not np.isfinite(weight).all():
-                raise ValueError(
-                    f"{self.source.name(index)}: {name}_weight is not finite; simulate the set "
-                    "again"
-                )
+        check_lanes(lanes, self.source.name(index), vocab_size=self.vocab_size)
         return lanes
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from microturn.datagen.live import LiveSource
 
 LIVE = "live:"
-_DAMAGE = (zipfile.BadZipFile, zlib.error, tarfile.TarError, KeyError, EOFError, IndexError)
 
 
 class Source(Protocol):
@@ -118,13 +114,7 @@ class ShardDialogues:
 
     def lanes(self, index: int) -> Lanes:
         reader, position = self._find(index)
-        try:
-            return reader.lanes(position)
-        except _DAMAGE as error:
-            raise ValueError(
-                f"{self.name(index)} is damaged ({type(error).__name__}: {error}); simulate the "
-                "set again"
-            ) from error
+        return reader.lanes(position)
 
     def agent(self, index: int) -> NDArray[np.float32]:
         reader, position = self._find(index)

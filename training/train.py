@@ -76,9 +76,13 @@ def fit_mel_statistics(model: InteractionModel, source: Source) -> None:
     ]
     log_mel = np.maximum(np.concatenate(frames), PATCH_FLOOR)
     speech = log_mel[log_mel.max(axis=1) > SILENT_LOG_MEL]
-    if len(speech) > 1:  # else the agent never speaks, and the initial statistics stay
-        model.mel_mean.copy_(torch.from_numpy(speech.mean(0)))
-        model.mel_std.copy_(torch.from_numpy(speech.std(0)).clamp_min(0.1))
+    if len(speech) < 2:
+        raise ValueError(
+            f"from {source.name(0)} to {source.name(count - 1)} the agent never speaks, so there "
+            "is no voice to learn; add dialogues in which it does"
+        )
+    model.mel_mean.copy_(torch.from_numpy(speech.mean(0)))
+    model.mel_std.copy_(torch.from_numpy(speech.std(0)).clamp_min(0.1))
 
 
 def _silence_lightning() -> None:

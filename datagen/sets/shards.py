@@ -23,6 +23,7 @@ from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.lanes import load_lane
+from microturn.model.streams.layout import FEATURES, STREAMS
 from microturn.model.streams.npz import read_npz
 from microturn.model.streams.pcm import Audio
 
@@ -32,6 +33,10 @@ TOKENIZER_NAME = "tokenizer.json"
 CONFIG_NAME = "config.yaml"
 FORMAT = 1
 KEY_DIGITS = 8
+COPY_AGAIN: Final = (
+    "copy or download it again; if it was simulated here, delete the folder and simulate it again"
+)
+_TORN: Final = "it ends before its last member does: torn"
 _VOICE: Final = frozenset({"agent.flac"})
 
 
@@ -185,7 +190,11 @@ class StoredDialogue:
     def _audio(self, name: str) -> Audio:
         import soundfile
 
-        samples, _ = soundfile.read(io.BytesIO(self._member(name)), dtype="float32")
+        data = self._member(name)
+        try:
+            samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+        except soundfile.SoundFileError as error:
+            raise ValueError(f"{self.source}.{name} is damaged ({error}); {COPY_AGAIN}") from error
         return np.asarray(samples, np.float32)
 
 
@@ -270,7 +279,14 @@ class ShardReader:
                 f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
             )
         shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
-        places = self._places(shard)[position - int(self._firsts[shard])]
+        dialogues, number = self._places(shard), position - int(self._firsts[shard])
+        if number >= len(dialogues):
+            info = self.shards[shard]
+            raise ValueError(
+                f"{self.folder / info.name} holds {len(dialogues)} dialogues but {INDEX_NAME} says "
+                f"{info.n_dialogues}; {COPY_AGAIN}"
+            )
+        places = dialogues[number]
         return self.folder / self.shards[shard].name, places
 
     def _places(self, shard: int) -> list[dict[str, tuple[int, int]]]:
@@ -284,7 +300,7 @@ class ShardReader:
                         key, _, name = member.partition(".")
                         dialogues.setdefault(key, {})[name] = (offset, size)
             except (tarfile.TarError, ValueError) as error:
-                raise ValueError(f"{path} is damaged ({error}); simulate the set again") from error
+                raise ValueError(f"{path} is damaged ({error}); {COPY_AGAIN}") from error
             self._members[shard] = list(dialogues.values())
         return self._members[shard]
 
@@ -299,7 +315,9 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     while True:
         file.seek(start)
         head = file.read(tarfile.BLOCKSIZE)
-        if len(head) == tarfile.BLOCKSIZE and not any(head):
+        if len(head) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(_TORN)
+        if not any(head):
             return
         if head[156:157] != tarfile.REGTYPE or head[345:346] != b"\0" or head[124:125] >= b"8":
             break  # not a plain file with a short name
@@ -312,7 +330,11 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     file.seek(start)
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
-            yield member.name, member.offset_data, member.size
+            if member.isfile():
+                yield member.name, member.offset_data, member.size
+        file.seek(tar.offset)
+        if len(file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(_TORN)
 
 
 def _lanes(
@@ -320,9 +342,18 @@ def _lanes(
 ) -> Lanes:
     for name in sorted(layout.members):
         if name not in members:
-            raise ValueError(f"{source} has no {name}; simulate with features=true")
+            # Only features are left out on purpose; a tar that is torn ends with its other members.
+            left_out = name == FEATURES and STREAMS in members
+            advice = "simulate with features=true" if left_out else f"its tar is torn: {COPY_AGAIN}"
+            raise ValueError(f"{source} has no {name}; {advice}")
     arrays = {name: read_npz(data, f"{source}.{name}") for name, data in members.items()}
-    return Lanes.from_members(layout, arrays)
+    try:
+        return Lanes.from_members(layout, arrays)
+    except (KeyError, TypeError, ValueError) as error:  # a name that is damaged is another name
+        raise ValueError(
+            f"{source} is damaged or of another program ({type(error).__name__}: {error}); "
+            f"{COPY_AGAIN}"
+        ) from error
 
 
 def read_index(folder: Place) -> dict[str, Any]:
@@ -352,8 +383,7 @@ def _check_size(path: Place, shard: ShardInfo) -> None:
         raise FileNotFoundError(f"{path} is missing although {INDEX_NAME} lists it") from None
     if size != shard.bytes:
         raise ValueError(
-            f"{path} has {size} bytes but {INDEX_NAME} says {shard.bytes}; delete the folder and "
-            "simulate the set again"
+            f"{path} has {size} bytes but {INDEX_NAME} says {shard.bytes}; {COPY_AGAIN}"
         )
 
 

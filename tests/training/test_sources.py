@@ -219,7 +219,12 @@ class Spoilt:
 
 @pytest.mark.parametrize(
     ("lane", "value", "message"),
-    [("say_weight", float("nan"), "say_weight is not finite"), ("say", 10**6, "has token 1000000")],
+    [
+        ("say_weight", float("nan"), "say_weight is not finite"),
+        ("say_weight", -0.4, "say_weight is negative"),
+        ("say", 10**6, "has token 1000000"),
+        ("heard", -1, "has token -1"),
+    ],
 )
 def test_lanes_that_would_spoil_a_step_are_named(
     lane: str, value: float, message: str, data: Path
