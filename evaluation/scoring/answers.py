@@ -7,6 +7,7 @@ floors of all answers is time in which the agent should be silent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -88,13 +89,21 @@ def answers_of(
     return _with_limits(_with_recordings(drafts, dialogue), dialogue)
 
 
-def n_asked(answers: Sequence[Answer]) -> int:
+def _n_asked(answers: Sequence[Answer]) -> int:
     """How many words these answers come to; of one that is broken off, one more than recorded."""
     return sum(
         len(answer.expected)
         if len(answer.recorded) in (0, len(answer.expected))
         else len(answer.recorded) + 1
         for answer in answers
+    )
+
+
+def too_much_said(said: Sequence[str], answers: Sequence[Answer]) -> bool:
+    """Whether these are more words than were asked for: two more, or one of them too often."""
+    asked = Counter(word for answer in answers for word in answer.expected)
+    return len(said) > _n_asked(answers) + 1 or any(
+        n > asked[word] > 0 for word, n in Counter(said).items()
     )
 
 

@@ -4,7 +4,7 @@ One rule for every suite: **an event earns credit only where the agent kept to w
 Talk or a `<delegate>` that no event explains takes the credit of the event before it and of the one
 after it, so at no time of a dialogue is chatter free, and one slip costs two events, not all. Where
 answers follow each other without a silence that is due, as in a translation, they stand and fall
-together, and more words than they come to, by more than one, are unasked too.
+together, and more words than they come to are unasked too: two more, or one of theirs too often.
 """
 
 from __future__ import annotations

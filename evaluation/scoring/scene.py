@@ -17,7 +17,7 @@ from microturn.evaluation.scoring.activity import (
     subtract,
 )
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
-from microturn.evaluation.scoring.answers import Answer, answers_of, n_asked
+from microturn.evaluation.scoring.answers import Answer, answers_of, too_much_said
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.moments import SAME_S, after, begins_in, lead
 from microturn.evaluation.scoring.restraint import (
@@ -125,8 +125,8 @@ class ScoredDialogue:
         lost = without_credit(self.dialogue, [*talk, *delegates])
         for floor, answers in self._stretches:
             starts = {answer.event.start_s for answer in answers}
-            n_said = len(self.words_between(lead(floor[0]), floor[1]))
-            if starts & lost or n_said > n_asked(answers) + 1:
+            said = self.words_between(lead(floor[0]), floor[1])
+            if starts & lost or too_much_said([word.text for word in said], answers):
                 lost |= starts
         return lost
 

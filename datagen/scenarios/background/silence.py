@@ -5,11 +5,12 @@ from typing import Final
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.labels.event_types import SILENCE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
-from microturn.datagen.scenarios.vocabulary import AT_ONCE
+from microturn.datagen.scenarios.vocabulary import AT_ONCE, Question
 
 QUESTION_S: Final = (14.0, 18.0)  # before the end of the dialogue
 N_QUESTIONS: Final = 2  # so that no phrase is right by chance
 BETWEEN_S: Final = (1.0, 2.0)
+TRIES: Final = 64  # for a question that an echo of its last word does not answer
 
 
 @register
@@ -34,8 +35,17 @@ class SilenceScenario:
             )
         )
         at = end
-        for _ in range(N_QUESTIONS):
-            question = segment.questions.turn(segment.rng)
+        for number in range(N_QUESTIONS):
+            question = segment.questions.turn(segment.rng) if number else _no_echo(segment)
             spoken = segment.answer(question, segment.ask(question, at, may_pause=False))
             at = spoken.end_sample + segment.draw(BETWEEN_S)
         segment.end_sample = segment.n_samples
+
+
+def _no_echo(segment: SegmentBuilder) -> Question:
+    """A question whose answer is not its own last word, if the vocabulary has one."""
+    for _ in range(TRIES):
+        question = segment.questions.turn(segment.rng)
+        if question.answer != question.words[-1:]:
+            break
+    return question
