@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
 
 from microturn.configs.command import option
 from microturn.model.config import ModelConfig
@@ -42,13 +43,17 @@ class TrainingConfig:
 
     data: str = option(
         help="training shards: a folder or URL made by `microturn simulate`, a brace pattern of "
-        "such (runs/{a,b}) or of tars in them (runs/a/{000000..000003}.tar); or "
-        "live:FILE.yaml, dialogues that are simulated while training"
+        "such (runs/{a,b}) or of tars in them (runs/a/{000000..000003}.tar); "
+        "live:FILE.yaml, dialogues that are simulated while training; a mix of such in shares "
+        "(runs/a:0.7,runs/b:0.3); or FILE.yaml with the stages of a curriculum"
     )
     out: str = option(help="run folder; gets checkpoint/, states/, log/ and streaming_validation/")
     resume: bool = option(True, "continue from the last state in out/states where there is one")
     seed: int = option(0, "seed of weights, data order and noise")
     max_steps: int = option(1000, "optimiser steps of the whole run")
+    max_epochs: float = option(
+        0.0, "length of the whole run in epochs, in place of max_steps; 0: max_steps counts"
+    )
     max_minutes: float = option(
         0.0, "minutes of the whole run, 0: no limit; the schedule follows whichever comes first"
     )
@@ -86,11 +91,19 @@ class TrainingConfig:
         self._check_at_least(1, "max_steps", "batch_size", "accumulate", "checkpoints_kept")
         self._check_at_least(1, "log_steps", "devices", "nodes")
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
+        self._check_at_least(0, "max_epochs")
         if self.batch_size % self.n_micro_batches:
             raise ValueError(
                 f"batch_size={self.batch_size} must be a multiple of nodes x devices x accumulate="
                 f"{self.n_micro_batches}"
             )
+
+    def for_dialogues(self, n_dialogues: int) -> TrainingConfig:
+        """Return the same with `max_steps` where the length of the run is given in epochs."""
+        if not self.max_epochs:
+            return self
+        steps = ceil(self.max_epochs * n_dialogues / self.batch_size)
+        return replace(self, max_steps=max(1, steps))
 
     @property
     def n_micro_batches(self) -> int:

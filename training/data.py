@@ -11,10 +11,9 @@ import multiprocessing
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -25,6 +24,8 @@ from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes
 from microturn.training.process_group import ProcessGroup
 from microturn.training.reading.checks import check_lanes
+from microturn.training.reading.mixture import order_of
+from microturn.training.reading.order import Order
 from microturn.training.sources import Source
 
 
@@ -43,27 +44,30 @@ class MicroBatch:
         return replace(self, lanes=self.lanes.to(device))
 
 
-class StepSampler(Sampler[list[int]]):
-    """Dialogues of one device for steps `first_step`.. of an endless run.
+class StepDraw(NamedTuple):
+    """The dialogues of one device in one step."""
 
-    A pure function of (seed, step): a resumed run reads exactly what it would have read. Every
-    epoch is a new permutation of the seed; an endless source is gone through once.
+    step: int
+    dialogues: list[int]  # numbers in the source
+
+
+class StepSampler(Sampler[StepDraw]):
+    """Dialogues of one device for steps `first_step`.. of a run.
+
+    A pure function of the order and the step: a resumed run reads exactly what it would have read.
     """
 
     def __init__(
         self,
-        n_dialogues: int,
+        order: Order,
         batch_size: int,
         *,
-        seed: int,
         first_step: int,
         steps: int,
         rank: int = 0,
         world_size: int = 1,
-        endless: bool = False,
     ) -> None:
-        self.n_dialogues, self.batch_size = n_dialogues, batch_size
-        self.seed, self.endless = seed, endless
+        self.order, self.batch_size = order, batch_size
         self.first_step, self.steps = first_step, steps
         self.device_batch_size = batch_size // world_size
         self.first_row = rank * self.device_batch_size
@@ -71,22 +75,10 @@ class StepSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         return max(0, self.steps - self.first_step)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        epoch, order = -1, np.arange(self.n_dialogues)
+    def __iter__(self) -> Iterator[StepDraw]:
         for step in range(self.first_step, self.steps):
-            first = step * self.batch_size + self.first_row
-            draws = range(first, first + self.device_batch_size)
-            if self.endless:
-                yield list(draws)
-                continue
-            batch = []
-            for draw in draws:
-                if draw // self.n_dialogues != epoch:
-                    epoch = draw // self.n_dialogues
-                    random = np.random.default_rng([self.seed, epoch])
-                    order = random.permutation(self.n_dialogues)
-                batch.append(int(order[draw % self.n_dialogues]))
-            yield batch
+            first_draw = step * self.batch_size + self.first_row
+            yield StepDraw(step, self.order.dialogues(first_draw, self.device_batch_size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +102,10 @@ class DeviceBatchDataset(Dataset[DeviceBatch]):
         self.source, self.n_micro_batches = source, n_micro_batches
         self.vocab_size = len(source.tokenizer)
 
-    def __getitem__(self, dialogues: list[int]) -> DeviceBatch:
-        numbers = tuple(dialogues)
+    def __getitem__(self, draw: StepDraw) -> DeviceBatch:
+        numbers = tuple(draw.dialogues)
         try:
-            lanes = [self.read(i) for i in dialogues]
+            lanes = [self.read(i) for i in numbers]
         except (ValueError, OSError) as error:
             return DeviceBatch(dialogues=numbers, weight_sums={}, error=_sentence(error))
         size = len(lanes) // self.n_micro_batches
@@ -218,14 +210,12 @@ class DialogueData(L.LightningDataModule):
     def train_dataloader(self) -> MicroBatches:
         trainer = self.trainer
         sampler = StepSampler(
-            len(self.source),
+            order_of(self.source, seed=self.seed, batch_size=self.batch_size),
             self.batch_size,
-            seed=self.seed,
             first_step=self.first_step,
             steps=self.steps,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
-            endless=self.source.endless,
         )
         loader: DataLoader[Any] = DataLoader(
             DeviceBatchDataset(self.source, self.n_micro_batches),

@@ -1,18 +1,20 @@
-"""Sources of dialogues: shard sets by folder, URL or brace pattern, or live simulation."""
+"""Sources of dialogues: shard sets by folder, URL or brace pattern, live simulation, mixes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microturn.datagen.sets.contents import Contents, read_contents
 from microturn.datagen.sets.shards import TOKENIZER_NAME, ShardReader
-from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+from microturn.model.streams import Lanes, Tokenizer
+from microturn.training.reading.mixture import MixedSource, StageConfig, read_stages, split_mix
+from microturn.training.reading.source import Source as Source
 
 if TYPE_CHECKING:
     from microturn.datagen.live import LiveSource
@@ -20,45 +22,29 @@ if TYPE_CHECKING:
 LIVE = "live:"
 
 
-class Source(Protocol):
-    """Dialogues by number; the loader's processes get copies of it."""
-
-    @property
-    def layout(self) -> StreamLayout: ...
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-    @property
-    def n_micro_turns(self) -> int: ...
-    @property
-    def endless(self) -> bool:
-        """Whether every number has a dialogue."""
-        ...
-
-    def __len__(self) -> int: ...
-    def lanes(self, index: int) -> Lanes: ...
-    def agent(self, index: int) -> NDArray[np.float32]:
-        """The agent's voice on the wall clock."""
-        ...
-
-    def name(self, index: int) -> str:
-        """Shard and key of a dialogue, for messages."""
-        ...
-
-    def contents(self) -> Contents | None:
-        """Who and what is heard; None where a set does not record it."""
-        ...
-
-
 def open_source(data: str) -> Source:
-    """Open the source that `data=` names.
+    """Open what `data=` names.
 
     A folder or URL of a shard set; a brace pattern of folders (`runs/{a,b}`) or of tars within
-    sets (`runs/a/{000000..000003}.tar`); or `live:FILE.yaml key=value ...`. Raises OSError or
+    sets (`runs/a/{000000..000003}.tar`); `live:FILE.yaml key=value ...`; a mix of such in shares
+    (`runs/a:0.7,runs/b:0.3`); or FILE.yaml with the stages of a curriculum. Raises OSError or
     ValueError where something is missing, damaged, empty, or does not fit the rest.
     """
-    if data.startswith(LIVE):
-        return LiveDialogues.open(data)
-    return ShardDialogues.open(data)
+    stages = _stages(data)
+    return _open_set(data) if stages is None else MixedSource.open(data, stages, _open_set)
+
+
+def _stages(data: str) -> list[StageConfig] | None:
+    """Return the stages of a mix or a curriculum; None for a single set."""
+    if data.endswith((".yaml", ".yml")) and not data.startswith(LIVE):
+        return read_stages(data)
+    if Path(data).exists() or split_mix(data) is None:
+        return None
+    return [StageConfig(data=data)]
+
+
+def _open_set(data: str) -> Source:
+    return LiveDialogues.open(data) if data.startswith(LIVE) else ShardDialogues.open(data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +106,9 @@ class ShardDialogues:
         reader, position = self._find(index)
         return reader.agent(position)
 
+    def length(self, index: int) -> int:
+        return self._find(index)[0].n_micro_turns
+
     def name(self, index: int) -> str:
         reader, position = self._find(index)
         for shard in reader.shards:
@@ -175,6 +164,9 @@ class LiveDialogues:
 
     def agent(self, index: int) -> NDArray[np.float32]:
         return self.source.agent(index)
+
+    def length(self, index: int) -> int:
+        return self.n_micro_turns
 
     def name(self, index: int) -> str:
         return f"{self.data} dialogue {index}"

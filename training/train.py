@@ -40,6 +40,7 @@ from microturn.training.flops import flops_per_micro_turn, matmul_rate
 from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
 from microturn.training.parallel import check_compiler, compile_blocks, recompute_blocks
+from microturn.training.reading.mixture import examples_of
 from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
 from microturn.training.state import RunIdentity, State
@@ -70,16 +71,14 @@ def choose_strategy(cfg: TrainingConfig) -> Strategy | str:
 @torch.no_grad()
 def fit_mel_statistics(model: InteractionModel, source: Source) -> None:
     """Set mean and deviation per band to those of the agent's speech in some dialogues."""
-    count = min(_STATISTICS_DIALOGUES, len(source))
-    frames = [
-        dequantise_fine(source.lanes(i)["audio_out"]).reshape(-1, N_MELS) for i in range(count)
-    ]
+    numbers = examples_of(source, _STATISTICS_DIALOGUES)
+    frames = [dequantise_fine(source.lanes(i)["audio_out"]).reshape(-1, N_MELS) for i in numbers]
     log_mel = np.maximum(np.concatenate(frames), PATCH_FLOOR)
     speech = log_mel[log_mel.max(axis=1) > SILENT_LOG_MEL]
     if len(speech) < 2:
         raise ValueError(
-            f"from {source.name(0)} to {source.name(count - 1)} the agent never speaks, so there "
-            "is no voice to learn; add dialogues in which it does"
+            f"from {source.name(numbers[0])} to {source.name(numbers[-1])} the agent never "
+            "speaks, so there is no voice to learn; add dialogues in which it does"
         )
     model.mel_mean.copy_(torch.from_numpy(speech.mean(0)))
     model.mel_std.copy_(torch.from_numpy(speech.std(0)).clamp_min(0.1))
@@ -115,6 +114,7 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     torch.set_num_threads(cfg.threads or max(1, len(os.sched_getaffinity(0)) // cfg.devices))
     out = Path(cfg.out)
     source = open_source(cfg.data)
+    cfg = cfg.for_dialogues(len(source))
     run = RunIdentity.of(
         cfg.model,
         source.layout,

@@ -18,7 +18,8 @@ from microturn.configs.main import main
 from microturn.datagen.sets.shards import ShardReader
 from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
-from microturn.training.data import DeviceBatchDataset, DialogueData, StepSampler
+from microturn.training.data import DeviceBatchDataset, DialogueData, StepDraw, StepSampler
+from microturn.training.reading.order import Endless, Shuffled
 from microturn.training.sources import expand_braces, open_source
 
 Train = Callable[..., int]
@@ -145,18 +146,15 @@ def test_devices_share_what_one_would_read(
     n: int, world_size: int, size: int, steps: int, first: int, endless: bool
 ) -> None:
     def order(rank: int, world_size: int, batch_size: int) -> list[list[int]]:
-        return list(
-            StepSampler(
-                n,
-                batch_size,
-                seed=5,
-                first_step=first,
-                steps=steps,
-                rank=rank,
-                world_size=world_size,
-                endless=endless,
-            )
+        sampler = StepSampler(
+            Endless() if endless else Shuffled(n, (5,)),
+            batch_size,
+            first_step=first,
+            steps=steps,
+            rank=rank,
+            world_size=world_size,
         )
+        return [draw.dialogues for draw in sampler]
 
     batch = size * world_size
     alone = order(0, 1, batch)
@@ -229,7 +227,7 @@ class Spoilt:
 def test_lanes_that_would_spoil_a_step_are_named(
     lane: str, value: float, message: str, data: Path
 ) -> None:
-    batch = DeviceBatchDataset(Spoilt(data, lane, value), 1)[[5]]
+    batch = DeviceBatchDataset(Spoilt(data, lane, value), 1)[StepDraw(0, [5])]
     assert batch.error.startswith(f"{ShardReader(data).folder}")
     assert "dialogue 5" in batch.error
     assert message in batch.error
