@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from microturn.kernels import ops
 from microturn.kernels.batch_invariant import MIN_OUTPUTS, padded
 from microturn.kernels.ring_attention import Ring, project
+from microturn.kernels.window_attention import Window, window_attention
 from microturn.model.config import ModelConfig
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
@@ -122,21 +123,10 @@ class Attention(nn.Module):
                     side[:, :, slots:] = sink
         return cache
 
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
-        """Attend over whole dialogues: x (B, T, D), mask (T, S + T) True: allowed; None: causal."""
+    def forward(self, x: Tensor, window: Window, cos: Tensor, sin: Tensor) -> Tensor:
+        """Attend over whole dialogues, x (B, T, D); `window` is that of `reach`."""
         q, k, v = project(self.qkv(x), self._norm_weights, (cos, sin), self.n_kv_heads)
-        S, T = self.n_sinks, x.shape[1]
-        if S:
-            sinks = (sink.to(k.dtype).expand(len(x), -1, -1, -1) for sink in self.sinks())
-            k, v = (torch.cat(pair, dim=2) for pair in zip(sinks, (k, v), strict=True))
-        if mask is None:  # a query of no interest in front of each sink keeps the rest causal
-            q = F.pad(q, (0, 0, S, 0))
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)[:, :, -T:]
-        elif x.is_cuda:  # no fused kernel takes a mask and fewer keys than queries
-            k, v = (t.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for t in (k, v))
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        y = window_attention(q, k, v, self.sinks() if self.n_sinks else None, window)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from microturn.kernels import ops
 from microturn.kernels.ring_attention import Ring, query_rows
+from microturn.kernels.window_attention import Window
 from microturn.model.attention import (
     Attention,
     LayerCache,
@@ -69,8 +70,8 @@ class Block(nn.Module):
         self.attention.init_weights(residual_scale)
         self.ff.init_weights(residual_scale)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), mask, cos, sin)
+    def forward(self, x: Tensor, window: Window, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), window, cos, sin)
         return x + self.ff(self.ff_norm(x))
 
     def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:
@@ -112,21 +113,19 @@ class Backbone(nn.Module):
         cfg = self.cfg
         return rope_angles(positions, cfg.head_dim, cfg.rope_base, free_pairs(cfg))
 
+    def _window(self, T: int, reach: int, device: torch.device) -> Window:
+        cfg = self.cfg
+        return Window.plan(T, reach, n_sinks=cfg.n_sinks, head_dim=cfg.head_dim, device=device)
+
     def forward(self, x: Tensor) -> Tensor:
         """Compute hidden states of whole dialogues, (B, T, D) to (B, T, D)."""
         T = x.shape[1]
         positions = torch.arange(T, device=x.device)
-        masks: dict[int, Tensor | None] = {}
-        for reach in self.reaches:
-            masks[reach] = None  # causal, and nothing is beyond the window
-            if reach < T:
-                distance = positions[:, None] - positions[None, :]
-                allowed = (distance >= 0) & (distance < reach)
-                masks[reach] = F.pad(allowed, (self.cfg.n_sinks, 0), value=True)  # (T, S + T)
+        windows = {reach: self._window(T, reach, x.device) for reach in self.reaches}
         cos, sin = self._angles(positions)
         x = self.norm_in(x)
         for block in self._all_blocks():
-            x = block(x, masks[block.attention.reach], cos, sin)
+            x = block(x, windows[block.attention.reach], cos, sin)
         return self.norm_out(x)
 
     def init_state(

@@ -35,6 +35,10 @@ def _loader(config: BenchLoaderConfig) -> int:
 
 
 def _training(config: BenchTrainingConfig) -> int:
+    if config.lengths:
+        from microturn.evaluation.bench.training_lengths import run_bench_lengths
+
+        return run_bench_lengths(config)
     from microturn.evaluation.bench.training import run_bench_training
 
     return run_bench_training(config)

@@ -70,9 +70,19 @@ class BenchTrainingConfig:
     data: str = option("", "shard set with features; empty: one is simulated")
     simulate: str = option("datagen/demo.yaml", "without data: configuration of the simulated set")
     train: str = option("training/tiny.yaml", "configuration of the training that is timed")
-    threads: list[int] = option(default_factory=lambda: [1, 2], help="torch threads of each row")
+    threads: list[int] = option(
+        default_factory=lambda: [1, 2],
+        help="torch threads of each row; with lengths the first number counts",
+    )
+    lengths: list[int] = option(
+        default_factory=list,
+        help="lengths of a dialogue in micro-turns, whose forward and backward pass is timed "
+        "instead; []: the training's steps",
+    )
     steps: int = option(
-        12, "measured steps of each row, each beside a replay of its matrix products"
+        12,
+        "measured steps of each row, each beside a replay of its matrix products; with lengths "
+        "the rounds, of which the fastest counts",
     )
     warm_up: int = option(12, "steps of each row that are not counted")
     n_dialogues: int = option(64, "without data: dialogues that are simulated")
@@ -82,6 +92,8 @@ class BenchTrainingConfig:
         require_at_least(self, "", steps=1, warm_up=1, n_dialogues=1)
         if not self.threads or min(self.threads) < 1:
             raise ValueError(f"threads={self.threads} must be numbers of at least 1")
+        if self.lengths and min(self.lengths) < 1:
+            raise ValueError(f"lengths={self.lengths} must be micro-turns, at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

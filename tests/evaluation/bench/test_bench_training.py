@@ -90,6 +90,19 @@ def test_bench_times_the_real_loop(data: Path, tmp_path: Path) -> None:
     assert row["ratio_without_optimiser"] < row["ratio"]
 
 
+def test_lengths_have_their_own_figures(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lengths.json"
+    words = ["bench", "training", f"data={data}", "train=training/smoke.yaml", "threads=[1]"]
+    assert main([*words, "lengths=[20,60]", "steps=1", f"json={out}"]) in (0, 1)
+    figures = json.loads(out.read_text())
+    assert set(figures["ms_per_micro_turn"]) == set(figures["memory_mb"]) == {"20", "60"}
+    cheap, dear = sorted(figures["ms_per_micro_turn"].values())
+    assert figures["spread"] == pytest.approx(dear / cheap - 1)
+    assert figures["reached"] == (figures["spread"] <= 0.15)
+
+
 def test_a_wrong_number_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "training", "threads=[0]"]) == 2
     assert "threads=[0] must be" in capsys.readouterr().err
+    assert main(["bench", "training", "lengths=[80,0]"]) == 2
+    assert "lengths=[80, 0] must be micro-turns" in capsys.readouterr().err
