@@ -200,11 +200,12 @@ def test_the_page_shows_what_folders_may_import() -> None:
 
 
 def test_top_level_folders_are_no_packages_of_their_own() -> None:
-    folders = {folder for folder in ALLOWED if "/" not in folder}
+    """But training, whose names scripts import from the folder itself."""
+    folders = {folder for folder in ALLOWED if "/" not in folder} - {"training"}
     assert not [folder for folder in folders if (ROOT / folder / "__init__.py").exists()]
 
 
-LIGHT = ["microturn.model.streams"] + [
+LIGHT = ["microturn.model.streams", "microturn.training"] + [
     f"microturn.{path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')}"
     for name in ("cli.py", "config.py")
     for top in sorted({folder.split("/")[0] for folder in ALLOWED})

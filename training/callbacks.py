@@ -67,7 +67,7 @@ class Progress(Callback):
             return
         self._steps += 1
         if self._steps % _LOSSES_EVERY == 1:
-            values = pl_module.global_metrics()
+            values = pl_module.metrics
             names = lane_terms(pl_module.model.layout)
             self._losses = " ".join(f"{name} {values[f'loss/{name}']:.3f}" for name in names)
         self.speed = self._speed(pl_module)

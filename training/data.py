@@ -137,15 +137,26 @@ class MicroBatches:
         self.processes = ProcessGroup()  # where one device cannot go on, none does
 
     def __len__(self) -> int:
-        return len(self.sampler) * self.n_micro_batches
+        """Count the micro-batches of the whole run; Lightning counts those of a resumed one too."""
+        return self.sampler.steps * self.n_micro_batches
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the first step that has not been handed out whole, for a Lightning checkpoint."""
+        return {"step": self.sampler.first_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.first_step = state["step"]
 
     def __iter__(self) -> Iterator[MicroBatch]:
+        """Go on with the first step that has not been handed out whole."""
         batches = _device_batches(self.loader)
         for step, batch in enumerate(batches, start=self.sampler.first_step):
             if self.processes.any(bool(batch.error)):
                 raise ValueError(next(text for text in self.processes.gather(batch.error) if text))
             size = len(batch.dialogues) // self.n_micro_batches
             for index, lanes in enumerate(batch.micro_batches):
+                if index == self.n_micro_batches - 1:
+                    self.sampler.first_step = step + 1
                 yield MicroBatch(
                     lanes=lanes,
                     step=step,
@@ -186,9 +197,10 @@ def _check_shared_memory(n_workers: int) -> None:
 
 
 class DialogueData(L.LightningDataModule):
-    """Training batches over a source; a resumed run starts at `first_step`.
+    """Training batches over a source, from the step on that the trainer stands at.
 
     batch_size: dialogues per step, of all devices and micro-batches together.
+    n_micro_batches: of each device in a step, what the trainer accumulates.
     """
 
     def __init__(
@@ -198,24 +210,29 @@ class DialogueData(L.LightningDataModule):
         batch_size: int,
         seed: int,
         steps: int,
-        first_step: int = 0,
         workers: int = 0,
         n_micro_batches: int = 1,
     ) -> None:
         super().__init__()
         self.source, self.n_micro_batches, self.workers = source, n_micro_batches, workers
         self.batch_size, self.seed = batch_size, seed
-        self.steps, self.first_step = steps, first_step
+        self.steps = steps
 
     def train_dataloader(self) -> MicroBatches:
         trainer = self.trainer
+        world_size = trainer.world_size if trainer else 1
+        if self.batch_size % (world_size * self.n_micro_batches):
+            raise ValueError(
+                f"batch_size={self.batch_size} must be a multiple of devices x accumulate="
+                f"{world_size * self.n_micro_batches}"
+            )
         sampler = StepSampler(
             order_of(self.source, seed=self.seed, batch_size=self.batch_size),
             self.batch_size,
-            first_step=self.first_step,
+            first_step=trainer.global_step if trainer else 0,
             steps=self.steps,
             rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            world_size=world_size,
         )
         loader: DataLoader[Any] = DataLoader(
             DeviceBatchDataset(self.source, self.n_micro_batches),

@@ -109,9 +109,8 @@ class Logging(Callback):
         assert isinstance(pl_module, TrainingModule)
         if not pl_module.stepped or pl_module.steps % self.every_steps:
             return
-        values = pl_module.global_metrics() | {
-            name: float(value) for name, value in pl_module.lane_loads().items()
-        }
+        metrics = pl_module.metrics | pl_module.lane_loads()
+        values = {name: float(value) for name, value in metrics.items()}
         values["seconds"] = pl_module.trained_seconds
         for log in self.logs:
             log.write(pl_module.steps, values)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import compute_losses
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.noise import Noise
+from microturn.training.agreement import (
+    check_checkpoint,
+    check_trainer,
+    go_back_to_whole_step,
+)
 from microturn.training.config import TrainingConfig
 from microturn.training.data import MicroBatch
 from microturn.training.optim import build_optimizer, rate
@@ -26,6 +32,7 @@ from microturn.training.state import State, restore_optimiser
 from microturn.training.vocoder_loss import VocoderTask
 
 _MAX_NAMED = 8  # dialogues of a bad batch that a message names
+_KEY: Final = "microturn"  # of what this module adds to a Lightning checkpoint
 
 
 @dataclass(eq=False)
@@ -58,7 +65,7 @@ class TrainingModule(L.LightningModule):
         self.model, self.cfg, self.names, self.resumed = model, cfg, names, resumed
         self.steps = resumed.step if resumed else 0
         self.trained_seconds = resumed.trained_seconds if resumed else 0.0
-        self.metrics: dict[str, Tensor] = {}  # of the last step, this device's share
+        self.metrics: dict[str, Tensor] = {}  # of the last step, over all devices
         self.processes = ProcessGroup()
         self.stepped = False  # whether the last micro-batch ended a step
         self._requests: list[Request] = []
@@ -69,6 +76,10 @@ class TrainingModule(L.LightningModule):
         self._routers = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
 
     # --- set-up ------------------------------------------------------------------------------
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            check_trainer(self.trainer, self.cfg)
+
     def configure_model(self) -> None:
         use_fsdp = self.cfg.strategy == "fsdp" and self.trainer.world_size > 1
         if use_fsdp and not self._is_sharded:
@@ -79,16 +90,37 @@ class TrainingModule(L.LightningModule):
     def _is_sharded(self) -> bool:
         return hasattr(self.model.unembed.weight, "full_tensor")
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
+        """Make the optimiser, and its schedule as a scheduler that Lightning steps and saves."""
         self.optimizer = build_optimizer(self.model, self.cfg.optim)
         if self.resumed is not None:
             restore_optimiser(self.resumed, self.model, self.optimizer)
             self.resumed = None  # it is large
-        return self.optimizer
+        schedule = LambdaLR(self.optimizer, lambda _: self._rate())
+        step_by_step = {"scheduler": schedule, "interval": "step", "name": "rate"}
+        return {"optimizer": self.optimizer, "lr_scheduler": step_by_step}
+
+    def _rate(self) -> float:
+        return rate(self.steps, self.progress, self.cfg.optim)
 
     def on_train_start(self) -> None:
         self.processes = ProcessGroup()
         self._clock_s = time.monotonic()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what `fit(ckpt_path=...)` needs: where the run stands and what decided its steps."""
+        checkpoint[_KEY] = {
+            "step": self.steps,
+            "trained_seconds": self.trained_seconds,
+            "config": asdict(self.cfg),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on at the step of a Lightning checkpoint; ValueError where it is of another run."""
+        saved = check_checkpoint(checkpoint, self.cfg, _KEY)
+        self.steps, self.trained_seconds = int(saved["step"]), float(saved["trained_seconds"])
+        self._shared_seconds = self.trained_seconds
+        go_back_to_whole_step(checkpoint, self.steps * self.cfg.accumulate)
 
     # --- time --------------------------------------------------------------------------------
     @property
@@ -139,6 +171,13 @@ class TrainingModule(L.LightningModule):
 
     def _begin_step(self, first: MicroBatch) -> None:
         """Exchange, in one collective, the numbers that a step needs from all processes."""
+        if first.step != self.steps:
+            if self._computed:
+                raise self._accumulates_otherwise("no step")
+            raise ValueError(
+                f"the data goes on at step {first.step} and the module at step {self.steps}; make "
+                "both anew for another fit, and give ckpt_path= to go on from a checkpoint"
+            )
         self._computed = []
         values = {f"weight/{name}": value for name, value in first.weight_sums.items()}
         values |= {f"request/{i}": float(r.is_due()) for i, r in enumerate(self._requests)}
@@ -148,6 +187,12 @@ class TrainingModule(L.LightningModule):
         self._weight_totals = {name: totals[f"weight/{name}"] for name in first.weight_sums}
         for i, request in enumerate(self._requests):
             request.agreed = totals[f"request/{i}"] > 0
+
+    def _accumulates_otherwise(self, does: str) -> ValueError:
+        return ValueError(
+            f"the trainer takes {does} after {len(self._computed)} micro-batches, the "
+            f"configuration one after accumulate={self.cfg.accumulate}; give both the same number"
+        )
 
     def _noise(self, batch: MicroBatch) -> Noise:
         layout, (B, N) = self.model.layout, batch.lanes.shape
@@ -160,14 +205,14 @@ class TrainingModule(L.LightningModule):
         )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        share = rate(self.steps, self.progress, self.cfg.optim)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * share
         losses = [losses for _, losses in self._computed]
-        self.metrics = {
-            f"loss/{name}": torch.stack([each[name] for each in losses]).sum() for name in losses[0]
-        }
-        self.metrics["rate"] = torch.tensor(share)
+        if len(losses) != self.cfg.accumulate:
+            raise self._accumulates_otherwise("a step")
+        totals = torch.stack([torch.stack([*each.values()]).float() for each in losses]).sum(0)
+        self.processes.sum_([totals])
+        names = [f"loss/{name}" for name in losses[0]]
+        self.metrics = dict(zip(names, totals.unbind(), strict=True))
+        self.metrics["rate"] = torch.tensor(self._rate())
 
     def configure_gradient_clipping(
         self,
@@ -195,20 +240,15 @@ class TrainingModule(L.LightningModule):
         if imbalances:
             self.metrics["router/imbalance"] = torch.stack(imbalances).mean()
         self.steps += 1
-        self.stepped = True
+        self.stepped, self._computed = True, []
         self._update_clock()
         if self.processes.world_size == 1:
             self._shared_seconds = self.trained_seconds
+        self.log_dict(self.metrics)
         if self.progress >= 1.0:
             self.trainer.should_stop = True
 
     # --- for callbacks -----------------------------------------------------------------------
-    def global_metrics(self) -> dict[str, float]:
-        """Metrics of the last step, losses over all devices; a collective."""
-        metrics = {name: float(value) for name, value in self.metrics.items()}
-        losses = {name: value for name, value in metrics.items() if name.startswith("loss/")}
-        return metrics | self.processes.sum(losses)
-
     def unsharded_model(self) -> InteractionModel:
         """The model as one device can run it; a collective where weights are sharded."""
         if not self._is_sharded:

@@ -142,17 +142,20 @@ def _by_shape(parameters: list[Tensor]) -> list[list[Tensor]]:
 
 
 def build_optimizer(model: torch.nn.Module, cfg: OptimConfig) -> MuonAdamW:
-    """Muon for the matrices of blocks, AdamW for all else (`model/param_groups.py`)."""
+    """Muon for the matrices of blocks, AdamW for all else (`model/param_groups.py`), at the peak.
+
+    The groups have names, which Lightning's LearningRateMonitor shows.
+    """
     members: dict[ParamGroup, list[Tensor]] = {group: [] for group in ParamGroup}
     for parameter, group in param_groups(model).items():
         without_muon = group is ParamGroup.MATRIX and cfg.muon_lr <= 0
         members[ParamGroup.TABLE if without_muon else group].append(parameter)
-    muon = {"muon": True, "peak": cfg.muon_lr, "weight_decay": cfg.weight_decay}
-    adam = {"peak": cfg.lr, "weight_decay": cfg.weight_decay}
+    muon = {"muon": True, "lr": cfg.muon_lr, "weight_decay": cfg.weight_decay}
+    adam = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
     groups = [
-        {"params": members[ParamGroup.MATRIX], **muon},
-        {"params": members[ParamGroup.TABLE], **adam},
-        {"params": members[ParamGroup.VECTOR], **adam, "weight_decay": 0.0},
+        {"name": "matrices", "params": members[ParamGroup.MATRIX], **muon},
+        {"name": "tables", "params": members[ParamGroup.TABLE], **adam},
+        {"name": "vectors", "params": members[ParamGroup.VECTOR], **adam, "weight_decay": 0.0},
     ]
     return MuonAdamW([g for g in groups if g["params"]], beta2=cfg.beta2)
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -68,6 +69,36 @@ def choose_strategy(cfg: TrainingConfig) -> Strategy | str:
     return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
+def trainer_arguments(cfg: TrainingConfig) -> dict[str, Any]:
+    """Return the arguments of `lightning.Trainer` that the configuration decides."""
+    gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
+    return {
+        "accelerator": cfg.accelerator,
+        "devices": cfg.devices,
+        "num_nodes": cfg.nodes,
+        "strategy": choose_strategy(cfg),
+        "precision": choose_precision(cfg.precision, gpu=gpu),
+        "max_steps": cfg.max_steps,
+        "max_epochs": -1,
+        "accumulate_grad_batches": cfg.accumulate,
+        "log_every_n_steps": cfg.log_steps,
+        "use_distributed_sampler": False,
+    }
+
+
+def stand_at_step(trainer: L.Trainer, step: int) -> None:
+    """Let a new trainer count from `step` on, as one does that resumes from a checkpoint.
+
+    Its numbers of steps, those of loggers and callbacks too, are then those of the whole run.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    steps, batches = loop.automatic_optimization.optim_progress.optimizer.step, loop.batch_progress
+    steps.total.ready = steps.total.completed = step
+    for name in ("ready", "started", "processed", "completed"):
+        setattr(batches.total, name, step * trainer.accumulate_grad_batches)
+    loop._batches_that_stepped = step
+
+
 @torch.no_grad()
 def fit_mel_statistics(model: InteractionModel, source: Source) -> None:
     """Set mean and deviation per band to those of the agent's speech in some dialogues."""
@@ -82,6 +113,36 @@ def fit_mel_statistics(model: InteractionModel, source: Source) -> None:
         )
     model.mel_mean.copy_(torch.from_numpy(speech.mean(0)))
     model.mel_std.copy_(torch.from_numpy(speech.std(0)).clamp_min(0.1))
+
+
+def new_model(cfg: TrainingConfig, source: Source) -> InteractionModel:
+    """Draw the weights of a new model, and measure the agent's speech in the data."""
+    L.seed_everything(cfg.seed, verbose=False)
+    model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
+    fit_mel_statistics(model, source)
+    return model
+
+
+def new_module(
+    cfg: TrainingConfig, model: InteractionModel, source: Source, resumed: State | None = None
+) -> TrainingModule:
+    """Make the module that trains a model on a source, with the vocoder where it is learned."""
+    voice = None
+    if model.vocoder.is_learned:
+        voice = VocoderTask(source, cfg.model.vocoder, source.layout, seed=cfg.seed)
+    return TrainingModule(model, cfg, names=source.name, resumed=resumed, voice=voice)
+
+
+def new_data(cfg: TrainingConfig, source: Source) -> DialogueData:
+    """Make the batches of a run."""
+    return DialogueData(
+        source,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+        steps=cfg.max_steps,
+        workers=cfg.loader_workers,
+        n_micro_batches=cfg.accumulate,
+    )
 
 
 def _silence_lightning() -> None:
@@ -124,11 +185,8 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         max_steps=cfg.max_steps,
     )
     resumed = _load_state(cfg, run)
-    L.seed_everything(cfg.seed, verbose=False)
-    model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
-    if resumed is None:
-        fit_mel_statistics(model, source)
-    else:
+    model = new_model(cfg, source)
+    if resumed is not None:
         _restore(model, resumed)
     with alone_in(out) if _is_first_process() else nullcontext():
         return _run(cfg, model, source, run=run, resumed=resumed, cluster=cluster, watch=watch)
@@ -148,10 +206,7 @@ def _run(
     out = Path(cfg.out)
     if _is_first_process():
         save_config(out / "config.yaml", cfg)
-    voice = None
-    if model.vocoder.is_learned:
-        voice = VocoderTask(source, cfg.model.vocoder, source.layout, seed=cfg.seed)
-    module = TrainingModule(model, cfg, names=source.name, resumed=resumed, voice=voice)
+    module = new_module(cfg, model, source, resumed)
     if module.progress >= 1:
         notes = _notes(source, out, resumed=resumed is not None)
         save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=notes)
@@ -172,20 +227,12 @@ def _fit(
     cluster: ClusterEnvironment | None,
     watch: L.Callback | None,
 ) -> int:
-    cfg, first_step = module.cfg, module.steps
+    cfg = module.cfg
     out = Path(cfg.out)
     gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
     precision = choose_precision(cfg.precision, gpu=gpu)
     _announce(module, source, precision)
-    data = DialogueData(
-        source,
-        batch_size=cfg.batch_size,
-        seed=cfg.seed,
-        steps=cfg.max_steps,
-        first_step=first_step,
-        workers=cfg.loader_workers,
-        n_micro_batches=cfg.accumulate,
-    )
+    data = new_data(cfg, source)
     stop = Stop()
     saver = SaveState(
         out,
@@ -210,15 +257,7 @@ def _fit(
     if watch is not None:
         callbacks.append(watch)
     trainer = L.Trainer(
-        accelerator=cfg.accelerator,
-        devices=cfg.devices,
-        num_nodes=cfg.nodes,
-        strategy=choose_strategy(cfg),
-        precision=precision,  # type: ignore[arg-type]
-        max_steps=cfg.max_steps - first_step,
-        max_epochs=-1,
-        accumulate_grad_batches=cfg.accumulate,
-        use_distributed_sampler=False,
+        **trainer_arguments(cfg),
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
@@ -227,6 +266,7 @@ def _fit(
         default_root_dir=out,
         plugins=cluster,
     )
+    stand_at_step(trainer, module.steps)
     with stop.handling_signals():
         try:
             trainer.fit(module, data)

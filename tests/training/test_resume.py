@@ -69,10 +69,10 @@ class CtrlC(Callback):
 
 def test_stopped_and_resumed_is_never_stopped(data: Path, straight: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for workers, steps in ((0, 5), (2, 4)):
+    for workers, until in ((0, 5), (2, 9)):
         cfg = load_config(TrainingConfig, *split(words_of(data, out, f"loader_workers={workers}")))
         with pytest.raises(KeyboardInterrupt):
-            train_with(cfg, watch=CtrlC(steps - 1))
+            train_with(cfg, watch=CtrlC(until - 1))
     assert load(saved_states(out)[-1]).step == 9
     assert main(["train", *words_of(data, out)]) == 0
     assert_same_run(straight, out)

@@ -1,0 +1,42 @@
+"""Training with Lightning: `LightningModule`, `LightningDataModule` and their configuration.
+
+Names are imported when they are first used, so that reading a configuration loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from microturn.configs.load import load_config
+    from microturn.model.checkpoint import save_checkpoint
+    from microturn.training.build import build_run
+    from microturn.training.config import TrainingConfig
+    from microturn.training.data import DialogueData
+    from microturn.training.module import TrainingModule
+    from microturn.training.train import trainer_arguments
+
+_HOMES = {
+    "DialogueData": "microturn.training.data",
+    "TrainingConfig": "microturn.training.config",
+    "TrainingModule": "microturn.training.module",
+    "build_run": "microturn.training.build",
+    "load_config": "microturn.configs.load",
+    "save_checkpoint": "microturn.model.checkpoint",
+    "trainer_arguments": "microturn.training.train",
+}
+
+__all__ = [
+    "DialogueData",
+    "TrainingConfig",
+    "TrainingModule",
+    "build_run",
+    "load_config",
+    "save_checkpoint",
+    "trainer_arguments",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
