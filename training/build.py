@@ -12,7 +12,8 @@ from microturn.training.train import new_data, new_model, new_module
 def build_run(cfg: TrainingConfig) -> tuple[TrainingModule, DialogueData]:
     """Make the module and the data that `microturn train` would train with this configuration.
 
-    `module.cfg` has `max_steps` also where the length of the run is given in epochs. Raises ValueError or OSError, one sentence, where the data is missing or does not fit.
+    `module.cfg` has `max_steps` also where the length of the run is given in epochs. Raises
+    ValueError or OSError, one sentence, where the data is missing or does not fit.
     """
     source = open_source(cfg.data)
     cfg = cfg.for_dialogues(len(source))

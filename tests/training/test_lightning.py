@@ -193,3 +193,23 @@ def test_a_second_fit_with_a_used_module_is_refused(data: Path, tmp_path: Path) 
     L.Trainer(**arguments, enable_checkpointing=False).fit(module, batches)
     with pytest.raises(ValueError, match="data goes on at step 0 and the module at step 1"):
         L.Trainer(**arguments, enable_checkpointing=False).fit(module, batches)
+
+
+def test_the_script_of_the_page_trains_and_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    script = page.partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in script.splitlines() if line.strip()]) <= 30
+    small = script.replace("training/tiny.yaml", "training/smoke.yaml").replace(
+        "every_n_train_steps=50", "every_n_train_steps=3"
+    )
+    monkeypatch.setattr("sys.argv", ["job.py", *words(data, tmp_path, "max_steps=4")])
+    for _ in range(2):  # the second time it goes on from the last checkpoint
+        exec(compile(small, "job.py", "exec"), {})
+    assert main(["train", *SMOKE, *words(data, tmp_path / "command", "max_steps=4")]) == 0
+    weights = [
+        load_file(folder / "checkpoint" / "model.safetensors")
+        for folder in (tmp_path, tmp_path / "command")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
