@@ -49,6 +49,8 @@ class Command:
     # Says what an interrupted run has kept, by the name of a file that is there, and what to type
     # next; gets the configuration and the line that was typed. None: it ends in no other way.
     on_interrupt: Callable[[Any, str], str] | None = starts_over
+    # A key, and the layer that a value of it puts beneath all files.
+    beneath: tuple[str, Callable[[str], dict[str, Any]]] | None = None
 
     @property
     def folder(self) -> str:
@@ -118,8 +120,15 @@ def parse_words(command: Command, words: Sequence[str]) -> tuple[list[str], list
 
 def build_config(command: Command, words: Sequence[str]) -> Any:
     """Return the configuration that the words of a command line give; raises ConfigError."""
+    from omegaconf import OmegaConf
+
     files, overrides = parse_words(command, words)
-    return load_config(command.schema, files, overrides)
+    layer: dict[str, Any] = {}
+    if command.beneath is not None:
+        key, layer_of = command.beneath
+        value = OmegaConf.select(merge_layers(command.schema, files, overrides), key)
+        layer = layer_of(value) if value else {}
+    return load_config(command.schema, files, overrides, beneath=layer)
 
 
 def help_text(name: str, command: Command, words: Sequence[str] = ()) -> str:

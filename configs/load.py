@@ -36,16 +36,20 @@ class Key:
 
 
 def load_config(
-    schema: type[T], files: Sequence[str | Path] = (), overrides: Sequence[str] = ()
+    schema: type[T],
+    files: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    *,
+    beneath: Mapping[str, Any] | None = None,
 ) -> T:
-    """Return an instance of `schema`; later layers win.
+    """Return an instance of `schema`; later layers win, and `beneath` lies below all files.
 
     File names are looked up in configs/, then as paths. Raises ConfigError that names the layer
     and the key when a key is unknown, a value has the wrong type, or a required value is missing.
     """
     from omegaconf import OmegaConf
 
-    merged = merge_layers(schema, files, overrides)
+    merged = merge_layers(schema, files, overrides, beneath=beneath)
     missing = sorted(OmegaConf.missing_keys(merged))
     if missing:
         helps = {key.name: key.help for key in keys_of(schema)}
@@ -58,11 +62,19 @@ def load_config(
         raise ConfigError(lines_of(str(error))[0]) from error
 
 
-def merge_layers(schema: type, files: Sequence[str | Path], overrides: Sequence[str]) -> Any:
+def merge_layers(
+    schema: type,
+    files: Sequence[str | Path],
+    overrides: Sequence[str],
+    *,
+    beneath: Mapping[str, Any] | None = None,
+) -> Any:
     """The OmegaConf tree of all layers; required keys may still be missing."""
     from omegaconf import OmegaConf
 
     merged = OmegaConf.structured(schema)
+    if beneath:
+        merged = _merge(schema, merged, _literal(beneath), source="")
     for file in files:
         path = find_config(file)
         merged = _merge(schema, merged, _read_yaml(path), source=f"{file}: ")

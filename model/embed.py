@@ -62,7 +62,7 @@ class LaneEmbedding(nn.Module):
         self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.patch = BatchInvariantLinear(layout.patch_dim, d_model)
-        self._marked = _marked_rows(layout)
+        self._marked = marked_rows(layout)
         n_marked = sum(places.stop - places.start for places in self._marked.values())
         self.lane = nn.Parameter(torch.empty(n_marked, d_model))
         self.late = nn.Parameter(torch.empty(d_model))
@@ -104,7 +104,7 @@ class LaneEmbedding(nn.Module):
         return self.lane[self._marked[name]]
 
 
-def _marked_rows(layout: StreamLayout) -> dict[str, slice]:
+def marked_rows(layout: StreamLayout) -> dict[str, slice]:
     """Find the rows of `LaneEmbedding.lane` by lane: positions in stream order, without frames."""
     places, start = {}, 0
     for spec in layout.lane_specs:

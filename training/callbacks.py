@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,13 @@ class SaveState(Callback):
         every_minutes: float,
         every_steps: int,
         n_kept: int,
+        replaced: Sequence[Path] = (),
         is_asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.out, self.tokenizer, self.run = out, tokenizer, run
         self.notes = notes  # more files of the checkpoint
         self.every_minutes, self.every_steps, self.n_kept = every_minutes, every_steps, n_kept
+        self.replaced = replaced  # states of a run that this one starts over
         self.is_asked = is_asked
         self._last_s = time.monotonic()
         self._request: Request | None = None
@@ -165,6 +167,8 @@ class SaveState(Callback):
             )
             try:
                 state.save(current)
+                for path in {*self.replaced} - {current.path}:
+                    path.unlink(missing_ok=True)
                 folder = self.out / "checkpoint"
                 save_checkpoint(
                     folder, module.model, self.tokenizer, weights=weights, notes=self.notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from microturn.configs.command import Command, starts_over
 from microturn.training.config import TrainingConfig
@@ -12,6 +13,12 @@ def _train(cfg: TrainingConfig) -> int:
     from microturn.training.train import train
 
     return train(cfg)
+
+
+def _model_of(checkpoint: str) -> dict[str, Any]:
+    from microturn.training.start.init_weights import model_layer
+
+    return model_layer(checkpoint)
 
 
 def _on_interrupt(config: TrainingConfig, line: str) -> str:
@@ -27,4 +34,5 @@ TRAIN = Command(
     run=_train,
     help="train a model on simulated dialogues",
     on_interrupt=_on_interrupt,
+    beneath=("init", _model_of),
 )

@@ -49,6 +49,11 @@ class TrainingConfig:
     )
     out: str = option(help="run folder; gets checkpoint/, states/, log/ and streaming_validation/")
     resume: bool = option(True, "continue from the last state in out/states where there is one")
+    init: str = option(
+        "",
+        "checkpoint whose weights the run starts from: folder, run, file or OWNER/NAME of the hub; "
+        "keys of model that are not given come from it",
+    )
     seed: int = option(0, "seed of weights, data order and noise")
     max_steps: int = option(1000, "optimiser steps of the whole run")
     max_epochs: float = option(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +23,7 @@ from microturn.model.checkpoint import save_tensors
 from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout, Tokenizer
 from microturn.training.process_group import full_tensor, shard_like
+from microturn.training.start.model_settings import differences, is_loss_setting
 
 FORMAT: Final = 1
 FOLDER: Final = "states"
@@ -77,13 +77,14 @@ class State:
     def check_fits(self, run: RunIdentity) -> list[str]:
         """Raise ValueError where `run` has other sizes; return its other differences as text."""
         way_out = "give it another out= or resume=false"
-        differences = [
+        other_sizes = [
             f"model.{key}={then} there, {now} here"
-            for key, then, now in _differences(self.run.model, run.model)
+            for key, then, now in differences(self.run.model, run.model)
+            if not is_loss_setting(key)
         ]
-        if differences:
+        if other_sizes:
             raise ValueError(
-                f"{self.path} is of another model ({'; '.join(differences)}); {way_out}"
+                f"{self.path} is of another model ({'; '.join(other_sizes)}); {way_out}"
             )
         for name, thing in (("layout", "stream layout"), ("words", "tokenizer")):
             if getattr(self.run, name) != getattr(run, name):
@@ -92,6 +93,9 @@ class State:
                 )
         names = ["seed", "batch_size", *(["max_steps"] if self.run.max_steps else [])]
         return [
+            f"model.{key}={then} there, {now} here"
+            for key, then, now in differences(self.run.model, run.model)
+        ] + [
             f"{name}={getattr(self.run, name)} there, {getattr(run, name)} here"
             for name in names
             if getattr(self.run, name) != getattr(run, name)
@@ -193,17 +197,3 @@ def _digest(tokenizer: Tokenizer) -> str:
 
 def _sharded(value: Tensor, parameter: Tensor) -> Tensor:
     return shard_like(value.to(parameter.device), parameter)
-
-
-def _differences(
-    then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
-) -> list[tuple[str, Any, Any]]:
-    """Compare keys that both have: one of another version has a default that changes nothing."""
-    differences: list[tuple[str, Any, Any]] = []
-    for key in sorted(then.keys() & now.keys()):
-        a, b = then[key], now[key]
-        if isinstance(a, dict) and isinstance(b, dict):
-            differences += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            differences.append((f"{prefix}{key}", a, b))
-    return differences

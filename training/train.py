@@ -28,6 +28,7 @@ from microturn.datagen.sets.contents import (
     read_contents,
 )
 from microturn.model.checkpoint import describe, save_checkpoint
+from microturn.model.checkpoint_place import IN_RUN
 from microturn.model.model import PATCH_FLOOR, InteractionModel
 from microturn.model.streams import dequantise_fine
 from microturn.model.streams.layout import N_MELS
@@ -44,6 +45,7 @@ from microturn.training.parallel import check_compiler, compile_blocks, recomput
 from microturn.training.reading.mixture import examples_of
 from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
+from microturn.training.start.init_weights import InitialWeights, folder_of, refuse_to_overwrite
 from microturn.training.state import RunIdentity, State
 from microturn.training.stop import Stop
 from microturn.training.vocoder_loss import VocoderTask
@@ -115,11 +117,22 @@ def fit_mel_statistics(model: InteractionModel, source: Source) -> None:
     model.mel_std.copy_(torch.from_numpy(speech.std(0)).clamp_min(0.1))
 
 
-def new_model(cfg: TrainingConfig, source: Source) -> InteractionModel:
-    """Draw the weights of a new model, and measure the agent's speech in the data."""
+def new_model(
+    cfg: TrainingConfig, source: Source, resumed: State | None = None
+) -> InteractionModel:
+    """Make the model that a run begins with.
+
+    Its weights are those of the state, or of the checkpoint `init=`; else they are drawn, and the
+    agent's speech in the data is measured.
+    """
     L.seed_everything(cfg.seed, verbose=False)
     model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
-    fit_mel_statistics(model, source)
+    if resumed is not None:
+        _restore(model, resumed)
+    elif cfg.init:
+        _start_from(InitialWeights.read(cfg.init), model, source)
+    else:
+        fit_mel_statistics(model, source)
     return model
 
 
@@ -184,10 +197,9 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         batch_size=cfg.batch_size,
         max_steps=cfg.max_steps,
     )
+    refuse_to_overwrite(out)
     resumed = _load_state(cfg, run)
-    model = new_model(cfg, source)
-    if resumed is not None:
-        _restore(model, resumed)
+    model = new_model(cfg, source, resumed)
     with alone_in(out) if _is_first_process() else nullcontext():
         return _run(cfg, model, source, run=run, resumed=resumed, cluster=cluster, watch=watch)
 
@@ -208,7 +220,7 @@ def _run(
         save_config(out / "config.yaml", cfg)
     module = new_module(cfg, model, source, resumed)
     if module.progress >= 1:
-        notes = _notes(source, out, resumed=resumed is not None)
+        notes = _notes(source, cfg, resumed=resumed is not None)
         save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=notes)
         _print(f"training: {out} is finished ({module.steps} steps); nothing to do")
         return 0
@@ -238,10 +250,11 @@ def _fit(
         out,
         source.tokenizer,
         run=run,
-        notes=_notes(source, out, resumed=module.steps > 0),
+        notes=_notes(source, cfg, resumed=module.steps > 0),
         every_minutes=cfg.checkpoint_minutes,
         every_steps=cfg.checkpoint_steps,
         n_kept=cfg.checkpoints_kept,
+        replaced=() if cfg.resume else state.saved_states(out),
         is_asked=stop.must_save,
     )
     log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps)
@@ -277,10 +290,14 @@ def _fit(
     return 0
 
 
-def _notes(source: Source, out: Path, *, resumed: bool) -> dict[str, str]:
+def _notes(source: Source, cfg: TrainingConfig, *, resumed: bool) -> dict[str, str]:
     """Return the files of a checkpoint that say what it was trained on, by name."""
-    contents = source.contents()
-    before = read_contents(out / "checkpoint") if resumed else Contents()
+    contents: Contents | None = source.contents()
+    before: Contents | None = Contents()
+    if resumed:
+        before = read_contents(Path(cfg.out) / IN_RUN)
+    elif cfg.init:
+        before = read_contents(folder_of(cfg.init))
     if contents is None or before is None:
         return {CONTENTS_NAME: ""}
     return {CONTENTS_NAME: contents_text(before.united(contents))}
@@ -313,6 +330,11 @@ def _load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
             "was never stopped would"
         )
     return last
+
+
+def _start_from(initial: InitialWeights, model: InteractionModel, source: Source) -> None:
+    changes = "".join(f"; {change}" for change in initial.give_to(model, source.tokenizer))
+    _print(f"training: the weights of {initial.folder}, step 0, a new optimiser{changes}")
 
 
 def _restore(model: InteractionModel, resumed: State) -> None:

@@ -102,6 +102,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return int(self._backend.get_vocab_size())
 
+    @property
+    def pieces(self) -> list[str]:
+        """The pieces of words by id, special tokens first."""
+        return [str(self._backend.id_to_token(i)) for i in range(len(self))]
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text; special tokens such as `<bg>` in it stay special."""
         ids: list[int] = []

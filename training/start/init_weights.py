@@ -1,0 +1,202 @@
+"""A run that starts from the weights of a checkpoint: `init=`.
+
+Weights and the statistics of the mel bands are taken; optimiser, step and schedule are new. What
+the new model has and the checkpoint has not, a lane, a vocoder, words, is drawn as in a new model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from microturn.configs.load import load_config
+from microturn.model.checkpoint import CONFIG, LAYOUT, TOKENIZER, WEIGHTS, check_complete
+from microturn.model.checkpoint_place import IN_RUN, find_checkpoint
+from microturn.model.config import ModelConfig
+from microturn.model.embed import marked_rows
+from microturn.model.model import InteractionModel
+from microturn.model.streams import StreamLayout, Tokenizer
+from microturn.training import state
+from microturn.training.start.model_settings import REACH, differences, is_loss_setting
+
+_ROWS_BY_PIECE: Final = ("embed.tokens.weight", "unembed.weight")
+_ROWS_BY_LANE: Final = "embed.lane"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialWeights:
+    """The checkpoint that a run starts from."""
+
+    name: str  # as `init=` has it
+    folder: Path
+    cfg: ModelConfig
+    layout: StreamLayout
+    tokenizer: Tokenizer
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, name: str) -> InitialWeights:
+        """Read `init=`: a checkpoint by folder, file or hub id, or a state of a run.
+
+        Raises OSError or ValueError where there is no whole one.
+        """
+        folder = folder_of(name)
+        check_complete(folder)
+        try:
+            weights = (
+                state.load(Path(name)).weights if _is_state(name) else load_file(folder / WEIGHTS)
+            )
+        except SafetensorError as error:
+            raise ValueError(f"{folder / WEIGHTS}: damaged weights file ({error})") from error
+        return cls(
+            name=name,
+            folder=folder,
+            cfg=load_config(ModelConfig, [folder / CONFIG]),
+            layout=StreamLayout.load(folder / LAYOUT),
+            tokenizer=Tokenizer.load(folder / TOKENIZER),
+            weights=weights,
+        )
+
+    @torch.no_grad()
+    def give_to(self, model: InteractionModel, tokenizer: Tokenizer) -> list[str]:
+        """Fill a new model; return what is not as in the checkpoint, a phrase each.
+
+        Raises ValueError, naming the key, where the model cannot take the weights.
+        """
+        changes = [*self._check_settings(model), *self._check_lanes(model.layout)]
+        new, old = tokenizer.pieces, self.tokenizer.pieces
+        added, gone = set(new) - set(old), set(old) - set(new)
+        if added or gone:
+            changes.append(f"{len(added)} pieces of words are new, {len(gone)} are gone")
+        rows: dict[str, Callable[[Tensor, Tensor], None]] = {
+            _ROWS_BY_LANE: lambda to, source: self._copy_marks(to, source, model.layout)
+        }
+        rows |= dict.fromkeys(
+            _ROWS_BY_PIECE, lambda to, source: _copy_rows(to, source, _places(new, old))
+        )
+        drawn = []
+        for name, values in model.state_dict().items():
+            stored = self.weights.get(name)
+            if stored is None:
+                drawn.append(name)
+            elif name in rows:
+                rows[name](values, stored)
+            elif stored.shape == values.shape:
+                values.copy_(stored)
+            else:
+                raise ValueError(
+                    f"init={self.name} has {name} of {tuple(stored.shape)}, this model of "
+                    f"{tuple(values.shape)}; start from a checkpoint of the same sizes"
+                )
+        self._check_drawn(drawn, model)
+        if drawn:
+            changes.append(f"{len(drawn)} tensors are drawn ({_common_start(drawn)})")
+        return changes
+
+    def _check_settings(self, model: InteractionModel) -> list[str]:
+        """Return settings of the model that differ; raise ValueError for those that may not."""
+        allowed: list[str] = []
+        refused: list[str] = []
+        had_vocoder = any(name.startswith("vocoder.") for name in self.weights)
+        for key, before, here in differences(asdict(self.cfg), asdict(model.cfg)):
+            text = f"model.{key}={here}, {before} there"
+            free = is_loss_setting(key) or key in REACH
+            free |= key.startswith("vocoder.") and not (had_vocoder and model.vocoder.is_learned)
+            free |= key == "video_channels" and not self.layout.lane("video").positions
+            (allowed if free else refused).append(text)
+        if refused:
+            raise ValueError(
+                f"init={self.name} is a model of other sizes ({'; '.join(refused)}); leave these "
+                "keys out, and they are taken from there"
+            )
+        return allowed
+
+    def _check_lanes(self, layout: StreamLayout) -> list[str]:
+        """Return lanes that are new; raise ValueError where one is gone or has another form."""
+        for key in ("sample_rate", "micro_turn_ms", "audio_in_group", "audio_out_group"):
+            then, now = getattr(self.layout, key), getattr(layout, key)
+            if then != now:
+                raise ValueError(
+                    f"init={self.name} has layout.{key}={then}, the data {now}; simulate data with "
+                    f"layout.{key}={then}"
+                )
+        changes = []
+        for spec in layout.declared_lanes:
+            before = self.layout.lane(spec.name)
+            grows = spec.kind == "tokens" and spec.positions > before.positions
+            if spec.positions == before.positions and spec.grid == before.grid:
+                continue
+            if before.positions and not grows:
+                raise ValueError(
+                    f"init={self.name} has {before.positions} positions of lane {spec.name} in a "
+                    f"micro-turn, the data {spec.positions}; simulate data with the lane as it was"
+                )
+            changes.append(
+                f"lane {spec.name} has {spec.positions} positions, {before.positions} there"
+            )
+        return changes
+
+    def _copy_marks(self, to: Tensor, source: Tensor, layout: StreamLayout) -> None:
+        """Copy the marks of the positions that both layouts have, lane by lane."""
+        new, old = marked_rows(layout), marked_rows(self.layout)
+        for lane in new.keys() & old.keys():
+            kept = source[old[lane]]
+            to[new[lane]][: len(kept)] = kept
+
+    def _check_drawn(self, names: Sequence[str], model: InteractionModel) -> None:
+        free = [
+            f"embed.{spec.name}."
+            for spec in model.layout.lane_specs
+            if not self.layout.lane(spec.name).positions
+        ]
+        missing = [name for name in names if not name.startswith((*free, "vocoder."))]
+        if missing:
+            raise ValueError(
+                f"init={self.name} has no {missing[0]}; give the checkpoint folder of a model of "
+                "this kind"
+            )
+
+
+def folder_of(name: str) -> Path:
+    """Return the checkpoint folder of `init=`; that of a state is its run's."""
+    return Path(name).parent.parent / IN_RUN if _is_state(name) else find_checkpoint(name)
+
+
+def _is_state(name: str) -> bool:
+    return Path(name).is_file() and Path(name).parent.name == state.FOLDER
+
+
+def model_layer(name: str) -> dict[str, Any]:
+    """Return the configuration that `init=` puts beneath all files: the model's."""
+    return {"model": asdict(InitialWeights.read(name).cfg)}
+
+
+def refuse_to_overwrite(out: Path) -> None:
+    """Raise ValueError where a run folder holds a checkpoint that no state of it could continue."""
+    if (out / IN_RUN / WEIGHTS).is_file() and not state.saved_states(out):
+        raise ValueError(
+            f"out={out} holds a checkpoint and no state to resume from, and training would "
+            f"overwrite it; give another out=, and init={out / IN_RUN} to start from its weights"
+        )
+
+
+def _places(new: Sequence[str], old: Sequence[str]) -> Mapping[int, int]:
+    """Find rows of pieces that both have: from those of the old to those of the new."""
+    row_of = {piece: row for row, piece in enumerate(new)}
+    return {row: row_of[piece] for row, piece in enumerate(old) if piece in row_of}
+
+
+def _copy_rows(to: Tensor, source: Tensor, places: Mapping[int, int]) -> None:
+    to[list(places.values())] = source[list(places)]
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """Say by two parts of their names which modules tensors belong to."""
+    return ", ".join(sorted({".".join(name.split(".")[:2]) for name in names}))
