@@ -15,7 +15,7 @@ def build_run(cfg: TrainingConfig) -> tuple[TrainingModule, DialogueData]:
     `module.cfg` has `max_steps` also where the length of the run is given in epochs. Raises
     ValueError or OSError, one sentence, where the data is missing or does not fit.
     """
-    source = open_source(cfg.data)
+    source = open_source(cfg.data, skip_damaged=cfg.skip_damaged, layout_from=cfg.layout_from)
     cfg = cfg.for_dialogues(len(source))
     module = new_module(cfg, new_model(cfg, source), source)
     return module, new_data(cfg, source)

@@ -44,8 +44,22 @@ class TrainingConfig:
     data: str = option(
         help="training shards: a folder or URL made by `microturn simulate`, a brace pattern of "
         "such (runs/{a,b}) or of tars in them (runs/a/{000000..000003}.tar); "
-        "live:FILE.yaml, dialogues that are simulated while training; a mix of such in shares "
+        "live:FILE.yaml, dialogues that are simulated while training; tars without an index, also "
+        "by URL or pipe:COMMAND; a mix of such in shares "
         "(runs/a:0.7,runs/b:0.3); or FILE.yaml with the stages of a curriculum"
+    )
+    layout_from: str = option(
+        "",
+        "set or checkpoint with layout and tokenizer, for tars in data that have none beside them",
+    )
+    skip_damaged: int = option(
+        0, "damaged dialogues that the run may leave out; each is named in out/damaged.jsonl"
+    )
+    bucket_steps: int = option(
+        1, "steps whose dialogues are sorted by length together, for less padding; 1: not sorted"
+    )
+    crop_micro_turns: int = option(
+        0, "longest piece of a dialogue that is read, at a random moment of it; 0: all of it"
     )
     out: str = option(help="run folder; gets checkpoint/, states/, log/ and streaming_validation/")
     resume: bool = option(True, "continue from the last state in out/states where there is one")
@@ -96,7 +110,8 @@ class TrainingConfig:
         self._check_at_least(1, "max_steps", "batch_size", "accumulate", "checkpoints_kept")
         self._check_at_least(1, "log_steps", "devices", "nodes")
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
-        self._check_at_least(0, "max_epochs")
+        self._check_at_least(0, "max_epochs", "skip_damaged", "crop_micro_turns")
+        self._check_at_least(1, "bucket_steps")
         if self.batch_size % self.n_micro_batches:
             raise ValueError(
                 f"batch_size={self.batch_size} must be a multiple of nodes x devices x accumulate="

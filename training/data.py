@@ -7,10 +7,11 @@ computes one after another. Which dialogues a step has depends on neither.
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -24,8 +25,11 @@ from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes
 from microturn.training.process_group import ProcessGroup
 from microturn.training.reading.checks import check_lanes
+from microturn.training.reading.crop import cropped
+from microturn.training.reading.damage import DamagedDialogues
 from microturn.training.reading.mixture import order_of
-from microturn.training.reading.order import Order
+from microturn.training.reading.order import Bucketed, Order
+from microturn.training.reading.tolerant import skipped_in
 from microturn.training.sources import Source
 
 
@@ -70,7 +74,7 @@ class StepSampler(Sampler[StepDraw]):
         self.order, self.batch_size = order, batch_size
         self.first_step, self.steps = first_step, steps
         self.device_batch_size = batch_size // world_size
-        self.first_row = rank * self.device_batch_size
+        self.rank, self.first_row = rank, rank * self.device_batch_size
 
     def __len__(self) -> int:
         return max(0, self.steps - self.first_step)
@@ -89,6 +93,7 @@ class DeviceBatch:
     micro_batches: tuple[LaneBatch, ...] = ()
     weight_sums: dict[str, float]
     error: str = ""
+    skipped: dict[str, str] = field(default_factory=dict)  # reasons by name, since the start
 
 
 class DeviceBatchDataset(Dataset[DeviceBatch]):
@@ -98,14 +103,17 @@ class DeviceBatchDataset(Dataset[DeviceBatch]):
     with a traceback inside its message.
     """
 
-    def __init__(self, source: Source, n_micro_batches: int) -> None:
+    def __init__(
+        self, source: Source, n_micro_batches: int, *, crop_micro_turns: int = 0, seed: int = 0
+    ) -> None:
         self.source, self.n_micro_batches = source, n_micro_batches
+        self.crop_micro_turns, self.seed = crop_micro_turns, seed
         self.vocab_size = len(source.tokenizer)
 
     def __getitem__(self, draw: StepDraw) -> DeviceBatch:
         numbers = tuple(draw.dialogues)
         try:
-            lanes = [self.read(i) for i in numbers]
+            lanes = [self._piece(self.read(i), draw.step, i) for i in numbers]
         except (ValueError, OSError) as error:
             return DeviceBatch(dialogues=numbers, weight_sums={}, error=_sentence(error))
         size = len(lanes) // self.n_micro_batches
@@ -114,7 +122,17 @@ class DeviceBatchDataset(Dataset[DeviceBatch]):
         )
         sums = [weight_sums(batch) for batch in micro_batches]
         total = {name: sum(s[name] for s in sums) for name in sums[0]}
-        return DeviceBatch(dialogues=numbers, micro_batches=micro_batches, weight_sums=total)
+        return DeviceBatch(
+            dialogues=numbers,
+            micro_batches=micro_batches,
+            weight_sums=total,
+            skipped=skipped_in(self.source),
+        )
+
+    def _piece(self, lanes: Lanes, step: int, index: int) -> Lanes:
+        if not self.crop_micro_turns:
+            return lanes
+        return cropped(lanes, self.crop_micro_turns, seed=(self.seed, step, index))
 
     def read(self, index: int) -> Lanes:
         """Read one dialogue; ValueError where it would spoil the step."""
@@ -131,9 +149,15 @@ class MicroBatches:
     """
 
     def __init__(
-        self, loader: DataLoader[Any], sampler: StepSampler, *, n_micro_batches: int
+        self,
+        loader: DataLoader[Any],
+        sampler: StepSampler,
+        *,
+        n_micro_batches: int,
+        damaged: DamagedDialogues | None = None,
     ) -> None:
         self.loader, self.sampler, self.n_micro_batches = loader, sampler, n_micro_batches
+        self.damaged = damaged
         self.processes = ProcessGroup()  # where one device cannot go on, none does
 
     def __len__(self) -> int:
@@ -151,8 +175,9 @@ class MicroBatches:
         """Go on with the first step that has not been handed out whole."""
         batches = _device_batches(self.loader)
         for step, batch in enumerate(batches, start=self.sampler.first_step):
-            if self.processes.any(bool(batch.error)):
-                raise ValueError(next(text for text in self.processes.gather(batch.error) if text))
+            skipped = self.damaged.new(batch.skipped) if self.damaged else {}
+            if self.processes.any(bool(batch.error or skipped)):
+                self._report(batch.error, skipped)
             size = len(batch.dialogues) // self.n_micro_batches
             for index, lanes in enumerate(batch.micro_batches):
                 if index == self.n_micro_batches - 1:
@@ -165,6 +190,16 @@ class MicroBatches:
                     dialogues=batch.dialogues[index * size : (index + 1) * size],
                     weight_sums=batch.weight_sums,
                 )
+
+    def _report(self, error: str, skipped: dict[str, str]) -> None:
+        """Share what one process met with all; ValueError where none can go on."""
+        found = [json.loads(text) for text in self.processes.gather(json.dumps([error, skipped]))]
+        for _, reasons in found:
+            if self.damaged is not None:
+                self.damaged.add(reasons)
+        for text, _ in found:
+            if text:
+                raise ValueError(text)
 
 
 def _device_batches(loader: DataLoader[Any]) -> Iterator[DeviceBatch]:
@@ -201,6 +236,9 @@ class DialogueData(L.LightningDataModule):
 
     batch_size: dialogues per step, of all devices and micro-batches together.
     n_micro_batches: of each device in a step, what the trainer accumulates.
+    bucket_steps: steps whose dialogues are sorted by length together.
+    crop_micro_turns: longest piece of a dialogue, 0: all of it.
+    damaged: what was left out so far, for the process of a rank.
     """
 
     def __init__(
@@ -212,11 +250,15 @@ class DialogueData(L.LightningDataModule):
         steps: int,
         workers: int = 0,
         n_micro_batches: int = 1,
+        bucket_steps: int = 1,
+        crop_micro_turns: int = 0,
+        damaged: Callable[[int], DamagedDialogues] | None = None,
     ) -> None:
         super().__init__()
         self.source, self.n_micro_batches, self.workers = source, n_micro_batches, workers
         self.batch_size, self.seed = batch_size, seed
-        self.steps = steps
+        self.bucket_steps, self.crop_micro_turns = bucket_steps, crop_micro_turns
+        self.damaged, self.steps = damaged, steps
 
     def train_dataloader(self) -> MicroBatches:
         trainer = self.trainer
@@ -227,7 +269,7 @@ class DialogueData(L.LightningDataModule):
                 f"{world_size * self.n_micro_batches}"
             )
         sampler = StepSampler(
-            order_of(self.source, seed=self.seed, batch_size=self.batch_size),
+            self._order(),
             self.batch_size,
             first_step=trainer.global_step if trainer else 0,
             steps=self.steps,
@@ -235,7 +277,12 @@ class DialogueData(L.LightningDataModule):
             world_size=world_size,
         )
         loader: DataLoader[Any] = DataLoader(
-            DeviceBatchDataset(self.source, self.n_micro_batches),
+            DeviceBatchDataset(
+                self.source,
+                self.n_micro_batches,
+                crop_micro_turns=self.crop_micro_turns,
+                seed=self.seed,
+            ),
             sampler=sampler,
             batch_size=None,
             collate_fn=pickle.dumps if self.workers else _unchanged,
@@ -243,7 +290,28 @@ class DialogueData(L.LightningDataModule):
             prefetch_factor=4 if self.workers else None,
             worker_init_fn=_leave_signals,
         )
-        return MicroBatches(loader, sampler, n_micro_batches=self.n_micro_batches)
+        damaged = self.damaged(sampler.rank) if self.damaged else None
+        return MicroBatches(loader, sampler, n_micro_batches=self.n_micro_batches, damaged=damaged)
+
+    def _order(self) -> Order:
+        order = order_of(self.source, seed=self.seed, batch_size=self.batch_size)
+        if self.bucket_steps == 1:
+            return order
+        return Bucketed(
+            order,
+            self._read_length,
+            n_steps=self.bucket_steps,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+
+    def _read_length(self, index: int) -> int:
+        """Micro-turns that are read of a dialogue; 0 for one that cannot be read, said later."""
+        try:
+            length = self.source.length(index)
+        except (ValueError, OSError):
+            return 0
+        return min(length, self.crop_micro_turns or length)
 
 
 def _unchanged(item: Any) -> Any:

@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.datagen.sets.contents import Contents, read_contents
-from microturn.datagen.sets.shards import TOKENIZER_NAME, ShardReader
+from microturn.datagen.sets.shards import INDEX_NAME, TOKENIZER_NAME, ShardReader
+from microturn.datagen.sets.storage import place
+from microturn.datagen.sets.tar_copies import PIPE
 from microturn.model.streams import Lanes, Tokenizer
 from microturn.training.reading.mixture import MixedSource, StageConfig, read_stages, split_mix
 from microturn.training.reading.source import Source as Source
+from microturn.training.reading.tars import BareTars
+from microturn.training.reading.tolerant import TolerantSource
 
 if TYPE_CHECKING:
     from microturn.datagen.live import LiveSource
@@ -22,16 +26,25 @@ if TYPE_CHECKING:
 LIVE = "live:"
 
 
-def open_source(data: str) -> Source:
+def open_source(data: str, *, skip_damaged: int = 0, layout_from: str = "") -> Source:
     """Open what `data=` names.
 
     A folder or URL of a shard set; a brace pattern of folders (`runs/{a,b}`) or of tars within
-    sets (`runs/a/{000000..000003}.tar`); `live:FILE.yaml key=value ...`; a mix of such in shares
-    (`runs/a:0.7,runs/b:0.3`); or FILE.yaml with the stages of a curriculum. Raises OSError or
-    ValueError where something is missing, damaged, empty, or does not fit the rest.
+    sets (`runs/a/{000000..000003}.tar`); tars without an index (files, URLs, `pipe:COMMAND`);
+    `live:FILE.yaml key=value ...`; a mix of such in shares (`runs/a:0.7,runs/b:0.3`); or FILE.yaml
+    with the stages of a curriculum. Raises OSError or ValueError where something is missing,
+    damaged, empty, or does not fit the rest.
+
+    skip_damaged: dialogues that may be damaged; others are read in their place.
+    layout_from: set or checkpoint with layout and tokenizer of tars that have none beside them.
     """
+
+    def open_part(name: str) -> Source:
+        source = _open_set(name, layout_from)
+        return TolerantSource(source, max_skipped=skip_damaged) if skip_damaged else source
+
     stages = _stages(data)
-    return _open_set(data) if stages is None else MixedSource.open(data, stages, _open_set)
+    return open_part(data) if stages is None else MixedSource.open(data, stages, open_part)
 
 
 def _stages(data: str) -> list[StageConfig] | None:
@@ -43,8 +56,22 @@ def _stages(data: str) -> list[StageConfig] | None:
     return [StageConfig(data=data)]
 
 
-def _open_set(data: str) -> Source:
-    return LiveDialogues.open(data) if data.startswith(LIVE) else ShardDialogues.open(data)
+def _open_set(data: str, layout_from: str) -> Source:
+    if data.startswith(LIVE):
+        return LiveDialogues.open(data)
+    if Path(data).is_dir():
+        return ShardDialogues.open(data, [data])
+    names = [data] if Path(data).exists() else list(expand_braces(data))
+    if all(_is_bare(name) for name in names):
+        return BareTars(names, layout_from=layout_from)
+    return ShardDialogues.open(data, names)
+
+
+def _is_bare(name: str) -> bool:
+    """Whether a name is that of a tar without an index beside it."""
+    if name.startswith(PIPE):
+        return True
+    return name.endswith(".tar") and not (place(name).parent / INDEX_NAME).is_file()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +102,7 @@ class ShardDialogues:
             raise ValueError(f"{data}: the shard set holds no dialogue; simulate some first")
 
     @classmethod
-    def open(cls, data: str) -> ShardDialogues:
-        names = [data] if Path(data).exists() else list(expand_braces(data))
+    def open(cls, data: str, names: list[str]) -> ShardDialogues:
         readers: dict[str, ShardReader] = {}
         ranges = []
         for name in names:

@@ -42,6 +42,7 @@ from microturn.training.flops import flops_per_micro_turn, matmul_rate
 from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
 from microturn.training.parallel import check_compiler, compile_blocks, recompute_blocks
+from microturn.training.reading.damage import DamagedDialogues
 from microturn.training.reading.mixture import examples_of
 from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
@@ -155,6 +156,11 @@ def new_data(cfg: TrainingConfig, source: Source) -> DialogueData:
         steps=cfg.max_steps,
         workers=cfg.loader_workers,
         n_micro_batches=cfg.accumulate,
+        bucket_steps=cfg.bucket_steps,
+        crop_micro_turns=cfg.crop_micro_turns,
+        damaged=lambda rank: DamagedDialogues(
+            cfg.skip_damaged, Path(cfg.out) / "damaged.jsonl", writes=rank == 0
+        ),
     )
 
 
@@ -187,7 +193,7 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         check_compiler()
     torch.set_num_threads(cfg.threads or max(1, len(os.sched_getaffinity(0)) // cfg.devices))
     out = Path(cfg.out)
-    source = open_source(cfg.data)
+    source = open_source(cfg.data, skip_damaged=cfg.skip_damaged, layout_from=cfg.layout_from)
     cfg = cfg.for_dialogues(len(source))
     run = RunIdentity.of(
         cfg.model,
@@ -305,7 +311,8 @@ def _notes(source: Source, cfg: TrainingConfig, *, resumed: bool) -> dict[str, s
 
 def _progress(module: TrainingModule, source: Source, *, gpu: bool, half: bool) -> Progress:
     """Make the bar, a callback after the others: their time between steps is no wait for data."""
-    n, cfg = source.n_micro_turns, module.cfg
+    cfg = module.cfg
+    n = min(source.n_micro_turns, cfg.crop_micro_turns or source.n_micro_turns)
     dtype = torch.bfloat16 if half else torch.float32
 
     def peak() -> float:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
+from microturn.datagen.sets.tar_copies import seekable
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.lanes import load_lane
 from microturn.model.streams.layout import FEATURES, STREAMS
@@ -148,7 +149,7 @@ class StoredDialogue:
     def lanes(self) -> Lanes:
         """Return the stored lanes; requires a set made with features=true."""
         stored = self.layout.members & set(self.members)
-        return _lanes({n: bytearray(self.members[n]) for n in stored}, self.source, self.layout)
+        return lanes_of({n: bytearray(self.members[n]) for n in stored}, self.source, self.layout)
 
     def given(self) -> dict[str, npt.NDArray[Any]]:
         """Read the given lanes that no front end computes, such as frames, by lane."""
@@ -213,6 +214,7 @@ class ShardReader:
         self._members: dict[int, list[dict[str, tuple[int, int]]]] = {}
         for shard in self.shards:
             _check_size(self.folder / shard.name, shard)
+        self._tars = seekable([self.folder / shard.name for shard in self.shards])
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -243,7 +245,7 @@ class ShardReader:
 
     def lanes(self, position: int) -> Lanes:
         """Read the stored lanes of one dialogue without its audio."""
-        return _lanes(*self._read(position, self.layout.members), self.layout)
+        return lanes_of(*self._read(position, self.layout.members), self.layout)
 
     def agent(self, position: int) -> Audio:
         """Read only the agent's voice of one dialogue."""
@@ -257,7 +259,8 @@ class ShardReader:
     ) -> tuple[dict[str, memoryview], str]:
         """Read the named members of a dialogue (all if empty), and its name for messages."""
         path, places = self.location(position)
-        source = f"{path}:{key_of(position + int(self.index['first_index']))}"
+        name = self.folder / self.shards[self._shard_of(position)].name
+        source = f"{name}:{key_of(position + int(self.index['first_index']))}"
         if names:
             places = {name: span for name, span in places.items() if name in names}
         if not places:
@@ -278,7 +281,7 @@ class ShardReader:
             raise IndexError(
                 f"{self.folder} has {len(self)} dialogues, 0 to {len(self) - 1}, not {position}"
             )
-        shard = int(np.searchsorted(self._firsts, position, side="right")) - 1
+        shard = self._shard_of(position)
         dialogues, number = self._places(shard), position - int(self._firsts[shard])
         if number >= len(dialogues):
             info = self.shards[shard]
@@ -287,7 +290,10 @@ class ShardReader:
                 f"{info.n_dialogues}; {COPY_AGAIN}"
             )
         places = dialogues[number]
-        return self.folder / self.shards[shard].name, places
+        return self._tars[shard], places
+
+    def _shard_of(self, position: int) -> int:
+        return int(np.searchsorted(self._firsts, position, side="right")) - 1
 
     def _places(self, shard: int) -> list[dict[str, tuple[int, int]]]:
         """Return offset and size of the members of every dialogue of a shard."""
@@ -295,7 +301,7 @@ class ShardReader:
             path = self.folder / self.shards[shard].name
             dialogues: dict[str, dict[str, tuple[int, int]]] = {}
             try:
-                with path.open("rb") as file:
+                with self._tars[shard].open("rb") as file:
                     for member, offset, size in tar_members(file):
                         key, _, name = member.partition(".")
                         dialogues.setdefault(key, {})[name] = (offset, size)
@@ -337,9 +343,10 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
             raise tarfile.ReadError(_TORN)
 
 
-def _lanes(
+def lanes_of(
     members: Mapping[str, memoryview | bytearray], source: str, layout: StreamLayout
 ) -> Lanes:
+    """Decode the lanes of a stored dialogue; ValueError names `source` and what it lacks."""
     for name in sorted(layout.members):
         if name not in members:
             # Only features are left out on purpose; a tar that is torn ends with its other members.
