@@ -99,9 +99,13 @@ class MixtureOfExperts(nn.Module):
 
     @torch.no_grad()
     def update_bias_(self) -> Tensor:
-        """Take one balancing step (sign rule, mean-centred); return and clear the loads (E,)."""
+        """Take one balancing step (sign rule, mean-centred); return and clear the loads (E,).
+
+        The bias of a frozen router holds still: it would route otherwise with the same weights.
+        """
         load = self.load.clone()
-        delta = self.cfg.bias_speed * torch.sign(load.mean() - load)
-        self.selection_bias += delta - delta.mean()
+        if self.router.weight.requires_grad:
+            delta = self.cfg.bias_speed * torch.sign(load.mean() - load)
+            self.selection_bias += delta - delta.mean()
         self.load.zero_()
         return load

@@ -68,6 +68,11 @@ class TrainingConfig:
         "checkpoint whose weights the run starts from: folder, run, file or OWNER/NAME of the hub; "
         "keys of model that are not given come from it",
     )
+    freeze: tuple[str, ...] = option(
+        (),
+        "parts that are not trained: lanes (audio_in), modules (backbone, embed.tokens), layers "
+        "(layer.0, layer.0..3)",
+    )
     seed: int = option(0, "seed of weights, data order and noise")
     max_steps: int = option(1000, "optimiser steps of the whole run")
     max_epochs: float = option(

@@ -28,6 +28,7 @@ from microturn.training.data import MicroBatch
 from microturn.training.optim import build_optimizer, rate
 from microturn.training.parallel import shard_blocks
 from microturn.training.process_group import ProcessGroup, full_tensor
+from microturn.training.start.freeze import freeze, hold_rows_
 from microturn.training.state import State, restore_optimiser
 from microturn.training.vocoder_loss import VocoderTask
 
@@ -61,7 +62,9 @@ class TrainingModule(L.LightningModule):
         voice: VocoderTask | None = None,
     ) -> None:
         super().__init__()
-        self.voice = voice
+        self._trained_marks = freeze(model, cfg.freeze)
+        trained = [p for p in model.vocoder.parameters() if p.requires_grad]
+        self.voice = voice if trained else None
         self.model, self.cfg, self.names, self.resumed = model, cfg, names, resumed
         self.steps = resumed.step if resumed else 0
         self.trained_seconds = resumed.trained_seconds if resumed else 0.0
@@ -221,6 +224,7 @@ class TrainingModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip, and stop before a step that would spoil the weights."""
+        hold_rows_(self.model.embed.lane, self._trained_marks)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = full_tensor(torch.nn.utils.clip_grad_norm_(parameters, self.cfg.optim.clip))
         self.metrics["gradient"] = norm

@@ -357,11 +357,13 @@ def _restore(model: InteractionModel, resumed: State) -> None:
 def _announce(module: TrainingModule, source: Source, precision: str) -> None:
     sizes, cfg = describe(module.model), module.cfg
     total, active = sizes["parameters_total"], sizes["parameters_active"]
+    held = sum(p.numel() for p in module.model.parameters() if not p.requires_grad)
+    frozen = f", {held:,} frozen" if held else ""
     start = f"resuming at step {module.steps}" if module.steps else "starting"
     world_size = cfg.devices * cfg.nodes
     shared = f"{world_size} devices ({cfg.strategy}), " if world_size > 1 else ""
     _print(
-        f"training: {total:,} parameters ({active:,} active), {len(source)} dialogues, "
+        f"training: {total:,} parameters ({active:,} active{frozen}), {len(source)} dialogues, "
         f"{cfg.batch_size} per step, {shared}{precision}, {torch.get_num_threads()} threads; "
         f"{start}"
     )
