@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -53,43 +54,59 @@ def previous_patches(patches: Tensor, silent: Tensor) -> Tensor:
     return before.view(B, N, P, size)
 
 
+def position_losses(
+    model: InteractionModel, batch: LaneBatch, noise: Noise, *, heard: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Compute the loss of every position, (B * N * P,) by term in the order of `lane_terms`.
+
+    heard: what the model reads in place of the true `heard`, (B, N, P).
+    """
+    patches = model.patches(batch["audio_out"])
+    read = batch if heard is None else replace(batch, lanes={**batch.lanes, "heard": heard})
+    hidden = model(read, noised_history(patches, noise, max_share=model.cfg.history_noise))
+    losses: dict[str, Tensor] = {}
+    *token_lanes, flow = lane_terms(model.layout)
+    for lane in token_lanes:
+        logits = model.unembed(hidden[lane]).float()
+        targets = batch[lane].flatten()
+        losses[lane] = F.cross_entropy(logits.flatten(0, -2), targets, reduction="none")
+    previous = previous_patches(patches, model.silent_patch(1))
+    losses[flow] = model.flow.loss(
+        hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2), noise.flow
+    )
+    return losses
+
+
 def compute_losses(
     model: InteractionModel,
     batch: LaneBatch,
     *,
     noise: Noise | None = None,
     totals: Mapping[str, float] | None = None,
+    heard: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Compute `loss` and its terms: `heard`, `say` (nats), `flow` (squared error), `z` (router).
 
     noise: drawn from torch's global generator by default. totals: `weight_sums` over all
-    micro-batches of a step; their losses then add up to that of the step.
+    micro-batches of a step; their losses then add up to that of the step. heard: (B, N, P) token
+    ids that the model reads in place of the true ones, which it is to predict all the same.
     """
-    patches = model.patches(batch["audio_out"])
     if noise is None:
-        B, N, P, size = patches.shape
-        noise = Noise.draw((B, N, P, size), n_draws=model.cfg.flow.draws, device=patches.device)
+        B, N, P, size = model.patches(batch["audio_out"]).shape
+        device = batch.missing_input.device
+        noise = Noise.draw((B, N, P, size), n_draws=model.cfg.flow.draws, device=device)
     totals = totals or {}
-    hidden = model(batch, noised_history(patches, noise, max_share=model.cfg.history_noise))
     terms: dict[str, Tensor] = {}
-    *token_lanes, flow = lane_terms(model.layout)
-    for lane in token_lanes:
-        logits = model.unembed(hidden[lane]).float()
-        entropy = F.cross_entropy(logits.flatten(0, -2), batch[lane].flatten(), reduction="none")
-        terms[lane] = weighted_mean(entropy, batch.weights[lane].flatten(), total=totals.get(lane))
-    previous = previous_patches(patches, model.silent_patch(1))
-    error = model.flow.loss(
-        hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2), noise.flow
-    )
-    weight = batch.weights["audio_out"].flatten()
-    terms[flow] = weighted_mean(error, weight, total=totals.get("audio_out"))
-    terms["z"] = router_z_loss(model, terms[flow])
+    for term, error in position_losses(model, batch, noise, heard=heard).items():
+        lane = "audio_out" if term == "flow" else term
+        terms[term] = weighted_mean(error, batch.weights[lane].flatten(), total=totals.get(lane))
+    terms["z"] = router_z_loss(model, terms["flow"])
     if MICRO_TURNS in totals:
         B, N = batch.shape
         terms["z"] = terms["z"] * (B * N / totals[MICRO_TURNS])
     loss, *others = terms.values()
-    for term in others:
-        loss = loss + term
+    for other in others:
+        loss = loss + other
     terms["loss"] = loss
     return terms
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from microturn.configs.command import option
+from microturn.configs.command import option, require_at_least
 from microturn.model.config import ModelConfig
 
 
@@ -35,6 +35,21 @@ class StreamingValidationConfig:
     data: str = option("", "shard set of test dialogues, empty: no validation")
     n_dialogues: int = option(16, "dialogues that are streamed each time, all at once")
     every_minutes: float = option(4.0, "minutes of training between two validations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateConfig:
+    """Validation losses on dialogues that are not trained on (training/validating/losses.py)."""
+
+    data: str = option("", "dialogues to validate on, as `data`; empty: no validation")
+    every_steps: int = option(100, "optimiser steps between two validations")
+    n_dialogues: int = option(64, "the first dialogues of `validate.data`, at most")
+    monitor: str = option(
+        "validate/own_heard/loss", "the loss by which the best checkpoint is kept in out/best"
+    )
+    patience: int = option(
+        0, "validations without a better loss after which the run ends, 0: it does not"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +119,9 @@ class TrainingConfig:
     compile: bool = option(False, "torch.compile the blocks")
     model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes of the model"})
     optim: OptimConfig = option(default_factory=OptimConfig, help="optimiser and schedule")
+    validate: ValidateConfig = option(
+        default_factory=ValidateConfig, help="losses on other dialogues"
+    )
     streaming_validation: StreamingValidationConfig = option(
         default_factory=StreamingValidationConfig, help="test dialogues that are streamed"
     )
@@ -117,6 +135,7 @@ class TrainingConfig:
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
         self._check_at_least(0, "max_epochs", "skip_damaged", "crop_micro_turns")
         self._check_at_least(1, "bucket_steps")
+        require_at_least(self.validate, "validate", every_steps=1, n_dialogues=1, patience=0)
         if self.batch_size % self.n_micro_batches:
             raise ValueError(
                 f"batch_size={self.batch_size} must be a multiple of nodes x devices x accumulate="

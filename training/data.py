@@ -231,6 +231,50 @@ def _check_shared_memory(n_workers: int) -> None:
     del locks
 
 
+class ValidationDataset(Dataset[MicroBatch]):
+    """The first dialogues of a source in fixed batches; each device has an equal share of them."""
+
+    def __init__(
+        self,
+        source: Source,
+        n_dialogues: int,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.source, self.batch_size = source, batch_size
+        n = min(n_dialogues, len(source)) // world_size
+        if n == 0:
+            raise ValueError(
+                f"validate.data has fewer dialogues than there are devices={world_size}"
+            )
+        self.dialogues = [rank + world_size * i for i in range(n)]
+
+    def __len__(self) -> int:
+        return -(-len(self.dialogues) // self.batch_size)
+
+    def __getitem__(self, index: int) -> MicroBatch:
+        if index >= len(self):
+            raise IndexError(index)
+        first = index * self.batch_size
+        numbers = tuple(self.dialogues[first : first + self.batch_size])
+        lanes = []
+        for number in numbers:
+            lanes.append(self.source.lanes(number))
+            vocab_size = len(self.source.tokenizer)
+            check_lanes(lanes[-1], self.source.name(number), vocab_size=vocab_size)
+        batch = LaneBatch.collate(lanes)
+        return MicroBatch(
+            lanes=batch,
+            step=0,
+            index=index,
+            first_row=first,
+            dialogues=numbers,
+            weight_sums=weight_sums(batch),
+        )
+
+
 class DialogueData(L.LightningDataModule):
     """Training batches over a source, from the step on that the trainer stands at.
 
@@ -239,6 +283,7 @@ class DialogueData(L.LightningDataModule):
     bucket_steps: steps whose dialogues are sorted by length together.
     crop_micro_turns: longest piece of a dialogue, 0: all of it.
     damaged: what was left out so far, for the process of a rank.
+    validation: source of dialogues whose first `n_validation` the trainer validates on.
     """
 
     def __init__(
@@ -253,8 +298,11 @@ class DialogueData(L.LightningDataModule):
         bucket_steps: int = 1,
         crop_micro_turns: int = 0,
         damaged: Callable[[int], DamagedDialogues] | None = None,
+        validation: Source | None = None,
+        n_validation: int = 64,
     ) -> None:
         super().__init__()
+        self.validation, self.n_validation = validation, n_validation
         self.source, self.n_micro_batches, self.workers = source, n_micro_batches, workers
         self.batch_size, self.seed = batch_size, seed
         self.bucket_steps, self.crop_micro_turns = bucket_steps, crop_micro_turns
@@ -312,6 +360,20 @@ class DialogueData(L.LightningDataModule):
         except (ValueError, OSError):
             return 0
         return min(length, self.crop_micro_turns or length)
+
+    def val_dataloader(self) -> list[DataLoader[MicroBatch]]:
+        if self.validation is None:
+            return []
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        dialogues = ValidationDataset(
+            self.validation,
+            self.n_validation,
+            self.batch_size // (world_size * self.n_micro_batches),
+            rank=rank,
+            world_size=world_size,
+        )
+        return [DataLoader(dialogues, batch_size=None, collate_fn=_unchanged)]
 
 
 def _unchanged(item: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from microturn.model.batch import LaneBatch
-from microturn.model.losses import compute_losses
+from microturn.model.losses import compute_losses, lane_terms
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.noise import Noise
@@ -30,9 +30,11 @@ from microturn.training.parallel import shard_blocks
 from microturn.training.process_group import ProcessGroup, full_tensor
 from microturn.training.start.freeze import freeze, hold_rows_
 from microturn.training.state import State, restore_optimiser
+from microturn.training.validating.losses import ValidationLosses
 from microturn.training.vocoder_loss import VocoderTask
 
 _MAX_NAMED = 8  # dialogues of a bad batch that a message names
+_VALIDATION: Final = 2**31  # in the seeds of noise, in place of a step
 _KEY: Final = "microturn"  # of what this module adds to a Lightning checkpoint
 
 
@@ -76,6 +78,8 @@ class TrainingModule(L.LightningModule):
         self._weight_totals: dict[str, float] = {}
         self._shared_seconds = self.trained_seconds  # the first process's clock, for all
         self._computed: list[tuple[MicroBatch, dict[str, Tensor]]] = []  # of this step
+        self.validation = ValidationLosses(lane_terms(model.layout))
+        self._validation_start_s = 0.0
         self._routers = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
 
     # --- set-up ------------------------------------------------------------------------------
@@ -198,10 +202,13 @@ class TrainingModule(L.LightningModule):
         )
 
     def _noise(self, batch: MicroBatch) -> Noise:
-        layout, (B, N) = self.model.layout, batch.lanes.shape
-        rows = range(batch.first_row, batch.first_row + B)
+        rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
+        return self._noise_of(batch, [seed_of(self.cfg.seed, batch.step, row) for row in rows])
+
+    def _noise_of(self, batch: MicroBatch, seeds: list[int]) -> Noise:
+        layout, (_, N) = self.model.layout, batch.lanes.shape
         return Noise.draw_by_row(
-            [seed_of(self.cfg.seed, batch.step, row) for row in rows],
+            seeds,
             (N, layout.audio_out_positions, layout.patch_dim),
             n_draws=self.model.cfg.flow.draws,
             device=batch.lanes.missing_input.device,
@@ -251,6 +258,23 @@ class TrainingModule(L.LightningModule):
         self.log_dict(self.metrics)
         if self.progress >= 1.0:
             self.trainer.should_stop = True
+
+    # --- validation --------------------------------------------------------------------------
+    def on_validation_start(self) -> None:
+        self._validation_start_s = time.monotonic()
+
+    def validation_step(self, batch: MicroBatch, batch_idx: int) -> None:
+        seeds = [seed_of(self.cfg.seed, _VALIDATION, number) for number in batch.dialogues]
+        # A session runs on whole weights: those of FSDP are gathered for whole dialogues only.
+        self.validation.update(
+            self.model, batch.lanes, self._noise_of(batch, seeds), own=not self._is_sharded
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.validation.compute(own=not self._is_sharded))
+
+    def on_validation_end(self) -> None:
+        self.exclude_time(time.monotonic() - self._validation_start_s)
 
     # --- for callbacks -----------------------------------------------------------------------
     def unsharded_model(self) -> InteractionModel:

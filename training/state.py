@@ -56,7 +56,7 @@ class RunIdentity:
         return cls(
             model=json.loads(json.dumps(asdict(model))),
             layout=layout.hash,
-            words=_digest(tokenizer),
+            words=words_digest(tokenizer),
             seed=seed,
             batch_size=batch_size,
             max_steps=max_steps,
@@ -189,7 +189,8 @@ def restore_optimiser(state: State, model: nn.Module, optimiser: torch.optim.Opt
         }
 
 
-def _digest(tokenizer: Tokenizer) -> str:
+def words_digest(tokenizer: Tokenizer) -> str:
+    """Digest of all that a tokenizer does."""
     with TemporaryDirectory() as folder:
         tokenizer.save(Path(folder) / "tokenizer.json")
         return sha256((Path(folder) / "tokenizer.json").read_bytes()).hexdigest()

@@ -49,6 +49,7 @@ from microturn.training.sources import Source, open_source
 from microturn.training.start.init_weights import InitialWeights, folder_of, refuse_to_overwrite
 from microturn.training.state import RunIdentity, State
 from microturn.training.stop import Stop
+from microturn.training.validating.best import KeepBest
 from microturn.training.vocoder_loss import VocoderTask
 
 _STATISTICS_DIALOGUES = 64
@@ -75,6 +76,11 @@ def choose_strategy(cfg: TrainingConfig) -> Strategy | str:
 def trainer_arguments(cfg: TrainingConfig) -> dict[str, Any]:
     """Return the arguments of `lightning.Trainer` that the configuration decides."""
     gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
+    validating = {
+        "val_check_interval": cfg.validate.every_steps * cfg.accumulate,
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+    }
     return {
         "accelerator": cfg.accelerator,
         "devices": cfg.devices,
@@ -86,6 +92,7 @@ def trainer_arguments(cfg: TrainingConfig) -> dict[str, Any]:
         "accumulate_grad_batches": cfg.accumulate,
         "log_every_n_steps": cfg.log_steps,
         "use_distributed_sampler": False,
+        **(validating if cfg.validate.data else {}),
     }
 
 
@@ -161,7 +168,24 @@ def new_data(cfg: TrainingConfig, source: Source) -> DialogueData:
         damaged=lambda rank: DamagedDialogues(
             cfg.skip_damaged, Path(cfg.out) / "damaged.jsonl", writes=rank == 0
         ),
+        validation=open_validation(cfg, source),
+        n_validation=cfg.validate.n_dialogues,
     )
+
+
+def open_validation(cfg: TrainingConfig, source: Source) -> Source | None:
+    """Open the dialogues to validate on; ValueError where they do not fit those of training."""
+    if not cfg.validate.data:
+        return None
+    validation = open_source(cfg.validate.data)
+    name = f"validate.data={cfg.validate.data}"
+    source.layout.check_same(validation.layout, f"data={cfg.data}", name)
+    if state.words_digest(source.tokenizer) != state.words_digest(validation.tokenizer):
+        raise ValueError(
+            f"{name} has another tokenizer than data={cfg.data}; simulate both with the same texts "
+            "and vocabulary size"
+        )
+    return validation
 
 
 def _silence_lightning() -> None:
@@ -265,6 +289,8 @@ def _fit(
     )
     log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps)
     callbacks: list[L.Callback] = [stop, log, saver]
+    if cfg.validate.data:
+        callbacks.append(KeepBest(cfg.validate, out, source.tokenizer, saver.notes))
     if cfg.streaming_validation.data:
         from microturn.training.streaming_validation import StreamingValidation
 

@@ -65,7 +65,8 @@ def test_a_script_that_resumes_ends_with_the_weights_of_the_command(
     stop_after: str, data: Path, tmp_path: Path, straight: dict[str, torch.Tensor]
 ) -> None:
     """Lightning's checkpoint brings back step, rate, data and noise, at any micro-batch."""
-    cfg = config(data, tmp_path, "max_steps=8", "accumulate=2")
+    validation = [f"validate.data={data}", "validate.every_steps=2", "validate.n_dialogues=3"]
+    cfg = config(data, tmp_path, "max_steps=8", "accumulate=2", *validation)
     path = tmp_path / "last.ckpt"
 
     class Save(L.Callback):
@@ -78,6 +79,7 @@ def test_a_script_that_resumes_ends_with_the_weights_of_the_command(
     fit(cfg, callbacks=[Save()], enable_checkpointing=False)
     trainer = fit(cfg, ckpt=path, enable_checkpointing=False)
     assert trainer.global_step == 8
+    assert float(trainer.callback_metrics["validate/own_heard/say"]) > 0
     got = weights_of(trainer)
     assert got.keys() == straight.keys()
     assert not [name for name in got if not torch.equal(got[name], straight[name])]
