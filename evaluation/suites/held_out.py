@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from microturn.configs.load import load_config
+from microturn.datagen.acoustics.rooms import BANK_VERSION
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import digest_of
 from microturn.datagen.labels.dialogue import FORMAT as LABEL_FORMAT
@@ -16,6 +17,8 @@ from microturn.datagen.simulate import FREE_KEYS, simulate
 from microturn.evaluation.scoring.dialogue_set import DialogueSet
 from microturn.evaluation.suites.suite import Suite
 from microturn.model.streams import StreamLayout
+
+SETS_VERSION: Final = 2  # bump when a scenario makes other dialogues of the same configuration
 
 
 def held_out_config(
@@ -69,5 +72,6 @@ def _digest(config: DatagenConfig) -> str:
     settings: dict[str, Any] = {
         name: value for name, value in asdict(config).items() if name not in FREE_KEYS
     }
-    text = f"{LABEL_FORMAT} {CONTENTS_FORMAT} {sorted(settings.items())} {digest_of(config.corpus)}"
+    versions = f"{SETS_VERSION} {BANK_VERSION} {LABEL_FORMAT} {CONTENTS_FORMAT}"
+    text = f"{versions} {sorted(settings.items())} {digest_of(config.corpus)}"
     return hashlib.sha256(text.encode()).hexdigest()
