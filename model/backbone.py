@@ -70,14 +70,21 @@ class Block(nn.Module):
         self.attention.init_weights(residual_scale)
         self.ff.init_weights(residual_scale)
 
-    def forward(self, x: Tensor, window: Window, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, window: Window, cos: Tensor, sin: Tensor, real: Tensor | None = None
+    ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), window, cos, sin)
-        return x + self.ff(self.ff_norm(x))
+        y = self.ff_norm(x)
+        return x + (self.ff(y, real) if isinstance(self.ff, MixtureOfExperts) else self.ff(y))
 
     def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:
         y = self.attention.step_(self.attention_norm(x), plans, cache)
         x, y = ops.add_norm(x, y, self.ff_norm.weight)
-        return x + self.ff(y)
+        return x + self.infer_ff(y)
+
+    def infer_ff(self, y: Tensor) -> Tensor:
+        """Apply the feed-forward layer to positions of live sessions."""
+        return self.ff.infer(y) if isinstance(self.ff, MixtureOfExperts) else self.ff(y)
 
 
 class Backbone(nn.Module):
@@ -117,15 +124,19 @@ class Backbone(nn.Module):
         cfg = self.cfg
         return Window.plan(T, reach, n_sinks=cfg.n_sinks, head_dim=cfg.head_dim, device=device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute hidden states of whole dialogues, (B, T, D) to (B, T, D)."""
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """Compute hidden states of whole dialogues, (B, T, D) to (B, T, D).
+
+        real (B, T): 1 for positions that are no padding, else 0; None: all are. Attention needs
+        no such mask: padding comes last, and nothing looks ahead.
+        """
         T = x.shape[1]
         positions = torch.arange(T, device=x.device)
         windows = {reach: self._window(T, reach, x.device) for reach in self.reaches}
         cos, sin = self._angles(positions)
         x = self.norm_in(x)
         for block in self._all_blocks():
-            x = block(x, windows[block.attention.reach], cos, sin)
+            x = block(x, windows[block.attention.reach], cos, sin, real)
         return self.norm_out(x)
 
     def init_state(

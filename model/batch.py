@@ -19,6 +19,7 @@ class LaneBatch:
     lanes: Mapping[str, Tensor]  # (B, N, *LaneSpec.shape) by lane
     weights: Mapping[str, Tensor]  # (B, N, P) by made lane
     missing_input: Tensor  # (B, N) bool
+    real: Tensor | None = None  # (B, N) 1: a micro-turn of the dialogue, 0: padding; None: all 1
 
     def __getitem__(self, lane: str) -> Tensor:
         """Return the tensor of a lane."""
@@ -33,6 +34,7 @@ class LaneBatch:
             lanes={n: _stack([d.arrays[n] for d in dialogues], longest) for n in first.arrays},
             weights={n: _stack([d.weights[n] for d in dialogues], longest) for n in first.weights},
             missing_input=_stack([d.missing_input for d in dialogues], longest),
+            real=_real([d.n_micro_turns for d in dialogues]),
         )
 
     def to(self, device: torch.device | str) -> LaneBatch:
@@ -44,6 +46,7 @@ class LaneBatch:
             lanes={name: function(lane) for name, lane in self.lanes.items()},
             weights={name: function(weight) for name, weight in self.weights.items()},
             missing_input=function(self.missing_input),
+            real=None if self.real is None else function(self.real),
         )
 
     def row(self, b: int) -> LaneBatch:
@@ -54,6 +57,18 @@ class LaneBatch:
     def shape(self) -> tuple[int, int]:
         B, N = self.missing_input.shape
         return B, N
+
+    @property
+    def n_real(self) -> Tensor | int:
+        """Count the micro-turns that are no padding."""
+        return self.missing_input.numel() if self.real is None else self.real.sum()
+
+
+def _real(lengths: Sequence[int]) -> Tensor | None:
+    if len(set(lengths)) == 1:
+        return None
+    ends = torch.tensor(lengths)[:, None]
+    return (torch.arange(max(lengths)) < ends).float()
 
 
 def _stack(arrays: Sequence[np.ndarray], n: int) -> Tensor:

@@ -26,8 +26,7 @@ def lane_terms(layout: StreamLayout) -> list[str]:
 def weight_sums(batch: LaneBatch) -> dict[str, float]:
     """Sum the weights that `compute_losses` divides by: of each lane, and micro-turns."""
     sums = {lane: float(weight.double().sum()) for lane, weight in batch.weights.items()}
-    B, N = batch.shape
-    return {**sums, MICRO_TURNS: float(B * N)}
+    return {**sums, MICRO_TURNS: float(batch.n_real)}
 
 
 def weighted_mean(values: Tensor, weight: Tensor, *, total: float | None = None) -> Tensor:
@@ -102,8 +101,7 @@ def compute_losses(
         terms[term] = weighted_mean(error, batch.weights[lane].flatten(), total=totals.get(lane))
     terms["z"] = router_z_loss(model, terms["flow"])
     if MICRO_TURNS in totals:
-        B, N = batch.shape
-        terms["z"] = terms["z"] * (B * N / totals[MICRO_TURNS])
+        terms["z"] = terms["z"] * (batch.n_real / totals[MICRO_TURNS])
     loss, *others = terms.values()
     for other in others:
         loss = loss + other

@@ -139,7 +139,10 @@ class InteractionModel(nn.Module):
 
     def forward(self, batch: LaneBatch, patches: Tensor) -> dict[str, Tensor]:
         """Compute the hidden states that predict each output lane, (B, N, P, D) by lane name."""
-        hidden = self.backbone(self.embed_dialogues(batch, patches))
+        real = batch.real
+        if real is not None:
+            real = real.repeat_interleave(self.layout.n_positions, dim=1)
+        hidden = self.backbone(self.embed_dialogues(batch, patches), real)
         return self._predicting(hidden, batch.shape)
 
     def _predicting(self, hidden: Tensor, shape: tuple[int, int]) -> dict[str, Tensor]:

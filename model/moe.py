@@ -53,6 +53,7 @@ class MixtureOfExperts(nn.Module):
         self.register_buffer("load", torch.zeros(E), persistent=False)
         self.z_loss: Tensor | None = None
         self.chosen: Tensor | None = None  # (N, K) of the last forward pass in training
+        self.real: Tensor | None = None  # (N,) of the same: 1 where it was no padding; None: all
 
     def init_weights(self, residual_scale: float) -> None:
         """Draw all weights; `residual_scale` scales the output to the residual stream."""
@@ -65,32 +66,57 @@ class MixtureOfExperts(nn.Module):
     def param_groups(self) -> dict[Tensor, ParamGroup]:
         return dict.fromkeys([self.up, self.down], ParamGroup.MATRIX)
 
+    @property
+    def _scale(self) -> float:
+        return self.cfg.route_scale or float(self.cfg.n_active)
+
     def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Choose expert ids (N, K), their weights (N, K) and the shared experts' weights (N, S)."""
+        cfg = self.cfg
+        return ops.route(x_ND, self.router.weight, self.selection_bias, cfg.top_k, self._scale)
+
+    def _route_measured(self, x_ND: Tensor, real_N: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Route with gradients; keep the z-loss and, in training, count what was chosen."""
         E = self.cfg.n_experts
-        scale = self.cfg.route_scale or float(self.cfg.n_active)
-        if not self.training and not torch.is_grad_enabled():
-            return ops.route(x_ND, self.router.weight, self.selection_bias, self.cfg.top_k, scale)
         with torch.autocast(x_ND.device.type, enabled=False):
             logits = F.linear(x_ND.float(), self.router.weight.float())  # (N, E + S)
         scores = logits.sigmoid()
         ids_NK = (scores[:, :E].detach() + self.selection_bias).topk(self.cfg.top_k, dim=-1).indices
         chosen = torch.cat([scores[:, :E].gather(1, ids_NK), scores[:, E:]], dim=-1)
-        weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * scale
+        weights = chosen / (chosen.sum(-1, keepdim=True) + 1e-9) * self._scale
+        squares = logits.logsumexp(-1).square()
+        if real_N is None:
+            self.z_loss = squares.mean()
+        else:
+            self.z_loss = (squares * real_N).sum() / real_N.sum()
         if self.training:
-            self.chosen = ids_NK
-            self.z_loss = logits.logsumexp(-1).square().mean()
-            chosen_once = torch.ones_like(ids_NK, dtype=self.load.dtype).flatten()
-            self.load.scatter_add_(0, ids_NK.flatten(), chosen_once)  # counting waits for a GPU
+            self.chosen, self.real = ids_NK, real_N
+            counts = torch.ones_like(ids_NK, dtype=self.load.dtype)
+            if real_N is not None:
+                counts = counts * real_N[:, None]
+            self.load.scatter_add_(0, ids_NK.flatten(), counts.flatten())  # a GPU counts slowly
         return ids_NK, weights[:, : self.cfg.top_k], weights[:, self.cfg.top_k :]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """Compute positions of whole dialogues, x (..., D), and measure the router.
+
+        real (...): 1 for positions that are no padding, 0 for others, which neither loads nor
+        z-loss count; None: all are.
+        """
         x_ND = x.reshape(-1, x.shape[-1])
-        ids_NK, w_NK, w_NS = self.route(x_ND)
+        real_N = None if real is None else real.reshape(-1)
+        return self._mix(x_ND, *self._route_measured(x_ND, real_N)).view_as(x)
+
+    def infer(self, x: Tensor) -> Tensor:
+        """Compute positions of live sessions, x (..., D), and measure nothing."""
+        x_ND = x.reshape(-1, x.shape[-1])
+        return self._mix(x_ND, *self.route(x_ND)).view_as(x)
+
+    def _mix(self, x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, w_NS: Tensor) -> Tensor:
         y_ND = ops.experts(x_ND, ids_NK, w_NK, self.up, self.down)
         if self.shared is not None:
             y_ND = y_ND + self._shared(x_ND, w_NS)
-        return y_ND.view_as(x)
+        return y_ND
 
     def _shared(self, x_ND: Tensor, w_NS: Tensor) -> Tensor:
         """Compute all shared experts as one wide layer, each scaled by its own weight."""

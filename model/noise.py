@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_CHUNK = 32  # micro-turns
+
 
 @dataclass(frozen=True)
 class FlowNoise:
@@ -55,19 +57,31 @@ class Noise:
     ) -> Noise:
         """Draw row b from seeds[b] alone, for patches of `shape` (N, P, size).
 
-        The noise of a dialogue does not depend on the rest of its batch, so a batch may be cut
-        into micro-batches or spread over devices.
+        The noise of a micro-turn depends on nothing but its row's seed and its place: neither on
+        the rest of the batch nor on N, so padding changes nothing, and a batch may be cut into
+        micro-batches or spread over devices. A generator's numbers depend on how many are drawn at
+        once; therefore it always draws for `_CHUNK` micro-turns, the last ones for nobody.
         """
         N, P, size = shape
         B = len(seeds)
         uniform = torch.empty(3 + n_draws, B, N, P, device=device)
         normal = torch.empty(1 + n_draws, B, N, P, size, device=device)
+        numbers = torch.empty(_CHUNK, P, 3 + n_draws, device=device)
+        patches = torch.empty(_CHUNK, P, size, device=device)
         generator = torch.Generator(device)
         for row, seed in enumerate(seeds):
             generator.manual_seed(seed)
-            uniform[:, row] = torch.rand(3 + n_draws, N, P, generator=generator, device=device)
-            for draw in normal:  # in place: these are the large ones
-                draw[row].normal_(generator=generator)
+            for first in range(0, N, _CHUNK):
+                chunk = slice(first, min(N, first + _CHUNK))
+                n = chunk.stop - first
+                numbers.uniform_(generator=generator)
+                uniform[:, row, chunk] = numbers[:n].movedim(-1, 0)
+                for draw in normal:
+                    # In place where all of it is used: these are the large ones.
+                    into = draw[row, chunk] if n == _CHUNK else patches
+                    into.normal_(generator=generator)
+                    if n < _CHUNK:
+                        draw[row, chunk] = patches[:n]
         flow = FlowNoise(
             drop_condition=uniform[1].reshape(-1, 1),
             drop_previous=uniform[2].reshape(-1, 1),

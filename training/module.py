@@ -295,6 +295,8 @@ class TrainingModule(L.LightningModule):
                 continue
             E = router.cfg.n_experts
             by_position = router.chosen.view(-1, layout.n_positions, router.cfg.top_k)
+            if router.real is not None:  # padding comes in whole micro-turns
+                by_position = by_position[router.real.view(-1, layout.n_positions)[:, 0] > 0]
             for name, positions in layout.lanes.items():
                 if positions.start == positions.stop:
                     continue

@@ -102,7 +102,7 @@ class UnboundedBackbone(nn.Module):
                 block.attention, block.attention_norm(x), self._cache[layer], cos, sin, mask
             )
             x = x + y
-            x = x + block.ff(block.ff_norm(x))
+            x = x + block.infer_ff(block.ff_norm(x))
         return self.norm_out(x)
 
 
