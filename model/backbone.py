@@ -111,6 +111,11 @@ class Backbone(nn.Module):
             assert isinstance(block, Block)
             yield block
 
+    def routers(self) -> dict[str, MixtureOfExperts]:
+        """Return the mixtures of experts by the name of their block, `block 1` after the first."""
+        blocks = enumerate(self._all_blocks())
+        return {f"block {i}": b.ff for i, b in blocks if isinstance(b.ff, MixtureOfExperts)}
+
     @property
     def reaches(self) -> list[int]:
         """Distances that layers reach back, in positions; each once, sorted."""

@@ -3,6 +3,8 @@
 Names are imported when they are first used, so that reading a configuration loads no torch.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from microturn.training.data import DialogueData
     from microturn.training.module import TrainingModule
     from microturn.training.train import trainer_arguments
+
+# Threads that wait must not spin (docs/training.md, Length of a run); read when torch is loaded.
+if "torch" not in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "DialogueData": "microturn.training.data",

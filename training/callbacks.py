@@ -17,6 +17,7 @@ from microturn.model.streams import Tokenizer
 from microturn.training import state
 from microturn.training.module import Request, TrainingModule
 from microturn.training.state import RunIdentity, State
+from microturn.training.watch.step_times import StepTimes
 
 _LOSSES_EVERY = 10  # steps between two readings of the losses: reading waits for the device
 
@@ -25,26 +26,32 @@ class Progress(Callback):
     """One bar on stderr: share of the run, losses, speed, and the wait for data.
 
     flops_per_dialogue: forward and backward. measure_peak: gives the FLOP/s of large matrix
-    products on all devices together; the model FLOP utilisation (MFU) is a share of it.
+    products on all devices together; the model FLOP utilisation (MFU) is a share of it. times: the
+    first callback, which learns here that the others have done their work.
     """
 
     def __init__(
-        self, *, dialogue_s: float, flops_per_dialogue: float, measure_peak: Callable[[], float]
+        self,
+        *,
+        dialogue_s: float,
+        flops_per_dialogue: float,
+        measure_peak: Callable[[], float],
+        times: StepTimes,
     ) -> None:
         self.dialogue_s, self.flops_per_dialogue = dialogue_s, flops_per_dialogue
-        self.measure_peak = measure_peak
+        self.measure_peak, self.times = measure_peak, times
         self.bar: tqdm[Any] | None = None
         self.speed: dict[str, float] = {}
         self._peak = float("nan")
         self._start_s = 0.0  # `trained_seconds` when this run started or resumed
-        self._waited_s = self._last_end_s = 0.0
         self._steps = 0
         self._losses = ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
         self._peak = self.measure_peak()
-        self._last_end_s, self._start_s = time.monotonic(), pl_module.trained_seconds
+        self._start_s = pl_module.trained_seconds
+        self.times.wait_for_data()
         self.bar = tqdm(
             total=100.0,
             initial=round(100 * pl_module.progress, 1),
@@ -54,15 +61,12 @@ class Progress(Callback):
             disable=not trainer.is_global_zero,
         )
 
-    def on_train_batch_start(self, *args: Any) -> None:
-        self._waited_s += time.monotonic() - self._last_end_s
-
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
         assert self.bar is not None
-        self._last_end_s = time.monotonic()
+        self.times.wait_for_data()
         if not pl_module.stepped:
             return
         self._steps += 1
@@ -86,7 +90,7 @@ class Progress(Callback):
         return {
             "dialogues_per_s": rate,
             "mfu": rate * self.flops_per_dialogue / self._peak,
-            "data_wait": self._waited_s / elapsed_s,
+            "data_wait": self.times.waited_s / elapsed_s,
         }
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

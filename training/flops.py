@@ -19,7 +19,7 @@ def flops_per_micro_turn(model: InteractionModel, n: int) -> float:
 @torch.no_grad()
 def matmul_rate(device: torch.device, dtype: torch.dtype, *, seconds: float = 0.2) -> float:
     """Measure FLOP/s of large square products, the best of those that fit in `seconds`."""
-    size = 8192 if device.type == "cuda" else 1024
+    size = 8192 if device.type == "cuda" else 1024 if dtype == torch.float32 else 512
     a = torch.randn(size, size, device=device, dtype=dtype)
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end or best == float("inf"):

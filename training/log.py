@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from tqdm import tqdm
 
 from microturn.configs.files import replacing
 from microturn.training.module import TrainingModule
+from microturn.training.watch.expert_loads import DeadExperts
+from microturn.training.watch.step_times import StepTimes
 
 
 class Log(Protocol):
@@ -89,13 +93,15 @@ def open_logs(kind: str, folder: Path, *, step: int) -> list[Log]:
 
 
 class Logging(Callback):
-    """Logs every few steps: all losses, norm of the gradient, rate, load of experts by lane.
+    """Logs every few steps: all losses, norm of the gradient, rate, loads of experts, seconds.
 
-    Losses are those of the whole step, over all devices; loads are those of the first device.
+    Losses are those of the whole step, over all devices; loads by lane and seconds are those of
+    the first device. Dead experts are named on stderr.
     """
 
-    def __init__(self, kind: str, folder: Path, *, every_steps: int) -> None:
+    def __init__(self, kind: str, folder: Path, *, every_steps: int, times: StepTimes) -> None:
         self.kind, self.folder, self.every_steps = kind, folder, every_steps
+        self.times, self._dead = times, DeadExperts()
         self.logs: list[Log] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -107,13 +113,19 @@ class Logging(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if not pl_module.stepped or pl_module.steps % self.every_steps:
+        if not pl_module.stepped:
+            return
+        self._dead.add(pl_module.loads)
+        if pl_module.steps % self.every_steps:
             return
         metrics = pl_module.metrics | pl_module.lane_loads()
         values = {name: float(value) for name, value in metrics.items()}
-        values["seconds"] = pl_module.trained_seconds
+        values |= {"seconds": pl_module.trained_seconds, **self.times.take()}
         for log in self.logs:
             log.write(pl_module.steps, values)
+        dead = self._dead.take()
+        if dead and trainer.is_global_zero:
+            tqdm.write(f"training: step {pl_module.steps}: hardly used: {dead}", file=sys.stderr)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for log in self.logs:

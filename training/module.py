@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +18,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import compute_losses, lane_terms
 from microturn.model.model import InteractionModel
-from microturn.model.moe import MixtureOfExperts
 from microturn.model.noise import Noise
 from microturn.training.agreement import (
     check_checkpoint,
@@ -32,6 +33,7 @@ from microturn.training.start.freeze import freeze, hold_rows_
 from microturn.training.state import State, restore_optimiser
 from microturn.training.validating.losses import ValidationLosses
 from microturn.training.vocoder_loss import VocoderTask
+from microturn.training.watch.expert_loads import load_metrics
 
 _MAX_NAMED = 8  # dialogues of a bad batch that a message names
 _VALIDATION: Final = 2**31  # in the seeds of noise, in place of a step
@@ -80,7 +82,8 @@ class TrainingModule(L.LightningModule):
         self._computed: list[tuple[MicroBatch, dict[str, Tensor]]] = []  # of this step
         self.validation = ValidationLosses(lane_terms(model.layout))
         self._validation_start_s = 0.0
-        self._routers = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
+        self._routers = model.backbone.routers()
+        self.loads: dict[str, Tensor] = {}  # of the experts in the last step, by router
 
     # --- set-up ------------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
@@ -113,6 +116,14 @@ class TrainingModule(L.LightningModule):
     def on_train_start(self) -> None:
         self.processes = ProcessGroup()
         self._clock_s = time.monotonic()
+        spins = self.device.type == "cpu" and "OMP_WAIT_POLICY" not in os.environ
+        if spins and self.processes.rank == 0:
+            print(
+                "training: threads of torch spin while they wait, which takes the cores from "
+                "other processes; import microturn.training before torch and lightning, or start "
+                "Python with OMP_WAIT_POLICY=PASSIVE",
+                file=sys.stderr,
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `fit(ckpt_path=...)` needs: where the run stands and what decided its steps."""
@@ -243,13 +254,9 @@ class TrainingModule(L.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.processes.sum_([router.load for router in self._routers])
-        imbalances = []
-        for router in self._routers:
-            load = router.update_bias_()
-            imbalances.append(load.max() / load.mean().clamp_min(1))
-        if imbalances:
-            self.metrics["router/imbalance"] = torch.stack(imbalances).mean()
+        self.processes.sum_([router.load for router in self._routers.values()])
+        self.loads = {name: router.update_bias_() for name, router in self._routers.items()}
+        self.metrics |= load_metrics([*self.loads.values()])
         self.steps += 1
         self.stepped, self._computed = True, []
         self._update_clock()
@@ -290,7 +297,7 @@ class TrainingModule(L.LightningModule):
         """Largest over mean load of experts by lane, mean over layers; last micro-batch only."""
         loads: dict[str, list[Tensor]] = {}
         layout = self.model.layout
-        for router in self._routers:
+        for router in self._routers.values():
             if router.chosen is None:
                 continue
             E = router.cfg.n_experts

@@ -51,6 +51,7 @@ from microturn.training.state import RunIdentity, State
 from microturn.training.stop import Stop
 from microturn.training.validating.best import KeepBest
 from microturn.training.vocoder_loss import VocoderTask
+from microturn.training.watch.step_times import StepTimes
 
 _STATISTICS_DIALOGUES = 64
 
@@ -287,8 +288,9 @@ def _fit(
         replaced=() if cfg.resume else state.saved_states(out),
         is_asked=stop.must_save,
     )
-    log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps)
-    callbacks: list[L.Callback] = [stop, log, saver]
+    times = StepTimes()
+    log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps, times=times)
+    callbacks: list[L.Callback] = [times, stop, log, saver]
     if cfg.validate.data:
         callbacks.append(KeepBest(cfg.validate, out, source.tokenizer, saver.notes))
     if cfg.streaming_validation.data:
@@ -298,7 +300,7 @@ def _fit(
         streaming = StreamingValidation(validation, out, source.layout, source.tokenizer)
         streaming.is_stopping = lambda: stop.requested
         callbacks.append(streaming)
-    callbacks.append(_progress(module, source, gpu=gpu, half="bf16" in precision))
+    callbacks.append(_progress(module, source, times, half="bf16" in precision))
     if watch is not None:
         callbacks.append(watch)
     trainer = L.Trainer(
@@ -335,19 +337,29 @@ def _notes(source: Source, cfg: TrainingConfig, *, resumed: bool) -> dict[str, s
     return {CONTENTS_NAME: contents_text(before.united(contents))}
 
 
-def _progress(module: TrainingModule, source: Source, *, gpu: bool, half: bool) -> Progress:
+def _progress(module: TrainingModule, source: Source, times: StepTimes, *, half: bool) -> Progress:
     """Make the bar, a callback after the others: their time between steps is no wait for data."""
     cfg = module.cfg
     n = min(source.n_micro_turns, cfg.crop_micro_turns or source.n_micro_turns)
-    dtype = torch.bfloat16 if half else torch.float32
 
     def peak() -> float:
-        return cfg.devices * cfg.nodes * matmul_rate(module.device, dtype)
+        """Rate of the faster precision that the run computes in; bf16 leaves some work in fp32."""
+        single = matmul_rate(module.device, torch.float32)
+        if not half:
+            return cfg.devices * cfg.nodes * single
+        bf16 = matmul_rate(module.device, torch.bfloat16)
+        if bf16 < single:
+            _print(
+                f"training: precision=bf16 is slower than 32 here: matrix products run at "
+                f"{bf16 / 1e9:.1f} GFLOP/s against {single / 1e9:.1f}; give precision=32"
+            )
+        return cfg.devices * cfg.nodes * max(single, bf16)
 
     return Progress(
         dialogue_s=source.layout.duration_s(n),
         flops_per_dialogue=n * flops_per_micro_turn(module.model, n),
         measure_peak=peak,
+        times=times,
     )
 
 

@@ -7,9 +7,18 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
 
+from microturn.configs.load import load_config
+from microturn.training import train as training
+from microturn.training.callbacks import Progress
+from microturn.training.config import TrainingConfig
 from microturn.training.log import CsvLog
+from microturn.training.watch.expert_loads import DeadExperts, load_metrics
+from microturn.training.watch.step_times import PARTS
 
 Train = Callable[..., int]
 NAMED = {
@@ -21,6 +30,8 @@ NAMED = {
     "gradient",
     "rate",
     "router/imbalance",
+    "router/smallest",
+    "router/dead",
     "router/audio_in",
     "router/text_in",
     "router/heard",
@@ -45,6 +56,12 @@ def test_every_loss_and_the_balance_by_lane_are_in_both_logs(
         parts = [float(row[f"loss/{name}"]) for name in ("heard", "say", "flow", "z")]
         assert float(row["loss/loss"]) == pytest.approx(sum(parts), rel=1e-3)
         assert 1.0 <= float(row["router/audio_in"]) <= 4.0  # largest over mean of four experts
+        assert 0.0 <= float(row["router/smallest"]) <= 1.0 <= float(row["router/imbalance"])
+        parts = {part: float(row[f"time/{part}_s"]) for part in PARTS}
+        assert all(seconds > 0 for seconds in parts.values()), parts
+    seconds = float(rows[1]["seconds"]) - float(rows[0]["seconds"])
+    spent = 2 * sum(float(rows[1][f"time/{part}_s"]) for part in PARTS)
+    assert 0.3 * seconds < spent < 1.01 * seconds  # the rest is the trainer's own work
     (file,) = (tmp_path / "log").glob("events.*")
     board = events(file)
     assert {(step, name) for step, name in board if name in NAMED} == {
@@ -92,3 +109,49 @@ def test_a_log_of_runs_that_were_killed_has_every_step_once(tmp_path: Path) -> N
     CsvLog(path, 6).write(7, {"loss": 1.0 / 7, "rate": 0.5})
     lines = path.read_text().splitlines()
     assert [line.partition(",")[0] for line in lines] == ["step", *"1234567"]
+
+
+def test_a_dead_expert_is_counted_and_named_once() -> None:
+    loads = {
+        "block 1": torch.tensor([100.0, 100.0, 0.0, 200.0]),
+        "block 2": torch.tensor([90.0, 110.0, 80.0, 120.0]),
+    }
+    metrics = load_metrics([*loads.values()])
+    assert float(metrics["router/smallest"]) == 0.0
+    assert float(metrics["router/dead"]) == 1.0
+    assert float(metrics["router/imbalance"]) == pytest.approx((2.0 + 1.2) / 2)
+    dead = DeadExperts()
+    dead.add(loads)
+    dead.add(loads | {"block 1": torch.tensor([100.0, 100.0, 8.0, 192.0])})
+    assert dead.take() == "block 1 expert 2 (0.04 of the mean load)"
+    dead.add(loads)
+    assert dead.take() == ""  # said already
+    dead.add(loads | {"block 1": torch.full((4,), 100.0)})
+    assert dead.take() == ""
+    dead.add(loads)
+    assert dead.take() == "block 1 expert 2 (0.00 of the mean load)"
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # of autocast on a CPU
+def test_utilisation_is_that_of_the_faster_precision_and_slow_bf16_is_said(
+    data: Path,
+    tmp_path: Path,
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run in bf16 computes in fp32, too: the share of the slower one would pass 100 %."""
+    rates = {torch.float32: 50e9, torch.bfloat16: 0.4e9}
+    monkeypatch.setattr(training, "matmul_rate", lambda device, dtype: rates[dtype])
+    peaks = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
+            peaks.extend(c._peak for c in trainer.callbacks if isinstance(c, Progress))  # type: ignore[attr-defined]
+
+    words = [f"data={data}", f"out={tmp_path}", "max_steps=1", "accelerator=cpu", "precision=bf16"]
+    cfg = load_config(TrainingConfig, ["training/smoke.yaml"], words)
+    assert training.train(cfg, watch=Watch()) == 0
+    assert peaks == [50e9]
+    said = "precision=bf16 is slower than 32 here: matrix products run at 0.4 GFLOP/s against 50.0"
+    assert said in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,3 +190,21 @@ def test_a_wrapped_model_streams_and_saves_as_before(
     wrapped = ["activation_checkpointing=true", "accumulate=2", "max_steps=1"]
     assert train(data, tmp_path, *words, *wrapped) == 0
     assert (tmp_path / "streaming_validation" / "scores.jsonl").read_text().count("\n") == 1
+
+
+def test_threads_that_spin_are_prevented_or_spoken_of(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The variable is read when torch is loaded; later it changes nothing."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    shown = "import os, microturn.training; print(os.environ.get('OMP_WAIT_POLICY'))"
+    late = f"import sys; sys.modules['torch'] = sys; {shown}"
+    for script, policy in ((shown, "PASSIVE"), (late, "None")):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.stdout.strip() == policy, done.stderr
+    module = module_of(data)
+    module.on_train_start()
+    assert "OMP_WAIT_POLICY=PASSIVE" in capsys.readouterr().err
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    module.on_train_start()
+    assert capsys.readouterr().err == ""
