@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from microturn.training.config import TrainingConfig
 
 # Settings that decide the weights after a step: a checkpoint goes on with the same ones.
-_SAME: Final = ("seed", "max_steps", "max_minutes", "batch_size", "model", "optim")
+_SAME: Final = ("seed", "max_steps", "max_minutes", "batch_size", "heard", "model", "optim")
 
 
 def check_trainer(trainer: L.Trainer, cfg: TrainingConfig) -> None:

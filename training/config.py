@@ -38,6 +38,23 @@ class StreamingValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeardConfig:
+    """What dialogues read as `heard` in training (training/validating/read_heard.py)."""
+
+    own_share: float = option(0.0, "share of dialogues that read what the model heard itself")
+    masked_share: float = option(0.0, "share of dialogues that read no words at all")
+    ramp_steps: int = option(0, "steps over which both shares grow from zero")
+
+    def __post_init__(self) -> None:
+        shares = (self.own_share, self.masked_share)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise ValueError(
+                f"heard.own_share={self.own_share} and heard.masked_share={self.masked_share} must "
+                "be at least 0 and together at most 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ValidateConfig:
     """Validation losses on dialogues that are not trained on (training/validating/losses.py)."""
 
@@ -119,6 +136,9 @@ class TrainingConfig:
     compile: bool = option(False, "torch.compile the blocks")
     model: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "sizes of the model"})
     optim: OptimConfig = option(default_factory=OptimConfig, help="optimiser and schedule")
+    heard: HeardConfig = option(
+        default_factory=HeardConfig, help="the true words of the user, none, or the model's own"
+    )
     validate: ValidateConfig = option(
         default_factory=ValidateConfig, help="losses on other dialogues"
     )
@@ -135,6 +155,8 @@ class TrainingConfig:
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
         self._check_at_least(0, "max_epochs", "skip_damaged", "crop_micro_turns")
         self._check_at_least(1, "bucket_steps")
+        if self.heard.own_share and self.strategy == "fsdp":
+            raise ValueError("heard.own_share needs whole weights on a device; give strategy=ddp")
         require_at_least(self.validate, "validate", every_steps=1, n_dialogues=1, patience=0)
         if self.batch_size % self.n_micro_batches:
             raise ValueError(

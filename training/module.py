@@ -32,6 +32,7 @@ from microturn.training.process_group import ProcessGroup, full_tensor
 from microturn.training.start.freeze import freeze, hold_rows_
 from microturn.training.state import State, restore_optimiser
 from microturn.training.validating.losses import ValidationLosses
+from microturn.training.validating.read_heard import read_heard
 from microturn.training.vocoder_loss import VocoderTask
 from microturn.training.watch.expert_loads import load_metrics
 
@@ -168,11 +169,16 @@ class TrainingModule(L.LightningModule):
         if batch.index == 0:
             self._begin_step(batch)
         torch.manual_seed(seed_of(self.cfg.seed, batch.step, batch.first_row, 1))
+        rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
+        seeds = [seed_of(self.cfg.seed, batch.step, row, 2) for row in rows]
         losses = compute_losses(
-            self.model, batch.lanes, noise=self._noise(batch), totals=self._weight_totals
+            self.model,
+            batch.lanes,
+            noise=self._noise(batch),
+            totals=self._weight_totals,
+            heard=read_heard(self.model, batch.lanes, seeds, batch.step, self.cfg.heard),
         )
         if self.voice is not None:
-            rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
             losses |= self.voice.loss(
                 self.model.vocoder, batch.step, rows=rows, batch_size=self.cfg.batch_size
             )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -163,3 +164,40 @@ def test_each_device_validates_on_an_equal_share(data: Path, tmp_path: Path) -> 
     assert numbers == [[0, 2, 4], [1, 3, 5]]
     with pytest.raises(ValueError, match="fewer dialogues than there are devices=9"):
         ValidationDataset(batches.validation, 7, 2, rank=0, world_size=9)
+
+
+def test_dialogues_read_the_truth_nothing_or_what_the_model_hears(
+    setting: tuple[Any, LaneBatch, Noise],
+) -> None:
+    from microturn.training.config import HeardConfig
+    from microturn.training.validating.read_heard import read_heard
+
+    model, batch, _ = setting
+    seeds = [1, 2, 3, 4]
+
+    def read(step: int = 0, **keys: Any) -> torch.Tensor | None:
+        return read_heard(model, batch, seeds, step, HeardConfig(**keys))
+
+    assert read() is None
+    masked, own = read(masked_share=1.0), read(own_share=1.0)
+    assert masked is not None
+    assert own is not None
+    assert (masked == IDLE).all()
+    assert torch.equal(own, own_heard(model, batch, model.patches(batch["audio_out"])))
+    half = read(step=4, masked_share=1.0, ramp_steps=10)  # a share of one half by now
+    assert half is not None
+    for seed, read_row, true_row in zip(seeds, half, batch["heard"], strict=True):
+        keeps = np.random.default_rng(seed).random() >= 0.5
+        assert torch.equal(read_row, true_row if keeps else torch.zeros_like(true_row))
+    with pytest.raises(ValueError, match="together at most 1"):
+        HeardConfig(own_share=0.7, masked_share=0.7)
+
+
+def test_shares_of_heard_change_the_training(data: Path, tmp_path: Path, train: Train) -> None:
+    words = ["max_steps=2", "heard.own_share=0.5", "heard.masked_share=0.5"]
+    assert train(data, tmp_path / "a", *words) == 0
+    assert train(data, tmp_path / "b", *words, "accumulate=2") == 0
+    assert train(data, tmp_path / "c", "max_steps=2") == 0
+    a, b, c = (load_checkpoint(tmp_path / n / "checkpoint").model.state_dict() for n in "abc")
+    assert all(torch.allclose(a[name], b[name], atol=1e-3) for name in a)
+    assert not all(torch.allclose(a[name], c[name], atol=1e-3) for name in a)
