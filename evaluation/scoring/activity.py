@@ -130,14 +130,20 @@ def merge(spans: Sequence[Span], gap_s: float) -> list[Span]:
 
 
 def subtract(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
-    """What is left of `spans` outside `holes`."""
-    left = list(spans)
-    for hole_start, hole_end in holes:
-        pieces: list[Span] = []
-        for start, end in left:
-            pieces += [(start, min(end, hole_start)), (max(start, hole_end), end)]
-        left = [(start, end) for start, end in pieces if end - start > _EDGE_S]
-    return sorted(left)
+    """What is left of `spans` outside `holes`; linear in both, but for their order."""
+    solid = merge(holes, 0.0)
+    ends = [end for _, end in solid]
+    left: list[Span] = []
+    for start, end in spans:
+        rest = start
+        for k in range(bisect_right(ends, start), len(solid)):
+            hole_start, hole_end = solid[k]
+            if hole_start >= end:
+                break
+            left.append((rest, hole_start))
+            rest = max(rest, hole_end)
+        left.append((rest, end))
+    return sorted(piece for piece in left if piece[1] - piece[0] > _EDGE_S)
 
 
 def longest_gap(runs: Sequence[Span], start_s: float, end_s: float) -> float:
