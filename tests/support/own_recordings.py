@@ -1,7 +1,7 @@
 """Recordings of four speakers as somebody who records at home has them, made from what ships.
 
 `python -m tests.support.own_recordings FOLDER 60` writes 60 of each, a text beside each sound. All
-that these four have are 47 minutes.
+that these four have are 46 minutes.
 """
 
 from __future__ import annotations
