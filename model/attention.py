@@ -20,6 +20,8 @@ from microturn.model.config import ModelConfig
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
 
+KeysValues = tuple[Tensor, Tensor]
+
 
 @dataclass
 class LayerCache:
@@ -76,6 +78,7 @@ class Attention(nn.Module):
         super().__init__()
         self.n_heads, self.n_kv_heads, self.head_dim = cfg.n_heads, cfg.n_kv_heads, cfg.head_dim
         self.reach, self.n_sinks, self.free = reach, cfg.n_sinks, free_pairs(cfg)
+        self.last: KeysValues | None = None  # of the last call of `forward`
         widths = (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.head_dim
         self.qkv = BatchInvariantLinear(cfg.d_model, widths, bias=False)
         self.out = BatchInvariantLinear(cfg.d_model, cfg.d_model, bias=False)
@@ -123,10 +126,20 @@ class Attention(nn.Module):
                     side[:, :, slots:] = sink
         return cache
 
-    def forward(self, x: Tensor, window: Window, cos: Tensor, sin: Tensor) -> Tensor:
-        """Attend over whole dialogues, x (B, T, D); `window` is that of `reach`."""
+    def forward(
+        self, x: Tensor, window: Window, cos: Tensor, sin: Tensor, earlier: KeysValues | None = None
+    ) -> Tensor:
+        """Attend over whole dialogues, x (B, T, D); `window` is that of `reach`.
+
+        earlier: keys and values (B, G, E, K) of the positions before; afterwards `last` holds
+        those that the next positions may read.
+        """
         q, k, v = project(self.qkv(x), self._norm_weights, (cos, sin), self.n_kv_heads)
+        if earlier is not None:
+            k, v = (torch.cat(pair, dim=2) for pair in zip(earlier, (k, v), strict=True))
         y = window_attention(q, k, v, self.sinks() if self.n_sinks else None, window)
+        first = max(0, k.shape[2] - self.reach + 1)
+        self.last = k[:, :, first:].detach(), v[:, :, first:].detach()
         return self.out(y.transpose(1, 2).flatten(2))
 
     def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:

@@ -6,7 +6,7 @@ B rows, T positions, D width, C cached positions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from microturn.kernels.ring_attention import Ring, query_rows
 from microturn.kernels.window_attention import Window
 from microturn.model.attention import (
     Attention,
+    KeysValues,
     LayerCache,
     StepPlan,
     free_pairs,
@@ -54,6 +55,14 @@ class BackboneState:
         self.seen[target] = self.seen[source]
 
 
+@dataclass(frozen=True)
+class Past:
+    """What the next window of a dialogue may read of those before; without gradients."""
+
+    layers: list[KeysValues] = field(default_factory=list)  # keys are rotated already
+    seen: int = 0  # positions before
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then a dense layer or a mixture of experts."""
 
@@ -71,9 +80,15 @@ class Block(nn.Module):
         self.ff.init_weights(residual_scale)
 
     def forward(
-        self, x: Tensor, window: Window, cos: Tensor, sin: Tensor, real: Tensor | None = None
+        self,
+        x: Tensor,
+        window: Window,
+        cos: Tensor,
+        sin: Tensor,
+        real: Tensor | None = None,
+        earlier: KeysValues | None = None,
     ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), window, cos, sin)
+        x = x + self.attention(self.attention_norm(x), window, cos, sin, earlier)
         y = self.ff_norm(x)
         return x + (self.ff(y, real) if isinstance(self.ff, MixtureOfExperts) else self.ff(y))
 
@@ -125,24 +140,43 @@ class Backbone(nn.Module):
         cfg = self.cfg
         return rope_angles(positions, cfg.head_dim, cfg.rope_base, free_pairs(cfg))
 
-    def _window(self, T: int, reach: int, device: torch.device) -> Window:
-        cfg = self.cfg
-        return Window.plan(T, reach, n_sinks=cfg.n_sinks, head_dim=cfg.head_dim, device=device)
-
     def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
         """Compute hidden states of whole dialogues, (B, T, D) to (B, T, D).
 
         real (B, T): 1 for positions that are no padding, else 0; None: all are. Attention needs
         no such mask: padding comes last, and nothing looks ahead.
         """
-        T = x.shape[1]
-        positions = torch.arange(T, device=x.device)
-        windows = {reach: self._window(T, reach, x.device) for reach in self.reaches}
-        cos, sin = self._angles(positions)
+        return self.forward_window(x, real, None)[0]
+
+    def forward_window(
+        self, x: Tensor, real: Tensor | None, past: Past | None
+    ) -> tuple[Tensor, Past]:
+        """Compute `forward` of the next T positions of dialogues.
+
+        past: what the window before returned; no gradient flows into it.
+        """
+        T, cfg, past = x.shape[1], self.cfg, past or Past()
+        windows = {
+            reach: Window.plan(
+                T,
+                reach,
+                n_sinks=cfg.n_sinks,
+                head_dim=cfg.head_dim,
+                device=x.device,
+                n_earlier=min(past.seen, reach - 1),
+            )
+            for reach in self.reaches
+        }
+        cos, sin = self._angles(torch.arange(past.seen, past.seen + T, device=x.device))
         x = self.norm_in(x)
-        for block in self._all_blocks():
-            x = block(x, windows[block.attention.reach], cos, sin, real)
-        return self.norm_out(x)
+        layers: list[KeysValues] = []
+        for i, block in enumerate(self._all_blocks()):
+            earlier = past.layers[i] if past.layers else None
+            x = block(x, windows[block.attention.reach], cos, sin, real, earlier)
+            assert block.attention.last is not None
+            layers.append(block.attention.last)
+            block.attention.last = None
+        return self.norm_out(x), Past(layers, past.seen + T)
 
     def init_state(
         self, rows: int, *, device: torch.device, dtype: torch.dtype, spare: int = 0

@@ -53,6 +53,10 @@ class LaneBatch:
         """Return dialogue `b` alone."""
         return self.map(lambda tensor: tensor[b : b + 1])
 
+    def window(self, start: int, stop: int) -> LaneBatch:
+        """Return the micro-turns from `start` to before `stop`."""
+        return self.map(lambda tensor: tensor[:, start:stop])
+
     @property
     def shape(self) -> tuple[int, int]:
         B, N = self.missing_input.shape

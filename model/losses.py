@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from microturn.model.backbone import Past
 from microturn.model.batch import LaneBatch
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
@@ -45,12 +46,20 @@ def noised_history(patches: Tensor, noise: Noise, *, max_share: float) -> Tensor
     return (1 - share).sqrt() * patches + share.sqrt() * noise.history
 
 
-def previous_patches(patches: Tensor, silent: Tensor) -> Tensor:
-    """Shift patches (B, N, P, patch_dim) by one in time; silence comes first."""
+def previous_patches(patches: Tensor, first: Tensor) -> Tensor:
+    """Shift patches (B, N, P, patch_dim) by one in time; `first` (B or 1, patch_dim) is before."""
     B, N, P, size = patches.shape
     flat = patches.reshape(B, N * P, size)
-    before = torch.cat([silent[:, None].expand(B, 1, size), flat[:, :-1]], dim=1)
+    before = torch.cat([first[:, None].expand(B, 1, size), flat[:, :-1]], dim=1)
     return before.view(B, N, P, size)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a window of B dialogues leaves to the next one, without gradients."""
+
+    past: Past
+    patch: Tensor  # (B, patch_dim) the last one, clean
 
 
 def position_losses(
@@ -60,20 +69,31 @@ def position_losses(
 
     heard: what the model reads in place of the true `heard`, (B, N, P).
     """
+    return _window_position_losses(model, batch, noise, heard, None)[0]
+
+
+def _window_position_losses(
+    model: InteractionModel,
+    batch: LaneBatch,
+    noise: Noise,
+    heard: Tensor | None,
+    carried: Carried | None,
+) -> tuple[dict[str, Tensor], Carried]:
     patches = model.patches(batch["audio_out"])
     read = batch if heard is None else replace(batch, lanes={**batch.lanes, "heard": heard})
-    hidden = model(read, noised_history(patches, noise, max_share=model.cfg.history_noise))
+    own_voice = noised_history(patches, noise, max_share=model.cfg.history_noise)
+    hidden, past = model.forward_window(read, own_voice, carried.past if carried else None)
     losses: dict[str, Tensor] = {}
     *token_lanes, flow = lane_terms(model.layout)
     for lane in token_lanes:
         logits = model.unembed(hidden[lane]).float()
         targets = batch[lane].flatten()
         losses[lane] = F.cross_entropy(logits.flatten(0, -2), targets, reduction="none")
-    previous = previous_patches(patches, model.silent_patch(1))
+    previous = previous_patches(patches, carried.patch if carried else model.silent_patch(1))
     losses[flow] = model.flow.loss(
         hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2), noise.flow
     )
-    return losses
+    return losses, Carried(past, patches[:, -1, -1])
 
 
 def compute_losses(
@@ -90,13 +110,27 @@ def compute_losses(
     micro-batches of a step; their losses then add up to that of the step. heard: (B, N, P) token
     ids that the model reads in place of the true ones, which it is to predict all the same.
     """
+    return window_losses(model, batch, None, noise=noise, totals=totals, heard=heard)[0]
+
+
+def window_losses(
+    model: InteractionModel,
+    batch: LaneBatch,
+    carried: Carried | None,
+    *,
+    noise: Noise | None = None,
+    totals: Mapping[str, float] | None = None,
+    heard: Tensor | None = None,
+) -> tuple[dict[str, Tensor], Carried]:
+    """Compute the losses of a window of dialogues, after the one that left `carried`."""
     if noise is None:
         B, N, P, size = model.patches(batch["audio_out"]).shape
         device = batch.missing_input.device
         noise = Noise.draw((B, N, P, size), n_draws=model.cfg.flow.draws, device=device)
     totals = totals or {}
+    losses, carried = _window_position_losses(model, batch, noise, heard, carried)
     terms: dict[str, Tensor] = {}
-    for term, error in position_losses(model, batch, noise, heard=heard).items():
+    for term, error in losses.items():
         lane = "audio_out" if term == "flow" else term
         terms[term] = weighted_mean(error, batch.weights[lane].flatten(), total=totals.get(lane))
     terms["z"] = router_z_loss(model, terms["flow"])
@@ -106,7 +140,7 @@ def compute_losses(
     for other in others:
         loss = loss + other
     terms["loss"] = loss
-    return terms
+    return terms, carried
 
 
 def router_z_loss(model: InteractionModel, like: Tensor) -> Tensor:

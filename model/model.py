@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from microturn.model.backbone import Backbone, BackboneState
+from microturn.model.backbone import Backbone, BackboneState, Past
 from microturn.model.batch import LaneBatch
 from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
@@ -139,11 +139,18 @@ class InteractionModel(nn.Module):
 
     def forward(self, batch: LaneBatch, patches: Tensor) -> dict[str, Tensor]:
         """Compute the hidden states that predict each output lane, (B, N, P, D) by lane name."""
+        return self.forward_window(batch, patches, None)[0]
+
+    def forward_window(
+        self, batch: LaneBatch, patches: Tensor, past: Past | None
+    ) -> tuple[dict[str, Tensor], Past]:
+        """Compute `forward` of a window of dialogues; `past` is what the one before returned."""
         real = batch.real
         if real is not None:
             real = real.repeat_interleave(self.layout.n_positions, dim=1)
-        hidden = self.backbone(self.embed_dialogues(batch, patches), real)
-        return self._predicting(hidden, batch.shape)
+        x = self.embed_dialogues(batch, patches)
+        hidden, past = self.backbone.forward_window(x, real, past)
+        return self._predicting(hidden, batch.shape), past
 
     def _predicting(self, hidden: Tensor, shape: tuple[int, int]) -> dict[str, Tensor]:
         """Select the hidden states (B, T, D) one position before those of each output lane."""

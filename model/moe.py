@@ -5,6 +5,9 @@ selection sees, then normalise the scores of the selected and the shared experts
 N tokens, D width, E routed experts, S shared ones, K selected, F expert width.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -135,3 +138,19 @@ class MixtureOfExperts(nn.Module):
             self.selection_bias += delta - delta.mean()
         self.load.zero_()
         return load
+
+
+@contextmanager
+def counted_once(module: nn.Module) -> Iterator[None]:
+    """Restore loads and z-losses of a module's routers after a second forward pass over the same.
+
+    For `torch.utils.checkpoint`, whose backward pass computes forward again.
+    """
+    routers = [m for m in module.modules() if isinstance(m, MixtureOfExperts)]
+    saved = [(m, m.load.clone(), m.z_loss) for m in routers]
+    try:
+        yield
+    finally:
+        for router, load, z_loss in saved:
+            router.load.copy_(load)
+            router.z_loss = z_loss

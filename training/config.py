@@ -93,6 +93,11 @@ class TrainingConfig:
     crop_micro_turns: int = option(
         0, "longest piece of a dialogue that is read, at a random moment of it; 0: all of it"
     )
+    carry: bool = option(
+        False,
+        "train on all of a longer dialogue, in windows of crop_micro_turns: each one reads what "
+        "attention kept of those before, and no gradient crosses the border",
+    )
     out: str = option(help="run folder; gets checkpoint/, states/, log/ and streaming_validation/")
     resume: bool = option(True, "continue from the last state in out/states where there is one")
     init: str = option(
@@ -158,6 +163,10 @@ class TrainingConfig:
         if self.heard.own_share and self.strategy == "fsdp":
             raise ValueError("heard.own_share needs whole weights on a device; give strategy=ddp")
         require_at_least(self.validate, "validate", every_steps=1, n_dialogues=1, patience=0)
+        if self.carry and not self.crop_micro_turns:
+            raise ValueError("carry=true needs the length of a window: give crop_micro_turns=N")
+        if self.carry and self.strategy == "fsdp" and self.devices * self.nodes > 1:
+            raise ValueError("carry=true does not work with strategy=fsdp; give strategy=ddp")
         if self.batch_size % self.n_micro_batches:
             raise ValueError(
                 f"batch_size={self.batch_size} must be a multiple of nodes x devices x accumulate="
@@ -170,6 +179,11 @@ class TrainingConfig:
             return self
         steps = ceil(self.max_epochs * n_dialogues / self.batch_size)
         return replace(self, max_steps=max(1, steps))
+
+    @property
+    def longest_piece(self) -> int:
+        """Micro-turns of a dialogue that are read at most; 0: all of it."""
+        return 0 if self.carry else self.crop_micro_turns
 
     @property
     def n_micro_batches(self) -> int:

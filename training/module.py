@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 import lightning as L
@@ -19,6 +20,7 @@ from microturn.model.batch import LaneBatch
 from microturn.model.losses import compute_losses, lane_terms
 from microturn.model.model import InteractionModel
 from microturn.model.noise import Noise
+from microturn.model.windows import losses_in_windows
 from microturn.training.agreement import (
     check_checkpoint,
     check_trainer,
@@ -170,14 +172,7 @@ class TrainingModule(L.LightningModule):
             self._begin_step(batch)
         torch.manual_seed(seed_of(self.cfg.seed, batch.step, batch.first_row, 1))
         rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
-        seeds = [seed_of(self.cfg.seed, batch.step, row, 2) for row in rows]
-        losses = compute_losses(
-            self.model,
-            batch.lanes,
-            noise=self._noise(batch),
-            totals=self._weight_totals,
-            heard=read_heard(self.model, batch.lanes, seeds, batch.step, self.cfg.heard),
-        )
+        losses = self._losses(batch)
         if self.voice is not None:
             losses |= self.voice.loss(
                 self.model.vocoder, batch.step, rows=rows, batch_size=self.cfg.batch_size
@@ -218,15 +213,32 @@ class TrainingModule(L.LightningModule):
             f"configuration one after accumulate={self.cfg.accumulate}; give both the same number"
         )
 
-    def _noise(self, batch: MicroBatch) -> Noise:
-        rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
-        return self._noise_of(batch, [seed_of(self.cfg.seed, batch.step, row) for row in rows])
+    def _losses(self, batch: MicroBatch) -> dict[str, Tensor]:
+        lanes, totals = batch.lanes, self._weight_totals
+        rows = range(batch.first_row, batch.first_row + lanes.shape[0])
+        seeds = [seed_of(self.cfg.seed, batch.step, row, 2) for row in rows]
+        heard = read_heard(self.model, lanes, seeds, batch.step, self.cfg.heard)
+        size = self.cfg.crop_micro_turns
+        if not self.cfg.carry or lanes.shape[1] <= size:
+            noise = self._noise(batch, 0, lanes.shape[1])
+            return compute_losses(self.model, lanes, noise=noise, totals=totals, heard=heard)
+        windows = partial(self._noise, batch)
+        return losses_in_windows(
+            self.model, lanes, size=size, noise=windows, totals=totals, heard=heard
+        )
 
-    def _noise_of(self, batch: MicroBatch, seeds: list[int]) -> Noise:
-        layout, (_, N) = self.model.layout, batch.lanes.shape
+    def _noise(self, batch: MicroBatch, window: int, n: int) -> Noise:
+        """Draw the noise of n micro-turns, those of a window of the batch."""
+        rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
+        places = [(row, 3, window) if window else (row,) for row in rows]
+        seeds = [seed_of(self.cfg.seed, batch.step, *place) for place in places]
+        return self._noise_of(batch, seeds, n)
+
+    def _noise_of(self, batch: MicroBatch, seeds: list[int], n: int) -> Noise:
+        layout = self.model.layout
         return Noise.draw_by_row(
             seeds,
-            (N, layout.audio_out_positions, layout.patch_dim),
+            (n, layout.audio_out_positions, layout.patch_dim),
             n_draws=self.model.cfg.flow.draws,
             device=batch.lanes.missing_input.device,
         )
@@ -280,7 +292,10 @@ class TrainingModule(L.LightningModule):
         seeds = [seed_of(self.cfg.seed, _VALIDATION, number) for number in batch.dialogues]
         # A session runs on whole weights: those of FSDP are gathered for whole dialogues only.
         self.validation.update(
-            self.model, batch.lanes, self._noise_of(batch, seeds), own=not self._is_sharded
+            self.model,
+            batch.lanes,
+            self._noise_of(batch, seeds, batch.lanes.shape[1]),
+            own=not self._is_sharded,
         )
 
     def on_validation_epoch_end(self) -> None:

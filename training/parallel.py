@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from microturn.model.model import InteractionModel
-from microturn.model.moe import MixtureOfExperts
+from microturn.model.moe import counted_once
 
 
 def recompute_blocks(model: InteractionModel) -> None:
@@ -27,24 +27,11 @@ def _recomputed(forward: Callable[..., Tensor], block: nn.Module, *args: Any) ->
     if not torch.is_grad_enabled():
         return forward(*args)
     contexts: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
-    contexts = lambda: (nullcontext(), _counted_once(block))  # noqa: E731
+    contexts = lambda: (nullcontext(), counted_once(block))  # noqa: E731
     output: Tensor = checkpoint(
         forward, *args, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
     )
     return output
-
-
-@contextmanager
-def _counted_once(block: nn.Module) -> Iterator[None]:
-    """Restore the loads of the experts and the z-loss after the second forward pass of a block."""
-    routers = [m for m in block.modules() if isinstance(m, MixtureOfExperts)]
-    saved = [(m, m.load.clone(), m.z_loss) for m in routers]
-    try:
-        yield
-    finally:
-        for router, load, z_loss in saved:
-            router.load.copy_(load)
-            router.z_loss = z_loss
 
 
 def check_compiler() -> None:
@@ -72,3 +59,4 @@ def shard_blocks(model: InteractionModel, mesh: Any) -> None:
         fully_shard(module, mesh=mesh)
     register_fsdp_forward_method(model.flow, "loss")
     fully_shard(model, mesh=mesh)
+    register_fsdp_forward_method(model, "forward_window")

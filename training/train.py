@@ -165,7 +165,7 @@ def new_data(cfg: TrainingConfig, source: Source) -> DialogueData:
         workers=cfg.loader_workers,
         n_micro_batches=cfg.accumulate,
         bucket_steps=cfg.bucket_steps,
-        crop_micro_turns=cfg.crop_micro_turns,
+        crop_micro_turns=cfg.longest_piece,
         damaged=lambda rank: DamagedDialogues(
             cfg.skip_damaged, Path(cfg.out) / "damaged.jsonl", writes=rank == 0
         ),
@@ -340,7 +340,7 @@ def _notes(source: Source, cfg: TrainingConfig, *, resumed: bool) -> dict[str, s
 def _progress(module: TrainingModule, source: Source, times: StepTimes, *, half: bool) -> Progress:
     """Make the bar, a callback after the others: their time between steps is no wait for data."""
     cfg = module.cfg
-    n = min(source.n_micro_turns, cfg.crop_micro_turns or source.n_micro_turns)
+    n = min(source.n_micro_turns, cfg.longest_piece or source.n_micro_turns)
 
     def peak() -> float:
         """Rate of the faster precision that the run computes in; bf16 leaves some work in fp32."""
