@@ -16,7 +16,8 @@ from microturn.model.losses import lane_terms
 from microturn.model.streams import Tokenizer
 from microturn.training import state
 from microturn.training.module import Request, TrainingModule
-from microturn.training.state import RunIdentity, State
+from microturn.training.start.run_identity import RunIdentity
+from microturn.training.state import State
 from microturn.training.watch.step_times import StepTimes
 
 _LOSSES_EVERY = 10  # steps between two readings of the losses: reading waits for the device
@@ -168,6 +169,8 @@ class SaveState(Callback):
                 run=self.run,
                 weights=weights,
                 optimiser=optimiser,
+                rates=module.last_rates,
+                bridge=module.bridge,
             )
             try:
                 state.save(current)

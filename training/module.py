@@ -75,6 +75,8 @@ class TrainingModule(L.LightningModule):
         self.model, self.cfg, self.names, self.resumed = model, cfg, names, resumed
         self.steps = resumed.step if resumed else 0
         self.trained_seconds = resumed.trained_seconds if resumed else 0.0
+        self.bridge = resumed.bridge if resumed else None
+        self.last_rates = resumed.rates if resumed else {}  # of the last step, by group
         self.metrics: dict[str, Tensor] = {}  # of the last step, over all devices
         self.processes = ProcessGroup()
         self.stepped = False  # whether the last micro-batch ended a step
@@ -109,12 +111,25 @@ class TrainingModule(L.LightningModule):
         if self.resumed is not None:
             restore_optimiser(self.resumed, self.model, self.optimizer)
             self.resumed = None  # it is large
-        schedule = LambdaLR(self.optimizer, lambda _: self._rate())
+        shares = [self._share_of(group) for group in self.optimizer.param_groups]
+        schedule = LambdaLR(self.optimizer, shares)
         step_by_step = {"scheduler": schedule, "interval": "step", "name": "rate"}
         return {"optimizer": self.optimizer, "lr_scheduler": step_by_step}
 
     def _rate(self) -> float:
         return rate(self.steps, self.progress, self.cfg.optim)
+
+    def _share_of(self, group: dict[str, Any]) -> Callable[[int], float]:
+        """Return the share of its peak rate that a group has at the current step."""
+        name, peak, warm_up = group["name"], group["lr"], self.cfg.optim.warmup_steps
+
+        def share(_: int) -> float:
+            if self.bridge is None or not peak:
+                return self._rate()
+            new = self._rate() * peak
+            return self.bridge.rate(name, new, step=self.steps, length=warm_up) / peak
+
+        return share
 
     def on_train_start(self) -> None:
         self.processes = ProcessGroup()
@@ -251,7 +266,9 @@ class TrainingModule(L.LightningModule):
         self.processes.sum_([totals])
         names = [f"loss/{name}" for name in losses[0]]
         self.metrics = dict(zip(names, totals.unbind(), strict=True))
-        self.metrics["rate"] = torch.tensor(self._rate())
+        self.last_rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        first = optimizer.param_groups[0]
+        self.metrics["rate"] = torch.tensor(self._share_of(first | {"lr": first["initial_lr"]})(0))
 
     def configure_gradient_clipping(
         self,

@@ -9,58 +9,23 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from microturn.model.checkpoint import save_tensors
-from microturn.model.config import ModelConfig
-from microturn.model.streams import StreamLayout, Tokenizer
 from microturn.training.process_group import full_tensor, shard_like
-from microturn.training.start.model_settings import differences, is_loss_setting
+from microturn.training.start.bridge import Bridge
+from microturn.training.start.run_identity import RunIdentity
 
 FORMAT: Final = 1
 FOLDER: Final = "states"
 _NAME = re.compile(r"step(\d+)\.safetensors")
 _MODEL, _OPTIMISER = "model/", "optimiser/"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunIdentity:
-    """Settings that a run and the state it resumes from share: the sizes must, the rest should."""
-
-    model: dict[str, Any]
-    layout: str
-    words: str  # digest of the tokenizer
-    seed: int
-    batch_size: int
-    max_steps: int = 0  # the schedule ends there; 0: a state of a former version does not say
-
-    @classmethod
-    def of(
-        cls,
-        model: ModelConfig,
-        layout: StreamLayout,
-        tokenizer: Tokenizer,
-        *,
-        seed: int,
-        batch_size: int,
-        max_steps: int,
-    ) -> RunIdentity:
-        return cls(
-            model=json.loads(json.dumps(asdict(model))),
-            layout=layout.hash,
-            words=words_digest(tokenizer),
-            seed=seed,
-            batch_size=batch_size,
-            max_steps=max_steps,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,33 +38,15 @@ class State:
     run: RunIdentity
     weights: dict[str, Tensor]
     optimiser: dict[str, dict[str, Tensor]]  # by parameter name and key
+    # Learning rates of the last step by group of the optimiser; empty: a former version.
+    rates: dict[str, float] = field(default_factory=dict)
+    bridge: Bridge | None = None
 
-    def check_fits(self, run: RunIdentity) -> list[str]:
-        """Raise ValueError where `run` has other sizes; return its other differences as text."""
-        way_out = "give it another out= or resume=false"
-        other_sizes = [
-            f"model.{key}={then} there, {now} here"
-            for key, then, now in differences(self.run.model, run.model)
-            if not is_loss_setting(key)
-        ]
-        if other_sizes:
-            raise ValueError(
-                f"{self.path} is of another model ({'; '.join(other_sizes)}); {way_out}"
-            )
-        for name, thing in (("layout", "stream layout"), ("words", "tokenizer")):
-            if getattr(self.run, name) != getattr(run, name):
-                raise ValueError(
-                    f"{self.path} was trained on shards with another {thing}; {way_out}"
-                )
-        names = ["seed", "batch_size", *(["max_steps"] if self.run.max_steps else [])]
-        return [
-            f"model.{key}={then} there, {now} here"
-            for key, then, now in differences(self.run.model, run.model)
-        ] + [
-            f"{name}={getattr(self.run, name)} there, {getattr(run, name)} here"
-            for name in names
-            if getattr(self.run, name) != getattr(run, name)
-        ]
+    def for_run(self, run: RunIdentity) -> State:
+        """Return the state as `run` goes on from it: along a bridge to a schedule that is new."""
+        if self.run.has_schedule_of(run) or not self.rates:
+            return self
+        return replace(self, bridge=Bridge(first_step=self.step, rates=self.rates))
 
 
 def path_of(out: Path, step: int) -> Path:
@@ -144,6 +91,8 @@ def save(state: State) -> None:
         "step": state.step,
         "trained_seconds": state.trained_seconds,
         "facts": asdict(state.run),
+        "rates": state.rates,
+        "bridge": state.bridge.to_json() if state.bridge else None,
     }
     save_tensors(state.path, tensors, header)
 
@@ -158,6 +107,7 @@ def load(path: Path) -> State:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         run = RunIdentity(**header["facts"])
         step, seconds = int(header["step"]), float(header["trained_seconds"])
+        bridge = Bridge.from_json(header["bridge"]) if header.get("bridge") else None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); delete it to go on from "
@@ -176,6 +126,8 @@ def load(path: Path) -> State:
         run=run,
         weights=weights,
         optimiser=optimiser,
+        rates=header.get("rates", {}),
+        bridge=bridge,
     )
 
 
@@ -187,13 +139,6 @@ def restore_optimiser(state: State, model: nn.Module, optimiser: torch.optim.Opt
             key: int(value) if value.dim() == 0 else _sharded(value, parameter)
             for key, value in values.items()
         }
-
-
-def words_digest(tokenizer: Tokenizer) -> str:
-    """Digest of all that a tokenizer does."""
-    with TemporaryDirectory() as folder:
-        tokenizer.save(Path(folder) / "tokenizer.json")
-        return sha256((Path(folder) / "tokenizer.json").read_bytes()).hexdigest()
 
 
 def _sharded(value: Tensor, parameter: Tensor) -> Tensor:

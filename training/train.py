@@ -43,11 +43,13 @@ from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
 from microturn.training.parallel import check_compiler, compile_blocks, recompute_blocks
 from microturn.training.reading.damage import DamagedDialogues
+from microturn.training.reading.digest import data_digest
 from microturn.training.reading.mixture import examples_of
 from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
 from microturn.training.start.init_weights import InitialWeights, folder_of, refuse_to_overwrite
-from microturn.training.state import RunIdentity, State
+from microturn.training.start.run_identity import RunIdentity, words_digest
+from microturn.training.state import State
 from microturn.training.stop import Stop
 from microturn.training.validating.best import KeepBest
 from microturn.training.vocoder_loss import VocoderTask
@@ -76,7 +78,7 @@ def choose_strategy(cfg: TrainingConfig) -> Strategy | str:
 
 def trainer_arguments(cfg: TrainingConfig) -> dict[str, Any]:
     """Return the arguments of `lightning.Trainer` that the configuration decides."""
-    gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
+    gpu = _has_gpu(cfg)
     validating = {
         "val_check_interval": cfg.validate.every_steps * cfg.accumulate,
         "check_val_every_n_epoch": None,
@@ -181,7 +183,7 @@ def open_validation(cfg: TrainingConfig, source: Source) -> Source | None:
     validation = open_source(cfg.validate.data)
     name = f"validate.data={cfg.validate.data}"
     source.layout.check_same(validation.layout, f"data={cfg.data}", name)
-    if state.words_digest(source.tokenizer) != state.words_digest(validation.tokenizer):
+    if words_digest(source.tokenizer) != words_digest(validation.tokenizer):
         raise ValueError(
             f"{name} has another tokenizer than data={cfg.data}; simulate both with the same texts "
             "and vocabulary size"
@@ -221,12 +223,11 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     source = open_source(cfg.data, skip_damaged=cfg.skip_damaged, layout_from=cfg.layout_from)
     cfg = cfg.for_dialogues(len(source))
     run = RunIdentity.of(
-        cfg.model,
+        cfg,
         source.layout,
         source.tokenizer,
-        seed=cfg.seed,
-        batch_size=cfg.batch_size,
-        max_steps=cfg.max_steps,
+        data=data_digest(source),
+        precision=choose_precision(cfg.precision, gpu=_has_gpu(cfg)),
     )
     refuse_to_overwrite(out)
     resumed = _load_state(cfg, run)
@@ -272,7 +273,7 @@ def _fit(
 ) -> int:
     cfg = module.cfg
     out = Path(cfg.out)
-    gpu = cfg.accelerator != "cpu" and torch.cuda.is_available()
+    gpu = _has_gpu(cfg)
     precision = choose_precision(cfg.precision, gpu=gpu)
     _announce(module, source, precision)
     data = new_data(cfg, source)
@@ -369,12 +370,22 @@ def _load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
     if not cfg.resume or not states:
         return None
     last = state.load(states[-1])
-    for difference in last.check_fits(run):
+    for difference in last.run.differences_from(run, last.path):
         _print(
             f"training: {difference}: this run goes on from {last.path}, but not as one that "
             "was never stopped would"
         )
-    return last
+    here = last.for_run(run)
+    if here is not last:
+        _print(
+            f"training: another schedule: the rates of step {last.step} move to it over "
+            f"optim.warmup_steps={cfg.optim.warmup_steps} steps"
+        )
+    return here
+
+
+def _has_gpu(cfg: TrainingConfig) -> bool:
+    return cfg.accelerator != "cpu" and torch.cuda.is_available()
 
 
 def _start_from(initial: InitialWeights, model: InteractionModel, source: Source) -> None:

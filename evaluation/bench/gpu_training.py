@@ -205,7 +205,8 @@ class Trainee:
     def step(self, batch: LaneBatch) -> dict[str, float]:
         marks = [self._now()]
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * rate(self.steps, 0.0, self.cfg.optim)
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * rate(self.steps, 0.0, self.cfg.optim)
         half = self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             loss = compute_losses(self.model, batch)["loss"]

@@ -149,8 +149,6 @@ def test_one_batch_is_learnt_by_heart() -> None:
     batch = random_batch(ck, 1, 8)
     torch.manual_seed(0)
     optimizer = build_optimizer(ck.model, OptimConfig())
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"]
     first = last = None
     for _ in range(60):
         parts = compute_losses(ck.model, batch)

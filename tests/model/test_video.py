@@ -263,8 +263,6 @@ def test_what_is_seen_can_decide_what_is_said() -> None:
     words[0, 5:], words[1, 5:] = 20, 21
     batch = replace(batch, lanes={**batch.lanes, "say": words})
     optimizer = build_optimizer(ck.model, OptimConfig())
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"]
     for _ in range(60):
         compute_losses(ck.model, batch)["loss"].backward()
         optimizer.step()
