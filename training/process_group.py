@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 
@@ -67,3 +69,14 @@ def shard_like(full: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return full
     return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def is_first_process() -> bool:
+    """Whether this process prints and writes; known before the processes have met."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def print_once(text: str) -> None:
+    """Print to stderr from the first process alone."""
+    if is_first_process():
+        print(text, file=sys.stderr)

@@ -5,21 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
-from lightning.pytorch.utilities import rank_zero_only
 
 from microturn.configs.load import save_config
-from microturn.configs.reading import lines_of
 from microturn.configs.signals import Interrupted
 from microturn.datagen.sets.contents import (
     CONTENTS_NAME,
@@ -29,33 +25,26 @@ from microturn.datagen.sets.contents import (
 )
 from microturn.model.checkpoint import describe, save_checkpoint
 from microturn.model.checkpoint_place import IN_RUN
-from microturn.model.model import PATCH_FLOOR, InteractionModel
-from microturn.model.streams import dequantise_fine
-from microturn.model.streams.layout import N_MELS
-from microturn.model.streams.packing import SILENT_LOG_MEL
+from microturn.model.model import InteractionModel
 from microturn.training import state
+from microturn.training.build import new_data, new_model, new_module
 from microturn.training.callbacks import Progress, SaveState
 from microturn.training.cluster import choose_cluster
 from microturn.training.config import TrainingConfig
-from microturn.training.data import DialogueData
 from microturn.training.flops import flops_per_micro_turn, matmul_rate
 from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
 from microturn.training.parallel import check_compiler, compile_blocks, recompute_blocks
-from microturn.training.reading.damage import DamagedDialogues
+from microturn.training.process_group import is_first_process, print_once
 from microturn.training.reading.digest import data_digest
-from microturn.training.reading.mixture import examples_of
 from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
-from microturn.training.start.init_weights import InitialWeights, folder_of, refuse_to_overwrite
-from microturn.training.start.run_identity import RunIdentity, words_digest
+from microturn.training.start.init_weights import folder_of, refuse_to_overwrite
+from microturn.training.start.run_identity import RunIdentity
 from microturn.training.state import State
 from microturn.training.stop import Stop
 from microturn.training.validating.best import KeepBest
-from microturn.training.vocoder_loss import VocoderTask
 from microturn.training.watch.step_times import StepTimes
-
-_STATISTICS_DIALOGUES = 64
 
 
 def choose_precision(precision: str, *, gpu: bool) -> str:
@@ -112,85 +101,6 @@ def stand_at_step(trainer: L.Trainer, step: int) -> None:
     loop._batches_that_stepped = step
 
 
-@torch.no_grad()
-def fit_mel_statistics(model: InteractionModel, source: Source) -> None:
-    """Set mean and deviation per band to those of the agent's speech in some dialogues."""
-    numbers = examples_of(source, _STATISTICS_DIALOGUES)
-    frames = [dequantise_fine(source.lanes(i)["audio_out"]).reshape(-1, N_MELS) for i in numbers]
-    log_mel = np.maximum(np.concatenate(frames), PATCH_FLOOR)
-    speech = log_mel[log_mel.max(axis=1) > SILENT_LOG_MEL]
-    if len(speech) < 2:
-        raise ValueError(
-            f"from {source.name(numbers[0])} to {source.name(numbers[-1])} the agent never "
-            "speaks, so there is no voice to learn; add dialogues in which it does"
-        )
-    model.mel_mean.copy_(torch.from_numpy(speech.mean(0)))
-    model.mel_std.copy_(torch.from_numpy(speech.std(0)).clamp_min(0.1))
-
-
-def new_model(
-    cfg: TrainingConfig, source: Source, resumed: State | None = None
-) -> InteractionModel:
-    """Make the model that a run begins with.
-
-    Its weights are those of the state, or of the checkpoint `init=`; else they are drawn, and the
-    agent's speech in the data is measured.
-    """
-    L.seed_everything(cfg.seed, verbose=False)
-    model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
-    if resumed is not None:
-        _restore(model, resumed)
-    elif cfg.init:
-        _start_from(InitialWeights.read(cfg.init), model, source)
-    else:
-        fit_mel_statistics(model, source)
-    return model
-
-
-def new_module(
-    cfg: TrainingConfig, model: InteractionModel, source: Source, resumed: State | None = None
-) -> TrainingModule:
-    """Make the module that trains a model on a source, with the vocoder where it is learned."""
-    voice = None
-    if model.vocoder.is_learned:
-        voice = VocoderTask(source, cfg.model.vocoder, source.layout, seed=cfg.seed)
-    return TrainingModule(model, cfg, names=source.name, resumed=resumed, voice=voice)
-
-
-def new_data(cfg: TrainingConfig, source: Source) -> DialogueData:
-    """Make the batches of a run."""
-    return DialogueData(
-        source,
-        batch_size=cfg.batch_size,
-        seed=cfg.seed,
-        steps=cfg.max_steps,
-        workers=cfg.loader_workers,
-        n_micro_batches=cfg.accumulate,
-        bucket_steps=cfg.bucket_steps,
-        crop_micro_turns=cfg.longest_piece,
-        damaged=lambda rank: DamagedDialogues(
-            cfg.skip_damaged, Path(cfg.out) / "damaged.jsonl", writes=rank == 0
-        ),
-        validation=open_validation(cfg, source),
-        n_validation=cfg.validate.n_dialogues,
-    )
-
-
-def open_validation(cfg: TrainingConfig, source: Source) -> Source | None:
-    """Open the dialogues to validate on; ValueError where they do not fit those of training."""
-    if not cfg.validate.data:
-        return None
-    validation = open_source(cfg.validate.data)
-    name = f"validate.data={cfg.validate.data}"
-    source.layout.check_same(validation.layout, f"data={cfg.data}", name)
-    if words_digest(source.tokenizer) != words_digest(validation.tokenizer):
-        raise ValueError(
-            f"{name} has another tokenizer than data={cfg.data}; simulate both with the same texts "
-            "and vocabulary size"
-        )
-    return validation
-
-
 def _silence_lightning() -> None:
     """Suppress Lightning's advice about features that this program does not use."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -208,7 +118,7 @@ def train(cfg: TrainingConfig, *, watch: L.Callback | None = None) -> int:
     try:
         return _train(cfg, watch)
     except (ValueError, OSError, KeyboardInterrupt):
-        if _is_first_process():
+        if is_first_process():
             raise
         return 0  # all processes stop for the same reason; the first one reports it
 
@@ -232,7 +142,7 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     refuse_to_overwrite(out)
     resumed = _load_state(cfg, run)
     model = new_model(cfg, source, resumed)
-    with alone_in(out) if _is_first_process() else nullcontext():
+    with alone_in(out) if is_first_process() else nullcontext():
         return _run(cfg, model, source, run=run, resumed=resumed, cluster=cluster, watch=watch)
 
 
@@ -248,13 +158,13 @@ def _run(
 ) -> int:
     """Train in a run folder that nothing else trains in."""
     out = Path(cfg.out)
-    if _is_first_process():
+    if is_first_process():
         save_config(out / "config.yaml", cfg)
     module = new_module(cfg, model, source, resumed)
     if module.progress >= 1:
         notes = _notes(source, cfg, resumed=resumed is not None)
         save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=notes)
-        _print(f"training: {out} is finished ({module.steps} steps); nothing to do")
+        print_once(f"training: {out} is finished ({module.steps} steps); nothing to do")
         return 0
     if cfg.activation_checkpointing:
         recompute_blocks(model)
@@ -350,7 +260,7 @@ def _progress(module: TrainingModule, source: Source, times: StepTimes, *, half:
             return cfg.devices * cfg.nodes * single
         bf16 = matmul_rate(module.device, torch.bfloat16)
         if bf16 < single:
-            _print(
+            print_once(
                 f"training: precision=bf16 is slower than 32 here: matrix products run at "
                 f"{bf16 / 1e9:.1f} GFLOP/s against {single / 1e9:.1f}; give precision=32"
             )
@@ -371,13 +281,13 @@ def _load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
         return None
     last = state.load(states[-1])
     for difference in last.run.differences_from(run, last.path):
-        _print(
+        print_once(
             f"training: {difference}: this run goes on from {last.path}, but not as one that "
             "was never stopped would"
         )
     here = last.for_run(run)
     if here is not last:
-        _print(
+        print_once(
             f"training: another schedule: the rates of step {last.step} move to it over "
             f"optim.warmup_steps={cfg.optim.warmup_steps} steps"
         )
@@ -388,21 +298,6 @@ def _has_gpu(cfg: TrainingConfig) -> bool:
     return cfg.accelerator != "cpu" and torch.cuda.is_available()
 
 
-def _start_from(initial: InitialWeights, model: InteractionModel, source: Source) -> None:
-    changes = "".join(f"; {change}" for change in initial.give_to(model, source.tokenizer))
-    _print(f"training: the weights of {initial.folder}, step 0, a new optimiser{changes}")
-
-
-def _restore(model: InteractionModel, resumed: State) -> None:
-    try:
-        model.load_state_dict(resumed.weights)
-    except RuntimeError as error:
-        reason = lines_of(str(error))[-1].strip()
-        raise ValueError(
-            f"{resumed.path} does not fit this model ({reason}); give another out= or resume=false"
-        ) from error
-
-
 def _announce(module: TrainingModule, source: Source, precision: str) -> None:
     sizes, cfg = describe(module.model), module.cfg
     total, active = sizes["parameters_total"], sizes["parameters_active"]
@@ -411,18 +306,8 @@ def _announce(module: TrainingModule, source: Source, precision: str) -> None:
     start = f"resuming at step {module.steps}" if module.steps else "starting"
     world_size = cfg.devices * cfg.nodes
     shared = f"{world_size} devices ({cfg.strategy}), " if world_size > 1 else ""
-    _print(
+    print_once(
         f"training: {total:,} parameters ({active:,} active{frozen}), {len(source)} dialogues, "
         f"{cfg.batch_size} per step, {shared}{precision}, {torch.get_num_threads()} threads; "
         f"{start}"
     )
-
-
-def _print(text: str) -> None:
-    if _is_first_process():
-        print(text, file=sys.stderr)
-
-
-def _is_first_process() -> bool:
-    """Whether this process prints and writes; known before the processes have met."""
-    return getattr(rank_zero_only, "rank", 0) == 0

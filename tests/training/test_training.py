@@ -143,7 +143,7 @@ def test_bad_input_is_one_sentence(
 def test_statistics_make_speech_standard(data: Path) -> None:
     from microturn.model.config import ModelConfig
     from microturn.model.model import InteractionModel
-    from microturn.training.train import fit_mel_statistics
+    from microturn.training.build import fit_mel_statistics
 
     source = open_source(str(data))
     small = ModelConfig(d_model=32, n_layers=1, n_heads=2)
