@@ -124,12 +124,14 @@ class SaveState(Callback):
         n_kept: int,
         replaced: Sequence[Path] = (),
         is_asked: Callable[[], bool] = lambda: False,
+        is_good: Callable[[], bool] = lambda: True,
     ) -> None:
         self.out, self.tokenizer, self.run = out, tokenizer, run
         self.notes = notes  # more files of the checkpoint
         self.every_minutes, self.every_steps, self.n_kept = every_minutes, every_steps, n_kept
         self.replaced = replaced  # states of a run that this one starts over
         self.is_asked = is_asked
+        self.is_good = is_good  # whether a state is worth keeping that nobody asks for
         self._last_s = time.monotonic()
         self._request: Request | None = None
 
@@ -140,7 +142,7 @@ class SaveState(Callback):
 
     def _is_due(self) -> bool:
         elapsed_s = time.monotonic() - self._last_s
-        return self.is_asked() or (0 < 60 * self.every_minutes < elapsed_s)
+        return self.is_asked() or (self.is_good() and 0 < 60 * self.every_minutes < elapsed_s)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
@@ -150,7 +152,7 @@ class SaveState(Callback):
             return
         assert self._request is not None
         by_steps = self.every_steps > 0 and pl_module.steps % self.every_steps == 0
-        if by_steps or self._request.agreed:
+        if (by_steps and self.is_good()) or self._request.agreed:
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

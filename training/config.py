@@ -126,7 +126,21 @@ class TrainingConfig:
     checkpoint_minutes: float = option(1.0, "minutes between two saved states, 0: not by time")
     checkpoint_steps: int = option(0, "steps between two saved states, 0: not by steps")
     checkpoints_kept: int = option(2, "saved states that are kept, the last ones")
+    divergence: float = option(
+        10.0,
+        "multiple of the lowest mean loss of five steps at which the run ends as diverged, if that "
+        "is also twice the loss of its first step; 0: it goes on",
+    )
     log: str = option("csv", "csv: out/log/metrics.csv, tensorboard: event files in out/log, both")
+    callbacks: tuple[str, ...] = option(
+        (),
+        "Lightning callbacks beside the run's own: class paths or names of Lightning's, with "
+        "arguments in brackets (EarlyStopping(monitor='loss/loss', patience=3))",
+    )
+    logger: str = option(
+        "",
+        "Lightning logger beside log: csv, tensorboard, wandb, or a class path; in out/lightning",
+    )
     log_steps: int = option(10, "steps between two lines of the log")
     accelerator: str = option("auto", "Lightning accelerator: auto, cpu or gpu")
     devices: int = option(1, "GPUs, or processes on a CPU, per machine")
@@ -160,6 +174,8 @@ class TrainingConfig:
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
         self._check_at_least(0, "max_epochs", "skip_damaged", "crop_micro_turns")
         self._check_at_least(1, "bucket_steps")
+        if 0 != self.divergence <= 1:
+            raise ValueError(f"divergence={self.divergence:g} must be above 1, or 0")
         if self.heard.own_share and self.strategy == "fsdp":
             raise ValueError("heard.own_share needs whole weights on a device; give strategy=ddp")
         require_at_least(self.validate, "validate", every_steps=1, n_dialogues=1, patience=0)

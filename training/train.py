@@ -13,6 +13,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from microturn.configs.load import save_config
@@ -44,6 +46,8 @@ from microturn.training.start.run_identity import RunIdentity
 from microturn.training.state import State
 from microturn.training.stop import Stop
 from microturn.training.validating.best import KeepBest
+from microturn.training.watch.divergence import Divergence
+from microturn.training.watch.plugins import make_callbacks, make_logger
 from microturn.training.watch.step_times import StepTimes
 
 
@@ -188,6 +192,7 @@ def _fit(
     _announce(module, source, precision)
     data = new_data(cfg, source)
     stop = Stop()
+    divergence = Divergence(cfg.divergence, out)
     saver = SaveState(
         out,
         source.tokenizer,
@@ -198,10 +203,11 @@ def _fit(
         n_kept=cfg.checkpoints_kept,
         replaced=() if cfg.resume else state.saved_states(out),
         is_asked=stop.must_save,
+        is_good=divergence.is_good,
     )
     times = StepTimes()
     log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps, times=times)
-    callbacks: list[L.Callback] = [times, stop, log, saver]
+    callbacks: list[L.Callback] = [times, stop, log, divergence, saver]
     if cfg.validate.data:
         callbacks.append(KeepBest(cfg.validate, out, source.tokenizer, saver.notes))
     if cfg.streaming_validation.data:
@@ -214,11 +220,12 @@ def _fit(
     callbacks.append(_progress(module, source, times, half="bf16" in precision))
     if watch is not None:
         callbacks.append(watch)
+    more = make_callbacks(cfg.callbacks)
     trainer = L.Trainer(
         **trainer_arguments(cfg),
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
+        callbacks=callbacks + more,
+        logger=make_logger(cfg.logger, out / "lightning") or False,
+        enable_checkpointing=any(isinstance(one, Checkpoint) for one in more),
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,
@@ -228,6 +235,8 @@ def _fit(
     with stop.handling_signals():
         try:
             trainer.fit(module, data)
+        except MisconfigurationException as error:
+            raise ValueError(" ".join(str(error).split())) from error
         except SystemExit:  # Lightning turns a second Ctrl-C into this
             raise Interrupted(stop.number or signal.SIGINT) from None
     if stop.requested:
