@@ -15,6 +15,7 @@ from microturn.model.checkpoint import load_checkpoint
 from microturn.training.config import OptimConfig, TrainingConfig
 from microturn.training.data import StepSampler
 from microturn.training.optim import build_optimizer, orthogonalise, rate
+from microturn.training.reading.order import Shuffled
 from microturn.training.sources import open_source
 from microturn.training.state import load, saved_states
 from microturn.training.train import choose_precision
@@ -33,10 +34,11 @@ Train = Callable[..., int]
 def test_a_resumed_order_is_the_rest_of_the_straight_one(
     n: int, batch: int, steps: int, first: int, seed: int
 ) -> None:
-    whole = list(StepSampler(n, batch, seed=seed, first_step=0, steps=steps))
-    rest = list(StepSampler(n, batch, seed=seed, first_step=first, steps=steps))
+    order = Shuffled(n, (seed,))
+    whole = list(StepSampler(order, batch, first_step=0, steps=steps))
+    rest = list(StepSampler(order, batch, first_step=first, steps=steps))
     assert rest == whole[first:]
-    drawn = [i for b in whole for i in b]
+    drawn = [i for draw in whole for i in draw.dialogues]
     for epoch in range(len(drawn) // n):
         assert sorted(drawn[epoch * n : (epoch + 1) * n]) == list(range(n))
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from microturn.configs.reading import lines_of
+
 
 class DamagedDialogues:
     """Names and reasons in a file of the run folder, one JSON object per line.
@@ -18,7 +20,7 @@ class DamagedDialogues:
         self.limit, self.file, self.writes = limit, file, writes
         self.reasons: dict[str, str] = {}
         if file.is_file():
-            rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+            rows = map(json.loads, lines_of(file.read_text(encoding="utf-8")))
             self.reasons = {row["dialogue"]: row["reason"] for row in rows}
 
     def new(self, skipped: Mapping[str, str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import lines_of
 from microturn.model.checkpoint import save_checkpoint
 from microturn.model.losses import lane_terms
 from microturn.model.streams import Tokenizer
@@ -49,7 +50,7 @@ class KeepBest(Callback):
             )
         path = self.out / NAME
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = lines_of(path.read_text(encoding="utf-8"))
             self.rows = [row for row in map(json.loads, lines) if row["step"] <= pl_module.steps]
         if trainer.is_global_zero:
             self._write()
