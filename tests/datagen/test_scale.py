@@ -56,6 +56,7 @@ def test_four_processes_make_the_same(straight: Path, cache: Path, tmp_path: Pat
     assert files(tmp_path / "set") == files(straight)
 
 
+@pytest.mark.slow
 def test_ray_makes_the_same(straight: Path, cache: Path, tmp_path: Path) -> None:
     """In a process of its own: Ray leaves open what our tests do not tolerate."""
     pytest.importorskip("ray")

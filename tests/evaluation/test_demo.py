@@ -320,6 +320,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ctrl_c_ends_the_demo_and_the_next_run_finishes_it(tmp_path: Path) -> None:
     """The real thing at smoke size: interrupted once, then finished, then nothing left to do."""

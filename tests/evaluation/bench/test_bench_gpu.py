@@ -26,6 +26,7 @@ def test_without_a_gpu_only_smoke_runs(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "gpu-sessions", "smoke=true", f"out={tmp_path}"]) == 0
     figures = json.loads((tmp_path / "sessions.json").read_text())
