@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -199,8 +200,16 @@ def ended(code: int) -> str:
 def run_stage(stage: DemoStep) -> int:
     """Run one command as a process, which ends and saves its state when this one is told to end."""
     command = [sys.executable, "-m", "microturn.configs.main", *stage.words]
-    with subprocess.Popen(command, preexec_fn=_end_with_parent) as process:
+    # Python forgets a signal that its hooks of a fork are interrupted by: it waits until after.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        process = subprocess.Popen(command, preexec_fn=partial(_begin_stage, before))
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    with process:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return process.wait()
         except KeyboardInterrupt:
             process.terminate()  # a terminal or scheduler may have done so: twice saves once
@@ -218,8 +227,15 @@ def _wait_for_saving(process: "subprocess.Popen[bytes]") -> None:
                 process.kill()
 
 
-def _end_with_parent() -> None:
-    """Ask Linux to end a stage whose demo is killed: two trainings must not share a folder."""
+def _begin_stage(mask: set[int]) -> None:
+    """In a new process: a signal that waits ends it; so does, on Linux, the death of the demo.
+
+    Two trainings must not share a folder.
+    """
+    for number in ENDING:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
