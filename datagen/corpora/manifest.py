@@ -109,7 +109,7 @@ class Utterance:
             line["times"] = times
         if self.licence_from != STATED:
             line["licence_from"] = self.licence_from
-        line["words"] = [_word_to_json(word, times) for word in self.words]
+        line["words"] = [word_to_json(word, times) for word in self.words]
         line["cuts"] = [{key: getattr(cut, _field_of(key)) for key in _CUT} for cut in self.cuts]
         line["tags"] = sorted(self.tags)
         return line
@@ -122,7 +122,7 @@ class Utterance:
         }
         scalars["language"] = language_tag(scalars["language"])  # of manifests of any age
         times = str(line.get("times", ALIGNED))
-        words = tuple(_word_from_json(word, times) for word in line["words"])
+        words = tuple(word_from_json(word, times) for word in line["words"])
         utterance = Utterance(
             **scalars,
             words=words,
@@ -157,13 +157,13 @@ _SCALARS: dict[str, type] = {
 }
 
 
-def _word_to_json(word: AlignedWord, times: str) -> list[Any]:
+def word_to_json(word: AlignedWord, times: str) -> list[Any]:
     """Return text, start and end; and the class of the times where it is not that of the line."""
     line: list[Any] = [word.text, word.start_s, word.end_s]
     return line if word.times == times else [*line, word.times]
 
 
-def _word_from_json(line: list[Any], times: str) -> AlignedWord:
+def word_from_json(line: list[Any], times: str) -> AlignedWord:
     text, start, end, *own = line
     if own:
         (times,) = own
