@@ -42,6 +42,7 @@ OBJECTS = frozenset(
     ]
 )
 _HEADER = 20  # bytes before the payload of a DOG, CUT or JAS entry
+_MENUS, _MENU_BYTES = 32, 96  # where the menus of a DOG entry begin, and the size of one
 _OBJECT_FIRST = 41  # JOE0041 is the first object description, JOE0001 the first stock answer
 _STOCK_ANSWERS = 40
 _LINES_BETWEEN = 12  # between the room names and the stock answers in QUEEN2.JAS
@@ -57,6 +58,27 @@ class VoicedLine:
     scene: str  # the entry that holds the text
     offset: int
     size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeMenu:
+    """What Joe can say at one point of a dialogue tree."""
+
+    head: int  # the choice that leads here
+    choices: tuple[tuple[int, int], ...]  # each choice, and the head that follows without a menu
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialogueTree:
+    """The menus of one conversation; the first one is its beginning."""
+
+    name: str  # the entry, without its suffix
+    key: int  # the first number in the names of its clips
+    menus: tuple[TreeMenu, ...]
+
+    def node(self, choice: int) -> str:
+        """Return what the names of the clips of a choice begin with."""
+        return _node(self.key, choice)
 
 
 class Archive:
@@ -94,6 +116,11 @@ class Archive:
             if name.endswith(".SB") and name[:-3] in lines
             for text, speaker, scene in [lines[name[:-3]]]
         ]
+
+    def trees(self) -> list[DialogueTree]:
+        """Return every dialogue tree, in the order of their names."""
+        names = sorted(name for name in self.entries if name.endswith(".DOG"))
+        return [_tree(name, self.read(name, _HEADER)) for name in names]
 
 
 def pairs(clips: list[VoicedLine]) -> dict[str, tuple[str, str]]:
@@ -140,12 +167,29 @@ def _all_lines(archive: Archive, table: _Tables) -> Iterator[_Line]:
             yield from _cut_scene_lines(name, archive.read(name, _HEADER), table)
 
 
+def _node(key: int, choice: int) -> str:
+    return f"{key:2d}{choice & 0xFFFF:4x}".replace(" ", "0").upper()
+
+
+def _tree(name: str, data: bytes) -> DialogueTree:
+    """Read the menus: six records of 16 bytes each, the first with the head of the menu.
+
+    The second of the eight numbers of a record is the choice, the fourth the head that follows.
+    """
+    levels, _, key = struct.unpack_from(">3h", data, 0)
+    menus = []
+    for start in range(_MENUS, _MENUS + abs(levels) * _MENU_BYTES, _MENU_BYTES):
+        (_, head, *_), *rows = struct.iter_unpack(">8h", data[start : start + _MENU_BYTES])
+        menus.append(TreeMenu(head=head, choices=tuple((row[1], row[3]) for row in rows)))
+    return DialogueTree(name=name.removesuffix(".DOG"), key=key, menus=tuple(menus))
+
+
 def _dialogue_lines(name: str, data: bytes) -> Iterator[_Line]:
     levels, _, key, joe_count, other_count = struct.unpack_from(">5h", data, 0)
     (other_start,) = struct.unpack_from(">H", data, 22)
     (last_start,) = struct.unpack_from(">H", data, 26)
     other = re.sub(r"\d*\.DOG$", "", name)
-    place = 32 + abs(levels) * 96
+    place = _MENUS + abs(levels) * _MENU_BYTES
     for i in range(joe_count + 1):
         if place + 4 > len(data) or place >= other_start:
             break

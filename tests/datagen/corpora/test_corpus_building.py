@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from microturn.datagen.corpora.default_corpus.queen_selection import (
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.datagen.corpora.tags import tags_of
+from tests.support.game_archive import archive_file, tables
 
 
 @pytest.mark.parametrize(
@@ -80,23 +80,9 @@ def test_selection_keeps_what_is_needed_and_stays_in_its_budget() -> None:
     assert picks == select(list(reversed(clips)), 10_500)
 
 
-def archive_file(path: Path, entries: dict[str, bytes], *, compression: int = 1) -> Path:
-    """A `queen.1c` of these entries."""
-    start = 15 + 21 * len(entries)
-    head = b"QTBL" + b"PEM10 " + b"\0\0" + bytes([compression]) + struct.pack(">H", len(entries))
-    body = b""
-    for name, data in entries.items():
-        head += struct.pack(">12sBII", name.encode(), 0, start + len(body), len(data))
-        body += data
-    path.write_bytes(head + body)
-    return path
-
-
 def game(path: Path) -> Path:
     """A game with one object description in two voiced pieces, and a clip without a text."""
-    jas = bytes(20) + struct.pack(">4H", 0, 0, 0, 1)
-    text = "First piece*NASecond piece" + "\r\n" * 13
-    entries = {"QUEEN.JAS": jas, "QUEEN2.JAS": text.encode()}
+    entries = tables(descriptions=["First piece*NASecond piece"])
     sounds = {name: name.encode() for name in ("JOE00411.SB", "JOE00412.SB", "X.SB")}
     return archive_file(path, entries | sounds)
 
