@@ -18,9 +18,9 @@ from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.acoustics.rooms import load_bank
 from microturn.datagen.acoustics.talkers import TalkerPosition, talker_positions
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.waveform import joined
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Clip, Script
-from microturn.datagen.dialogue.turn_taking import joined
 from microturn.datagen.labels.setting import (
     ChannelLabel,
     EchoPathLabel,

@@ -7,7 +7,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from microturn.configs.paths import data_folder
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus, Utterance
+from microturn.datagen.corpora.manifest import (
+    CONVERSATIONS_NAME,
+    DEFAULT_FOLDER,
+    MANIFEST_NAME,
+    Corpus,
+    Utterance,
+)
 from microturn.datagen.sets.storage import place
 from microturn.model.streams.pcm import Audio
 
@@ -123,4 +129,9 @@ def digest_of(names: str) -> str:
     digest = sha256()
     for folder in folders_of(names):
         digest.update((place(folder) / MANIFEST_NAME).read_bytes())
+        conversations = place(folder) / CONVERSATIONS_NAME
+        if conversations.is_file():
+            with conversations.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
     return digest.hexdigest()

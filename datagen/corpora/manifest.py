@@ -28,6 +28,7 @@ from microturn.model.streams.sound_file import SoundError, read_sound, to_mono
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
 MANIFEST_NAME = "manifest.jsonl"
+CONVERSATIONS_NAME = "conversations.jsonl"  # beside it, see conversations/record.py
 STATED, LAYOUT, UNKNOWN_LICENCE = "stated", "layout", "unknown"  # origins of a licence
 SPLITS = ("train", "test", "any")
 QUALITIES = ("clean", "usable", "poor")  # of cuts, best first
@@ -227,7 +228,10 @@ class Corpus:
 
     @staticmethod
     def open(folder: str | Place = DEFAULT_FOLDER, *, sample_rate: int | None = None) -> Corpus:
-        """Read a corpus from a folder or a URL, and check its manifest against its tars."""
+        """Read a corpus from a folder or a URL, and check its manifest against its tars.
+
+        A corpus of recorded conversations alone has an empty manifest.
+        """
         folder = place(folder)
         manifest = folder / MANIFEST_NAME
         if not folder.is_dir():
@@ -235,7 +239,7 @@ class Corpus:
         if not manifest.is_file():
             raise FileNotFoundError(f"{folder} holds no {MANIFEST_NAME}; {_REBUILD}.")
         utterances = list(_read_lines(manifest))
-        if not utterances:
+        if not utterances and not (folder / CONVERSATIONS_NAME).is_file():
             raise ValueError(f"{manifest} is empty; {_REBUILD}.")
         ids = [utterance.id for utterance in utterances]
         if len(set(ids)) != len(ids):

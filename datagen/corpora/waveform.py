@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,10 @@ SILENT_DB = -28.0  # level of a silence, re the loudest frame
 MIN_CORRELATION, MAX_SHIFT_S = 0.4, 0.02
 COMPARED_S = 60.0  # of longer files only the beginning
 EMPTY_CHANNEL_DB = -30.0  # a channel without a voice is this far below the loudest
+LOUD_SHARE = 0.95  # the level of speech is that of its loudest frames but these
+CLICK_S = 0.03  # a shorter sound is a click
+
+Span = tuple[int, int]  # samples
 
 
 def energy_edges(audio: Audio, sample_rate: int, *, threshold_db: float) -> tuple[int, int]:
@@ -37,6 +43,57 @@ def energy_edges(audio: Audio, sample_rate: int, *, threshold_db: float) -> tupl
     start = max(0, (int(loud[0]) - 1) * hop + hop // 2)
     end = min(len(audio), (int(loud[-1]) + 1) * hop - hop // 2)
     return start, end
+
+
+def frame_energy(audio: Audio, hop: int) -> npt.NDArray[np.float64]:
+    """Return the sum of squares of every `hop` samples; a last part of a frame is left out."""
+    frames = audio[: len(audio) // hop * hop].reshape(-1, hop)
+    energy: npt.NDArray[np.float64] = np.einsum("ij,ij->i", frames, frames)
+    return energy
+
+
+def voice_spans(audio: Audio, sample_rate: int, *, threshold_db: float, join: int) -> list[Span]:
+    """Where the energy of a voice rises above a threshold, re the level of its loud frames.
+
+    Spans that are less than `join` samples apart are one.
+    """
+    hop = round(FRAME_S * sample_rate)
+    spans = loud_frames(frame_energy(audio, hop), threshold_db=threshold_db)
+    shortest = round(CLICK_S * sample_rate)
+    together = joined([(a * hop, b * hop) for a, b in spans], join)
+    return [(a, b) for a, b in together if b - a >= shortest]
+
+
+def loud_frames(
+    energy: npt.NDArray[np.floating[Any]], *, threshold_db: float, at_least: float = 0.0
+) -> list[Span]:
+    """Return the spans of frames above a threshold re the level of the loud ones.
+
+    `at_least` is an energy that frames exceed in any case, such as that of the noise.
+    """
+    voiced = energy[energy > 0]
+    if not len(voiced):
+        return []
+    heard = voiced[voiced > voiced.max() * 1e-4]
+    loud = float(np.quantile(heard, LOUD_SHARE))
+    return spans_of(energy > max(loud * 10 ** (threshold_db / 10), at_least))
+
+
+def spans_of(active: npt.NDArray[np.bool_]) -> list[Span]:
+    """Return the runs of true frames."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
+    return [(a, b) for a, b in edges.reshape(-1, 2).tolist()]
+
+
+def joined(spans: Sequence[Span], join: int) -> list[Span]:
+    """Spans in order, those together that are less than `join` apart."""
+    found: list[Span] = []
+    for start, end in sorted(spans):
+        if found and start - found[-1][1] < join:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
 
 
 def longest_silence(audio: Audio, sample_rate: int) -> float:

@@ -10,45 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from microturn.datagen.corpora.waveform import Span, joined, voice_spans
 from microturn.datagen.labels.dialogue import DialogueLabels, EventLabel, WordLabel
 from microturn.datagen.labels.event_types import event_type
 from microturn.model.streams.pcm import Audio
-
-Span = tuple[int, int]  # samples
-HOP_S = 0.005
-LOUD_SHARE = 0.95  # the level of speech is that of its loudest frames but these
-MIN_LENGTH_S = 0.03  # a shorter sound is a click
-
-
-def voice_spans(audio: Audio, sample_rate: int, *, threshold_db: float, join: int) -> list[Span]:
-    """Where the energy of a voice rises above a threshold, re the level of its loud frames."""
-    hop = round(HOP_S * sample_rate)
-    n = len(audio) // hop
-    frames = audio[: n * hop].reshape(n, hop)
-    energy = np.einsum("ij,ij->i", frames, frames)
-    voiced = energy[energy > 0]
-    if not len(voiced):
-        return []
-    heard = voiced[voiced > voiced.max() * 1e-4]
-    loud = float(np.quantile(heard, LOUD_SHARE))
-    active = energy > loud * 10 ** (threshold_db / 10)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
-    spans = [(a, b) for a, b in (edges.reshape(-1, 2) * hop).tolist()]
-    shortest = round(MIN_LENGTH_S * sample_rate)
-    return [(a, b) for a, b in joined(spans, join) if b - a >= shortest]
-
-
-def joined(spans: Sequence[Span], join: int) -> list[Span]:
-    """Spans in order, those together that are less than `join` apart."""
-    found: list[Span] = []
-    for start, end in sorted(spans):
-        if found and start - found[-1][1] < join:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
-        else:
-            found.append((start, end))
-    return found
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from microturn.datagen.corpora.languages import language_tag
+from microturn.datagen.corpora.manifest import CONVERSATIONS_NAME as CONVERSATIONS_NAME
 from microturn.datagen.corpora.manifest import (
     LAYOUT,
     SPLITS,
@@ -22,7 +23,6 @@ from microturn.datagen.corpora.manifest import (
 )
 from microturn.datagen.labels.time_classes import GIVEN
 
-CONVERSATIONS_NAME: Final = "conversations.jsonl"
 RECORDED, SCRIPTED = "recorded", "scripted"
 KINDS: Final = (RECORDED, SCRIPTED)
 ROLES: Final = ("user", "agent", "")  # "": either
@@ -36,7 +36,9 @@ class Side:
     """One person of a recorded conversation: a channel of stored sound, and what is said on it.
 
     Words of unknown times are one entry with several words in its `text`: a segment of which no
-    more is known. A side without any words has `activity`, the spans in which it sounds.
+    more is known. An entry without text is a sound of this person that is no word: a laugh, a
+    cough, a broken or unclear word; its times are unknown too. A side without any words, or with
+    segments, has `activity`, the spans in which it sounds.
     """
 
     speaker: str

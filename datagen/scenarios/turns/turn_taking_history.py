@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from microturn.datagen.corpora.waveform import Span, joined
 from microturn.datagen.dialogue.script import Script
 from microturn.datagen.dialogue.timeline import Word
 from microturn.datagen.dialogue.turn_taking import (
-    Span,
     TurnTaking,
-    joined,
     measure,
 )
 from microturn.datagen.labels.event_types import event_type

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from microturn.configs.load import load_config
 from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig, HumanTimingConfig
+from microturn.datagen.corpora.waveform import joined, voice_spans
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.dialogue.turn_taking import (
@@ -24,7 +25,6 @@ from microturn.datagen.dialogue.turn_taking import (
     measure,
     of_sound,
     of_words,
-    voice_spans,
 )
 from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.pipeline import Simulator
@@ -261,8 +261,6 @@ def test_a_voice_is_found_at_any_level() -> None:
 def test_speech_and_silence_add_up(
     user: list[tuple[int, int]], agent: list[tuple[int, int]]
 ) -> None:
-    from microturn.datagen.dialogue.turn_taking import joined
-
     user, agent = joined(user, 5), joined(agent, 5)
     found = measure(user, agent, backchannels=[], n_samples=600)
     lanes = np.zeros((2, 600), bool)
