@@ -57,6 +57,15 @@ class SoundPiece:
     mended: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class SoundHeader:
+    """What the header of a file states; the length may be wrong where the file is torn."""
+
+    n_channels: int
+    rate: int
+    n_frames: int
+
+
 @contextmanager
 def decoding() -> Iterator[None]:
     """Turn any failure of a decoder into SoundError: strange bytes may break it anywhere."""
@@ -116,6 +125,13 @@ def read_sound(
         return SoundPiece(samples=samples, rate=file.samplerate, mended=mended)
 
 
+def sound_header(path: Path) -> SoundHeader:
+    """Read the header of a file; raises SoundError."""
+    with decoding(), ExitStack() as stack:
+        file = stack.enter_context(_opened(path, stack))
+        return SoundHeader(n_channels=file.channels, rate=file.samplerate, n_frames=file.frames)
+
+
 def _opened(source: Path | bytes, stack: ExitStack) -> SoundFile:
     """Open by content: a name such as `x.raw` makes the library ask for the format."""
     import soundfile
@@ -129,7 +145,21 @@ def _opened(source: Path | bytes, stack: ExitStack) -> SoundFile:
     if not source.stat().st_size:
         raise SoundError("the file is empty")
     file = stack.enter_context(source.open("rb"))
-    return soundfile.SoundFile(file.fileno(), closefd=False)
+    try:
+        return soundfile.SoundFile(file.fileno(), closefd=False)
+    except soundfile.LibsndfileError as error:
+        if coding := _sphere_coding(source):
+            raise SoundError(
+                f"its sound is compressed as {coding}, which is not read; convert it with "
+                "`sph2pipe -f wav`"
+            ) from error
+        raise
+
+
+def _sphere_coding(path: Path) -> str:
+    """Return the coding of a compressed NIST SPHERE file, such as ulaw,embedded-shorten-v2.00."""
+    stated = re.search(rb"sample_coding -s\d+ (\S*embedded\S*)", _part(path, 0, 1024))
+    return stated[1].decode("ascii", "replace") if stated else ""
 
 
 def _frames(file: SoundFile, first: int, n: int, longest: float) -> Audio:

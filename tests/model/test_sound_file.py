@@ -20,6 +20,7 @@ from microturn.model.streams.sound_file import (
     SoundError,
     SoundTooLong,
     read_sound,
+    sound_header,
     to_mono,
     without_offset,
 )
@@ -187,3 +188,20 @@ def test_an_offset_is_removed_where_it_hides_silence() -> None:
     same, mended = without_offset(voice, RATE)
     assert same is voice
     assert not mended
+
+
+def test_a_header_is_read_without_the_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.sph"
+    path.write_bytes(encoded("sph", noise(1.5)))
+    header = sound_header(path)
+    assert (header.n_channels, header.rate, header.n_frames) == (1, RATE, round(1.5 * RATE))
+    with pytest.raises(SoundError, match="the file is missing"):
+        sound_header(tmp_path / "b.sph")
+
+
+def test_compressed_sphere_is_refused_by_the_name_of_its_coding(tmp_path: Path) -> None:
+    path = tmp_path / "a.sph"
+    coding = b"sample_coding -s25 pcm,embedded-shorten-v1.09\n"
+    path.write_bytes(encoded("sph", noise(1.0)).replace(b"sample_coding -s3 pcm\n", coding))
+    with pytest.raises(SoundError, match="compressed as pcm,embedded-shorten-v1.09.*sph2pipe"):
+        read_sound(path)

@@ -1,0 +1,6 @@
+"""The registry of layouts of conversations, from the most specific to the most general."""
+
+from microturn.datagen.corpora.conversations.described import ConversationFormat
+from microturn.datagen.corpora.conversations.layouts.sph import SPH
+
+LAYOUTS: tuple[ConversationFormat, ...] = (SPH,)
