@@ -33,6 +33,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("executors", "sets"),
         ("corpora",),
         ("dialogue",),
+        ("derive",),
         ("acoustics",),
         ("video",),
         ("scenarios",),

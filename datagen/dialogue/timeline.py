@@ -18,7 +18,7 @@ from microturn.datagen.labels.dialogue import (
     WordLabel,
     WordLabels,
 )
-from microturn.datagen.labels.event_types import ACTS, check_event
+from microturn.datagen.labels.event_types import ACTS, check_confidence, check_event
 from microturn.datagen.labels.time_classes import ALIGNED
 
 DIGITS: Final = 6  # of seconds in labels
@@ -55,7 +55,10 @@ class Expect:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something with a time; docs/events.md lists the types."""
+    """Something with a time; docs/events.md lists the types.
+
+    `confidence` is 1 for an event that was placed; one that was found in a recording has less.
+    """
 
     type: str
     start_sample: int
@@ -63,9 +66,11 @@ class Event:
     speaker: str
     text: str = ""
     expect: Expect | None = None
+    confidence: float = 1.0
 
     def __post_init__(self) -> None:
         check_event(self.type, None if self.expect is None else self.expect.act)
+        check_confidence(self.confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +220,7 @@ def _event_label(event: Event, seconds: Callable[[int], float]) -> EventLabel:
         speaker=event.speaker,
         text=event.text,
         expect=expect,
+        confidence=event.confidence,
     )
 
 
@@ -232,4 +238,5 @@ def _event(label: EventLabel, at: Callable[[float], int]) -> Event:
         speaker=label.speaker,
         text=label.text,
         expect=expect,
+        confidence=label.confidence,
     )

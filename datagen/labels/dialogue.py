@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from microturn.datagen.labels.event_types import EventType, check_event, register_event_type
+from microturn.datagen.labels.event_types import (
+    EventType,
+    check_confidence,
+    check_event,
+    register_event_type,
+)
 from microturn.datagen.labels.json_fields import optional, read_fields, write_fields
 from microturn.datagen.labels.setting import ChannelLabel, RoomLabel, SceneLabel
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN, check_times
@@ -71,7 +76,10 @@ class ExpectLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class EventLabel:
-    """Something with a time, and what it expects of the agent (None: nothing)."""
+    """Something with a time, and what it expects of the agent (None: nothing).
+
+    `confidence` is 1 for an event that was placed; one that was found in a recording has less.
+    """
 
     type: str
     start_s: float
@@ -79,9 +87,11 @@ class EventLabel:
     speaker: str = ""
     text: str = ""
     expect: ExpectLabel | None = None
+    confidence: float = optional(1.0)
 
     def __post_init__(self) -> None:
         check_event(self.type, self.act or None)
+        check_confidence(self.confidence)
 
     @property
     def act(self) -> str:

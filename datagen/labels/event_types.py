@@ -70,6 +70,7 @@ SELF_CORRECTION: Final = "self_correction"
 INTERRUPTION: Final = "interruption"
 USER_BACKCHANNEL: Final = "user_backchannel"
 AGENT_BACKCHANNEL: Final = "agent_backchannel"
+OVERLAP: Final = "overlap"
 SIDE_TALK: Final = "side_talk"
 BACKGROUND_SPEECH: Final = "background_speech"
 NOISE: Final = "noise"
@@ -117,6 +118,10 @@ SHIPPED: Final = (
     _type(
         *(AGENT_BACKCHANNEL, "agent_backchannel", "#2a9d7c", ("backchannel",)),
         "the agent shows that it listens and does not take the floor",
+    ),
+    _type(
+        *(OVERLAP, "user_backchannel", "#3f8f5b", ("resume",)),
+        "the user talks into the agent's words and does not get the floor",
     ),
     _type(SIDE_TALK, "background", "#7a5aa0", _QUIET, "the user talks to another person"),
     _type(
@@ -185,6 +190,12 @@ def check_event(name: str, act: str | None) -> None:
         raise ValueError(
             f"an event of type {name!r} cannot expect {act!r}, only {', '.join(kind.acts)}"
         )
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ValueError unless the confidence of an event is above 0 and at most 1."""
+    if not 0 < confidence <= 1:
+        raise ValueError(f"confidence={confidence} of an event must be above 0 and at most 1")
 
 
 def plugin_types(names: set[str]) -> tuple[EventType, ...]:

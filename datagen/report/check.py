@@ -111,7 +111,7 @@ def _fault_of_words(expect: Expect, timeline: Timeline) -> str | None:
     if not any(first <= word.start_sample < last for word in timeline.agent):
         return "the agent says nothing in the window"
     spoken = " ".join(word.text for word in timeline.agent if word.start_sample >= first)
-    if not f"{spoken} ".startswith(f"{expect.text} "):
+    if expect.text and not f"{spoken} ".startswith(f"{expect.text} "):
         return f"the agent says {spoken[:40]!r}, not {expect.text!r}"
     return None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.labels.dialogue import DialogueLabels, EventLabel, ExpectLabel, TextLabel
 from microturn.datagen.labels.event_types import EVENT_TYPES, event_type
 from microturn.datagen.sets.shards import ShardReader
@@ -40,6 +41,16 @@ def test_labels_survive_their_json(stored: Any) -> None:
     assert json.loads(json.dumps(labels.to_json())) == stored
 
 
+def test_only_a_confidence_below_one_is_written(stored: Any) -> None:
+    assert "confidence" not in stored["events"][0]  # so older sets are read, and new ones there
+    stored["events"][0]["confidence"] = 0.75
+    labels = read(stored)
+    assert [event.confidence for event in labels.events[:2]] == [0.75, 1.0]
+    assert json.loads(json.dumps(labels.to_json())) == stored
+    timeline = Timeline.from_labels(labels, sample_rate=16000, n_samples=labels.n_samples)
+    assert timeline.labels(16000).events == labels.events
+
+
 def test_a_set_of_the_former_format_is_refused(stored: Any) -> None:
     with pytest.raises(ValueError, match=f"{WHERE}: labels of format 1, .* simulate the set again"):
         read({**stored, "format": 1})
@@ -56,6 +67,10 @@ def test_a_set_of_the_former_format_is_refused(stored: Any) -> None:
         (lambda v: v["words"].update(user=3), r"words.user must be list, not 3"),
         (lambda v: v["channel"].update(snr_db="loud"), "channel.snr_db must be float, not 'loud'"),
         (lambda v: v["room"].update(talkers=[1]), r"room.talkers\[0\] must be TalkerLabel, not 1"),
+        (
+            lambda v: v["events"][0].update(confidence=1.5),
+            r"events\[0\]: confidence=1.5 of an event must be above 0 and at most 1",
+        ),
         (lambda v: v["events"][0].update(type="tunr"), r"events\[0\]: there is no event type"),
     ],
 )
