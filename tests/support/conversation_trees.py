@@ -6,9 +6,11 @@ that real sets have are functions of a talk, or of a file.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -191,3 +193,31 @@ def write_switchboard(root: Path, one: Talk, *, call: str = "2001", subtype: str
         put_text(folder / f"{stem}-word.text", *rows)
     put_text(root / "swb1" / "conv_tab.csv", f"{call},Y,1020,1044,303,0,910304,1218,1222, ,")
     return root
+
+
+def write_seamless(
+    root: Path, one: Talk, *, name: str = "V00_S0809_I00000582", with_words: bool = True
+) -> Path:
+    """One interaction of Seamless Interaction: a sound and a JSON for each person."""
+    folder = root / "improvised" / "dev" / "0000" / "0005"
+    for person in range(len(one.people)):
+        stem = f"{name}_P{947 + person:04d}"
+        put_sound(folder / f"{stem}.wav", one, person)
+        turns = one.turns_of(person)
+        content = {
+            "id": stem,
+            "metadata:transcript": [_whisper_segment(turn) for turn in turns if with_words],
+            "metadata:vad": [{"start": t.start_s, "end": t.end_s} for t in turns],
+        }
+        put_text(folder / f"{stem}.json", json.dumps(content))
+    return root
+
+
+def _whisper_segment(turn: SpokenTurn) -> dict[str, Any]:
+    words = [{"word": w.text, "start": w.start_s, "end": w.end_s, "score": 0.7} for w in turn.words]
+    return {
+        "words": words,
+        "start": turn.start_s,
+        "end": turn.end_s,
+        "transcript": turn.text,
+    }

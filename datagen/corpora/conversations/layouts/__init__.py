@@ -1,6 +1,7 @@
 """The registry of layouts of conversations, from the most specific to the most general."""
 
 from microturn.datagen.corpora.conversations.described import ConversationFormat
+from microturn.datagen.corpora.conversations.layouts.per_participant import PER_PARTICIPANT
 from microturn.datagen.corpora.conversations.layouts.sph import SPH
 
-LAYOUTS: tuple[ConversationFormat, ...] = (SPH,)
+LAYOUTS: tuple[ConversationFormat, ...] = (PER_PARTICIPANT, SPH)

@@ -18,19 +18,17 @@ from microturn.datagen.corpora.conversations.described import (
     DescribedConversation,
     DescribedSide,
 )
+from microturn.datagen.corpora.conversations.layouts.segment_words import Words, segment
+from microturn.datagen.corpora.conversations.layouts.sounds import n_channels
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import AUDIO_SUFFIXES, FileSound, read_text
-from microturn.datagen.labels.time_classes import GIVEN, UNKNOWN
-from microturn.model.streams.sound_file import SoundError, sound_header
-
-Words = tuple[AlignedWord, ...]
+from microturn.datagen.labels.time_classes import GIVEN
 
 _SIDES = ("A", "B")  # channels 0 and 1
 _SWITCHBOARD = re.compile(r"sw0?(\d{4})", re.IGNORECASE)
 _ENGLISH = re.compile(r"fe_03_\d{5}|sw\d{4}")
 _WORD_FILE = re.compile(r"sw0?(\d{4})([AB])-ms98-a-word\.text", re.IGNORECASE)
 _LINE = re.compile(r"(\d+(?:\.\d+)?)\s+(\d+(?:\.\d+)?)\s+([AB])\d*:(.*)")  # CallHome: A1, A2
-_UNCLEAR = "(( ))"  # the mark of these corpora for speech that nobody understood
 _SILENCE = "[silence]"
 _PROBED_TEXTS = 50  # a folder whose first texts are none of calls is not searched further
 _HEAD = 4096  # bytes
@@ -144,14 +142,10 @@ def _conversation(call: str, files: _CallFiles) -> DescribedConversation:
 
 
 def _check_sound(path: Path) -> None:
-    try:
-        header = sound_header(path)
-    except SoundError as error:
-        raise ValueError(f"{path.name}: {error}") from error
-    if header.n_channels != len(_SIDES):
+    n = n_channels(path)
+    if n != len(_SIDES):
         raise ValueError(
-            f"{path.name} has {header.n_channels} channel{'s' * (header.n_channels > 1)}, "
-            "and a call has two, one for each person"
+            f"{path.name} has {n} channel{'s' * (n > 1)}, and a call has two, one for each person"
         )
 
 
@@ -177,14 +171,7 @@ def _fisher_lines(path: Path) -> dict[str, Words]:
                 f"{path.name}, line {number}: {line[:40]!r} is not `start end A: text`"
             )
         start, end, side, text = match.groups()
-        said.setdefault(side, []).append(
-            AlignedWord(
-                text=text.strip() or _UNCLEAR,
-                start_s=float(start),
-                end_s=float(end),
-                times=UNKNOWN,
-            )
-        )
+        said.setdefault(side, []).append(segment(text, float(start), float(end)))
     return {side: tuple(words) for side, words in said.items()}
 
 
