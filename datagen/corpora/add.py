@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from gzip import BadGzipFile
 from json import JSONDecodeError
@@ -33,6 +33,7 @@ from microturn.datagen.corpora.adding.changes import (
     signatures,
     write_signatures,
 )
+from microturn.datagen.corpora.adding.scripted import write_scripted
 from microturn.datagen.corpora.adding.writer import SKIPPED_NAME as SKIPPED_NAME
 from microturn.datagen.corpora.adding.writer import CorpusWriter
 from microturn.datagen.corpora.alignment.matching import words_of
@@ -44,6 +45,7 @@ from microturn.datagen.corpora.checking import (
     SkippedRecording,
 )
 from microturn.datagen.corpora.config import CorpusAddConfig
+from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import (
     LAYOUT,
@@ -77,6 +79,7 @@ class CorpusSource:
     licence_from: str  # whether somebody has stated it, or the layout suggests it
     prefixed: bool
     recordings: list[Recording]
+    dialogues: Iterable[DialogueParts] = ()  # of its recordings, in order
 
 
 def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
@@ -171,9 +174,10 @@ def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str
             f"none of the {len(recordings)} recordings of {config.source} can be used; the first, "
             f"{first.place}: {first.reason}"
         )
+    scripted = write_scripted(part, source.name, source.dialogues, writer.stored)
     Corpus.open(part)  # verifies that the folder can be read
     shutil.rmtree(part / "unpacked", ignore_errors=True)
-    return _summary(source, writer)
+    return _summary(source, writer) | ({"scripted": scripted} if scripted else {})
 
 
 def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
@@ -189,6 +193,7 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
             licence_from=STATED,
             prefixed=False,
             recordings=sorted(package.read(folder), key=lambda recording: recording.id),
+            dialogues=package.dialogues(folder),
         )
     form = format_of(Path(config.source), config.format)
     if config.columns and not form.named_columns:
@@ -333,6 +338,12 @@ def _report(summary: dict[str, Any], out: Path) -> None:
     total = sum(times["words"] for times in counted.values())
     parts = [f"{counted[t]['words'] / total:.1%} {t}" for t in TIME_CLASSES if t in counted]
     print(f"word times: {', '.join(parts)}", file=sys.stderr)
+    if scripted := summary.get("scripted"):
+        print(
+            f"dialogues: {scripted['dialogues']}, {scripted['turns']} turns; left out: "
+            f"{scripted['left_out']} turns that are skipped or mix both sides of the split",
+            file=sys.stderr,
+        )
     if summary["mended"]:
         mended = ", ".join(f"{fault} ({n})" for fault, n in summary["mended"].items())
         print(f"mended files: {mended}", file=sys.stderr)

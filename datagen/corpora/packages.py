@@ -5,18 +5,20 @@ This is the only module of `corpora/` that depends on `default_corpus/`.
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 
 from microturn.configs.reading import lines_of
+from microturn.datagen.corpora import fillets
+from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.cutting import RATE
-from microturn.datagen.corpora.default_corpus import asterisk
+from microturn.datagen.corpora.default_corpus import asterisk, queen_dialogues
 from microturn.datagen.corpora.default_corpus.amazon_queen import (
     ARCHIVE_PATH,
     LICENCE,
@@ -29,19 +31,13 @@ from microturn.datagen.corpora.default_corpus.queen_selection import (
 )
 from microturn.datagen.corpora.recordings import (
     Decoded,
-    FileSound,
     Recording,
     decoded,
-    read_text,
 )
 from microturn.datagen.corpora.tags import tags_of
 from microturn.model.streams.sound_file import SoundError, read_sound
 
 DOC = "usr/share/doc"
-_FISH = "usr/share/games/fillets-ng"
-_LINE = re.compile(
-    r'dialogId\("([^"]+)",\s*"([^"]*)",\s*"(?:[^"\\]|\\.)*"\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)'
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +50,7 @@ class Package:
     language: str
     licence: str
     read: Callable[[Path], Iterator[Recording]]
+    dialogues: Callable[[Path], Iterable[DialogueParts]] = lambda root: ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +107,11 @@ def _queen(root: Path) -> Iterator[Recording]:
             )
 
 
+def _queen_dialogues(root: Path) -> list[DialogueParts]:
+    archive = Archive(root / ARCHIVE_PATH)
+    return queen_dialogues.dialogues(archive.trees(), archive.clips())
+
+
 def _prompts(voice: asterisk.SoundPackage) -> Callable[[Path], Iterator[Recording]]:
     """Return a reader of the prompts of an Asterisk voice that have a text."""
 
@@ -128,27 +130,6 @@ def _prompts(voice: asterisk.SoundPackage) -> Callable[[Path], Iterator[Recordin
     return read
 
 
-def _fish(language: str) -> Callable[[Path], Iterator[Recording]]:
-    """Return a reader of the two fish of Fish Fillets; the small one is held out."""
-
-    def read(root: Path) -> Iterator[Recording]:
-        for script in sorted((root / _FISH / "script").glob(f"*/dialogs_{language}.lua")):
-            level = script.parent.name
-            for name, font, text in _LINE.findall(read_text(script)):
-                speaker = {"font_small": "small-fish", "font_big": "big-fish"}.get(font, "")
-                sound = root / _FISH / "sound" / level / language / f"{name}.ogg"
-                if speaker and sound.is_file():
-                    yield Recording(
-                        id=f"{level}/{name}",
-                        sound=FileSound(path=sound),
-                        text=text.replace('\\"', '"'),
-                        speaker=f"fillets-{language}-{speaker}",
-                        split="test" if speaker == "small-fish" else "train",
-                    )
-
-    return read
-
-
 PACKAGES: dict[str, Package] = {
     "fotaq": Package(
         package="flight-of-the-amazon-queen",
@@ -156,6 +137,7 @@ PACKAGES: dict[str, Package] = {
         language="en",
         licence=LICENCE,
         read=_queen,
+        dialogues=_queen_dialogues,
     ),
     **{
         voice.speaker: Package(
@@ -174,7 +156,8 @@ PACKAGES: dict[str, Package] = {
             description=f"two fish in conversation, language {language}",
             language=language,
             licence="GPL-2.0",
-            read=_fish(language),
+            read=partial(fillets.recordings, language=language),
+            dialogues=partial(fillets.dialogues, language=language),
         )
         for language in ("cs", "nl")
     },

@@ -28,6 +28,7 @@ class CorpusWriter:
         self.utterances: list[Utterance] = []
         self.skipped: list[SkippedRecording] = []
         self.mended: Counter[str] = Counter()
+        self.stored: dict[str, Utterance] = {}  # by recording; of equal sounds all name the first
         self._n_tars = 0
 
     def add(self, outcome: AcceptedRecording | SkippedRecording) -> None:
@@ -36,19 +37,21 @@ class CorpusWriter:
             return
         utterance = outcome.utterance
         twin = self._digests.setdefault(outcome.digest, utterance.id)
+        name = utterance.id.partition("/")[2]
         reason = f"it is the same sound as {twin}" if twin != utterance.id else ""
         if utterance.id in self._ids:
             reason = "its id occurs twice"
         if reason:
-            name = utterance.id.partition("/")[2]
             skipped = SkippedRecording(
                 id=name, place=outcome.place, kind="duplicate", reason=reason
             )
             self.skipped.append(skipped)
+            self.stored.setdefault(name, self.stored[twin.partition("/")[2]])
             return
         self._ids.add(utterance.id)
         self.mended.update(outcome.mended)
         self.utterances.append(self._stored(utterance, outcome.data))
+        self.stored[name] = self.utterances[-1]
 
     def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
         """Append a file without date and owner; returns the utterance with its position."""

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.default_corpus.amazon_queen import (
     DialogueTree,
     TreeMenu,
     VoicedLine,
 )
-from microturn.datagen.corpora.dialogue_parts import DialogueParts
 
 # The nodes of Joe's greeting and of its answer, at the first meeting and at later ones.
 GREETINGS: Final = (("SSSS", "0001"), ("XXXX", "XXXX"))

@@ -377,27 +377,6 @@ def test_a_package_that_is_unpacked_already(tmp_path: Path, cache: str, shipped:
         add_corpus(config("fotaq", tmp_path / "o", cache, root=str(tmp_path / "root")))
 
 
-def test_the_fish_are_read_with_their_lines(tmp_path: Path, cache: str, shipped: Corpus) -> None:
-    root = tmp_path / "root"
-    (root / "usr/share/doc/fillets-ng-data-cs").mkdir(parents=True)
-    script = root / "usr/share/games/fillets-ng/script/airplane/dialogs_cs.lua"
-    script.parent.mkdir(parents=True)
-    one, two = shipped.filter(speaker="asterisk-es")[:2]
-    script.write_text(
-        'dialogId("let-m-divna", "font_small", "What is \\"this\\"?")\n'
-        'dialogStr("Co je \\"tohle\\"?")\n\n'
-        'dialogId("let-v-sedadlo", "font_big", "A seat.")\ndialogStr("Sedadlo.")\n'
-    )
-    sounds = root / "usr/share/games/fillets-ng/sound/airplane/cs"
-    sounds.mkdir(parents=True)
-    for name, utterance in (("let-m-divna", one), ("let-v-sedadlo", two)):
-        soundfile.write(sounds / f"{name}.ogg", shipped.load(utterance), RATE, format="OGG")
-    add_corpus(config("fillets-cs", tmp_path / "out", cache, root=str(root)))
-    small, big = Corpus.open(tmp_path / "out")
-    assert (small.text, small.split) == ('Co je "tohle"?', "test")
-    assert (big.text, big.speaker, big.split) == ("Sedadlo.", "fillets-cs-big-fish", "train")
-
-
 def test_without_apt_get_the_sentence_says_what_to_do(
     tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from microturn.datagen.corpora.conversations.record import (
+    SCRIPTED,
+    CorpusConversation,
+    ScriptedTurn,
+)
 from microturn.datagen.corpora.manifest import Utterance
 
 
@@ -27,6 +32,20 @@ class DialogueRun:
     id: str
     split: str
     utterances: tuple[Utterance, ...]
+
+    def conversation(self, corpus: str) -> CorpusConversation:
+        """Return the line of `conversations.jsonl`, with one turn per recording."""
+        first = self.utterances[0]
+        return CorpusConversation(
+            id=f"{corpus}/{self.id}",
+            kind=SCRIPTED,
+            source=corpus,
+            split=self.split,
+            language=first.language,
+            licence=first.licence,
+            licence_from=first.licence_from,
+            turns=tuple(ScriptedTurn(utterance=u.id, speaker=u.speaker) for u in self.utterances),
+        )
 
 
 def whole_runs(
