@@ -27,8 +27,11 @@ class ActivityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowConfig:
-    """Times that an agent may take after an event, in seconds."""
+    """Which events count, and the times that an agent may take after one, in seconds."""
 
+    min_confidence: float = option(
+        0.6, "events below it, found in recordings and unsure, are not scored but counted"
+    )
     onset_s: float = option(0.8, "a reply begins at most this long after the user's turn")
     stop_s: float = option(0.8, "the agent is quiet at most this long after an interruption")
     stopped_for_s: float = option(0.5, "silence that counts as having stopped, not as a word gap")

@@ -94,6 +94,11 @@ class EventLabel:
         check_confidence(self.confidence)
 
     @property
+    def is_placed(self) -> bool:
+        """Whether it was put there, and so is certain; else it was found in a recording."""
+        return self.confidence == 1.0
+
+    @property
     def act(self) -> str:
         """The expected act; empty for none."""
         return self.expect.act if self.expect else ""

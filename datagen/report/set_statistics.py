@@ -152,10 +152,11 @@ class SetStatistics:
         self.counts["expected"][f"{kind}: {act}"] += 1
         length = event.end_s - event.start_s
         if expect and (kind, act) == (TURN, "respond"):
-            self.counts["answers"][expect.text] += 1
+            if expect.text:  # else nobody knows what is right
+                self.counts["answers"][expect.text] += 1
             self.counts["questions"][event.text] += 1
             self._after("reply_latency", event.end_s, agent)
-        elif kind == INTERRUPTION:
+        elif (kind, act) == (INTERRUPTION, "stop"):
             self._time("interruption", length)
             ends = [w.end_s for w in agent if w.start_s < event.start_s + 0.6]
             cut = [end for end in ends if end > event.start_s]

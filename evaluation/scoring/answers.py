@@ -36,11 +36,17 @@ class Answer:
     latest_s: float  # it is in time until
     limit_s: float  # words from here on are judged elsewhere
     cut_s: float | None  # an interruption takes the floor away here
+    quiet_s: float | None  # and the agent is silent from here on
     recorded: tuple[SpokenWord, ...]  # how the recorded agent answered, as far as it came
 
     @property
     def expected(self) -> tuple[str, ...]:
         return self.event.expected
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any words will do: nobody knows which are right."""
+        return not self.event.expected and not self.event.is_placed
 
     @property
     def n_recorded(self) -> int:
@@ -62,8 +68,8 @@ class Answer:
         """When the agent may be heard because of this answer."""
         starts_s = max([self.latest_s] + [word.start_s for word in self.recorded[:1]])
         end_s = starts_s + self.length_s + windows.overrun_s
-        if self.cut_s is not None:
-            end_s = min(end_s, self.cut_s + windows.stop_s)
+        if self.quiet_s is not None:
+            end_s = min(end_s, self.quiet_s)
         return self.earliest_s, end_s
 
 
@@ -86,7 +92,7 @@ def answers_of(
             shift_s = delivery.time_s - delivery.scripted_s
         drafts.append(_draft(event, shift_s, windows, dialogue.duration_s))
     drafts.sort(key=lambda draft: draft.earliest_s)
-    return _with_limits(_with_recordings(drafts, dialogue), dialogue)
+    return _with_limits(_with_recordings(drafts, dialogue), dialogue, windows)
 
 
 def _n_asked(answers: Sequence[Answer]) -> int:
@@ -101,6 +107,8 @@ def _n_asked(answers: Sequence[Answer]) -> int:
 
 def too_much_said(said: Sequence[str], answers: Sequence[Answer]) -> bool:
     """Whether these are more words than were asked for: two more, or one of them too often."""
+    if any(answer.is_open for answer in answers):
+        return False
     asked = Counter(word for answer in answers for word in answer.expected)
     return len(said) > _n_asked(answers) + 1 or any(
         n > asked[word] > 0 for word, n in Counter(said).items()
@@ -122,6 +130,8 @@ def _draft(event: EventLabel, shift_s: float, windows: WindowConfig, duration_s:
     else:
         earliest, begins = event.end_s, event.start_s
         latest = earliest + (windows.delegate_s if event.act == "delegate" else windows.onset_s)
+        if not event.is_placed and event.window_s is not None:  # around the recorded answer
+            earliest, latest = min(earliest, event.window_s[0]), max(latest, event.window_s[1])
     return Answer(
         event=event,
         begins_s=begins,
@@ -129,18 +139,26 @@ def _draft(event: EventLabel, shift_s: float, windows: WindowConfig, duration_s:
         latest_s=latest,
         limit_s=duration_s,
         cut_s=None,
+        quiet_s=None,
         recorded=(),
     )
 
 
 def _with_recordings(drafts: list[Answer], dialogue: Dialogue) -> list[Answer]:
-    """Find each answer in what the recorded agent said: the first free run of its words."""
+    """Find each answer in what the recorded agent said: the first free run of its words.
+
+    An open answer is all that the recorded agent says until the next one may begin.
+    """
     words = dialogue.agent_words
     taken: set[int] = set()
     answers = []
-    for draft in drafts:
+    for number, draft in enumerate(drafts):
         run: list[int] = []
-        for i, word in enumerate(words):
+        if draft.is_open:
+            later = (other.earliest_s for other in drafts[number + 1 :])
+            until_s = next(later, dialogue.duration_s)
+            run = _free_between(words, draft.earliest_s, until_s, taken)
+        for i, word in enumerate(() if draft.is_open else words):
             if before(word.start_s, draft.earliest_s) or i in taken:
                 continue
             run = _match(draft.expected, words, i, taken)
@@ -149,6 +167,25 @@ def _with_recordings(drafts: list[Answer], dialogue: Dialogue) -> list[Answer]:
         taken.update(run)
         answers.append(replace(draft, recorded=tuple(words[i] for i in run)))
     return answers
+
+
+def _free_between(
+    words: Sequence[SpokenWord], start_s: float, end_s: float, taken: set[int]
+) -> list[int]:
+    """Indices of words that begin in a span and belong to no other answer."""
+    return [
+        i
+        for i, word in enumerate(words)
+        if i not in taken and not before(word.start_s, start_s) and before(word.start_s, end_s)
+    ]
+
+
+def stopped_by(event: EventLabel, windows: WindowConfig) -> float:
+    """When an interrupted agent has to be silent; a recorded one may have taken longer."""
+    limit_s = event.start_s + windows.stop_s
+    if event.is_placed or event.window_s is None:
+        return limit_s
+    return max(limit_s, event.window_s[1])
 
 
 def _match(
@@ -164,7 +201,7 @@ def _match(
     return run
 
 
-def _with_limits(answers: list[Answer], dialogue: Dialogue) -> list[Answer]:
+def _with_limits(answers: list[Answer], dialogue: Dialogue, windows: WindowConfig) -> list[Answer]:
     """Close each answer's content window where the next one begins or a disturbance begins."""
     limited = []
     for answer in answers:
@@ -182,9 +219,11 @@ def _with_limits(answers: list[Answer], dialogue: Dialogue) -> list[Answer]:
             if event.act in DISTURBING_ACTS and after(event.start_s, answer.earliest_s)
         ]
         limit_s = min([next_begins_s, *(event.start_s for event in disturbing)])
-        stops_s = [event.start_s for event in disturbing if event.act == "stop"]
-        cut_s = min(stops_s, default=None)
-        if cut_s is not None and after(cut_s, next_begins_s):
-            cut_s = None
-        limited.append(replace(answer, limit_s=limit_s, cut_s=cut_s))
+        stops = [event for event in disturbing if event.act == "stop"]
+        stop = min(stops, key=lambda event: event.start_s, default=None)
+        if stop is None or after(stop.start_s, next_begins_s):
+            limited.append(replace(answer, limit_s=limit_s))
+            continue
+        quiet_s = stopped_by(stop, windows)
+        limited.append(replace(answer, limit_s=limit_s, cut_s=stop.start_s, quiet_s=quiet_s))
     return limited

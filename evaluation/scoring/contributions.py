@@ -25,6 +25,7 @@ from microturn.evaluation.scoring.outcomes import (
     SoundOutcome,
     StopOutcome,
     TurnOutcome,
+    UnsureOutcome,
 )
 from microturn.evaluation.scoring.restraint import CREDIT
 
@@ -261,6 +262,16 @@ def _sound(o: SoundOutcome) -> _Contributions:
         )
 
 
+def _unsure(o: UnsureOutcome) -> _Contributions:
+    yield MetricContribution(
+        suite="overall",
+        metric="unsure_events",
+        value=o.n_unsure,
+        weight=o.n_events,
+        n=o.n_events,
+    )
+
+
 _CONTRIBUTIONS: Final[Mapping[type[Any], Callable[[Any], _Contributions]]] = {
     TurnOutcome: _turn,
     StopOutcome: _stop,
@@ -273,4 +284,5 @@ _CONTRIBUTIONS: Final[Mapping[type[Any], Callable[[Any], _Contributions]]] = {
     IdleOutcome: _idle,
     HeardOutcome: _heard,
     SoundOutcome: _sound,
+    UnsureOutcome: _unsure,
 }

@@ -13,7 +13,7 @@ from microturn.datagen.labels.dialogue import EventLabel, word_list
 from microturn.datagen.labels.event_types import RESULT, event_type
 from microturn.evaluation.scoring.activity import longest_gap
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of
+from microturn.evaluation.scoring.answers import WINDOW_ACTS, Answer, delivery_of, stopped_by
 from microturn.evaluation.scoring.continuation import first_group, goes_on, n_left, next_disturbance
 from microturn.evaluation.scoring.moments import after, before, lead, same, within
 from microturn.evaluation.scoring.outcomes import (
@@ -30,6 +30,7 @@ from microturn.evaluation.scoring.outcomes import (
     SoundOutcome,
     StopOutcome,
     TurnOutcome,
+    UnsureOutcome,
 )
 from microturn.evaluation.scoring.saying import Saying, is_written
 from microturn.evaluation.scoring.scene import ScoredDialogue
@@ -41,12 +42,18 @@ _SETTLE_S = 0.4  # nor has one that is two micro-turns behind the recording not 
 
 
 def score(scored: ScoredDialogue) -> list[Outcome]:
-    """Outcomes of every event that expects something, and one for the silences between them."""
+    """Outcomes of every event that expects something, and one for the silences between them.
+
+    Events of too little confidence are counted alone; the agent may still do what they expect.
+    """
+    asking = [event for event in scored.dialogue.events if event.act]
+    sure = [event for event in asking if event.confidence >= scored.windows.min_confidence]
     outcomes: list[Outcome] = [
-        replace(_score_event(scored, event), clean=scored.clean(event))
-        for event in scored.dialogue.events
-        if event.act
+        replace(_score_event(scored, event), clean=scored.clean(event)) for event in sure
     ]
+    if any(event.confidence < 1 for event in asking):
+        n_unsure = len(asking) - len(sure)
+        outcomes.append(UnsureOutcome(n_unsure=n_unsure, n_events=len(asking)))
     outcomes.append(score_idle(scored))
     if scored.trace.heard is not None:
         outcomes.append(score_heard(scored))
@@ -82,17 +89,20 @@ def score_turn(scored: ScoredDialogue, event: EventLabel) -> TurnOutcome:
     starts = [start for start, _ in scored.utterances if after(start, event.start_s)]
     said = {start for start, _ in scored.said_utterances}
     # What is said over the user because it is asked for there is no early reply.
-    starts = [s for s in starts if not before(s, event.end_s) or not _is_due(scored, s, event)]
-    early = [s for s in starts if deaf_until_s <= s and before(s, event.end_s)]
-    until_s = min(event.end_s + windows.late_reply_s, scored.dialogue.duration_s)
-    replies = [s for s in starts if s in said and not before(s, event.end_s) and s <= until_s]
+    earliest_s = answer.earliest_s
+    starts = [s for s in starts if not before(s, earliest_s) or not _is_due(scored, s, event)]
+    early = [s for s in starts if deaf_until_s <= s and before(s, earliest_s)]
+    until_s = min(
+        answer.latest_s - windows.onset_s + windows.late_reply_s, scored.dialogue.duration_s
+    )
+    replies = [s for s in starts if s in said and not before(s, earliest_s) and s <= until_s]
     from_s = lead(early[0]) if early and not replies else answer.earliest_s
     words = scored.words_of(answer, from_s=from_s)
     onset = min(replies, default=None)
     if interrupts:
         onset = _reply_over_rest(scored, answer, words, onset)
     latency_s = None if onset is None else max(onset - event.end_s, 0.0)
-    in_window = latency_s is not None and not after(latency_s, windows.onset_s)
+    in_window = onset is not None and not after(onset, answer.latest_s)
     if onset is None and early:
         latency_s = early[-1] - event.end_s
     right, n_errors, n_expected = _judge(answer, [word.text for word in words])
@@ -129,7 +139,7 @@ def score_stop(scored: ScoredDialogue, event: EventLabel) -> StopOutcome:
         quiet_from_s = min(end, answered_s)
     talks_on = quiet_from_s > scored.dialogue.duration_s - scored.dialogue.micro_turn_s
     latency_s = None if talks_on else quiet_from_s - onset_s
-    in_time = latency_s is not None and not after(latency_s, windows.stop_s)
+    in_time = latency_s is not None and not after(quiet_from_s, stopped_by(event, windows))
     return StopOutcome(
         speaking=True,
         latency_s=latency_s,
@@ -142,8 +152,8 @@ def score_stop(scored: ScoredDialogue, event: EventLabel) -> StopOutcome:
 def _spoke_rightly(scored: ScoredDialogue, moment_s: float) -> bool:
     """Whether the agent has begun the answer that the recorded one is giving at a moment."""
     answer = scored.answer_during(moment_s)
-    if answer is None:
-        return False
+    if answer is None or answer.is_open:
+        return answer is not None
     words = scored.words_between(lead(answer.earliest_s), moment_s + _SETTLE_S)
     texts = tuple(word.text for word in words)
     return bool(texts) and texts == answer.expected[: len(texts)]
@@ -301,6 +311,8 @@ def _answer(scored: ScoredDialogue, event: EventLabel) -> Answer:
 
 def _judge(answer: Answer, words: Sequence[str]) -> tuple[bool | None, int, int]:
     """Right, word errors, expected words. What was disturbed is judged as far as it came."""
+    if answer.is_open:
+        return None, 0, 0
     if not answer.recorded or (answer.complete and answer.cut_s is None):
         errors = word_errors(words, answer.expected)
         return errors == 0, errors, len(answer.expected)

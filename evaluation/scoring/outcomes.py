@@ -139,4 +139,12 @@ class SoundOutcome:
     n_judged: int
 
 
-Outcome = EventOutcome | IdleOutcome | HeardOutcome | SoundOutcome
+@dataclass(frozen=True, kw_only=True)
+class UnsureOutcome:
+    """Events that expect something, and those of them that were too unsure to be scored."""
+
+    n_unsure: int
+    n_events: int
+
+
+Outcome = UnsureOutcome | EventOutcome | IdleOutcome | HeardOutcome | SoundOutcome

@@ -201,7 +201,7 @@ class ScoredDialogue:
         for start, _ in self.utterances:
             if answer.latest_s < start <= until_s:
                 end_s = start + answer.length_s + self.windows.overrun_s
-                if answer.cut_s is not None:
-                    end_s = min(end_s, answer.cut_s + self.windows.stop_s)
+                if answer.quiet_s is not None:
+                    end_s = min(end_s, answer.quiet_s)
                 return start, end_s
         return None

@@ -174,6 +174,8 @@ _ROWS: Final = (
             "false_delegates_per_min": "<delegate> that nobody asked for",
             "heard_word_error_rate": "errors in the transcript of the user",
             "sounds_as_written": "written words that its sound says",
+            "unsure_events": "derived events left out, as their confidence is below "
+            "`windows.min_confidence`",
         },
     ),
 )
