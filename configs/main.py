@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
     "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),
     "compare": ("microturn.evaluation.cli", "COMPARE", "tell two evaluations apart"),
+    "model-card": ("microturn.evaluation.cli", "MODEL_CARD", "write the card of a checkpoint"),
     "reconstruct": (
         "microturn.evaluation.reconstruct.cli",
         "RECONSTRUCT",

@@ -226,10 +226,10 @@ def _write(plan: AblationPlan) -> dict[str, Any]:
 def _row(plan: AblationPlan, name: str, notes: dict[str, Any]) -> dict[str, Any]:
     """Sizes, cost and scores of one finished variant."""
     from microturn.evaluation.report.scores import read_scores
-    from microturn.model.checkpoint import describe, load_checkpoint
+    from microturn.model.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(plan.checkpoint(name))
-    sizes = describe(loaded.model)
+    sizes = loaded.model.describe()
     scores = read_scores(plan.out / name / "scores")
     positions = loaded.layout.n_positions * 1000 / loaded.layout.micro_turn_ms
     return {

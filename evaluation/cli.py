@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from microturn.configs.command import Command, starts_over
-from microturn.evaluation.config import CompareConfig, EvaluateConfig
+from microturn.evaluation.config import CompareConfig, EvaluateConfig, ModelCardConfig
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 
 
@@ -17,6 +17,12 @@ def _compare(config: CompareConfig) -> int:
     from microturn.evaluation.compare import compare
 
     return compare(config)
+
+
+def _model_card(config: ModelCardConfig) -> int:
+    from microturn.evaluation.model_card import write_model_card
+
+    return write_model_card(config)
 
 
 def _fdb(config: FdbConfig) -> int:
@@ -60,6 +66,13 @@ COMPARE = Command(
     run=_compare,
     positionals=("first", "second"),
     help="Which differences between two evaluations are more than chance.",
+)
+
+MODEL_CARD = Command(
+    schema=ModelCardConfig,
+    run=_model_card,
+    positionals=("checkpoint",),
+    help="Write the model card of a checkpoint: sizes, recordings, licences, scores, limits.",
 )
 
 EVALUATE_FDB = Command(

@@ -79,6 +79,20 @@ class CompareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelCardConfig:
+    """`microturn model-card`."""
+
+    checkpoint: str = option(help="folder of a checkpoint, or a run that holds one")
+    scores: tuple[str, ...] = option(
+        (), "result folders of `microturn evaluate` with this checkpoint, whose scores it shows"
+    )
+    licence: str = option(
+        "", "licence of the weights, as the hub writes it (apache-2.0); empty: not stated"
+    )
+    title: str = option("", "heading of the card")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """`microturn evaluate`."""
 

@@ -135,7 +135,7 @@ def scored_suites(config: EvaluateConfig) -> list[Suite]:
 
 def checkpoint_layout(folder: str) -> StreamLayout:
     """Load the layout of a checkpoint; raises FileNotFoundError when the folder holds none."""
-    from microturn.model.checkpoint import LAYOUT, check_complete
+    from microturn.model.checkpoint_files import LAYOUT, check_complete
 
     check_complete(folder)
     return StreamLayout.load(Path(folder) / LAYOUT)

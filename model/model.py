@@ -7,19 +7,34 @@ micro-turn, T = N * S, D width, V vocabulary.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
+from microturn.configs.files import write_atomically
+from microturn.configs.reading import lines_of
 from microturn.model.backbone import Backbone, BackboneState, Past
 from microturn.model.batch import LaneBatch
+from microturn.model.card import CARD, card_text, weights_digest
+from microturn.model.checkpoint_files import (
+    CONFIG,
+    CONTENTS,
+    WEIGHTS,
+    StoredCheckpoint,
+    write_checkpoint,
+)
+from microturn.model.checkpoint_place import find_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
 from microturn.model.linear import BatchInvariantLinear
-from microturn.model.streams import LaneSpec, StreamLayout
+from microturn.model.streams import LaneSpec, StreamLayout, Tokenizer
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
 from microturn.model.vocoders.registry import build_vocoder
 
@@ -60,14 +75,21 @@ class OutputTensors:
     patches: Tensor  # (B, P, patch_dim) the same, standardised, as the backbone reads it
 
 
-class InteractionModel(nn.Module):
-    """Lane embedding, backbone, unembedding and flow head; the vocoder turns mel into sound."""
+class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
+    """Lane embedding, backbone, unembedding and flow head; the vocoder turns mel into sound.
+
+    `from_pretrained`, `save_pretrained` and `push_to_hub` read and write checkpoint folders.
+    """
 
     mel_mean: Tensor
     mel_std: Tensor
+    # Of a checkpoint or a run; the network itself uses neither.
+    tokenizer: Tokenizer | None = None
+    notes: Mapping[str, str] | None = None  # more files of the checkpoint, by name
 
     def __init__(self, cfg: ModelConfig, layout: StreamLayout, vocab_size: int) -> None:
         super().__init__()
+        self._hub_mixin_config = None  # config.yaml is ours; the mixin would write config.json
         self.cfg, self.layout, self.vocab_size = cfg, layout, vocab_size
         self.embed = LaneEmbedding(cfg.d_model, layout, vocab_size, cfg.video_channels)
         self.backbone = Backbone(cfg, layout.n_positions)
@@ -92,6 +114,103 @@ class InteractionModel(nn.Module):
         self.embed.init_weights()
         self.backbone.init_weights()
         self.flow.init_weights()
+
+    # --- checkpoints -------------------------------------------------------------------------
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        **model_kwargs: Any,
+    ) -> Self:
+        """Load a checkpoint in evaluation mode, with `layout`, `tokenizer` and `notes`.
+
+        pretrained_model_name_or_path: a checkpoint folder, a run, a weights file, or OWNER/NAME or
+        OWNER/NAME@REVISION of the Hugging Face hub, in this order. Raises OSError where there is
+        none, ValueError for a damaged file and for weights that do not fit the configuration.
+        """
+        if model_kwargs:
+            raise TypeError(
+                f"from_pretrained takes no {', '.join(model_kwargs)}: sizes are the checkpoint's"
+            )
+        asked = {"revision": revision} if revision else {}
+        folder = find_checkpoint(
+            str(pretrained_model_name_or_path),
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            **asked,
+        )
+        return cls.from_stored(StoredCheckpoint.read(folder))
+
+    @classmethod
+    def from_stored(cls, stored: StoredCheckpoint) -> Self:
+        """Build the model of a folder that is read; raises ValueError as `from_pretrained`."""
+        model = cls(stored.cfg, stored.layout, len(stored.tokenizer))
+        try:
+            model.load_state_dict(stored.weights())
+        except RuntimeError as error:
+            reason = lines_of(str(error))[1].strip() if "\n" in str(error) else str(error)
+            weights, config = stored.folder / WEIGHTS, stored.folder / CONFIG
+            raise ValueError(f"{weights}: does not fit {config}: {reason}") from error
+        model.tokenizer, model.notes = stored.tokenizer, stored.notes
+        return model.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        if self.tokenizer is None:
+            raise ValueError(
+                "the model has no tokenizer, and a checkpoint needs one; set model.tokenizer to "
+                "that of the data it is trained on"
+            )
+        # A page that is there stays, as with the mixin's own.
+        written = [CARD] if (save_directory / CARD).is_file() else []
+        notes = {n: text for n, text in (self.notes or {}).items() if n not in written}
+        write_checkpoint(
+            save_directory,
+            cfg=self.cfg,
+            layout=self.layout,
+            tokenizer=self.tokenizer,
+            weights=self.state_dict(),
+            notes=notes,
+        )
+        if not (save_directory / CARD).is_file():
+            self.write_card(save_directory)
+
+    def write_card(
+        self, folder: Path, *, scores: Sequence[str] = (), licence: str = "", title: str = ""
+    ) -> None:
+        """Write the model card of a folder that this model is saved in (card.py)."""
+        contents = (self.notes or {}).get(CONTENTS)
+        text = card_text(
+            weights_sha256=weights_digest(folder / WEIGHTS),
+            sizes=self.describe(),
+            contents=json.loads(contents) if contents else None,
+            scores=scores,
+            licence=licence,
+            title=title,
+        )
+        write_atomically(folder / CARD, text)
+
+    def describe(self) -> dict[str, Any]:
+        """Collect sizes for logs, reports and cards."""
+        total = sum(p.numel() for p in self.parameters())
+        idle = 0
+        if self.cfg.moe.n_experts:
+            per_expert = 3 * self.cfg.d_model * self.cfg.moe.d_expert
+            idle = (self.cfg.moe.n_experts - self.cfg.moe.top_k) * per_expert
+            idle *= self.cfg.n_layers - 1
+        return {
+            "parameters_total": total,
+            "parameters_active": total - idle,
+            "backbone": sum(p.numel() for p in self.backbone.parameters()),
+            "config": json.loads(json.dumps(asdict(self.cfg))),
+        }
 
     def blocks_to_compile(self) -> list[nn.Module]:
         """List the repeated blocks; each is compiled by itself."""

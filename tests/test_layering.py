@@ -64,7 +64,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("runner",),
         ("records",),
         ("report",),
-        ("validation", "evaluate", "compare", "reconstruct", "demo_estimate", "demo_report"),
+        (
+            *("validation", "evaluate", "compare", "model_card", "reconstruct"),
+            *("demo_estimate", "demo_report"),
+        ),
         ("demo",),
         ("ablations", "bench"),
         ("cli",),

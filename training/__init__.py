@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from microturn.configs.load import load_config
-    from microturn.model.checkpoint import save_checkpoint
+    from microturn.model.model import InteractionModel
     from microturn.training.build import build_run
     from microturn.training.config import TrainingConfig
     from microturn.training.data import DialogueData
@@ -23,21 +23,21 @@ if "torch" not in sys.modules:
 
 _HOMES = {
     "DialogueData": "microturn.training.data",
+    "InteractionModel": "microturn.model.model",
     "TrainingConfig": "microturn.training.config",
     "TrainingModule": "microturn.training.module",
     "build_run": "microturn.training.build",
     "load_config": "microturn.configs.load",
-    "save_checkpoint": "microturn.model.checkpoint",
     "trainer_arguments": "microturn.training.train",
 }
 
 __all__ = [
     "DialogueData",
+    "InteractionModel",
     "TrainingConfig",
     "TrainingModule",
     "build_run",
     "load_config",
-    "save_checkpoint",
     "trainer_arguments",
 ]
 

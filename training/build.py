@@ -10,6 +10,13 @@ import numpy as np
 import torch
 
 from microturn.configs.reading import lines_of
+from microturn.datagen.sets.contents import (
+    CONTENTS_NAME,
+    Contents,
+    contents_text,
+    read_contents,
+)
+from microturn.model.checkpoint_place import IN_RUN
 from microturn.model.model import PATCH_FLOOR, InteractionModel
 from microturn.model.streams import dequantise_fine
 from microturn.model.streams.layout import N_MELS
@@ -21,7 +28,7 @@ from microturn.training.process_group import print_once
 from microturn.training.reading.damage import DamagedDialogues
 from microturn.training.reading.mixture import examples_of
 from microturn.training.sources import Source, open_source
-from microturn.training.start.init_weights import InitialWeights
+from microturn.training.start.init_weights import InitialWeights, folder_of
 from microturn.training.start.run_identity import words_digest
 from microturn.training.state import State
 from microturn.training.vocoder_loss import VocoderTask
@@ -63,7 +70,8 @@ def new_model(
     """Make the model that a run begins with.
 
     Its weights are those of the state, or of the checkpoint `init=`; else they are drawn, and the
-    agent's speech in the data is measured.
+    agent's speech in the data is measured. It keeps what its checkpoint needs: the tokenizer, and
+    what it is trained on.
     """
     L.seed_everything(cfg.seed, verbose=False)
     model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
@@ -73,7 +81,22 @@ def new_model(
         _start_from(InitialWeights.read(cfg.init), model, source)
     else:
         fit_mel_statistics(model, source)
+    model.tokenizer = source.tokenizer
+    model.notes = _notes(source, cfg, resumed=resumed is not None)
     return model
+
+
+def _notes(source: Source, cfg: TrainingConfig, *, resumed: bool) -> dict[str, str]:
+    """Return the files of a checkpoint that say what it was trained on, by name."""
+    contents: Contents | None = source.contents()
+    before: Contents | None = Contents()
+    if resumed:
+        before = read_contents(Path(cfg.out) / IN_RUN)
+    elif cfg.init:
+        before = read_contents(folder_of(cfg.init))
+    if contents is None or before is None:
+        return {CONTENTS_NAME: ""}
+    return {CONTENTS_NAME: contents_text(before.united(contents))}
 
 
 def new_module(

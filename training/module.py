@@ -329,6 +329,7 @@ class TrainingModule(L.LightningModule):
         weights = {name: full_tensor(value) for name, value in self.model.state_dict().items()}
         copy = InteractionModel(self.model.cfg, self.model.layout, self.model.vocab_size)
         copy.load_state_dict(weights)
+        copy.tokenizer, copy.notes = self.model.tokenizer, self.model.notes
         return copy.to(self.device)
 
     def lane_loads(self) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from microturn.model.checkpoint import save_tensors
+from microturn.model.checkpoint_files import save_tensors
 from microturn.training.process_group import full_tensor, shard_like
 from microturn.training.start.bridge import Bridge
 from microturn.training.start.run_identity import RunIdentity

@@ -19,14 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from microturn.configs.load import save_config
 from microturn.configs.signals import Interrupted
-from microturn.datagen.sets.contents import (
-    CONTENTS_NAME,
-    Contents,
-    contents_text,
-    read_contents,
-)
-from microturn.model.checkpoint import describe, save_checkpoint
-from microturn.model.checkpoint_place import IN_RUN
+from microturn.model.checkpoint import save_checkpoint
 from microturn.model.model import InteractionModel
 from microturn.training import state
 from microturn.training.build import new_data, new_model, new_module
@@ -41,7 +34,7 @@ from microturn.training.process_group import is_first_process, print_once
 from microturn.training.reading.digest import data_digest
 from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
-from microturn.training.start.init_weights import folder_of, refuse_to_overwrite
+from microturn.training.start.init_weights import refuse_to_overwrite
 from microturn.training.start.run_identity import RunIdentity
 from microturn.training.state import State
 from microturn.training.stop import Stop
@@ -166,8 +159,7 @@ def _run(
         save_config(out / "config.yaml", cfg)
     module = new_module(cfg, model, source, resumed)
     if module.progress >= 1:
-        notes = _notes(source, cfg, resumed=resumed is not None)
-        save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=notes)
+        save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=model.notes)
         print_once(f"training: {out} is finished ({module.steps} steps); nothing to do")
         return 0
     if cfg.activation_checkpointing:
@@ -197,7 +189,7 @@ def _fit(
         out,
         source.tokenizer,
         run=run,
-        notes=_notes(source, cfg, resumed=module.steps > 0),
+        notes=module.model.notes or {},
         every_minutes=cfg.checkpoint_minutes,
         every_steps=cfg.checkpoint_steps,
         n_kept=cfg.checkpoints_kept,
@@ -242,19 +234,6 @@ def _fit(
     if stop.requested:
         raise Interrupted(stop.number)
     return 0
-
-
-def _notes(source: Source, cfg: TrainingConfig, *, resumed: bool) -> dict[str, str]:
-    """Return the files of a checkpoint that say what it was trained on, by name."""
-    contents: Contents | None = source.contents()
-    before: Contents | None = Contents()
-    if resumed:
-        before = read_contents(Path(cfg.out) / IN_RUN)
-    elif cfg.init:
-        before = read_contents(folder_of(cfg.init))
-    if contents is None or before is None:
-        return {CONTENTS_NAME: ""}
-    return {CONTENTS_NAME: contents_text(before.united(contents))}
 
 
 def _progress(module: TrainingModule, source: Source, times: StepTimes, *, half: bool) -> Progress:
@@ -308,7 +287,7 @@ def _has_gpu(cfg: TrainingConfig) -> bool:
 
 
 def _announce(module: TrainingModule, source: Source, precision: str) -> None:
-    sizes, cfg = describe(module.model), module.cfg
+    sizes, cfg = module.model.describe(), module.cfg
     total, active = sizes["parameters_total"], sizes["parameters_active"]
     held = sum(p.numel() for p in module.model.parameters() if not p.requires_grad)
     frozen = f", {held:,} frozen" if held else ""

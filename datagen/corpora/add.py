@@ -48,6 +48,7 @@ from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import (
+    ATTRIBUTION_NAME,
     LAYOUT,
     MANIFEST_NAME,
     STATED,
@@ -102,6 +103,9 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     with replacing_folder(out.resolve() if exists else out, over=exists) as part:
         with unpacked(config.source, config.root, folder=part / "unpacked") as source:
             summary = _write(config, source, part)
+        if config.attribution:
+            text = json.dumps({"": config.attribution}, ensure_ascii=False) + "\n"
+            write_atomically(part / ATTRIBUTION_NAME, text)
         _report(summary, out)
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         write_atomically(part / SUMMARY_NAME, text)

@@ -20,6 +20,9 @@ class CorpusAddConfig:
     format: str = option("auto", f"layout of the folder: {', '.join(FORMAT_NAMES)}")
     language: str = option("", "language of recordings that state none; empty: that of the format")
     licence: str = option("", "licence of recordings that state none; empty: that of the format")
+    attribution: str = option(
+        "", "how the authors of the recordings want to be named, as licences like CC BY ask"
+    )
     columns: dict[str, str] = option(
         default_factory=dict, help="name of a field in a table or manifest: columns.text=sentence"
     )

@@ -97,6 +97,9 @@ class Corpora(Corpus):
         """Return the corpus that a recording is taken from."""
         return self._owners[utterance.id]
 
+    def attribution_of(self, utterance: Utterance) -> str:
+        return self._owners[utterance.id].attribution_of(utterance)
+
     def _decode(self, utterance: Utterance) -> Audio:
         return self._owners[utterance.id]._decode(utterance)
 

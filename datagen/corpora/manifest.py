@@ -12,6 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from microturn.model.streams.sound_file import SoundError, read_sound, to_mono
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "default"
 MANIFEST_NAME = "manifest.jsonl"
 CONVERSATIONS_NAME = "conversations.jsonl"  # beside it, see conversations/record.py
+ATTRIBUTION_NAME = "attribution.json"  # how the authors are named, by speaker, source or "" for all
 STATED, LAYOUT, UNKNOWN_LICENCE = "stated", "layout", "unknown"  # origins of a licence
 SPLITS = ("train", "test", "any")
 QUALITIES = ("clean", "usable", "poor")  # of cuts, best first
@@ -283,6 +285,16 @@ class Corpus:
             and (tag is None or tag in utterance.tags)
             and (split is None or utterance.split in (split, "any"))
         )
+
+    def attribution_of(self, utterance: Utterance) -> str:
+        """Return how the authors of a recording are to be named; "" where nothing says it."""
+        texts = self._attribution
+        return next((texts[n] for n in (utterance.speaker, utterance.source, "") if n in texts), "")
+
+    @cached_property
+    def _attribution(self) -> dict[str, str]:
+        path = self.folder / ATTRIBUTION_NAME
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
     def find_words(
         self, text: str, *, split: str | None = None, at_least: str = "clean"

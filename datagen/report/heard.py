@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from microturn.datagen.corpora.manifest import Corpus, Utterance
-from microturn.datagen.labels.dialogue import DialogueLabels, WordLabel
+from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel, WordLabel
 from microturn.datagen.sets.contents import Contents, digest_of
+from microturn.datagen.sets.credits import Credit
 from microturn.model.streams import normalise
 
 HEARD_LANES = ("user", "background")
@@ -17,7 +18,10 @@ def identity_of(utterance: Utterance) -> str:
 
 
 def add_dialogue(contents: Contents, labels: DialogueLabels, corpus: Corpus) -> None:
-    """Count the voices, recordings, sentences and the room of one dialogue."""
+    """Count the voices, recordings, sentences, the room and the licences of one dialogue."""
+    if contents.credits is not None:
+        # What is synthesised, as noise, has no licence.
+        contents.credits.update(_credit(item, corpus) for item in labels.items if item.licence)
     for lane in HEARD_LANES:
         for word in labels.words.of(lane):
             speaker, recording = _origin(word, corpus)
@@ -27,6 +31,24 @@ def add_dialogue(contents: Contents, labels: DialogueLabels, corpus: Corpus) -> 
             _count(contents.sentences, digest_of(normalise(event.text)))
     room = labels.room
     _count(contents.rooms, digest_of(room.size_m, room.near_m))
+
+
+def credit_of(utterance: Utterance, corpus: Corpus) -> Credit:
+    """Return whom a recording is owed to."""
+    return Credit(
+        licence=utterance.licence,
+        attribution=corpus.attribution_of(utterance),
+        language=utterance.language,
+        speaker=utterance.speaker,
+    )
+
+
+def _credit(item: ItemLabel, corpus: Corpus) -> Credit:
+    if item.id in corpus:
+        return credit_of(corpus[item.id], corpus)
+    return Credit(
+        licence=item.licence, attribution="", language=item.language, speaker=item.speaker
+    )
 
 
 def _origin(word: WordLabel, corpus: Corpus) -> tuple[str, str]:

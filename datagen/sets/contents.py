@@ -1,7 +1,8 @@
 """Who and what is heard in a shard set, in a form that two sets can be compared by.
 
 `contents.json` beside the index names the people whom the agent hears, as users or in the
-background, with digests of their recordings, and digests of the users' sentences and of the rooms.
+background, with digests of their recordings, and digests of the users' sentences and of the rooms;
+and, for whoever passes on what is learned from it, the licences of all recordings (credits.py).
 A word at another speed or cut out of a sentence belongs to the person and the recording it was made
 of. A large set lists a sample: the smallest digests, which are the same choice in every set.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+from microturn.datagen.sets.credits import Credit, credits_from_json, credits_to_json
 from microturn.datagen.sets.storage import Place
 
 CONTENTS_NAME: Final = "contents.json"
@@ -50,6 +52,8 @@ class Contents:
     sentences: Weights = field(default_factory=dict)
     rooms: Weights = field(default_factory=dict)
     listed_to: str = _ALL  # the last digest of the sample
+    # Of all recordings, the agent's too; None where a set of a former version is part of it.
+    credits: set[Credit] | None = field(default_factory=set)
 
     def hear(self, speaker: str, recording: str, seconds: float) -> None:
         """Add speech of a recording, by its digest."""
@@ -59,6 +63,7 @@ class Contents:
     def add(self, other: Contents) -> None:
         """Add up with other dialogues."""
         self.listed_to = min(self.listed_to, other.listed_to)
+        self.credits = _together(self.credits, other.credits)
         for speaker, recordings in other.speakers.items():
             for recording, seconds in recordings.items():
                 self.hear(speaker, recording, seconds)
@@ -76,6 +81,7 @@ class Contents:
             },
             sentences=_largest(self.sentences, other.sentences),
             rooms=_largest(self.rooms, other.rooms),
+            credits=_together(self.credits, other.credits),
         )
         return both.sample(min(self.listed_to, other.listed_to))
 
@@ -100,6 +106,7 @@ class Contents:
             sentences=_up_to(self.sentences, last),
             rooms=self.rooms,
             listed_to=last,
+            credits=self.credits,
         )
 
     def of_limited_size(self, most: int = MAX_LISTED) -> Contents:
@@ -120,6 +127,7 @@ class Contents:
         }
 
     def to_json(self) -> dict[str, Any]:
+        known = self.credits is not None
         return {
             "format": FORMAT,
             "listed_to": self.listed_to,
@@ -129,6 +137,7 @@ class Contents:
             },
             "sentences": dict(sorted(self.sentences.items())),
             "rooms": dict(sorted(self.rooms.items())),
+            **({"credits": credits_to_json(self.credits or ())} if known else {}),
         }
 
     @classmethod
@@ -144,6 +153,7 @@ class Contents:
             sentences=dict(entry["sentences"]),
             rooms=dict(entry["rooms"]),
             listed_to=entry["listed_to"],
+            credits=credits_from_json(entry["credits"]) if "credits" in entry else None,
         )
 
 
@@ -223,6 +233,10 @@ def shared_table(shared: Shared) -> list[str]:
         weighted = f"{row[f'share_of_{weight}']:.1%} of the {weight}"
         lines.append(f"| {kind} | {counts} | {row['share']:.1%} | {weighted} |")
     return lines
+
+
+def _together(first: set[Credit] | None, second: set[Credit] | None) -> set[Credit] | None:
+    return None if first is None or second is None else first | second
 
 
 def _row(

@@ -29,7 +29,6 @@ from microturn.evaluation.bench.gpu_steps import (
 )
 from microturn.evaluation.bench.kernels_measure import measure_device
 from microturn.model.batch import LaneBatch
-from microturn.model.checkpoint import describe
 from microturn.model.losses import compute_losses
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
@@ -87,7 +86,7 @@ class TrainingBench:
 
     def sizes(self) -> dict[str, Any]:
         self._shape = InteractionModel(self.cfg.model, self.layout, VOCABULARY)
-        sizes = describe(self._shape)
+        sizes = self._shape.describe()
         flops = flops_per_micro_turn(self._shape, MICRO_TURNS)
         return {
             "parameters_total": sizes["parameters_total"],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from microturn.datagen.sets.shards import ShardReader, StoredDialogue, key_of
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.model.streams import MISSING_INPUT_ARRAY, StreamLayout
+
+_CARD: Final = "README.md"  # of a checkpoint; changes nothing that it says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +96,10 @@ def _missing_input(stored: StoredDialogue) -> NDArray[np.bool_] | None:
 
 
 def checkpoint_digest(folder: str) -> str:
-    """Changes with the content of a checkpoint; empty for none."""
+    """Changes with the content of a checkpoint, but not with its card; empty for none."""
     if not folder:
         return ""
     digest = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).iterdir() if p.is_file()):
+    for path in sorted(p for p in Path(folder).iterdir() if p.is_file() and p.name != _CARD):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -15,7 +15,6 @@ from microturn.datagen.config import DatagenConfig
 from microturn.evaluation import ablations
 from microturn.evaluation.ablations import AblationConfig, AblationPlan, Step, Variant
 from microturn.evaluation.demo import DemoStep
-from microturn.model.checkpoint import describe
 from microturn.model.model import InteractionModel
 from microturn.training.config import TrainingConfig
 
@@ -65,7 +64,7 @@ def test_variants_differ_in_what_their_row_says(name: str) -> None:
             model = InteractionModel(cfg.model, data.layout, 500)
         seconds = data.layout.micro_turn_s
         sizes[which] = (
-            describe(model)["parameters_active"],
+            model.describe()["parameters_active"],
             data.n_micro_turns * seconds,
             cfg.model.window * seconds,
         )

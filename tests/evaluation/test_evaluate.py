@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import soundfile
 
 from microturn.configs.main import main
 from microturn.datagen.sets.contents import CONTENTS_NAME, Contents, contents_text
+from microturn.datagen.sets.credits import Credit
 from microturn.evaluation.config import TargetConfig
 from microturn.evaluation.evaluate import _shared
 from microturn.evaluation.report import markdown
@@ -22,7 +24,13 @@ from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 from microturn.model.streams import StreamLayout
 from support.hand_made import HandMadeDialogue, WriteSet
 
-HEARD = Contents(speakers={"ann": {"aa": 3.0}}, sentences={"bb": 1.0, "cc": 2.0}, rooms={"dd": 1.0})
+CREDIT = Credit(licence="CC-BY-4.0", attribution="Ann Example", language="en", speaker="ann")
+HEARD = Contents(
+    speakers={"ann": {"aa": 3.0}},
+    sentences={"bb": 1.0, "cc": 2.0},
+    rooms={"dd": 1.0},
+    credits={CREDIT},
+)
 
 
 def evaluate(*words: str) -> int:
@@ -124,6 +132,32 @@ def test_a_checkpoint_is_scored_beside_the_baselines(
     assert evaluate(*words, f"out={out}") == 0  # nothing is played again
     assert (out / "traces" / "data.jsonl").read_text() == traces
     assert read(out)["suites"] == scores["suites"]
+
+
+def test_a_model_card_has_the_scores_of_its_own_weights_alone(
+    shard_set: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = shutil.copytree(checkpoint, tmp_path / "c"), tmp_path / "scores"
+    words = [f"data={shard_set}", "n_dialogues=2", "batch_size=2", "n_pictures=0"]
+    assert evaluate(*words, f"checkpoint={folder}", f"out={out}", "baselines=false") == 0
+    card = ["model-card", str(folder), f"scores=[{out}]", "licence=apache-2.0"]
+    assert main([*card, "title=A trial"]) == 0
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    headline = read(out)["suites"]["turn"]["headline"]
+    assert re.search(rf"^\| turn: \w+ \| \d+ \| {100 * headline:.1f} %", text, flags=re.M)
+    assert "# A trial" in text
+    assert 'license: "apache-2.0"' in text
+    assert "new people: none; new recordings: none." in text
+    assert "Ann Example" in text
+    assert main(card) == 0  # the card is no part of what was scored
+    other = random_checkpoint(1, layout=StreamLayout())
+    save_checkpoint(folder, other.model, other.tokenizer)
+    assert not (folder / "README.md").exists()
+    capsys.readouterr()
+    assert main(card) == 1
+    said = capsys.readouterr().err.strip()
+    assert "whose content was not that of" in said
+    assert "\n" not in said
 
 
 def test_a_checkpoint_that_does_not_say_whom_it_heard_is_not_believed() -> None:

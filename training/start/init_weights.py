@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from microturn.configs.load import load_config
-from microturn.model.checkpoint import CONFIG, LAYOUT, TOKENIZER, WEIGHTS, check_complete
+from microturn.model.checkpoint_files import WEIGHTS, StoredCheckpoint
 from microturn.model.checkpoint_place import IN_RUN, find_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.embed import marked_rows
@@ -47,21 +44,14 @@ class InitialWeights:
 
         Raises OSError or ValueError where there is no whole one.
         """
-        folder = folder_of(name)
-        check_complete(folder)
-        try:
-            weights = (
-                state.load(Path(name)).weights if _is_state(name) else load_file(folder / WEIGHTS)
-            )
-        except SafetensorError as error:
-            raise ValueError(f"{folder / WEIGHTS}: damaged weights file ({error})") from error
+        stored = StoredCheckpoint.read(folder_of(name))
         return cls(
             name=name,
-            folder=folder,
-            cfg=load_config(ModelConfig, [folder / CONFIG]),
-            layout=StreamLayout.load(folder / LAYOUT),
-            tokenizer=Tokenizer.load(folder / TOKENIZER),
-            weights=weights,
+            folder=stored.folder,
+            cfg=stored.cfg,
+            layout=stored.layout,
+            tokenizer=stored.tokenizer,
+            weights=state.load(Path(name)).weights if _is_state(name) else stored.weights(),
         )
 
     @torch.no_grad()

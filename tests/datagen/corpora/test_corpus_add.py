@@ -323,8 +323,10 @@ def test_the_commands_add_and_list(
 ) -> None:
     write(tmp_path / "Mine" / "bob" / "a.wav", shipped.load(line), line.text)
     words = ["corpus", "add", str(tmp_path / "Mine"), f"cache={cache}", "workers=1", "json=-"]
-    assert cli.main(words) == 0
+    assert cli.main([*words, "attribution=Bob Example"]) == 0
     assert json.loads(capsys.readouterr().out)["recordings"] == 1
+    added = open_corpora("default,mine")
+    assert {added.attribution_of(one) for one in added.filter(source="mine")} == {"Bob Example"}
     assert cli.main(["corpus", "list"]) == 0
     listed = capsys.readouterr().out
     assert listed.splitlines()[1].startswith("default")

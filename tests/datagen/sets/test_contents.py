@@ -21,6 +21,7 @@ from microturn.datagen.sets.contents import (
     shared_line,
     shared_with,
 )
+from microturn.datagen.sets.credits import Credit
 from microturn.datagen.sets.shards import ShardReader
 
 
@@ -108,6 +109,41 @@ def test_a_recording_is_itself_under_another_name() -> None:
     first, second, *_ = Corpus.open().filter(source="amazon-queen")
     assert identity_of(replace(first, id="other/1", speaker="x")) == identity_of(first)
     assert identity_of(first) != identity_of(second)
+
+
+def test_licences_and_authors_of_all_recordings_are_kept(finished_set: ShardReader) -> None:
+    """The agent's too; the shipped corpus names its authors."""
+    contents = read_contents(finished_set.folder)
+    assert contents is not None
+    assert contents.credits
+    licences: set[str] = set()
+    for index in range(len(finished_set)):
+        licences |= {item.licence for item in finished_set[index].labels.items} - {""}
+    assert {credit.licence for credit in contents.credits} == licences
+    assert all(credit.attribution for credit in contents.credits)
+    allison = next(one for one in contents.credits if one.speaker == "asterisk-en")
+    assert (allison.licence, allison.language) == ("CC-BY-SA-3.0", "en")
+    assert "Allison Smith" in allison.attribution
+
+
+def test_credits_are_united_and_a_set_without_them_makes_them_unknown() -> None:
+    ann, ben = (
+        Credit(licence="CC0-1.0", attribution="", language="en", speaker=name)
+        for name in ("ann", "ben")
+    )
+    one, two = Contents(credits={ann}), Contents(credits={ben})
+    both = one.united(two)
+    assert both.credits == {ann, ben}
+    assert Contents.from_json(both.to_json(), where="x") == both
+    unknown = Contents(credits=None)
+    assert Contents.from_json(unknown.to_json(), where="x") == unknown
+    assert both.united(unknown).credits is None
+    assert both.of_limited_size(1).credits == {ann, ben}
+
+
+def test_every_speaker_of_the_shipped_corpus_has_an_author() -> None:
+    corpus = Corpus.open()
+    assert not {one.speaker for one in corpus if not corpus.attribution_of(one)}
 
 
 def test_inspect_counts_what_a_set_shares(

@@ -1,0 +1,61 @@
+"""`microturn model-card`: a checkpoint's card, with the scores of evaluations of these weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from microturn.evaluation.config import ModelCardConfig
+from microturn.evaluation.report.markdown import shared_sentence
+from microturn.evaluation.report.scores import Scores, read_scores, with_events
+from microturn.evaluation.report.values import format_score
+from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
+from microturn.model.card import CARD
+from microturn.model.checkpoint_place import find_checkpoint
+from microturn.model.model import InteractionModel
+
+
+def write_model_card(config: ModelCardConfig) -> int:
+    """Write the card into the checkpoint folder; ValueError for scores of other weights."""
+    folder = find_checkpoint(config.checkpoint)
+    lines = [line for name in config.scores for line in _scored(name, folder)]
+    model = InteractionModel.from_pretrained(folder)
+    model.write_card(folder, scores=lines, licence=config.licence, title=config.title)
+    print(f"{folder / CARD} is written; push_to_hub, or an upload of the folder, takes it along")
+    return 0
+
+
+def _scored(name: str, folder: Path) -> list[str]:
+    """Format the headlines of one evaluation, and what its dialogues share with training."""
+    scores = read_scores(name)
+    if scores.info.checkpoint_sha256 != checkpoint_digest(str(folder)):
+        raise ValueError(
+            f"{name} holds scores of {scores.info.checkpoint or 'no checkpoint'}, whose content "
+            f"was not that of {folder}; run `microturn evaluate checkpoint={folder}` again"
+        )
+    info = scores.info
+    source = f"`{Path(info.data).name}`" if info.data else "the suites' own sets"
+    return [
+        f"{info.n_dialogues} simulated dialogues of {source}, {info.minutes:.0f} minutes, "
+        f"`microturn evaluate` with seed {info.seed}; in brackets: 95 % intervals over dialogues. "
+        "Every suite is a closed-domain twin of a benchmark's question, and comparable to no "
+        "benchmark.",
+        "",
+        shared_sentence(info),
+        "",
+        *_table(scores),
+        "",
+    ]
+
+
+def _table(scores: Scores) -> list[str]:
+    agents = list(scores.agents)
+    lines = [f"| suite: metric | n | {' | '.join(agents)} |"]
+    lines.append(f"|---|---:|{'---:|' * len(agents)}")
+    for name in with_events(scores.first.suites):
+        metric = scores.first.suites[name].headline_metric
+        row = [one.suites[name].metrics[metric] for one in scores.agents.values()]
+        if row[0].value is None:
+            continue  # none of its events is in these dialogues
+        cells = " | ".join(format_score(metric, score) for score in row)
+        lines.append(f"| {name}: {metric} | {row[0].n} | {cells} |")
+    return lines

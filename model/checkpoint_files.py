@@ -1,0 +1,131 @@
+"""The files of a checkpoint folder: weights as safetensors, the rest as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from microturn.configs.files import replacing
+from microturn.configs.load import load_config, save_config
+from microturn.model.card import CARD, drop_stale_card
+from microturn.model.config import ModelConfig
+from microturn.model.streams import StreamLayout, Tokenizer
+
+WEIGHTS, CONFIG, LAYOUT, TOKENIZER = (
+    "model.safetensors",
+    "config.yaml",
+    "layout.json",
+    "tokenizer.json",
+)
+# Text files that a checkpoint may hold besides: what it was trained on, and its card.
+CONTENTS: Final = "contents.json"
+NOTES: Final = (CONTENTS, CARD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCheckpoint:
+    """What a folder holds; the weights are read when they are asked for."""
+
+    folder: Path
+    cfg: ModelConfig
+    layout: StreamLayout
+    tokenizer: Tokenizer
+    notes: Mapping[str, str]  # by name of the file, those that there are
+
+    @classmethod
+    def read(cls, folder: str | Path) -> StoredCheckpoint:
+        """Read all but the weights.
+
+        Raises FileNotFoundError where a file is missing, and ValueError that names a damaged one.
+        """
+        folder = Path(folder)
+        check_complete(folder)
+        present = [folder / name for name in NOTES if (folder / name).is_file()]
+        return cls(
+            folder=folder,
+            cfg=load_config(ModelConfig, [folder / CONFIG]),
+            layout=StreamLayout.load(folder / LAYOUT),
+            tokenizer=Tokenizer.load(folder / TOKENIZER),
+            notes={path.name: path.read_text(encoding="utf-8") for path in present},
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Read the weights; raises ValueError where their file is damaged."""
+        path = self.folder / WEIGHTS
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path}: damaged weights file ({error})") from error
+
+
+def check_complete(folder: str | Path) -> None:
+    """Raise FileNotFoundError when a file of a checkpoint is missing."""
+    for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER):
+        if not (Path(folder) / name).is_file():
+            raise FileNotFoundError(
+                f"{folder}: no {name}, so this is no checkpoint folder; "
+                "train one with `microturn train` or `make demo`"
+            )
+
+
+def write_checkpoint(
+    folder: Path,
+    *,
+    cfg: ModelConfig,
+    layout: StreamLayout,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, Tensor],
+    notes: Mapping[str, str],
+) -> None:
+    """Write a complete folder, each file beside the old one and then in its place, weights last.
+
+    notes: more text files, by name; an empty text removes the file. A card of other weights is
+    removed. Raises OSError, and leaves the
+    weights that were there, where the disk does not take the new ones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / CONFIG, lambda path: save_config(path, cfg))
+    _replace(folder / LAYOUT, layout.save)
+    _replace(folder / TOKENIZER, tokenizer.save)
+    for name, text in notes.items():
+        _write_note(folder / name, text)
+    about = {"format": "microturn", "layout_hash": layout.hash}
+    save_tensors(folder / WEIGHTS, weights, about)
+    drop_stale_card(folder, WEIGHTS)
+
+
+def _write_note(path: Path, text: str) -> None:
+    if text:
+        _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write safetensors so that a kill or a full disk leaves the file that was there before.
+
+    `about` goes into the header as JSON under one key: the same content gives the same bytes.
+    """
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"microturn": json.dumps(about, sort_keys=True)}
+    _replace(path, lambda temporary: save_file(plain, temporary, metadata=header))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Put a new file in place of an old one when it is on the disk."""
+    try:
+        with replacing(path, durable=True) as temporary:
+            write(temporary)
+            temporary.chmod(0o644)  # safetensors makes files that only their owner may read
+    except (SafetensorError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rpartition("error: ")[2]
+        raise OSError(
+            f"{path} cannot be written ({reason}); the version before it is intact"
+        ) from error
