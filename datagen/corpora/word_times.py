@@ -14,6 +14,7 @@ from microturn.datagen.corpora.recordings import read_text
 
 _SILENCE = frozenset(["", "sil", "sp", "spn", "<eps>", "<sil>", "[noise]", "<p>", "<s>"])
 _SUFFIXES = (".TextGrid", ".textgrid", ".TEXTGRID", ".ctm", ".CTM", ".json", ".JSON")
+_SOUNDS = ("phones", "phone")  # tiers of an aligner that hold no words
 _QUOTED = r'"((?:[^"]|"")*)"'
 _OWN_TIER = re.compile(r"(.+?)\s*-\s*words?", re.IGNORECASE)  # of one speaker, by MFA
 # Numbers of channels by their letters and names.
@@ -26,6 +27,12 @@ def words_of_textgrid(text: str, *, speaker: str = "") -> tuple[AlignedWord, ...
 
     Of several speakers' tiers (`NAME - words`) it is that of this speaker.
     """
+    tiers = tiers_of_textgrid(text)
+    return tiers[_words_tier(list(tiers), speaker)] if tiers else ()
+
+
+def tiers_of_textgrid(text: str) -> dict[str, tuple[AlignedWord, ...]]:
+    """Read the intervals of every tier by its name, without silences; long or short form."""
     # Both forms hold the same values in the same order; the long one has names around them.
     tokens = re.findall(rf"{_QUOTED}|(?<![\w.\[])({_NUMBER})(?![\w.\]])|(<exists>)", text)
     values = [("text", a) if not b and not c else ("number", b) for a, b, c in tokens if not c]
@@ -47,7 +54,14 @@ def words_of_textgrid(text: str, *, speaker: str = "") -> tuple[AlignedWord, ...
             )
             if label.strip().lower() not in _SILENCE
         )
-    return tiers[_words_tier(list(tiers), speaker)] if tiers else ()
+    return tiers
+
+
+def tiers_by_speaker(text: str) -> dict[str, tuple[AlignedWord, ...]]:
+    """Read a TextGrid with a tier for each speaker: those named `NAME - words`, or all tiers."""
+    tiers = {name: tier for name, tier in tiers_of_textgrid(text).items() if name not in _SOUNDS}
+    owners = {name: match[1] for name in tiers if (match := _OWN_TIER.fullmatch(name.strip()))}
+    return {owner: tiers[name] for name, owner in owners.items()} or tiers
 
 
 def _words_tier(names: list[str], speaker: str) -> str:
@@ -93,6 +107,10 @@ class Ctm:
 
     def names(self) -> list[str]:
         return list(self._words)
+
+    def channels(self, name: str) -> dict[int, tuple[AlignedWord, ...]]:
+        """Return the words of a recording by channel, from 0."""
+        return self._words.get(name, {})
 
     def find(self, name: str, channel: int | None, *, own: bool = False) -> tuple[AlignedWord, ...]:
         """Return the words of a recording, or of one channel of its file; () if there are none.

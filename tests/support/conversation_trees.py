@@ -221,3 +221,124 @@ def _whisper_segment(turn: SpokenTurn) -> dict[str, Any]:
         "end": turn.end_s,
         "transcript": turn.text,
     }
+
+
+def write_transcript(path: Path, one: Talk, names: tuple[str, ...]) -> Path:
+    """Write who says what in the kind of transcript that the suffix is of."""
+    return put_text(path, *_TRANSCRIPTS[path.suffix](one, names))
+
+
+def _csv(one: Talk, names: tuple[str, ...]) -> list[str]:
+    rows = [f'{names[t.person]},{t.start_s},{t.end_s},"{t.text}"' for t in one.turns]
+    return ["speaker,start,stop,utterance", *rows]
+
+
+def _json(one: Talk, names: tuple[str, ...]) -> list[str]:
+    return [
+        json.dumps(
+            {"segments": [{**_whisper_segment(t), "speaker": names[t.person]} for t in one.turns]}
+        )
+    ]
+
+
+def _textgrid(one: Talk, names: tuple[str, ...]) -> list[str]:
+    """The short form, with silences as empty intervals."""
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", f"{one.duration_s}"]
+    lines += ["<exists>", f"{len(names)}"]
+    for person, name in enumerate(names):
+        intervals, at_s = [], 0.0
+        for word in one.words(person):
+            if word.start_s > at_s:
+                intervals.append((at_s, word.start_s, ""))
+            intervals.append((word.start_s, word.end_s, word.text))
+            at_s = word.end_s
+        intervals.append((at_s, one.duration_s, ""))
+        lines += ['"IntervalTier"', f'"{name}"', "0", f"{one.duration_s}", f"{len(intervals)}"]
+        lines += [f'{start}\n{end}\n"{text}"' for start, end, text in intervals]
+    return lines
+
+
+def _stm(one: Talk, names: tuple[str, ...]) -> list[str]:
+    rows = [
+        f"call {t.person + 1} {names[t.person]} {t.start_s} {t.end_s} <O,en,F> {t.text}"
+        for t in one.turns
+    ]
+    return [";; comment", *rows]
+
+
+def _ctm(one: Talk, names: tuple[str, ...]) -> list[str]:
+    return [
+        f"call {'AB'[turn.person]} {w.start_s} {w.end_s - w.start_s:.3f} {w.text}"
+        for turn in one.turns
+        for w in turn.words
+    ]
+
+
+def _rttm(one: Talk, names: tuple[str, ...]) -> list[str]:
+    return [
+        f"SPEAKER call 1 {t.start_s} {t.end_s - t.start_s:.3f} <NA> <NA> {names[t.person]} <NA>"
+        for t in one.turns
+    ]
+
+
+_TRANSCRIPTS = {
+    ".csv": _csv,
+    ".json": _json,
+    ".TextGrid": _textgrid,
+    ".stm": _stm,
+    ".ctm": _ctm,
+    ".rttm": _rttm,
+}
+
+
+def write_session(
+    folder: Path,
+    one: Talk,
+    *,
+    kind: str = ".csv",
+    names: tuple[str, str] = ("ann", "ben"),
+    stereo: bool = False,
+) -> Path:
+    """A session: `ann.wav` and `ben.wav`, or `call.wav` of two channels, and `call` as its text."""
+    if stereo:
+        put_sound(folder / "call.wav", one, 0, 1)
+    else:
+        for person, name in enumerate(names):
+            put_sound(folder / f"{name}.wav", one, person)
+    write_transcript(folder / f"call{kind}", one, names)
+    return folder
+
+
+def write_candor(root: Path, one: Talk, *, name: str = "0020a0c5", with_words: bool = True) -> Path:
+    """A conversation of CANDOR: stereo, who is on which channel, and several transcripts."""
+    people = ("5a73899f", "5fa072f4")
+    put_sound(root / name / "processed" / f"{name}.flac", one, 0, 1)
+    put_text(
+        root / name / "processed" / "channel_map.json",
+        json.dumps({"L": people[0], "R": people[1]}),
+    )
+    put_text(root / name / "metadata.json", '{"speakers": [{"user_id": "5a73899f"}]}')
+    put_text(root / name / "survey.csv", "user_id,age", "5a73899f,30")
+    for transcript in ("cliffhanger", "audiophile", "backbiter"):
+        write_transcript(
+            root / name / "transcription" / f"transcript_{transcript}.csv", one, people
+        )
+    channels = [
+        {"channel_label": f"ch_{person}", "items": [_token(w) for w in one.words(person)]}
+        for person in (0, 1)
+    ]
+    if with_words:
+        put_text(
+            root / name / "transcription" / "transcribe_output.json",
+            json.dumps({"results": {"channel_labels": {"channels": channels}}}),
+        )
+    return root
+
+
+def _token(word: AlignedWord) -> dict[str, Any]:
+    return {
+        "start_time": str(word.start_s),
+        "end_time": str(word.end_s),
+        "alternatives": [{"confidence": "0.9", "content": word.text}],
+        "type": "pronunciation",
+    }

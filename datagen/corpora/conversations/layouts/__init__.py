@@ -3,5 +3,6 @@
 from microturn.datagen.corpora.conversations.described import ConversationFormat
 from microturn.datagen.corpora.conversations.layouts.per_participant import PER_PARTICIPANT
 from microturn.datagen.corpora.conversations.layouts.sph import SPH
+from microturn.datagen.corpora.conversations.layouts.two_files import TWO_FILES
 
-LAYOUTS: tuple[ConversationFormat, ...] = (PER_PARTICIPANT, SPH)
+LAYOUTS: tuple[ConversationFormat, ...] = (PER_PARTICIPANT, SPH, TWO_FILES)

@@ -28,6 +28,12 @@ def segment(text: str, start_s: float, end_s: float) -> AlignedWord:
     return AlignedWord(text=text.strip() or UNCLEAR, start_s=start_s, end_s=end_s, times=UNKNOWN)
 
 
+def interval(found: AlignedWord) -> AlignedWord:
+    """Return an interval of a tier: a word with its times, or a segment if it has several."""
+    several = " " in found.text.strip()
+    return replace(found, text=found.text.strip(), times=UNKNOWN if several else GIVEN)
+
+
 def words_of_segments(rows: Iterable[Any]) -> Words:
     """Return the words of segments in their order; ValueError for a segment without times."""
     return tuple(word for row in rows for word in _words(row))
