@@ -18,6 +18,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.open_sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
 from microturn.datagen.dialogue.rules import Rules
 from microturn.datagen.dialogue.timeline import Timeline
@@ -30,10 +31,12 @@ from microturn.datagen.scenarios import (
     DialogueContext,
     Questions,
     Script,
+    is_open,
     require_words,
     scenarios_of,
     words_of,
 )
+from microturn.datagen.scenarios.open.casting import Casting, has_open
 from microturn.datagen.sets.flac import FrameStore, encode_flac
 from microturn.datagen.video.film import films
 from microturn.datagen.video.unasked import add_unasked
@@ -76,6 +79,11 @@ def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
     """Train or load the tokenizer of a set; it is the same for all splits."""
     if config.tokenizer.path:
         return Tokenizer.load(config.tokenizer.path)
+    transcripts = sorted({canonical(u.text) for u in bank.corpus.filter(language="en")})
+    if has_open(config):
+        transcripts = sorted({canonical(u.text) for u in bank.corpus})
+    if all(is_open(scenario) for scenario in scenarios_of(config)):
+        return Tokenizer.train(transcripts, config.tokenizer.vocab_size)
     questions = Questions(config.vocabulary)
     said = (*config.vocabulary.stop_phrases, *config.vocabulary.backchannels)
     phrases = bank.phrases(said)
@@ -86,7 +94,6 @@ def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
         {*questions.agent_words(), *questions.user_words(), *(phrase.text for phrase in phrases)}
         | {*more.agent, *more.user, *more.texts}
     )
-    transcripts = sorted({canonical(u.text) for u in bank.corpus.filter(language="en")})
     return Tokenizer.train(
         vocabulary * VOCABULARY_REPEATS + transcripts, config.tokenizer.vocab_size
     )
@@ -104,6 +111,8 @@ class Simulator:
         self.questions = Questions(config.vocabulary)
         require_words(config, self.bank)
         self.beds = NoiseBeds.of(config, self.bank)
+        self._sources = OpenSources(self.bank, config) if has_open(config) else None
+        self._casting = None if self._sources is None else Casting(config, self._sources)
         self._mixture = VoiceMixture(self.bank, config)
         # Audio repeats often if the agent's words start on micro-turns, and hardly otherwise.
         self._mel_cache = FineMelCache(config.layout) if config.timing.agent_on_grid else None
@@ -113,7 +122,10 @@ class Simulator:
 
     def recipe(self, index: int) -> Recipe:
         voices, kinds = self.bank.user_voices, self.beds.kinds
-        return draw_recipe(self.config, index, voices=voices, noise_kinds=kinds)
+        recipe = draw_recipe(self.config, index, voices=voices, noise_kinds=kinds)
+        if self._casting is None:
+            return recipe
+        return self._casting.cast(recipe, self.bank.phrase_factors)
 
     def script(self, recipe: Recipe) -> ComposedDialogue:
         context = DialogueContext(
@@ -125,6 +137,8 @@ class Simulator:
             voice=recipe.voice,
             mixture=self._mixture,
             pace=Pace.of(recipe, self.config.timing.human),
+            sources=self._sources,
+            cast=recipe.cast,
         )
         script, families = write_script(recipe, context)
         timeline, kinds = script.timeline, self.beds.stretch_kinds

@@ -21,6 +21,13 @@ def _default_harmless() -> dict[str, str]:
     return {"transfer {number} messages": "{number} messages", "your number": "nine"}
 
 
+INTERJECTIONS = ("nothing", "stop", "backchannel", "aside", "voice")
+
+
+def _default_interjections() -> dict[str, float]:
+    return dict(zip(INTERJECTIONS, (0.35, 0.25, 0.25, 0.08, 0.07), strict=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScenarioConfig:
     """Words and times of single scenarios; seconds are drawn evenly between two numbers."""
@@ -124,8 +131,40 @@ class ScenarioConfig:
     refusal: str = option("i'm sorry", "forbidden: how the agent refuses")
     forbidden_share: float = option(0.5, "forbidden: how often the request is a forbidden one")
 
+    go_on_phrases: tuple[str, ...] = option(
+        (
+            *("continue", "go on", "please go on", "please continue", "go ahead", "carry on"),
+            *("keep going", "tell me", "tell me more", "and then", "what happened then"),
+        ),
+        "open speech: how a user asks the agent to read on, where recorded; else with a line",
+    )
+    narrated_lines: tuple[int, int] = option((2, 6), "narration: lines that the agent reads")
+    interjections: dict[str, float] = option(
+        default_factory=_default_interjections,
+        help="open speech: weights of what happens while the agent speaks: nothing, stop, "
+        "backchannel, aside (to somebody else), voice (from afar)",
+    )
+    listening_s: tuple[float, float] = option((8.0, 30.0), "listening: how long the user talks")
+    hesitations: float = option(
+        0.25, "listening: share of the gaps between two words that become a hesitation"
+    )
+
     def __post_init__(self) -> None:
-        for name in ("n_message_phrases", "repeat_period_s", "repeat_times", "n_translated"):
+        unknown = sorted(set(self.interjections) - set(INTERJECTIONS))
+        if unknown or min(self.interjections.values(), default=0.0) < 0:
+            raise ValueError(
+                f"scenarios.interjections={self.interjections} must be weights of at least 0 of "
+                f"{', '.join(INTERJECTIONS)}"
+            )
+        if not 0 <= self.hesitations <= 1:
+            raise ValueError(f"scenarios.hesitations={self.hesitations} must be between 0 and 1")
+        for name in (
+            "narrated_lines",
+            "n_message_phrases",
+            "repeat_period_s",
+            "repeat_times",
+            "n_translated",
+        ):
             low, high = getattr(self, name)
             if not 1 <= low <= high:
                 raise ValueError(

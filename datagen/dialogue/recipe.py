@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.seeds import rng_for
 
 MAX_SEGMENTS = 24  # candidates per dialogue; far more than fit
@@ -40,6 +41,7 @@ class Recipe:
     voice: str
     families: tuple[str, ...]  # in order; those that no longer fit are left out
     channel: Channel
+    cast: Cast | None = None  # of open speech
 
     def rng(self, purpose: str) -> np.random.Generator:
         """The generator of one purpose in this dialogue."""

@@ -27,7 +27,7 @@ from microturn.datagen.corpora.waveform import (
     quietest_near,
 )
 from microturn.datagen.dialogue.seeds import rng_for
-from microturn.datagen.dialogue.sides import is_on_side
+from microturn.datagen.dialogue.sides import is_on_side, is_pattern
 from microturn.datagen.dialogue.strangers import Strangers
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN
 from microturn.model.streams import normalise
@@ -99,7 +99,7 @@ class UnitBank:
         self._fluent: dict[tuple[str, str], bool] = {}
         self._within: dict[str, tuple[Utterance, int] | None] = {}
         self.strangers = Strangers(corpus, config, spelling=canonical)
-        if not self._prompts:
+        if not self._prompts and not is_pattern(config.voices.agent):
             raise ValueError(
                 f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
                 f"its speakers are {_some(u.speaker for u in corpus)}"
@@ -212,6 +212,11 @@ class UnitBank:
         phrase = Phrase(utterance=utterance, text=normalise(utterance.text))
         return self.phrase(phrase, factor)
 
+    def whole(self, utterance: Utterance, factor: float = 1.0, *, as_agent: bool = False) -> Unit:
+        """A whole recording that is not kept; `as_agent`: unaltered, at the agent's level."""
+        name = "" if as_agent or factor == 1.0 else f"{factor:g}"
+        return self._make(utterance, normalise(utterance.text), name, as_agent=as_agent)
+
     def parallel(self, language: str) -> tuple[Phrase, ...]:
         """Recordings in another language of words that the agent can say; `text` is the agent's."""
         if language not in self._parallel:
@@ -282,7 +287,8 @@ class UnitBank:
     def _unit(self, utterance: Utterance, text: str, factor: str) -> Unit:
         key = (utterance.id, factor)
         if key not in self._units:
-            self._units[key] = self._make(utterance, text, factor)
+            is_agent = utterance.speaker == self._voices.agent and not factor
+            self._units[key] = self._make(utterance, text, factor, as_agent=is_agent)
         return self._units[key]
 
     def _within_prompts(self, text: str) -> tuple[Utterance, int] | None:
@@ -306,7 +312,8 @@ class UnitBank:
             for edge_s in (spoken.start_s, spoken.end_s)
         )
         text, factor = utterance.words[word].text, key[1]
-        piece, _ = self._levelled(utterance, audio[start:end], factor)
+        is_agent = utterance.speaker == self._voices.agent and not factor
+        piece, _ = self._levelled(audio[start:end], factor, as_agent=is_agent)
         return Unit(
             source=utterance.id,
             voice=f"{utterance.speaker}@{factor}" if factor else utterance.speaker,
@@ -316,21 +323,21 @@ class UnitBank:
             licence=utterance.licence,
         )
 
-    def _levelled(self, utterance: Utterance, audio: Audio, factor: str) -> tuple[Audio, int]:
+    def _levelled(self, audio: Audio, factor: str, *, as_agent: bool) -> tuple[Audio, int]:
         """Sound in its voice: perturbed, trimmed, levelled, faded; and what was cut before it."""
         if factor:
             audio = perturb(audio, float(factor), tilt=_tilt(factor, self._voices.tilt))
         start, end = energy_edges(audio, self.rate, threshold_db=self._voices.trim_db)
         trimmed = audio[start:end].copy()
-        is_agent = utterance.speaker == self._voices.agent and not factor
-        level = self._voices.agent_level_db if is_agent else self._voices.user_level_db
+        level = self._voices.agent_level_db if as_agent else self._voices.user_level_db
         trimmed *= level_gain(trimmed, level)
-        fade(trimmed, round((FADE_S if is_agent else USER_FADE_S) * self.rate))
+        fade(trimmed, round((FADE_S if as_agent else USER_FADE_S) * self.rate))
         trimmed.setflags(write=False)
         return trimmed, start
 
-    def _make(self, utterance: Utterance, text: str, factor: str) -> Unit:
-        trimmed, start = self._levelled(utterance, self.corpus.load(utterance), factor)
+    def _make(self, utterance: Utterance, text: str, factor: str, *, as_agent: bool) -> Unit:
+        audio = self.corpus.load(utterance)
+        trimmed, start = self._levelled(audio, factor, as_agent=as_agent)
         scale = self.rate / (float(factor) if factor else 1.0)
         words = _words_of(utterance, text, start, len(trimmed), scale)
         voice = f"{utterance.speaker}@{factor}" if factor else utterance.speaker

@@ -10,6 +10,7 @@ from microturn.datagen.scenarios.base import (
     Scenario,
     SegmentBuilder,
     Words,
+    is_open,
     register,
 )
 from microturn.datagen.scenarios.cues import (  # noqa: F401
@@ -20,6 +21,7 @@ from microturn.datagen.scenarios.cues import (  # noqa: F401
     translation,
     visual,
 )
+from microturn.datagen.scenarios.open import listening, narration  # noqa: F401
 from microturn.datagen.scenarios.plugins import require_words, scenarios_of, words_of
 from microturn.datagen.scenarios.requests import (  # noqa: F401
     count,
@@ -54,6 +56,7 @@ __all__ = [
     "Span",
     "SegmentBuilder",
     "Words",
+    "is_open",
     "register",
     "register_event_type",
     "require_words",

@@ -7,14 +7,16 @@ so that a configuration can give it a weight; scenarios of other packages regist
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.open_sources import OpenSources
 from microturn.datagen.dialogue.rules import RESPOND_S, Rules
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
 from microturn.datagen.dialogue.timeline import Control, Event, Expect, TextArrival, Timeline, Word
@@ -40,13 +42,28 @@ class Scenario(Protocol):
 
     A scenario may also have `words(config, bank) -> Words`: what it needs to be recorded, so that a
     set for which something is missing is refused before it is begun; and `asks`, the kinds of
-    questions that it draws from the vocabulary (by default all of `vocabulary.KINDS`).
+    questions that it draws from the vocabulary (by default all of `vocabulary.KINDS`). One of open
+    speech has `agents(sources)`: the speakers that can be its agent, with their weights.
     """
 
     name: str
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         """Place one segment that begins at or after sample `start`."""
+
+
+class OpenScenario(Scenario, Protocol):
+    """A scenario of open speech: whole recordings, an agent of any voice."""
+
+    needs: str  # of an agent and a corpus, for the sentence that says that nobody can play it
+
+    def agents(self, sources: OpenSources) -> Mapping[str, float]:
+        """Return who can be the agent, with the weight of each."""
+
+
+def is_open(scenario: Scenario) -> TypeGuard[OpenScenario]:
+    """Whether a scenario is one of open speech."""
+    return hasattr(scenario, "agents")
 
 
 REGISTRY: dict[str, Scenario] = {}
@@ -78,6 +95,8 @@ class DialogueContext:
     mixture: VoiceMixture  # who says what is said into the agent's words
     pace: Pace  # how fast the two take turns, where people's timing is asked for
     script: Script | None = None  # what the segments before have placed
+    sources: OpenSources | None = None  # of open speech
+    cast: Cast | None = None  # who speaks in open speech
 
 
 class SegmentBuilder:

@@ -1,0 +1,83 @@
+"""Draws who speaks in a dialogue of open speech.
+
+The first drawn family decides who may be the agent; the families that this agent cannot play are
+left out of the dialogue. Everything is drawn from purposes of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.cast import Cast
+from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.sides import is_pattern
+from microturn.datagen.scenarios.base import OpenScenario, is_open
+from microturn.datagen.scenarios.plugins import scenarios_of
+
+
+def has_open(config: DatagenConfig) -> bool:
+    """Whether a configuration draws a scenario of open speech."""
+    return any(is_open(scenario) for scenario in scenarios_of(config))
+
+
+class Casting:
+    """Who can be the agent of each family; refuses a family that nobody can play."""
+
+    def __init__(self, config: DatagenConfig, sources: OpenSources) -> None:
+        self._sources = sources
+        self._agents: dict[str, dict[str, float]] = {}
+        scenarios = scenarios_of(config)
+        closed = [scenario.name for scenario in scenarios if not is_open(scenario)]
+        if closed and is_pattern(config.voices.agent):
+            raise ValueError(
+                f"families.{closed[0]} needs voices.agent to be the one speaker who has recorded "
+                f"its words, not {config.voices.agent!r}; set its weight to 0 or name a speaker"
+            )
+        self._has_closed = bool(closed)
+        for scenario in scenarios:
+            if is_open(scenario):
+                self._agents[scenario.name] = _agents_of(scenario, sources)
+        self._partners = {
+            agent: sources.speech.partners(agent)
+            for agents in self._agents.values()
+            for agent in agents
+        }
+
+    def cast(self, recipe: Recipe, factors: tuple[float, ...]) -> Recipe:
+        """Return the recipe with its agent and its user; without open families as it is."""
+        open_families = [name for name in recipe.families if name in self._agents]
+        if not open_families:
+            return recipe
+        weights, rng = self._agents[open_families[0]], recipe.rng("agent voice")
+        names = tuple(weights)
+        share = np.array([weights[name] for name in names])
+        agent = names[int(rng.choice(len(names), p=share / share.sum()))]
+        rng = recipe.rng("user voice")
+        partners = self._partners[agent] or (agent,)
+        user = partners[int(rng.integers(len(partners)))]
+        factor = factors[int(rng.integers(len(factors)))] if factors else 1.0
+        voice = user if factor == 1.0 else f"{user}@{factor:g}"
+        return replace(
+            recipe,
+            families=tuple(
+                name for name in recipe.families if agent in self._agents.get(name, {agent: 1.0})
+            ),
+            voice=recipe.voice if self._has_closed else voice,
+            cast=Cast(agent=agent, user=user, factor=factor),
+        )
+
+
+def _agents_of(scenario: OpenScenario, sources: OpenSources) -> dict[str, float]:
+    agents = {name: weight for name, weight in scenario.agents(sources).items() if weight > 0}
+    if not agents:
+        config = sources.config
+        raise ValueError(
+            f"families.{scenario.name}: nobody of voices.agent={config.voices.agent!r} has what it "
+            f"needs in {sources.speech.bank.corpus.folder} for split={config.split}: "
+            f"{scenario.needs}; set its weight to 0 or add a corpus"
+        )
+    return dict(sorted(agents.items()))

@@ -1,0 +1,257 @@
+"""The floor of an open dialogue: turns of whole recordings, one after the other.
+
+Offsets at the changes of speaker and pauses inside turns come from `Pace`, the laws of
+`timing.human`. The agent's turn may be broken off by the user's next one, or by a phrase that stops
+it; backchannels, asides and distant voices leave it as it is. Everything is placed, so all events
+are exact. All times are samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from microturn.datagen.dialogue.cast import Cast
+from microturn.datagen.dialogue.human_timing import Pace
+from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
+from microturn.datagen.dialogue.script import DoesNotFit, Span
+from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.units import Unit
+from microturn.datagen.labels.event_types import INTERRUPTION, PAUSE, TURN
+from microturn.datagen.labels.time_classes import UNKNOWN
+from microturn.datagen.scenarios.base import SegmentBuilder
+from microturn.datagen.scenarios.turns.turn_taking_history import turn_taking_until
+
+FIRST_S: Final = 1.0  # of the dialogue, before which the agent says nothing
+STOPPABLE_S: Final = 1.6  # a shorter turn of the agent is not broken off
+PAUSE_S: Final = 0.57  # mean of a pause
+JOINT_S: Final = (0.03, 0.14)  # between two lines of a turn that are no pause
+
+
+class Floor:
+    """Who has the floor, and since when."""
+
+    def __init__(self, segment: SegmentBuilder, start: int) -> None:
+        context = segment.context
+        assert context.sources is not None, "a scenario of open speech"
+        assert context.cast is not None, "a scenario of open speech"
+        self.segment = segment
+        self.sources: OpenSources = context.sources
+        self.speech = context.sources.speech
+        self.cast: Cast = context.cast
+        self.pace: Pace = context.pace
+        self.human = self.pace.human
+        self.rules = segment.rules
+        self.end = start  # of the last turn
+        self.side = ""  # who had it
+        self.asked: Span | None = None  # the user's turn that is not answered yet
+        self.length = 0  # of the last turn's last line
+        self.quiet_until = 0  # of the agent, after an interruption
+        self.interrupts_at: int | None = None  # where the user's next turn breaks in
+        self._offset: int | None = None  # of the next change, where it is drawn already
+        self.silence = self._silence_until(start)
+
+    # --- what was said -----------------------------------------------------------------------
+    def user_unit(self, line_id: str, speaker: str = "") -> Unit:
+        """A recording as the user of the dialogue, or another speaker, says it."""
+        own = speaker in ("", self.cast.user)
+        factor = self.cast.factor if own else self.segment.factor()
+        return self.speech.user_unit(line_id, factor)
+
+    def samples(self, seconds: float) -> int:
+        return self.rules.samples(seconds)
+
+    # --- the user ----------------------------------------------------------------------------
+    def user(self, units: Sequence[Unit], *, asks: bool = True) -> Span:
+        """The user's next turn: these units, with pauses between them; `asks` for an answer."""
+        segment, onset = self.segment, self._onset("user", units[0])
+        at, texts, pauses = onset, [], []
+        for number, unit in enumerate(units):
+            if number:
+                after = self._joint(at)
+                pauses += (
+                    [(at, after)] if after - at >= self.samples(self.human.min_pause_s) else []
+                )
+                at = after
+            at = segment.place(unit, at, lane="user").end_sample
+            texts.append(unit.text)
+        for start, end in pauses:
+            self.pause(start, end)
+        span = Span(start_sample=onset, end_sample=at, text=" ".join(texts))
+        if self.interrupts_at is not None:
+            self.interruption(span)
+        self._took("user", at, units[-1])
+        if asks:
+            self.asked = span
+        return span
+
+    def pause(self, start: int, end: int) -> None:
+        """The user hesitates."""
+        expect = Expect(act="stay_silent", window_samples=(start, end))
+        self.segment.event(
+            Event(type=PAUSE, start_sample=start, end_sample=end, speaker="user", expect=expect)
+        )
+
+    def interruption(self, span: Span) -> None:
+        """The user has taken the floor while the agent spoke."""
+        onset = span.start_sample
+        last = onset + self.samples(float(STOP_S))
+        self.segment.event(
+            Event(
+                type=INTERRUPTION,
+                start_sample=onset,
+                end_sample=span.end_sample,
+                speaker="user",
+                text=span.text,
+                expect=Expect(act="stop", window_samples=(onset, last)),
+            )
+        )
+        self.quiet_until = max(self.quiet_until, last)
+        self.interrupts_at = None
+
+    def stopped_by(self, span: Span) -> None:
+        """The user has stopped the agent with a phrase and has the floor."""
+        self.side, self.end = "user", span.end_sample
+        self.length = span.end_sample - span.start_sample
+
+    def talked_until(self, sample: int) -> None:
+        """The user has said something else until a sample, and says nothing before that."""
+        self.end = max(self.end, sample)
+
+    def wait(self, n_samples: int) -> None:
+        """Nobody says anything for a while; then anybody may begin."""
+        self.side, self.end = "", max(self.end, self.quiet_until) + n_samples
+        self.silence += n_samples
+
+    # --- the agent ---------------------------------------------------------------------------
+    def plan(self, units: Sequence[Unit]) -> list[tuple[Unit, int]]:
+        """When the agent says each of these lines in its next turn."""
+        at, planned = self._onset("agent", units[0]), []
+        for number, unit in enumerate(units):
+            if number:
+                at = self._joint(at)
+            planned.append((unit, at))
+            at += unit.n_samples
+        return planned
+
+    def agent(self, planned: Sequence[tuple[Unit, int]], *, stop: int | None = None) -> Span:
+        """The agent says what was planned; at sample `stop` it falls silent."""
+        n_words = len(self.segment.timeline.agent)
+        spoken = self.segment.sound(list(planned), stop=stop)
+        words = self.segment.timeline.agent[n_words:]
+        span = Span(
+            start_sample=spoken.start_sample,
+            end_sample=spoken.end_sample,
+            text=" ".join(word.text for word in words),
+        )
+        if self.asked is not None:
+            self._answered(self.asked, span)
+            self.asked = None
+        self._took("agent", span.end_sample, planned[-1][0])
+        return span
+
+    def _answered(self, asked: Span, speech: Span) -> None:
+        last = asked.end_sample + self.rules.samples(RESPOND_S)
+        # An answer that begins early or late opens or closes its window itself.
+        window = (
+            min(asked.end_sample, speech.start_sample),
+            max(last, speech.start_sample + self.rules.step),
+        )
+        self.segment.user_event(TURN, asked, "respond", window, speech.text)
+
+    def breaks_in(self, planned: Sequence[tuple[Unit, int]], unit: Unit) -> int | None:
+        """Draw the next change: where the agent stops, if the user's next line breaks in.
+
+        An overlap from `timing.human.interruption_s` on breaks the agent off.
+        """
+        self._offset = self._draw("user")
+        start, end = planned[0][1], _end(planned)
+        overlap = -self._offset
+        if overlap < self.samples(self.human.interruption_s):
+            return None
+        self._offset = None
+        first = max(start + self.samples(STOPPABLE_S), start + 2 * overlap)
+        last = end - self.samples(0.1)
+        onset_first = first - overlap
+        if first >= last or onset_first < (self.asked.end_sample if self.asked else 0):
+            return None
+        stop = int(self.segment.rng.integers(first, last))
+        if stop - overlap + unit.n_samples > self.segment.n_samples:
+            return None
+        self.interrupts_at = stop - overlap
+        return stop
+
+    # --- times -------------------------------------------------------------------------------
+    def _onset(self, side: str, unit: Unit) -> int:
+        """Where a turn of a side begins."""
+        earliest = self.quiet_until if side == "agent" else 0
+        if side == "agent":
+            earliest = max(earliest, self.samples(FIRST_S))
+        if not self.side:
+            return max(self.end, earliest)
+        if side == "user" and self.interrupts_at is not None:
+            return self.interrupts_at
+        if side == self.side:
+            onset = self._joint(self.end)
+        else:
+            offset = self._draw(side) if self._offset is None else self._offset
+            self._offset = None
+            longest = min(self.length, unit.n_samples) // 2
+            onset = max(self.end + max(offset, -longest), earliest)
+            self.silence += max(onset - self.end, 0)
+        return max(onset, earliest)
+
+    def _draw(self, side: str) -> int:
+        """Offset of a speaker who takes over: negative when both speak."""
+        seconds = -self.pace.overlap() if self.pace.overlaps() else self.pace.gap(side)
+        return self.samples(seconds)
+
+    def _joint(self, at: int) -> int:
+        """Where the next line of a turn begins: after a pause if silence is due, else at once."""
+        pause = self.samples(PAUSE_S)
+        share = self.human.silence_ratio
+        now, then = abs(self.silence - share * at), abs(self.silence + pause - share * (at + pause))
+        if self.human.enabled and then >= now:
+            return at + self.segment.draw(JOINT_S)
+        after = at + self.samples(self.pace.pause())
+        self.silence += after - at
+        return after
+
+    def _took(self, side: str, end: int, unit: Unit) -> None:
+        self.side, self.end, self.length = side, end, unit.n_samples
+
+    def _silence_until(self, start: int) -> float:
+        script = self.segment.context.script
+        if script is None or not start:
+            return float(start)
+        join = self.samples(self.human.min_pause_s)
+        return float(turn_taking_until(script, start, join=join).silence)
+
+    # --- the end -----------------------------------------------------------------------------
+    def close(self) -> None:
+        """Refuse a segment that is empty, or whose words leave the text lane no time."""
+        if not self.segment.end_sample or not self._text_fits():
+            raise DoesNotFit
+
+    def _text_fits(self) -> bool:
+        """Whether all of the agent's words can be written before they are said."""
+        layout, encode = self.segment.context.config.layout, self.segment.context.tokenizer.encode
+        script = self.segment.context.script
+        words = [*(script.timeline.agent if script else ()), *self.segment.timeline.agent]
+        controls = [*(script.timeline.controls if script else ()), *self.segment.timeline.controls]
+        items = [
+            (word.start_sample, len(encode(word.text)) if word.times != UNKNOWN else 0)
+            for word in words
+        ]
+        items += [(control.sample, 1) for control in controls]
+        limit = float("inf")
+        for sample, n_tokens in sorted(items, reverse=True):
+            first = (layout.micro_turn_of(sample) - 1) * layout.say_positions
+            limit = min(float(first), limit - n_tokens)
+        return limit >= 0
+
+
+def _end(planned: Sequence[tuple[Unit, int]]) -> int:
+    unit, start = planned[-1]
+    return start + unit.n_samples
