@@ -140,7 +140,11 @@ class VocabularyConfig:
 class VoicesConfig:
     """Who speaks; perturbed voices are the agent's speaker resampled, so speed and pitch change."""
 
-    agent: str = option("asterisk-en", "speaker whose unaltered recordings are the agent's voice")
+    agent: str = option(
+        "asterisk-en",
+        "speaker whose unaltered recordings are the agent's voice; for open speech also several, "
+        "separated by commas, patterns, or any",
+    )
     user: str = option("asterisk-en", "speaker whose perturbed words are the users' voices")
     train_factors: tuple[float, ...] = option(
         (0.80, 0.84, 0.88, 0.92, 1.08, 1.12, 1.17, 1.22, 1.28, 1.34),

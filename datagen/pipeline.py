@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,8 +111,8 @@ class Simulator:
         self.questions = Questions(config.vocabulary)
         require_words(config, self.bank)
         self.beds = NoiseBeds.of(config, self.bank)
-        self._sources = OpenSources(self.bank, config) if has_open(config) else None
-        self._casting = None if self._sources is None else Casting(config, self._sources)
+        self.sources = OpenSources(self.bank, config) if has_open(config) else None
+        self._casting = None if self.sources is None else Casting(config, self.sources)
         self._mixture = VoiceMixture(self.bank, config)
         # Audio repeats often if the agent's words start on micro-turns, and hardly otherwise.
         self._mel_cache = FineMelCache(config.layout) if config.timing.agent_on_grid else None
@@ -120,9 +120,12 @@ class Simulator:
         self._renderer = Renderer(config, rooms, beds=self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
 
-    def recipe(self, index: int) -> Recipe:
+    def recipe(self, index: int, *, only: str = "") -> Recipe:
+        """Return the recipe of a dialogue; `only` makes one family play all of it."""
         voices, kinds = self.bank.user_voices, self.beds.kinds
         recipe = draw_recipe(self.config, index, voices=voices, noise_kinds=kinds)
+        if only:
+            recipe = replace(recipe, families=(only,) * len(recipe.families))
         if self._casting is None:
             return recipe
         return self._casting.cast(recipe, self.bank.phrase_factors)
@@ -137,7 +140,7 @@ class Simulator:
             voice=recipe.voice,
             mixture=self._mixture,
             pace=Pace.of(recipe, self.config.timing.human),
-            sources=self._sources,
+            sources=self.sources,
             cast=recipe.cast,
         )
         script, families = write_script(recipe, context)

@@ -146,7 +146,7 @@ class ScenarioConfig:
     )
     listening_s: tuple[float, float] = option((8.0, 30.0), "listening: how long the user talks")
     hesitations: float = option(
-        0.25, "listening: share of the gaps between two words that become a hesitation"
+        0.4, "listening: share of the gaps between two words that become a hesitation"
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/scenarios.md: one short dialogue of each scenario, by `inspect`.
+"""Draws the pictures of the scenario pages: one short dialogue of each, by `inspect`.
 
 python docs/make_pictures.py [SCENARIO ...]
 """
@@ -44,7 +44,10 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "errand": (60, ("delegation", "result", "turn")),
     "recall": (45, ("recall", "turn")),
     "forbidden": (25, ("forbidden",)),
+    "narration": (70, ("interruption", "turn", "user_backchannel")),
+    "listening": (60, ("pause", "agent_backchannel")),
 }
+OPEN = ("narration", "listening")
 
 
 def draw(scenario: str, folder: Path) -> Path:
@@ -53,7 +56,7 @@ def draw(scenario: str, folder: Path) -> Path:
     overrides = [f"only=[{scenario}]", f"out={folder / scenario}", *QUIET]
     config = load_config(
         DatagenConfig,
-        ["datagen/everything.yaml"],
+        ["datagen/open.yaml" if scenario in OPEN else "datagen/everything.yaml"],
         [*overrides, f"n_micro_turns={n_micro_turns}", f"n_dialogues={N_DIALOGUES}"],
     )
     simulate(config, cache=cache_folder(""))
@@ -65,7 +68,7 @@ def draw(scenario: str, folder: Path) -> Path:
         return 100.0 * len(missing) - max((event.end_s for event in events), default=0.0)
 
     best = min(range(N_DIALOGUES), key=penalty)
-    show(reader, reader[best], folder / "shown")
+    show(reader, reader[best], out=folder / "shown")
     target = PICTURES / f"{scenario}.png"
     shrink(folder / "shown" / f"dialogue-{best:08d}.png", target)
     return target

@@ -17,9 +17,10 @@ from microturn.evaluation.suites.registry import MODULES, known_suites, load_sui
 from microturn.model.vocoders.registry import VOCODERS
 
 ROOT = Path(__file__).resolve().parent.parent
-SCENARIO_PAGES = ("scenarios.md", "video.md", "simulation.md", "suites.md")
+SCENARIO_PAGES = ("scenarios.md", "open_speech.md", "video.md", "simulation.md", "suites.md")
 FOR_SUITES = {"one_word", "count", "recount", "overlap", "hush", "long_memory"}
 OWN_MIX = {"conversation", "visual_count", "visual_span", "visual_question"}  # not in everything
+OPEN = set(load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"]).weights)
 KERNELS = sorted(
     path.stem
     for path in (ROOT / "kernels").glob("*.py")
@@ -36,15 +37,16 @@ def test_scenario_is_described_and_drawn(name: str) -> None:
     """Recipe of a scenario: a page, and a weight in datagen/everything.yaml."""
     assert any(f"`{name}`" in page(file) for file in SCENARIO_PAGES), f"describe {name} in docs/"
     everything = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
-    drawn = set(everything.families) | FOR_SUITES | OWN_MIX
+    drawn = set(everything.families) | FOR_SUITES | OWN_MIX | OPEN
     assert name in drawn, f"give {name} a weight in configs/datagen/everything.yaml"
 
 
 def test_every_picture_of_a_scenario_can_be_drawn_again() -> None:
     """Recipe of a scenario: an entry of SHOWN in docs/make_pictures.py."""
-    pictures = set(re.findall(r"\]\(pictures/(\w+)\.png\)", page("scenarios.md")))
+    both = page("scenarios.md") + page("open_speech.md")
+    pictures = set(re.findall(r"\]\(pictures/(\w+)\.png\)", both))
     shown = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))["SHOWN"]
-    assert pictures == set(shown), "one entry of SHOWN per picture of docs/scenarios.md"
+    assert pictures == set(shown), "one entry of SHOWN per picture of these pages"
     without = set(REGISTRY) - pictures - FOR_SUITES - OWN_MIX
     assert not without, f"draw in docs/scenarios.md: {sorted(without)}"
 

@@ -11,10 +11,11 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.add import licence_origin
 from microturn.datagen.corpora.home import DEFAULT_NAME, Corpora
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, LAYOUT, Corpus, Utterance
-from microturn.datagen.dialogue.sides import is_on_side
+from microturn.datagen.dialogue.sides import is_on_side, matching
 from microturn.datagen.dialogue.units import canonical
 from microturn.datagen.report.heard import identity_of
 from microturn.datagen.scenarios.background.background import MAX_LENGTH_S, MIN_LENGTH_S
+from microturn.datagen.scenarios.open.casting import has_open
 from microturn.datagen.sets.contents import Contents
 
 # Why a recording is not heard. All but the last two hold for every dialogue of the configuration.
@@ -162,6 +163,7 @@ class Reasons:
         self._keys = {u.key for u in corpus.filter(speaker=voices.agent)} - {""}
         said = (*vocabulary.stop_phrases, *vocabulary.backchannels, *vocabulary.greetings)
         self._phrases = {canonical(text) for text in said}
+        self._open = has_open(config)
 
     def of(self, utterance: Utterance) -> str:
         """Return a reason of MEANINGS, with the language if that is it."""
@@ -173,6 +175,9 @@ class Reasons:
             return NO_WORDS
         if not is_on_side(utterance, self._config.split, unseen=self._config.voices.unseen):
             return SPLIT
+        if self._open:
+            is_agent = bool(matching(self._config.voices.agent, (utterance.speaker,)))
+            return AGENT if is_agent else NOT_DRAWN
         if utterance.language != "en":
             translated = utterance.key in self._keys
             return NOT_DRAWN if translated else f"{LANGUAGE} {utterance.language or 'unknown'}"

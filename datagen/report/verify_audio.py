@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,10 +122,15 @@ class AudioVerifier:
                 yield f"the {name} clips"
 
     def _silence(self, dialogue: ScenarioDialogue, findings: AudioFindings) -> Iterator[str]:
-        """Yield sound of the agent outside its words, or where silence is expected."""
+        """Yield sound of the agent outside its words, or where silence is expected.
+
+        Between two words of one recording it may breathe.
+        """
         agent, timeline = dialogue.sound.agent, dialogue.timeline
         outside = np.ones(len(agent), np.bool_)
         for start, end in timeline.stretches("agent", join=round(MARGIN_S * self._rate)):
+            outside[start:end] = False
+        for start, end in _inside_recordings(dialogue.script):
             outside[start:end] = False
         stray = np.flatnonzero(agent.astype(bool) & outside)
         if len(stray):
@@ -194,6 +199,18 @@ class AudioVerifier:
                     )
 
 
+def _inside_recordings(script: Script) -> Iterator[tuple[int, int]]:
+    """Yield the spans from the first to the last word of each recording that the agent says."""
+    for clip in script.clips:
+        words = [
+            word
+            for word in (script.timeline.agent if clip.lane == "agent" else ())
+            if clip.start_sample <= word.start_sample < clip.end_sample
+        ]
+        if words:
+            yield words[0].start_sample, max(word.end_sample for word in words)
+
+
 def _groups(words: Sequence[Word], rate: int) -> Iterator[list[Word]]:
     """Yield groups of two or more whole English words of one voice, close to one another.
 
@@ -244,8 +261,7 @@ class ScenarioRenderer:
 
     def render(self, scenario: str, index: int) -> ScenarioDialogue:
         """Render dialogue `index` with this scenario as its only family."""
-        recipe = self._simulator.recipe(index)
-        recipe = replace(recipe, families=(scenario,) * len(recipe.families))
+        recipe = self._simulator.recipe(index, only=scenario)
         script, families, conditions = self._simulator.script(recipe)
         sound = self._simulator.sound(recipe, script, conditions=conditions)
         return ScenarioDialogue(recipe=recipe, script=script, n_segments=len(families), sound=sound)

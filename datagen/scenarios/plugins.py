@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final
 
-from microturn.datagen.scenarios.base import REGISTRY, Scenario, Words, register
+from microturn.datagen.dialogue.sides import is_pattern
+from microturn.datagen.scenarios.base import REGISTRY, Scenario, Words, is_open, register
 from microturn.datagen.scenarios.vocabulary import KINDS, Questions
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ def require_words(config: DatagenConfig, bank: UnitBank) -> None:
     """Raise ValueError for all words that the scenarios with a weight need and nobody recorded."""
     lacking: dict[str, dict[str, None]] = {}
     families = []
+    closed = [scenario.name for scenario in scenarios_of(config) if not is_open(scenario)]
+    if closed and is_pattern(config.voices.agent):
+        raise ValueError(
+            f"families.{closed[0]} needs voices.agent to be the one speaker who has recorded its "
+            f"words, not {config.voices.agent!r}; set its weight to 0 or name a speaker"
+        )
     for scenario in scenarios_of(config):
         needed = _words_of(scenario, config, bank)
         found = bank.lacking(agent=needed.agent, user=needed.user)

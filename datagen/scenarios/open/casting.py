@@ -14,7 +14,6 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.open_sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe
-from microturn.datagen.dialogue.sides import is_pattern
 from microturn.datagen.scenarios.base import OpenScenario, is_open
 from microturn.datagen.scenarios.plugins import scenarios_of
 
@@ -31,13 +30,7 @@ class Casting:
         self._sources = sources
         self._agents: dict[str, dict[str, float]] = {}
         scenarios = scenarios_of(config)
-        closed = [scenario.name for scenario in scenarios if not is_open(scenario)]
-        if closed and is_pattern(config.voices.agent):
-            raise ValueError(
-                f"families.{closed[0]} needs voices.agent to be the one speaker who has recorded "
-                f"its words, not {config.voices.agent!r}; set its weight to 0 or name a speaker"
-            )
-        self._has_closed = bool(closed)
+        self._has_closed = not all(is_open(scenario) for scenario in scenarios)
         for scenario in scenarios:
             if is_open(scenario):
                 self._agents[scenario.name] = _agents_of(scenario, sources)

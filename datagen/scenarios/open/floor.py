@@ -25,6 +25,7 @@ from microturn.datagen.scenarios.turns.turn_taking_history import turn_taking_un
 
 FIRST_S: Final = 1.0  # of the dialogue, before which the agent says nothing
 STOPPABLE_S: Final = 1.6  # a shorter turn of the agent is not broken off
+BEGUN_S: Final = 0.04  # of a word that is broken off; less of it is not said
 PAUSE_S: Final = 0.57  # mean of a pause
 JOINT_S: Final = (0.03, 0.14)  # between two lines of a turn that are no pause
 
@@ -138,6 +139,7 @@ class Floor:
     def agent(self, planned: Sequence[tuple[Unit, int]], *, stop: int | None = None) -> Span:
         """The agent says what was planned; at sample `stop` it falls silent."""
         n_words = len(self.segment.timeline.agent)
+        stop = stop if stop is None else self._broken_off(planned, stop)
         spoken = self.segment.sound(list(planned), stop=stop)
         words = self.segment.timeline.agent[n_words:]
         span = Span(
@@ -150,6 +152,15 @@ class Floor:
             self.asked = None
         self._took("agent", span.end_sample, planned[-1][0])
         return span
+
+    def _broken_off(self, planned: Sequence[tuple[Unit, int]], stop: int) -> int:
+        """Where sound ends that is broken off at a sample: inside a word, or at the end of one."""
+        begun = stop - self.samples(BEGUN_S)
+        words = [
+            (start + w.start_sample, start + w.end_sample) for u, start in planned for w in u.words
+        ]
+        ends = [end for start, end in words if start < begun]
+        return min(stop, max(ends, default=stop))
 
     def _answered(self, asked: Span, speech: Span) -> None:
         last = asked.end_sample + self.rules.samples(RESPOND_S)

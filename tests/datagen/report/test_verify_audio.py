@@ -25,7 +25,9 @@ from microturn.datagen.report.verify_audio import (
 
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
 HUMAN = load_config(DatagenConfig, ["datagen/human.yaml"], ["out=unused"])
+OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
 FAMILIES = tuple(EVERYTHING.weights)
+OPEN_FAMILIES = tuple(OPEN.weights)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,11 @@ def renderer(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
 def talk(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
     """Conversations in the timing of people, which fill dialogues of their own."""
     return ScenarioRenderer(replace(HUMAN, rooms=config.rooms), cache)
+
+
+@pytest.fixture(scope="module")
+def open_speech(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
+    return ScenarioRenderer(replace(OPEN, rooms=config.rooms), cache)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +62,13 @@ def test_every_scenario_sounds_as_its_transcript_says(
 
 
 def test_every_family_that_ships_is_verified() -> None:
-    """Every configuration draws from the two that are verified."""
+    """Every configuration draws from the three that are verified."""
     shipped = {
         name
-        for file in ("demo", "smoke", "visual", "everything", "human")
+        for file in ("demo", "smoke", "visual", "everything", "human", "open")
         for name in load_config(DatagenConfig, [f"datagen/{file}.yaml"], ["out=unused"]).weights
     }
-    assert shipped == {*FAMILIES, "conversation"}
+    assert shipped == {*FAMILIES, *OPEN_FAMILIES, "conversation"}
 
 
 def test_a_conversation_sounds_as_its_transcript_says(
@@ -74,13 +81,27 @@ def test_a_conversation_sounds_as_its_transcript_says(
     assert min(findings.words["user"], findings.words["agent"]) > 20
 
 
+@pytest.mark.parametrize("family", OPEN_FAMILIES)
+def test_open_speech_sounds_as_its_transcript_says(
+    open_speech: ScenarioRenderer, verifier: AudioVerifier, family: str
+) -> None:
+    findings = verify_scenario(open_speech, verifier, scenario=family, n_dialogues=3, align_every=0)
+    assert findings.faults == []
+    assert min(findings.words["user"], findings.words["agent"]) > 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("family", [*FAMILIES, "conversation"])
+@pytest.mark.parametrize("family", [*FAMILIES, *OPEN_FAMILIES, "conversation"])
 def test_a_hundred_dialogues_of_every_scenario(
-    renderer: ScenarioRenderer, talk: ScenarioRenderer, verifier: AudioVerifier, family: str
+    renderer: ScenarioRenderer,
+    talk: ScenarioRenderer,
+    open_speech: ScenarioRenderer,
+    verifier: AudioVerifier,
+    family: str,
 ) -> None:
     where = talk if family == "conversation" else renderer
+    where = open_speech if family in OPEN_FAMILIES else where
     findings = verify_scenario(where, verifier, scenario=family, n_dialogues=100, align_every=10)
     assert findings.faults == []
 

@@ -1,0 +1,177 @@
+"""Open speech: any voice can be the agent, whole recordings are said, and events are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from microturn.configs.load import load_config
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.rules import STOP_S
+from microturn.datagen.dialogue.script import Script
+from microturn.datagen.dialogue.sides import is_pattern, matching
+from microturn.datagen.dialogue.timeline import Event
+from microturn.datagen.pipeline import ComposedDialogue, Simulator
+from microturn.datagen.report.check import faults_of_timeline
+from microturn.datagen.scenarios import REGISTRY, is_open
+
+Build = Callable[[DatagenConfig], Simulator]
+OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
+FAMILIES = tuple(OPEN.weights)
+N = 12
+RATE = OPEN.layout.sample_rate
+
+
+@pytest.fixture(scope="module")
+def spoken(config: DatagenConfig, simulator_for: Build) -> Simulator:
+    return simulator_for(replace(OPEN, rooms=config.rooms))
+
+
+def composed(simulator: Simulator, family: str, index: int) -> ComposedDialogue:
+    return simulator.script(simulator.recipe(index, only=family))
+
+
+def events_of(script: Script, kind: str) -> list[Event]:
+    return [event for event in script.timeline.events if event.type == kind]
+
+
+def test_all_families_are_open_and_registered() -> None:
+    assert all(is_open(REGISTRY[name]) for name in FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_contradict_nothing(spoken: Simulator, family: str) -> None:
+    for index in range(N):
+        script, families, _ = composed(spoken, family, index)
+        assert set(families) == {family}
+        assert list(faults_of_timeline(script.timeline)) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_voice_is_the_agent_and_nobody_else_has_it(spoken: Simulator, family: str) -> None:
+    agents = set()
+    for index in range(N):
+        recipe = spoken.recipe(index, only=family)
+        assert recipe.cast is not None
+        clips = spoken.script(recipe).script.clips
+        said = {clip.unit.voice for clip in clips if clip.lane == "agent"}
+        heard = {clip.unit.voice.partition("@")[0] for clip in clips if clip.lane != "agent"}
+        assert said <= {recipe.cast.agent}
+        assert recipe.cast.agent not in heard
+        agents.add(recipe.cast.agent)
+    assert len(agents) > N // 2
+
+
+def test_the_agent_says_the_clean_recording_at_its_own_level(spoken: Simulator) -> None:
+    corpus = spoken.bank.corpus
+    for index in range(4):
+        clips = composed(spoken, "narration", index).script.clips
+        for clip in (clip for clip in clips if clip.lane == "agent"):
+            audio, unit = corpus.load(corpus[clip.unit.source]), clip.unit.audio
+            inner = unit[200:-200]
+            at = int(np.argmax(np.correlate(audio[: len(audio)], inner[:4000], "valid")))
+            recorded = audio[at : at + len(inner)]
+            gain = float(np.dot(inner, recorded) / np.dot(recorded, recorded))
+            assert np.allclose(inner, gain * recorded, atol=1e-5)
+            level_db = 20 * np.log10(np.sqrt(np.mean(np.square(unit))))
+            assert level_db <= spoken.config.voices.agent_level_db + 0.5
+
+
+def test_a_stopped_reader_is_silent_until_it_is_asked(spoken: Simulator) -> None:
+    stopped = resumed = cut = 0
+    for index in range(40):
+        script = composed(spoken, "narration", index).script
+        asked = sorted(event.end_sample for event in events_of(script, "turn"))
+        for stop in events_of(script, "interruption"):
+            silent_from = stop.start_sample + round(float(STOP_S) * RATE)
+            again = [end for end in asked if end > stop.end_sample]
+            until = again[0] - RATE if again else script.timeline.n_samples
+            assert not script.timeline.speaks("agent", silent_from, max(until, silent_from + 1))
+            said = [w for w in script.timeline.agent if w.end_sample > stop.start_sample]
+            cut += any(word.cut for word in said if word.start_sample < silent_from)
+            stopped += 1
+            resumed += bool(again)
+    assert stopped > 10
+    assert cut > stopped / 3, "some stop between two words"
+    assert resumed > 5
+
+
+def test_lines_are_read_in_their_order(spoken: Simulator) -> None:
+    speakers = spoken.sources.speech.speakers
+    for index in range(N):
+        recipe = spoken.recipe(index, only="narration")
+        assert recipe.cast is not None
+        order = [line.id for chapter in speakers[recipe.cast.agent].chapters for line in chapter]
+        clips = [clip for clip in spoken.script(recipe).script.clips if clip.lane == "agent"]
+        for turn in zip(clips, clips[1:], strict=False):
+            before, after = (clip.unit.source for clip in turn)
+            if turn[0].n_samples == turn[0].unit.n_samples and before != after:
+                close = turn[1].start_sample - turn[0].end_sample < RATE // 2
+                follows = order.index(after) - order.index(before)
+                assert not close or 0 < follows <= 4
+
+
+def test_the_agent_listens_through_every_hesitation(spoken: Simulator) -> None:
+    pauses = inside = points = 0
+    for index in range(N):
+        script = composed(spoken, "listening", index).script
+        assert not events_of(script, "turn")
+        for event in events_of(script, "pause"):
+            assert event.end_sample - event.start_sample >= 0.2 * RATE
+            assert not script.timeline.speaks("user", event.start_sample, event.end_sample)
+            around = [
+                clip.unit.source
+                for clip in script.clips
+                if clip.lane == "user"
+                and (clip.end_sample == event.start_sample or clip.start_sample == event.end_sample)
+            ]
+            assert len(around) == 2
+            inside += around[0] == around[1]
+            pauses += 1
+        for event in events_of(script, "agent_backchannel"):
+            assert script.timeline.speaks("user", event.end_sample, event.end_sample + 1)
+            points += 1
+    assert pauses > N
+    assert inside > 5, "hesitations inside a recorded line"
+    assert points > 3
+
+
+def test_who_may_be_the_agent_can_be_named(config: DatagenConfig, simulator_for: Build) -> None:
+    assert matching("any", ["b", "a"]) == ["a", "b"]
+    assert matching("faye, z*", ["faye", "zombie", "joe"]) == ["faye", "zombie"]
+    assert not is_pattern("asterisk-en")
+    few = load_config(
+        DatagenConfig, ["datagen/open.yaml"], ["out=x", "voices.agent=faye, z*", "seed=3"]
+    )
+    simulator = simulator_for(replace(few, rooms=config.rooms))
+    casts = [simulator.recipe(index).cast for index in range(30)]
+    assert {cast.agent for cast in casts if cast} == {"faye", "zombie", "zombie-woman"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["voices.agent=x*"], r"no speaker 'x\*' \(voices.agent\) with recordings for split=train"),
+        (
+            ["families.turn=1"],
+            "families.turn needs voices.agent to be the one speaker who has recorded its words",
+        ),
+        (
+            ["voices.agent=asterisk-ru", "only=[narration]"],
+            "families.narration: nobody of voices.agent='asterisk-ru'.*a reader of at least",
+        ),
+        (["scenarios.interjections={sneeze: 1}"], "scenarios.interjections=.* must be weights"),
+    ],
+)
+def test_what_nobody_can_play_is_one_sentence(
+    config: DatagenConfig, simulator_for: Build, overrides: list[str], sentence: str
+) -> None:
+    def build() -> None:
+        changed = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=x", *overrides])
+        simulator_for(replace(changed, rooms=config.rooms))
+
+    with pytest.raises(ValueError, match=sentence):
+        build()
