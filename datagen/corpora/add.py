@@ -12,8 +12,8 @@ import os
 import re
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from gzip import BadGzipFile
 from json import JSONDecodeError
@@ -33,10 +33,22 @@ from microturn.datagen.corpora.adding.changes import (
     signatures,
     write_signatures,
 )
+from microturn.datagen.corpora.adding.conversations import (
+    DRAFTS,
+    add_conversations,
+    conversation_signatures,
+)
 from microturn.datagen.corpora.adding.scripted import write_scripted
+from microturn.datagen.corpora.adding.summary import (
+    SUMMARY_NAME as SUMMARY_NAME,
+)
+from microturn.datagen.corpora.adding.summary import (
+    say_summary,
+    summary_of,
+    summary_of_conversations,
+)
 from microturn.datagen.corpora.adding.writer import SKIPPED_NAME as SKIPPED_NAME
 from microturn.datagen.corpora.adding.writer import CorpusWriter
-from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.alignment_files import with_alignments
 from microturn.datagen.corpora.checking import (
     AcceptedRecording,
@@ -45,25 +57,25 @@ from microturn.datagen.corpora.checking import (
     SkippedRecording,
 )
 from microturn.datagen.corpora.config import CorpusAddConfig
+from microturn.datagen.corpora.conversations.described import ConversationFormat
+from microturn.datagen.corpora.conversations.layouts.choice import layout_of
 from microturn.datagen.corpora.conversations.parts import DialogueParts
+from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import (
     ATTRIBUTION_NAME,
     LAYOUT,
     MANIFEST_NAME,
     STATED,
-    UNKNOWN_LICENCE,
     Corpus,
-    Utterance,
 )
 from microturn.datagen.corpora.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.recordings import Recording, writable
 from microturn.datagen.corpora.splits import with_splits
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
-from microturn.datagen.labels.time_classes import TIME_CLASSES
 
-SUMMARY_NAME, CONFIG_NAME = "corpus.json", "config.yaml"
+CONFIG_NAME = "config.yaml"
 BATCH = 16  # recordings per task of a worker
 # Keys of folders and execution, which do not change the corpus.
 FREE_KEYS = frozenset({"out", "workers", "cache", "json", "root"})
@@ -106,7 +118,7 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
         if config.attribution:
             text = json.dumps({"": config.attribution}, ensure_ascii=False) + "\n"
             write_atomically(part / ATTRIBUTION_NAME, text)
-        _report(summary, out)
+        say_summary(summary, out)
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         write_atomically(part / SUMMARY_NAME, text)
         save_config(part / CONFIG_NAME, config)
@@ -121,7 +133,17 @@ def _changes(config: CorpusAddConfig, out: Path) -> SourceChanges | None:
     _check_same(config, out)
     if not Path(config.source).exists():
         return None
+    if form := _conversation_form(config):
+        return changes_since(out, conversation_signatures(config, form))
     return changes_since(out, signatures(_listed(config, find_recordings(config, None))))
+
+
+def _conversation_form(config: CorpusAddConfig) -> ConversationFormat | None:
+    """Return the layout of the conversations of the source, if it has any."""
+    source = Path(config.source)
+    if config.source in PACKAGES and not source.exists():
+        return None
+    return layout_of(source, config.format, asked=config.conversations)
 
 
 def _listed(config: CorpusAddConfig, source: CorpusSource) -> list[Recording]:
@@ -146,23 +168,23 @@ def name_of(config: CorpusAddConfig) -> str:
 
 def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str, Any]:
     """Write everything but the configuration into a folder; returns the summary."""
+    if form := _conversation_form(config):
+        return _write_conversations(config, form, part)
+    if config.sides:
+        raise ValueError("sides.a and sides.b name the files of conversations, and there are none")
     source = find_recordings(config, folder)
     recordings = _listed(config, source)
     if not recordings:
         raise ValueError(f"{config.source} has the layout {source.form} but no recordings")
     write_signatures(part, signatures(recordings))
     recordings = with_splits(recordings, test_share=config.test_share)
-    settings = CheckSettings(
+    settings = _settings(
+        config,
         name=source.name,
         prefixed=source.prefixed,
         language=config.language or source.language,
         licence=source.licence,
         licence_from=source.licence_from,
-        align=config.align,
-        fit=config.fit,
-        sample_rate=config.sample_rate,
-        longest_s=config.longest_s,
-        cache=cache_folder(config.cache),
     )
     writer = CorpusWriter(part)
     outcomes = _checked(settings, recordings, config.workers or os.cpu_count() or 1)
@@ -181,7 +203,53 @@ def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str
     scripted = write_scripted(part, source.name, source.dialogues, writer.stored)
     Corpus.open(part)  # verifies that the folder can be read
     shutil.rmtree(part / "unpacked", ignore_errors=True)
-    return _summary(source, writer) | ({"scripted": scripted} if scripted else {})
+    summary = summary_of(source.name, source.form, writer)
+    return summary | ({"scripted": scripted} if scripted else {})
+
+
+def _write_conversations(
+    config: CorpusAddConfig, form: ConversationFormat, part: Path
+) -> dict[str, Any]:
+    """Write a corpus of conversations into a folder; returns its summary."""
+    settings = _settings(
+        config,
+        name=name_of(config),
+        prefixed=not form.own_names,
+        language=config.language,
+        licence=config.licence,
+        licence_from=STATED,
+    )
+    workers = config.workers or os.cpu_count() or 1
+    with _complete(config.source, form.name):
+        writer, conversations, found = add_conversations(
+            config, form, part, settings=settings, workers=workers
+        )
+    write_signatures(part, found)
+    shutil.rmtree(part / DRAFTS)
+    Corpus.open(part)
+    Conversations([part])  # verifies that both can be read
+    return summary_of_conversations(settings.name, form.name, writer, conversations)
+
+
+def _settings(config: CorpusAddConfig, **source: Any) -> CheckSettings:
+    return CheckSettings(
+        **source,
+        align=config.align,
+        fit=config.fit,
+        sample_rate=config.sample_rate,
+        longest_s=config.longest_s,
+        cache=cache_folder(config.cache),
+    )
+
+
+@contextmanager
+def _complete(source: str, form: str) -> Iterator[None]:
+    """Turn what goes wrong in a reader, where an entry lacks a field, into one sentence."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{source} is not a complete {form} corpus ({reason})") from error
 
 
 def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
@@ -205,14 +273,9 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
             f"columns.{next(iter(config.columns))} is set, but the fields of the layout "
             f"{form.name} have fixed places; leave columns out, or give format=jsonl or table"
         )
-    try:
+    with _complete(config.source, form.name):
         recordings = list(map(writable, form.read(Path(config.source), dict(config.columns))))
         recordings = with_unique_ids(recordings)
-    except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(
-            f"{config.source} is not a complete {form.name} corpus ({reason})"
-        ) from error
     if any("@" in recording.speaker for recording in recordings):
         # In the labels of a set what follows @ is the speed of a voice.
         recordings = [replace(r, speaker=r.speaker.replace("@", "(at)")) for r in recordings]
@@ -267,92 +330,6 @@ def _checked(
         while next_number in waiting:
             yield from waiting.pop(next_number)
             next_number += 1
-
-
-def _summary(source: CorpusSource, writer: CorpusWriter) -> dict[str, Any]:
-    skipped = Counter(recording.kind for recording in writer.skipped)
-    return {
-        **count(writer.utterances),
-        "name": source.name,
-        "format": source.form,
-        "skipped": dict(sorted(skipped.items())),
-        "mended": dict(sorted(writer.mended.items())),
-    }
-
-
-def count(utterances: Sequence[Utterance]) -> dict[str, Any]:
-    """Count recordings, hours and speakers of each split; list languages and licences."""
-    speakers: dict[str, set[str]] = {}
-    for utterance in utterances:
-        if utterance.speaker:
-            speakers.setdefault(utterance.split, set()).add(utterance.speaker)
-    seconds = sum(utterance.duration_s for utterance in utterances)
-    return {
-        "recordings": len(utterances),
-        "hours": round(seconds / 3600, 4),
-        "speakers": {split: len(names) for split, names in sorted(speakers.items())},
-        "unnamed": sum(not utterance.speaker for utterance in utterances),
-        "languages": sorted({u.language for u in utterances} - {""}),
-        "licences": sorted({u.licence for u in utterances}),
-        "licence_from": licence_origin(utterances),
-        "word_times": times_of(utterances),
-    }
-
-
-def licence_origin(utterances: Sequence[Utterance]) -> str:
-    """Return the least certain origin of the licences of recordings."""
-    origins = {utterance.licence_from for utterance in utterances}
-    return next((one for one in (UNKNOWN_LICENCE, LAYOUT) if one in origins), STATED)
-
-
-def times_of(utterances: Sequence[Utterance]) -> dict[str, dict[str, Any]]:
-    """Count words and their seconds by how their times are known."""
-    words: Counter[str] = Counter()
-    seconds: dict[str, float] = dict.fromkeys(TIME_CLASSES, 0.0)
-    for word in (word for utterance in utterances for word in utterance.words):
-        words[word.times] += len(words_of(word.text))
-        seconds[word.times] += word.end_s - word.start_s
-    return {
-        times: {"words": words[times], "seconds": round(seconds[times], 2)}
-        for times in TIME_CLASSES
-        if words[times]
-    }
-
-
-def _report(summary: dict[str, Any], out: Path) -> None:
-    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["skipped"].items()) or "nothing"
-    n, hours = summary["recordings"], summary["hours"]
-    print(f"{out}: {n} recordings, {hours:.2f} h; skipped: {kinds}", file=sys.stderr)
-    sides = ", ".join(f"{n} {split}" for split, n in summary["speakers"].items()) or "none known"
-    print(f"speakers, each whole on one side: {sides}", file=sys.stderr)
-    if summary["unnamed"]:
-        print(
-            f"{summary['unnamed']} recordings name no speaker: they are trained on unless the "
-            "corpus says otherwise, since held out means people; columns.speaker=NAME names them",
-            file=sys.stderr,
-        )
-    if summary["licence_from"] == LAYOUT:
-        names = ", ".join(summary["licences"])
-        print(
-            f"licence: {names}, assumed from the layout {summary['format']} and stated nowhere; "
-            "give licence=NAME if it is another",
-            file=sys.stderr,
-        )
-    counted = summary["word_times"]
-    total = sum(times["words"] for times in counted.values())
-    parts = [f"{counted[t]['words'] / total:.1%} {t}" for t in TIME_CLASSES if t in counted]
-    print(f"word times: {', '.join(parts)}", file=sys.stderr)
-    if scripted := summary.get("scripted"):
-        print(
-            f"dialogues: {scripted['dialogues']}, {scripted['turns']} turns; left out: "
-            f"{scripted['left_out']} turns that are skipped or mix both sides of the split",
-            file=sys.stderr,
-        )
-    if summary["mended"]:
-        mended = ", ".join(f"{fault} ({n})" for fault, n in summary["mended"].items())
-        print(f"mended files: {mended}", file=sys.stderr)
-    if summary["skipped"]:
-        print(f"reasons: {out / SKIPPED_NAME}", file=sys.stderr)
 
 
 def _check_same(config: CorpusAddConfig, out: Path) -> None:

@@ -68,6 +68,12 @@ class CheckSettings:
     longest_s: float
     cache: Path
 
+    def origin_of(self, licence: str) -> str:
+        """Return how the licence is known that holds where a corpus states this one."""
+        if licence:
+            return STATED
+        return self.licence_from if self.licence else UNKNOWN_LICENCE
+
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptedRecording:
@@ -153,7 +159,7 @@ class Checker:
             offset=0,
             size=len(data),
             licence=recording.licence or self._settings.licence or NO_LICENCE,
-            licence_from=self._licence_from(recording),
+            licence_from=self._settings.origin_of(recording.licence),
             tags=recording.tags or _tags(text, language),
             split=recording.split,
         )
@@ -177,11 +183,6 @@ class Checker:
             return decoded
         except SoundTooLong as error:
             raise Unusable("too_long", f"{error}, above longest_s={longest_s:g}") from error
-
-    def _licence_from(self, recording: Recording) -> str:
-        if recording.licence:
-            return STATED
-        return self._settings.licence_from if self._settings.licence else UNKNOWN_LICENCE
 
     def _audible(self, decoded: Decoded) -> Audio:
         """Return the audio at 16 kHz; raises Unusable if it is silent."""

@@ -7,6 +7,8 @@ from microturn.configs.command import option
 FORMAT_NAMES = (
     *("auto", "librispeech", "ljspeech", "common_voice", "vctk", "huggingface", "lhotse"),
     *("segments", "jsonl", "table", "files"),
+    *("shards", "moshi", "lhotse_dialogues", "scripted"),
+    *("per_participant", "sph", "two_files"),
 )
 
 
@@ -25,6 +27,13 @@ class CorpusAddConfig:
     )
     columns: dict[str, str] = option(
         default_factory=dict, help="name of a field in a table or manifest: columns.text=sentence"
+    )
+    sides: dict[str, str] = option(
+        default_factory=dict,
+        help="pattern of the file of a side of a conversation: sides.a=*_L.wav",
+    )
+    conversations: bool = option(
+        False, "keep recordings of one conversation together (segments: meetings)"
     )
     alignments: str = option(
         "",
@@ -45,6 +54,8 @@ class CorpusAddConfig:
     def __post_init__(self) -> None:
         if self.format not in FORMAT_NAMES:
             raise ValueError(f"format={self.format!r} is none of {', '.join(FORMAT_NAMES)}")
+        if set(self.sides) not in (set(), {"a", "b"}):
+            raise ValueError(f"sides has {', '.join(self.sides)}; give sides.a and sides.b")
         if not 0 <= self.test_share < 1:
             raise ValueError(f"test_share={self.test_share} must be from 0 to below 1")
         if self.longest_s <= 0:

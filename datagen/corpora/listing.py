@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.paths import data_folder
-from microturn.datagen.corpora.add import SUMMARY_NAME, count
+from microturn.datagen.corpora.adding.summary import SUMMARY_NAME, count
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
 from microturn.datagen.corpora.packages import PACKAGES

@@ -18,6 +18,7 @@ import numpy as np
 from microturn.configs.reading import decoded_text
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.waveform import only_voice
+from microturn.datagen.sets.storage import read_range
 from microturn.model.streams.pcm import Audio
 from microturn.model.streams.sound_file import (
     SoundError,
@@ -59,20 +60,40 @@ class FileSound:
     start_s: float = 0.0
     end_s: float | None = None
     channel: int | None = None  # from 0; None: not stated, so they must hold one voice
+    member: str = ""  # of a tar: its name, first byte and length
+    offset: int = 0
+    size: int | None = None
 
     @property
     def place(self) -> str:
         channel = "" if self.channel is None else f", channel {self.channel}"
+        file = f"{self.path}:{self.member}" if self.member else str(self.path)
         if self.end_s is None and not self.start_s:
-            return f"{self.path}{channel}"
+            return f"{file}{channel}"
         end = "" if self.end_s is None else f"{self.end_s:g}"
-        return f"{self.path} [{self.start_s:g}..{end} s]{channel}"
+        return f"{file} [{self.start_s:g}..{end} s]{channel}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its file, or all channels of it but one."""
+        return self.end_s is None and not self.start_s
 
     def decode(self, *, longest_s: float = inf) -> Decoded:
-        piece = read_sound(self.path, start_s=self.start_s, end_s=self.end_s, longest_s=longest_s)
-        suffix, whole = self.path.suffix.lower(), self.end_s is None and not self.start_s
-        data = self.path.read_bytes() if whole and suffix in KEPT_AS_THEY_ARE else b""
-        return decoded(piece, channel=self.channel, data=data, suffix=suffix)
+        source = self.path if self.size is None else self.read_bytes()
+        piece = read_sound(source, start_s=self.start_s, end_s=self.end_s, longest_s=longest_s)
+        keep = self.is_whole and self.suffix in KEPT_AS_THEY_ARE
+        data = self.read_bytes() if keep else b""
+        return decoded(piece, channel=self.channel, data=data, suffix=self.suffix)
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.member or self.path).suffix.lower()
+
+    def read_bytes(self) -> bytes:
+        """Return the bytes of the file, or of the member of a tar."""
+        if self.size is None:
+            return self.path.read_bytes()
+        return bytes(read_range(self.path, start=self.offset, size=self.size))
 
 
 def decoded(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.add import licence_origin
+from microturn.datagen.corpora.adding.summary import licence_origin
 from microturn.datagen.corpora.home import DEFAULT_NAME, Corpora
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, LAYOUT, Corpus, Utterance
 from microturn.datagen.dialogue.sides import is_on_side, matching

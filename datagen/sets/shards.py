@@ -39,6 +39,7 @@ COPY_AGAIN: Final = (
 )
 _TORN: Final = "it ends before its last member does: torn"
 _VOICE: Final = frozenset({"agent.flac"})
+_LABELS: Final = frozenset({"json"})
 
 
 def key_of(index: int) -> str:
@@ -242,6 +243,10 @@ class ShardReader:
         key = key_of(position + int(self.index["first_index"]))
         stored = {name: bytes(member) for name, member in members.items()}
         return StoredDialogue(key=key, members=stored, source=source, layout=self.layout)
+
+    def without_sound(self, position: int) -> StoredDialogue:
+        """Read only the labels of the dialogue at a position."""
+        return self._dialogue(position, _LABELS)
 
     def lanes(self, position: int) -> Lanes:
         """Read the stored lanes of one dialogue without its audio."""

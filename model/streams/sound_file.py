@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
@@ -132,7 +132,39 @@ def sound_header(path: Path) -> SoundHeader:
         return SoundHeader(n_channels=file.channels, rate=file.samplerate, n_frames=file.frames)
 
 
-def _opened(source: Path | bytes, stack: ExitStack) -> SoundFile:
+def sound_blocks(
+    source: Path | BinaryIO,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    block_s: float,
+) -> Iterator[SoundPiece]:
+    """Decode a file, or a piece of it, in blocks of some seconds: no length fills memory.
+
+    Float samples keep the scale of the file: `full_scale` finds it, once their peak is known.
+    Raises SoundError as `read_sound` does, also after the last block, if the header states more.
+    """
+    with decoding(), ExitStack() as stack:
+        file = stack.enter_context(_opened(source, stack))
+        rate, first = file.samplerate, round(start_s * file.samplerate)
+        left = _UNKNOWN_FRAMES if end_s is None else round(end_s * rate) - first
+        file.seek(min(first, file.frames))
+        left, done = min(left, file.frames - first), 0
+        notes = (NO_LENGTH,) if file.frames > _UNKNOWN_FRAMES else ()
+        while left > 0:
+            block = _next_block(file, min(left, round(block_s * rate)))
+            if not len(block):
+                break
+            left, done = left - len(block), done + len(block)
+            yield SoundPiece(samples=block, rate=rate, mended=notes)
+        if end_s is None and isinstance(source, Path):
+            _check_whole(file, source, first + done)
+        elif end_s is not None and round(end_s * rate) - first - done > _TOLERANCE_S * rate:
+            ends_s = (min(first, file.frames) + done) / rate
+            raise SoundError(f"its piece ends at {end_s:g} s, and the file at {ends_s:.2f} s")
+
+
+def _opened(source: Path | bytes | BinaryIO, stack: ExitStack) -> SoundFile:
     """Open by content: a name such as `x.raw` makes the library ask for the format."""
     import soundfile
 
@@ -140,6 +172,8 @@ def _opened(source: Path | bytes, stack: ExitStack) -> SoundFile:
         if not source:
             raise SoundError("the file is empty")
         return soundfile.SoundFile(BytesIO(source))
+    if not isinstance(source, Path):
+        return soundfile.SoundFile(source)
     if not source.is_file():
         raise SoundError("the file is missing")
     if not source.stat().st_size:
@@ -236,15 +270,22 @@ def _part(source: Path | bytes, start: int, size: int) -> bytes:
 
 def _in_full_scale(samples: Audio) -> tuple[Audio, tuple[str, ...]]:
     """Bring float samples to a full scale of 1: some hold whole numbers, some overshoot."""
-    peak = float(np.abs(samples).max(initial=0.0))
+    scale, mended = full_scale(float(np.abs(samples).max(initial=0.0)))
+    if SCALED in mended:
+        return np.clip(samples / np.float32(scale), -1.0, 1.0), mended
+    return (samples / np.float32(scale) if mended else samples), mended
+
+
+def full_scale(peak: float) -> tuple[float, tuple[str, ...]]:
+    """Return what a sample of full scale is in a file that reaches this peak; raises SoundError."""
     if peak <= 1.0 or not np.isfinite(peak):
-        return samples, ()
+        return 1.0, ()
     if peak <= _MAX_OVERSHOOT:
-        return samples / np.float32(peak), (LIMITED,)
+        return peak, (LIMITED,)
     scale = next((scale for scale in _SCALES if _MIN_WHOLE < peak <= 1.01 * scale), None)
     if scale is None:
         raise SoundError(f"its samples reach {peak:.4g}, which is in no known scale; write PCM")
-    return np.clip(samples / np.float32(scale), -1.0, 1.0), (SCALED,)
+    return scale, (SCALED,)
 
 
 def to_mono(samples: Audio) -> tuple[Audio, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.reading import lines_of
-from microturn.datagen.corpora.recordings import Recording
+from microturn.datagen.corpora.recordings import AudioSource, Recording
 
 SOURCE_NAME: Final = "source.jsonl"
 _DIGITS: Final = 16
@@ -65,18 +65,25 @@ def _read(path: Path) -> dict[str, str]:
 
 def _signature(recording: Recording) -> str:
     digest = sha256()
-    for part in _parts(recording):
+    for part in signature_parts(recording):
         digest.update(f"{part}\0".encode(errors="surrogatepass"))
     return digest.hexdigest()[:_DIGITS]
 
 
-def _parts(recording: Recording) -> Iterator[Any]:
+def signature_parts(recording: Recording) -> Iterator[Any]:
+    """Yield what describes a recording: if any of it changes, the recording does."""
     for field in fields(recording):
         value = getattr(recording, field.name)
         if field.name != "sound":
             yield sorted(value) if isinstance(value, frozenset) else value
     yield recording.sound.place
-    path = getattr(recording.sound, "path", None)  # sounds inside a table have none
-    if path is not None and Path(path).is_file():
-        found = Path(path).stat()
-        yield found.st_size, found.st_mtime_ns
+    yield from stat_of(recording.sound)
+
+
+def stat_of(sound: AudioSource) -> list[tuple[int, int]]:
+    """Return size and date of the file of a sound; nothing for one inside a table, or missing."""
+    path = getattr(sound, "path", None)
+    if path is None or not Path(path).is_file():
+        return []
+    found = Path(path).stat()
+    return [(found.st_size, found.st_mtime_ns)]

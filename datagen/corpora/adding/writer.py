@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from microturn.datagen.corpora.checking import AcceptedRecording, SkippedRecording
 from microturn.datagen.corpora.manifest import MANIFEST_NAME, Utterance
@@ -53,17 +53,28 @@ class CorpusWriter:
         self.utterances.append(self._stored(utterance, outcome.data))
         self.stored[name] = self.utterances[-1]
 
+    def find(self, outcome: AcceptedRecording) -> str:
+        """Return the id under which a recording is stored; "" if it is not."""
+        if outcome.utterance.id in self._ids:
+            return outcome.utterance.id
+        return self._digests.get(outcome.digest, "")
+
     def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
-        """Append a file without date and owner; returns the utterance with its position."""
+        """Append a file; returns the utterance with its position."""
+        member = f"{len(self.utterances):08d}{utterance.member}"
+        name, offset = self.append(member, BytesIO(data), size=len(data))
+        return replace(utterance, tar=name, member=member, offset=offset)
+
+    def append(self, member: str, data: BinaryIO, *, size: int) -> tuple[str, int]:
+        """Append a file without date and owner; returns its tar, and where its bytes begin."""
         if self._tar is None or self._tar.offset > TAR_BYTES:
             self._begin()
         assert self._tar is not None
-        info = tarfile.TarInfo(f"{len(self.utterances):08d}{utterance.member}")
-        info.size = len(data)
+        info = tarfile.TarInfo(member)
+        info.size = size
         offset = self._tar.offset + tarfile.BLOCKSIZE
-        self._tar.addfile(info, BytesIO(data))
-        name = f"audio-{self._n_tars - 1:04d}.tar"
-        return replace(utterance, tar=name, member=info.name, offset=offset)
+        self._tar.addfile(info, data)
+        return f"audio-{self._n_tars - 1:04d}.tar", offset
 
     def _begin(self) -> None:
         if self._tar is not None:
@@ -79,7 +90,6 @@ class CorpusWriter:
         with (self._folder / SKIPPED_NAME).open("w", encoding="utf-8") as file:
             for skipped in self.skipped:
                 file.write(json.dumps(vars(skipped), ensure_ascii=False) + "\n")
-        if self.utterances:
-            with (self._folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
-                for utterance in self.utterances:
-                    file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")
+        with (self._folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
+            for utterance in self.utterances:
+                file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")

@@ -52,3 +52,4 @@ class ConversationFormat:
     sign: str  # the files it is recognised by, for messages
     matches: Callable[[Path], bool]
     read: Callable[[Path, dict[str, str]], Iterator[DescribedConversation]]  # `sides.a`, ...
+    own_names: bool = False  # speakers are those of our corpora, and get no prefix
