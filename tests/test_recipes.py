@@ -10,6 +10,7 @@ from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.adapters import FORMATS
 from microturn.datagen.corpora.config import FORMAT_NAMES
+from microturn.datagen.corpora.conversations.layouts import LAYOUTS
 from microturn.datagen.labels.event_types import SHIPPED
 from microturn.datagen.scenarios import REGISTRY
 from microturn.evaluation.suites.event_suites import event_suites
@@ -100,9 +101,12 @@ def test_event_types_are_scored_by_a_suite_that_exists() -> None:
 
 def test_corpus_formats_are_described() -> None:
     """Recipe of a corpus adapter."""
-    assert {form.name for form in FORMATS} | {"auto"} == set(FORMAT_NAMES)
+    assert {form.name for form in (*FORMATS, *LAYOUTS)} | {"auto"} == set(FORMAT_NAMES)
     missing = [form.name for form in FORMATS if f"| `{form.name}` |" not in page("corpora.md")]
     assert not missing, f"describe in docs/corpora.md: {missing}"
+    rows = page("conversations.md")
+    missing = [layout.name for layout in LAYOUTS if f"| `{layout.name}` |" not in rows]
+    assert not missing, f"describe in docs/conversations.md: {missing}"
 
 
 @pytest.mark.parametrize("name", sorted(VOCODERS))

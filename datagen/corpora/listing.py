@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from microturn.configs.paths import data_folder
 from microturn.datagen.corpora.adding.summary import SUMMARY_NAME, count
+from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
 from microturn.datagen.corpora.packages import PACKAGES
@@ -30,18 +32,44 @@ def _row(name: str, folder: Path) -> dict[str, Any]:
         summary = json.loads(path.read_text(encoding="utf-8"))
     else:
         summary = {**count(Corpus.open(folder).utterances), "format": "", "skipped": {}}
+        scripted = len(Conversations([folder]))
+        summary |= {"conversations": {"scripted": scripted}} if scripted else {}
     return {**summary, "name": name, "folder": str(folder)}
+
+
+def _conversations(row: Mapping[str, Any]) -> str:
+    """Format how many conversations there are, with their hours, and scripted dialogues."""
+    counted = row.get("conversations", {})
+    recorded = counted.get("recorded")
+    scripted = counted.get("scripted") or row.get("scripted", {}).get("dialogues")
+    parts = [f"{recorded} ({counted['hours']:.2f} h)"] if recorded else []
+    return " + ".join([*parts, *([f"{scripted} scripted"] if scripted else [])]) or "-"
+
+
+def _sides(row: Mapping[str, Any]) -> str:
+    """Format how many sides have word times, and how many there are."""
+    counted = row.get("conversations", {})
+    if not (sides := counted.get("sides")):
+        return "-"
+    return f"{counted['sides_with_word_times']} of {sides}"
 
 
 def listing_text(rows: list[dict[str, Any]]) -> str:
     """Format the rows as a table, and name the packages that `corpus add` knows."""
-    lines = [("name", "hours", "recordings", "speakers", "languages", "skipped", "licences")]
+    lines = [
+        (
+            *("name", "hours", "recordings", "conversations", "sides with words", "speakers"),
+            *("languages", "skipped", "licences"),
+        )
+    ]
     for row in rows:
         lines.append(
             (
                 row["name"],
                 f"{row['hours']:.2f}",
                 str(row["recordings"]),
+                _conversations(row),
+                _sides(row),
                 " + ".join(f"{n} {split}" for split, n in row["speakers"].items()) or "-",
                 " ".join(row["languages"]) or "-",
                 str(sum(row["skipped"].values())),

@@ -6,6 +6,7 @@ No list of all is held: descriptions wait in a file, sound goes through files to
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -60,14 +61,14 @@ def add_conversations(
     """Write the conversations of a source into a folder; returns writers, and signatures."""
     drafts = part / DRAFTS
     drafts.mkdir()
-    spool, circles, found = DescriptionSpool(drafts / "described"), Circles(), dict[str, str]()
-    for described in described_conversations(config, form):
-        if described.id in found:
-            described = replace(described, problem=described.problem or "its id occurs twice")
-        found.setdefault(described.id, _signature(described))
-        circles.add(_people(described), described.split)
-        spool.add(described)
-    spool.close()
+    circles, found = Circles(), dict[str, str]()
+    with closing(DescriptionSpool(drafts / "described")) as spool:
+        for described in described_conversations(config, form):
+            if described.id in found:
+                described = replace(described, problem=described.problem or "its id occurs twice")
+            found.setdefault(described.id, _signature(described))
+            circles.add(_people(described), described.split)
+            spool.add(described)
     starts = _limited(spool.starts, config.limit)
     if not starts:
         raise ValueError(
@@ -80,16 +81,18 @@ def add_conversations(
         splits=circles.splits(test_share=config.test_share),
         drafts=drafts,
     )
-    writer = CorpusWriter(part)
-    conversations = ConversationWriter(part, writer)
     outcomes = _checked(task, workers)
-    for outcome in tqdm(outcomes, total=len(starts), desc=settings.name, unit="conversation"):
-        conversations.add(outcome)
-        if config.strict and writer.skipped:
-            first = writer.skipped[0]
-            raise ValueError(f"{first.place}: {first.reason}; without strict=true it is skipped")
-    conversations.close()
-    writer.close()
+    with (
+        closing(CorpusWriter(part)) as writer,
+        closing(ConversationWriter(part, writer)) as conversations,
+    ):
+        for outcome in tqdm(outcomes, total=len(starts), desc=settings.name, unit="conversation"):
+            conversations.add(outcome)
+            if config.strict and writer.skipped:
+                first = writer.skipped[0]
+                raise ValueError(
+                    f"{first.place}: {first.reason}; without strict=true it is skipped"
+                )
     if not (conversations.counts.recorded or conversations.counts.scripted):
         first = writer.skipped[0]
         raise ValueError(

@@ -17,6 +17,7 @@ import soundfile
 from microturn.datagen.corpora.adapters import FORMATS, format_of
 from microturn.datagen.corpora.add import SKIPPED_NAME, add_corpus
 from microturn.datagen.corpora.config import FORMAT_NAMES, CorpusAddConfig
+from microturn.datagen.corpora.conversations.layouts import LAYOUTS
 from microturn.datagen.corpora.manifest import AlignedWord, Corpus, Utterance
 
 RATE = 16_000
@@ -545,7 +546,7 @@ def test_folders_of_hugging_face_datasets(
 
 
 def test_formats_are_found_by_what_they_hold_and_listed_in_the_help(tmp_path: Path) -> None:
-    assert {form.name for form in FORMATS} | {"auto"} == set(FORMAT_NAMES)
+    assert {form.name for form in (*FORMATS, *LAYOUTS)} | {"auto"} == set(FORMAT_NAMES)
     with pytest.raises(ValueError, match=r"has none of the known layouts .*docs/corpora\.md"):
         format_of(tmp_path, "auto")
     with pytest.raises(ValueError, match="does not have the layout vctk: it needs txt/ and wav48"):

@@ -101,7 +101,7 @@ def _words(path: Path) -> dict[str, list[AlignedWord]]:
             _add(words, text, start, end, speaker, times)
         for text, (start, end), speaker in value.get("unknown", ()):
             _add(words, text, start, end, speaker, UNKNOWN)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path.name} holds no alignments ({error})") from error
     return words
 
