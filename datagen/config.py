@@ -8,10 +8,12 @@ from microturn.datagen.acoustics.config import ChannelConfig as ChannelConfig
 from microturn.datagen.acoustics.config import RoomsConfig as RoomsConfig
 from microturn.datagen.scenario_config import ScenarioConfig
 from microturn.datagen.video.config import VideoConfig
+from microturn.datagen.voices_config import MIN_TRANSFORM_HZ
+from microturn.datagen.voices_config import TransformConfig as TransformConfig
+from microturn.datagen.voices_config import VoicesConfig as VoicesConfig
 from microturn.model.streams.layout import StreamLayout
 
 SPLITS = ("train", "test")
-PEOPLE = ("trained", "unseen", "both")
 EXECUTORS = ("processes", "serial", "ray")
 MORE_FAMILIES = (
     "self_correction",
@@ -134,67 +136,6 @@ class VocabularyConfig:
                 f"vocabulary.cue_delay_s={[low, high]} must be two rising numbers between 1 and "
                 f"{len(self.numbers)}, the last of vocabulary.numbers"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class VoicesConfig:
-    """Who speaks; perturbed voices are the agent's speaker resampled, so speed and pitch change."""
-
-    agent: str = option(
-        "asterisk-en",
-        "speaker whose unaltered recordings are the agent's voice; for open speech also several, "
-        "separated by commas, patterns, or any",
-    )
-    user: str = option("asterisk-en", "speaker whose perturbed words are the users' voices")
-    train_factors: tuple[float, ...] = option(
-        (0.80, 0.84, 0.88, 0.92, 1.08, 1.12, 1.17, 1.22, 1.28, 1.34),
-        "speed and pitch factors of the users in split=train",
-    )
-    test_factors: tuple[float, ...] = option(
-        (0.86, 1.10, 1.25),
-        "factors of the users in split=test: the same person and recordings at other speeds",
-    )
-    unseen: tuple[str, ...] = option(
-        (
-            *("ferryman", "guardian", "henry", "lola", "man", "naomi", "rico", "skip", "tam"),
-            "wedgewood",
-        ),
-        "speakers who are in no training set, as users or otherwise",
-    )
-    people: str = option(
-        "trained",
-        "users in split=test: trained, unseen (of voices.unseen, who has recorded a request), both",
-    )
-    phrase_factors: tuple[float, ...] = option(
-        (0.83, 0.90, 0.95, 1.0, 1.05, 1.11, 1.20),
-        "factors drawn for recorded phrases and lines of other speakers in split=train",
-    )
-    other_share: float = option(
-        0.25,
-        "how often another speaker says a backchannel, an interruption, a greeting or an aside",
-    )
-    tilt: float = option(0.4, "largest spectral tilt of a perturbed voice (first-order, 0 to 0.9)")
-    trim_db: float = option(-35.0, "a word begins and ends where it rises above this, re its peak")
-    user_level_db: float = option(-26.0, "level of a user's word while it sounds, dB re full scale")
-    agent_level_db: float = option(-23.0, "level of the agent's words, dB re full scale")
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.other_share <= 1:
-            raise ValueError(f"voices.other_share={self.other_share} must be between 0 and 1")
-        both = set(self.train_factors) & set(self.test_factors)
-        if both:
-            raise ValueError(
-                f"voices.test_factors has {sorted(both)[0]}, which voices.train_factors has too; "
-                "speeds of the test must not be trained on"
-            )
-        if self.people not in PEOPLE:
-            raise ValueError(f"voices.people={self.people!r} is not one of {', '.join(PEOPLE)}")
-        for name in ("agent", "user"):
-            if getattr(self, name) in self.unseen:
-                raise ValueError(
-                    f"voices.{name}={getattr(self, name)!r} is trained on, so voices.unseen must "
-                    "not have it"
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,7 +275,9 @@ class DatagenConfig:
     corpus: str = option(
         "", "comma-separated corpora, each a name, folder or URL; empty: the one that ships"
     )
-    cache: str = option("", "folder for room responses; empty: the user's cache folder")
+    cache: str = option(
+        "", "folder for room responses and analyses of voices; empty: the user's cache folder"
+    )
     json: str = option("", "write the data card to this file (- for stdout)")
     families: dict[str, float] = option(
         default_factory=_default_families,
@@ -363,6 +306,11 @@ class DatagenConfig:
         part_of(self.part)
         if self.voices.people != "trained":
             self._check_unseen_users()
+        if self.voices.transform.share and self.layout.sample_rate < MIN_TRANSFORM_HZ:
+            raise ValueError(
+                f"layout.sample_rate={self.layout.sample_rate} is too low for voices.transform, "
+                f"which needs {MIN_TRANSFORM_HZ}; set voices.transform.share=0"
+            )
         if self.workers < 0:
             raise ValueError(f"workers={self.workers} must not be negative")
         if not self.weights:

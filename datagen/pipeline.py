@@ -26,6 +26,7 @@ from microturn.datagen.dialogue.units import UnitBank, canonical
 from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel
 from microturn.datagen.labels.event_types import plugin_types
+from microturn.datagen.labels.voice_names import transform_of
 from microturn.datagen.pack import pack
 from microturn.datagen.scenarios import (
     DialogueContext,
@@ -122,13 +123,15 @@ class Simulator:
 
     def recipe(self, index: int, *, only: str = "") -> Recipe:
         """Return the recipe of a dialogue; `only` makes one family play all of it."""
-        voices, kinds = self.bank.user_voices, self.beds.kinds
-        recipe = draw_recipe(self.config, index, voices=voices, noise_kinds=kinds)
+        bank, kinds = self.bank, self.beds.kinds
+        recipe = draw_recipe(
+            self.config, index, voices=bank.user_voices, variants=bank.variants, noise_kinds=kinds
+        )
         if only:
             recipe = replace(recipe, families=(only,) * len(recipe.families))
         if self._casting is None:
             return recipe
-        return self._casting.cast(recipe, self.bank.phrase_factors)
+        return self._casting.cast(recipe, bank.variants)
 
     def script(self, recipe: Recipe) -> ComposedDialogue:
         context = DialogueContext(
@@ -244,6 +247,7 @@ def _items(script: Script, corpus: Corpus) -> tuple[ItemLabel, ...]:
                 lane=clip.lane,
                 licence=unit.licence,
                 language=recording.language,
+                transform=transform_of(unit.voice),
             )
     return tuple(items[key] for key in sorted(items))
 

@@ -28,10 +28,11 @@ MORE: dict[str, set[str]] = {
 # above it. `config` stands for every config.py, whose room does not matter.
 ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "datagen": (
-        ("config", "scenario_config"),
+        ("config", "scenario_config", "voices_config"),
         ("labels",),
         ("executors", "sets"),
         ("corpora",),
+        ("voices",),
         ("dialogue",),
         ("derive",),
         ("acoustics",),

@@ -12,7 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOP = ("configs", "datagen", "evaluation", "inference", "kernels", "model", "training")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-DISTRIBUTION = {"PIL": "pillow", "huggingface_hub": "huggingface-hub", "yaml": "omegaconf"}
+DISTRIBUTION = {
+    "pyworld": "pyworld-prebuilt",
+    "PIL": "pillow",
+    "huggingface_hub": "huggingface-hub",
+    "yaml": "omegaconf",
+}
 
 
 def python_files() -> list[Path]:

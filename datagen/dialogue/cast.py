@@ -11,4 +11,4 @@ class Cast:
 
     agent: str
     user: str
-    factor: float = 1.0  # by which the user's recordings are varied
+    variant: str = ""  # how the user's recordings are varied

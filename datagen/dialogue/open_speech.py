@@ -56,7 +56,7 @@ class OpenSpeech:
 
     def __init__(self, bank: UnitBank, config: DatagenConfig) -> None:
         self.bank = bank
-        self._kept: OrderedDict[tuple[str, float, bool], Unit] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, bool], Unit] = OrderedDict()
         self._n_kept = 0
         self.speakers = _speakers(bank.corpus, config)
         self.agents = tuple(matching(config.voices.agent, self.speakers))
@@ -69,11 +69,11 @@ class OpenSpeech:
 
     def agent_unit(self, line_id: str) -> Unit:
         """A recording as the agent says it: unaltered, at the agent's level."""
-        return self._unit(line_id, 1.0, as_agent=True)
+        return self._unit(line_id, "", as_agent=True)
 
-    def user_unit(self, line_id: str, factor: float) -> Unit:
-        """A recording as a user says it, varied by a factor."""
-        return self._unit(line_id, factor, as_agent=False)
+    def user_unit(self, line_id: str, variant: str) -> Unit:
+        """A recording as a user says it, in a variant."""
+        return self._unit(line_id, variant, as_agent=False)
 
     def partners(self, agent: str) -> tuple[str, ...]:
         """Everybody else with something to tell in the language of an agent."""
@@ -92,13 +92,13 @@ class OpenSpeech:
             if self.speakers[name].stops and self.speakers[name].backchannels
         )
 
-    def _unit(self, line_id: str, factor: float, *, as_agent: bool) -> Unit:
-        key = (line_id, factor, as_agent)
+    def _unit(self, line_id: str, variant: str, *, as_agent: bool) -> Unit:
+        key = (line_id, variant, as_agent)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         utterance = self.bank.corpus[line_id]
-        unit = self._kept[key] = self.bank.whole(utterance, factor, as_agent=as_agent)
+        unit = self._kept[key] = self.bank.whole(utterance, variant, as_agent=as_agent)
         self._n_kept += unit.n_samples
         while self._n_kept > KEPT_SAMPLES and len(self._kept) > 1:
             self._n_kept -= self._kept.popitem(last=False)[1].n_samples

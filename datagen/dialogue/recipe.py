@@ -10,6 +10,7 @@ import numpy as np
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.dialogue.variants import Variants
 
 MAX_SEGMENTS = 24  # candidates per dialogue; far more than fit
 
@@ -57,7 +58,12 @@ def dialogue_rng(seed: int, index: int, split: str, purpose: str) -> np.random.G
 
 
 def draw_recipe(
-    config: DatagenConfig, index: int, *, voices: tuple[str, ...], noise_kinds: tuple[str, ...]
+    config: DatagenConfig,
+    index: int,
+    *,
+    voices: tuple[str, ...],
+    variants: Variants,
+    noise_kinds: tuple[str, ...],
 ) -> Recipe:
     """The recipe of dialogue `index`: a pure function of configuration, seed and index."""
 
@@ -71,7 +77,7 @@ def draw_recipe(
         seed=config.seed,
         index=index,
         split=config.split,
-        voice=voices[int(rng("voice").integers(len(voices)))],
+        voice=variants.of_user(voices[int(rng("voice").integers(len(voices)))], rng),
         families=tuple(names[i] for i in order),
         channel=_draw_channel(config, rng("channel"), noise_kinds),
     )

@@ -1,54 +1,37 @@
 """Recorded words and phrases, ready to be placed: trimmed, levelled, faded, in many voices.
 
-A unit begins and ends where its energy does, so the times of a timeline are times of sound. A
-perturbed voice (`asterisk-en@1.12`) is the recording resampled and tilted: faster and higher, or
-slower and lower. Everything is computed once per process and kept.
+A unit begins and ends where its energy does, so the times of a timeline are times of sound. Voices
+have the names of `labels/voice_names.py`: a perturbed one (`asterisk-en@1.12`) is the recording
+resampled and tilted: faster and higher, or slower and lower. Units are kept by each process.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf
 
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.manifest import Corpus, Utterance
-from microturn.datagen.corpora.waveform import (
-    energy_edges,
-    fade,
-    level_gain,
-    longest_silence,
-    perturb,
-    quietest_near,
-)
-from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.corpora.waveform import fade, level_gain, longest_silence
 from microturn.datagen.dialogue.sides import is_on_side, is_pattern
 from microturn.datagen.dialogue.strangers import Strangers
-from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN
+from microturn.datagen.dialogue.takes import Takes
+from microturn.datagen.dialogue.unit_words import UnitWord, placed_words
+from microturn.datagen.dialogue.variants import Variants
+from microturn.datagen.labels.voice_names import speed_of, speed_variant, variant_of
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
-FADE_S = 0.004  # of the agent's words
-USER_FADE_S = 0.015  # of all others, also cut out of connected speech: an edge tells nothing
 MUSIC_FADE_S = 0.25
 SENTENCE_WORDS = 3
 MAX_BREAK_S = 0.1  # between two words of a sentence that is said in one go
 SILENT_S = 0.13  # a longer stretch of little sound may pass for a pause
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitWord:
-    """A word inside a unit, in samples from its start."""
-
-    text: str  # several words where their times are unknown
-    start_sample: int
-    end_sample: int
-    times: str = ALIGNED  # one of TIME_CLASSES
+_KEPT_BYTES = 256 * 2**20  # of the sound of units
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,13 +75,16 @@ class UnitBank:
         self._voices = config.voices
         self._prompts = self._by_text(corpus.filter(speaker=config.voices.agent))
         self._user_prompts = self._by_text(corpus.filter(speaker=config.voices.user))
-        self._units: dict[tuple[str, str], Unit] = {}
+        self._takes = Takes(corpus, config)
+        self._units: OrderedDict[tuple[str, str], Unit] = OrderedDict()
+        self._kept_bytes = 0
         self._phrases: dict[tuple[tuple[str, ...], str, float], tuple[Phrase, ...]] = {}
         self._lines: dict[tuple[float, float], tuple[Utterance, ...]] = {}
         self._parallel: dict[str, tuple[Phrase, ...]] = {}
         self._fluent: dict[tuple[str, str], bool] = {}
         self._within: dict[str, tuple[Utterance, int] | None] = {}
         self.strangers = Strangers(corpus, config, spelling=canonical)
+        self.variants = Variants(config)
         if not self._prompts and not is_pattern(config.voices.agent):
             raise ValueError(
                 f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
@@ -109,31 +95,36 @@ class UnitBank:
     def user_voices(self) -> tuple[str, ...]:
         """Voices that users may have in this split, all alike; some stand in it repeatedly."""
         factors = self._voices.train_factors if self.split == "train" else self._voices.test_factors
-        trained = tuple(f"{self._voices.user}@{factor:g}" for factor in factors)
+        trained = tuple(self._voices.user + speed_variant(factor) for factor in factors)
         unseen = tuple(person for person, _ in self.strangers.requests)
         if self._voices.people == "both":  # half of the users are strangers
             return trained * len(unseen) + unseen * len(trained)
         return trained if self._voices.people == "trained" else unseen
 
     def agent(self, text: str) -> Unit:
-        """A word or prompt in the agent's own voice."""
+        """A word or prompt in the agent's own voice, which is never varied."""
         return self._unit(self._pick(self._prompts, text, "voices.agent"), text, "")
 
     def user(self, text: str, voice: str) -> Unit:
-        """A word in a perturbed voice; one that is not recorded alone is cut out of a prompt."""
-        factor = voice.rpartition("@")[2]
+        """A word in a voice of the user; one that is not recorded alone is cut out of a prompt."""
+        variant = variant_of(voice)
         if text not in self._user_prompts:
             found = self._within_prompts(text)
             if found is not None:
-                return self.cut(*found, float(factor))
-        return self._unit(self._pick(self._user_prompts, text, "voices.user"), text, factor)
+                return self.cut(*found, variant)
+        return self._unit(self._pick(self._user_prompts, text, "voices.user"), text, variant)
 
-    def cut(self, utterance: Utterance, word: int, factor: float = 1.0) -> Unit:
+    def cut(self, utterance: Utterance, word: int, variant: str = "") -> Unit:
         """One word of an utterance, cut where there is little sound and faded."""
-        key = (f"{utterance.id}#{word}", "" if factor == 1.0 else f"{factor:g}")
-        if key not in self._units:
-            self._units[key] = self._make_cut(utterance, word, key)
-        return self._units[key]
+
+        def make() -> Unit:
+            as_agent = self._is_agent(utterance, variant)
+            audio = self._takes.word(utterance, word, variant, as_agent=as_agent)
+            text = utterance.words[word].text
+            words = (UnitWord(text=text, start_sample=0, end_sample=len(audio)),)
+            return _unit_of(utterance, variant, text=text, audio=audio, words=words)
+
+        return self._kept((f"{utterance.id}#{word}", variant), make)
 
     def lacking(self, *, agent: Iterable[str], user: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Return the words without a recording by the voice that should have one."""
@@ -172,14 +163,9 @@ class UnitBank:
             self._fluent[key] = longest_silence(unit.audio, self.rate) < SILENT_S
         return self._fluent[key]
 
-    @property
-    def phrase_factors(self) -> tuple[float, ...]:
-        """Factors by which recordings of other speakers are varied in this split."""
-        return self._voices.phrase_factors if self.split == "train" else (1.0,)
-
-    def phrase(self, phrase: Phrase, factor: float = 1.0) -> Unit:
-        """A whole recording, as it is or perturbed, in its own speaker's voice."""
-        return self._unit(phrase.utterance, phrase.text, "" if factor == 1.0 else f"{factor:g}")
+    def phrase(self, phrase: Phrase, variant: str = "") -> Unit:
+        """A whole recording of another speaker, as it is or varied."""
+        return self._unit(phrase.utterance, phrase.text, variant)
 
     def phrases(
         self, texts: Sequence[str], *, split: str | None = None, longest_s: float = inf
@@ -207,15 +193,14 @@ class UnitBank:
             )
         return self._lines[key]
 
-    def line(self, utterance: Utterance, factor: float = 1.0) -> Unit:
+    def line(self, utterance: Utterance, variant: str = "") -> Unit:
         """A whole line; its transcript is that of the corpus."""
-        phrase = Phrase(utterance=utterance, text=normalise(utterance.text))
-        return self.phrase(phrase, factor)
+        return self._unit(utterance, normalise(utterance.text), variant)
 
-    def whole(self, utterance: Utterance, factor: float = 1.0, *, as_agent: bool = False) -> Unit:
+    def whole(self, utterance: Utterance, variant: str = "", *, as_agent: bool = False) -> Unit:
         """A whole recording that is not kept; `as_agent`: unaltered, at the agent's level."""
-        name = "" if as_agent or factor == 1.0 else f"{factor:g}"
-        return self._make(utterance, normalise(utterance.text), name, as_agent=as_agent)
+        variant = "" if as_agent else variant
+        return self._make(utterance, normalise(utterance.text), variant, as_agent=as_agent)
 
     def parallel(self, language: str) -> tuple[Phrase, ...]:
         """Recordings in another language of words that the agent can say; `text` is the agent's."""
@@ -229,9 +214,8 @@ class UnitBank:
         return self._parallel[language]
 
     def foreign(self, phrase: Phrase, voice: str) -> Unit:
-        """A word of another language, perturbed like the voice of the user."""
-        factor = voice.rpartition("@")[2]
-        return self._unit(phrase.utterance, normalise(phrase.utterance.text), factor)
+        """A word of another language, varied like the voice of the user."""
+        return self.line(phrase.utterance, variant_of(voice))
 
     def music(self) -> tuple[Utterance, ...]:
         return self.corpus.filter(tag="music")
@@ -284,12 +268,31 @@ class UnitBank:
             found.setdefault(normalise(utterance.text), utterance)
         return found
 
-    def _unit(self, utterance: Utterance, text: str, factor: str) -> Unit:
-        key = (utterance.id, factor)
-        if key not in self._units:
-            is_agent = utterance.speaker == self._voices.agent and not factor
-            self._units[key] = self._make(utterance, text, factor, as_agent=is_agent)
-        return self._units[key]
+    def _unit(self, utterance: Utterance, text: str, variant: str) -> Unit:
+        as_agent = self._is_agent(utterance, variant)
+        return self._kept(
+            (utterance.id, variant), lambda: self._make(utterance, text, variant, as_agent=as_agent)
+        )
+
+    def _make(self, utterance: Utterance, text: str, variant: str, *, as_agent: bool) -> Unit:
+        audio, first = self._takes.whole(utterance, variant, as_agent=as_agent)
+        scale = self.rate / speed_of(variant)
+        words = placed_words(utterance, text, first, len(audio), scale)
+        return _unit_of(utterance, variant, text=text, audio=audio, words=words)
+
+    def _is_agent(self, utterance: Utterance, variant: str) -> bool:
+        return utterance.speaker == self._voices.agent and not variant
+
+    def _kept(self, key: tuple[str, str], make: Callable[[], Unit]) -> Unit:
+        """Return a unit from memory, or make it and drop those not used for longest."""
+        if key in self._units:
+            self._units.move_to_end(key)
+            return self._units[key]
+        unit = self._units[key] = make()
+        self._kept_bytes += unit.audio.nbytes
+        while self._kept_bytes > _KEPT_BYTES and len(self._units) > 1:
+            self._kept_bytes -= self._units.popitem(last=False)[1].audio.nbytes
+        return unit
 
     def _within_prompts(self, text: str) -> tuple[Utterance, int] | None:
         """Where the user's speaker says a word within a prompt: the shortest that has it."""
@@ -304,89 +307,18 @@ class UnitBank:
             self._within[text] = None if best is None else (best[2], best[3])
         return self._within[text]
 
-    def _make_cut(self, utterance: Utterance, word: int, key: tuple[str, str]) -> Unit:
-        audio = self.corpus.load(utterance)
-        spoken = utterance.cut(word) or utterance.words[word]
-        start, end = (
-            quietest_near(audio, round(edge_s * self.rate), rate=self.rate)
-            for edge_s in (spoken.start_s, spoken.end_s)
-        )
-        text, factor = utterance.words[word].text, key[1]
-        is_agent = utterance.speaker == self._voices.agent and not factor
-        piece, _ = self._levelled(audio[start:end], factor, as_agent=is_agent)
-        return Unit(
-            source=utterance.id,
-            voice=f"{utterance.speaker}@{factor}" if factor else utterance.speaker,
-            text=text,
-            audio=piece,
-            words=(UnitWord(text=text, start_sample=0, end_sample=len(piece)),),
-            licence=utterance.licence,
-        )
 
-    def _levelled(self, audio: Audio, factor: str, *, as_agent: bool) -> tuple[Audio, int]:
-        """Sound in its voice: perturbed, trimmed, levelled, faded; and what was cut before it."""
-        if factor:
-            audio = perturb(audio, float(factor), tilt=_tilt(factor, self._voices.tilt))
-        start, end = energy_edges(audio, self.rate, threshold_db=self._voices.trim_db)
-        trimmed = audio[start:end].copy()
-        level = self._voices.agent_level_db if as_agent else self._voices.user_level_db
-        trimmed *= level_gain(trimmed, level)
-        fade(trimmed, round((FADE_S if as_agent else USER_FADE_S) * self.rate))
-        trimmed.setflags(write=False)
-        return trimmed, start
-
-    def _make(self, utterance: Utterance, text: str, factor: str, *, as_agent: bool) -> Unit:
-        audio = self.corpus.load(utterance)
-        trimmed, start = self._levelled(audio, factor, as_agent=as_agent)
-        scale = self.rate / (float(factor) if factor else 1.0)
-        words = _words_of(utterance, text, start, len(trimmed), scale)
-        voice = f"{utterance.speaker}@{factor}" if factor else utterance.speaker
-        return Unit(
-            source=utterance.id,
-            voice=voice,
-            text=text,
-            audio=trimmed,
-            words=words,
-            licence=utterance.licence,
-        )
-
-
-@lru_cache
-def _tilt(factor: str, largest: float) -> float:
-    """Every perturbed voice has its own colour, always the same."""
-    return float(rng_for(0, 0, f"tilt/{factor}").uniform(-largest, largest))
-
-
-def _words_of(
-    utterance: Utterance, text: str, start: int, n: int, scale: float
-) -> tuple[UnitWord, ...]:
-    """Word times after trimming; the first word begins and the last ends where the unit does."""
-    texts = _split_like(utterance, text)
-    if len(texts) != len(utterance.words):  # the recording's words are not those of its text
-        times = ALIGNED if " " not in text else UNKNOWN
-        return (UnitWord(text=text, start_sample=0, end_sample=n, times=times),)
-    inner = [round(word.start_s * scale) - start for word in utterance.words[1:]]
-    edges = [0, *inner, n]
-    for i in range(1, len(edges) - 1):
-        edges[i] = min(max(edges[i], edges[i - 1] + 1), n - (len(edges) - 1 - i))
-    aligned = [round(word.end_s * scale) - start for word in utterance.words[:-1]]
-    pairs = zip(aligned, edges[1:-1], edges[:-2], strict=True)
-    ends = [*(min(max(end, first + 1), nxt) for end, nxt, first in pairs), n]
-    return tuple(
-        UnitWord(text=word, start_sample=edges[i], end_sample=ends[i], times=known.times)
-        for i, (word, known) in enumerate(zip(texts, utterance.words, strict=True))
+def _unit_of(
+    utterance: Utterance, variant: str, *, text: str, audio: Audio, words: tuple[UnitWord, ...]
+) -> Unit:
+    return Unit(
+        source=utterance.id,
+        voice=utterance.speaker + variant,
+        text=text,
+        audio=audio,
+        words=words,
+        licence=utterance.licence,
     )
-
-
-def _split_like(utterance: Utterance, text: str) -> list[str]:
-    """Divide a text among the words of its recording; words of unknown times stay together."""
-    texts = words_of(text)
-    parts: list[str] = []
-    for word in utterance.words:
-        n = len(words_of(word.text))
-        parts.append(" ".join(texts[:n]))
-        texts = texts[n:]
-    return parts if all(parts) and not texts else [text]
 
 
 def _is_fluent(utterance: Utterance, text: str) -> bool:

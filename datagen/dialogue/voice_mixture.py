@@ -107,8 +107,7 @@ class VoiceMixture:
 
     def _phrase(self, rng: np.random.Generator, phrases: list[Phrase]) -> Unit:
         phrase = phrases[int(rng.integers(len(phrases)))]
-        factors = self._bank.phrase_factors
-        return self._bank.phrase(phrase, factors[int(rng.integers(len(factors)))])
+        return self._bank.phrase(phrase, self._bank.variants.of_other(rng))
 
 
 def _by_speaker(phrases: tuple[Phrase, ...]) -> dict[str, list[Phrase]]:

@@ -20,6 +20,7 @@ from microturn.datagen.labels.event_types import (
 from microturn.datagen.labels.json_fields import optional, read_fields, write_fields
 from microturn.datagen.labels.setting import ChannelLabel, RoomLabel, SceneLabel
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN, check_times
+from microturn.datagen.labels.voice_names import VoiceTransform
 from microturn.model.streams import BG, SPECIAL_TOKENS, normalise
 
 FORMAT: Final = 2
@@ -149,6 +150,7 @@ class ItemLabel:
     lane: str
     licence: str
     language: str = optional("")
+    transform: VoiceTransform | None = optional(None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from microturn.datagen.config import HumanTimingConfig
 from microturn.datagen.report.corpora_use import use_lines
 from microturn.datagen.report.leakage import MIN_EVENTS, PAIRS, pairs_of
 from microturn.datagen.report.leakage_rows import MEANINGS
-from microturn.datagen.report.set_statistics import TIMES, SetStatistics
+from microturn.datagen.report.set_statistics import TIMES, TRANSFORMED, SetStatistics
 from microturn.datagen.report.targets import judged
 from microturn.datagen.sets.contents import Contents
 
@@ -105,6 +105,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         _share_line(sums),
         "",
         _heard_line(card["heard"]),
+        *_transformed_lines(counts.get("speakers", {})),
         "",
         "## Corpora",
         *use_lines(card["corpora"]),
@@ -249,6 +250,20 @@ def _heard_line(heard: Mapping[str, int]) -> str:
         f"Heard, as users or in the background: {counts}; at other speeds, the same people and "
         "recordings. `microturn inspect DIR against=TRAIN` counts what two sets share."
     )
+
+
+def _transformed_lines(takes: Mapping[str, int]) -> list[str]:
+    """Say how many takes of users and background voices are transformed, if any are."""
+    heard = {name: n for name, n in takes.items() if not name.startswith("agent: ")}
+    transformed = sum(n for name, n in heard.items() if name.endswith(TRANSFORMED))
+    if not transformed:
+        return []
+    total = sum(heard.values())
+    return [
+        "",
+        f"Transformed voices of the same people: {transformed} of {total} takes "
+        f"({transformed / total:.1%}); a take is a recording in one voice in one dialogue.",
+    ]
 
 
 def _shares(counts: Mapping[str, int], *, max_rows: int = 100) -> list[tuple[str, str, str]]:

@@ -28,6 +28,7 @@ from microturn.datagen.labels.event_types import (
     TURN,
     USER_BACKCHANNEL,
 )
+from microturn.datagen.labels.voice_names import speaker_of, speed_of, transform_of
 from microturn.model.streams.pcm import Audio
 
 FEATURES: Final = (
@@ -46,7 +47,7 @@ FEATURES: Final = (
 MEANINGS: Final = {
     "voice": "the speaker, and whether it is the user's own voice",
     "spectrum": "mean spectrum of the speaker",
-    "speed": "speed of the recording, also against the user's",
+    "speed": "speed of the recording, and how it is transformed, also against the user's",
     "level": "level of the recording at the microphone, also against the user's other words, in "
     "steps of 3 dB",
     "bandwidth": "low-pass of the microphone, telephone",
@@ -66,6 +67,7 @@ MAX_BEFORE_S: Final = 5.0
 UTTERANCE_S: Final = 0.5  # a longer silence ends what the agent is saying
 NEAR_END_S: Final = 2.0  # of a dialogue, in which a turn may be cut off
 SAME_S: Final = 1e-3
+TYPICAL_HZ: Final = 160.0
 REQUESTS: Final = (TIMED_CUE, DELEGATION, SELF_CORRECTION)
 
 
@@ -163,11 +165,16 @@ def _interruption(event: EventLabel, labels: DialogueLabels) -> str:
 
 # --- what they are like ------------------------------------------------------------------------
 def _speaker(labels: DialogueLabels, word: WordLabel) -> str:
-    return OWN if word.voice == labels.voice else word.voice.partition("@")[0]
+    return OWN if word.voice == labels.voice else speaker_of(word.voice)
 
 
-def _factor(voice: str) -> float:
-    return log2(float(voice.partition("@")[2] or 1.0))
+def _variation(voice: str) -> tuple[float, ...]:
+    """Describe how a recording is varied: speed, and pitch, formants, intonation, each a log."""
+    transform, speed = transform_of(voice), log2(speed_of(voice))
+    if transform is None:
+        return speed, 0.0, 0.0, 0.0, 0.0
+    factors = (transform.pitch_hz / TYPICAL_HZ, transform.formants, transform.intonation)
+    return speed, 1.0, *(log2(factor) for factor in factors)
 
 
 def _names(labels: DialogueLabels) -> dict[str, str]:
@@ -233,10 +240,10 @@ def _sound(labels: DialogueLabels, moment: _Moment, voice: _Voice) -> dict[str, 
     source = moment.words[0].source
     recording = [word for word in moment.words if word.source == source]
     level, others = voice.level_db(recording), voice.level_db_beside(recording)
-    factor = _factor(moment.words[0].voice)
+    variation, own = _variation(moment.words[0].voice), _variation(labels.voice)
     return {
         "level": (_stepped(level), _stepped(level - others)),
-        "speed": (factor, factor - _factor(labels.voice)),
+        "speed": (*variation, *(a - b for a, b in zip(variation, own, strict=True))),
         "spectrum": voice.bands(moment.words[0]),
     }
 

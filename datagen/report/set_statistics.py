@@ -27,6 +27,7 @@ from microturn.datagen.labels.event_types import (
     USER_BACKCHANNEL,
 )
 from microturn.datagen.labels.setting import ChannelLabel
+from microturn.datagen.labels.voice_names import speaker_of, transform_of
 from microturn.datagen.report.timing_tally import TimingTally
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 BIN_S = 0.01  # bin width of times
 JOIN_S = 0.18  # shorter silences are part of a stretch of speech (Heldner & Edlund 2010)
 VOICE_DB = -30.0  # a voice is active above this level, re its loud frames
+TRANSFORMED = " (transformed)"  # after the speaker of voices that are counted together
 SNR_BIN_DB, RT60_BIN_S = 2.5, 0.05
 TURN_TAKING = ("sound", "words")
 TIMES = (
@@ -89,10 +91,10 @@ class SetStatistics:
         self.counts["families"].update(labels.families)
         self.counts["rooms"][str(labels.room.id)] += 1
         self.counts["rt60_s"][_binned(labels.room.measured_rt60_s, RT60_BIN_S)] += 1
-        self.counts["voices"][labels.voice] += 1
+        self.counts["voices"][_voice_name(labels.voice)] += 1
         self._add_channel(labels.channel)
         for item in labels.items:
-            self.counts["speakers"][f"{item.lane}: {item.voice}"] += 1
+            self.counts["speakers"][f"{item.lane}: {_voice_name(item.voice)}"] += 1
             self.counts["licences"][item.licence] += 1
         self._add_words(labels.words)
         for event in labels.events:
@@ -213,6 +215,11 @@ class SetStatistics:
             if seen >= q * total and n:
                 return round(time_bin * BIN_S, 2)
         return None
+
+
+def _voice_name(voice: str) -> str:
+    """Return the name that a voice is counted by: all transformed ones of a speaker are one row."""
+    return f"{speaker_of(voice)}{TRANSFORMED}" if transform_of(voice) else voice
 
 
 def _binned(value: float, width: float) -> str:

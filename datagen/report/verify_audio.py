@@ -30,6 +30,7 @@ from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.timeline import Timeline, Word
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.time_classes import KNOWN
+from microturn.datagen.labels.voice_names import resampling_of
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
 from microturn.datagen.report.config import VerifyAudioConfig
 from microturn.datagen.scenarios import Script
@@ -185,7 +186,7 @@ class AudioVerifier:
         for lane, audio in _lanes(dialogue).items():
             for words in _groups(dialogue.timeline.words(lane), self._rate):
                 first = max(words[0].start_sample - margin, 0)
-                factor = float(words[0].voice.partition("@")[2] or 1.0)
+                factor = resampling_of(words[0].voice)
                 sound = perturb(audio[first : words[-1].end_sample + margin], 1 / factor, tilt=0.0)
                 text = " ".join(word.text for word in words)
                 aligned = self._aligner.align(sound, self._rate, text=text)

@@ -171,7 +171,7 @@ class SegmentBuilder:
 
     def utter(self, phrase: Phrase, start: int, *, lane: str = "user") -> Span:
         """Place a whole recorded phrase."""
-        return self.place(self.bank.phrase(phrase, self.factor()), start, lane=lane)
+        return self.place(self.bank.phrase(phrase, self.variant()), start, lane=lane)
 
     def speaker(self) -> str:
         """Draw who says a backchannel, an interruption or an aside; "" for the user."""
@@ -189,10 +189,9 @@ class SegmentBuilder:
             self.rng, speaker, voice=self.context.voice, max_samples=max_samples
         )
 
-    def factor(self) -> float:
-        """By how much a recording of another speaker is varied."""
-        factors = self.bank.phrase_factors
-        return factors[self.choose(factors)] if factors else 1.0
+    def variant(self) -> str:
+        """How a recording of another speaker is varied."""
+        return self.bank.variants.of_other(self.rng)
 
     def place(self, unit: Unit, start: int, *, lane: str, gain_db: float = 0.0) -> Span:
         """Put a unit on the user's or the background's lane."""

@@ -77,7 +77,7 @@ class BackgroundScenario:
 
 def voice_at(segment: SegmentBuilder, start: int) -> Span:
     """Place a line of a distant voice."""
-    unit = segment.bank.line(_line(segment), segment.factor())
+    unit = segment.bank.line(_line(segment), segment.variant())
     return segment.place(unit, start, lane="background", gain_db=_level(segment))
 
 

@@ -62,7 +62,7 @@ def _aside(segment: SegmentBuilder, start: int) -> Span:
     if phrases and not (speaker and lines):
         unit = segment.bank.user(phrases[segment.choose(phrases)], segment.context.voice)
     else:
-        unit = segment.bank.line(lines[segment.choose(lines)], segment.factor())
+        unit = segment.bank.line(lines[segment.choose(lines)], segment.variant())
     return segment.place(unit, start, lane="user", gain_db=gain)
 
 

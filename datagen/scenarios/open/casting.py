@@ -14,6 +14,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.open_sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.variants import Variants
 from microturn.datagen.scenarios.base import OpenScenario, is_open
 from microturn.datagen.scenarios.plugins import scenarios_of
 
@@ -40,7 +41,7 @@ class Casting:
             for agent in agents
         }
 
-    def cast(self, recipe: Recipe, factors: tuple[float, ...]) -> Recipe:
+    def cast(self, recipe: Recipe, variants: Variants) -> Recipe:
         """Return the recipe with its agent and its user; without open families as it is."""
         open_families = [name for name in recipe.families if name in self._agents]
         if not open_families:
@@ -52,15 +53,14 @@ class Casting:
         rng = recipe.rng("user voice")
         partners = self._partners[agent] or (agent,)
         user = partners[int(rng.integers(len(partners)))]
-        factor = factors[int(rng.integers(len(factors)))] if factors else 1.0
-        voice = user if factor == 1.0 else f"{user}@{factor:g}"
+        variant = variants.of_other(rng)
         return replace(
             recipe,
             families=tuple(
                 name for name in recipe.families if agent in self._agents.get(name, {agent: 1.0})
             ),
-            voice=recipe.voice if self._has_closed else voice,
-            cast=Cast(agent=agent, user=user, factor=factor),
+            voice=recipe.voice if self._has_closed else user + variant,
+            cast=Cast(agent=agent, user=user, variant=variant),
         )
 
 

@@ -57,8 +57,8 @@ class Floor:
     def user_unit(self, line_id: str, speaker: str = "") -> Unit:
         """A recording as the user of the dialogue, or another speaker, says it."""
         own = speaker in ("", self.cast.user)
-        factor = self.cast.factor if own else self.segment.factor()
-        return self.speech.user_unit(line_id, factor)
+        variant = self.cast.variant if own else self.segment.variant()
+        return self.speech.user_unit(line_id, variant)
 
     def samples(self, seconds: float) -> int:
         return self.rules.samples(seconds)

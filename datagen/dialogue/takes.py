@@ -1,0 +1,80 @@
+"""The sound of recordings in a variant: trimmed to where it sounds, levelled, faded."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+from microturn.configs.paths import cache_folder
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.waveform import (
+    energy_edges,
+    fade,
+    level_gain,
+    perturb,
+    quietest_near,
+)
+from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.labels.voice_names import resampling_of, transform_of
+from microturn.datagen.voices.analyses import VoiceAnalyses
+from microturn.datagen.voices.world import resynthesise
+from microturn.model.streams.pcm import Audio
+
+FADE_S = 0.004  # of the agent's words
+USER_FADE_S = 0.015  # of all others, also cut out of connected speech: an edge tells nothing
+
+
+class Takes:
+    """Makes the sound of recordings of a corpus."""
+
+    def __init__(self, corpus: Corpus, config: DatagenConfig) -> None:
+        self._corpus = corpus
+        self._voices = config.voices
+        self._rate = config.layout.sample_rate
+        self._cache = config.cache
+
+    def whole(self, utterance: Utterance, variant: str, *, as_agent: bool) -> tuple[Audio, int]:
+        """Return a recording, and the number of samples that were cut before its sound."""
+        return self._levelled(self._varied(utterance, 0, None, variant), as_agent=as_agent)
+
+    def word(self, utterance: Utterance, number: int, variant: str, *, as_agent: bool) -> Audio:
+        """Return one word of a recording, cut where there is little sound."""
+        audio = self._corpus.load(utterance)
+        spoken = utterance.cut(number) or utterance.words[number]
+        start, end = (
+            quietest_near(audio, round(edge_s * self._rate), rate=self._rate)
+            for edge_s in (spoken.start_s, spoken.end_s)
+        )
+        return self._levelled(self._varied(utterance, start, end, variant), as_agent=as_agent)[0]
+
+    def _levelled(self, audio: Audio, *, as_agent: bool) -> tuple[Audio, int]:
+        first, last = energy_edges(audio, self._rate, threshold_db=self._voices.trim_db)
+        trimmed = audio[first:last].copy()
+        level = self._voices.agent_level_db if as_agent else self._voices.user_level_db
+        trimmed *= level_gain(trimmed, level)
+        fade(trimmed, round((FADE_S if as_agent else USER_FADE_S) * self._rate))
+        trimmed.setflags(write=False)
+        return trimmed, first
+
+    def _varied(self, utterance: Utterance, start: int, end: int | None, variant: str) -> Audio:
+        whole = self._corpus.load(utterance)
+        transform = transform_of(variant)
+        if transform is not None:
+            analysis = self._analyses.of(whole, self._rate)
+            return resynthesise(analysis, transform, start_sample=start, end_sample=end)
+        audio = whole[start:end]
+        if not variant:
+            return audio
+        return perturb(audio, resampling_of(variant), tilt=_tilt(variant, self._voices.tilt))
+
+    @cached_property
+    def _analyses(self) -> VoiceAnalyses:
+        method = self._voices.transform.pitch_method
+        return VoiceAnalyses(cache_folder(self._cache), pitch_method=method)
+
+
+@lru_cache
+def _tilt(variant: str, largest: float) -> float:
+    """Every speed has its own colour, always the same."""
+    factor = variant.removeprefix("@")
+    return float(rng_for(0, 0, f"tilt/{factor}").uniform(-largest, largest))
