@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench simulate": (_BENCH, "BENCH_SIMULATE", "time simulation beside lhotse"),
     "bench acoustics": (_BENCH, "BENCH_ACOUSTICS", "time each acoustic effect"),
     "bench loader": (_BENCH, "BENCH_LOADER", "time reading beside webdataset"),
+    "bench derive": (_BENCH, "BENCH_DERIVE", "check derived events against exact labels"),
     "bench training": (_BENCH, "BENCH_TRAINING", "time steps beside bare matrix products"),
     "bench session": (_BENCH, "BENCH_SESSION", "time micro-turns of live sessions"),
     "bench kernels": (_BENCH, "BENCH_KERNELS", "check and time the kernels"),

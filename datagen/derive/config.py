@@ -23,6 +23,9 @@ class DeriveConfig:
     after_turn_s: float = option(
         0.5, "a backchannel begins at most this long after the other's words"
     )
+    answered_s: float = option(
+        1.0, "where the other is silent longer around it, a sound without words was an answer"
+    )
     more_backchannels: tuple[str, ...] = option(
         (), "backchannels of this corpus beside those of datagen/derive/backchannel_forms.py"
     )
@@ -58,7 +61,14 @@ class DeriveConfig:
     def __post_init__(self) -> None:
         for name in (
             *("join_s", "max_backchannel_s", "own_silence_s", "listed_silence_s", "pause_s"),
-            *("interruption_s", "yield_s", "answer_s", "resume_s", "backchannel_window_s"),
+            *(
+                "answered_s",
+                "interruption_s",
+                "yield_s",
+                "answer_s",
+                "resume_s",
+                "backchannel_window_s",
+            ),
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"derive.{name}={getattr(self, name)} must be positive")

@@ -134,9 +134,20 @@ def is_listening(
     reach = unit.start_s - config.after_turn_s
     if not any(o.start_s < unit.start_s and o.end_s >= reach for o in other):
         return False
+    if not unit.text and _other_waits_s(unit, other, duration_s) > config.answered_s:
+        return False
     return is_last or any(
         o.end_s > unit.end_s and o.start_s < own[place + 1].start_s for o in other
     )
+
+
+def _other_waits_s(unit: SpeechUnit, other: Sequence[SpeechUnit], duration_s: float) -> float:
+    """How long the other is silent around a unit; 0 where both speak."""
+    if any(o.start_s < unit.end_s and unit.start_s < o.end_s for o in other):
+        return 0.0
+    before_s = max((o.end_s for o in other if o.end_s <= unit.start_s), default=0.0)
+    after_s = min((o.start_s for o in other if o.start_s >= unit.end_s), default=duration_s)
+    return after_s - before_s
 
 
 def turns_of(units: Iterable[SpeechUnit], config: DeriveConfig) -> list[FloorTurn]:

@@ -9,6 +9,7 @@ from typing import Any
 from microturn.configs.command import Command, starts_over
 from microturn.evaluation.bench.config import (
     BenchAcousticsConfig,
+    BenchDeriveConfig,
     BenchGpuKernelsConfig,
     BenchGpuSessionsConfig,
     BenchGpuTrainingConfig,
@@ -32,6 +33,12 @@ def _loader(config: BenchLoaderConfig) -> int:
     from microturn.evaluation.bench.loader import run_bench_loader
 
     return run_bench_loader(config)
+
+
+def _derive(config: BenchDeriveConfig) -> int:
+    from microturn.evaluation.bench.derived.bench import run_bench_derive
+
+    return run_bench_derive(config)
 
 
 def _training(config: BenchTrainingConfig) -> int:
@@ -115,6 +122,13 @@ BENCH_LOADER = Command(
     run=_loader,
     files=FILES,
     help="Seconds of dialogue per second and core: packed lanes, webdataset, FLAC, and the floor.",
+)
+
+BENCH_DERIVE = Command(
+    schema=BenchDeriveConfig,
+    run=_derive,
+    files=FILES,
+    help="F1 of events that are derived from words or sound against the exact labels.",
 )
 
 BENCH_TRAINING = Command(

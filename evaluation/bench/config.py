@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from microturn.configs.command import option, require_at_least
 from microturn.configs.load import ConfigError
+from microturn.datagen.derive.config import DeriveConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,26 @@ class BenchLoaderConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, "", n_dialogues=1, batch_size=1, rounds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchDeriveConfig:
+    """`microturn bench derive`."""
+
+    n_dialogues: int = option(24, "dialogues of each set, a minute or half a minute long")
+    seed: int = option(0, "seed of the dialogues")
+    tolerance_s: float = option(0.25, "a derived event this near to a label is the same")
+    own_forms: bool = option(
+        True, "what these sets say as backchannels is added to the list of forms"
+    )
+    derive: DeriveConfig = field(default_factory=DeriveConfig)
+    cache: str = option("", "folder for room responses; empty: the user's cache folder")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", n_dialogues=1)
+        if self.tolerance_s <= 0:
+            raise ValueError(f"tolerance_s={self.tolerance_s} must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)

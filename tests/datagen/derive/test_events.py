@@ -190,6 +190,18 @@ def test_activity_alone_gives_the_same_events_with_less_confidence() -> None:
         assert heard.confidence < read.confidence
 
 
+def test_a_sound_that_the_other_waits_for_is_an_answer() -> None:
+    user = SpokenSide(spans=((1.0, 3.0), (5.0, 7.0)))
+
+    def kinds(end_s: float) -> list[str]:
+        agent = SpokenSide(spans=((3.2, end_s),))
+        return [event.type for event in derive_events(user, agent, duration_s=DURATION_S)]
+
+    assert kinds(3.6) == ["turn", "turn"]
+    user = SpokenSide(spans=((1.0, 3.0), (3.9, 7.0)))
+    assert kinds(3.6) == ["pause", "agent_backchannel"]
+
+
 def test_words_of_unknown_times_are_one_stretch() -> None:
     question = WordLabel(text="what day is it today", start_s=1.0, end_s=3.0, times=UNKNOWN)
     turn = only(derived([question], said("friday", 3.2, 4.0)), "turn")
