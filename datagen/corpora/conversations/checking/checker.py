@@ -28,6 +28,10 @@ from microturn.datagen.corpora.conversations.checking.activity import (
     of_length,
     times_of_words,
 )
+from microturn.datagen.corpora.conversations.checking.clocks import (
+    check_file_clocks,
+    check_words_clock,
+)
 from microturn.datagen.corpora.conversations.checking.crosstalk import (
     INAUDIBLE_DB,
     MAX_CROSSTALK_DB,
@@ -44,6 +48,7 @@ from microturn.datagen.corpora.conversations.checking.fit import (
 from microturn.datagen.corpora.conversations.checking.measured import (
     FRAMES_PER_S,
     MeasuredSound,
+    by_file,
     measured,
 )
 from microturn.datagen.corpora.conversations.checking.storing import StoredFile, stored_files
@@ -269,7 +274,12 @@ class _HeardPeople:
         for number, (person, own) in enumerate(zip(people[:2], said[:2], strict=True)):
             if own.words:
                 others = heard.near(number, of_others=True)
-                check_told(powers[number], heard.near(number), others, person.speaker or "a side")
+                name = person.speaker or "a side"
+                check_told(powers[number], heard.near(number), others, name)
+                check_words_clock(powers[number], own.words, name)
+        if len(by_file([one.sound for one in sounds[:2]])) == 2:
+            only = [heard.speaks(i) & ~heard.near(1 - i) for i in (0, 1)]
+            check_file_clocks(sounds[:2], only)
         return heard
 
     def near(self, number: int, *, of_others: bool = False) -> Frames:

@@ -28,6 +28,7 @@ LOUD_DB: Final = 15.0  # frames of the other within this of their loud ones are 
 MARGIN_DB: Final = 8.0  # by which a frame may exceed the median and still be crosstalk
 DELAY_S: Final = 0.05  # of the other's voice on this channel, 17 m
 NEVER_DB: Final = -80.0
+_LONG: Final = 9  # frames over which levels are compared, longer than the delay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def crosstalk_on(
     `own_words` are frames around words of the channel's person, `only_other` those in which the
     other speaks and the person does not.
     """
-    level, theirs = smoothed(power), _widened(smoothed(other))
+    level, theirs = _long(power), _long(other)
     active = active_frames(other)
     if not active.any():
         return None
@@ -70,6 +71,11 @@ def crosstalk_frames(power: Power, other: Power, found: Crosstalk, *, own_words:
     explained = smoothed(power) <= theirs * 10 ** (limit_db / 10)
     muted: Frames = _widen(active_frames(other)) & explained & ~own_words
     return muted
+
+
+def _long(power: Power) -> Power:
+    mean: Power = np.convolve(power, np.full(_LONG, 1 / _LONG, np.float32), mode="same")
+    return mean
 
 
 def _widened(power: Power) -> Power:

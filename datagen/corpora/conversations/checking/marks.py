@@ -13,8 +13,10 @@ from typing import Final
 from microturn.datagen.corpora.alignment.matching import words_of
 
 _SILENT: Final = frozenset(
-    ["silence", "sil", "sp", "spn", "eps", "pause", "p", "s", "/s", ".", "..", "short pause"]
+    ["silence", "sil", "sp", "eps", "pause", "p", "s", "/s", ".", "..", "short pause"]
 )
+_BARE_SILENT: Final = frozenset(["sil", "sp"])  # without marks, as aligners write them
+_MARKED: Final = re.compile(r"[\[<{(]\s*([^\[<{(]*?)\s*[\])>}]")
 _REDACTED: Final = re.compile(
     r"[\[<({]+\s*(redacted|pii|beep|bleep|name[-_ ]?redacted|de-?identified|anonymi[sz]ed)"
     r"[^\])>}]*[\])>}]+",
@@ -24,7 +26,7 @@ _UNCLEAR: Final = re.compile(r"\(\((.*?)\)\)")
 _LAUGHED: Final = re.compile(r"\[laughter-([^\]]+)\]", re.IGNORECASE)  # a word said laughing
 _TAG: Final = re.compile(r"\[[^\]]*\]|<[^>]*>|\{[^}]*\}|&=\S+|\((?:\.+|pause)\)", re.IGNORECASE)
 _NUMBERED: Final = re.compile(r"(?<=\w)_\d+\b")  # pronunciations of a word
-_PARTIAL: Final = re.compile(r"(?<!\S)(?:-(?=\w)\S+|[^\s-]\S*-)(?!\S)")  # th-, -bout, th[at]-
+_PARTIAL: Final = re.compile(r"(?<!\S)(?:-(?=[\w\[])\S+|[^\s-]\S*-)(?!\S)")  # th-, -bout, th[at]-
 _NAMELESS: Final = re.compile(r"(?<!\S)(?:xxx?|yyy|www|@@)(?!\S)", re.IGNORECASE)
 
 
@@ -42,13 +44,13 @@ def spoken_text(text: str) -> SpokenText:
     """Read an entry of a transcript, one word or a sentence."""
     if _REDACTED.search(text):
         return SpokenText(words=(), is_certain=False, is_redacted=True)
-    bare = text.strip().strip("[]<>(){}").strip().lower()
-    if bare in _SILENT or not bare:
-        marked = text.strip().lower() != bare or bare in ("", ".", "..", "sil", "sp", "eps")
-        if marked and not text.strip().startswith("(("):
-            return SpokenText(words=(), is_silent=True)
+    mark = _MARKED.fullmatch(text.strip())
+    if (mark and mark[1].lower() in _SILENT) or text.strip().lower() in _BARE_SILENT:
+        return SpokenText(words=(), is_silent=True)
     rest = _NUMBERED.sub("", _LAUGHED.sub(r"\1", text))
     plain = _PARTIAL.sub(" ", rest)
     plain = _NAMELESS.sub(" ", _TAG.sub(" ", _UNCLEAR.sub(r" \1 ", plain)))
     certain = plain.split() == rest.split()
+    if certain and not words_of(plain):  # nothing, or punctuation
+        return SpokenText(words=(), is_silent=True)
     return SpokenText(words=tuple(words_of(plain)), is_certain=certain)

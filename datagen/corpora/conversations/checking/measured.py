@@ -181,3 +181,15 @@ def in_full_scale(samples: Audio, one: MeasuredSound) -> Audio:
         return samples
     clean = (samples - np.float32(one.offset)) / np.float32(one.scale)
     return clean.clip(-1.0, 1.0) if SCALED in one.mended or one.offset else clean
+
+
+def sound_of(one: MeasuredSound, start_s: float, end_s: float) -> Audio:
+    """Decode a part of one channel, times from its start; shorter beyond its end."""
+    begin = one.sound.start_s + start_s
+    end = min(one.sound.start_s + end_s, one.sound.start_s + one.duration_s)
+    with readable(one.sound) as source:
+        blocks = [
+            in_full_scale(piece.samples[:, one.sound.channel or 0], one)
+            for piece in sound_blocks(source, start_s=begin, end_s=end, block_s=BLOCK_S)
+        ]
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
