@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.dialogue.open_speech import OpenSpeech
+from microturn.datagen.dialogue.scripted_dialogues import ScriptedDialogues
 from microturn.datagen.dialogue.units import UnitBank
 
 
@@ -13,3 +17,11 @@ class OpenSources:
     def __init__(self, bank: UnitBank, config: DatagenConfig) -> None:
         self.config = config
         self.speech = OpenSpeech(bank, config)
+
+    @cached_property
+    def conversations(self) -> Conversations:
+        return Conversations.open(self.config.corpus, sample_rate=self.config.layout.sample_rate)
+
+    @cached_property
+    def scripted(self) -> ScriptedDialogues:
+        return ScriptedDialogues(self.speech, self.conversations, self.config)

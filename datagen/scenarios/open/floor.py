@@ -48,41 +48,53 @@ class Floor:
         self.side = ""  # who had it
         self.asked: Span | None = None  # the user's turn that is not answered yet
         self.length = 0  # of the last turn's last line
+        self.agent_end = 0  # of its last turn
         self.quiet_until = 0  # of the agent, after an interruption
         self.interrupts_at: int | None = None  # where the user's next turn breaks in
+        self._variants: dict[str, str] = {}  # of the recordings of users
         self._offset: int | None = None  # of the next change, where it is drawn already
+        share = self.human.backchannel_share
+        self.per_turn = share / (1.0 - share)
+        self.backchannels_due = self.pace.even("backchannel") if self.human.enabled else 0.0
         self.silence = self._silence_until(start)
 
     # --- what was said -----------------------------------------------------------------------
     def user_unit(self, line_id: str, speaker: str = "") -> Unit:
         """A recording as the user of the dialogue, or another speaker, says it."""
-        own = speaker in ("", self.cast.user)
-        variant = self.cast.variant if own else self.segment.variant()
-        return self.speech.user_unit(line_id, variant)
+        speaker = speaker or self.cast.user
+        if speaker == self.cast.user:
+            self._variants[speaker] = self.cast.variant
+        if speaker not in self._variants:
+            self._variants[speaker] = self.segment.variant()
+        return self.speech.user_unit(line_id, self._variants[speaker])
 
     def samples(self, seconds: float) -> int:
         return self.rules.samples(seconds)
 
     # --- the user ----------------------------------------------------------------------------
-    def user(self, units: Sequence[Unit], *, asks: bool = True) -> Span:
-        """The user's next turn: these units, with pauses between them; `asks` for an answer."""
-        segment, onset = self.segment, self._onset("user", units[0])
-        at, texts, pauses = onset, [], []
-        for number, unit in enumerate(units):
-            if number:
-                after = self._joint(at)
-                pauses += (
-                    [(at, after)] if after - at >= self.samples(self.human.min_pause_s) else []
-                )
-                at = after
-            at = segment.place(unit, at, lane="user").end_sample
-            texts.append(unit.text)
-        for start, end in pauses:
-            self.pause(start, end)
-        span = Span(start_sample=onset, end_sample=at, text=" ".join(texts))
+    def user(self, units: Sequence[Unit], *, asks: bool = True) -> Span | None:
+        """The user's next turn: as many of these units as fit, with pauses between them.
+
+        `asks`: the agent's next turn is its answer. Returns None if not even the first one fits.
+        """
+        segment, at = self.segment, self._onset("user", units[0])
+        placed: list[Span] = []
+        shortest = self.samples(self.human.min_pause_s)
+        for unit in units:
+            begin = self._joint(at) if placed else at
+            if begin + unit.n_samples > segment.n_samples:
+                break
+            if placed and at >= self.agent_end and begin - at >= shortest:
+                self.pause(at, begin)
+            placed.append(segment.place(unit, begin, lane="user"))
+            at = placed[-1].end_sample
+            self._took("user", at, unit)
+        if not placed:
+            return None
+        text = " ".join(span.text for span in placed)
+        span = Span(start_sample=placed[0].start_sample, end_sample=at, text=text)
         if self.interrupts_at is not None:
             self.interruption(span)
-        self._took("user", at, units[-1])
         if asks:
             self.asked = span
         return span
@@ -136,6 +148,10 @@ class Floor:
             at += unit.n_samples
         return planned
 
+    def fitting(self, planned: Sequence[tuple[Unit, int]]) -> list[tuple[Unit, int]]:
+        """Those of the planned lines that are over before the dialogue is."""
+        return [(u, start) for u, start in planned if start + u.n_samples <= self.segment.n_samples]
+
     def agent(self, planned: Sequence[tuple[Unit, int]], *, stop: int | None = None) -> Span:
         """The agent says what was planned; at sample `stop` it falls silent."""
         n_words = len(self.segment.timeline.agent)
@@ -150,6 +166,7 @@ class Floor:
         if self.asked is not None:
             self._answered(self.asked, span)
             self.asked = None
+        self.agent_end = span.end_sample
         self._took("agent", span.end_sample, planned[-1][0])
         return span
 
@@ -198,7 +215,8 @@ class Floor:
         """Where a turn of a side begins."""
         earliest = self.quiet_until if side == "agent" else 0
         if side == "agent":
-            earliest = max(earliest, self.samples(FIRST_S))
+            said = self.agent_end + self.samples(JOINT_S[1]) if self.agent_end else 0
+            earliest = max(earliest, said, self.samples(FIRST_S))
         if not self.side:
             return max(self.end, earliest)
         if side == "user" and self.interrupts_at is not None:
@@ -230,6 +248,8 @@ class Floor:
         return after
 
     def _took(self, side: str, end: int, unit: Unit) -> None:
+        if self.human.enabled and side != self.side:
+            self.backchannels_due += self.per_turn
         self.side, self.end, self.length = side, end, unit.n_samples
 
     def _silence_until(self, start: int) -> float:

@@ -11,11 +11,17 @@ from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.dialogue.voice_mixture import ASIDE_S
-from microturn.datagen.labels.event_types import BACKGROUND_SPEECH, SIDE_TALK, USER_BACKCHANNEL
+from microturn.datagen.labels.event_types import (
+    AGENT_BACKCHANNEL,
+    BACKGROUND_SPEECH,
+    SIDE_TALK,
+    USER_BACKCHANNEL,
+)
 from microturn.datagen.scenarios.open.floor import Floor
 from microturn.model.streams import normalise
 
 LISTENED_S: Final = 0.8  # of the agent's turn before somebody says something into it
+APART_S: Final = 0.3  # from a backchannel of the agent to the end of the user's turn
 LEFT_S: Final = 1.2  # of the turn after that, at least
 ROOM_S: Final = 4.5  # of the dialogue from there on: enough for everything that is said
 TAIL_S: Final = 1.0  # how long after a backchannel the agent must still be heard, if it has words
@@ -45,20 +51,56 @@ class Interjections:
             self._weights |= {"stop": 0.0, "backchannel": 0.0}
         if not may_stop:
             self._weights["stop"] = 0.0
+        self._may_agree = self._weights["backchannel"] > 0
+        if floor.human.enabled:  # as many as people have: where they are due
+            self._weights["backchannel"] = 0.0
         if not _asides(floor, cast.user):
             self._weights["aside"] = 0.0
         if not any(_asides(floor, name) for name in self._others):
             self._weights["voice"] = 0.0
 
-    def hold(self, planned: Sequence[tuple[Unit, int]], *, kind: str = "") -> HeldTurn:
+    def hold(self, planned: Sequence[tuple[Unit, int]]) -> HeldTurn:
         """The agent says what was planned, and something happens into it, or nothing."""
-        kind, onset = kind or self._kind(), self._onset(planned)
+        kind, onset = self._kind(), self._onset(planned)
         if onset is None or kind == "nothing":
             return HeldTurn(span=self._floor.agent(planned))
         held: HeldTurn = getattr(self, f"_{kind}")(planned, onset)
         return held
 
+    def listen(self, turn: Span) -> None:
+        """The agent says a backchannel into a turn of the user, where people's timing has one."""
+        floor, segment = self._floor, self._segment
+        own = floor.speech.speakers[floor.cast.agent].backchannels
+        if floor.backchannels_due < 1.0 or not own:
+            return
+        unit = floor.speech.agent_unit(own[segment.choose(own)])
+        first = max(turn.start_sample, floor.agent_end) + floor.samples(LISTENED_S)
+        last = turn.end_sample - unit.n_samples - floor.samples(APART_S)
+        if first >= last or unit.n_samples > floor.samples(floor.human.max_backchannel_s):
+            return
+        start = int(segment.rng.integers(first, last))
+        end = start + unit.n_samples
+        windows = [e.expect.window_samples for e in segment.timeline.events if e.expect is not None]
+        if any(a < end and start < b for a, b in windows):
+            return
+        spoken = segment.sound([(unit, start)])
+        expect = Expect(act="backchannel", text=spoken.text, window_samples=(start, end))
+        segment.event(
+            Event(
+                type=AGENT_BACKCHANNEL,
+                start_sample=start,
+                end_sample=end,
+                speaker="agent",
+                text=spoken.text,
+                expect=expect,
+            )
+        )
+        floor.agent_end = max(floor.agent_end, end)
+        floor.backchannels_due -= 1.0
+
     def _kind(self) -> str:
+        if self._may_agree and self._floor.backchannels_due >= 1.0:
+            return "backchannel"
         kinds = [name for name, weight in self._weights.items() if weight > 0]
         if not kinds:
             return "nothing"
@@ -96,6 +138,7 @@ class Interjections:
         held = floor.agent(planned)
         tail = min(held.end_sample, spoken.end_sample + floor.samples(TAIL_S))
         window = (onset, max(tail, spoken.end_sample))
+        floor.backchannels_due -= 1.0
         self._segment.user_event(USER_BACKCHANNEL, spoken, "resume", window)
         return HeldTurn(span=held)
 

@@ -42,13 +42,12 @@ class NarrationScenario:
         floor = Floor(segment, start)
         lines = self._lines(floor)
         interjections = Interjections(floor)
-        floor.user([_request(floor)])
+        if floor.user([_request(floor)]) is None:
+            raise DoesNotFit
         read = 0
         while lines:
             passage = lines[: segment.whole(PASSAGE)]
-            planned = floor.plan(passage)
-            while planned and planned[-1][1] + planned[-1][0].n_samples > segment.n_samples:
-                planned.pop()
+            planned = floor.fitting(floor.plan(passage))
             if not planned:
                 break
             held = interjections.hold(planned)
@@ -80,12 +79,7 @@ class NarrationScenario:
     def _goes_on(self, floor: Floor) -> bool:
         """The user asks the agent to go on, if there is time for it and for an answer."""
         floor.wait(floor.segment.draw(WAIT_S))
-        unit = _request(floor)
-        left = floor.segment.n_samples - floor.end - unit.n_samples
-        if left < floor.samples(1.0):
-            return False
-        floor.user([unit])
-        return True
+        return floor.user([_request(floor)]) is not None
 
 
 def _request(floor: Floor) -> Unit:

@@ -13,6 +13,7 @@ import pytest
 from microturn.configs.load import load_config
 from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.report.config import VerifyAudioConfig
 from microturn.datagen.report.verify_audio import (
     AudioFindings,
@@ -22,12 +23,13 @@ from microturn.datagen.report.verify_audio import (
     run_verify_audio,
     verify_scenario,
 )
+from support.open_corpora import scripted_rows, write_conversations
 
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
 HUMAN = load_config(DatagenConfig, ["datagen/human.yaml"], ["out=unused"])
 OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
 FAMILIES = tuple(EVERYTHING.weights)
-OPEN_FAMILIES = tuple(OPEN.weights)
+OPEN_FAMILIES = (*OPEN.weights, "scripted")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +44,14 @@ def talk(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
 
 
 @pytest.fixture(scope="module")
-def open_speech(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
-    return ScenarioRenderer(replace(OPEN, rooms=config.rooms), cache)
+def open_speech(
+    config: DatagenConfig, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> ScenarioRenderer:
+    """Open speech of the shipped recordings, and of dialogues made of them."""
+    folder = write_conversations(tmp_path_factory.mktemp("played"), scripted_rows(Corpus.open()))
+    families = dict.fromkeys(OPEN_FAMILIES, 1.0)
+    changed = replace(OPEN, rooms=config.rooms, corpus=f"default,{folder}", families=families)
+    return ScenarioRenderer(changed, cache)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +76,7 @@ def test_every_family_that_ships_is_verified() -> None:
         for file in ("demo", "smoke", "visual", "everything", "human", "open")
         for name in load_config(DatagenConfig, [f"datagen/{file}.yaml"], ["out=unused"]).weights
     }
-    assert shipped == {*FAMILIES, *OPEN_FAMILIES, "conversation"}
+    assert shipped == {*FAMILIES, *OPEN.weights, "conversation"}
 
 
 def test_a_conversation_sounds_as_its_transcript_says(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.dialogue.rules import STOP_S
 from microturn.datagen.dialogue.script import Script
 from microturn.datagen.dialogue.sides import is_pattern, matching
@@ -17,17 +19,26 @@ from microturn.datagen.dialogue.timeline import Event
 from microturn.datagen.pipeline import ComposedDialogue, Simulator
 from microturn.datagen.report.check import faults_of_timeline
 from microturn.datagen.scenarios import REGISTRY, is_open
+from support.open_corpora import scripted_rows, write_conversations
 
 Build = Callable[[DatagenConfig], Simulator]
 OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
-FAMILIES = tuple(OPEN.weights)
+FAMILIES = (*OPEN.weights, "scripted")
 N = 12
 RATE = OPEN.layout.sample_rate
 
 
 @pytest.fixture(scope="module")
-def spoken(config: DatagenConfig, simulator_for: Build) -> Simulator:
-    return simulator_for(replace(OPEN, rooms=config.rooms))
+def played(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The shipped recordings, and dialogues made of them."""
+    folder = tmp_path_factory.mktemp("played")
+    return f"default,{write_conversations(folder, scripted_rows(Corpus.open()))}"
+
+
+@pytest.fixture(scope="module")
+def spoken(config: DatagenConfig, simulator_for: Build, played: str) -> Simulator:
+    families = dict.fromkeys(FAMILIES, 1.0)
+    return simulator_for(replace(OPEN, rooms=config.rooms, corpus=played, families=families))
 
 
 def composed(simulator: Simulator, family: str, index: int) -> ComposedDialogue:
@@ -62,7 +73,7 @@ def test_one_voice_is_the_agent_and_nobody_else_has_it(spoken: Simulator, family
         assert said <= {recipe.cast.agent}
         assert recipe.cast.agent not in heard
         agents.add(recipe.cast.agent)
-    assert len(agents) > N // 2
+    assert len(agents) > 4
 
 
 def test_the_agent_says_the_clean_recording_at_its_own_level(spoken: Simulator) -> None:
@@ -100,6 +111,7 @@ def test_a_stopped_reader_is_silent_until_it_is_asked(spoken: Simulator) -> None
 
 
 def test_lines_are_read_in_their_order(spoken: Simulator) -> None:
+    assert spoken.sources is not None
     speakers = spoken.sources.speech.speakers
     for index in range(N):
         recipe = spoken.recipe(index, only="narration")
@@ -137,6 +149,62 @@ def test_the_agent_listens_through_every_hesitation(spoken: Simulator) -> None:
     assert pauses > N
     assert inside > 5, "hesitations inside a recorded line"
     assert points > 3
+
+
+def test_scripted_turns_are_played_in_their_order(spoken: Simulator) -> None:
+    people, cuts, overlaps, changes = set(), 0, 0, 0
+    for index in range(20):
+        recipe = spoken.recipe(index, only="scripted")
+        assert recipe.cast is not None
+        sources = spoken.sources
+        assert sources is not None
+        dialogues = [
+            [line for turn in sources.scripted.turns(place) for line in turn.lines]
+            for place in sources.scripted.by_agent[recipe.cast.agent]
+        ]
+        script = spoken.script(recipe).script
+        said = sorted(
+            (clip for clip in script.clips if clip.lane != "background"),
+            key=lambda clip: clip.start_sample,
+        )
+        turns = [
+            clip.unit.source
+            for clip in said
+            if any(clip.unit.source in lines for lines in dialogues) and clip.gain_db == 0
+        ]
+        assert any(_begins(lines, turns) for lines in dialogues)
+        people |= {clip.unit.voice.partition("@")[0] for clip in said}
+        cuts += sum(word.cut for word in script.timeline.agent)
+        for event in events_of(script, "turn"):
+            assert event.expect is not None
+            answer = [w for w in script.timeline.agent if w.start_sample >= event.start_sample]
+            overlaps += min(w.start_sample for w in answer) < event.end_sample
+            changes += 1
+        missing = {w.text for w in script.timeline.agent} - {
+            w.text for w in script.timeline.intended
+        }
+        assert not missing, "what it would have said is kept"
+    assert len(people) > 6
+    assert cuts > 3, "turns that the next one breaks off"
+    assert 0.2 < overlaps / changes < 0.6
+
+
+def _begins(lines: list[str], turns: list[str]) -> bool:
+    """Whether the first turns stand one after the other in a dialogue."""
+    return any(lines[at : at + 3] == turns[:3] for at in range(len(lines)))
+
+
+def test_a_dialogue_of_missing_recordings_is_refused(
+    config: DatagenConfig, simulator_for: Build, tmp_path: Path
+) -> None:
+    row = scripted_rows(Corpus.open())[0]
+    row["turns"][1]["utterance"] = "played/lost"
+    corpus = f"default,{write_conversations(tmp_path / 'bad', [row])}"
+    changed = replace(OPEN, rooms=config.rooms, corpus=corpus, only=("scripted",))
+    with pytest.raises(ValueError, match="'played/0' names the recording 'played/lost', which"):
+        simulator_for(changed)
+    with pytest.raises(ValueError, match="families.scripted: nobody of voices.agent='any' has wh"):
+        simulator_for(replace(changed, corpus=""))
 
 
 def test_who_may_be_the_agent_can_be_named(config: DatagenConfig, simulator_for: Build) -> None:
