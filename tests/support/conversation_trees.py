@@ -342,3 +342,30 @@ def _token(word: AlignedWord) -> dict[str, Any]:
         "alternatives": [{"confidence": "0.9", "content": word.text}],
         "type": "pronunciation",
     }
+
+
+def write_meeting(
+    folder: Path, one: Talk, *, meeting: str = "ES2002a", multichannel: bool = False
+) -> Path:
+    """A meeting in Kaldi's tables, as of AMI: a recording for each, or channels of one."""
+    rows: dict[str, list[str]] = {
+        name: [] for name in ("wav.scp", "segments", "text", "utt2spk", "reco2file_and_channel")
+    }
+    for person in range(len(one.people)):
+        recording, speaker = f"AMI_{meeting}_H{person:02d}", f"FEE04{person}"
+        if multichannel:
+            path = put_sound(folder / "audio" / f"{meeting}.wav", one, *range(len(one.people)))
+            rows["reco2file_and_channel"].append(f"{recording} {meeting} {'ABCD'[person]}")
+        else:
+            path = put_sound(folder / "audio" / f"{meeting}.Headset-{person}.wav", one, person)
+            rows["reco2file_and_channel"].append(f"{recording} {recording} A")
+        rows["wav.scp"].append(f"{recording} {path.relative_to(folder)}")
+        for turn in one.turns_of(person):
+            name = f"{recording}_{speaker}_{100 * turn.start_s:07.0f}_{100 * turn.end_s:07.0f}"
+            rows["segments"].append(f"{name} {recording} {turn.start_s} {turn.end_s}")
+            rows["text"].append(f"{name} {turn.text.upper()}")
+            rows["utt2spk"].append(f"{name} {recording}_{speaker}")
+    for name, lines in rows.items():
+        before = (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
+        put_text(folder / name, *before.split("\n")[:-1], *lines)
+    return folder

@@ -31,10 +31,10 @@ _ARCHIVE = re.compile(r"\.ark:\d+$")
 
 
 def _matches(root: Path) -> bool:
-    return bool(_folders(root))
+    return bool(kaldi_folders(root))
 
 
-def _folders(root: Path) -> list[Path]:
+def kaldi_folders(root: Path) -> list[Path]:
     """Return the folder itself, or its subfolders, one per split."""
     if not root.is_dir():
         return []
@@ -42,7 +42,7 @@ def _folders(root: Path) -> list[Path]:
     return [path for path in folders if (path / "wav.scp").is_file() and (path / "text").is_file()]
 
 
-class _Table(dict[str, str]):
+class KaldiTable(dict[str, str]):
     """The lines of a table by their first word; spaces or tabs follow it."""
 
     def __init__(self, path: Path) -> None:
@@ -57,31 +57,31 @@ class _Table(dict[str, str]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _KaldiTables:
+class KaldiTables:
     """The tables of one folder."""
 
     folder: Path
-    files: _Table
-    segments: _Table
-    speakers: _Table
-    languages: _Table
+    files: KaldiTable
+    segments: KaldiTable
+    speakers: KaldiTable
+    languages: KaldiTable
     channels: dict[str, int]  # of recordings, from 0
 
     @staticmethod
-    def read(folder: Path) -> _KaldiTables:
-        speakers = _Table(folder / "utt2spk")
-        for name, utterances in _Table(folder / "spk2utt").items():
+    def read(folder: Path) -> KaldiTables:
+        speakers = KaldiTable(folder / "utt2spk")
+        for name, utterances in KaldiTable(folder / "spk2utt").items():
             for utterance in utterances.split() if not (folder / "utt2spk").is_file() else ():
                 speakers[utterance] = name
-        sides = _Table(folder / "reco2file_and_channel")
+        sides = KaldiTable(folder / "reco2file_and_channel")
         labels = {name: row.split()[-1] for name, row in sides.items() if row}
         numbers = channel_numbers(set(labels.values()))
-        return _KaldiTables(
+        return KaldiTables(
             folder=folder,
-            files=_Table(folder / "wav.scp"),
-            segments=_Table(folder / "segments"),
+            files=KaldiTable(folder / "wav.scp"),
+            segments=KaldiTable(folder / "segments"),
             speakers=speakers,
-            languages=_Table(folder / "utt2lang"),
+            languages=KaldiTable(folder / "utt2lang"),
             channels={name: numbers[label] for name, label in labels.items()},
         )
 
@@ -135,8 +135,8 @@ def _near(folder: Path, path: Path) -> Path:
 
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
-    for folder in _folders(root):
-        tables, texts = _KaldiTables.read(folder), _Table(folder / "text")
+    for folder in kaldi_folders(root):
+        tables, texts = KaldiTables.read(folder), KaldiTable(folder / "text")
         split = split_named(folder.name) if folder != root else ""
         for name in sorted({*texts, *(tables.segments or tables.files)}):
             text = texts.get(name, "")

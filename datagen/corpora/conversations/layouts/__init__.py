@@ -2,6 +2,7 @@
 
 from microturn.datagen.corpora.conversations.described import ConversationFormat
 from microturn.datagen.corpora.conversations.layouts.lhotse_dialogues import LHOTSE_DIALOGUES
+from microturn.datagen.corpora.conversations.layouts.meetings import MEETINGS
 from microturn.datagen.corpora.conversations.layouts.moshi import MOSHI
 from microturn.datagen.corpora.conversations.layouts.per_participant import PER_PARTICIPANT
 from microturn.datagen.corpora.conversations.layouts.scripted import SCRIPTED_DIALOGUES
@@ -16,5 +17,6 @@ LAYOUTS: tuple[ConversationFormat, ...] = (
     SCRIPTED_DIALOGUES,
     PER_PARTICIPANT,
     SPH,
+    MEETINGS,
     TWO_FILES,
 )

@@ -87,11 +87,7 @@ def _numbers(labels: Sequence[str], kind: str) -> dict[str, int | None]:
 
 
 def sides_of(
-    files: SessionFiles,
-    name: str,
-    *,
-    patterns: Sequence[Sequence[str]],
-    columns: Mapping[str, str],
+    files: SessionFiles, *, patterns: Sequence[Sequence[str]], columns: Mapping[str, str]
 ) -> tuple[DescribedSide, ...]:
     """Return the two sides of a session; ValueError says in a sentence what is missing."""
     if not files.sounds:
@@ -103,7 +99,7 @@ def sides_of(
         own = _assigned(text, rows, tracks) if text else ([], [])
     return tuple(
         DescribedSide(
-            speaker=_speaker(some, track, name),
+            speaker=_speaker(some, track),
             sound=track.sound,
             words=tuple(word for row in some for word in row.words),
             activity=tuple(row.activity for row in some if row.activity),
@@ -112,10 +108,11 @@ def sides_of(
     )
 
 
-def _speaker(rows: Sequence[SaidRow], track: Track, name: str) -> str:
+def _speaker(rows: Sequence[SaidRow], track: Track) -> str:
+    """Return who a side is; "" where the labels say only which side it is."""
     people = {row.speaker for row in rows if row.speaker} or set(track.labels)
     person = next(iter(people)) if len(people) == 1 else ""
-    return f"{name}-{LETTERS[track.number]}" if _NOBODY.fullmatch(person) else person
+    return "" if _NOBODY.fullmatch(person) else person
 
 
 def _tracks(files: SessionFiles, patterns: Sequence[Sequence[str]]) -> tuple[Track, ...]:

@@ -126,7 +126,7 @@ def _conversation(call: str, files: _CallFiles) -> DescribedConversation:
         _check_sound(path)
     except (ValueError, OSError) as error:
         return DescribedConversation(id=call, problem=str(error))
-    people = files.people.get(call, (f"{call}-A", f"{call}-B"))
+    people = files.people.get(call, ("", ""))
     return DescribedConversation(
         id=call,
         sides=tuple(

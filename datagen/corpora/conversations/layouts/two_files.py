@@ -86,7 +86,7 @@ def _read(root: Path, columns: dict[str, str]) -> Iterator[DescribedConversation
     for files in found:
         name = files.name(root)
         try:
-            sides = sides_of(files, name, patterns=patterns, columns=fields)
+            sides = sides_of(files, patterns=patterns, columns=fields)
         except (ValueError, OSError) as error:
             yield DescribedConversation(id=name, problem=str(error))
             continue

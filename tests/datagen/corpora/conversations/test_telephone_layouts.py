@@ -94,10 +94,7 @@ def test_a_call_without_transcript_is_sound_alone(tmp_path: Path) -> None:
     put_sound(root / "fe_03_p1_sph1" / "fe_03_00002.sph", talk(rate=8_000, first=1), 0, 1)
     found = {one.id: one for one in read(root)}
     assert [side.words for side in found["fe_03_00002"].sides] == [(), ()]
-    assert [side.speaker for side in found["fe_03_00002"].sides] == [
-        "fe_03_00002-A",
-        "fe_03_00002-B",
-    ]
+    assert [side.speaker for side in found["fe_03_00002"].sides] == ["", ""]
 
 
 def test_names_and_texts_beyond_ascii_and_other_rates(tmp_path: Path) -> None:
