@@ -58,7 +58,9 @@ def stored_files(
 ) -> list[StoredFile]:
     """Write what cannot be kept as it is into a folder; returns the files of a conversation."""
     files = []
-    for number, group in enumerate(by_file([one.sound for one in sounds])):
+    for number, found in enumerate(by_file([one.sound for one in sounds])):
+        # Channels stand as in their file, so that every pair of a meeting has the same bytes.
+        group = sorted(found, key=lambda i: sounds[i].sound.channel or 0)
         some, masks = [sounds[i] for i in group], [muted[i] for i in group]
         rate = min(some[0].rate, max_rate or some[0].rate)
         if _can_be_kept(some, masks, rate):
