@@ -17,7 +17,10 @@ SMALL = {
     "corpus": ["workers=1"],
     "simulate": ["n_dialogues=3", "n_micro_turns=40", "workers=1", "rooms.n_rooms=1"],
     "inspect": [],
-    "train": ["training/smoke.yaml", "max_steps=3", "threads=1", "accelerator=cpu"],
+    "train": [
+        *("training/smoke.yaml", "max_steps=3", "threads=1", "accelerator=cpu"),
+        *("validate.every_steps=2", "validate.n_dialogues=2"),
+    ],
     "evaluate": ["quick=true", "n_pictures=0"],
 }
 
@@ -46,5 +49,8 @@ def test_the_page_runs_from_recordings_to_scores(
     corpus = json.loads((tmp_path / "corpora/mine/corpus.json").read_text())
     assert corpus["recordings"] == 4 * len(SPEAKERS)
     assert (tmp_path / "runs/own/states/step00000003.safetensors").is_file()
+    (line,) = (tmp_path / "runs/own/validation.jsonl").read_text().splitlines()
+    assert json.loads(line)["validate/own_heard/loss"] > 0
+    assert (tmp_path / "runs/own/best/model.safetensors").is_file()
     assert (tmp_path / "runs/own/streaming_validation/scores.jsonl").is_file()
     assert (tmp_path / "runs/own-scores/scores.json").is_file()

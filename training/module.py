@@ -127,7 +127,7 @@ class TrainingModule(L.LightningModule):
             if self.bridge is None or not peak:
                 return self._rate()
             new = self._rate() * peak
-            return self.bridge.rate(name, new, step=self.steps, length=warm_up) / peak
+            return self.bridge.rate(name, new, step=self.steps, warmup_steps=warm_up) / peak
 
         return share
 

@@ -34,6 +34,7 @@ from microturn.training.process_group import is_first_process, print_once
 from microturn.training.reading.digest import data_digest
 from microturn.training.run_lock import alone_in
 from microturn.training.sources import Source, open_source
+from microturn.training.start.bridge import Bridge
 from microturn.training.start.init_weights import refuse_to_overwrite
 from microturn.training.start.run_identity import RunIdentity
 from microturn.training.state import State
@@ -277,7 +278,7 @@ def _load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
     if here is not last:
         print_once(
             f"training: another schedule: the rates of step {last.step} move to it over "
-            f"optim.warmup_steps={cfg.optim.warmup_steps} steps"
+            f"{Bridge.length(cfg.optim.warmup_steps)} steps (optim.warmup_steps)"
         )
     return here
 

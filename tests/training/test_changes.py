@@ -131,6 +131,22 @@ def test_a_finished_run_that_goes_on_warms_up_again(
     )
 
 
+def test_without_warm_up_rates_do_not_jump_either(
+    run: Path, data: Path, tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither where the new schedule has none, nor where both have none."""
+    out, without = went_on(run, tmp_path / "run"), "optim.warmup_steps=0"
+    assert train(data, out, *WORDS, without, "max_steps=12") == 0
+    assert "move to it over 30 steps (optim.warmup_steps)" in capsys.readouterr().err
+    last, rates = rates_of(run)[-1], rates_of(out)
+    schedule = [min(1.0, (1 - step / 12) / 0.6) for step in range(6, 12)]
+    expected = [k / 30 * new + (1 - k / 30) * last for k, new in enumerate(schedule, start=1)]
+    assert rates[6:] == pytest.approx(expected, abs=2e-5)
+    assert train(data, out, *WORDS, without, "max_steps=16") == 0
+    longer = rates_of(out)
+    assert max(abs(b - a) for a, b in zip(longer[11:], longer[12:], strict=False)) < 0.04
+
+
 def test_a_run_that_stops_on_the_bridge_goes_on_along_it(
     run: Path, data: Path, tmp_path: Path, train: Train
 ) -> None:
@@ -147,9 +163,9 @@ def test_a_run_that_stops_on_the_bridge_goes_on_along_it(
 
 def test_a_peak_rate_that_changes_is_reached_in_steps() -> None:
     bridge = Bridge(first_step=10, rates={"tables": 1.0})
-    rates = [bridge.rate("tables", 3.0, step=step, length=4) for step in (10, 11, 12, 13, 99)]
+    rates = [bridge.rate("tables", 3.0, step=step, warmup_steps=4) for step in (10, 11, 12, 13, 99)]
     assert rates == [1.5, 2.0, 2.5, 3.0, 3.0]
-    assert bridge.rate("new", 3.0, step=10, length=4) == 3.0
+    assert bridge.rate("new", 3.0, step=10, warmup_steps=4) == 3.0
 
 
 def test_another_model_is_told_how_to_take_the_weights(

@@ -136,6 +136,18 @@ def test_a_checkpoint_and_an_early_stop_follow_a_named_metric(data: Path, tmp_pa
     assert fit(cfg, callbacks=[early], enable_checkpointing=False).global_step == 1
 
 
+def test_lightnings_early_stop_follows_a_validation_loss(data: Path, tmp_path: Path) -> None:
+    """Validated after steps 2 and 4; the second is no better by `min_delta`."""
+    validation = [f"validate.data={data}", "validate.every_steps=2", "validate.n_dialogues=2"]
+    cfg = config(data, tmp_path, "max_steps=8", *validation)
+    early = EarlyStopping("validate/own_heard/loss", min_delta=50.0, patience=1)
+    best = ModelCheckpoint(tmp_path, monitor="validate/own_heard/loss")
+    assert fit(cfg, callbacks=[early, best]).global_step == 4
+    assert early.stopped_epoch == 0
+    assert float(early.best_score) > 0
+    assert Path(best.best_model_path).is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

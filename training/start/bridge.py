@@ -19,6 +19,9 @@ SCHEDULE: Final = frozenset(
 )
 
 
+_WITHOUT_WARM_UP: Final = 30  # steps; a run may start at its peak rate, but none jumps to another
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bridge:
     """A line from the last rates before a change to those of the new schedule.
@@ -29,9 +32,14 @@ class Bridge:
     first_step: int
     rates: Mapping[str, float]  # of the step before it, by group of the optimiser
 
-    def rate(self, group: str, new: float, *, step: int, length: int) -> float:
+    @staticmethod
+    def length(warmup_steps: int) -> int:
+        """Return its steps in a run with this warm-up, which may be 0."""
+        return warmup_steps or _WITHOUT_WARM_UP
+
+    def rate(self, group: str, new: float, *, step: int, warmup_steps: int) -> float:
         """Return the learning rate of a group at a step, where the new schedule says `new`."""
-        share = min(1.0, (step - self.first_step + 1) / max(1, length))
+        share = min(1.0, (step - self.first_step + 1) / self.length(warmup_steps))
         return share * new + (1 - share) * self.rates.get(group, new)
 
     def to_json(self) -> dict[str, Any]:

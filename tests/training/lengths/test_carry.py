@@ -21,6 +21,8 @@ from microturn.model.model import InteractionModel
 from microturn.model.noise import FlowNoise, Noise
 from microturn.model.streams import StreamLayout
 from microturn.model.windows import losses_in_windows
+from microturn.training.config import HeardConfig
+from microturn.training.validating.read_heard import read_heard
 
 Train = Callable[..., int]
 N, B, DRAWS = 60, 2, 2
@@ -77,16 +79,19 @@ class Trial:
             device=torch.device("cpu"),
         )
 
-    def losses(self, size: int) -> dict[str, Tensor]:
+    def losses(self, size: int, heard: Tensor | None = None) -> dict[str, Tensor]:
         totals = weight_sums(self.batch)
         if not size:
-            return compute_losses(self.model, self.batch, noise=self.noise, totals=totals)
+            return compute_losses(
+                self.model, self.batch, noise=self.noise, totals=totals, heard=heard
+            )
         return losses_in_windows(
             self.model,
             self.batch,
             size=size,
             noise=lambda k, n: part(self.noise, k * size, k * size + n),
             totals=totals,
+            heard=heard,
         )
 
     def gradients(self, size: int) -> dict[str, Tensor]:
@@ -115,6 +120,19 @@ def test_losses_and_loads_are_those_of_the_whole_dialogue(trial: Trial, size: in
     assert all(map(torch.equal, seen[0][1], seen[1][1]))
 
 
+def test_windows_read_what_the_model_heard_itself_as_the_whole_does(trial: Trial) -> None:
+    """It hears the whole dialogue, as a session; a window reads its own part of that."""
+    cfg, true = HeardConfig(own_share=1.0), trial.batch["heard"]
+    heard = read_heard(trial.model, trial.batch, [1, 2], 0, cfg)
+    assert heard is not None
+    assert heard.shape == true.shape
+    assert (heard != true).any()
+    whole, parts = (trial.losses(size, heard) for size in (0, 20))
+    for name, loss in whole.items():
+        assert float(parts[name].detach()) == pytest.approx(float(loss.detach()), rel=1e-5), name
+    assert float(whole["say"].detach()) != float(trial.losses(0)["say"].detach())
+
+
 def test_gradients_are_cut_at_borders_and_nowhere_else(trial: Trial) -> None:
     whole, one, cut = (trial.gradients(size) for size in (0, N, 20))
     for name, gradient in whole.items():
@@ -134,6 +152,11 @@ def test_a_run_in_windows_goes_through_all_of_a_dialogue(tmp_path: Path, train: 
     assert train(data, tmp_path / "whole", *windows[2:]) == 0
     logs = [tmp_path / run / "log" / "metrics.csv" for run in ("a", "whole")]
     a, whole = (list(csv.DictReader(log.read_text().splitlines())) for log in logs)
+    own = [*windows[:2], "max_steps=1", "log_steps=1", "heard.own_share=1"]
+    assert train(data, tmp_path / "own", *own) == 0
+    (row,) = csv.DictReader((tmp_path / "own" / "log" / "metrics.csv").read_text().splitlines())
+    # The targets stay the true words, and an untrained model predicts them from anything alike.
+    assert float(row["loss/heard"]) == pytest.approx(float(a[0]["loss/heard"]), rel=0.05)
     for lane in ("heard", "say"):  # before the first step; the noise of later windows is another
         first = [float(run[0][f"loss/{lane}"]) for run in (a, whole)]
         assert first[0] == pytest.approx(first[1], rel=0.02)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,23 @@ def test_a_logger_of_lightning_has_the_losses_and_rates_of_the_run(
     logged = [float(row["loss/loss"]) for row in rows if row["loss/loss"]]
     assert logged == pytest.approx([float(row["loss/loss"]) for row in own], rel=1e-4)
     assert any(row.get("rate/matrices") for row in rows)
+
+
+def test_tensorboard_has_the_losses(data: Path, tmp_path: Path, train: Train) -> None:
+    assert train(data, tmp_path, "max_steps=2", "log_steps=1", "logger=tensorboard") == 0
+    (path,) = (tmp_path / "lightning").rglob("events.out.tfevents.*")
+    assert b"loss/loss" in path.read_bytes()
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
+def test_wandb_without_its_package_is_one_sentence(
+    data: Path, tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path, "max_steps=2", "logger=wandb") == 1
+    error = capsys.readouterr().err
+    assert "logger=wandb cannot be made: " in error
+    assert "wandb" in error.partition("cannot be made: ")[2]
+    assert "Traceback" not in error
 
 
 def test_callbacks_change_no_weight_and_keep_a_checkpoint(
