@@ -22,7 +22,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.sides import audible
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator, make_tokenizer, open_corpus
-from microturn.datagen.report.heard import credit_of, identity_of
+from microturn.datagen.report.heard import credits_of, identities_of
 from microturn.datagen.sets.contents import Contents
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.pcm import from_pcm16
@@ -100,10 +100,13 @@ class LiveSource:
         """Return whoever may be heard, since nothing is drawn yet; sentences and rooms are open."""
         contents, corpus = Contents(), self._simulator.bank.corpus
         heard = audible(corpus, self.config)
-        for utterance in heard:
-            contents.hear(utterance.speaker, identity_of(utterance), utterance.duration_s)
-        other = corpus.filter(speaker=self.config.voices.agent) + corpus.filter(tag="music")
-        contents.credits = {credit_of(one, corpus) for one in (*heard, *other)}
+        seconds = heard.numbers("duration_s").tolist()
+        for facts in zip(heard.texts("speaker"), identities_of(heard), seconds, strict=True):
+            contents.hear(*facts)
+        agent, music = corpus.filter(speaker=self.config.voices.agent), corpus.filter(tag="music")
+        contents.credits = {
+            credit for some in (heard, agent, music) for credit in credits_of(some, corpus)
+        }
         return contents
 
     def __getstate__(self) -> dict[str, object]:

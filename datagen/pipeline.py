@@ -14,7 +14,7 @@ from microturn.datagen.acoustics.conditions import AcousticConditions, draw_cond
 from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.acoustics.render import RenderedAudio, Renderer
 from microturn.datagen.compose import write_script
-from microturn.datagen.config import DatagenConfig
+from microturn.datagen.config import SPLITS, DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.dialogue.human_timing import Pace
@@ -22,7 +22,7 @@ from microturn.datagen.dialogue.open_sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
 from microturn.datagen.dialogue.rules import Rules
 from microturn.datagen.dialogue.timeline import Timeline
-from microturn.datagen.dialogue.units import UnitBank, canonical
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel
 from microturn.datagen.labels.event_types import plugin_types
@@ -80,19 +80,16 @@ def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:
     """Train or load the tokenizer of a set; it is the same for all splits."""
     if config.tokenizer.path:
         return Tokenizer.load(config.tokenizer.path)
-    transcripts = sorted({canonical(u.text) for u in bank.corpus.filter(language="en")})
-    if has_open(config):
-        transcripts = sorted({canonical(u.text) for u in bank.corpus})
+    transcribed = bank.corpus.filter(language=None if has_open(config) else "en")
+    transcripts = transcribed.distinct("canonical")
     if all(is_open(scenario) for scenario in scenarios_of(config)):
         return Tokenizer.train(transcripts, config.tokenizer.vocab_size)
     questions = Questions(config.vocabulary)
     said = (*config.vocabulary.stop_phrases, *config.vocabulary.backchannels)
-    phrases = bank.phrases(said)
-    for split in ("train", "test"):
-        phrases += bank.phrases(said, split=split)
+    phrases = {text for split in SPLITS for text in bank.phrases(said, split=split).texts}
     more = words_of(config, bank)
     vocabulary = sorted(
-        {*questions.agent_words(), *questions.user_words(), *(phrase.text for phrase in phrases)}
+        {*questions.agent_words(), *questions.user_words(), *phrases}
         | {*more.agent, *more.user, *more.texts}
     )
     return Tokenizer.train(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -140,7 +142,7 @@ class NoiseBeds:
                     f"noise {kind!r} cannot be generated; known kinds are {', '.join(GENERATED)}"
                 )
 
-    def _lines(self) -> tuple[object, ...]:
+    def _lines(self) -> Sequence[object]:
         return self._bank.lines(shortest_s=0.8, longest_s=6.0)
 
     def _babble(self, rng: np.random.Generator) -> Audio:

@@ -201,9 +201,9 @@ def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str
             f"{first.place}: {first.reason}"
         )
     scripted = write_scripted(part, source.name, source.dialogues, writer.stored)
-    Corpus.open(part)  # verifies that the folder can be read
+    corpus = Corpus.open(part)  # verifies that the folder can be read, and makes its index
     shutil.rmtree(part / "unpacked", ignore_errors=True)
-    summary = summary_of(source.name, source.form, writer)
+    summary = summary_of(source.name, source.form, writer, corpus)
     return summary | ({"scripted": scripted} if scripted else {})
 
 
@@ -226,9 +226,10 @@ def _write_conversations(
         )
     write_signatures(part, found)
     shutil.rmtree(part / DRAFTS)
-    Corpus.open(part)
+    corpus = Corpus.open(part)
     Conversations([part])  # verifies that both can be read
-    return summary_of_conversations(settings.name, form.name, writer, conversations)
+    turns = summary_of(settings.name, form.name, writer, corpus)
+    return summary_of_conversations(turns, conversations)
 
 
 def _settings(config: CorpusAddConfig, **source: Any) -> CheckSettings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from microturn.datagen.corpora.manifest import AlignedWord, Cut
+from microturn.datagen.corpora.utterance import AlignedWord, Cut
 from microturn.model.streams.pcm import Audio
 
 RATE = 16_000  # of all audio here

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
+
+import numpy as np
 
 from microturn.configs.paths import data_folder
+from microturn.datagen.corpora.index.catalogue import Catalogue, Rows, Utterances, joined
 from microturn.datagen.corpora.manifest import (
     CONVERSATIONS_NAME,
     DEFAULT_FOLDER,
     MANIFEST_NAME,
     Corpus,
-    Utterance,
 )
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.sets.storage import place
 from microturn.model.streams.pcm import Audio
 
 DEFAULT_NAME = "default"  # name of the corpus that ships
+_PIECE_BYTES: Final = 1 << 20  # of a manifest, read at once
 
 
 def corpora_home() -> Path:
@@ -77,44 +82,67 @@ class Corpora(Corpus):
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
         self.parts = tuple(corpora)
-        self._owners: dict[str, Corpus] = {}
-        utterances: list[Utterance] = []
-        for corpus in corpora:
-            for utterance in corpus:
-                owner = self._owners.setdefault(utterance.id, corpus)
-                if owner is corpus:
-                    utterances.append(utterance)
-                elif _content(owner[utterance.id]) != _content(utterance):
-                    raise ValueError(
-                        f"{corpus.folder} and {owner.folder} both have the id {utterance.id!r}; "
-                        "add one of them under another name"
-                    )
-        _check_people(utterances)
+        kept = [_not_before(corpora[:n], corpus) for n, corpus in enumerate(corpora)]
+        self._rows = np.concatenate(kept)  # (n,) in its part
+        self._part = np.repeat(np.arange(len(corpora)), [len(rows) for rows in kept])
+        catalogue = joined([corpus.catalogue for corpus in corpora], kept)
+        _check_people(catalogue)
         first = corpora[0]
-        super().__init__(first.folder, utterances, sample_rate=first.sample_rate)
+        super().__init__(first.folder, catalogue, self._read_of_part, sample_rate=first.sample_rate)
 
     def owner(self, utterance: Utterance) -> Corpus:
         """Return the corpus that a recording is taken from."""
-        return self._owners[utterance.id]
+        return self.parts[self._part[self._row_of(utterance.id)]]
+
+    def of_parts(self, numbers: Sequence[int]) -> Utterances:
+        """Return the recordings that are taken from some of the parts, by their numbers."""
+        return self.utterances.where(np.isin(self._part, numbers))
+
+    def part_of(self, rows: Rows) -> Rows:
+        return self._part[rows]
+
+    def _read_of_part(self, row: int) -> Utterance:
+        return self.parts[self._part[row]].utterance(int(self._rows[row]))
 
     def attribution_of(self, utterance: Utterance) -> str:
-        return self._owners[utterance.id].attribution_of(utterance)
+        return self.owner(utterance).attribution_of(utterance)
 
     def _decode(self, utterance: Utterance) -> Audio:
-        return self._owners[utterance.id]._decode(utterance)
+        return self.owner(utterance)._decode(utterance)
 
 
-def _check_people(utterances: Sequence[Utterance]) -> None:
-    """Raise ValueError if people of two corpora go by one name: b-c of a, and c of a-b."""
-    sources: dict[str, str] = {}
-    for utterance in utterances:
-        if utterance.speaker.startswith(f"{utterance.source}-"):
-            source = sources.setdefault(utterance.speaker, utterance.source)
-            if source != utterance.source:
+def _not_before(earlier: Sequence[Corpus], corpus: Corpus) -> Rows:
+    """Return the rows of a corpus that no earlier one has; ValueError if one has other content."""
+    catalogue = corpus.catalogue
+    kept = np.ones(len(corpus), np.bool_)
+    for other in earlier:
+        smaller, larger = sorted((catalogue, other.catalogue), key=len)
+        shared_ids = set(smaller.table("id")).intersection(larger.table("id"))
+        shared = catalogue.is_one_of("id", shared_ids)
+        for row in np.flatnonzero(shared & kept).tolist():
+            utterance = corpus.utterances[row]
+            if _content(other[utterance.id]) != _content(utterance):
                 raise ValueError(
-                    f"{utterance.speaker!r} is one person in the corpus {source} and another in "
-                    f"{utterance.source}; add one of them under another name"
+                    f"{corpus.folder} and {other.folder} both have the id {utterance.id!r}; "
+                    "add one of them under another name"
                 )
+        kept &= ~shared
+    return np.flatnonzero(kept)
+
+
+def _check_people(catalogue: Catalogue) -> None:
+    """Raise ValueError if people of two corpora go by one name: b-c of a, and c of a-b."""
+    pairs = np.stack([catalogue["speaker"], catalogue["source"]])
+    _, first = np.unique(pairs, axis=1, return_index=True)
+    sources: dict[str, str] = {}
+    for row in sorted(first.tolist()):
+        speaker = catalogue.table("speaker")[catalogue["speaker"][row]]
+        source = catalogue.table("source")[catalogue["source"][row]]
+        if speaker.startswith(f"{source}-") and sources.setdefault(speaker, source) != source:
+            raise ValueError(
+                f"{speaker!r} is one person in the corpus {sources[speaker]} and another in "
+                f"{source}; add one of them under another name"
+            )
 
 
 def _content(utterance: Utterance) -> tuple[str, str, float]:
@@ -131,10 +159,10 @@ def digest_of(names: str) -> str:
     """Return the digest that identifies the recordings of `corpus=`."""
     digest = sha256()
     for folder in folders_of(names):
-        digest.update((place(folder) / MANIFEST_NAME).read_bytes())
-        conversations = place(folder) / CONVERSATIONS_NAME
-        if conversations.is_file():
-            with conversations.open("rb") as file:
-                while piece := file.read(1 << 20):
+        for file in (place(folder) / MANIFEST_NAME, place(folder) / CONVERSATIONS_NAME):
+            if file.name == CONVERSATIONS_NAME and not file.is_file():
+                continue
+            with file.open("rb") as stream:
+                while piece := stream.read(_PIECE_BYTES):
                     digest.update(piece)
     return digest.hexdigest()

@@ -31,7 +31,7 @@ def _row(name: str, folder: Path) -> dict[str, Any]:
     if path.is_file():
         summary = json.loads(path.read_text(encoding="utf-8"))
     else:
-        summary = {**count(Corpus.open(folder).utterances), "format": "", "skipped": {}}
+        summary = {**count(Corpus.open(folder)), "format": "", "skipped": {}}
         scripted = len(Conversations([folder]))
         summary |= {"conversations": {"scripted": scripted}} if scripted else {}
     return {**summary, "name": name, "folder": str(folder)}

@@ -11,14 +11,16 @@ import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.index.catalogue import Mask, Utterances
+from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.dialogue.sides import is_on_side, matching
-from microturn.datagen.dialogue.units import Unit, UnitBank, canonical
-from microturn.datagen.dialogue.voice_mixture import MAX_BACKCHANNEL_S, MAX_STOP_S
-from microturn.model.streams import normalise
+from microturn.datagen.dialogue.sides import matching, on_side
+from microturn.datagen.dialogue.units import Unit, UnitBank
+from microturn.datagen.dialogue.voice_mixture import ASIDE_S, MAX_BACKCHANNEL_S, MAX_STOP_S
 
 MAX_LINE_S: Final = 20.0  # longer recordings are not used as one line
 MIN_LINE_WORDS: Final = 3  # of what is told, read or asked
@@ -26,7 +28,7 @@ MIN_CHAPTER: Final = 3  # lines; shorter chapters of a speaker are read as one
 KEPT_SAMPLES: Final = 16_000 * 600  # of units that are kept
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SpokenLine:
     """What is known of a recording without reading it."""
 
@@ -37,18 +39,55 @@ class SpokenLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Speaker:
-    """The recordings of one person on the side of a split."""
+    """The recordings of one person on the side of a split; their lines are listed when asked for.
+
+    Masks are (n,), of the recordings.
+    """
 
     name: str
     language: str
-    chapters: tuple[tuple[SpokenLine, ...], ...]
-    stops: tuple[str, ...]  # ids of phrases that stop the agent
-    backchannels: tuple[str, ...]
-    go_ons: tuple[str, ...]  # ids of phrases that ask the agent to go on
+    recordings: Utterances
+    is_told: Mask
+    is_stop: Mask
+    is_backchannel: Mask
+    is_go_on: Mask
+
+    @cached_property
+    def n_told(self) -> int:
+        return int(self.is_told.sum())
+
+    @cached_property
+    def chapters(self) -> tuple[tuple[SpokenLine, ...], ...]:
+        names, told = self.recordings.texts("id"), self.is_told.tolist()
+        facts = zip(names, self.recordings.numbers("duration_s").tolist(), told, strict=True)
+        return _chapters(
+            [SpokenLine(id=name, duration_s=s, is_told=is_told) for name, s, is_told in facts]
+        )
 
     @property
     def told(self) -> tuple[SpokenLine, ...]:
         return tuple(line for chapter in self.chapters for line in chapter if line.is_told)
+
+    @cached_property
+    def stops(self) -> tuple[str, ...]:
+        """Ids of phrases that stop the agent."""
+        return tuple(self.recordings.where(self.is_stop).texts("id"))
+
+    @cached_property
+    def backchannels(self) -> tuple[str, ...]:
+        """Ids of backchannels."""
+        return tuple(self.recordings.where(self.is_backchannel).texts("id"))
+
+    @cached_property
+    def go_ons(self) -> tuple[str, ...]:
+        """Ids of phrases that ask the agent to go on."""
+        return tuple(self.recordings.where(self.is_go_on).texts("id"))
+
+    @cached_property
+    def has_asides(self) -> bool:
+        """Whether one of the told lines has the length of an aside."""
+        fits = self.recordings.is_between("duration_s", *ASIDE_S)
+        return bool((fits & self.is_told).any())
 
 
 class OpenSpeech:
@@ -60,6 +99,19 @@ class OpenSpeech:
         self._n_kept = 0
         self.speakers = _speakers(bank.corpus, config)
         self.agents = tuple(matching(config.voices.agent, self.speakers))
+        self._with_something_to_tell: dict[str, tuple[str, ...]] = {
+            language: tuple(
+                name
+                for name, speaker in sorted(self.speakers.items())
+                if speaker.language == language and speaker.n_told
+            )
+            for language in {speaker.language for speaker in self.speakers.values()}
+        }
+        self._interjectors = {
+            name
+            for name, speaker in self.speakers.items()
+            if speaker.is_stop.any() and speaker.is_backchannel.any()
+        }
         if not self.agents:
             raise ValueError(
                 f"{bank.corpus.folder} has no speaker {config.voices.agent!r} (voices.agent) with "
@@ -77,20 +129,17 @@ class OpenSpeech:
 
     def partners(self, agent: str) -> tuple[str, ...]:
         """Everybody else with something to tell in the language of an agent."""
-        language = self.speakers[agent].language
-        return tuple(
-            name
-            for name, speaker in sorted(self.speakers.items())
-            if name != agent and speaker.language == language and speaker.told
-        )
+        peers = self._with_something_to_tell[self.speakers[agent].language]
+        return tuple(name for name in peers if name != agent)
+
+    def has_partners(self, agent: str) -> bool:
+        """Whether there is one."""
+        peers = self._with_something_to_tell[self.speakers[agent].language]
+        return peers not in ((), (agent,))
 
     def interjectors(self, agent: str) -> tuple[str, ...]:
         """Those of them who have recorded both backchannels and phrases that stop the agent."""
-        return tuple(
-            name
-            for name in self.partners(agent)
-            if self.speakers[name].stops and self.speakers[name].backchannels
-        )
+        return tuple(name for name in self.partners(agent) if name in self._interjectors)
 
     def _unit(self, line_id: str, variant: str, *, as_agent: bool) -> Unit:
         key = (line_id, variant, as_agent)
@@ -106,51 +155,42 @@ class OpenSpeech:
 
 
 def _speakers(corpus: Corpus, config: DatagenConfig) -> dict[str, Speaker]:
-    vocabulary = config.vocabulary
-    phrases = (
-        (_texts((*vocabulary.stop_phrases, *vocabulary.stop_words)), MAX_STOP_S),
-        (_texts(vocabulary.backchannels), MAX_BACKCHANNEL_S),
-        (_texts(config.scenarios.go_on_phrases), MAX_STOP_S),
+    vocabulary, everything = config.vocabulary, corpus.utterances
+    spoken = everything.where(
+        ~everything.is_one_of("speaker", ("",))
+        & ~everything.is_one_of("text", ("",))
+        & (everything.n_words() > 0)
+        & ~everything.has("tag", "music")
+        & on_side(everything, config.split, unseen=config.voices.unseen)
+        & (everything.numbers("duration_s") <= MAX_LINE_S)
     )
-    lines: defaultdict[str, list[SpokenLine]] = defaultdict(list)
-    found: defaultdict[str, tuple[list[str], ...]] = defaultdict(lambda: ([], [], []))
-    languages: dict[str, str] = {}
-    for utterance in corpus:
-        name = utterance.speaker
-        text = normalise(utterance.text)
-        if not name or not text or not utterance.words or "music" in utterance.tags:
-            continue
-        if not is_on_side(utterance, config.split, unseen=config.voices.unseen):
-            continue
-        if utterance.duration_s > MAX_LINE_S:
-            continue
-        languages.setdefault(name, utterance.language)
-        spelled = canonical(text)
-        said = False
-        for (texts, longest_s), ids in zip(phrases, found[name], strict=True):
-            if spelled in texts:
-                said = True
-                if utterance.duration_s <= longest_s:
-                    ids.append(utterance.id)
-        told = not said and len(text.split()) >= MIN_LINE_WORDS
-        lines[name].append(
-            SpokenLine(id=utterance.id, duration_s=utterance.duration_s, is_told=told)
-        )
+    stops, is_stop = _said(
+        spoken, (*vocabulary.stop_phrases, *vocabulary.stop_words), longest_s=MAX_STOP_S
+    )
+    backchannels, is_backchannel = _said(
+        spoken, vocabulary.backchannels, longest_s=MAX_BACKCHANNEL_S
+    )
+    go_ons, is_go_on = _said(spoken, config.scenarios.go_on_phrases, longest_s=MAX_STOP_S)
+    is_told = ~(stops | backchannels | go_ons)
+    is_told &= spoken.numbers("text_words") >= MIN_LINE_WORDS
     return {
         name: Speaker(
             name=name,
-            language=languages[name],
-            chapters=_chapters(of_speaker),
-            stops=tuple(found[name][0]),
-            backchannels=tuple(found[name][1]),
-            go_ons=tuple(found[name][2]),
+            language=spoken[places[:1]].texts("language")[0],
+            recordings=spoken[places],
+            is_told=is_told[places],
+            is_stop=is_stop[places],
+            is_backchannel=is_backchannel[places],
+            is_go_on=is_go_on[places],
         )
-        for name, of_speaker in lines.items()
+        for name, places in spoken.places_of("speaker").items()
     }
 
 
-def _texts(phrases: Iterable[str]) -> frozenset[str]:
-    return frozenset(canonical(phrase) for phrase in phrases)
+def _said(spoken: Utterances, phrases: Iterable[str], *, longest_s: float) -> tuple[Mask, Mask]:
+    """Return which recordings are one of these phrases, and which of those are not too long."""
+    said = spoken.is_one_of("canonical", map(canonical, phrases))
+    return said, said & (spoken.numbers("duration_s") <= longest_s)
 
 
 def _chapters(lines: Sequence[SpokenLine]) -> tuple[tuple[SpokenLine, ...], ...]:
@@ -176,4 +216,4 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def weights_of(speech: OpenSpeech, names: Collection[str]) -> dict[str, float]:
     """How often each of these speakers is drawn: the root keeps one of them from being most."""
-    return {name: len(speech.speakers[name].told) ** 0.5 for name in sorted(names)}
+    return {name: speech.speakers[name].n_told ** 0.5 for name in sorted(names)}

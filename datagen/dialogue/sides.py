@@ -9,8 +9,12 @@ from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Final
 
+import numpy as np
+
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.index.catalogue import Mask, Utterances
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 
 ANYBODY: Final = "any"
 
@@ -34,12 +38,17 @@ def is_on_side(utterance: Utterance, split: str, *, unseen: Collection[str]) -> 
     return side in (split, "any")
 
 
-def audible(corpus: Corpus, config: DatagenConfig) -> list[Utterance]:
+def on_side(utterances: Utterances, split: str, *, unseen: Collection[str]) -> Mask:
+    """Return which recordings (n,) a split may use."""
+    stated = utterances.is_one_of("split", (split, "any"))
+    return np.where(utterances.is_one_of("speaker", unseen), split == "test", stated)
+
+
+def audible(corpus: Corpus, config: DatagenConfig) -> Utterances:
     """Return the recordings that users, or voices around them, may be made of."""
-    return [
-        utterance
-        for utterance in corpus
-        if utterance.words
-        and "music" not in utterance.tags
-        and is_on_side(utterance, config.split, unseen=config.voices.unseen)
-    ]
+    everything = corpus.utterances
+    return everything.where(
+        (everything.n_words() > 0)
+        & ~everything.has("tag", "music")
+        & on_side(everything, config.split, unseen=config.voices.unseen)
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import lcm
 
 from microturn.datagen.config import DatagenConfig, VoicesConfig
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.index.spelling import canonical
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 
-Takes = tuple[Utterance, ...]
-Spelling = Callable[[str], str]  # one spelling for texts that sound alike
+Takes = Sequence[Utterance]
 
 
 class Strangers:
@@ -19,16 +20,18 @@ class Strangers:
     request draws its speaker too.
     """
 
-    def __init__(self, corpus: Corpus, config: DatagenConfig, *, spelling: Spelling) -> None:
+    def __init__(self, corpus: Corpus, config: DatagenConfig) -> None:
         _check_speakers(corpus, config.voices.unseen)
         vocabulary = config.vocabulary
-        texts = {spelling(text): text for text in (*vocabulary.letters, *vocabulary.greetings)}
-        self._takes: dict[str, dict[str, Takes]] = {}
-        for utterance in corpus.filter(language="en"):
-            text = texts.get(spelling(utterance.text))
-            if text is not None and utterance.speaker in config.voices.unseen:
-                people = self._takes.setdefault(text, {})
-                people[utterance.speaker] = (*people.get(utterance.speaker, ()), utterance)
+        texts = {canonical(text): text for text in (*vocabulary.letters, *vocabulary.greetings)}
+        spoken = corpus.filter(language="en")
+        asked = spoken.where(
+            spoken.is_one_of("canonical", texts) & spoken.is_one_of("speaker", config.voices.unseen)
+        )
+        self._takes: dict[str, dict[str, Takes]] = {
+            texts[said]: dict(takes.by_text("speaker"))
+            for said, takes in asked.by_text("canonical").items()
+        }
         copies = lcm(*(len(people) for people in self._takes.values()))
         self.requests = tuple(
             (person, text)
@@ -54,7 +57,7 @@ class Strangers:
 
 def _check_speakers(corpus: Corpus, unseen: Sequence[str]) -> None:
     """Refuse a name that nobody has: whoever was meant would be trained on."""
-    speakers = {utterance.speaker for utterance in corpus}
+    speakers = set(corpus.catalogue.table("speaker"))
     for name in sorted(set(unseen) - speakers - set(VoicesConfig().unseen)):
         raise ValueError(
             f"voices.unseen has {name!r}, who is no speaker of {corpus.folder}; its speakers are "

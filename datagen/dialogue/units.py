@@ -7,7 +7,6 @@ resampled and tilted: faster and higher, or slower and lower. Units are kept by 
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,13 @@ from math import inf
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.index.catalogue import Utterances
+from microturn.datagen.corpora.index.spelling import canonical
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.corpora.waveform import fade, level_gain, longest_silence
-from microturn.datagen.dialogue.sides import is_on_side, is_pattern
+from microturn.datagen.dialogue.phrases import Phrase, Phrases, Prompts
+from microturn.datagen.dialogue.sides import is_pattern, on_side
 from microturn.datagen.dialogue.strangers import Strangers
 from microturn.datagen.dialogue.takes import Takes
 from microturn.datagen.dialogue.unit_words import UnitWord, placed_words
@@ -28,8 +31,6 @@ from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
 MUSIC_FADE_S = 0.25
-SENTENCE_WORDS = 3
-MAX_BREAK_S = 0.1  # between two words of a sentence that is said in one go
 SILENT_S = 0.13  # a longer stretch of little sound may pass for a pause
 _KEPT_BYTES = 256 * 2**20  # of the sound of units
 
@@ -50,21 +51,6 @@ class Unit:
         return len(self.audio)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Phrase:
-    """A whole recording that says one of the phrases asked for."""
-
-    utterance: Utterance
-    text: str
-
-
-def canonical(text: str) -> str:
-    """Normalised text with one spelling for sounds that transcripts spell in many ways."""
-    text = re.sub(r"\b(?:h+m+|m+h*m+)\b", "hmm", normalise(text))
-    text = re.sub(r"\bu+h*m+\b", "um", text)
-    return re.sub(r"\ba+h+\b", "ah", re.sub(r"\bo+h+\b", "oh", text))
-
-
 class UnitBank:
     """Units of a corpus by text and voice, for one split."""
 
@@ -73,22 +59,23 @@ class UnitBank:
         self.rate = config.layout.sample_rate
         self.split = config.split
         self._voices = config.voices
-        self._prompts = self._by_text(corpus.filter(speaker=config.voices.agent))
-        self._user_prompts = self._by_text(corpus.filter(speaker=config.voices.user))
+        self._prompts = Prompts(corpus.filter(speaker=config.voices.agent))
+        self._user_prompts = Prompts(corpus.filter(speaker=config.voices.user))
+        self._music = corpus.filter(tag="music")
         self._takes = Takes(corpus, config)
         self._units: OrderedDict[tuple[str, str], Unit] = OrderedDict()
         self._kept_bytes = 0
-        self._phrases: dict[tuple[tuple[str, ...], str, float], tuple[Phrase, ...]] = {}
-        self._lines: dict[tuple[float, float], tuple[Utterance, ...]] = {}
-        self._parallel: dict[str, tuple[Phrase, ...]] = {}
+        self._phrases: dict[tuple[tuple[str, ...], str, float], Phrases] = {}
+        self._lines: dict[tuple[float, float], Utterances] = {}
+        self._parallel: dict[str, Phrases] = {}
         self._fluent: dict[tuple[str, str], bool] = {}
         self._within: dict[str, tuple[Utterance, int] | None] = {}
-        self.strangers = Strangers(corpus, config, spelling=canonical)
+        self.strangers = Strangers(corpus, config)
         self.variants = Variants(config)
         if not self._prompts and not is_pattern(config.voices.agent):
             raise ValueError(
                 f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
-                f"its speakers are {_some(u.speaker for u in corpus)}"
+                f"its speakers are {_some(corpus.catalogue.table('speaker'))}"
             )
 
     @property
@@ -150,11 +137,7 @@ class UnitBank:
 
     def sentences(self, *, shortest_s: float, longest_s: float) -> tuple[str, ...]:
         """Prompts of several words, without a break inside, that users can say in their voice."""
-        return tuple(
-            text
-            for text, utterance in self._user_prompts.items()
-            if shortest_s <= utterance.duration_s <= longest_s and _is_fluent(utterance, text)
-        )
+        return self._user_prompts.fluent(shortest_s=shortest_s, longest_s=longest_s)
 
     def is_fluent(self, unit: Unit) -> bool:
         """Whether no silence inside a unit is as long as a pause."""
@@ -169,28 +152,24 @@ class UnitBank:
 
     def phrases(
         self, texts: Sequence[str], *, split: str | None = None, longest_s: float = inf
-    ) -> tuple[Phrase, ...]:
+    ) -> Phrases:
         """Recordings of other speakers of this split that say one of these texts and no more."""
         key = (tuple(texts), split or self.split, longest_s)
         if key not in self._phrases:
-            wanted = {canonical(text) for text in texts}
-            said = ((u, canonical(u.text)) for u in self._others(key[1]))
-            self._phrases[key] = tuple(
-                Phrase(utterance=utterance, text=text)
-                for utterance, text in said
-                if text in wanted and utterance.duration_s <= longest_s
+            others, wanted = self._others(key[1]), {canonical(text) for text in texts}
+            said = others.where(
+                others.is_one_of("canonical", wanted) & (others.numbers("duration_s") <= longest_s)
             )
+            self._phrases[key] = Phrases(said, said.texts("canonical"))
         return self._phrases[key]
 
-    def lines(self, *, shortest_s: float, longest_s: float) -> tuple[Utterance, ...]:
+    def lines(self, *, shortest_s: float, longest_s: float) -> Utterances:
         """Whole lines of other speakers, for voices in the background."""
         key = (shortest_s, longest_s)
         if key not in self._lines:
-            self._lines[key] = tuple(
-                utterance
-                for utterance in self._others(self.split)
-                if shortest_s <= utterance.duration_s <= longest_s
-            )
+            others = self._others(self.split)
+            fitting = others.is_between("duration_s", shortest_s, longest_s)
+            self._lines[key] = others.where(fitting)
         return self._lines[key]
 
     def line(self, utterance: Utterance, variant: str = "") -> Unit:
@@ -202,23 +181,22 @@ class UnitBank:
         variant = "" if as_agent else variant
         return self._make(utterance, normalise(utterance.text), variant, as_agent=as_agent)
 
-    def parallel(self, language: str) -> tuple[Phrase, ...]:
+    def parallel(self, language: str) -> Phrases:
         """Recordings in another language of words that the agent can say; `text` is the agent's."""
         if language not in self._parallel:
-            mine = {u.key: text for text, u in self._prompts.items() if u.key and " " not in text}
-            self._parallel[language] = tuple(
-                Phrase(utterance=utterance, text=mine[utterance.key])
-                for utterance in self._of_split(language, self.split)
-                if utterance.key in mine and not utterance.key.startswith("letters/")
-            )
+            mine = self._prompts.text_of_key()
+            theirs = self._of_split(language, self.split)
+            keys = [key for key in mine if not key.startswith("letters/")]
+            said = theirs.where(theirs.is_one_of("key", keys))
+            self._parallel[language] = Phrases(said, [mine[key] for key in said.texts("key")])
         return self._parallel[language]
 
     def foreign(self, phrase: Phrase, voice: str) -> Unit:
         """A word of another language, varied like the voice of the user."""
         return self.line(phrase.utterance, variant_of(voice))
 
-    def music(self) -> tuple[Utterance, ...]:
-        return self.corpus.filter(tag="music")
+    def music(self) -> Utterances:
+        return self._music
 
     def music_from(self, utterance: Utterance, start: float, n: int) -> Unit:
         """`n` samples of a piece from a relative place on, faded in and out."""
@@ -236,22 +214,16 @@ class UnitBank:
             licence=utterance.licence,
         )
 
-    def _of_split(self, language: str, split: str) -> list[Utterance]:
-        return [
-            utterance
-            for utterance in self.corpus.filter(language=language)
-            if is_on_side(utterance, split, unseen=self._voices.unseen)
-        ]
+    def _of_split(self, language: str, split: str) -> Utterances:
+        spoken = self.corpus.filter(language=language)
+        return spoken.where(on_side(spoken, split, unseen=self._voices.unseen))
 
-    def _others(self, split: str) -> list[Utterance]:
-        own = {self._voices.agent, self._voices.user}
-        return [
-            utterance
-            for utterance in self._of_split("en", split)
-            if utterance.speaker not in own and utterance.words and "music" not in utterance.tags
-        ]
+    def _others(self, split: str) -> Utterances:
+        spoken = self._of_split("en", split)
+        own = spoken.is_one_of("speaker", (self._voices.agent, self._voices.user))
+        return spoken.where(~own & (spoken.n_words() > 0) & ~spoken.has("tag", "music"))
 
-    def _pick(self, prompts: dict[str, Utterance], text: str, key: str) -> Utterance:
+    def _pick(self, prompts: Prompts, text: str, key: str) -> Utterance:
         try:
             return prompts[text]
         except KeyError:
@@ -260,13 +232,6 @@ class UnitBank:
                 f"{self.corpus.folder} has no recording of {text!r} by {key}={speaker!r}; take the "
                 "word out of the vocabulary or add a corpus that has it"
             ) from None
-
-    @staticmethod
-    def _by_text(utterances: Iterable[Utterance]) -> dict[str, Utterance]:
-        found: dict[str, Utterance] = {}
-        for utterance in sorted(utterances, key=lambda item: item.id):
-            found.setdefault(normalise(utterance.text), utterance)
-        return found
 
     def _unit(self, utterance: Utterance, text: str, variant: str) -> Unit:
         as_agent = self._is_agent(utterance, variant)
@@ -295,16 +260,8 @@ class UnitBank:
         return unit
 
     def _within_prompts(self, text: str) -> tuple[Utterance, int] | None:
-        """Where the user's speaker says a word within a prompt: the shortest that has it."""
         if text not in self._within:
-            places = [
-                (utterance.duration_s, utterance.id, utterance, index)
-                for utterance in self._user_prompts.values()
-                for index, word in enumerate(utterance.words)
-                if word.text == text and word.is_known
-            ]
-            best = min(places, key=lambda place: place[:2], default=None)
-            self._within[text] = None if best is None else (best[2], best[3])
+            self._within[text] = self._user_prompts.within(text)
         return self._within[text]
 
 
@@ -319,14 +276,6 @@ def _unit_of(
         words=words,
         licence=utterance.licence,
     )
-
-
-def _is_fluent(utterance: Utterance, text: str) -> bool:
-    words = utterance.words
-    if not all(word.is_known for word in words):
-        return False
-    gaps = (after.start_s - before.end_s for before, after in zip(words, words[1:], strict=False))
-    return SENTENCE_WORDS <= len(words) == len(text.split()) and max(gaps) <= MAX_BREAK_S
 
 
 def _some(names: Iterable[str]) -> str:

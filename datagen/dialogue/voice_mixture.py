@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.alignment.matching import words_of
-from microturn.datagen.corpora.manifest import Utterance
-from microturn.datagen.dialogue.units import Phrase, Unit, UnitBank, canonical
+from microturn.datagen.corpora.index.catalogue import Utterances
+from microturn.datagen.corpora.index.spelling import canonical
+from microturn.datagen.dialogue.phrases import Phrases
+from microturn.datagen.dialogue.units import Unit, UnitBank
 
 MAX_STOP_S: Final = 1.4  # of a recorded phrase that stops the agent
 MAX_BACKCHANNEL_S: Final = 1.2  # of a recorded backchannel, where people's timing asks for no less
@@ -28,13 +29,15 @@ class VoiceMixture:
     def __init__(self, bank: UnitBank, config: DatagenConfig) -> None:
         self._bank = bank
         vocabulary, said_s = config.vocabulary, config.timing.human.max_backchannel_s
-        self._short = _by_speaker(bank.phrases(vocabulary.backchannels, longest_s=said_s))
+        self._short = bank.phrases(vocabulary.backchannels, longest_s=said_s).by_speaker()
         longest_s = max(said_s, MAX_BACKCHANNEL_S)
-        self._backchannels = _by_speaker(bank.phrases(vocabulary.backchannels, longest_s=longest_s))
-        self._stops = _by_speaker(bank.phrases(vocabulary.stop_phrases, longest_s=MAX_STOP_S))
-        self._asides: dict[str, tuple[Utterance, ...]] = {}
-        said = (*vocabulary.stop_phrases, *vocabulary.backchannels, *vocabulary.greetings)
-        self._meant = {canonical(text) for text in said}  # for the agent
+        said = bank.phrases(vocabulary.backchannels, longest_s=longest_s)
+        self._backchannels = said.by_speaker()
+        stops = bank.phrases(vocabulary.stop_phrases, longest_s=MAX_STOP_S)
+        self._stops = stops.by_speaker()
+        self._asides: dict[str, Utterances] = {}
+        meant = (*vocabulary.stop_phrases, *vocabulary.backchannels, *vocabulary.greetings)
+        self._meant = {canonical(text) for text in meant}  # for the agent
         self._own_backchannels = bank.sayable(vocabulary.backchannels)
         self._own_stops = bank.sayable(vocabulary.stop_words)
         self._speakers = tuple(sorted(set(self._short) & set(self._stops)))
@@ -81,40 +84,32 @@ class VoiceMixture:
         """Draw a phrase of a speaker that stops the agent; None if no recording fits."""
         rate = self._bank.rate
         if speaker:
-            fitting = [
-                phrase
-                for phrase in self._stops[speaker]
-                if max_samples is None or phrase.utterance.duration_s * rate <= max_samples
-            ]
+            fitting = self._stops[speaker]
+            if max_samples is not None:
+                seconds = fitting.utterances.numbers("duration_s")
+                fitting = fitting.where(seconds * rate <= max_samples)
             return self._phrase(rng, fitting) if fitting else None
         return self._own(rng, self._own_stops, voice) if self._own_stops else None
 
-    def asides(self, speaker: str) -> tuple[Utterance, ...]:
+    def asides(self, speaker: str) -> Utterances:
         """Lines of a speaker, or of everybody else, that are not meant for the agent."""
         if speaker not in self._asides:
             shortest, longest = ASIDE_S
-            self._asides[speaker] = tuple(
-                line
-                for line in self._bank.lines(shortest_s=shortest, longest_s=longest)
-                if line.speaker == (speaker or line.speaker)
-                and len(words_of(line.text)) >= MIN_ASIDE_WORDS
-                and canonical(line.text) not in self._meant
+            lines = self._bank.lines(shortest_s=shortest, longest_s=longest)
+            if speaker:
+                lines = lines.where(lines.is_one_of("speaker", (speaker,)))
+            self._asides[speaker] = lines.where(
+                (lines.numbers("text_words") >= MIN_ASIDE_WORDS)
+                & ~lines.is_one_of("canonical", self._meant)
             )
         return self._asides[speaker]
 
     def _own(self, rng: np.random.Generator, texts: tuple[str, ...], voice: str) -> Unit:
         return self._bank.user(texts[int(rng.integers(len(texts)))], voice)
 
-    def _phrase(self, rng: np.random.Generator, phrases: list[Phrase]) -> Unit:
+    def _phrase(self, rng: np.random.Generator, phrases: Phrases) -> Unit:
         phrase = phrases[int(rng.integers(len(phrases)))]
         return self._bank.phrase(phrase, self._bank.variants.of_other(rng))
-
-
-def _by_speaker(phrases: tuple[Phrase, ...]) -> dict[str, list[Phrase]]:
-    found: dict[str, list[Phrase]] = {}
-    for phrase in phrases:
-        found.setdefault(phrase.utterance.speaker, []).append(phrase)
-    return found
 
 
 def _cumulative(counts: list[int]) -> np.ndarray:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.adding.summary import licence_origin
 from microturn.datagen.corpora.home import DEFAULT_NAME, Corpora
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, LAYOUT, Corpus, Utterance
-from microturn.datagen.dialogue.sides import is_on_side, matching
-from microturn.datagen.dialogue.units import canonical
-from microturn.datagen.report.heard import identity_of
+from microturn.datagen.corpora.index.catalogue import Utterances
+from microturn.datagen.corpora.index.spelling import canonical
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, LAYOUT, Corpus
+from microturn.datagen.dialogue.sides import matching, on_side
+from microturn.datagen.report.heard import identities_of
 from microturn.datagen.scenarios.background.background import MAX_LENGTH_S, MIN_LENGTH_S
 from microturn.datagen.scenarios.open.casting import has_open
 from microturn.datagen.sets.contents import Contents
@@ -99,16 +103,14 @@ def use_lines(use: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _by_corpus(corpus: Corpus) -> dict[str, Sequence[Utterance]]:
+def _by_corpus(corpus: Corpus) -> dict[str, Utterances]:
     """Return the recordings of each corpus, by the name that `corpus=` has for it."""
     if not isinstance(corpus, Corpora):
         return {_name(corpus): corpus.utterances}
-    members: defaultdict[str, list[Utterance]] = defaultdict(list)
-    for part in corpus.parts:
-        members[_name(part)] = []
-    for utterance in corpus:
-        members[_name(corpus.owner(utterance))].append(utterance)
-    return dict(members)
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    for number, part in enumerate(corpus.parts):
+        numbers[_name(part)].append(number)
+    return {name: corpus.of_parts(own) for name, own in numbers.items()}
 
 
 def _name(corpus: Corpus) -> str:
@@ -125,28 +127,30 @@ class Heard:
         self._speakers = contents.speakers
         self._total = sum(contents.seconds.values()) or 1.0
 
-    def share_of(self, utterance: Utterance) -> float | None:
-        """Return the share of a recording that is not counted yet; None for one not heard."""
-        identity, speaker = identity_of(utterance), utterance.speaker
-        if identity not in self._speakers.get(speaker, {}):
-            return None
-        return self._left[speaker].pop(identity, 0.0) / self._total
+    def shares_of(self, utterances: Utterances) -> dict[int, float]:
+        """Return the shares, not counted yet, of those that are heard, by their place."""
+        places = np.flatnonzero(utterances.is_one_of("speaker", self._speakers))
+        known = utterances.at(utterances.rows[places])
+        facts = zip(places.tolist(), known.texts("speaker"), identities_of(known), strict=True)
+        return {
+            place: self._left[speaker].pop(identity, 0.0) / self._total
+            for place, speaker, identity in facts
+            if identity in self._speakers[speaker]
+        }
 
 
-def _use_of(reasons: Reasons, utterances: Sequence[Utterance], heard: Heard) -> dict[str, Any]:
-    shares: defaultdict[str, float] = defaultdict(float)
-    unused: Counter[str] = Counter()
-    n_heard = 0
-    for utterance in utterances:
-        share = heard.share_of(utterance)
-        shares[utterance.speaker] += share or 0.0
-        if share is None:
-            unused[reasons.of(utterance)] += 1
-        else:
-            n_heard += 1
+def _use_of(reasons: Reasons, utterances: Utterances, heard: Heard) -> dict[str, Any]:
+    speakers = utterances.texts("speaker")
+    shares = dict.fromkeys(speakers, 0.0)
+    found = heard.shares_of(utterances)
+    for place, share in found.items():
+        shares[speakers[place]] += share
+    silent = np.ones(len(utterances), np.bool_)
+    silent[list(found)] = False
+    unused = Counter(reasons.of(utterances.where(silent)))
     return {
         "recordings": len(utterances),
-        "heard": n_heard,
+        "heard": len(found),
         "share_of_speech": round(sum(shares.values()), 4),
         "unused": dict(unused.most_common()),
         "speakers": {name: round(share, 4) for name, share in sorted(shares.items())},
@@ -160,26 +164,32 @@ class Reasons:
     def __init__(self, corpus: Corpus, config: DatagenConfig) -> None:
         voices, vocabulary = config.voices, config.vocabulary
         self._config = config
-        self._keys = {u.key for u in corpus.filter(speaker=voices.agent)} - {""}
+        self._keys = set(corpus.filter(speaker=voices.agent).distinct("key")) - {""}
         said = (*vocabulary.stop_phrases, *vocabulary.backchannels, *vocabulary.greetings)
         self._phrases = {canonical(text) for text in said}
         self._open = has_open(config)
 
-    def of(self, utterance: Utterance) -> str:
-        """Return a reason of MEANINGS, with the language if that is it."""
-        if utterance.speaker == self._config.voices.agent:
-            return AGENT
-        if utterance.speaker == self._config.voices.user or "music" in utterance.tags:
-            return NOT_DRAWN
-        if not utterance.words:
-            return NO_WORDS
-        if not is_on_side(utterance, self._config.split, unseen=self._config.voices.unseen):
-            return SPLIT
-        if self._open:
-            is_agent = bool(matching(self._config.voices.agent, (utterance.speaker,)))
-            return AGENT if is_agent else NOT_DRAWN
-        if utterance.language != "en":
-            translated = utterance.key in self._keys
-            return NOT_DRAWN if translated else f"{LANGUAGE} {utterance.language or 'unknown'}"
-        fits = MIN_LENGTH_S <= utterance.duration_s <= MAX_LENGTH_S
-        return NOT_DRAWN if fits or canonical(utterance.text) in self._phrases else LENGTH
+    def of(self, utterances: Utterances) -> list[str]:
+        """Return a reason of MEANINGS for each, with the language if that is it."""
+        voices = self._config.voices
+        reasons = self._open_reasons(utterances) if self._open else self._closed_reasons(utterances)
+        reasons[~on_side(utterances, self._config.split, unseen=voices.unseen)] = SPLIT
+        reasons[utterances.n_words() == 0] = NO_WORDS
+        reasons[utterances.has("tag", "music")] = NOT_DRAWN
+        reasons[utterances.is_one_of("speaker", (voices.user,))] = NOT_DRAWN
+        reasons[utterances.is_one_of("speaker", (voices.agent,))] = AGENT
+        return list(map(str, reasons))
+
+    def _open_reasons(self, utterances: Utterances) -> NDArray[np.object_]:
+        agents = matching(self._config.voices.agent, utterances.distinct("speaker"))
+        return np.where(utterances.is_one_of("speaker", agents), AGENT, NOT_DRAWN).astype(object)
+
+    def _closed_reasons(self, utterances: Utterances) -> NDArray[np.object_]:
+        fits = utterances.is_between("duration_s", MIN_LENGTH_S, MAX_LENGTH_S)
+        fits |= utterances.is_one_of("canonical", self._phrases)
+        reasons = np.where(fits, NOT_DRAWN, LENGTH).astype(object)
+        foreign = ~utterances.is_one_of("language", ("en",))
+        languages = utterances.where(foreign).texts("language")
+        reasons[foreign] = [f"{LANGUAGE} {name or 'unknown'}" for name in languages]
+        reasons[foreign & utterances.is_one_of("key", self._keys)] = NOT_DRAWN
+        return reasons

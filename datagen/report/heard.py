@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+import numpy as np
+
+from microturn.datagen.corpora.index.catalogue import Utterances
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel, WordLabel
 from microturn.datagen.sets.contents import Contents, digest_of
 from microturn.datagen.sets.credits import Credit
 from microturn.model.streams import normalise
 
 HEARD_LANES = ("user", "background")
+_TIMES = ("duration_s", "start_s", "end_s")
 
 
 def identity_of(utterance: Utterance) -> str:
     """Return a digest of a recording that is the same in every corpus that holds it."""
-    times = (utterance.duration_s, utterance.start_s, utterance.end_s)
-    return digest_of(normalise(utterance.text), *(f"{t:.3f}" for t in times), utterance.size)
+    times = tuple(getattr(utterance, name) for name in _TIMES)
+    return _identity(normalise(utterance.text), times, utterance.size)
+
+
+def identities_of(utterances: Utterances) -> list[str]:
+    """Return `identity_of` each recording, none of which is read."""
+    texts, sizes = utterances.texts("text"), utterances.numbers("size").tolist()
+    times = zip(*(utterances.numbers(name).tolist() for name in _TIMES), strict=True)
+    return [_identity(*facts) for facts in zip(texts, times, sizes, strict=True)]
+
+
+def _identity(text: str, times: tuple[float, ...], size: int) -> str:
+    return digest_of(text, *(f"{t:.3f}" for t in times), size)
 
 
 def add_dialogue(contents: Contents, labels: DialogueLabels, corpus: Corpus) -> None:
@@ -41,6 +57,14 @@ def credit_of(utterance: Utterance, corpus: Corpus) -> Credit:
         language=utterance.language,
         speaker=utterance.speaker,
     )
+
+
+def credits_of(utterances: Utterances, corpus: Corpus) -> set[Credit]:
+    """Return `credit_of` all recordings, of which one for each different credit is read."""
+    facts = [utterances.numbers(name) for name in ("licence", "language", "speaker", "source")]
+    facts.append(corpus.part_of(utterances.rows))
+    _, first = np.unique(np.stack(facts), axis=1, return_index=True)
+    return {credit_of(one, corpus) for one in utterances.at(utterances.rows[first])}
 
 
 def _credit(item: ItemLabel, corpus: Corpus) -> Credit:

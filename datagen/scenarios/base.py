@@ -17,10 +17,11 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.phrases import Phrase
 from microturn.datagen.dialogue.rules import RESPOND_S, Rules
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
 from microturn.datagen.dialogue.timeline import Control, Event, Expect, TextArrival, Timeline, Word
-from microturn.datagen.dialogue.units import Phrase, Unit, UnitBank
+from microturn.datagen.dialogue.units import Unit, UnitBank
 from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.event_types import PAUSE, TURN
 from microturn.datagen.scenarios.vocabulary import Question, Questions

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from microturn.datagen.corpora.adding.conversation_writer import ConversationWriter
 from microturn.datagen.corpora.adding.writer import SKIPPED_NAME, CorpusWriter
-from microturn.datagen.corpora.alignment.matching import words_of
-from microturn.datagen.corpora.manifest import LAYOUT, STATED, UNKNOWN_LICENCE, Utterance
+from microturn.datagen.corpora.index.catalogue import Utterances
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import LAYOUT, STATED, UNKNOWN_LICENCE
 from microturn.datagen.labels.time_classes import TIME_CLASSES
 
 SUMMARY_NAME: Final = "corpus.json"
 
 
-def summary_of(name: str, form: str, writer: CorpusWriter) -> dict[str, Any]:
+def summary_of(name: str, form: str, writer: CorpusWriter, corpus: Corpus) -> dict[str, Any]:
     skipped = Counter(recording.kind for recording in writer.skipped)
     return {
-        **count(writer.utterances),
+        **count(corpus),
         "name": name,
         "format": form,
         "skipped": dict(sorted(skipped.items())),
@@ -29,59 +29,55 @@ def summary_of(name: str, form: str, writer: CorpusWriter) -> dict[str, Any]:
 
 
 def summary_of_conversations(
-    name: str, form: str, writer: CorpusWriter, conversations: ConversationWriter
+    turns: dict[str, Any], conversations: ConversationWriter
 ) -> dict[str, Any]:
-    """Return the summary of a corpus of conversations, and of the turns of its dialogues."""
-    found, turns = conversations.counts, summary_of(name, form, writer)
+    """Return the summary of a corpus of conversations, from that of the turns of its dialogues."""
+    found = conversations.counts
     licences = {*turns["licences"], *found.licences}
+    mended = Counter(turns["mended"]) + conversations.mended
     return {
         **turns,
         "speakers": {split: len(names) for split, names in sorted(found.speakers.items())},
         "languages": sorted({*turns["languages"], *found.languages}),
         "licences": sorted(licences),
         "licence_from": found.licence_from,
-        "mended": dict(sorted((writer.mended + conversations.mended).items())),
+        "mended": dict(sorted(mended.items())),
         "conversations": found.to_json(),
     }
 
 
-def count(utterances: Sequence[Utterance]) -> dict[str, Any]:
-    """Count recordings, hours and speakers of each split; list languages and licences."""
-    speakers: dict[str, set[str]] = {}
-    for utterance in utterances:
-        if utterance.speaker:
-            speakers.setdefault(utterance.split, set()).add(utterance.speaker)
-    seconds = sum(utterance.duration_s for utterance in utterances)
+def count(corpus: Corpus) -> dict[str, Any]:
+    """Count recordings, hours and speakers of each split of one folder; list what they have."""
+    everything, catalogue = corpus.utterances, corpus.catalogue
+    named = everything.where(~everything.is_one_of("speaker", ("",)))
+    speakers = {
+        split: len(own.distinct("speaker")) for split, own in named.by_text("split").items()
+    }
     return {
-        "recordings": len(utterances),
-        "hours": round(seconds / 3600, 4),
-        "speakers": {split: len(names) for split, names in sorted(speakers.items())},
-        "unnamed": sum(not utterance.speaker for utterance in utterances),
-        "languages": sorted({u.language for u in utterances} - {""}),
-        "licences": sorted({u.licence for u in utterances}),
-        "licence_from": licence_origin(utterances),
-        "word_times": times_of(utterances),
+        "recordings": len(corpus),
+        "hours": round(sum(everything.numbers("duration_s").tolist()) / 3600, 4),
+        "speakers": dict(sorted(speakers.items())),
+        "unnamed": len(everything) - len(named),
+        "languages": [name for name in catalogue.table("language") if name],
+        "licences": list(catalogue.table("licence")),
+        "licence_from": licence_origin(everything),
+        "word_times": {
+            times: {"words": n, "seconds": round(seconds, 2)}
+            for times, n, seconds in zip(
+                TIME_CLASSES,
+                catalogue["times_words"].tolist(),
+                catalogue["times_seconds"].tolist(),
+                strict=True,
+            )
+            if n
+        },
     }
 
 
-def licence_origin(utterances: Sequence[Utterance]) -> str:
+def licence_origin(utterances: Utterances) -> str:
     """Return the least certain origin of the licences of recordings."""
-    origins = {utterance.licence_from for utterance in utterances}
+    origins = utterances.distinct("licence_from")
     return next((one for one in (UNKNOWN_LICENCE, LAYOUT) if one in origins), STATED)
-
-
-def times_of(utterances: Sequence[Utterance]) -> dict[str, dict[str, Any]]:
-    """Count words and their seconds by how their times are known."""
-    words: Counter[str] = Counter()
-    seconds: dict[str, float] = dict.fromkeys(TIME_CLASSES, 0.0)
-    for word in (word for utterance in utterances for word in utterance.words):
-        words[word.times] += len(words_of(word.text))
-        seconds[word.times] += word.end_s - word.start_s
-    return {
-        times: {"words": words[times], "seconds": round(seconds[times], 2)}
-        for times in TIME_CLASSES
-        if words[times]
-    }
 
 
 def say_summary(summary: dict[str, Any], out: Path) -> None:

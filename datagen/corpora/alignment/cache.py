@@ -10,7 +10,7 @@ from typing import Any
 
 from microturn.configs.files import write_atomically
 from microturn.datagen.corpora.alignment.aligner import Aligned, Aligner
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.model.streams.pcm import Audio
 
 FOLDER = "alignments"

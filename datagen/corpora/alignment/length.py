@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.cutting import HOP_S, Levels
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.model.streams import normalise
 
 MAX_LETTERS_PER_S: Final = 35.0  # of all from the first sound to the last, spaces included

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from microturn.datagen.corpora.cutting import Levels, sounding_span
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import ALIGNED, GIVEN, INTERPOLATED, UNKNOWN
 from microturn.model.streams import normalise
 

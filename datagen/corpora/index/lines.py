@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import re
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ Columns = dict[str, Any]  # arrays by name
 FOLDER: Final = "indices"  # of the cache
 _STARTS, _FILE, _CODE = "line_starts", "file_sha256", "code_sha256"
 _PIECE_BYTES: Final = 1 << 20
+_LINE: Final = re.compile(rb"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,9 @@ def _make(local: Path, columns: Callable[[Iterator[bytes]], Columns], code: str)
 def _lines(
     stream: io.BufferedReader, starts: array[int], take: Callable[[bytes], object]
 ) -> Iterator[bytes]:
-    for block in stream:
+    for block in stream:  # up to a \n
         take(block)
-        for line in block.splitlines(keepends=True):
+        for line in _LINE.findall(block) if b"\r" in block else (block,):
             starts.append(starts[-1] + len(line))
             yield line
 

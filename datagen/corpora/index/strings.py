@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -66,6 +66,9 @@ class StringColumn:
         self._numbers: dict[str, int] = {}
         self._rows = array("i")
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def append(self, text: str) -> None:
         self._rows.append(self._numbers.setdefault(text, len(self._numbers)))
 
@@ -74,9 +77,24 @@ class StringColumn:
         texts = sorted(self._numbers)
         ranks = np.empty(len(texts), np.int32)
         ranks[[self._numbers[text] for text in texts]] = np.arange(len(texts), dtype=np.int32)
-        stored = [text.encode(errors=_ODD) for text in texts]
-        ends = np.zeros(len(texts) + 1, np.int64)
-        np.cumsum([len(one) for one in stored], out=ends[1:])
-        codes = ranks[np.frombuffer(self._rows, np.int32)] if texts else ranks
-        data = np.frombuffer(b"".join(stored), np.uint8)
-        return {name: codes, f"{name}.bytes": data, f"{name}.ends": ends}
+        rows = np.frombuffer(self._rows, np.int32)
+        return {name: ranks[rows], **_packed(name, texts)}
+
+
+def joined_texts(
+    name: str, tables: Sequence[Strings], codes: Sequence[NDArray[np.int32]]
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a column of several tables' codes, one after the other."""
+    texts = sorted({text for table in tables for text in table})
+    places = {text: place for place, text in enumerate(texts)}
+    moved = [np.array([places[text] for text in table], np.int32) for table in tables]
+    rows = [new[old] for new, old in zip(moved, codes, strict=True)]
+    return {name: np.concatenate(rows), **_packed(name, texts)}
+
+
+def _packed(name: str, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a table of sorted texts."""
+    stored = [text.encode(errors=_ODD) for text in texts]
+    ends = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(one) for one in stored], out=ends[1:])
+    return {f"{name}.bytes": np.frombuffer(b"".join(stored), np.uint8), f"{name}.ends": ends}

@@ -108,7 +108,7 @@ def _line(segment: SegmentBuilder) -> Utterance:
     lines = segment.bank.lines(shortest_s=MIN_LENGTH_S, longest_s=MAX_LENGTH_S)
     cast = segment.context.cast
     if cast is not None:  # the agent's own voice is not heard around it
-        lines = tuple(line for line in lines if line.speaker != cast.agent)
+        lines = lines.where(~lines.is_one_of("speaker", (cast.agent,)))
     if not lines:
         raise ValueError(
             f"no voice of split {segment.bank.split!r} can be put into the background; set "

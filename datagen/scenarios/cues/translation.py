@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.phrases import Phrases
 from microturn.datagen.dialogue.rules import TRANSLATE_S
 from microturn.datagen.dialogue.script import DoesNotFit
-from microturn.datagen.dialogue.units import Phrase, UnitBank
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
-from microturn.model.streams import normalise
 
 MIN_LEAD_S = 0.1  # the next word begins at most this long before the agent's translation
 
@@ -22,8 +22,8 @@ class TranslationScenario:
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
         pairs = _pairs(config.scenarios.languages, bank)
         return Words(
-            agent=tuple(phrase.text for phrase in pairs),
-            texts=tuple(normalise(phrase.utterance.text) for phrase in pairs),
+            agent=tuple(text for phrases in pairs for text in phrases.texts),
+            texts=tuple(text for phrases in pairs for text in phrases.utterances.texts("text")),
         )
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
@@ -48,8 +48,9 @@ class TranslationScenario:
             at = max(heard.end_sample + segment.draw(options.translation_gap_s), earliest)
 
 
-def _pairs(languages: tuple[str, ...], bank: UnitBank) -> tuple[Phrase, ...]:
-    pairs = tuple(phrase for language in languages for phrase in bank.parallel(language))
+def _pairs(languages: tuple[str, ...], bank: UnitBank) -> list[Phrases]:
+    """Return the words of each language that has any."""
+    pairs = [phrases for phrases in map(bank.parallel, languages) if phrases]
     if not pairs:
         raise ValueError(
             f"{bank.corpus.folder} has no words of scenarios.languages={list(languages)} that the "

@@ -35,11 +35,6 @@ class Casting:
         for scenario in scenarios:
             if is_open(scenario):
                 self._agents[scenario.name] = _agents_of(scenario, sources)
-        self._partners = {
-            agent: sources.speech.partners(agent)
-            for agents in self._agents.values()
-            for agent in agents
-        }
 
     def cast(self, recipe: Recipe, variants: Variants) -> Recipe:
         """Return the recipe with its agent and its user; without open families as it is."""
@@ -51,7 +46,7 @@ class Casting:
         share = np.array([weights[name] for name in names])
         agent = names[int(rng.choice(len(names), p=share / share.sum()))]
         rng = recipe.rng("user voice")
-        partners = self._partners[agent] or (agent,)
+        partners = self._sources.speech.partners(agent) or (agent,)
         user = partners[int(rng.integers(len(partners)))]
         variant = variants.of_other(rng)
         return replace(

@@ -56,7 +56,7 @@ class Interjections:
             self._weights["backchannel"] = 0.0
         if not _asides(floor, cast.user):
             self._weights["aside"] = 0.0
-        if not any(_asides(floor, name) for name in self._others):
+        if not any(speech.speakers[name].has_asides for name in self._others):
             self._weights["voice"] = 0.0
 
     def hold(self, planned: Sequence[tuple[Unit, int]]) -> HeldTurn:
@@ -155,7 +155,8 @@ class Interjections:
 
     def _voice(self, planned: Sequence[tuple[Unit, int]], onset: int) -> HeldTurn:
         floor, config = self._floor, self._segment.context.config
-        names = [name for name in self._others if _asides(floor, name)]
+        speakers = floor.speech.speakers
+        names = [name for name in self._others if speakers[name].has_asides]
         name = names[self._segment.choose(names)]
         unit = self._one_of(_asides(floor, name), name)
         gain = float(self._segment.rng.uniform(*config.channel.background_db))

@@ -27,7 +27,7 @@ class ListeningScenario:
 
     def agents(self, sources: OpenSources) -> Mapping[str, float]:
         speech = sources.speech
-        return weights_of(speech, [name for name in speech.agents if speech.partners(name)])
+        return weights_of(speech, [name for name in speech.agents if speech.has_partners(name)])
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         Listening(segment, start).fill()

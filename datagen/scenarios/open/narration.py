@@ -34,7 +34,7 @@ class NarrationScenario:
         readers = [
             name
             for name in speech.agents
-            if len(speech.speakers[name].told) >= MIN_LINES and speech.partners(name)
+            if speech.speakers[name].n_told >= MIN_LINES and speech.has_partners(name)
         ]
         return weights_of(speech, readers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def said_by(index: LineIndex) -> list[str]:
 
 
 def check(index: LineIndex, file: Path) -> None:
-    stored = file.read_bytes().splitlines(keepends=True)
+    stored = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", file.read_bytes())
     assert len(index) == len(stored)
     assert [index.line(row) for row in range(len(index))] == stored
     assert said_by(index) == [json.loads(line)["speaker"] for line in stored]

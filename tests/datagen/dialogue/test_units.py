@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
+from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.waveform import energy_edges, perturb, resampled
-from microturn.datagen.dialogue.units import canonical
 from microturn.datagen.pipeline import Simulator
 
 RATE = 16_000

@@ -117,9 +117,11 @@ def test_a_corpus_that_nobody_hears_is_warned_about(
 
 
 def test_a_recording_that_is_there_twice_counts_once() -> None:
-    twice = [u for u in Corpus.open() if u.id.split("/")[-1] in ("CDINT061", "CINTR051")]
+    corpus = Corpus.open()
+    names = {f"amazon-queen/{name}" for name in ("CDINT061", "CINTR051")}
+    twice = corpus.utterances.where(corpus.catalogue.is_one_of("id", names))
     assert len({identity_of(u) for u in twice}) == 1
     contents = Contents(speakers={"rita": {identity_of(twice[0]): 3.0}, "joe": {"other": 1.0}})
-    heard = Heard(contents)
-    assert [heard.share_of(utterance) for utterance in twice] == [0.75, 0.0]
-    assert heard.share_of(replace(twice[0], speaker="joe")) is None
+    assert Heard(contents).shares_of(twice) == {0: 0.75, 1: 0.0}
+    joe = Contents(speakers={"joe": contents.speakers["rita"]})
+    assert Heard(joe).shares_of(twice) == {}
