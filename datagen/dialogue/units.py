@@ -16,11 +16,11 @@ import numpy as np
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.index.catalogue import Utterances
+from microturn.datagen.corpora.index.phrases import Phrase, Phrases, Prompts
 from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.corpora.waveform import fade, level_gain, longest_silence
-from microturn.datagen.dialogue.phrases import Phrase, Phrases, Prompts
 from microturn.datagen.dialogue.sides import is_pattern, on_side
 from microturn.datagen.dialogue.strangers import Strangers
 from microturn.datagen.dialogue.takes import Takes

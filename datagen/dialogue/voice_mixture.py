@@ -13,8 +13,8 @@ import numpy as np
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.index.catalogue import Utterances
+from microturn.datagen.corpora.index.phrases import Phrases
 from microturn.datagen.corpora.index.spelling import canonical
-from microturn.datagen.dialogue.phrases import Phrases
 from microturn.datagen.dialogue.units import Unit, UnitBank
 
 MAX_STOP_S: Final = 1.4  # of a recorded phrase that stops the agent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.dialogue.phrases import Phrases
+from microturn.datagen.corpora.index.phrases import Phrases
 from microturn.datagen.dialogue.rules import TRANSLATE_S
 from microturn.datagen.dialogue.script import DoesNotFit
 from microturn.datagen.dialogue.units import UnitBank

@@ -1,6 +1,6 @@
 """A request of one word, said by the users' voice or by somebody who is in no training set."""
 
-from microturn.datagen.dialogue.phrases import Phrase
+from microturn.datagen.corpora.index.phrases import Phrase
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 
 
