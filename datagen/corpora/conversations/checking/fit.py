@@ -30,6 +30,8 @@ MAX_SWAPPED: Final = 0.25  # below this the channels are swapped
 MIN_SOUNDING: Final = 0.4  # share of the time of words in which anything sounds
 SAME_DB: Final = 1.0  # levels of one sound on two channels differ by less, but for a constant
 MAX_UNTOLD: Final = 0.5  # share of the sound of a side that may lie outside its words
+MIN_TOLD_S: Final = 10.0  # of sound; with less nothing is said
+TOLD_DB: Final = -10.0  # sound outside words counts above this, re the mean of the words
 
 
 def are_swapped(powers: Sequence[Power], words: Sequence[Sequence[AlignedWord]]) -> bool:
@@ -75,10 +77,12 @@ def check_two_voices(powers: Sequence[Power]) -> None:
 
 def check_told(power: Power, own: Frames, other: Frames, speaker: str) -> None:
     """Raise Unusable if most of the sound of a side lies outside its words."""
-    sounding = active_frames(power) & ~other
+    level = smoothed(power)
+    loud = level[own].mean() * 10 ** (TOLD_DB / 10) if own.any() else 0.0
+    sounding = active_frames(power) & ~other & (level > loud)
     n = np.count_nonzero(sounding)
     untold = np.count_nonzero(sounding & ~own)
-    if n >= MIN_JUDGED_S * FRAMES_PER_S and untold > MAX_UNTOLD * n:
+    if n >= MIN_TOLD_S * FRAMES_PER_S and untold > MAX_UNTOLD * n:
         raise Unusable(
             "mislabelled",
             f"{untold / FRAMES_PER_S:.1f} s of the {n / FRAMES_PER_S:.1f} s that {speaker} sounds "
