@@ -27,6 +27,12 @@ from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.adapters import format_of
 from microturn.datagen.corpora.adapters.unique_ids import with_unique_ids
+from microturn.datagen.corpora.adding.archive import (
+    archive_signatures,
+    is_archive,
+    name_archive,
+    unpack,
+)
 from microturn.datagen.corpora.adding.changes import (
     SourceChanges,
     changes_since,
@@ -113,8 +119,7 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out={out} exists and is not a corpus; give another out=FOLDER")
     with replacing_folder(out.resolve() if exists else out, over=exists) as part:
-        with unpacked(config.source, config.root, folder=part / "unpacked") as source:
-            summary = _write(config, source, part)
+        summary = _write_source(config, part)
         if config.attribution:
             text = json.dumps({"": config.attribution}, ensure_ascii=False) + "\n"
             write_atomically(part / ATTRIBUTION_NAME, text)
@@ -125,6 +130,20 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     return {**summary, **(changes.to_json() if changes else {}), "folder": str(out)}
 
 
+def _write_source(config: CorpusAddConfig, part: Path) -> dict[str, Any]:
+    """Write a corpus from a folder, a package or a tar; returns the summary."""
+    folder = part / "unpacked"
+    if not is_archive(config.source):
+        with unpacked(config.source, config.root, folder=folder) as source:
+            return _write(config, source, part)
+    content = unpack(config.source, folder)
+    summary = _write(replace(config, source=str(content), name=name_of(config)), None, part)
+    shutil.rmtree(folder, ignore_errors=True)
+    write_signatures(part, archive_signatures(config.source))
+    name_archive(part / SKIPPED_NAME, content, config.source)
+    return summary
+
+
 def _changes(config: CorpusAddConfig, out: Path) -> SourceChanges | None:
     """Compare the source of a corpus with what is there; None for a source that does not change.
 
@@ -133,6 +152,8 @@ def _changes(config: CorpusAddConfig, out: Path) -> SourceChanges | None:
     _check_same(config, out)
     if not Path(config.source).exists():
         return None
+    if is_archive(config.source):
+        return changes_since(out, archive_signatures(config.source))
     if form := _conversation_form(config):
         return changes_since(out, conversation_signatures(config, form))
     return changes_since(out, signatures(_listed(config, find_recordings(config, None))))

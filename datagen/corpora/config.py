@@ -6,7 +6,7 @@ from microturn.configs.command import option
 
 FORMAT_NAMES = (
     *("auto", "librispeech", "ljspeech", "common_voice", "vctk", "huggingface", "lhotse"),
-    *("segments", "jsonl", "table", "files"),
+    *("speech_commands", "an4", "segments", "jsonl", "table", "files"),
     *("shards", "moshi", "lhotse_dialogues", "scripted"),
     *("per_participant", "sph", "two_files"),
 )
@@ -16,7 +16,7 @@ FORMAT_NAMES = (
 class CorpusAddConfig:
     """The corpus to add."""
 
-    source: str = option(help="folder or manifest to add, or the name of a package of speech")
+    source: str = option(help="folder, tar or manifest to add, or the name of a package of speech")
     out: str = option("", "folder to write; empty: a folder of its name among the user's corpora")
     name: str = option("", "prefix of its ids and speakers; empty: the name of the folder")
     format: str = option("auto", f"layout of the folder: {', '.join(FORMAT_NAMES)}")

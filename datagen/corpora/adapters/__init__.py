@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from microturn.datagen.corpora.adapters.an4 import AN4
 from microturn.datagen.corpora.adapters.common_voice import COMMON_VOICE
 from microturn.datagen.corpora.adapters.files import FILES
 from microturn.datagen.corpora.adapters.huggingface import HUGGINGFACE
@@ -12,6 +13,7 @@ from microturn.datagen.corpora.adapters.lhotse_manifests import LHOTSE
 from microturn.datagen.corpora.adapters.librispeech import LIBRISPEECH
 from microturn.datagen.corpora.adapters.ljspeech import LJSPEECH
 from microturn.datagen.corpora.adapters.segments import SEGMENTS
+from microturn.datagen.corpora.adapters.speech_commands import SPEECH_COMMANDS
 from microturn.datagen.corpora.adapters.table import TABLE
 from microturn.datagen.corpora.adapters.vctk import VCTK
 from microturn.datagen.corpora.recordings import Format
@@ -22,6 +24,8 @@ FORMATS = (
     LJSPEECH,
     COMMON_VOICE,
     VCTK,
+    SPEECH_COMMANDS,
+    AN4,
     HUGGINGFACE,
     LHOTSE,
     SEGMENTS,

@@ -130,8 +130,9 @@ def _n_channels(path: Path) -> int:
 
 
 def _near(folder: Path, path: Path) -> Path:
-    """Resolve a relative path from its table, or from the working directory."""
-    return folder / path if (folder / path).is_file() or not path.is_file() else path
+    """Resolve a relative path from its table, the folder above it, or the working directory."""
+    places = (folder / path, folder.parent / path, path)
+    return next((place for place in places if place.is_file()), folder / path)
 
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[Recording]:
