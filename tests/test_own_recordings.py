@@ -49,8 +49,10 @@ def test_the_page_runs_from_recordings_to_scores(
     corpus = json.loads((tmp_path / "corpora/mine/corpus.json").read_text())
     assert corpus["recordings"] == 4 * len(SPEAKERS)
     assert (tmp_path / "runs/own/states/step00000003.safetensors").is_file()
-    (line,) = (tmp_path / "runs/own/validation.jsonl").read_text().splitlines()
-    assert json.loads(line)["validate/own_heard/loss"] > 0
+    lines = (tmp_path / "runs/own/validation.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == [2, 3]
+    assert all(row["validate/own_heard/loss"] > 0 for row in rows)
     assert (tmp_path / "runs/own/best/model.safetensors").is_file()
     assert (tmp_path / "runs/own/streaming_validation/scores.jsonl").is_file()
     assert (tmp_path / "runs/own-scores/scores.json").is_file()

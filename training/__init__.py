@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from microturn.configs.load import load_config
     from microturn.model.model import InteractionModel
     from microturn.training.build import build_run
+    from microturn.training.cli import config_of
     from microturn.training.config import TrainingConfig
     from microturn.training.data import DialogueData
     from microturn.training.module import TrainingModule
@@ -27,7 +27,7 @@ _HOMES = {
     "TrainingConfig": "microturn.training.config",
     "TrainingModule": "microturn.training.module",
     "build_run": "microturn.training.build",
-    "load_config": "microturn.configs.load",
+    "config_of": "microturn.training.cli",
     "trainer_arguments": "microturn.training.train",
 }
 
@@ -37,7 +37,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingModule",
     "build_run",
-    "load_config",
+    "config_of",
     "trainer_arguments",
 ]
 

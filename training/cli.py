@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from microturn.configs.command import Command, starts_over
+from microturn.configs.command import Command, build_config, starts_over
 from microturn.training.config import TrainingConfig
 
 
@@ -36,3 +37,13 @@ TRAIN = Command(
     on_interrupt=_on_interrupt,
     beneath=("init", _model_of),
 )
+
+
+def config_of(words: Sequence[str]) -> TrainingConfig:
+    """Return the configuration of `microturn train WORDS`, for a script.
+
+    words: YAML files and key=value; with `init=` the sizes of the model that no word gives are the
+    checkpoint's. Raises ConfigError (a ValueError, one sentence) or, for a missing file, OSError.
+    """
+    cfg: TrainingConfig = build_config(TRAIN, words)
+    return cfg

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import load_file
 
 from microturn.configs.main import main
-from microturn.training import TrainingConfig, build_run, load_config, trainer_arguments
+from microturn.training import TrainingConfig, build_run, config_of, trainer_arguments
 from microturn.training.optim import rate
 
 QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
@@ -35,8 +35,7 @@ def words(data: Path, out: Path, *more: str) -> list[str]:
 
 
 def config(data: Path, out: Path, *more: str) -> TrainingConfig:
-    cfg: TrainingConfig = load_config(TrainingConfig, SMOKE, words(data, out, *more))
-    return cfg
+    return config_of([*SMOKE, *words(data, out, *more)])
 
 
 def fit(cfg: TrainingConfig, *, ckpt: Path | None = None, **arguments: Any) -> L.Trainer:
@@ -83,6 +82,18 @@ def test_a_script_that_resumes_ends_with_the_weights_of_the_command(
     got = weights_of(trainer)
     assert got.keys() == straight.keys()
     assert not [name for name in got if not torch.equal(got[name], straight[name])]
+
+
+def test_a_script_that_starts_from_weights_takes_their_sizes(data: Path, tmp_path: Path) -> None:
+    """As the command does: no file gives the sizes here, and the defaults are others."""
+    first, _ = build_run(config(data, tmp_path, "max_steps=1"))
+    first.model.save_pretrained(tmp_path / "first")
+    cfg = config_of([*words(data, tmp_path / "out", "max_steps=1"), f"init={tmp_path / 'first'}"])
+    assert cfg.model == first.model.cfg
+    second, _ = build_run(cfg)
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[name], value), name
+    assert second.model.notes == first.model.notes
 
 
 def test_losses_and_rates_are_logged_for_every_step_also_after_resuming(
