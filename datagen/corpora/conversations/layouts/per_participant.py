@@ -58,13 +58,15 @@ def _texts_of(sound: Path) -> list[Path]:
 
 
 def _read(root: Path, columns: dict[str, str]) -> Iterator[DescribedConversation]:
-    sounds: dict[str, dict[str, list[Path]]] = {}
+    names: dict[str, list[str]] = {}  # of files, by conversation; text is smaller than paths
     for path in files_below(root):
         match = _NAME.fullmatch(path.stem)
         if match is not None and path.suffix.lower() in AUDIO_SUFFIXES:
-            sounds.setdefault(match[1], {}).setdefault(match[2], []).append(path)
-    for name in sorted(sounds):
-        people = sounds[name]
+            names.setdefault(match[1], []).append(str(path))
+    for name in sorted(names):
+        people: dict[str, list[Path]] = {}
+        for path in map(Path, names[name]):
+            people.setdefault(path.stem.removeprefix(f"{name}_"), []).append(path)
         try:
             sides = _sides(name, people)
         except (ValueError, TypeError, OSError) as error:
