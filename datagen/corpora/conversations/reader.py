@@ -1,21 +1,24 @@
 """Reads the conversations of corpora: a line when it is asked for, and windows of their sound.
 
-Nothing is read whole: opening reads the lines once for the columns by which conversations are
-chosen, and a window of an hour of sound is a range of its file.
+Nothing is read whole: conversations are chosen by columns that are mapped into memory, and a window
+of an hour of sound is a range of its file.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import ceil, floor, gcd
 from typing import IO, Any
 
 import numpy as np
 import soundfile
 
+from microturn.datagen.corpora.conversations.columns import (
+    ADD_AGAIN,
+    ConversationColumns,
+    ConversationRows,
+)
 from microturn.datagen.corpora.conversations.record import (
     CONVERSATIONS_NAME,
     CorpusConversation,
@@ -29,20 +32,6 @@ from microturn.model.streams.pcm import Audio
 from microturn.model.streams.sound_file import SoundError, decoding
 
 _MARGIN = 64  # samples of the new rate around a window, more than the filter's length
-_ADD = "add the corpus again with `microturn corpus add`"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConversationRow:
-    """What is known of a conversation without reading its line again."""
-
-    id: str
-    kind: str
-    split: str
-    language: str
-    duration_s: float
-    speakers: tuple[str, ...]
-    has_words: tuple[bool, ...]  # for each side of a recorded one
 
 
 class Conversations:
@@ -50,13 +39,12 @@ class Conversations:
 
     def __init__(self, folders: Sequence[Place], *, sample_rate: int | None = None) -> None:
         self.sample_rate = sample_rate or StreamLayout().sample_rate
-        self.rows: list[ConversationRow] = []
-        self._places: list[tuple[Place, int, int]] = []  # file, first byte, length of a line
-        self._numbers: dict[str, int] = {}
-        for folder in folders:
-            path = folder / CONVERSATIONS_NAME
-            if path.is_file():
-                self._read(path)
+        paths = dict.fromkeys(folder / CONVERSATIONS_NAME for folder in folders)
+        self._files = [ConversationColumns(path) for path in paths if path.is_file()]
+        self.rows = ConversationRows(self._files)
+        _check_ids(self._files)
+        for file in self._files:
+            _check_tars(file)
 
     @staticmethod
     def open(names: str, *, sample_rate: int | None = None) -> Conversations:
@@ -70,17 +58,16 @@ class Conversations:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> CorpusConversation:
-        path, start, size = self._places[number]
-        with _opened(path) as file:
-            file.seek(start)
-            return CorpusConversation.from_json(json.loads(file.read(size)))
+        file, row = self.rows.place(number)
+        return file.conversation(row)
 
     def __iter__(self) -> Iterator[CorpusConversation]:
         return (self[number] for number in range(len(self)))
 
     def find(self, conversation_id: str) -> CorpusConversation:
         """Return a conversation by its id; raises KeyError."""
-        return self[self._numbers[conversation_id]]
+        file, row = self._place(conversation_id)
+        return file.conversation(row)
 
     def sound(
         self, conversation: CorpusConversation, side: Side, start_s: float, end_s: float
@@ -90,8 +77,7 @@ class Conversations:
         A window has the same samples wherever it begins. Raises SoundError if the stored file
         cannot be read.
         """
-        number = self._numbers[conversation.id]
-        tar = self._places[number][0].parent / side.tar
+        tar = self._place(conversation.id)[0].file.parent / side.tar
         first, last = round(start_s * self.sample_rate), round(end_s * self.sample_rate)
         audio = self._window(tar, side, first, last)
         for from_s, to_s in conversation.redacted:
@@ -116,7 +102,7 @@ class Conversations:
                     stored.seek(min(begin * down, stored.frames))
                     frames = stored.read((end - begin) * down, dtype="float32", always_2d=True)
         except SoundError as error:
-            raise SoundError(f"{tar}: {side.member}: {error}; {_ADD}") from error
+            raise SoundError(f"{tar}: {side.member}: {error}; {ADD_AGAIN}") from error
         audio = resample(
             np.ascontiguousarray(frames[:, side.channel]),
             side.sample_rate,
@@ -124,36 +110,12 @@ class Conversations:
         )[first - begin * up : last - begin * up]
         return np.pad(audio, (0, last - first - len(audio)))
 
-    def _read(self, path: Place) -> None:
-        """Read every line once: check it, and keep its row and its position."""
-        ends: dict[str, int] = {}
-        at = 0
-        with _opened(path) as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    found = CorpusConversation.from_json(json.loads(line))
-                    if found.id in self._numbers:
-                        raise ValueError(f"the id {found.id!r} occurs twice")
-                except KeyError as error:
-                    raise ValueError(
-                        f"{path}, line {number}: field {error} is missing; {_ADD}."
-                    ) from error
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"{path}, line {number}: {error}; {_ADD}.") from error
-                for side in (*found.sides, *found.others):
-                    ends[side.tar] = max(ends.get(side.tar, 0), side.offset + side.size)
-                self._numbers[found.id] = len(self.rows)
-                self._places.append((path, at, len(line)))
-                self.rows.append(_row(found))
-                at += len(line)
-        for name, end in sorted(ends.items()):
-            tar = path.parent / name
-            if not tar.is_file():
-                raise FileNotFoundError(
-                    f"{path.parent} lacks {name}, named in {path.name}; {_ADD}."
-                )
-            if size_of(tar) < end:
-                raise ValueError(f"{tar} is shorter than {path.name} says; {_ADD}.")
+    def _place(self, conversation_id: str) -> tuple[ConversationColumns, int]:
+        """Return the file of a conversation, and its row there."""
+        for file in self._files:
+            if (row := file.row_of(conversation_id)) >= 0:
+                return file, row
+        raise KeyError(f"there is no conversation {conversation_id!r}")
 
 
 class RangeFile(io.RawIOBase):
@@ -187,16 +149,28 @@ class RangeFile(io.RawIOBase):
         return len(data)
 
 
-def _row(found: CorpusConversation) -> ConversationRow:
-    return ConversationRow(
-        id=found.id,
-        kind=found.kind,
-        split=found.split,
-        language=found.language,
-        duration_s=found.duration_s,
-        speakers=found.speakers,
-        has_words=tuple(bool(side.words) for side in found.sides),
-    )
+def _check_ids(files: Sequence[ConversationColumns]) -> None:
+    """Raise ValueError if a conversation stands in two files."""
+    for number, file in enumerate(files):
+        for other in files[:number]:
+            twice = next((name for name in file.ids if other.ids.code(name) >= 0), None)
+            if twice is not None:
+                raise ValueError(
+                    f"{file.file} and {other.file} both have the id {twice!r}; add one of them "
+                    "under another name"
+                )
+
+
+def _check_tars(file: ConversationColumns) -> None:
+    """Raise an error if a tar is missing, or shorter than the lines say."""
+    for name, end in file.tar_ends():
+        tar = file.file.parent / name
+        if not tar.is_file():
+            raise FileNotFoundError(
+                f"{file.file.parent} lacks {name}, named in {file.file.name}; {ADD_AGAIN}."
+            )
+        if size_of(tar) < end:
+            raise ValueError(f"{tar} is shorter than {file.file.name} says; {ADD_AGAIN}.")
 
 
 def _check_stored(stored: soundfile.SoundFile, side: Side) -> None:
