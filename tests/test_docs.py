@@ -117,6 +117,18 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in slugs_of(target), f"{page.name} links to {link}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_tables_have_the_cells_of_their_heads(page: Path) -> None:
+    text = re.sub(r"^```\w*\n.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
+    uneven = [
+        table.partition("\n")[0]
+        for table in tables
+        if len({re.sub(r"`[^`]*`|\\\|", "", row).count("|") for row in table.splitlines()}) > 1
+    ]
+    assert not uneven, f"{page.name}: rows are longer or shorter than their head: {uneven}"
+
+
 def test_the_index_lists_every_page() -> None:
     index = ROOT / "docs" / "README.md"
     links = set(re.findall(r"\]\(([\w.]+\.md)\)", index.read_text()))

@@ -89,6 +89,11 @@ class Habits:
             delays_s=(_median(replies, 0), _median(replies, 1)),
         )
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether the set has one dialogue only, which is then its own other."""
+        return len(self.samples) == 1
+
     def other(self, key: str) -> HeldOutDialogue:
         """Another dialogue of the set; the same one where there is no other."""
         keys = list(self.samples)

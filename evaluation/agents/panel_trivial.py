@@ -111,25 +111,29 @@ def murmur(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
 
 
 def deaf(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
-    """Plays what was recorded for another dialogue."""
+    """Plays what was recorded for another dialogue; for the only one, half of it apart."""
     other = habits.other(sample.key).dialogue
-    said = [(word.start_s, word.text) for word in other.agent_words]
+    apart_s = other.duration_s / 2 if habits.is_alone else 0.0
+    said = sorted(
+        ((word.start_s + apart_s) % other.duration_s, word.text) for word in other.agent_words
+    )
     output = compose(sample, habits, said)
     return AgentOutput(
         audio=output.audio,
         sample_rate=output.sample_rate,
         words=output.words,
         delegates_s=tuple(t for t in other.delegates_s if t < output.duration_s),
-        heard=other.user_words,
+        heard=() if habits.is_alone else other.user_words,
     )
 
 
 def another_answer(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
-    """Answers each turn with words and delays of a turn of another dialogue."""
+    """Answers each turn with words and delays of a turn of another dialogue, or far from it."""
     others = [one.replies for one in exchanges(habits.other(sample.key).dialogue)] or [()]
+    first = len(others) // 2 if habits.is_alone else 0
     said = [
         (own.end_s + after_s, text)
-        for number, own in enumerate(exchanges(sample.dialogue))
+        for number, own in enumerate(exchanges(sample.dialogue), start=first)
         for after_s, text in others[number % len(others)]
         if own.end_s + after_s < own.until_s
     ]

@@ -15,11 +15,17 @@ from microturn.evaluation.report.targets import TargetCheck
 from microturn.evaluation.report.values import format_interval, format_score, format_value
 from microturn.evaluation.scoring.timing import KINDS
 from microturn.evaluation.suites.conditions import people
-from microturn.evaluation.suites.credit import RESTRAINT_MEANINGS
+from microturn.evaluation.suites.credit import FALSE_DELEGATES, SOUNDS, UNASKED
 from microturn.evaluation.suites.score_suite import SuiteScore
 
 TWINS: Final = "closed-domain twins"
 BEGIN, END = "<!-- scores begin -->", "<!-- scores end -->"
+# What stands beside every headline, and its column.
+_RESTRAINT: Final = {
+    UNASKED: "unasked/min",
+    FALSE_DELEGATES: "false delegates/min",
+    SOUNDS: "sounds as written",
+}
 
 _KIND_NAMES: Final = {
     "agent_ipu": "agent's inter-pausal units",
@@ -58,9 +64,9 @@ def tables(scores: Scores) -> str:
         "events behind the headline. Floor: what the best agent of the adversarial panel gets, or "
         "the line below which all of it stays.",
         "",
-        "| suite | headline | n | dialogues | unasked/min | false delegates/min "
+        f"| suite | headline | n | dialogues | {' | '.join(_RESTRAINT.values())} "
         f"| {' | '.join(scores.agents)} | floor (best of the panel) |",
-        f"|---|---|---:|---:|---:|---:|{'---:|' * len(scores.agents)}---:|",
+        f"|---|---|---:|---:|{'---:|' * (len(_RESTRAINT) + len(scores.agents))}---:|",
     ]
     for name in names:
         for title, metric in _headlines(scores.first.suites[name]):
@@ -124,9 +130,9 @@ def _unplayed_people(names: Sequence[str]) -> list[str]:
 
 
 def _restraint(scores: Scores, suite: str) -> str:
-    """Unasked speech and false delegates of the scored agent, beside its headline."""
+    """The restraint of the scored agent, beside its headline."""
     metrics = scores.first.suites[suite].metrics
-    rates = [metrics[name].value if name in metrics else None for name in RESTRAINT_MEANINGS]
+    rates = [metrics[name].value if name in metrics else None for name in _RESTRAINT]
     return " | ".join("-" if rate is None else f"{rate:.2f}" for rate in rates)
 
 

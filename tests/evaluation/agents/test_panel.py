@@ -11,6 +11,7 @@ from microturn.evaluation.scoring.events import score
 from microturn.evaluation.suites.event_suites import SET, event_metrics, event_suites
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.registry import known_suites, load_suite
+from support.hand_made import word
 from support.panel import played_by_all
 
 
@@ -54,3 +55,17 @@ def test_a_set_without_people_is_played(script: Any) -> None:
     for agent in panel_of(tuple(PANEL), lambda: iter([sample])).values():
         (output,) = agent.perform([sample])
         assert output.duration_s == pytest.approx(sample.dialogue.duration_s)
+
+
+def test_in_a_set_of_one_dialogue_no_answer_comes_from_its_own_place(script: Any) -> None:
+    """The only dialogue is its own other: playing that is playing what is right."""
+    for start_s, answer in ((0.5, "alpha"), (4.5, "bravo")):
+        script.user.append(word("what", start_s))
+        script.turn(start_s, start_s + 0.4, answer)
+    sample = script.sample()
+    for name in ("deaf", "another_answer"):
+        (output,) = panel_of((name,), lambda: iter([sample]))[name].perform([sample])
+        right = [(word.start_s, word.text) for word in sample.dialogue.agent_words]
+        assert output.words
+        assert not set(right) & {(word.start_s, word.text) for word in output.words}
+        assert not output.heard
