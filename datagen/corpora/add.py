@@ -67,7 +67,7 @@ from microturn.datagen.corpora.conversations.described import ConversationFormat
 from microturn.datagen.corpora.conversations.layouts.choice import layout_of
 from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.conversations.reader import Conversations
-from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
+from microturn.datagen.corpora.home import SHIPPED, corpora_home
 from microturn.datagen.corpora.manifest import (
     ATTRIBUTION_NAME,
     LAYOUT,
@@ -180,10 +180,8 @@ def name_of(config: CorpusAddConfig) -> str:
     """Return the name of the corpus, the prefix of its ids and speakers."""
     name = config.name or Path(config.source).absolute().name.split(".")[0]
     name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "corpus"
-    if name == DEFAULT_NAME:
-        raise ValueError(
-            f"the name {DEFAULT_NAME!r} belongs to the corpus that ships; give name=NAME"
-        )
+    if name in SHIPPED:
+        raise ValueError(f"the name {name!r} belongs to a corpus that ships; give name=NAME")
     return name
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from microturn.datagen.corpora.conversations.reader import Conversations
+from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME, SCRIPTED
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance
 from microturn.datagen.sets.storage import names, size_of
 
@@ -17,8 +20,11 @@ _WORDS = (
 
 
 def counts_markdown(corpus: Corpus) -> str:
-    """Format minutes, speakers, tags, splits, size and clean digit cuts as Markdown tables."""
-    return "\n\n".join([_sources(corpus), _tags(corpus), _speakers(corpus), _digits(corpus)])
+    """Format minutes, speakers, tags, splits, size, cuts and dialogues as Markdown tables."""
+    parts = [_sources(corpus), _tags(corpus), _speakers(corpus), _digits(corpus)]
+    if (corpus.folder / CONVERSATIONS_NAME).is_file():
+        parts.append(_dialogues(corpus))
+    return "\n\n".join(parts)
 
 
 def _sources(corpus: Corpus) -> str:
@@ -31,9 +37,9 @@ def _sources(corpus: Corpus) -> str:
         speakers = len({utterance.speaker for utterance in members} - {""})
         seconds = sum(utterance.duration_s for utterance in members)
         rows.append([tar, language or "-", speakers, len(members), f"{seconds / 60:.1f}"])
-    table = _table(["file", "language", "speakers", "recordings", "minutes"], rows)
+    sources = table(["file", "language", "speakers", "recordings", "minutes"], rows)
     size = ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sorted(sizes.items()))
-    return f"{table}\n\n{size}."
+    return f"{sources}\n\n{size}."
 
 
 def _tags(corpus: Corpus) -> str:
@@ -42,7 +48,7 @@ def _tags(corpus: Corpus) -> str:
         for tag in {tag.split(":")[0] for tag in utterance.tags}:
             counts.setdefault(tag, Counter())[utterance.split] += 1
     rows = [[tag, *(counts[tag][split] for split in _SPLITS)] for tag in sorted(counts)]
-    return _table(["English recordings by tag", "train", "test", "any (prompts)"], rows)
+    return table(["English recordings by tag", "train", "test", "any (prompts)"], rows)
 
 
 _SPLITS = ("train", "test", "any")
@@ -59,7 +65,7 @@ def _speakers(corpus: Corpus) -> str:
         names = ", ".join(f"{name} {ms / 60_000:.1f}" for name, ms in minutes.most_common())
         total = f"{sum(minutes.values()) / 60_000:.1f}"
         rows.append([split, len(minutes), len(lines), total, names])
-    return _table(["split", "speakers", "lines", "minutes", "minutes of each speaker"], rows)
+    return table(["split", "speakers", "lines", "minutes", "minutes of each speaker"], rows)
 
 
 def _digits(corpus: Corpus) -> str:
@@ -72,7 +78,7 @@ def _digits(corpus: Corpus) -> str:
             names = [f"{name} {clean[name]}+{n - clean[name]}" for name, n in sorted(both.items())]
             cells.append(", ".join(names) or "none")
         rows.append([word, *cells])
-    return _table(["clean+usable cuts of", "train", "test", "any (prompts)"], rows)
+    return table(["clean+usable cuts of", "train", "test", "any (prompts)"], rows)
 
 
 def _by_speaker(corpus: Corpus, word: str, split: str, at_least: str) -> Counter[str]:
@@ -83,7 +89,35 @@ def _by_speaker(corpus: Corpus, word: str, split: str, at_least: str) -> Counter
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _dialogues(corpus: Corpus) -> str:
+    """Count scripted dialogues by the first word of their names."""
+    groups: dict[tuple[str, str], list[list[Utterance]]] = {}
+    for found in Conversations([corpus.folder]):
+        if found.kind == SCRIPTED:
+            kind = found.id.removeprefix(f"{found.source}/").partition("-")[0]
+            turns = [corpus[turn.utterance] for turn in found.turns]
+            groups.setdefault((kind, found.split), []).append(turns)
+    rows = []
+    for (kind, split), members in sorted(groups.items()):
+        people = [len({utterance.speaker for utterance in turns}) for turns in members]
+        lines = {utterance.id: utterance for turns in members for utterance in turns}.values()
+        rows.append(
+            [
+                *(kind, split, len(members), sum(n > 2 for n in people), sum(map(len, members))),
+                sum(changes_of_speaker(turns) for turns in members),
+                len({utterance.speaker for utterance in lines}),
+                f"{sum(utterance.duration_s for utterance in lines) / 60:.1f}",
+            ]
+        )
+    head = ["dialogues", "split", "number", "of three or more people", "turns"]
+    return table([*head, "changes of speaker", "speakers", "minutes"], rows)
+
+
+def changes_of_speaker(turns: Sequence[Utterance]) -> int:
+    return sum(a.speaker != b.speaker for a, b in pairwise(turns))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines: list[Sequence[object]] = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 

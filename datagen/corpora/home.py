@@ -23,6 +23,8 @@ from microturn.model.streams.pcm import Audio
 
 DEFAULT_NAME = "default"  # name of the corpus that ships
 _PIECE_BYTES: Final = 1 << 20  # of a manifest, read at once
+SCENES_FOLDER: Final = DEFAULT_FOLDER.parent / "scenes"  # whole dialogues, which also ship
+SHIPPED: Final = {DEFAULT_NAME: DEFAULT_FOLDER, SCENES_FOLDER.name: SCENES_FOLDER}  # by name
 
 
 def corpora_home() -> Path:
@@ -62,8 +64,8 @@ def _n_pieces(pieces: Sequence[str]) -> int:
 
 
 def _folder(name: str) -> str:
-    if name in ("", DEFAULT_NAME):
-        return str(DEFAULT_FOLDER)
+    if name in ("", *SHIPPED):
+        return str(SHIPPED[name or DEFAULT_NAME])
     folder = place(name)
     if not isinstance(folder, Path):  # a URL
         return name

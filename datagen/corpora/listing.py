@@ -1,4 +1,4 @@
-"""Lists the corpora: the one that ships, those that were added, and packages to add."""
+"""Lists the corpora: those that ship, those that were added, and packages to add."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from microturn.configs.paths import data_folder
 from microturn.datagen.corpora.adding.summary import SUMMARY_NAME, count
 from microturn.datagen.corpora.conversations.reader import Conversations
-from microturn.datagen.corpora.home import DEFAULT_NAME, corpora_home
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.home import SHIPPED, corpora_home
+from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus
 from microturn.datagen.corpora.packages import PACKAGES
 
 
@@ -19,7 +19,7 @@ def list_corpora(folder: str = "") -> list[dict[str, Any]]:
     """Return one row per corpus."""
     if folder and not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    rows = [_row(DEFAULT_NAME, DEFAULT_FOLDER)]
+    rows = [_row(name, shipped) for name, shipped in SHIPPED.items()]
     if not folder and data_folder() is None:  # nothing can have been added without out=
         return rows
     inside = sorted((Path(folder) if folder else corpora_home()).glob("*"))

@@ -17,7 +17,7 @@ import sys
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -26,6 +26,7 @@ import soundfile
 from tqdm import tqdm
 
 from microturn.datagen.corpora.alignment.aligner import UNSCORED, Aligned, Aligner
+from microturn.datagen.corpora.alignment.cache import CachedAligner
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.counts import counts_markdown
 from microturn.datagen.corpora.cut_selection import cuts_of
@@ -57,10 +58,11 @@ from microturn.datagen.corpora.manifest import (
 from microturn.datagen.corpora.packages import DOC, download
 from microturn.model.streams.pcm import Audio
 
+GAME = "flight-of-the-amazon-queen"
 PACKAGES = (
     *(f"asterisk-core-sounds-{voice.language}-g722" for voice in VOICES),
     "asterisk-moh-opsound-g722",
-    "flight-of-the-amazon-queen",
+    GAME,
 )
 QUEEN_BYTES = 10_500_000  # about 87 minutes
 MAX_PROMPT_S = 6.0
@@ -82,11 +84,29 @@ class StoredUtterance:
 
 
 def main(arguments: list[str]) -> int:
+    return run_build(arguments, packages=PACKAGES, out=DEFAULT_FOLDER, build=build)
+
+
+def run_build(
+    arguments: list[str],
+    *,
+    packages: Sequence[str],
+    out: Path,
+    build: Callable[[Path, Path], None],
+) -> int:
+    """Build a corpus from packages, downloaded unless root=DIR holds them; prints errors."""
     try:
         options = _options(arguments)
-        out = Path(options.get("out", DEFAULT_FOLDER))
+        out = Path(options.get("out", out))
         with tempfile.TemporaryDirectory() as folder:
-            root = Path(options["root"]) if "root" in options else download(PACKAGES, Path(folder))
+            root = Path(options["root"]) if "root" in options else download(packages, Path(folder))
+            missing = [package for package in packages if not (root / DOC / package).is_dir()]
+            if missing:
+                raise FileNotFoundError(
+                    f"{root} lacks the packages {', '.join(missing)}; unpack them there or omit "
+                    "root=."
+                )
+            out.mkdir(parents=True, exist_ok=True)
             build(root, out)
     except (ValueError, OSError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
@@ -105,13 +125,7 @@ def _options(arguments: list[str]) -> dict[str, str]:
 
 
 def build(root: Path, out: Path) -> None:
-    missing = [package for package in PACKAGES if not (root / DOC / package).is_dir()]
-    if missing:
-        raise FileNotFoundError(
-            f"{root} lacks the packages {', '.join(missing)}; unpack them there or omit root=."
-        )
     aligner = Aligner()
-    out.mkdir(parents=True, exist_ok=True)
     english, *others = VOICES
     utterances: list[Utterance] = []
     utterances += write_tar(out / "asterisk-en.tar", english_prompts(aligner, root, voice=english))
@@ -119,12 +133,14 @@ def build(root: Path, out: Path) -> None:
         out / "asterisk-xx.tar",
         (stored for voice in others for stored in word_prompts(root, voice)),
     )
-    utterances += whole_pairs(write_tar(out / "amazon-queen.tar", lines(aligner, root)))
+    archive = Archive(root / ARCHIVE_PATH)
+    picks = select(archive.clips(), QUEEN_BYTES)
+    utterances += whole_pairs(write_tar(out / "amazon-queen.tar", lines(aligner, archive, picks)))
     utterances += write_tar(out / "music.tar", music(root))
     with (out / MANIFEST_NAME).open("w", encoding="utf-8") as file:
         for utterance in utterances:
             file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")
-    copy_licences(root, out / "LICENCES")
+    copy_licences(root, out / "LICENCES", PACKAGES)
     counts = counts_markdown(Corpus.open(out))
     readme = Path(__file__).with_name("default_readme.md").read_text(encoding="utf-8")
     (out / "README.md").write_text(readme.replace("{counts}", counts), encoding="utf-8")
@@ -207,10 +223,11 @@ def prompt(
     return StoredUtterance(utterance, data)
 
 
-def lines(aligner: Aligner, root: Path) -> Iterator[StoredUtterance]:
+def lines(
+    aligner: Aligner | CachedAligner, archive: Archive, picks: Sequence[SelectedLine]
+) -> Iterator[StoredUtterance]:
     """Yield the selected lines of Flight of the Amazon Queen with their MP3 frames unchanged."""
-    archive = Archive(root / ARCHIVE_PATH)
-    for pick in tqdm(select(archive.clips(), QUEEN_BYTES), desc="amazon-queen"):
+    for pick in tqdm(picks, desc="amazon-queen"):
         data = archive.read(f"{pick.clip.id}.SB")
         decoded, rate = soundfile.read(io.BytesIO(data), dtype="float32")
         audio = resample(decoded, rate, new_rate=RATE)
@@ -240,7 +257,13 @@ def whole_pairs(utterances: list[Utterance]) -> list[Utterance]:
 
 
 def line(
-    pick: SelectedLine, aligned: Aligned, *, aligner: Aligner, data: bytes, audio: Audio, rate: int
+    pick: SelectedLine,
+    aligned: Aligned,
+    *,
+    aligner: Aligner | CachedAligner,
+    data: bytes,
+    audio: Audio,
+    rate: int,
 ) -> StoredUtterance:
     start_s, end_s = voiced_span(audio)
     utterance = Utterance(
@@ -315,14 +338,14 @@ def write_tar(path: Path, stored: Iterator[StoredUtterance]) -> list[Utterance]:
     return placed
 
 
-def copy_licences(root: Path, folder: Path) -> None:
+def copy_licences(root: Path, folder: Path, packages: Sequence[str]) -> None:
     """Copy the copyright files, and the readme that must accompany the game's recordings."""
     folder.mkdir(exist_ok=True)
-    for package in PACKAGES:
+    for package in packages:
         text = (root / DOC / package / "copyright").read_bytes()
         (folder / f"{package}.copyright").write_bytes(text)
-    readme = (root / DOC / PACKAGES[-1] / "readme.txt.gz").read_bytes()
-    (folder / f"{PACKAGES[-1]}.readme.txt").write_bytes(gzip.decompress(readme))
+    readme = (root / DOC / GAME / "readme.txt.gz").read_bytes()
+    (folder / f"{GAME}.readme.txt").write_bytes(gzip.decompress(readme))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def select(clips: list[VoicedLine], n_bytes: int) -> list[SelectedLine]:
         if line in chosen and reply in chosen:
             for name in (line, reply):
                 paired.setdefault(name, set()).add(f"pair:{node}")
-    return [_pick(usable_clips[n], tags[n] | paired.get(n, set())) for n in sorted(chosen)]
+    return [line_of(usable_clips[n], tags[n] | paired.get(n, set())) for n in sorted(chosen)]
 
 
 def _rotation(
@@ -111,7 +111,8 @@ def _rotation(
                 yield queues[speaker][turn]
 
 
-def _pick(clip: VoicedLine, tags: frozenset[str] | set[str]) -> SelectedLine:
+def line_of(clip: VoicedLine, tags: frozenset[str] | set[str]) -> SelectedLine:
+    """Return a clip with the name of its speaker and the side of the split."""
     speaker = speaker_name(clip.speaker)
     split = "test" if speaker in HELD_OUT else "train"
     return SelectedLine(clip=clip, speaker=speaker, tags=frozenset(tags), split=split)

@@ -161,7 +161,7 @@ def test_the_same_again_does_nothing_and_another_configuration_is_refused(
         add_corpus(replace(asked, out=str(tmp_path / "full")))
     with pytest.raises(ValueError, match="without a configuration; give another out=FOLDER"):
         add_corpus(replace(asked, out=str(DEFAULT_FOLDER)))
-    with pytest.raises(ValueError, match="'default' belongs to the corpus that ships"):
+    with pytest.raises(ValueError, match="'default' belongs to a corpus that ships"):
         add_corpus(replace(asked, out="", name="default"))
 
 
@@ -330,11 +330,12 @@ def test_the_commands_add_and_list(
     assert cli.main(["corpus", "list"]) == 0
     listed = capsys.readouterr().out
     assert listed.splitlines()[1].startswith("default")
-    assert listed.splitlines()[2].split()[:3] == ["mine", "0.00", "1"]
+    assert listed.splitlines()[2].split()[:3] == ["scenes", "2.14", "3060"]
+    assert listed.splitlines()[3].split()[:3] == ["mine", "0.00", "1"]
     assert "microturn corpus add also knows: fotaq" in listed
     assert cli.main(["corpus", "list", "json=-"]) == 0
     rows = json.loads(capsys.readouterr().out)["corpora"]
-    assert [row["name"] for row in rows] == ["default", "mine"]
+    assert [row["name"] for row in rows] == ["default", "scenes", "mine"]
     assert cli.main(["corpus", "list", str(tmp_path / "no")]) == 1
     assert cli.main(["corpus", "add", "fotaqq"]) == 1
     assert "fotaqq is not a file, a folder" in capsys.readouterr().err
