@@ -172,8 +172,9 @@ class ConversationChecker:
         said = [mended_words(person.words, duration_s) for person in people]
         for one in said:
             mended.update(one.mended)
-        sounds = _unswapped(sounds, said, duration_s, mended)
-        heard = _HeardPeople.of(people, sounds, said, duration_s)
+        told = [_told(*pair, duration_s) for pair in zip(people, said, strict=True)]
+        sounds = _unswapped(sounds, told, duration_s, mended)
+        heard = _HeardPeople.of(people, sounds, said, told, duration_s)
         muted, crosstalk_db = heard.muted()
         mended[MUTED] += any(mask is not None for mask in muted[:2])
         files = stored_files(
@@ -259,6 +260,7 @@ class _HeardPeople:
     people: Sequence[DescribedSide]
     sounds: Sequence[MeasuredSound]
     said: Sequence[MendedWords]
+    told: Sequence[Sequence[TimeSpan]]  # when the corpus says that they speak
     n_frames: int
     duration_s: float
 
@@ -267,6 +269,7 @@ class _HeardPeople:
         people: Sequence[DescribedSide],
         sounds: Sequence[MeasuredSound],
         said: Sequence[MendedWords],
+        told: Sequence[Sequence[TimeSpan]],
         duration_s: float,
     ) -> _HeardPeople:
         powers = [of_length(one.power, round(duration_s * FRAMES_PER_S)) for one in sounds]
@@ -274,14 +277,16 @@ class _HeardPeople:
             people=people,
             sounds=[replace(o, power=p) for o, p in zip(sounds, powers, strict=True)],
             said=said,
+            told=told,
             n_frames=len(powers[0]),
             duration_s=duration_s,
         )
         for number, (person, own) in enumerate(zip(people[:2], said[:2], strict=True)):
-            if own.words:
+            name = person.speaker or "a side"
+            if told[number]:
                 others = heard.near(number, of_others=True)
-                name = person.speaker or "a side"
                 check_told(powers[number], heard.near(number), others, name)
+            if own.words:
                 check_words_clock(powers[number], own.words, name)
         if len(by_file([one.sound for one in sounds[:2]])) == 2:
             only = [heard.speaks(i) & ~heard.near(1 - i) for i in (0, 1)]
@@ -291,17 +296,15 @@ class _HeardPeople:
     def near(self, number: int, *, of_others: bool = False) -> Frames:
         """Return the frames around the words of a person, or of all others."""
         frames = frames_of((), self.n_frames)
-        for i, own in enumerate(self.said):
+        for i, spans in enumerate(self.told):
             if (i != number) == of_others:
-                spans = times_of_words(own.words)
                 frames |= frames_of(spans, self.n_frames, margin_s=NEAR_OWN_S)
         return frames
 
     def speaks(self, number: int) -> Frames:
-        """Return the frames in which a person speaks: by their words, else by their sound."""
-        own = self.said[number].words
-        if own:
-            return frames_of(times_of_words(own), self.n_frames)
+        """Return the frames in which a person speaks: as the corpus says, else by their sound."""
+        if self.told[number]:
+            return frames_of(self.told[number], self.n_frames)
         power = self.sounds[number].power
         louder = [other.power < 0.1 * power for i, other in enumerate(self.sounds) if i != number]
         frames = active_frames(power)
@@ -346,7 +349,7 @@ class _HeardPeople:
         if words and not any(map(_is_segment, words)):
             return ()
         if person.activity and not words:
-            return _inside(person.activity, self.duration_s)
+            return tuple(self.told[number])
         power = self.sounds[number].power
         return activity_of(power if muted is None else power * ~muted)
 
@@ -355,9 +358,14 @@ def _is_segment(word: AlignedWord) -> bool:
     return word.times == UNKNOWN and " " in word.text
 
 
+def _told(person: DescribedSide, said: MendedWords, duration_s: float) -> Sequence[TimeSpan]:
+    """Return when the corpus says that a person speaks: by words, else by its spans of activity."""
+    return times_of_words(said.words) or _inside(person.activity, duration_s)
+
+
 def _unswapped(
     sounds: list[MeasuredSound],
-    said: Sequence[MendedWords],
+    told: Sequence[Sequence[TimeSpan]],
     duration_s: float,
     mended: Counter[str],
 ) -> list[MeasuredSound]:
@@ -365,7 +373,7 @@ def _unswapped(
     n_frames = round(duration_s * FRAMES_PER_S)
     powers = [of_length(one.power, n_frames) for one in sounds[:2]]
     check_two_voices(powers)
-    if not are_swapped(powers, [one.words for one in said[:2]]):
+    if not are_swapped(powers, told[:2]):
         return sounds
     mended[SWAPPED] += 1
     return [sounds[1], sounds[0], *sounds[2:]]

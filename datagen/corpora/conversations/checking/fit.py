@@ -17,10 +17,9 @@ from microturn.datagen.corpora.conversations.checking.activity import (
     active_frames,
     frames_of,
     smoothed,
-    times_of_words,
 )
 from microturn.datagen.corpora.conversations.checking.measured import FRAMES_PER_S, Power
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.conversations.record import TimeSpan
 from microturn.datagen.corpora.waveform import LOUD_SHARE
 
 SWAPPED: Final = "channels swapped"
@@ -34,9 +33,12 @@ MIN_TOLD_S: Final = 10.0  # of sound; with less nothing is said
 TOLD_DB: Final = -10.0  # sound outside words counts above this, re the mean of the words
 
 
-def are_swapped(powers: Sequence[Power], words: Sequence[Sequence[AlignedWord]]) -> bool:
-    """Tell whether each side's words lie on the other's channel; raises Unusable if on neither."""
-    said = [frames_of(times_of_words(some), len(powers[0])) for some in words]
+def are_swapped(powers: Sequence[Power], told: Sequence[Sequence[TimeSpan]]) -> bool:
+    """Tell whether each side's words lie on the other's channel; raises Unusable if on neither.
+
+    `told` are the times of words of each side, or those in which the corpus says that it sounds.
+    """
+    said = [frames_of(some, len(powers[0])) for some in told]
     active = [active_frames(power) for power in powers]
     levels = [_level_db(power) for power in powers]
     either = active[0] | active[1]

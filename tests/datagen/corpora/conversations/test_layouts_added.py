@@ -13,6 +13,7 @@ import pytest
 from microturn.configs.reading import lines_of
 from microturn.datagen.corpora.add import SKIPPED_NAME, add_corpus
 from microturn.datagen.corpora.config import CorpusAddConfig
+from microturn.datagen.corpora.conversations.checking.fit import SWAPPED
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import CorpusConversation
 from microturn.datagen.corpora.manifest import resample
@@ -22,10 +23,12 @@ from support.conversation_trees import (
     Talk,
     marked,
     put_text,
+    same_twice,
     silenced,
     swapped,
     talk,
     tear,
+    with_crosstalk,
     write_candor,
     write_fisher,
     write_meeting,
@@ -128,6 +131,44 @@ def test_a_meeting_without_conversations_is_utterances(tmp_path: Path) -> None:
     summary = add(write_meeting(tmp_path / "in", one), tmp_path / "out", fit=-1000.0)
     assert "conversations" not in summary or not summary["conversations"]["recorded"]
     assert not len(Conversations([tmp_path / "out"]))
+
+
+def _session(root: Path, one: Talk, number: int) -> Path:
+    return write_session(root / f"s{number}", one, kind=".rttm")
+
+
+NUMBERED: dict[str, Callable[[Path, Talk, int], Path]] = {
+    "fisher": lambda root, one, n: write_fisher(root, one, call=f"0000{n}", pins=f"1{n},2{n}"),
+    "seamless": lambda root, one, n: write_seamless(root, one, name=f"V0_S{n}_I0"),
+    "candor": lambda root, one, n: write_candor(root, one, name=f"c{n}"),
+    "activity alone": _session,
+    "meeting": lambda root, one, n: write_meeting(root, one, meeting=f"ES200{n}"),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_faults_of_the_sound_are_found_in_every_layout(tmp_path: Path, name: str) -> None:
+    faults = [
+        talk(),
+        swapped(talk(first=1)),
+        silenced(talk(first=2), 1),
+        same_twice(talk(first=3)),
+        with_crosstalk(talk(first=4), -6.0),
+    ]
+    for number, one in enumerate(faults):
+        NUMBERED[name](tmp_path / "in", one, number)
+    summary = add(tmp_path / "in", tmp_path / "out", conversations=name == "meeting")
+    assert summary["conversations"]["recorded"] == 2
+    assert summary["mended"] == {SWAPPED: 1}
+    kinds = [kind for _, (kind, _) in sorted(reasons(tmp_path / "out").items())]
+    assert kinds == ["silent", "one_voice", "crosstalk"]
+    opened = Conversations([tmp_path / "out"])
+    for found, one in zip(opened, (faults[0], talk(first=1)), strict=True):
+        for person, side in enumerate(found.sides):
+            stored = opened.sound(found, side, 0.0, one.duration_s)
+            first = one.turns_of(person)[0]
+            inside = stored[round(first.start_s * RATE) : round(first.end_s * RATE)]
+            assert np.square(inside).mean() > 10 * np.square(stored[: RATE // 4]).mean()
 
 
 def test_swapped_channels_are_put_right(tmp_path: Path) -> None:
