@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "simulate": ("microturn.datagen.cli", "SIMULATE", "make dialogues with exact labels"),
     "inspect": ("microturn.datagen.cli", "INSPECT", "see and hear what was simulated"),
     "export": ("microturn.datagen.export.cli", "EXPORT", "write a set for other toolkits"),
+    "fit": ("microturn.datagen.fit.cli", "FIT", "measure how people take turns, for simulate"),
     "corpus add": ("microturn.datagen.corpora.cli", "CORPUS_ADD", "take recordings in"),
     "corpus list": ("microturn.datagen.corpora.cli", "CORPUS_LIST", "list the corpora there are"),
     "verify-audio": (

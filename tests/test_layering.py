@@ -42,7 +42,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pack",),
         ("pipeline",),
         ("report",),
-        ("simulate", "live", "export"),
+        ("simulate", "live", "export", "fit"),
         ("cli",),
     ),
     "inference": (

@@ -7,6 +7,7 @@ backchannel outlasts the speech of who holds it; what ends before is an attempt 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -85,7 +86,7 @@ def units_of(side: SpokenSide, speaker: str, config: DeriveConfig) -> list[Speec
     texts: list[list[str]] = [[] for _ in joined]
     for word in sorted(side.words, key=lambda word: (word.start_s, word.end_s)):
         place = _most_of(word, joined)
-        if place is not None:
+        if place is not None and word.text:
             texts[place].append(word.text)
     return [
         SpeechUnit(speaker=speaker, start_s=start, end_s=end, text=" ".join(words))
@@ -94,10 +95,17 @@ def units_of(side: SpokenSide, speaker: str, config: DeriveConfig) -> list[Speec
 
 
 def _most_of(word: WordLabel, spans: Sequence[SpanS]) -> int | None:
-    """The span that shares most of a word; None where none does."""
-    shared = [min(end, word.end_s) - max(start, word.start_s) for start, end in spans]
-    best = max(range(len(spans)), key=shared.__getitem__, default=None)
-    return best if best is not None and shared[best] > 0 else None
+    """The span that shares most of a word, the first of equal ones; None where none does."""
+    best, most_s = None, 0.0
+    first = max(bisect_right(spans, word.start_s, key=lambda span: span[0]) - 1, 0)
+    for place in range(first, len(spans)):
+        start, end = spans[place]
+        if start >= word.end_s:
+            break
+        shared_s = min(end, word.end_s) - max(start, word.start_s)
+        if shared_s > most_s:
+            best, most_s = place, shared_s
+    return best
 
 
 def silences(units: Sequence[SpeechUnit], place: int, *, duration_s: float) -> SpanS:

@@ -86,17 +86,17 @@ class Pace:
             + math.sqrt(max(1.0 - h.dialogue_tempo - h.speaker_tempo, 0.0)) * self._normal("gap")
         )
         within = (MIN_CHANGE_S, h.longest_gap_s)
-        return _log_normal(z, h.gap_median_s, h.gap_sigma, within)
+        return log_normal(z, h.gap_median_s, h.gap_sigma, within)
 
     def overlap(self) -> float:
         h = self.human
         within = (MIN_CHANGE_S, h.longest_overlap_s)
-        return _log_normal(self._normal("overlap"), h.overlap_median_s, h.overlap_sigma, within)
+        return log_normal(self._normal("overlap"), h.overlap_median_s, h.overlap_sigma, within)
 
     def pause(self) -> float:
         h = self.human
         within = (h.min_pause_s + MIN_PAUSE_MARGIN_S, h.longest_gap_s)
-        return _log_normal(self._normal("pause"), h.pause_median_s, h.pause_sigma, within)
+        return log_normal(self._normal("pause"), h.pause_median_s, h.pause_sigma, within)
 
     def _normal(self, purpose: str) -> float:
         return NORMAL.inv_cdf(self.even(purpose))
@@ -118,7 +118,7 @@ class Pace:
         return (offset + self.index * math.sqrt(ROOTS[purpose])) % 1.0
 
 
-def _log_normal(z: float, median: float, sigma: float, within: tuple[float, float]) -> float:
+def log_normal(z: float, median: float, sigma: float, within: tuple[float, float]) -> float:
     """The value that belongs to a standard normal `z`, within bounds on both sides of the median.
 
     Each half of the law is squeezed into its bound by itself, so the median stays where it is and

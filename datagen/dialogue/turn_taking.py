@@ -22,6 +22,7 @@ class TurnTaking:
 
     n_samples: int
     offsets: list[int] = field(default_factory=list)
+    takers: list[int] = field(default_factory=list)  # who then speaks: 0 the user, 1 the agent
     pauses: list[int] = field(default_factory=list)
     overlap: int = 0
     silence: int = 0
@@ -84,6 +85,7 @@ def _walk(stretches: Sequence[tuple[int, int, int]], found: TurnTaking) -> None:
         else:
             if holder >= 0:
                 found.offsets.append(start - holder_end)
+                found.takers.append(lane)
             found.turns += 1
             holder, holder_end = lane, end
 
