@@ -90,4 +90,5 @@ def pack(
         agent_levels=None if mel_cache is None else mel_cache(sound.agent),
         missing_input=sound.missing_input,
         given=given,
+        without_loss=timeline.without_loss,
     )

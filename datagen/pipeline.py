@@ -26,7 +26,7 @@ from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel
 from microturn.datagen.labels.event_types import plugin_types
-from microturn.datagen.labels.voice_names import transform_of
+from microturn.datagen.labels.voice_names import speaker_of, transform_of
 from microturn.datagen.pack import pack
 from microturn.datagen.scenarios import (
     DialogueContext,
@@ -222,6 +222,7 @@ class Simulator:
             events=timeline.events,
             controls=timeline.controls,
             text_in=timeline.text_in,
+            without_loss=timeline.without_loss,
             room=dialogue.sound.room,
             channel=dialogue.sound.channel,
             scene=scene,
@@ -235,15 +236,17 @@ def _items(script: Script, corpus: Corpus) -> tuple[ItemLabel, ...]:
     for clip in script.clips:
         unit = clip.unit
         if unit.licence:
-            recording = corpus[unit.source]
+            is_listed = unit.source in corpus  # windows of recorded conversations are not
+            recording = corpus[unit.source] if is_listed else None
+            speaker = speaker_of(unit.voice) if recording is None else recording.speaker
             items[(unit.source, unit.voice)] = ItemLabel(
                 id=unit.source,
-                speaker=recording.speaker,
+                speaker=speaker,
                 voice=unit.voice,
-                perturbed=unit.voice != recording.speaker,
+                perturbed=unit.voice != speaker,
                 lane=clip.lane,
                 licence=unit.licence,
-                language=recording.language,
+                language=unit.language if recording is None else recording.language,
                 transform=transform_of(unit.voice),
             )
     return tuple(items[key] for key in sorted(items))

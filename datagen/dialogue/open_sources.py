@@ -7,6 +7,8 @@ from functools import cached_property
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.dialogue.open_speech import OpenSpeech
+from microturn.datagen.dialogue.parallel_readings import ParallelReadings
+from microturn.datagen.dialogue.recorded_conversations import RecordedConversations
 from microturn.datagen.dialogue.scripted_dialogues import ScriptedDialogues
 from microturn.datagen.dialogue.units import UnitBank
 
@@ -25,3 +27,11 @@ class OpenSources:
     @cached_property
     def scripted(self) -> ScriptedDialogues:
         return ScriptedDialogues(self.speech, self.conversations, self.config)
+
+    @cached_property
+    def parallels(self) -> ParallelReadings:
+        return ParallelReadings(self.speech)
+
+    @cached_property
+    def recorded(self) -> RecordedConversations:
+        return RecordedConversations(self.conversations, self.config)

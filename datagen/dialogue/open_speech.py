@@ -112,12 +112,6 @@ class OpenSpeech:
             for name, speaker in self.speakers.items()
             if speaker.is_stop.any() and speaker.is_backchannel.any()
         }
-        if not self.agents:
-            raise ValueError(
-                f"{bank.corpus.folder} has no speaker {config.voices.agent!r} (voices.agent) with "
-                f"recordings for split={config.split}; its speakers are "
-                f"{', '.join(sorted(self.speakers)[:8])}, ..."
-            )
 
     def agent_unit(self, line_id: str) -> Unit:
         """A recording as the agent says it: unaltered, at the agent's level."""
@@ -129,13 +123,16 @@ class OpenSpeech:
 
     def partners(self, agent: str) -> tuple[str, ...]:
         """Everybody else with something to tell in the language of an agent."""
-        peers = self._with_something_to_tell[self.speakers[agent].language]
-        return tuple(name for name in peers if name != agent)
+        return tuple(name for name in self._peers(agent) if name != agent)
 
     def has_partners(self, agent: str) -> bool:
         """Whether there is one."""
-        peers = self._with_something_to_tell[self.speakers[agent].language]
-        return peers not in ((), (agent,))
+        return self._peers(agent) not in ((), (agent,))
+
+    def _peers(self, agent: str) -> tuple[str, ...]:
+        """Those with something to tell in the language of an agent, who may be one of them."""
+        speaker = self.speakers.get(agent)  # None for one of a recorded conversation alone
+        return () if speaker is None else self._with_something_to_tell[speaker.language]
 
     def interjectors(self, agent: str) -> tuple[str, ...]:
         """Those of them who have recorded both backchannels and phrases that stop the agent."""

@@ -101,6 +101,7 @@ class Timeline:
     controls: list[Control] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     text_in: list[TextArrival] = field(default_factory=list)
+    without_loss: list[tuple[int, int]] = field(default_factory=list)
 
     def extend(self, other: Timeline) -> None:
         """Take over everything of another timeline on the same clock."""
@@ -115,6 +116,7 @@ class Timeline:
             )
         self.text_in.sort(key=lambda item: item.sample)
         self.controls.sort(key=lambda item: item.sample)
+        self.without_loss.sort()
 
     def words(self, lane: str) -> list[Word]:
         """Return the words of `user`, `agent` or `background`."""
@@ -166,6 +168,7 @@ class Timeline:
                 ControlLabel(token=c.token, time_s=seconds(c.sample)) for c in self.controls
             ),
             text_in=tuple(TextLabel(time_s=seconds(t.sample), text=t.text) for t in self.text_in),
+            without_loss=tuple((seconds(a), seconds(b)) for a, b in self.without_loss),
         )
 
     @staticmethod
@@ -198,10 +201,14 @@ class Timeline:
             controls=[Control(token=c.token, sample=at(c.time_s)) for c in labels.controls],
             events=[_event(event, at) for event in labels.events],
             text_in=[TextArrival(text=t.text, sample=at(t.time_s)) for t in labels.text_in],
+            without_loss=[(at(start_s), at(end_s)) for start_s, end_s in labels.without_loss],
         )
 
 
-_LISTS: Final = ("user", "agent", "background", "intended", "controls", "events", "text_in")
+_LISTS: Final = (
+    *("user", "agent", "background", "intended", "controls", "events", "text_in"),
+    "without_loss",
+)
 
 
 def _event_label(event: Event, seconds: Callable[[int], float]) -> EventLabel:

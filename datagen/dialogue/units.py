@@ -45,6 +45,7 @@ class Unit:
     audio: Audio
     words: tuple[UnitWord, ...]
     licence: str
+    language: str = ""  # of a recording that no manifest lists
 
     @property
     def n_samples(self) -> int:

@@ -18,7 +18,7 @@ from microturn.datagen.labels.event_types import (
     register_event_type,
 )
 from microturn.datagen.labels.json_fields import optional, read_fields, write_fields
-from microturn.datagen.labels.setting import ChannelLabel, RoomLabel, SceneLabel
+from microturn.datagen.labels.setting import ChannelLabel, RoomLabel, SceneLabel, SpanS
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN, check_times
 from microturn.datagen.labels.voice_names import VoiceTransform
 from microturn.model.streams import BG, SPECIAL_TOKENS, normalise
@@ -162,6 +162,7 @@ class TimelineLabels:
     events: tuple[EventLabel, ...] = ()
     controls: tuple[ControlLabel, ...] = ()
     text_in: tuple[TextLabel, ...] = ()
+    without_loss: tuple[SpanS, ...] = optional(())  # nothing is learned of the agent there
 
 
 @dataclass(frozen=True, kw_only=True)

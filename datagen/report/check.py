@@ -136,6 +136,7 @@ def _faults_of_lanes(
         tokenizer=tokenizer,
         missing_input=missing_input,
         given=sample.given(),
+        without_loss=timeline.without_loss,
     )
     for name, array in packed.members()[STREAMS].items():
         if not np.array_equal(stored[name], array):

@@ -21,7 +21,14 @@ from microturn.datagen.scenarios.cues import (  # noqa: F401
     translation,
     visual,
 )
-from microturn.datagen.scenarios.open import listening, narration, scripted  # noqa: F401
+from microturn.datagen.scenarios.open import (  # noqa: F401
+    listening,
+    narration,
+    read_aloud,
+    recorded,
+    repeat_after,
+    scripted,
+)
 from microturn.datagen.scenarios.plugins import require_words, scenarios_of, words_of
 from microturn.datagen.scenarios.requests import (  # noqa: F401
     count,

@@ -185,13 +185,15 @@ def pack_dialogue(
     given: Mapping[str, NDArray[Any]] | None = None,
     with_audio_in: bool = True,
     agent_levels: NDArray[np.uint8] | None = None,
+    without_loss: Sequence[tuple[int, int]] = (),
 ) -> Lanes:
     """Pack all lanes of one dialogue from channels of the same whole number of micro-turns.
 
     `given` holds the arrays of further given lanes by name, such as the frames of `video`; a lane
     without one is idle. with_audio_in=False leaves `audio_in` empty, for callers that need the
     token arrays only; agent_levels, if given, are the levels of the fine mel and replace
-    `agent_audio`, whose samples are then not read.
+    `agent_audio`, whose samples are then not read. `without_loss` are spans of samples in which no
+    lane has a loss weight.
     """
     if len(user_audio) != len(agent_audio):
         raise ValueError(f"user has {len(user_audio)} samples but agent has {len(agent_audio)}")
@@ -205,6 +207,11 @@ def pack_dialogue(
     if agent_levels is None:
         agent_levels = mel.quantise_fine(mel.fine_mel(agent_audio, layout))
     audio_out, audio_out_weight = pack_agent_levels(agent_levels, layout)
+    for first, last in without_loss:
+        span = TimedToken(text="", sample=first, end_sample=last)
+        ignore_unknown_(heard_weight, [span], layout, shift=0)
+        ignore_unknown_(say_weight, [span], layout, shift=1)
+        ignore_unknown_(audio_out_weight, [span], layout, shift=1)
     packed: dict[str, NDArray[Any]] = {
         "audio_in": pack_user_audio(user_audio if with_audio_in else user_audio[:0], layout),
         "text_in": pack_text_in(text_in, n, layout, tokenizer),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import soundfile
 
 from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME
 from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus
 
 PEOPLE = ("joe", "faye", "sparky", "trader-bob", "witch-doctor", "chief", "klunk")
 N_TURNS = 14
+RATE = 16_000
 
 
 def scripted_rows(corpus: Corpus) -> list[dict[str, Any]]:
@@ -52,3 +57,50 @@ def write_conversations(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / CONVERSATIONS_NAME).write_text(text, encoding="utf-8")
     return folder
+
+
+def recorded_rows(
+    corpus: Corpus, folder: Path, *, redacted: bool = False, words: bool = True
+) -> list[dict[str, Any]]:
+    """A call of half a minute: two people in turn on two channels, and its sound in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    channels = np.zeros((30 * RATE, 2), np.float32)
+    said: list[list[list[Any]]] = [[], []]
+    at = 0.4
+    for number in range(10):
+        side = number % 2
+        lines = corpus.filter(speaker=("joe", "faye")[side])
+        line = [u for u in lines if 1.5 < u.duration_s < 3.0][number]
+        audio = corpus.load(line)
+        first = round(at * RATE)
+        channels[first : first + len(audio), side] += audio
+        said[side] += [
+            [w.text, round(at + w.start_s, 3), round(at + w.end_s, 3)] for w in line.words
+        ]
+        at += line.duration_s + (0.3 if number % 3 else -0.1)
+    data = io.BytesIO()
+    soundfile.write(data, channels, RATE, format="FLAC", subtype="PCM_16")
+    (folder / "calls.tar").write_bytes(data.getvalue())
+    side = {"tar": "calls.tar", "member": "call.flac", "offset": 0, "size": len(data.getvalue())}
+    side["sample_rate"] = RATE
+    return [
+        {
+            "id": "calls/one",
+            "kind": "recorded",
+            "source": "calls",
+            "split": "train",
+            "language": "en",
+            "licence": "see default",
+            "duration": 30.0,
+            "sides": [
+                {
+                    **side,
+                    "speaker": f"calls-{name}",
+                    "channel": number,
+                    "words": said[number] if words else [],
+                }
+                for number, name in enumerate(("a", "b"))
+            ],
+            **({"redacted": [[8.0, 9.5]]} if redacted else {}),
+        }
+    ]

@@ -99,6 +99,10 @@ class Floor:
             self.asked = span
         return span
 
+    def asks(self, span: Span) -> None:
+        """A text has arrived that the agent's next turn answers."""
+        self.asked = span
+
     def pause(self, start: int, end: int) -> None:
         """The user hesitates."""
         expect = Expect(act="stay_silent", window_samples=(start, end))
@@ -138,9 +142,13 @@ class Floor:
         self.silence += n_samples
 
     # --- the agent ---------------------------------------------------------------------------
-    def plan(self, units: Sequence[Unit]) -> list[tuple[Unit, int]]:
-        """When the agent says each of these lines in its next turn."""
-        at, planned = self._onset("agent", units[0]), []
+    def plan(
+        self, units: Sequence[Unit], *, at: int | None = None, may_overlap: bool = True
+    ) -> list[tuple[Unit, int]]:
+        """When the agent says each of these lines in its next turn, which may begin at a time."""
+        if at is None:
+            at = self._onset("agent", units[0], may_overlap=may_overlap)
+        planned: list[tuple[Unit, int]] = []
         for number, unit in enumerate(units):
             if number:
                 at = self._joint(at)
@@ -211,7 +219,7 @@ class Floor:
         return stop
 
     # --- times -------------------------------------------------------------------------------
-    def _onset(self, side: str, unit: Unit) -> int:
+    def _onset(self, side: str, unit: Unit, *, may_overlap: bool = True) -> int:
         """Where a turn of a side begins."""
         earliest = self.quiet_until if side == "agent" else 0
         if side == "agent":
@@ -226,6 +234,8 @@ class Floor:
         else:
             offset = self._draw(side) if self._offset is None else self._offset
             self._offset = None
+            if offset < 0 and not may_overlap:
+                offset = self.samples(self.pace.gap(side))
             longest = min(self.length, unit.n_samples) // 2
             onset = max(self.end + max(offset, -longest), earliest)
             self.silence += max(onset - self.end, 0)

@@ -1,0 +1,36 @@
+"""Texts that several speakers of a language have recorded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+from microturn.datagen.dialogue.open_speech import OpenSpeech
+from microturn.model.streams import normalise
+
+MIN_WORDS: Final = 2
+Text = tuple[str, str]  # language and normalised text
+
+
+class ParallelReadings:
+    """By speaker the texts that somebody else has recorded too, in order; a take of each."""
+
+    def __init__(self, speech: OpenSpeech) -> None:
+        takes: defaultdict[Text, dict[str, str]] = defaultdict(dict)
+        corpus = speech.bank.corpus
+        for name, speaker in sorted(speech.speakers.items()):
+            for chapter in speaker.chapters:
+                for line in chapter:
+                    text = normalise(corpus[line.id].text)
+                    if len(text.split()) >= MIN_WORDS:
+                        takes[(speaker.language, text)].setdefault(name, line.id)
+        self._takes = {text: found for text, found in takes.items() if len(found) > 1}
+        by_speaker: defaultdict[str, list[Text]] = defaultdict(list)
+        for shared, found in sorted(self._takes.items()):
+            for name in found:
+                by_speaker[name].append(shared)
+        self.by_speaker = {name: tuple(texts) for name, texts in by_speaker.items()}
+
+    def takes(self, text: Text) -> dict[str, str]:
+        """Return the recording of a text by each of its speakers."""
+        return self._takes[text]
