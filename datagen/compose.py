@@ -16,6 +16,7 @@ from microturn.datagen.scenarios import (
     SegmentBuilder,
 )
 from microturn.datagen.scenarios.background.background import voice_at
+from microturn.datagen.scenarios.open.opening import draws_opening, instruct, open_with
 from microturn.model.streams import normalise
 
 MAX_MISSES = 3  # segments that do not fit before the dialogue ends
@@ -28,6 +29,12 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
     script = context.script = Script(timeline=Timeline(n_samples=n_samples))
     gaps = recipe.rng("gaps")
     at = round(float(gaps.uniform(*timing.lead_in_s)) * rate)
+    instructs = False
+    if context.cast is not None and draws_opening(context.config):
+        opening = SegmentBuilder(context, recipe.rng("opening"))
+        instructs = opening.chance(context.config.scenarios.instructed_share)
+        prompt_s = float(opening.rng.uniform(*context.config.voices.voice_prompt_s))
+        at += open_with(opening, script, instructs=instructs, prompt_s=prompt_s)
     placed: list[str] = []
     misses = 0
     for number, name in enumerate(recipe.families):
@@ -47,6 +54,8 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
     for number in range(recipe.channel.n_overlays):
         _overlay(context, script, SegmentBuilder(context, recipe.rng(f"overlay/{number}")))
     _third_voice(recipe, context, script)
+    if instructs:
+        instruct(context, script, placed)
     script.timeline.sort()
     return script, placed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from microturn.datagen.compose import write_script
 from microturn.datagen.config import SPLITS, DatagenConfig
 from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.dialogue.expectations import expect_nothing_without_loss
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.open_sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
@@ -147,12 +149,16 @@ class Simulator:
         timeline, kinds = script.timeline, self.beds.stretch_kinds
         conditions = draw_conditions(self.config, recipe, timeline=timeline, kinds=kinds)
         add_unasked(self.config, recipe, script=script)
+        if timeline.without_loss:
+            expect_nothing_without_loss(timeline)
         timeline.sort()
         return ComposedDialogue(script, families, conditions)
 
     def dialogue(self, index: int) -> SimulatedDialogue:
         recipe = self.recipe(index)
         script, families, conditions = self.script(recipe)
+        if recipe.cast is not None:
+            recipe = replace(recipe, voice=_main_voice(script) or recipe.voice)
         sound = self.sound(recipe, script, conditions=conditions)
         layout, n = self.config.layout, self.config.n_micro_turns
         lanes = pack(
@@ -228,6 +234,15 @@ class Simulator:
             scene=scene,
             event_types=plugin_types({event.type for event in timeline.events}),
         )
+
+
+def _main_voice(script: Script) -> str:
+    """The voice that most of what is heard of users is said in."""
+    seconds: Counter[str] = Counter()
+    for clip in script.clips:
+        if clip.lane == "user":
+            seconds[clip.unit.voice] += clip.n_samples
+    return max(sorted(seconds), key=lambda voice: seconds[voice], default="")
 
 
 def _items(script: Script, corpus: Corpus) -> tuple[ItemLabel, ...]:

@@ -144,6 +144,9 @@ class ScenarioConfig:
         help="open speech: weights of what happens while the agent speaks: nothing, stop, "
         "backchannel, aside (to somebody else), voice (from afar)",
     )
+    instructed_share: float = option(
+        0.0, "open speech: share of the dialogues that begin with instructions on `text_in`"
+    )
     listening_s: tuple[float, float] = option((8.0, 30.0), "listening: how long the user talks")
     hesitations: float = option(
         0.4, "listening: share of the gaps between two words that become a hesitation"
@@ -156,8 +159,9 @@ class ScenarioConfig:
                 f"scenarios.interjections={self.interjections} must be weights of at least 0 of "
                 f"{', '.join(INTERJECTIONS)}"
             )
-        if not 0 <= self.hesitations <= 1:
-            raise ValueError(f"scenarios.hesitations={self.hesitations} must be between 0 and 1")
+        for name in ("hesitations", "instructed_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"scenarios.{name}={getattr(self, name)} must be between 0 and 1")
         for name in (
             "narrated_lines",
             "n_message_phrases",

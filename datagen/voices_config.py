@@ -9,6 +9,7 @@ from microturn.configs.command import option
 PEOPLE = ("trained", "unseen", "both")
 PITCH_METHODS = ("dio", "harvest")
 MIN_TRANSFORM_HZ = 12_000  # the lowest sample rate at which voices can be transformed
+MAX_PROMPT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,10 @@ class VoicesConfig:
         "how often another speaker says a backchannel, an interruption, a greeting or an aside",
     )
     transform: TransformConfig = field(default_factory=TransformConfig)
+    voice_prompt_s: tuple[float, float] = option(
+        (0.0, 0.0),
+        "open speech: seconds of other speech of the agent's voice at the start of its lane",
+    )
     tilt: float = option(0.4, "largest spectral tilt of a perturbed voice (first-order, 0 to 0.9)")
     trim_db: float = option(-35.0, "a word begins and ends where it rises above this, re its peak")
     user_level_db: float = option(-26.0, "level of a user's word while it sounds, dB re full scale")
@@ -103,6 +108,12 @@ class VoicesConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.other_share <= 1:
             raise ValueError(f"voices.other_share={self.other_share} must be between 0 and 1")
+        low_s, high_s = self.voice_prompt_s
+        if not 0 <= low_s <= high_s <= MAX_PROMPT_S:
+            raise ValueError(
+                f"voices.voice_prompt_s={[low_s, high_s]} must be two rising numbers between 0 and "
+                f"{MAX_PROMPT_S:g}"
+            )
         both = set(self.train_factors) & set(self.test_factors)
         if both:
             raise ValueError(

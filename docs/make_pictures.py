@@ -46,8 +46,10 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "forbidden": (25, ("forbidden",)),
     "narration": (70, ("interruption", "turn", "user_backchannel")),
     "listening": (60, ("pause", "agent_backchannel")),
+    "read_aloud": (50, ("turn", "interruption")),
+    "repeat_after": (45, ("turn",)),
 }
-OPEN = ("narration", "listening")
+OPEN = ("narration", "listening", "read_aloud", "repeat_after")
 
 
 def draw(scenario: str, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from microturn.datagen.dialogue.timeline import Expect, Timeline
@@ -47,3 +48,18 @@ def agent_must_be_silent(timeline: Timeline, window: tuple[int, int]) -> bool:
         if event.expect is not None and event.expect.act not in ("stay_silent", "stop")
     ]
     return not any(start < window[1] and window[0] < end for start, end in speaking)
+
+
+def expect_nothing_without_loss(timeline: Timeline) -> None:
+    """Take expectations away whose window reaches into a span in which nothing is learned."""
+    spans = timeline.without_loss
+    timeline.events = [
+        replace(event, expect=None)
+        if event.expect is not None
+        and any(
+            start < event.expect.window_samples[1] and event.expect.window_samples[0] < end
+            for start, end in spans
+        )
+        else event
+        for event in timeline.events
+    ]

@@ -16,11 +16,11 @@ from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.open_sources import OpenSources
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
-from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.event_types import INTERRUPTION, PAUSE, TURN
 from microturn.datagen.labels.time_classes import UNKNOWN
-from microturn.datagen.scenarios.base import SegmentBuilder
+from microturn.datagen.scenarios.base import DialogueContext, SegmentBuilder
 from microturn.datagen.scenarios.turns.turn_taking_history import turn_taking_until
 
 FIRST_S: Final = 1.0  # of the dialogue, before which the agent says nothing
@@ -163,7 +163,7 @@ class Floor:
     def agent(self, planned: Sequence[tuple[Unit, int]], *, stop: int | None = None) -> Span:
         """The agent says what was planned; at sample `stop` it falls silent."""
         n_words = len(self.segment.timeline.agent)
-        stop = stop if stop is None else self._broken_off(planned, stop)
+        stop = stop if stop is None else broken_off(planned, stop, rate=self.rules.rate)
         spoken = self.segment.sound(list(planned), stop=stop)
         words = self.segment.timeline.agent[n_words:]
         span = Span(
@@ -177,15 +177,6 @@ class Floor:
         self.agent_end = span.end_sample
         self._took("agent", span.end_sample, planned[-1][0])
         return span
-
-    def _broken_off(self, planned: Sequence[tuple[Unit, int]], stop: int) -> int:
-        """Where sound ends that is broken off at a sample: inside a word, or at the end of one."""
-        begun = stop - self.samples(BEGUN_S)
-        words = [
-            (start + w.start_sample, start + w.end_sample) for u, start in planned for w in u.words
-        ]
-        ends = [end for start, end in words if start < begun]
-        return min(stop, max(ends, default=stop))
 
     def _answered(self, asked: Span, speech: Span) -> None:
         last = asked.end_sample + self.rules.samples(RESPOND_S)
@@ -272,27 +263,41 @@ class Floor:
     # --- the end -----------------------------------------------------------------------------
     def close(self) -> None:
         """Refuse a segment that is empty, or whose words leave the text lane no time."""
-        if not self.segment.end_sample or not self._text_fits():
+        context = self.segment.context
+        script = context.script
+        before = [script.timeline] if script is not None else []
+        fits = text_fits([*before, self.segment.timeline], context)
+        if not self.segment.end_sample or not fits:
             raise DoesNotFit
 
-    def _text_fits(self) -> bool:
-        """Whether all of the agent's words can be written before they are said."""
-        layout, encode = self.segment.context.config.layout, self.segment.context.tokenizer.encode
-        script = self.segment.context.script
-        words = [*(script.timeline.agent if script else ()), *self.segment.timeline.agent]
-        controls = [*(script.timeline.controls if script else ()), *self.segment.timeline.controls]
-        items = [
-            (word.start_sample, len(encode(word.text)) if word.times != UNKNOWN else 0)
-            for word in words
-        ]
-        items += [(control.sample, 1) for control in controls]
-        limit = float("inf")
-        for sample, n_tokens in sorted(items, reverse=True):
-            first = (layout.micro_turn_of(sample) - 1) * layout.say_positions
-            limit = min(float(first), limit - n_tokens)
-        return limit >= 0
+
+def text_fits(timelines: Sequence[Timeline], context: DialogueContext) -> bool:
+    """Whether all of the agent's words can be written before they are said, as packing does it."""
+    layout, encode = context.config.layout, context.tokenizer.encode
+    items = [(control.sample, 1) for timeline in timelines for control in timeline.controls]
+    items += [
+        (word.start_sample, len(encode(word.text)) if word.times != UNKNOWN else 0)
+        for timeline in timelines
+        for word in timeline.agent
+    ]
+    limit = float("inf")
+    for sample, n_tokens in sorted(items, reverse=True):
+        first = (layout.micro_turn_of(sample) - 1) * layout.say_positions
+        limit = min(float(first), limit - n_tokens)
+    return limit >= 0
 
 
 def _end(planned: Sequence[tuple[Unit, int]]) -> int:
     unit, start = planned[-1]
     return start + unit.n_samples
+
+
+def broken_off(planned: Sequence[tuple[Unit, int]], stop: int, *, rate: int) -> int:
+    """Where sound ends that is broken off at a sample: inside a word, or at the end of one."""
+    begun = stop - round(BEGUN_S * rate)
+    words = [
+        (start + word.start_sample, start + word.end_sample)
+        for unit, start in planned
+        for word in unit.words
+    ]
+    return min(stop, max((end for start, end in words if start < begun), default=stop))

@@ -23,13 +23,13 @@ from microturn.datagen.report.verify_audio import (
     run_verify_audio,
     verify_scenario,
 )
-from support.open_corpora import scripted_rows, write_conversations
+from support.open_corpora import recorded_rows, scripted_rows, write_conversations
 
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
 HUMAN = load_config(DatagenConfig, ["datagen/human.yaml"], ["out=unused"])
 OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
 FAMILIES = tuple(EVERYTHING.weights)
-OPEN_FAMILIES = (*OPEN.weights, "scripted")
+OPEN_FAMILIES = (*OPEN.weights, "scripted", "recorded")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,10 @@ def talk(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
 def open_speech(
     config: DatagenConfig, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> ScenarioRenderer:
-    """Open speech of the shipped recordings, and of dialogues made of them."""
-    folder = write_conversations(tmp_path_factory.mktemp("played"), scripted_rows(Corpus.open()))
+    """Open speech of the shipped recordings, and of conversations made of them."""
+    folder = tmp_path_factory.mktemp("played")
+    rows = scripted_rows(Corpus.open()) + recorded_rows(Corpus.open(), folder)
+    write_conversations(folder, rows)
     families = dict.fromkeys(OPEN_FAMILIES, 1.0)
     changed = replace(OPEN, rooms=config.rooms, corpus=f"default,{folder}", families=families)
     return ScenarioRenderer(changed, cache)
