@@ -12,7 +12,7 @@ from microturn.datagen.corpora.adapters import FORMATS
 from microturn.datagen.corpora.config import FORMAT_NAMES
 from microturn.datagen.corpora.conversations.layouts import LAYOUTS
 from microturn.datagen.labels.event_types import SHIPPED
-from microturn.datagen.scenarios import REGISTRY
+from microturn.datagen.scenarios import REGISTRY, is_open
 from microturn.evaluation.suites.event_suites import event_suites
 from microturn.evaluation.suites.registry import MODULES, known_suites, load_suite
 from microturn.model.vocoders.registry import VOCODERS
@@ -22,7 +22,8 @@ SCENARIO_PAGES = ("scenarios.md", "open_speech.md", "video.md", "simulation.md",
 FOR_SUITES = {"one_word", "count", "recount", "overlap", "hush", "long_memory"}
 OWN_MIX = {"conversation", "visual_count", "visual_span", "visual_question"}  # not in everything
 OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
-NEEDS_CONVERSATIONS = set(OPEN.families) - set(OPEN.weights)  # the corpus that ships has none
+OPEN_FAMILIES = {name for name, scenario in REGISTRY.items() if is_open(scenario)}
+NEEDS_CONVERSATIONS = OPEN_FAMILIES - set(OPEN.weights)  # the corpus that ships has none
 KERNELS = sorted(
     path.stem
     for path in (ROOT / "kernels").glob("*.py")
@@ -39,7 +40,7 @@ def test_scenario_is_described_and_drawn(name: str) -> None:
     """Recipe of a scenario: a page, and a weight in datagen/everything.yaml."""
     assert any(f"`{name}`" in page(file) for file in SCENARIO_PAGES), f"describe {name} in docs/"
     everything = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
-    drawn = set(everything.families) | FOR_SUITES | OWN_MIX | set(OPEN.families)
+    drawn = set(everything.families) | FOR_SUITES | OWN_MIX | (OPEN_FAMILIES & set(OPEN.families))
     assert name in drawn, f"give {name} a weight in configs/datagen/everything.yaml"
 
 

@@ -17,13 +17,14 @@ class ParallelReadings:
 
     def __init__(self, speech: OpenSpeech) -> None:
         takes: defaultdict[Text, dict[str, str]] = defaultdict(dict)
-        corpus = speech.bank.corpus
         for name, speaker in sorted(speech.speakers.items()):
-            for chapter in speaker.chapters:
-                for line in chapter:
-                    text = normalise(corpus[line.id].text)
-                    if len(text.split()) >= MIN_WORDS:
-                        takes[(speaker.language, text)].setdefault(name, line.id)
+            lines = zip(
+                speaker.recordings.texts("id"), speaker.recordings.texts("text"), strict=True
+            )
+            for line_id, written in lines:
+                text = normalise(written)
+                if len(text.split()) >= MIN_WORDS:
+                    takes[(speaker.language, text)].setdefault(name, line_id)
         self._takes = {text: found for text, found in takes.items() if len(found) > 1}
         by_speaker: defaultdict[str, list[Text]] = defaultdict(list)
         for shared, found in sorted(self._takes.items()):

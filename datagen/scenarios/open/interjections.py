@@ -54,7 +54,7 @@ class Interjections:
         self._may_agree = self._weights["backchannel"] > 0
         if floor.human.enabled:  # as many as people have: where they are due
             self._weights["backchannel"] = 0.0
-        if not _asides(floor, cast.user):
+        if cast.user == cast.agent or not _asides(floor, cast.user):
             self._weights["aside"] = 0.0
         if not any(speech.speakers[name].has_asides for name in self._others):
             self._weights["voice"] = 0.0

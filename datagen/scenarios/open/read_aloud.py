@@ -22,11 +22,11 @@ LINES: Final = (1, 2)  # of a text
 class ReadAloudScenario:
     name = "read_aloud"
     asks = ()
-    needs = "lines of at least three words, and another speaker of the same language"
+    needs = "a line of at least three words"
 
     def agents(self, sources: OpenSources) -> Mapping[str, float]:
         speech = sources.speech
-        return weights_of(speech, [n for n in speech.agents if speech.speakers[n].told])
+        return weights_of(speech, [n for n in speech.agents if speech.speakers[n].n_told])
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         floor = Floor(segment, start)
