@@ -20,7 +20,7 @@ from microturn.datagen.corpora.home import open_corpora
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.dialogue.expectations import expect_nothing_without_loss
 from microturn.datagen.dialogue.human_timing import Pace
-from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe, draw_recipe
 from microturn.datagen.dialogue.rules import Rules
 from microturn.datagen.dialogue.timeline import Timeline

@@ -17,7 +17,7 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.index.phrases import Phrase
 from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.human_timing import Pace
-from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.rules import RESPOND_S, Rules
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
 from microturn.datagen.dialogue.timeline import Control, Event, Expect, TextArrival, Timeline, Word

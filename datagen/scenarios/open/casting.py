@@ -12,7 +12,7 @@ import numpy as np
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.cast import Cast
-from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.variants import Variants
 from microturn.datagen.scenarios.base import OpenScenario, is_open

@@ -13,7 +13,7 @@ from typing import Final
 
 from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.human_timing import Pace
-from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from microturn.datagen.dialogue.open_sources import OpenSources
-from microturn.datagen.dialogue.open_speech import weights_of
+from microturn.datagen.dialogue.open.sources import OpenSources
+from microturn.datagen.dialogue.open.speech import weights_of
 from microturn.datagen.dialogue.script import DoesNotFit
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.scenarios.base import SegmentBuilder, register

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from microturn.datagen.dialogue.open_sources import OpenSources
-from microturn.datagen.dialogue.open_speech import weights_of
+from microturn.datagen.dialogue.open.sources import OpenSources
+from microturn.datagen.dialogue.open.speech import weights_of
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import TextArrival
 from microturn.datagen.scenarios.base import SegmentBuilder, register

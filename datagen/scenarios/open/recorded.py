@@ -12,8 +12,8 @@ from typing import Final
 
 from microturn.datagen.derive.events import derive_events
 from microturn.datagen.derive.speech_units import SpokenSide
-from microturn.datagen.dialogue.open_sources import OpenSources
-from microturn.datagen.dialogue.recorded_conversations import ConversationWindow
+from microturn.datagen.dialogue.open.recorded_conversations import ConversationWindow
+from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.script import DoesNotFit
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.dialogue.units import Unit

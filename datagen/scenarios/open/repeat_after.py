@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.script import DoesNotFit
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.open.floor import Floor

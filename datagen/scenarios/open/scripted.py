@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from microturn.datagen.dialogue.open_sources import OpenSources
+from microturn.datagen.dialogue.open.scripted_dialogues import SpeakerTurn
+from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.script import DoesNotFit
-from microturn.datagen.dialogue.scripted_dialogues import SpeakerTurn
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.open.floor import Floor

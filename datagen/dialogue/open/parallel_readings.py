@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
-from microturn.datagen.dialogue.open_speech import OpenSpeech
+from microturn.datagen.dialogue.open.speech import OpenSpeech
 from microturn.model.streams import normalise
 
 MIN_WORDS: Final = 2

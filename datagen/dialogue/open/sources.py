@@ -6,10 +6,10 @@ from functools import cached_property
 
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.conversations.reader import Conversations
-from microturn.datagen.dialogue.open_speech import OpenSpeech
-from microturn.datagen.dialogue.parallel_readings import ParallelReadings
-from microturn.datagen.dialogue.recorded_conversations import RecordedConversations
-from microturn.datagen.dialogue.scripted_dialogues import ScriptedDialogues
+from microturn.datagen.dialogue.open.parallel_readings import ParallelReadings
+from microturn.datagen.dialogue.open.recorded_conversations import RecordedConversations
+from microturn.datagen.dialogue.open.scripted_dialogues import ScriptedDialogues
+from microturn.datagen.dialogue.open.speech import OpenSpeech
 from microturn.datagen.dialogue.units import UnitBank
 
 

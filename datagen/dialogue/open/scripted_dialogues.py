@@ -14,7 +14,7 @@ from microturn.datagen.corpora.conversations.record import (
     CorpusConversation,
     ScriptedTurn,
 )
-from microturn.datagen.dialogue.open_speech import OpenSpeech
+from microturn.datagen.dialogue.open.speech import OpenSpeech
 from microturn.datagen.dialogue.sides import is_on_side
 from microturn.model.streams import normalise
 
