@@ -55,6 +55,8 @@ def _walk(
         names = sorted((entry.name, entry.is_dir()) for entry in found)
     for name, is_folder in names:
         path = folder / name
+        if name.startswith("."):  # other systems leave `._ann.wav` beside `ann.wav`
+            continue
         if is_folder:
             below = yield from _walk(path, is_text, (*above, place))
             has_sessions = has_sessions or below is None

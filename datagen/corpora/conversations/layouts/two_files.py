@@ -17,7 +17,6 @@ from microturn.datagen.corpora.conversations.described import (
     ConversationFormat,
     DescribedConversation,
 )
-from microturn.datagen.corpora.conversations.layouts.per_participant import PER_PARTICIPANT
 from microturn.datagen.corpora.conversations.layouts.session_folders import (
     SessionFiles,
     sessions,
@@ -28,7 +27,6 @@ from microturn.datagen.corpora.conversations.layouts.session_texts import (
     rows_of_transcript,
 )
 from microturn.datagen.corpora.conversations.layouts.sounds import n_channels
-from microturn.datagen.corpora.conversations.layouts.sph import SPH
 from microturn.datagen.corpora.recordings import AUDIO_SUFFIXES, split_folder
 
 _KEYS = tuple(f"sides.{letter}" for letter in LETTERS)
@@ -42,8 +40,6 @@ def _matches(root: Path) -> bool:
     Folders of utterances have a text for each file, or one speaker.
     """
     if not root.is_dir() or (root / "wav.scp").is_file() or _has_manifest(root):
-        return False
-    if SPH.matches(root) or PER_PARTICIPANT.matches(root):
         return False
     first = islice(sessions(root, lambda path: is_transcript(path, {})), _N_PROBED)
     return any(_has_two_sides(files) for files in first)

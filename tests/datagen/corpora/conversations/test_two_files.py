@@ -21,7 +21,11 @@ from support.conversation_trees import (
     silenced,
     talk,
     write_candor,
+    write_fisher,
+    write_meeting,
+    write_seamless,
     write_session,
+    write_switchboard,
     write_transcript,
 )
 
@@ -174,6 +178,7 @@ def test_candor(tmp_path: Path, with_words: bool) -> None:
 def test_rttm_is_activity_without_words(tmp_path: Path) -> None:
     one = talk()
     write_session(tmp_path / "s1", one, kind=".rttm")
+    put_text(tmp_path / "s1" / "._ann.wav", "what another system leaves behind")
     (found,) = read(tmp_path)
     for person, side in enumerate(found.sides):
         assert side.words == ()
@@ -276,11 +281,22 @@ def test_folders_of_utterances_are_no_sessions(tmp_path: Path) -> None:
     assert not TWO_FILES.matches(tmp_path)
 
 
-def test_only_one_layout_takes_a_session(tmp_path: Path) -> None:
-    write_session(tmp_path, talk())
-    assert [layout.name for layout in LAYOUTS if layout.matches(tmp_path)] == ["two_files"]
-    (found,) = read(tmp_path)
-    assert found.id == tmp_path.name
+def test_only_one_layout_takes_each_tree(tmp_path: Path) -> None:
+    one = talk(rate=8_000)
+    write_fisher(tmp_path / "sph" / "a", one)
+    write_switchboard(tmp_path / "sph" / "b", one)
+    write_seamless(tmp_path / "per_participant" / "a", one)
+    write_seamless(tmp_path / "per_participant" / "b", one, name="x")
+    write_candor(tmp_path / "two_files" / "a", one)
+    for number, kind in enumerate((*TIMED, *SEGMENTS, ".rttm")):
+        for stereo in (False, True):
+            write_session(tmp_path / f"two_files/{number}{stereo}", one, kind=kind, stereo=stereo)
+    write_meeting(tmp_path / "segments" / "a", one)
+    for tree in tmp_path.glob("*/*"):
+        taken = [layout.name for layout in LAYOUTS if layout.matches(tree)]
+        assert taken == [tree.parent.name], tree
+    (found,) = read(tmp_path / "two_files" / "0True")
+    assert found.id == "0True"
 
 
 def test_sessions_are_read_one_by_one(tmp_path: Path) -> None:
