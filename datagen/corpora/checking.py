@@ -202,7 +202,7 @@ class Checker:
         stated = self._stated(recording, text, duration_s=len(audio) / RATE)
         span_s, texts = voiced_span(audio), words_of(text)
         words = match_words(stated, texts, span_s=span_s, levels=levels_db(audio))
-        alignable = language == "en" and all(map(_is_in_latin_letters, texts))
+        alignable = language == "en" and all(map(is_in_latin_letters, texts))
         if words is None and not (self._settings.align and alignable):
             words = unknown_line(texts, *span_s)
         if words is not None:
@@ -271,7 +271,7 @@ class Checker:
         return out.getvalue(), ".flac", rate
 
 
-def _is_in_latin_letters(word: str) -> bool:
+def is_in_latin_letters(word: str) -> bool:
     """Tell whether a word has letters only, that the aligner can pronounce; figures have many."""
     return without_marks(word).isascii() and not any(sign.isdigit() for sign in word)
 

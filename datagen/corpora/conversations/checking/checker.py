@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from microturn.datagen.corpora.alignment.cache import CachedAligner
 from microturn.datagen.corpora.checking import (
     NO_LICENCE,
     AcceptedRecording,
@@ -22,40 +23,23 @@ from microturn.datagen.corpora.checking import (
 )
 from microturn.datagen.corpora.conversations.checking.activity import (
     Frames,
-    active_frames,
-    activity_of,
-    frames_of,
     of_length,
-    times_of_words,
-)
-from microturn.datagen.corpora.conversations.checking.clocks import (
-    check_file_clocks,
-    check_words_clock,
-)
-from microturn.datagen.corpora.conversations.checking.crosstalk import (
-    INAUDIBLE_DB,
-    MAX_CROSSTALK_DB,
-    NEAR_OWN_S,
-    crosstalk_frames,
-    crosstalk_on,
 )
 from microturn.datagen.corpora.conversations.checking.fit import (
     SWAPPED,
     are_swapped,
-    check_told,
     check_two_voices,
 )
+from microturn.datagen.corpora.conversations.checking.heard import HeardPeople, inside, told_spans
 from microturn.datagen.corpora.conversations.checking.measured import (
     FRAMES_PER_S,
     MeasuredSound,
-    by_file,
     measured,
 )
 from microturn.datagen.corpora.conversations.checking.storing import StoredFile, stored_files
-from microturn.datagen.corpora.conversations.checking.words import MendedWords, mended_words
+from microturn.datagen.corpora.conversations.checking.words import mended_words
 from microturn.datagen.corpora.conversations.described import (
     DescribedConversation,
-    DescribedSide,
 )
 from microturn.datagen.corpora.conversations.record import (
     RECORDED,
@@ -66,9 +50,7 @@ from microturn.datagen.corpora.conversations.record import (
     TimeSpan,
 )
 from microturn.datagen.corpora.languages import language_tag
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import escape
-from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.model.streams.sound_file import SoundError
 
 SHORTEST_S: Final = 1.0
@@ -107,6 +89,7 @@ class ConversationChecker:
     def __init__(self, settings: CheckSettings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
         self._recordings = Checker(settings)
+        self._aligner = CachedAligner(settings.cache)
 
     def check(self, described: DescribedConversation, number: int) -> ConversationOutcome:
         """Check a conversation; its number names the files that are written for it."""
@@ -170,11 +153,14 @@ class ConversationChecker:
         if duration_s - min(one.duration_s for one in sounds[:2]) > LENGTH_S:
             mended[OTHER_LENGTH] += 1
         said = [mended_words(person.words, duration_s) for person in people]
-        for one in said:
-            mended.update(one.mended)
-        told = [_told(*pair, duration_s) for pair in zip(people, said, strict=True)]
+        told = [told_spans(*pair, duration_s) for pair in zip(people, said, strict=True)]
         sounds = _unswapped(sounds, told, duration_s, mended)
-        heard = _HeardPeople.of(people, sounds, said, told, duration_s)
+        heard = HeardPeople.of(people, sounds, said, told, duration_s)
+        common = self._common(described, RECORDED, "")
+        if self._settings.align and common["language"] == "en":
+            heard = heard.aligned(self._aligner, fit=self._settings.fit)
+        for one in heard.said:
+            mended.update(one.mended)
         muted, crosstalk_db = heard.muted()
         mended[MUTED] += any(mask is not None for mask in muted[:2])
         files = stored_files(
@@ -187,11 +173,11 @@ class ConversationChecker:
         sides = [self._side(described, heard, i, muted[i], files) for i in range(len(people))]
         redacted = [*described.redacted, *(span for one in said for span in one.redacted)]
         conversation = CorpusConversation(
-            **self._common(described, RECORDED, ""),
+            **common,
             duration_s=duration_s,
             sides=tuple(sides[:2]),
             others=tuple(sides[2:]),
-            redacted=_inside(redacted, duration_s),
+            redacted=inside(redacted, duration_s),
             crosstalk_db=crosstalk_db,
         )
         # Of both sides alone: other pairs of a meeting have the same sound among them.
@@ -227,7 +213,7 @@ class ConversationChecker:
     def _side(
         self,
         described: DescribedConversation,
-        heard: _HeardPeople,
+        heard: HeardPeople,
         number: int,
         muted: Frames | None,
         files: Sequence[StoredFile],
@@ -253,116 +239,6 @@ class ConversationChecker:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _HeardPeople:
-    """Everybody in a conversation, with their sound and words."""
-
-    people: Sequence[DescribedSide]
-    sounds: Sequence[MeasuredSound]
-    said: Sequence[MendedWords]
-    told: Sequence[Sequence[TimeSpan]]  # when the corpus says that they speak
-    n_frames: int
-    duration_s: float
-
-    @staticmethod
-    def of(
-        people: Sequence[DescribedSide],
-        sounds: Sequence[MeasuredSound],
-        said: Sequence[MendedWords],
-        told: Sequence[Sequence[TimeSpan]],
-        duration_s: float,
-    ) -> _HeardPeople:
-        powers = [of_length(one.power, round(duration_s * FRAMES_PER_S)) for one in sounds]
-        heard = _HeardPeople(
-            people=people,
-            sounds=[replace(o, power=p) for o, p in zip(sounds, powers, strict=True)],
-            said=said,
-            told=told,
-            n_frames=len(powers[0]),
-            duration_s=duration_s,
-        )
-        for number, (person, own) in enumerate(zip(people[:2], said[:2], strict=True)):
-            name = person.speaker or "a side"
-            if told[number]:
-                others = heard.near(number, of_others=True)
-                check_told(powers[number], heard.near(number), others, name)
-            if own.words:
-                check_words_clock(powers[number], own.words, name)
-        if len(by_file([one.sound for one in sounds[:2]])) == 2:
-            only = [heard.speaks(i) & ~heard.near(1 - i) for i in (0, 1)]
-            check_file_clocks(sounds[:2], only)
-        return heard
-
-    def near(self, number: int, *, of_others: bool = False) -> Frames:
-        """Return the frames around the words of a person, or of all others."""
-        frames = frames_of((), self.n_frames)
-        for i, spans in enumerate(self.told):
-            if (i != number) == of_others:
-                frames |= frames_of(spans, self.n_frames, margin_s=NEAR_OWN_S)
-        return frames
-
-    def speaks(self, number: int) -> Frames:
-        """Return the frames in which a person speaks: as the corpus says, else by their sound."""
-        if self.told[number]:
-            return frames_of(self.told[number], self.n_frames)
-        power = self.sounds[number].power
-        louder = [other.power < 0.1 * power for i, other in enumerate(self.sounds) if i != number]
-        frames = active_frames(power)
-        for mask in louder:
-            frames &= mask
-        return frames
-
-    def muted(self) -> tuple[list[Frames | None], float | None]:
-        """Return where channels hold others only, and the crosstalk between both sides.
-
-        Raises Unusable where there is too much.
-        """
-        masks: list[Frames | None] = []
-        levels: list[float] = []
-        for number, sound in enumerate(self.sounds):
-            near, silent = self.near(number), frames_of((), self.n_frames)
-            for i, other in enumerate(self.sounds):
-                if i == number:
-                    continue
-                only = self.speaks(i) & ~near & ~self.speaks(number)
-                found = crosstalk_on(sound.power, other.power, own_words=near, only_other=only)
-                if found is None:
-                    continue
-                if i < 2 and number < 2:
-                    levels.append(found.level_db)
-                if found.is_heard and found.level_db > MAX_CROSSTALK_DB and number < 2:
-                    who = self.people[i].speaker or f"side {'ab'[min(i, 1)]}"
-                    raise Unusable(
-                        "crosstalk",
-                        f"{who} is heard on the channel of "
-                        f"{self.people[number].speaker or 'the other side'} at "
-                        f"{found.level_db:.1f} dB re their own (at most {MAX_CROSSTALK_DB:g} dB)",
-                    )
-                if found.is_heard and found.level_db > INAUDIBLE_DB:
-                    silent |= crosstalk_frames(sound.power, other.power, found, own_words=near)
-            masks.append(silent if silent.any() else None)
-        return masks, max(levels, default=None)
-
-    def activity(self, number: int, muted: Frames | None) -> tuple[TimeSpan, ...]:
-        """Return when a person sounds, where their words do not say it."""
-        words, person = self.said[number].words, self.people[number]
-        if words and not any(map(_is_segment, words)):
-            return ()
-        if person.activity and not words:
-            return tuple(self.told[number])
-        power = self.sounds[number].power
-        return activity_of(power if muted is None else power * ~muted)
-
-
-def _is_segment(word: AlignedWord) -> bool:
-    return word.times == UNKNOWN and " " in word.text
-
-
-def _told(person: DescribedSide, said: MendedWords, duration_s: float) -> Sequence[TimeSpan]:
-    """Return when the corpus says that a person speaks: by words, else by its spans of activity."""
-    return times_of_words(said.words) or _inside(person.activity, duration_s)
-
-
 def _unswapped(
     sounds: list[MeasuredSound],
     told: Sequence[Sequence[TimeSpan]],
@@ -384,9 +260,3 @@ def place_of(described: DescribedConversation) -> str:
     sounds = [side.sound.place for side in described.sides]
     sounds += [turn.sound.place for turn in described.turns]
     return sounds[0] if sounds else described.id
-
-
-def _inside(spans: Sequence[TimeSpan], duration_s: float) -> tuple[TimeSpan, ...]:
-    """Return spans in order, inside the recording."""
-    limited = [(max(a, 0.0), min(b, duration_s)) for a, b in spans]
-    return tuple(sorted((round(a, 4), round(b, 4)) for a, b in limited if a < b))

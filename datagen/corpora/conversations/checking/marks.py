@@ -36,6 +36,7 @@ class SpokenText:
 
     words: tuple[str, ...]  # normalised
     is_certain: bool = True  # False: unclear, or broken off, or no word at all
+    is_clear: bool = False  # nothing but noises is left out, so it can be aligned
     is_silent: bool = False  # it stands for a silence
     is_redacted: bool = False
 
@@ -53,4 +54,6 @@ def spoken_text(text: str) -> SpokenText:
     certain = plain.split() == rest.split()
     if certain and not words_of(plain):  # nothing, or punctuation
         return SpokenText(words=(), is_silent=True)
-    return SpokenText(words=tuple(words_of(plain)), is_certain=certain)
+    words = tuple(words_of(plain))
+    is_clear = bool(words) and words == tuple(words_of(_TAG.sub(" ", rest)))
+    return SpokenText(words=words, is_certain=certain, is_clear=is_clear and "((" not in text)

@@ -61,6 +61,8 @@ def stored_files(
     for number, found in enumerate(by_file([one.sound for one in sounds])):
         # Channels stand as in their file, so that every pair of a meeting has the same bytes.
         group = sorted(found, key=lambda i: sounds[i].sound.channel or 0)
+        # In the order of the file, which is the same for all pairs of a meeting.
+        group = sorted(group, key=lambda i: sounds[i].sound.channel or 0)
         some, masks = [sounds[i] for i in group], [muted[i] for i in group]
         rate = min(some[0].rate, max_rate or some[0].rate)
         if _can_be_kept(some, masks, rate):

@@ -40,6 +40,7 @@ class MendedWords:
     """The words of a side, what was mended, and spans that the transcript calls redacted."""
 
     words: tuple[AlignedWord, ...] = ()
+    segments: frozenset[AlignedWord] = frozenset()  # those whose words may be aligned
     redacted: list[TimeSpan] = field(default_factory=list)
     mended: Counter[str] = field(default_factory=Counter)
 
@@ -49,11 +50,16 @@ def mended_words(stated: Sequence[AlignedWord], duration_s: float) -> MendedWord
     found = MendedWords()
     inside = _inside(stated, duration_s, found.mended)
     words: list[AlignedWord] = []
+    segments: list[AlignedWord] = []
     for word in inside:
         said = spoken_text(word.text)
         if said.is_redacted:
             found.redacted.append((word.start_s, word.end_s))
-        words += _spoken(word, said, found.mended)
+        spoken = _spoken(word, said, found.mended)
+        words += spoken
+        if word.times == UNKNOWN and said.is_clear:
+            segments += spoken
+    found.segments = frozenset(segments)
     if [w.start_s for w in words] != sorted(w.start_s for w in words):
         later = sum(b.start_s < a.start_s for a, b in zip(words, words[1:], strict=False))
         found.mended[UNSORTED] += later

@@ -20,7 +20,7 @@ from microturn.datagen.corpora.conversations.checking.words import mended_words
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import CorpusConversation
 from microturn.datagen.corpora.manifest import AlignedWord
-from microturn.datagen.labels.time_classes import GIVEN, INTERPOLATED, UNKNOWN
+from microturn.datagen.labels.time_classes import ALIGNED, GIVEN, INTERPOLATED, UNKNOWN
 from microturn.model.streams.pcm import Audio
 from support.conversation_trees import (
     PEOPLE,
@@ -423,3 +423,35 @@ def test_nothing_is_skipped_in_silence(taken: Taken) -> None:
     found = {row["id"]: (row["kind"], row["reason"]) for row in rows}
     assert found["two"] == ("duplicate", "it is the same sound as calls/one")
     assert found["three"][0] == "entry"
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+def test_segments_are_aligned_word_by_word(taken: Taken, tmp_path: Path, rate: int) -> None:
+    one = talk(rate=rate)
+    root = taken.write(one)
+    row = json.loads((root / "cuts.jsonl").read_text())
+    for supervision in row["supervisions"]:
+        del supervision["alignment"]
+    row["supervisions"][1]["text"] = "seven hundred and forty elephants"
+    row["supervisions"][2]["text"] = f"(({row['supervisions'][2]['text']}))"
+    (root / "cuts.jsonl").write_text(json.dumps(row) + "\n")
+    taken.add(align=True, cache=str(tmp_path / "cache"))
+    (found,) = Conversations([taken.out])
+    words = [word for side in found.sides for word in side.words]
+    truth = [w for t in one.turns for w in t.words]
+    known = {(w.text, round(w.start_s)): w for w in truth}
+    times = [word for word in words if word.times == ALIGNED]
+    assert len(times) > 0.6 * len(truth)
+    near = [
+        w
+        for w in times
+        if any(abs(w.start_s - v.start_s) < 0.1 and w.text == v.text for v in known.values())
+    ]
+    assert len(near) >= 0.85 * len(times)
+    segments = [word.text for word in words if word.times == UNKNOWN]
+    assert "seven hundred and forty elephants" in segments
+    assert len(segments) == 2, "what is unclear is not aligned"
+    assert taken.mended() == {
+        "segments whose text does not fit their sound": 1,
+        "unclear words": 1,
+    }
