@@ -146,6 +146,7 @@ def test_recorded_conversations_are_fitted_by_their_words(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two sets of 100 minutes
 def test_a_set_simulated_with_the_fit_is_like_the_set_that_was_fitted(tmp_path: Path) -> None:
     law = "\n".join(f"    {name}: {value}" for name, value in OTHER.items())
     given, fitted = tmp_path / "given.yaml", tmp_path / "fitted.yaml"
