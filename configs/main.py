@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench simulate": (_BENCH, "BENCH_SIMULATE", "time simulation beside lhotse"),
     "bench acoustics": (_BENCH, "BENCH_ACOUSTICS", "time each acoustic effect"),
     "bench loader": (_BENCH, "BENCH_LOADER", "time reading beside webdataset"),
+    "bench corpus": (_BENCH, "BENCH_CORPUS", "time opening a corpus of many utterances"),
     "bench derive": (_BENCH, "BENCH_DERIVE", "check derived events against exact labels"),
     "bench training": (_BENCH, "BENCH_TRAINING", "time steps beside bare matrix products"),
     "bench session": (_BENCH, "BENCH_SESSION", "time micro-turns of live sessions"),

@@ -98,8 +98,9 @@ class Utterance:
     @staticmethod
     def from_json(line: dict[str, Any]) -> Utterance:
         """Read a manifest line; a wrong or missing field raises KeyError, TypeError, ValueError."""
-        scalars = {
-            _field_of(key): _typed(line[key], kind, key=key) for key, kind in _SCALARS.items()
+        scalars: dict[str, Any] = {
+            field: value if type(value := line[key]) is kind else _typed(value, kind, key=key)
+            for key, field, kind in _FIELDS
         }
         scalars["language"] = language_tag(scalars["language"])  # of manifests of any age
         times = str(line.get("times", ALIGNED))
@@ -138,6 +139,14 @@ _SCALARS: dict[str, type] = {
 }
 
 
+def _field_of(key: str) -> str:
+    """Return the field of a manifest key: times carry their unit in the program."""
+    return f"{key}_s" if key in ("duration", "start", "end") else key
+
+
+_FIELDS = tuple((key, _field_of(key), kind) for key, kind in _SCALARS.items())
+
+
 def word_to_json(word: AlignedWord, times: str) -> list[Any]:
     """Return text, start and end; and the class of the times where it is not that of the line."""
     line: list[Any] = [word.text, word.start_s, word.end_s]
@@ -148,15 +157,10 @@ def word_from_json(line: list[Any], times: str) -> AlignedWord:
     text, start, end, *own = line
     if own:
         (times,) = own
-    elif times == ALIGNED and " " in normalise(text):
+    elif times == ALIGNED and not text.isalpha() and " " in normalise(text):
         times = UNKNOWN  # several words in one span, as earlier versions wrote unknown times
     check_times(times)
     return AlignedWord(text=str(text), start_s=float(start), end_s=float(end), times=times)
-
-
-def _field_of(key: str) -> str:
-    """Return the field of a manifest key: times carry their unit in the program."""
-    return f"{key}_s" if key in ("duration", "start", "end") else key
 
 
 def _typed(value: object, kind: type, *, key: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from microturn.configs.command import Command, starts_over
 from microturn.evaluation.bench.config import (
     BenchAcousticsConfig,
+    BenchCorpusConfig,
     BenchDeriveConfig,
     BenchGpuKernelsConfig,
     BenchGpuSessionsConfig,
@@ -33,6 +34,12 @@ def _loader(config: BenchLoaderConfig) -> int:
     from microturn.evaluation.bench.loader import run_bench_loader
 
     return run_bench_loader(config)
+
+
+def _corpus(config: BenchCorpusConfig) -> int:
+    from microturn.evaluation.bench.corpora.bench import run_bench_corpus
+
+    return run_bench_corpus(config)
 
 
 def _derive(config: BenchDeriveConfig) -> int:
@@ -122,6 +129,13 @@ BENCH_LOADER = Command(
     run=_loader,
     files=FILES,
     help="Seconds of dialogue per second and core: packed lanes, webdataset, FLAC, and the floor.",
+)
+
+BENCH_CORPUS = Command(
+    schema=BenchCorpusConfig,
+    run=_corpus,
+    files=FILES,
+    help="Time and memory to open a corpus, against the number of its utterances, beside others.",
 )
 
 BENCH_DERIVE = Command(

@@ -65,6 +65,21 @@ class BenchLoaderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchCorpusConfig:
+    """`microturn bench corpus`."""
+
+    utterances: list[int] = option(
+        default_factory=lambda: [3_000, 30_000, 300_000], help="utterances of each corpus"
+    )
+    peers: bool = option(True, "also measure lhotse, pyarrow and datasets, which are installed")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        if not self.utterances or min(self.utterances) < 1:
+            raise ConfigError(f"utterances={self.utterances} must be counts of at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchDeriveConfig:
     """`microturn bench derive`."""
 

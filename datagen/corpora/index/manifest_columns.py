@@ -93,10 +93,9 @@ class _Reader:
         text, spelling, n_words = _forms(utterance.text)
         self.texts["text"].append(text)
         self.texts["canonical"].append(spelling)
-        for tag in sorted(utterance.tags):
-            self.texts["tag"].append(tag)
+        self.texts["tag"].extend(sorted(utterance.tags))
+        self.texts["word"].extend([word.text for word in utterance.words])
         for word in utterance.words:
-            self.texts["word"].append(word.text)
             times = TIME_CLASSES.index(word.times)
             self.times_words[times] += _forms(word.text)[2]
             self.times_seconds[times] += word.end_s - word.start_s

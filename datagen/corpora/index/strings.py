@@ -72,6 +72,10 @@ class StringColumn:
     def append(self, text: str) -> None:
         self._rows.append(self._numbers.setdefault(text, len(self._numbers)))
 
+    def extend(self, texts: Iterable[str]) -> None:
+        numbers = self._numbers
+        self._rows.extend([numbers.setdefault(text, len(numbers)) for text in texts])
+
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """Return `name`, the codes of the rows, and `name.bytes` and `name.ends`, the texts."""
         texts = sorted(self._numbers)
