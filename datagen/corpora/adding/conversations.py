@@ -41,6 +41,12 @@ def described_conversations(
 ) -> Iterator[DescribedConversation]:
     """Read the conversations of the source, with names that can be written."""
     options = dict(config.columns) | {f"sides.{key}": name for key, name in config.sides.items()}
+    if options and not form.named_fields:
+        key = next(iter(options))
+        raise ValueError(
+            f"{key if '.' in key else f'columns.{key}'} is set, but sides and fields of the layout "
+            f"{form.name} have fixed places; leave it out, or give format=two_files"
+        )
     for described in form.read(Path(config.source), options):
         yield _writable(described)
 

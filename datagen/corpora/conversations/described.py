@@ -52,4 +52,5 @@ class ConversationFormat:
     sign: str  # the files it is recognised by, for messages
     matches: Callable[[Path], bool]
     read: Callable[[Path, dict[str, str]], Iterator[DescribedConversation]]  # `sides.a`, ...
+    named_fields: bool = False  # whether `columns.*` and `sides.*` say what is where
     own_names: bool = False  # speakers are those of our corpora, and get no prefix

@@ -134,4 +134,5 @@ TWO_FILES = ConversationFormat(
     sign="folders with two sound files, or one of two channels, and a transcript of two speakers",
     matches=_matches,
     read=_read,
+    named_fields=True,
 )

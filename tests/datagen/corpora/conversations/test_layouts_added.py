@@ -196,6 +196,11 @@ def test_patterns_reach_the_layout(tmp_path: Path) -> None:
     assert [side.speaker for side in opened[0].sides] == ["in-ann", "in-ben"]
     with pytest.raises(ValueError, match="give sides.a=ann sides.b=ben, or swapped"):
         add(source, tmp_path / "other")
+    calls = write_fisher(tmp_path / "calls", talk(rate=8_000))
+    with pytest.raises(ValueError, match="sides.a is set, but sides and fields of the layout sph"):
+        add(calls, tmp_path / "other", sides={"a": "ann", "b": "ben"})
+    with pytest.raises(ValueError, match="columns.text is set, but .* or give format=two_files"):
+        add(calls, tmp_path / "other", columns={"text": "said"})
 
 
 def test_what_cannot_be_used_is_skipped_with_its_file_and_reason(tmp_path: Path) -> None:
