@@ -60,6 +60,7 @@ def test_a_start_from_weights_has_a_new_step_optimiser_and_warm_up(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_first_loss_on_other_data_is_the_last_of_the_source(
     tmp_path: Path, train: Train
 ) -> None:

@@ -13,6 +13,7 @@ from microturn.configs.load import ConfigError
 from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig, RoomsConfig
 from microturn.datagen.live import LiveSource
+from microturn.datagen.sets.contents import read_contents
 from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
 from microturn.model.streams import Lanes
@@ -52,6 +53,10 @@ def test_live_dialogues_are_those_of_the_set(
     for i in (2, 0):
         assert same(copy.lanes(i), reader[i].lanes())
     assert source.tokenizer.encode("one two") == reader.tokenizer.encode("one two")
+    stored, may_be = read_contents(reader.folder), source.contents()
+    assert stored is not None
+    assert stored.credits
+    assert stored.credits <= (may_be.credits or set())  # of all that may be drawn
 
 
 def test_a_wrong_name_is_one_sentence() -> None:
