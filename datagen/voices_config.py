@@ -85,7 +85,12 @@ class VoicesConfig:
     )
     people: str = option(
         "trained",
-        "users in split=test: trained, unseen (of voices.unseen, who has recorded a request), both",
+        "users: trained (voices.user), unseen (split=test: others who have recorded a request), or "
+        "both, half of each; all others are people of the split's own side",
+    )
+    n_people: int = option(0, "most others among the users of split=train; 0: all there are")
+    cut_requests: bool = option(
+        False, "cut requests of others also out of recordings of up to 12 words of known times"
     )
     phrase_factors: tuple[float, ...] = option(
         (0.83, 0.90, 0.95, 1.0, 1.05, 1.11, 1.20),
@@ -114,6 +119,8 @@ class VoicesConfig:
                 f"voices.voice_prompt_s={[low_s, high_s]} must be two rising numbers between 0 and "
                 f"{MAX_PROMPT_S:g}"
             )
+        if self.n_people < 0:
+            raise ValueError(f"voices.n_people={self.n_people} must not be negative")
         both = set(self.train_factors) & set(self.test_factors)
         if both:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ def draw_recipe(
     config: DatagenConfig,
     index: int,
     *,
-    voices: tuple[str, ...],
+    voices: Sequence[str],
     variants: Variants,
     noise_kinds: tuple[str, ...],
 ) -> Recipe:

@@ -1,58 +1,145 @@
-"""Requests that people who are in no training set have recorded whole, as single words."""
+"""Requests of one word that other people have recorded: users beside the one of `voices.user`.
+
+They are the people of a split's own side, so that nobody who is a user of a test is trained on. A
+request is a recording of that word, or with `voices.cut_requests` a word in a longer recording.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import lcm
+from typing import overload
 
 from microturn.datagen.config import DatagenConfig, VoicesConfig
 from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.splits import share_of
 from microturn.datagen.corpora.utterance import Utterance
+from microturn.datagen.dialogue.sides import on_side
 
-Takes = Sequence[Utterance]
+MAX_COPIES = 5040  # of a text in the list of requests: it has many divisors
+MIN_WORD_S = 0.12  # a shorter word is not cut out
+MAX_WORDS = 12  # of a recording out of which requests are cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestTake:
+    """Where somebody says a request: a whole recording, or one word of it."""
+
+    utterance: Utterance
+    word: int | None = None
 
 
 class Strangers:
-    """The one-word requests of `voices.unseen`, by text and person.
+    """The one-word requests of other people, by text and person.
 
     In the list `requests` every text is equally frequent, and so is each of its speakers: drawing a
-    request draws its speaker too.
+    request draws its speaker too. (With very many speakers, nearly so.)
     """
 
     def __init__(self, corpus: Corpus, config: DatagenConfig) -> None:
         _check_speakers(corpus, config.voices.unseen)
-        vocabulary = config.vocabulary
-        texts = {canonical(text): text for text in (*vocabulary.letters, *vocabulary.greetings)}
-        spoken = corpus.filter(language="en")
-        asked = spoken.where(
-            spoken.is_one_of("canonical", texts) & spoken.is_one_of("speaker", config.voices.unseen)
-        )
-        self._takes: dict[str, dict[str, Takes]] = {
-            texts[said]: dict(takes.by_text("speaker"))
-            for said, takes in asked.by_text("canonical").items()
-        }
-        copies = lcm(*(len(people) for people in self._takes.values()))
+        self._takes = _takes(corpus, config)
+        copies = min(lcm(*(len(people) for people in self._takes.values())), MAX_COPIES)
         self.requests = tuple(
             (person, text)
             for text, people in sorted(self._takes.items())
             for person in sorted(people)
-            for _ in range(copies // len(people))
+            for _ in range(max(round(copies / len(people)), 1))
         )
         if not self.requests and config.voices.people != "trained":
             raise ValueError(
-                f"{corpus.folder} has no greeting or letter by one of voices.unseen="
-                f"{list(config.voices.unseen)}; give voices.people=trained or add a corpus"
+                f"{corpus.folder} has no greeting, letter or word of vocabulary.echoed by other "
+                f"people for split={config.split}; give voices.people=trained or add a corpus"
             )
+        self._texts: dict[str, list[str]] = {}
+        for person, text in self.requests:
+            self._texts.setdefault(person, []).append(text)
+        self._all_texts = [text for _, text in self.requests]
 
-    def texts(self, voice: str) -> tuple[str, ...]:
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Return the speaker of each request."""
+        return tuple(person for person, _ in self.requests)
+
+    def texts(self, person: str) -> Sequence[str]:
         """Return what a person may ask; anybody else may ask what all of them do."""
-        own = tuple(text for person, text in self.requests if person == voice)
-        return own or tuple(text for _, text in self.requests)
+        return self._texts.get(person, self._all_texts)
 
-    def takes(self, voice: str, text: str) -> Takes:
-        """Return the recordings of a text by a person; none for a voice that is no stranger's."""
-        return self._takes.get(text, {}).get(voice, ())
+    def takes(self, person: str, text: str) -> Sequence[RequestTake]:
+        """Return where a person says a text; nowhere for one who is no stranger."""
+        return self._takes.get(text, {}).get(person, ())
+
+
+class EvenMix(Sequence[str]):
+    """Two lists of voices as one, half of which is each: `first * n + second * m`."""
+
+    def __init__(self, first: Sequence[str], second: Sequence[str]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return 2 * len(self._first) * len(self._second)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, number: int | slice) -> str | Sequence[str]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        some = self._first if number < len(self) // 2 else self._second
+        return some[number % len(some)]
+
+
+def _takes(corpus: Corpus, config: DatagenConfig) -> dict[str, dict[str, list[RequestTake]]]:
+    """Return the takes of each text by each person who may be a user."""
+    vocabulary, voices = config.vocabulary, config.voices
+    said = (*vocabulary.letters, *vocabulary.greetings, *vocabulary.echoed)
+    texts = {canonical(text): text for text in said}
+    spoken = corpus.filter(language="en")
+    others = spoken.where(
+        on_side(spoken, config.split, unseen=voices.unseen)
+        & ~spoken.is_one_of("speaker", ("", voices.agent, voices.user))
+    )
+    alone = others.is_one_of("canonical", texts)
+    found: dict[str, dict[str, list[RequestTake]]] = {}
+    for name, recordings in others.where(alone).by_text("canonical").items():
+        for utterance in recordings:
+            people = found.setdefault(texts[name], {})
+            people.setdefault(utterance.speaker, []).append(RequestTake(utterance=utterance))
+    if voices.cut_requests:
+        short = others.where(~alone & (others.n_words() <= MAX_WORDS))
+        for text in said:
+            for utterance in short.having("word", text):
+                takes = found.setdefault(text, {}).setdefault(utterance.speaker, [])
+                takes += _cut_from(utterance, text)
+    kept = _some_people({p for people in found.values() for p in people}, config)
+    chosen = {
+        text: {person: takes for person, takes in people.items() if takes and person in kept}
+        for text, people in found.items()
+    }
+    return {text: people for text, people in chosen.items() if people}
+
+
+def _cut_from(utterance: Utterance, text: str) -> list[RequestTake]:
+    return [
+        RequestTake(utterance=utterance, word=number)
+        for number, word in enumerate(utterance.words)
+        if word.text == text and word.is_known and word.end_s - word.start_s >= MIN_WORD_S
+    ]
+
+
+def _some_people(people: set[str], config: DatagenConfig) -> set[str]:
+    """Return at most `voices.n_people` of the people of a training set: more add to fewer."""
+    n = config.voices.n_people
+    if config.split != "train" or not n:
+        return people
+    return set(sorted(people, key=share_of)[:n])
 
 
 def _check_speakers(corpus: Corpus, unseen: Sequence[str]) -> None:

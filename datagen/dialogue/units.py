@@ -22,7 +22,7 @@ from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.corpora.waveform import fade, level_gain, longest_silence
 from microturn.datagen.dialogue.sides import is_pattern, on_side
-from microturn.datagen.dialogue.strangers import Strangers
+from microturn.datagen.dialogue.strangers import EvenMix, RequestTake, Strangers
 from microturn.datagen.dialogue.takes import Takes
 from microturn.datagen.dialogue.unit_words import UnitWord, placed_words
 from microturn.datagen.dialogue.variants import Variants
@@ -72,6 +72,7 @@ class UnitBank:
         self._fluent: dict[tuple[str, str], bool] = {}
         self._within: dict[str, tuple[Utterance, int] | None] = {}
         self.strangers = Strangers(corpus, config)
+        self._people = self.strangers.people
         self.variants = Variants(config)
         if not self._prompts and not is_pattern(config.voices.agent):
             raise ValueError(
@@ -80,14 +81,13 @@ class UnitBank:
             )
 
     @property
-    def user_voices(self) -> tuple[str, ...]:
+    def user_voices(self) -> Sequence[str]:
         """Voices that users may have in this split, all alike; some stand in it repeatedly."""
         factors = self._voices.train_factors if self.split == "train" else self._voices.test_factors
         trained = tuple(self._voices.user + speed_variant(factor) for factor in factors)
-        unseen = tuple(person for person, _ in self.strangers.requests)
-        if self._voices.people == "both":  # half of the users are strangers
-            return trained * len(unseen) + unseen * len(trained)
-        return trained if self._voices.people == "trained" else unseen
+        if self._voices.people == "both":
+            return EvenMix(trained, self._people)
+        return trained if self._voices.people == "trained" else self._people
 
     def agent(self, text: str) -> Unit:
         """A word or prompt in the agent's own voice, which is never varied."""
@@ -113,6 +113,12 @@ class UnitBank:
             return _unit_of(utterance, variant, text=text, audio=audio, words=words)
 
         return self._kept((f"{utterance.id}#{word}", variant), make)
+
+    def request(self, take: RequestTake, text: str, variant: str) -> Unit:
+        """A request of one word, recorded by somebody else."""
+        if take.word is not None:
+            return self.cut(take.utterance, take.word, variant)
+        return self._unit(take.utterance, text, variant)
 
     def lacking(self, *, agent: Iterable[str], user: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Return the words without a recording by the voice that should have one."""

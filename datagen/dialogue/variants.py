@@ -14,7 +14,12 @@ import numpy as np
 
 from microturn.datagen.config import DatagenConfig, TransformConfig
 from microturn.datagen.dialogue.seeds import rng_for
-from microturn.datagen.labels.voice_names import VoiceTransform, speaker_of, speed_variant
+from microturn.datagen.labels.voice_names import (
+    VoiceTransform,
+    speaker_of,
+    speed_variant,
+    variant_of,
+)
 
 
 class Variants:
@@ -28,7 +33,12 @@ class Variants:
         self.transforms = drawn_transforms(config) if self._share else ()
 
     def of_user(self, voice: str, rng: Callable[[str], np.random.Generator]) -> str:
-        """Return the voice of the user of a dialogue: the drawn one, or transformed."""
+        """Return the voice of the user of a dialogue: the drawn one, or transformed.
+
+        Another person, who is drawn without a speed, is varied as others are.
+        """
+        if not variant_of(voice):
+            return voice + self.of_other(rng("variant of another user"))
         if not self.transforms:
             return voice
         own = rng("transformed voice")

@@ -84,7 +84,7 @@ class Questions:
         return self.one_word(_one(self.vocabulary.greetings, rng))
 
     def one_word(self, text: str) -> Question:
-        """The question that a letter or a greeting is by itself."""
+        """The question that a letter, a greeting or an echoed word is by itself."""
         if text in self.vocabulary.letters:
             answer = self.vocabulary.letters[text]
             return Question(kind="letter", words=(text,), answer=(answer,))

@@ -1,7 +1,9 @@
-"""A request of one word, said by the users' voice or by somebody who is in no training set."""
+"""A request of one word, said by the users' voice or recorded by somebody else."""
 
-from microturn.datagen.corpora.index.phrases import Phrase
-from microturn.datagen.scenarios.base import SegmentBuilder, register
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.labels.voice_names import speaker_of, variant_of
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 
 
 @register
@@ -9,14 +11,20 @@ class OneWordScenario:
     name = "one_word"
     asks = ("letter", "greeting")
 
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        echoed = config.vocabulary.echoed
+        return Words(agent=echoed, user=() if config.voices.people == "unseen" else echoed)
+
     def build(self, segment: SegmentBuilder, start: int) -> None:
         strangers, voice = segment.bank.strangers, segment.context.voice
-        texts = strangers.texts(voice)
+        person = speaker_of(voice)
+        texts = strangers.texts(person)
         text = texts[segment.choose(texts)]
-        takes = strangers.takes(voice, text)
+        takes = strangers.takes(person, text)
         if takes:
-            phrase = Phrase(utterance=takes[segment.choose(takes)], text=text)
-            asked = segment.utter(phrase, start)
+            take = takes[segment.choose(takes)]
+            unit = segment.bank.request(take, text, variant_of(voice))
+            asked = segment.place(unit, start, lane="user")
         else:
             (asked,) = segment.recite((text,), start)
         segment.answer(segment.questions.one_word(text), asked)

@@ -17,7 +17,7 @@ from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Su
 
 SEEN, UNSEEN = "seen_people", "unseen_people"
 ROWS: Final = (SEEN, UNSEEN)  # of the table of headlines
-_UNSEEN: Final = frozenset(VoicesConfig().unseen)
+_SEEN: Final = frozenset([VoicesConfig().user])
 _LETTERS: Final = frozenset(VocabularyConfig().letters)
 
 Turn = Mapping[str, Any]
@@ -26,7 +26,7 @@ Turn = Mapping[str, Any]
 def observe(scored: ScoredDialogue) -> Observations:
     """Score every request, with who made it."""
     events = [event for event in scored.dialogue.of_type(TURN) if event.act == "respond"]
-    who = UNSEEN if scored.dialogue.users & _UNSEEN else SEEN
+    who = UNSEEN if scored.dialogue.users - _SEEN else SEEN
     return {"who": who, "turns": [_turn(scored, event) for event in events]}
 
 

@@ -51,7 +51,7 @@ def test_every_request_of_strangers_is_as_likely(corpus: Corpus, config: Datagen
     for person, text in bank.strangers.requests:
         takes = bank.strangers.takes(person, text)
         assert takes
-        assert {utterance.speaker for utterance in takes} == {person}
+        assert {take.utterance.speaker for take in takes} == {person}
 
 
 def test_the_user_of_a_dialogue_is_one_stranger(

@@ -1,0 +1,176 @@
+"""Recorded people of an added corpus as users: who they are, what they ask, and on which side."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from microturn.datagen.config import DatagenConfig, TransformConfig, VocabularyConfig, VoicesConfig
+from microturn.datagen.corpora.add import add_corpus
+from microturn.datagen.corpora.config import CorpusAddConfig
+from microturn.datagen.corpora.home import open_corpora
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.dialogue.strangers import EvenMix
+from microturn.datagen.dialogue.units import UnitBank
+from microturn.datagen.labels.voice_names import speaker_of, transform_of, variant_of
+from microturn.datagen.pipeline import Simulator
+
+RATE = 16_000
+PEOPLE = {"ann": "train", "ben": "train", "cleo": "train", "dan": "train", "eve": "test"}
+ECHOED = ("two", "seven", "nine")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each person says "seven" alone and "two nine" in one go, with given times of the words."""
+    folder, shipped = tmp_path_factory.mktemp("people"), Corpus.open()
+
+    def said(text: str, number: int) -> np.ndarray:
+        prompts = shipped.filter(speaker="asterisk-en")
+        one = next(u for u in prompts if u.text.lower() == text)
+        return shipped.trimmed(one)[number * 40 :] * np.float32(1 - number / 20)
+
+    rows = []
+    for number, (person, split) in enumerate(PEOPLE.items()):
+        two, nine, seven = (said(text, number) for text in ("two", "nine", "seven"))
+        edges = [0.0, len(two) / RATE, (len(two) + len(nine)) / RATE]
+        for name, audio, words in (
+            ("seven", seven, [["seven", 0.0, len(seven) / RATE]]),
+            ("two nine", np.concatenate([two, nine]), [["two", *edges[:2]], ["nine", *edges[1:]]]),
+        ):
+            file = f"{person}-{name.replace(' ', '-')}.wav"
+            soundfile.write(folder / file, audio, RATE)
+            rows.append(
+                {"file": file, "speaker": person, "text": name, "split": split, "words": words}
+            )
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path_factory.mktemp("corpora") / "friends"
+    add_corpus(
+        CorpusAddConfig(source=str(folder), out=str(out), name="friends", licence="own", workers=1)
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def asking(config: DatagenConfig, people: Path) -> DatagenConfig:
+    return replace(
+        config,
+        corpus=f"default,{people}",
+        only=("one_word",),
+        vocabulary=replace(VocabularyConfig(), echoed=ECHOED),
+        voices=VoicesConfig(people="both", cut_requests=True),
+    )
+
+
+@cache
+def opened(names: str) -> Corpus:
+    return open_corpora(names, sample_rate=RATE)
+
+
+def bank_of(config: DatagenConfig, **voices: object) -> UnitBank:
+    config = replace(config, voices=replace(config.voices, **voices))
+    return UnitBank(opened(config.corpus), config)
+
+
+def friends(bank: UnitBank) -> set[str]:
+    return {name.removeprefix("friends-") for name in bank.user_voices if "friends-" in name}
+
+
+def test_users_of_a_training_set_are_people_of_its_side(asking: DatagenConfig) -> None:
+    train, test = bank_of(asking), bank_of(replace(asking, split="test"))
+    assert friends(train) == {"ann", "ben", "cleo", "dan"}
+    assert friends(test) == {"eve"}
+    assert "joe" in set(train.user_voices)  # of the corpus that ships
+    assert not {*train.strangers.people} & {*test.strangers.people}
+    voices = [speaker_of(voice) for voice in train.user_voices]
+    assert voices.count("asterisk-en") == len(voices) / 2
+
+
+def test_people_can_be_kept_out_by_name(asking: DatagenConfig) -> None:
+    unseen = (*VoicesConfig().unseen, "friends-ben")
+    assert "ben" not in friends(bank_of(asking, unseen=unseen))
+    assert "ben" in friends(bank_of(replace(asking, split="test"), unseen=unseen))
+
+
+def test_fewer_people_are_some_of_more(asking: DatagenConfig) -> None:
+    some = [{*bank_of(asking, n_people=n).strangers.people} for n in (1, 3, 0)]
+    assert [len(some[0]), len(some[1])] == [1, 3]
+    assert some[0] < some[1] < some[2]
+    test = replace(asking, split="test")
+    assert friends(bank_of(test, n_people=1)) == {"eve"}
+
+
+def test_a_request_is_cut_out_of_a_longer_recording(asking: DatagenConfig) -> None:
+    bank = bank_of(asking)
+    (whole,) = bank.strangers.takes("friends-ann", "seven")
+    (cut,) = bank.strangers.takes("friends-ann", "nine")
+    assert (whole.word, cut.word) == (None, 1)
+    units = [bank.request(take, text, "@1.1") for take, text in ((whole, "seven"), (cut, "nine"))]
+    assert [unit.text for unit in units] == ["seven", "nine"]
+    assert {unit.voice for unit in units} == {"friends-ann@1.1"}
+    alone = bank.user("nine", "asterisk-en@1.1")
+    assert units[1].n_samples == pytest.approx(alone.n_samples, rel=0.25)
+    assert not bank_of(asking, cut_requests=False).strangers.takes("friends-ann", "nine")
+
+
+def test_every_text_is_as_likely_whoever_says_it(asking: DatagenConfig) -> None:
+    requests = bank_of(asking).strangers.requests
+    counts = Counter(text for _, text in requests)
+    shares = {text: n / len(requests) for text, n in counts.items()}
+    assert set(ECHOED) < set(shares)
+    assert max(shares.values()) == pytest.approx(min(shares.values()), rel=0.02)
+
+
+def test_dialogues_with_other_people(
+    asking: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
+) -> None:
+    """A user has one voice, what they ask is echoed, and the share of transformed ones holds."""
+    transform = TransformConfig(share=0.5, n_voices=4)
+    voices = replace(asking.voices, transform=transform, n_people=6)
+    simulator = simulator_for(replace(asking, voices=voices, features=False))
+    heard = set()
+    for index in range(6):
+        recipe = simulator.recipe(index)
+        script, _, _ = simulator.script(recipe)
+        users = {clip.unit.voice for clip in script.clips if clip.lane == "user"}
+        assert users == {recipe.voice}
+        heard.add(speaker_of(recipe.voice))
+        for event in script.timeline.events:
+            if event.expect is not None and event.text in ECHOED:
+                assert event.expect.text == event.text
+    assert heard - {"asterisk-en"}
+    drawn = [simulator.recipe(index).voice for index in range(300)]
+    others = [voice for voice in drawn if speaker_of(voice) != "asterisk-en"]
+    assert len(others) / 300 == pytest.approx(0.5, abs=0.1)
+    share = sum(transform_of(voice) is not None for voice in others) / len(others)
+    assert share == pytest.approx(0.5, abs=0.13)
+
+
+def test_people_of_a_test_are_as_they_are(
+    asking: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
+) -> None:
+    voices = replace(asking.voices, people="unseen", transform=TransformConfig(share=1.0))
+    simulator = simulator_for(replace(asking, split="test", voices=voices))
+    assert all(variant_of(simulator.recipe(index).voice) == "" for index in range(50))
+
+
+def test_an_even_mix_is_the_lists_one_after_the_other() -> None:
+    first, second = ("a", "b"), ("x", "y", "z")
+    mix = EvenMix(first, second)
+    assert list(mix) == [*first * 3, *second * 2]
+    assert mix[2:4] == ["a", "b"]
+    with pytest.raises(IndexError):
+        mix[12]
+
+
+def test_a_negative_number_of_people_is_refused() -> None:
+    with pytest.raises(ValueError, match="voices.n_people=-1 must not be negative"):
+        VoicesConfig(n_people=-1)
