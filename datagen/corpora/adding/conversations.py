@@ -40,6 +40,10 @@ def described_conversations(
     config: CorpusAddConfig, form: ConversationFormat
 ) -> Iterator[DescribedConversation]:
     """Read the conversations of the source, with names that can be written."""
+    if config.alignments:
+        raise ValueError(
+            "alignments= is for recordings; the words of conversations stand in their own files"
+        )
     options = dict(config.columns) | {f"sides.{key}": name for key, name in config.sides.items()}
     if options and not form.named_fields:
         key = next(iter(options))

@@ -117,7 +117,7 @@ class HeardPeople:
         for number, sound in enumerate(self.sounds):
             near, silent = self.near(number), frames_of((), self.n_frames)
             for i, other in enumerate(self.sounds):
-                if i == number:
+                if i == number or other.sound == sound.sound:  # two people at one microphone
                     continue
                 only = self.speaks(i) & ~near & ~self.speaks(number)
                 found = crosstalk_on(sound.power, other.power, own_words=near, only_other=only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import soundfile
 from microturn.datagen.corpora.add import SKIPPED_NAME, SUMMARY_NAME, add_corpus
 from microturn.datagen.corpora.adding.people import Circles
 from microturn.datagen.corpora.config import CorpusAddConfig
+from microturn.datagen.corpora.conversations.checking.measured import measured
+from microturn.datagen.corpora.conversations.checking.storing import stored_files
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.home import digest_of, open_corpora
 from microturn.datagen.corpora.listing import list_corpora, listing_text
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.recordings import FileSound
 from microturn.datagen.labels.time_classes import GIVEN, INTERPOLATED, UNKNOWN
 from support.conversation_trees import Talk, put_sound, talk
 
@@ -199,6 +203,9 @@ def test_sides_need_conversations(tmp_path: Path) -> None:
     (root / "x.txt").write_text("hello")
     with pytest.raises(ValueError, match="sides.a and sides.b name the files of conversations"):
         add(tmp_path / "in", tmp_path / "out", sides={"a": "*L", "b": "*R"})
+    moshi = write_moshi(tmp_path / "calls", talk())
+    with pytest.raises(ValueError, match="alignments= is for recordings"):
+        add(moshi, tmp_path / "out", alignments="times")
     with pytest.raises(ValueError, match="has none of the layouts of conversations"):
         add(tmp_path / "in", tmp_path / "out", conversations=True)
 
@@ -245,3 +252,24 @@ def test_the_list_of_corpora_counts_conversations(tmp_path: Path) -> None:
     (calls,) = (line for line in lines if line.startswith("calls"))
     assert "1 (0.00 h)" in calls
     assert "2 of 2" in calls
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
+    samples = np.stack(talk(n_turns=30).sounds, axis=1)
+    n_times = 600 * 16_000 // len(samples)
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 16_000, 2, "PCM_16") as file:
+        for _ in range(n_times):
+            file.write(samples)
+    sounds = [FileSound(path=tmp_path / "long.wav", channel=channel) for channel in (0, 1)]
+    tracemalloc.start()
+    try:
+        found = measured(sounds)
+        (stored,) = stored_files(
+            found, (None, None), max_rate=8_000, folder=tmp_path, name="stored"
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found[0].duration_s > 500
+    assert soundfile.info(stored.path).duration == pytest.approx(found[0].duration_s, abs=1e-3)
+    assert peak < 32 * 2**20, "all of it is twice as much"
