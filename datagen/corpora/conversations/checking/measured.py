@@ -82,6 +82,8 @@ def readable(sound: FileSound) -> Iterator[Path | BinaryIO]:
     if sound.size is None:
         yield sound.path
         return
+    if not sound.path.is_file():
+        raise SoundError("the file is missing")
     with sound.path.open("rb") as file:
         yield cast(BinaryIO, RangeFile(file, start=sound.offset, size=sound.size))
 

@@ -2,15 +2,17 @@
 
 A cut of NeMo's duplex data has the user as its recording and the agent as `custom.target_audio`.
 Our own export puts other voices on the user's channel into the lane `background`; their words are
-nobody's here. The manifests are JSON and read without lhotse.
+nobody's here. Lhotse Shar is read alike. The manifests are JSON and read without lhotse.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +26,7 @@ from microturn.datagen.corpora.conversations.described import (
 from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, split_named
 from microturn.datagen.labels.time_classes import GIVEN, INTERPOLATED, UNKNOWN
+from microturn.datagen.sets.shards import tar_members
 
 Row = dict[str, Any]
 _TOLERANCE_S: Final = 0.1  # of words after their supervision
@@ -118,9 +121,10 @@ def _duplex_sides(cut: Row, supervisions: Sequence[Row], path: Path) -> list[Des
     user = [row for row in supervisions if _role(row) != "agent"]
     agent = [row for row in supervisions if _role(row) == "agent"]
     target = cut["custom"]["target_audio"]
+    own = target["sources"][0]["channels"][0]
     return [
         _side(cut, user, _sound(cut["recording"], channel, cut, path), role="user"),
-        _side(cut, agent, _sound(target, target["sources"][0]["channels"][0], cut, path), "agent"),
+        _side(cut, agent, _sound(target, own, cut, path, "target_audio"), role="agent"),
     ]
 
 
@@ -178,9 +182,19 @@ def _words(row: Row, cut_start: float) -> Iterator[AlignedWord]:
         yield AlignedWord(text=text, start_s=word_start, end_s=word_end, times=UNKNOWN)
 
 
-def _sound(recording: Mapping[str, Any], channel: int, cut: Row, path: Path) -> FileSound:
-    """Return a channel of a recording, or of the piece of it that the cut is."""
+def _sound(
+    recording: Mapping[str, Any], channel: int, cut: Row, path: Path, field: str = "recording"
+) -> FileSound:
+    """Return a channel of a recording, or of the piece of it that the cut is.
+
+    In Lhotse Shar it is a member of the tar of this field, beside the cuts.
+    """
     sources = [source for source in recording["sources"] if channel in source["channels"]]
+    if sources and sources[0]["type"] == "shar":
+        tar = path.with_name(path.name.replace("cuts", field, 1).split(".jsonl")[0] + ".tar")
+        name, offset, size = _member(tar, as_text(cut["id"]))
+        index = sources[0]["channels"].index(channel)
+        return FileSound(path=tar, member=name, offset=offset, size=size, channel=index)
     if not sources or sources[0]["type"] != "file":
         kind = sources[0]["type"] if sources else "nothing"
         raise ValueError(f"its sound is of the type {kind}, and only files are read")
@@ -194,6 +208,31 @@ def _sound(recording: Mapping[str, Any], channel: int, cut: Row, path: Path) -> 
         end_s=None if whole else min(end, float(recording["duration"])),
         channel=sources[0]["channels"].index(channel),
     )
+
+
+def _member(tar: Path, cut_id: str) -> tuple[str, int, int]:
+    """Return name, first byte and length of the sound of a cut in a tar of Shar."""
+    if not tar.is_file():
+        raise ValueError(f"{tar.name} is missing beside its cuts")
+    members = _members(tar, tar.stat().st_mtime_ns)
+    if cut_id not in members:
+        raise ValueError(f"{tar.name} holds no sound of it")
+    return members[cut_id]
+
+
+@lru_cache(maxsize=2)  # the cuts of a tar follow each other; targets have tars of their own
+def _members(tar: Path, changed: int) -> dict[str, tuple[str, int, int]]:
+    """Return the members of a tar by cut; when it was changed tells it from an earlier one."""
+    try:
+        with tar.open("rb") as file:
+            found = list(tar_members(file))
+    except tarfile.TarError as error:
+        raise ValueError(f"{tar.name} is damaged ({error})") from error
+    return {
+        name.rpartition(".")[0]: (name, offset, size)
+        for name, offset, size in found
+        if not name.endswith(".json")
+    }
 
 
 def _file(file: Path, folder: Path) -> Path:

@@ -17,6 +17,8 @@ from microturn.datagen.corpora.conversations.layouts.choice import layout_of
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import CorpusConversation
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.export.config import ExportConfig
+from microturn.datagen.export.export import export
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.datagen.sets.shards import ShardReader
 from support.conversation_trees import Talk, put_sound, talk
@@ -230,14 +232,18 @@ def test_two_layouts_in_one_folder_are_refused_with_their_names(tmp_path: Path) 
 def test_a_set_that_was_moved_is_read_where_it_lies(
     finished_set: ShardReader, tmp_path: Path
 ) -> None:
-    from microturn.datagen.export.config import ExportConfig
-    from microturn.datagen.export.export import export
-
-    out = export(
-        ExportConfig(
-            data=str(finished_set.folder), format="lhotse", out=str(tmp_path / "a"), n_dialogues=1
-        )
-    )
+    keys = {"data": str(finished_set.folder), "format": "lhotse", "n_dialogues": 2}
+    out = export(ExportConfig(**keys, out=str(tmp_path / "a"), shar=True))
     shutil.move(out, tmp_path / "b")
     add(tmp_path / "b", tmp_path / "out")
-    assert len(Conversations([tmp_path / "out"])) == 1
+    add(tmp_path / "b" / "shar", tmp_path / "shar-out", name="b")
+    plain, shar = (Conversations([tmp_path / name]) for name in ("out", "shar-out"))
+    assert len(plain) == len(shar) == 2
+    for one, other in zip(plain, shar, strict=True):
+        assert words_of(one) == words_of(other)
+        for a, b in zip(one.sides, other.sides, strict=True):
+            sounds = (plain.sound(one, a, 0.0, 9.0), shar.sound(other, b, 0.0, 9.0))
+            assert np.array_equal(*sounds)
+    (tmp_path / "b" / "shar" / "recording.000000.tar").unlink()
+    with pytest.raises(ValueError, match="recording.000000.tar is missing beside its cuts"):
+        add(tmp_path / "b" / "shar", tmp_path / "none")
