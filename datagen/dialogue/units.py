@@ -26,7 +26,7 @@ from microturn.datagen.dialogue.strangers import EvenMix, RequestTake, Strangers
 from microturn.datagen.dialogue.takes import Takes
 from microturn.datagen.dialogue.unit_words import UnitWord, placed_words
 from microturn.datagen.dialogue.variants import Variants
-from microturn.datagen.labels.voice_names import speed_of, speed_variant, variant_of
+from microturn.datagen.labels.voice_names import speed_of, variant_of
 from microturn.model.streams import normalise
 from microturn.model.streams.pcm import Audio
 
@@ -84,7 +84,8 @@ class UnitBank:
     def user_voices(self) -> Sequence[str]:
         """Voices that users may have in this split, all alike; some stand in it repeatedly."""
         factors = self._voices.train_factors if self.split == "train" else self._voices.test_factors
-        trained = tuple(self._voices.user + speed_variant(factor) for factor in factors)
+        # A factor of 1 is named too: it has a tilt of its own and is not the agent's voice.
+        trained = tuple(f"{self._voices.user}@{factor:g}" for factor in factors)
         if self._voices.people == "both":
             return EvenMix(trained, self._people)
         return trained if self._voices.people == "trained" else self._people

@@ -1,11 +1,14 @@
 """Units begin and end with their sound, at a known level, in voices that differ."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
 from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.waveform import energy_edges, perturb, resampled
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator
 
 RATE = 16_000
@@ -65,6 +68,15 @@ def test_train_and_test_share_no_voice(simulator: Simulator) -> None:
     assert train
     assert test
     assert not train & test
+
+
+def test_a_user_at_the_speed_of_the_recordings_is_not_the_agent(simulator: Simulator) -> None:
+    voices = replace(simulator.config.voices, train_factors=(1.0,))
+    bank = UnitBank(simulator.bank.corpus, replace(simulator.config, voices=voices))
+    assert list(bank.user_voices) == ["asterisk-en@1"]
+    user, agent = bank.user("seven", "asterisk-en@1"), bank.agent("seven")
+    level = 10 * np.log10(np.mean(np.square(user.audio)) / np.mean(np.square(agent.audio)))
+    assert level == pytest.approx(voices.user_level_db - voices.agent_level_db, abs=0.5)
 
 
 def test_an_unknown_word_is_named(simulator: Simulator) -> None:
