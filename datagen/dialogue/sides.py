@@ -14,7 +14,6 @@ import numpy as np
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.index.catalogue import Mask, Utterances
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.corpora.utterance import Utterance
 
 ANYBODY: Final = "any"
 
@@ -30,12 +29,6 @@ def matching(names: str, speakers: Iterable[str]) -> list[str]:
         return sorted(speakers)
     patterns = [part.strip() for part in names.strip("[]").split(",")]
     return sorted(s for s in speakers if any(fnmatchcase(s, pattern) for pattern in patterns))
-
-
-def is_on_side(utterance: Utterance, split: str, *, unseen: Collection[str]) -> bool:
-    """Whether a split may use a recording."""
-    side = "test" if utterance.speaker in unseen else utterance.split
-    return side in (split, "any")
 
 
 def on_side(utterances: Utterances, split: str, *, unseen: Collection[str]) -> Mask:

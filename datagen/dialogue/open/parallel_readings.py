@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from microturn.datagen.dialogue.open.speech import OpenSpeech
 from microturn.model.streams import normalise
 
@@ -17,10 +20,11 @@ class ParallelReadings:
 
     def __init__(self, speech: OpenSpeech) -> None:
         takes: defaultdict[Text, dict[str, str]] = defaultdict(dict)
+        repeated = _texts_of_several(speech)
         for name, speaker in sorted(speech.speakers.items()):
-            lines = zip(
-                speaker.recordings.texts("id"), speaker.recordings.texts("text"), strict=True
-            )
+            own = speaker.recordings
+            own = own.where(np.isin(own.numbers("text"), repeated))
+            lines = zip(own.texts("id"), own.texts("text"), strict=True)
             for line_id, written in lines:
                 text = normalise(written)
                 if len(text.split()) >= MIN_WORDS:
@@ -35,3 +39,10 @@ class ParallelReadings:
     def takes(self, text: Text) -> dict[str, str]:
         """Return the recording of a text by each of its speakers."""
         return self._takes[text]
+
+
+def _texts_of_several(speech: OpenSpeech) -> NDArray[np.int32]:
+    """Return the codes of texts that more than one recording has: few, in a large corpus."""
+    codes = [speaker.recordings.numbers("text") for speaker in speech.speakers.values()]
+    used, n_recordings = np.unique(np.concatenate(codes), return_counts=True)
+    return used[n_recordings > 1]

@@ -15,8 +15,7 @@ from microturn.datagen.corpora.conversations.record import (
     ScriptedTurn,
 )
 from microturn.datagen.dialogue.open.speech import OpenSpeech
-from microturn.datagen.dialogue.sides import is_on_side
-from microturn.model.streams import normalise
+from microturn.datagen.dialogue.sides import on_side
 
 AGENT, USER = "agent", "user"  # roles
 
@@ -41,7 +40,12 @@ class ScriptedDialogues:
     ) -> None:
         self._speech = speech
         self._conversations = conversations
-        self._config = config
+        everything = speech.bank.corpus.utterances
+        self._is_usable = (
+            (everything.n_words() > 0)
+            & ~everything.is_one_of("text", ("",))
+            & on_side(everything, config.split, unseen=config.voices.unseen)
+        )
         by_agent: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for number, row in enumerate(conversations.rows):
             if row.kind != SCRIPTED or row.split not in (config.split, "any"):
@@ -71,19 +75,15 @@ class ScriptedDialogues:
                 yield run
 
     def _can_use(self, turn: ScriptedTurn, dialogue: CorpusConversation) -> bool:
-        corpus, config = self._speech.bank.corpus, self._config
-        if turn.utterance not in corpus:
+        corpus = self._speech.bank.corpus
+        catalogue, row = corpus.catalogue, corpus.catalogue.row_of(turn.utterance)
+        if row < 0:
             raise ValueError(
                 f"the dialogue {dialogue.id!r} names the recording {turn.utterance!r}, which "
                 f"{corpus.folder} lacks; add its corpus again"
             )
-        utterance = corpus[turn.utterance]
-        return (
-            utterance.speaker == turn.speaker
-            and bool(utterance.words)
-            and bool(normalise(utterance.text))
-            and is_on_side(utterance, config.split, unseen=config.voices.unseen)
-        )
+        speaker = catalogue.table("speaker")[catalogue["speaker"][row]]
+        return speaker == turn.speaker and bool(self._is_usable[row])
 
 
 def _agents_of(turns: Sequence[ScriptedTurn]) -> list[str]:
