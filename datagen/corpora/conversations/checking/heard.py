@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from microturn.datagen.corpora.alignment.cache import CachedAligner
 from microturn.datagen.corpora.checking import Unusable
 from microturn.datagen.corpora.conversations.checking.activity import (
@@ -13,6 +15,7 @@ from microturn.datagen.corpora.conversations.checking.activity import (
     activity_of,
     frames_of,
     of_length,
+    smoothed,
     times_of_words,
 )
 from microturn.datagen.corpora.conversations.checking.clocks import (
@@ -30,6 +33,7 @@ from microturn.datagen.corpora.conversations.checking.fit import check_told
 from microturn.datagen.corpora.conversations.checking.measured import (
     FRAMES_PER_S,
     MeasuredSound,
+    Power,
     by_file,
 )
 from microturn.datagen.corpora.conversations.checking.segments import aligned_segments
@@ -37,6 +41,7 @@ from microturn.datagen.corpora.conversations.checking.words import MendedWords
 from microturn.datagen.corpora.conversations.described import DescribedSide
 from microturn.datagen.corpora.conversations.record import TimeSpan
 from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.waveform import LOUD_SHARE
 from microturn.datagen.labels.time_classes import UNKNOWN
 
 
@@ -100,12 +105,17 @@ class HeardPeople:
         """Return the frames in which a person speaks: as the corpus says, else by their sound."""
         if self.told[number]:
             return frames_of(self.told[number], self.n_frames)
-        power = self.sounds[number].power
-        louder = [other.power < 0.1 * power for i, other in enumerate(self.sounds) if i != number]
-        frames = active_frames(power)
-        for mask in louder:
-            frames &= mask
+        own, frames = self._level(number), active_frames(self.sounds[number].power)
+        for i in range(len(self.sounds)):
+            if i != number:
+                frames &= self._level(i) < own
         return frames
+
+    def _level(self, number: int) -> Power:
+        """Return the power of a channel re its loud frames: microphones have different gains."""
+        level = smoothed(self.sounds[number].power)
+        heard = level[level > 0]
+        return level / np.float32(np.quantile(heard, LOUD_SHARE)) if len(heard) else level
 
     def muted(self) -> tuple[list[Frames | None], float | None]:
         """Return where channels hold others only, and the crosstalk between both sides.

@@ -455,3 +455,30 @@ def test_segments_are_aligned_word_by_word(taken: Taken, tmp_path: Path, rate: i
         "segments whose text does not fit their sound": 1,
         "unclear words": 1,
     }
+
+
+def untold(one: Talk) -> Talk:
+    """The same without a transcript: turns that say who is where, but no words."""
+    turns = tuple(replace(turn, words=(), text="") for turn in one.turns)
+    return replace(one, turns=turns)
+
+
+def test_crosstalk_is_measured_without_words(taken: Taken) -> None:
+    found = taken.conversation(untold(with_crosstalk(long_talk(), -25.0)))
+    assert not any(side.words for side in found.sides)
+    assert found.crosstalk_db == pytest.approx(-25, abs=2.5)
+    for side in found.sides:
+        assert 5 <= len(side.activity) <= 40
+
+
+def test_loud_crosstalk_is_refused_without_words(taken: Taken) -> None:
+    reason = taken.reason(untold(with_crosstalk(long_talk(), -6.0)))
+    level_db = float(reason.partition(" at ")[2].split()[0])
+    assert level_db == pytest.approx(-6, abs=2)
+
+
+def test_separate_voices_without_words_pass(taken: Taken) -> None:
+    found = taken.conversation(untold(long_talk()))
+    assert found.crosstalk_db is not None
+    assert found.crosstalk_db < -40
+    assert taken.mended() == {}

@@ -15,6 +15,7 @@ from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.conversations.reader import Conversations
 from support.conversation_trees import (
     Talk,
+    silenced,
     talk,
     write_candor,
     write_fisher,
@@ -68,3 +69,18 @@ def test_sound_and_words_arrive(case: str, tmp_path: Path) -> None:
     members = {side.member for row in opened for side in (*row.sides, *row.others)}
     assert len(members) <= len(one.sounds), "each file is stored once"
     assert len(members) == 1 or "one file" not in case
+
+
+def test_a_third_person_who_is_silent_harms_nobody(tmp_path: Path) -> None:
+    write_meeting(tmp_path / "in", silenced(talk(3), 2))
+    summary = add_corpus(
+        CorpusAddConfig(
+            source=str(tmp_path / "in"),
+            out=str(tmp_path / "out"),
+            workers=1,
+            align=False,
+            conversations=True,
+        )
+    )
+    assert summary["conversations"]["recorded"] == 1
+    assert summary["skipped"] == {"silent": 2}, "the pairs with the silent one"
