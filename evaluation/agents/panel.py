@@ -50,14 +50,18 @@ FAULTY: Final[dict[str, Member]] = {
 PANEL: Final[dict[str, Member]] = {**TRIVIAL, **FAULTY}
 # Faults that only these suites ask about; every other fault is the business of all.
 CONCERN: Final[dict[str, tuple[str, ...]]] = {
-    "never_stops": ("fdb_v1_5", "interruption", "user_backchannel"),
-    "stops_at_any_sound": ("fdb_v1_5", "interruption", "user_backchannel"),
-    "constant_delay": ("time_speak", "timed_cue", "proactive_video_qa", "charades"),
+    "never_stops": ("fdb_v1_5", "interruption", "user_backchannel", "open_turns"),
+    "stops_at_any_sound": ("fdb_v1_5", "interruption", "user_backchannel", "open_turns"),
+    "constant_delay": ("time_speak", "timed_cue", "proactive_video_qa", "charades", "open_turns"),
 }
+# Suites that ask what an agent hears, and nothing of what it says.
+ABOUT_HEARING: Final = ("open_transcript",)
 
 
 def of_concern(name: str, suite: str) -> bool:
     """Whether a suite must catch a member of the panel."""
+    if suite in ABOUT_HEARING:
+        return name in TRIVIAL
     return name not in CONCERN or suite in CONCERN[name]
 
 

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from microturn.datagen.dialogue.rules import RESPOND_S
 from microturn.datagen.labels.dialogue import EventLabel
 from microturn.datagen.labels.event_types import RESULT
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span
 from microturn.evaluation.scoring.agent_output import Delivery, SpokenWord
 from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.evaluation.scoring.moments import SAME_S, after, before
+from microturn.evaluation.scoring.moments import FRAME_S, SAME_S, after, before
 
 SPEAKING_ACTS = ("respond", "refuse", "say", "backchannel", "delegate")
 WINDOW_ACTS = ("say", "backchannel")  # their windows say when, not the end of the event
@@ -130,8 +131,11 @@ def _draft(event: EventLabel, shift_s: float, windows: WindowConfig, duration_s:
     else:
         earliest, begins = event.end_s, event.start_s
         latest = earliest + (windows.delegate_s if event.act == "delegate" else windows.onset_s)
-        if not event.is_placed and event.window_s is not None:  # around the recorded answer
-            earliest, latest = min(earliest, event.window_s[0]), max(latest, event.window_s[1])
+        if event.window_s is not None:
+            if before(event.window_s[0], earliest):  # people answer into last words
+                earliest = event.window_s[0] - FRAME_S
+            if not event.is_placed or after(event.window_s[1], event.end_s + RESPOND_S):
+                latest = max(latest, event.window_s[1])  # around the recorded answer
     return Answer(
         event=event,
         begins_s=begins,

@@ -6,6 +6,7 @@ from typing import Final
 
 from microturn.datagen.labels.dialogue import SAME_S as SAME_S
 
+FRAME_S: Final = 0.02  # by which speech on frames may begin before its label
 _LEAD_S: Final = 0.25  # a token may come a micro-turn before its sound; times are floats
 
 

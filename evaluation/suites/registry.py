@@ -28,6 +28,9 @@ MODULES: Final[dict[str, str]] = {
     "network": "conditions.network",
     "long_session": "conditions.long_session",
     "people": "conditions.people",
+    "open_turns": "open.turns",
+    "open_transcript": "open.transcript",
+    "read_aloud": "open.read_aloud",
 }
 
 

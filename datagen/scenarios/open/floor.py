@@ -9,6 +9,7 @@ are exact. All times are samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from microturn.datagen.dialogue.cast import Cast
@@ -47,6 +48,7 @@ class Floor:
         self.end = start  # of the last turn
         self.side = ""  # who had it
         self.asked: Span | None = None  # the user's turn that is not answered yet
+        self.answered: Event | None = None  # the one that the agent's last turn answered
         self.length = 0  # of the last turn's last line
         self.agent_end = 0  # of its last turn
         self.quiet_until = 0  # of the agent, after an interruption
@@ -91,6 +93,7 @@ class Floor:
             self._took("user", at, unit)
         if not placed:
             return None
+        self.answered = None
         text = " ".join(span.text for span in placed)
         span = Span(start_sample=placed[0].start_sample, end_sample=at, text=text)
         if self.interrupts_at is not None:
@@ -101,7 +104,7 @@ class Floor:
 
     def asks(self, span: Span) -> None:
         """A text has arrived that the agent's next turn answers."""
-        self.asked = span
+        self.asked, self.answered = span, None
 
     def pause(self, start: int, end: int) -> None:
         """The user hesitates."""
@@ -129,7 +132,7 @@ class Floor:
 
     def stopped_by(self, span: Span) -> None:
         """The user has stopped the agent with a phrase and has the floor."""
-        self.side, self.end = "user", span.end_sample
+        self.side, self.end, self.answered = "user", span.end_sample, None
         self.length = span.end_sample - span.start_sample
 
     def talked_until(self, sample: int) -> None:
@@ -174,6 +177,8 @@ class Floor:
         if self.asked is not None:
             self._answered(self.asked, span)
             self.asked = None
+        elif self.answered is not None:
+            self._answered_on(self.answered, span)
         self.agent_end = span.end_sample
         self._took("agent", span.end_sample, planned[-1][0])
         return span
@@ -186,6 +191,15 @@ class Floor:
             max(last, speech.start_sample + self.rules.step),
         )
         self.segment.user_event(TURN, asked, "respond", window, speech.text)
+        self.answered = self.segment.timeline.events[-1]
+
+    def _answered_on(self, event: Event, speech: Span) -> None:
+        """The agent says more, unasked: it belongs to the answer that it has given."""
+        assert event.expect is not None
+        expect = replace(event.expect, text=f"{event.expect.text} {speech.text}")
+        self.answered = replace(event, expect=expect)
+        events = self.segment.timeline.events
+        events[events.index(event)] = self.answered
 
     def breaks_in(self, planned: Sequence[tuple[Unit, int]], unit: Unit) -> int | None:
         """Draw the next change: where the agent stops, if the user's next line breaks in.

@@ -1,0 +1,120 @@
+"""Open speech: timing without right words, transcripts, and texts read aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from microturn.evaluation.scoring.agent_output import SpokenWord
+from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.suites.open import read_aloud, turns
+from microturn.evaluation.suites.suite import Measured
+from support.hand_made import HandMadeDialogue, word
+
+Numbers = dict[str, Measured]
+
+
+def open_dialogue(script: HandMadeDialogue) -> HandMadeDialogue:
+    """A turn with a pause, an answer with a backchannel in it, and an interruption of another."""
+    script.event("pause", 0.8, 1.6, "stay_silent")
+    script.turn(0.5, 2.0, "so it goes and goes on and on")
+    script.event("user_backchannel", 3.2, 3.6, "resume")
+    script.turn(7.0, 8.0, "never ending words of mine and yours")
+    script.interrupt(9.6, 10.6)
+    return script
+
+
+def talk(script: HandMadeDialogue, *said: SpokenWord) -> Measured:
+    return turns.measure([turns.observe(script.scene(script.perform(*said)))])
+
+
+def other_words(script: HandMadeDialogue) -> list[SpokenWord]:
+    """The recorded agent's times, with words of one's own."""
+    return [word("blah", one.start_s, one.end_s - one.start_s) for one in script.agent]
+
+
+def test_timing_counts_and_words_do_not(script: HandMadeDialogue) -> None:
+    got = talk(script, *other_words(open_dialogue(script)))
+    for name in ("taken_in_time", "stopped_in_time", "went_on"):
+        assert got[name] == 1.0, name
+    assert got["false_starts"] == 0.0
+    assert got["turn_latency_s"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_speech_that_begins_in_a_pause_is_a_false_start(script: HandMadeDialogue) -> None:
+    said = other_words(open_dialogue(script))
+    got = talk(script, word("blah", 1.0), *said)
+    assert got["false_starts"] == 1.0
+    assert got["credit"] == 0.0
+
+
+def test_who_breaks_off_at_a_backchannel_has_not_gone_on(script: HandMadeDialogue) -> None:
+    said = [w for w in other_words(open_dialogue(script)) if not 3.2 < w.start_s < 6.9]
+    got = talk(script, *said)
+    assert (got["went_on"], got["stopped_in_time"]) == (0.0, 1.0)
+
+
+def test_who_talks_on_has_not_stopped(script: HandMadeDialogue) -> None:
+    open_dialogue(script)
+    more = [word("blah", 10.2 + 0.4 * i) for i in range(4)]
+    got = talk(script, *other_words(script), *more)
+    assert (got["went_on"], got["stopped_in_time"], got["credit"]) == (1.0, 0.0, 0.0)
+
+
+def test_silence_is_worth_nothing(script: HandMadeDialogue) -> None:
+    got = talk(open_dialogue(script))
+    assert (got["false_starts"], got["taken_in_time"], got["credit"]) == (0.0, 0.0, 0.0)
+
+
+def test_an_answer_into_the_last_words_is_in_time_where_it_was_recorded_so(
+    script: HandMadeDialogue,
+) -> None:
+    """People overlap: the window of a placed event may open before the turn is over."""
+    script.event("turn", 1.0, 2.0, "respond", answer="alpha", window=(1.7, 2.8))
+    script.says("alpha", 1.7)
+    got = talk(script, word("alpha", 1.7))
+    assert (got["taken_in_time"], got["early_replies"]) == (1.0, 0.0)
+    got = talk(script, word("alpha", 1.4))
+    assert (got["taken_in_time"], got["early_replies"]) == (0.0, 1.0)
+
+
+def test_a_text_is_judged_as_far_as_it_was_read(script: HandMadeDialogue) -> None:
+    open_dialogue(script)
+    right = read_aloud.measure([read_aloud.observe(script.scene(script.perform(*script.agent)))])
+    assert (right["word_error_rate"], right["credit"], right["stopped_in_time"]) == (0.0, 1.0, 1.0)
+    said = [word("blah", w.start_s) if w.text == "goes" else w for w in script.agent]
+    wrong = read_aloud.measure([read_aloud.observe(script.scene(script.perform(*said)))])
+    n_read = sum(w.start_s < 9.6 for w in script.agent)
+    assert wrong["word_error_rate"] == pytest.approx(2 / n_read)
+
+
+@pytest.mark.parametrize("name", ["open_turns", "open_transcript", "read_aloud"])
+def test_the_oracle_is_right_and_who_is_silent_is_not(
+    name: str, numbers_of: Callable[[str, int], Numbers]
+) -> None:
+    got = numbers_of(name, 6)
+    assert (got["oracle"]["credit"] or 0.0) > 0.75
+    assert not got["silent"]["credit"]
+
+
+def test_nobody_in_the_sets_is_trained_on(
+    held_out: Callable[[str, int], list[HeldOutDialogue]],
+) -> None:
+    for name in ("open_turns", "open_transcript", "read_aloud"):
+        for sample in held_out(name, 6):
+            assert sample.dialogue.users
+
+
+def test_every_word_of_a_reader_belongs_to_an_answer(
+    held_out: Callable[[str, int], list[HeldOutDialogue]],
+) -> None:
+    """What the agent says after a pause, unasked, is more of what it was asked for."""
+    for sample in held_out("open_turns", 6):
+        due = [
+            text
+            for event in sample.dialogue.events
+            if event.act in ("respond", "backchannel")
+            for text in event.expected
+        ]
+        assert sorted(due) == sorted(word.text for word in sample.dialogue.agent_words)
