@@ -13,10 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from gzip import BadGzipFile
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +36,7 @@ from microturn.datagen.corpora.adding.changes import (
     signatures,
     write_signatures,
 )
+from microturn.datagen.corpora.adding.complete import complete_corpus
 from microturn.datagen.corpora.adding.conversations import (
     DRAFTS,
     add_conversations,
@@ -239,10 +237,9 @@ def _write_conversations(
         licence_from=STATED,
     )
     workers = config.workers or os.cpu_count() or 1
-    with _complete(config.source, form.name):
-        writer, conversations, found = add_conversations(
-            config, form, part, settings=settings, workers=workers
-        )
+    writer, conversations, found = add_conversations(
+        config, form, part, settings=settings, workers=workers
+    )
     write_signatures(part, found)
     shutil.rmtree(part / DRAFTS)
     corpus = Corpus.open(part)
@@ -260,16 +257,6 @@ def _settings(config: CorpusAddConfig, **source: Any) -> CheckSettings:
         longest_s=config.longest_s,
         cache=cache_folder(config.cache),
     )
-
-
-@contextmanager
-def _complete(source: str, form: str) -> Iterator[None]:
-    """Turn what goes wrong in a reader, where an entry lacks a field, into one sentence."""
-    try:
-        yield
-    except (KeyError, TypeError, IndexError, EOFError, BadGzipFile, JSONDecodeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{source} is not a complete {form} corpus ({reason})") from error
 
 
 def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSource:
@@ -293,7 +280,7 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
             f"columns.{next(iter(config.columns))} is set, but the fields of the layout "
             f"{form.name} have fixed places; leave columns out, or give format=jsonl or table"
         )
-    with _complete(config.source, form.name):
+    with complete_corpus(config.source, form.name):
         recordings = list(map(writable, form.read(Path(config.source), dict(config.columns))))
         recordings = with_unique_ids(recordings)
     if any("@" in recording.speaker for recording in recordings):

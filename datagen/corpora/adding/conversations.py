@@ -15,6 +15,7 @@ from typing import Final
 from tqdm import tqdm
 
 from microturn.datagen.corpora.adding.changes import signature_parts, stat_of
+from microturn.datagen.corpora.adding.complete import complete_corpus
 from microturn.datagen.corpora.adding.conversation_writer import ConversationWriter
 from microturn.datagen.corpora.adding.people import Circles, Splits
 from microturn.datagen.corpora.adding.spool import DescriptionSpool, read_description
@@ -51,8 +52,8 @@ def described_conversations(
             f"{key if '.' in key else f'columns.{key}'} is set, but sides and fields of the layout "
             f"{form.name} have fixed places; leave it out, or give format=two_files"
         )
-    for described in form.read(Path(config.source), options):
-        yield _writable(described)
+    with complete_corpus(config.source, form.name):
+        yield from map(_writable, form.read(Path(config.source), options))
 
 
 def conversation_signatures(config: CorpusAddConfig, form: ConversationFormat) -> dict[str, str]:

@@ -247,3 +247,9 @@ def test_a_set_that_was_moved_is_read_where_it_lies(
     (tmp_path / "b" / "shar" / "recording.000000.tar").unlink()
     with pytest.raises(ValueError, match="recording.000000.tar is missing beside its cuts"):
         add(tmp_path / "b" / "shar", tmp_path / "none")
+
+
+def test_a_file_that_is_no_corpus_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cuts.jsonl").write_text("{}\nnot json\n")
+    with pytest.raises(ValueError, match="is not a complete lhotse_dialogues corpus"):
+        add(tmp_path, tmp_path / "out", format="lhotse_dialogues")
