@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from microturn.datagen.dialogue.cast import Cast
@@ -18,15 +19,22 @@ from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.rules import RESPOND_S, STOP_S
 from microturn.datagen.dialogue.script import DoesNotFit, Span
 from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
+from microturn.datagen.dialogue.unit_pieces import divided, gaps_of
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.event_types import INTERRUPTION, PAUSE, TURN
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.datagen.scenarios.base import DialogueContext, SegmentBuilder
-from microturn.datagen.scenarios.turns.turn_taking_history import turn_taking_until
+from microturn.datagen.scenarios.turns.turn_taking_history import (
+    share_from_here,
+    turn_taking_until,
+)
 
 FIRST_S: Final = 1.0  # of the dialogue, before which the agent says nothing
+LAST_S: Final = 1.5  # of the dialogue, in which the agent begins no turn that it cannot end
 STOPPABLE_S: Final = 1.6  # a shorter turn of the agent is not broken off
 BEGUN_S: Final = 0.04  # of a word that is broken off; less of it is not said
+LEFT_S: Final = 1.0  # what the last turn leaves of the dialogue, on average
+PER_CHANGE_S: Final = 4.5  # from one change of speaker to the next, on average
 PAUSE_S: Final = 0.57  # mean of a pause
 JOINT_S: Final = (0.03, 0.14)  # between two lines of a turn that are no pause
 
@@ -55,10 +63,13 @@ class Floor:
         self.interrupts_at: int | None = None  # where the user's next turn breaks in
         self._variants: dict[str, str] = {}  # of the recordings of users
         self._offset: int | None = None  # of the next change, where it is drawn already
+        self._shorter = 0  # pauses below the median, more than above
         share = self.human.backchannel_share
         self.per_turn = share / (1.0 - share)
         self.backchannels_due = self.pace.even("backchannel") if self.human.enabled else 0.0
-        self.silence = self._silence_until(start)
+        self.silence, self.overlapped_changes = self._go_on_from(start)
+        if self.human.enabled and context.script is not None:
+            self._follow(context.script.timeline, start)
 
     # --- what was said -----------------------------------------------------------------------
     def user_unit(self, line_id: str, speaker: str = "") -> Unit:
@@ -82,15 +93,18 @@ class Floor:
         segment, at = self.segment, self._onset("user", units[0])
         placed: list[Span] = []
         shortest = self.samples(self.human.min_pause_s)
-        for unit in units:
-            begin = self._joint(at) if placed else at
-            if begin + unit.n_samples > segment.n_samples:
+        for line in units:
+            begin = self.joint(at) if placed else at
+            unit = self._until_the_end(line, begin)
+            if unit is None:
                 break
             if placed and at >= self.agent_end and begin - at >= shortest:
                 self.pause(at, begin)
             placed.append(segment.place(unit, begin, lane="user"))
             at = placed[-1].end_sample
             self._took("user", at, unit)
+            if unit is not line:
+                break
         if not placed:
             return None
         self.answered = None
@@ -101,6 +115,15 @@ class Floor:
         if asks:
             self.asked = span
         return span
+
+    def _until_the_end(self, unit: Unit, at: int) -> Unit | None:
+        """A line, or as much of it as is over before the dialogue is; None if nothing fits."""
+        room, rate = self.segment.n_samples - at, self.rules.rate
+        if unit.n_samples <= room:
+            return unit
+        trim_db = self.segment.context.config.voices.trim_db
+        fitting = [gap for gap in gaps_of(unit, rate) if unit.words[gap].start_sample <= room]
+        return divided(unit, fitting[-1:], rate=rate, trim_db=trim_db)[0] if fitting else None
 
     def asks(self, span: Span) -> None:
         """A text has arrived that the agent's next turn answers."""
@@ -154,7 +177,7 @@ class Floor:
         planned: list[tuple[Unit, int]] = []
         for number, unit in enumerate(units):
             if number:
-                at = self._joint(at)
+                at = self.joint(at)
             planned.append((unit, at))
             at += unit.n_samples
         return planned
@@ -182,6 +205,12 @@ class Floor:
         self.agent_end = span.end_sample
         self._took("agent", span.end_sample, planned[-1][0])
         return span
+
+    def talk_to_the_end(self, planned: Sequence[tuple[Unit, int]]) -> None:
+        """The agent says as much as there is time for, if that is enough to be heard."""
+        begun = [(unit, start) for unit, start in planned if start < self.segment.n_samples]
+        if planned[0][1] + self.samples(LAST_S) < self.segment.n_samples:
+            self.agent(begun, stop=self.segment.n_samples)
 
     def _answered(self, asked: Span, speech: Span) -> None:
         last = asked.end_sample + self.rules.samples(RESPOND_S)
@@ -224,6 +253,10 @@ class Floor:
         return stop
 
     # --- times -------------------------------------------------------------------------------
+    def begins(self, side: str, unit: Unit) -> int:
+        """Where the next turn of a side begins, which is placed without this floor."""
+        return self._onset(side, unit)
+
     def _onset(self, side: str, unit: Unit, *, may_overlap: bool = True) -> int:
         """Where a turn of a side begins."""
         earliest = self.quiet_until if side == "agent" else 0
@@ -235,7 +268,7 @@ class Floor:
         if side == "user" and self.interrupts_at is not None:
             return self.interrupts_at
         if side == self.side:
-            onset = self._joint(self.end)
+            onset = self.joint(self.end)
         else:
             offset = self._draw(side) if self._offset is None else self._offset
             self._offset = None
@@ -248,31 +281,86 @@ class Floor:
 
     def _draw(self, side: str) -> int:
         """Offset of a speaker who takes over: negative when both speak."""
-        seconds = -self.pace.overlap() if self.pace.overlaps() else self.pace.gap(side)
+        seconds = (
+            -self.pace.overlap()
+            if self.pace.overlaps(self.overlapped_changes)
+            else self.pace.gap(side)
+        )
         return self.samples(seconds)
 
-    def _joint(self, at: int) -> int:
+    def joint(self, at: int) -> int:
         """Where the next line of a turn begins: after a pause if silence is due, else at once."""
         pause = self.samples(PAUSE_S)
         share = self.human.silence_ratio
         now, then = abs(self.silence - share * at), abs(self.silence + pause - share * (at + pause))
         if self.human.enabled and then >= now:
             return at + self.segment.draw(JOINT_S)
-        after = at + self.samples(self.pace.pause())
-        self.silence += after - at
-        return after
+        return at + self.pause_length()
+
+    def pause_length(self) -> int:
+        """Draw a pause inside a turn.
+
+        With people's timing it makes up for those inside of recordings: after shorter ones than the
+        median, a short one is mirrored at it.
+        """
+        seconds, median = self.pace.pause(), self.human.pause_median_s
+        if self.human.enabled and self._shorter > 0 and seconds < median:
+            seconds = min(median * median / seconds, self.human.longest_gap_s)
+        self._shorter += 1 if seconds < median else -1
+        length = self.samples(seconds)
+        self.silence += length
+        return length
+
+    def _count_silences(self, unit: Unit) -> None:
+        """Count what is silent inside of a recording."""
+        shortest, median = (
+            self.samples(s) for s in (self.human.min_pause_s, self.human.pause_median_s)
+        )
+        for before, after in pairwise(unit.words):
+            gap = after.start_sample - before.end_sample
+            if gap >= shortest:
+                self.silence += gap
+                self._shorter += 1 if gap < median else -1
 
     def _took(self, side: str, end: int, unit: Unit) -> None:
+        self._count_silences(unit)
         if self.human.enabled and side != self.side:
             self.backchannels_due += self.per_turn
         self.side, self.end, self.length = side, end, unit.n_samples
 
-    def _silence_until(self, start: int) -> float:
-        script = self.segment.context.script
-        if script is None or not start:
-            return float(start)
-        join = self.samples(self.human.min_pause_s)
-        return float(turn_taking_until(script, start, join=join).silence)
+    def _follow(self, before: Timeline, start: int) -> None:
+        """Begin as the next turn of what was said before, if nothing else is kept free between."""
+        said = [
+            (max(word.end_sample for word in words), side)
+            for side in ("user", "agent")
+            if (words := before.words(side))
+        ]
+        if not said:
+            return
+        end, side = max(said)
+        if start - end <= self.samples(self.segment.timing.gap_s[1]) + 1:
+            self.end, self.side, self.length = end, side, self.samples(2 * LAST_S)
+        stops = [
+            e.expect.window_samples[1] for e in before.events if e.type == INTERRUPTION and e.expect
+        ]
+        self.quiet_until = max(stops, default=0)
+        self.agent_end = max((word.end_sample for word in before.agent), default=0)
+
+    def _go_on_from(self, start: int) -> tuple[float, float]:
+        """The silence so far, and the share of changes from here on that overlap.
+
+        It makes up for what the segments before have too much or too little.
+        """
+        script, share = self.segment.context.script, self.human.overlapped_changes
+        left = self.samples(LEFT_S)
+        if script is None or not self.human.enabled:
+            return float(start + left), share
+        taking = turn_taking_until(script, start, join=self.samples(self.human.min_pause_s))
+        if not taking.offsets:
+            return float(taking.silence + left), share
+        ahead = (self.segment.n_samples - start) / self.samples(PER_CHANGE_S)
+        offsets = [*taking.offsets, 1]  # and a gap from there to here
+        return float(taking.silence + left), share_from_here(offsets, share, ahead)
 
     # --- the end -----------------------------------------------------------------------------
     def close(self) -> None:

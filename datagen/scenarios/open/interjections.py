@@ -146,6 +146,9 @@ class Interjections:
         floor, options = self._floor, self._segment.context.config.scenarios
         gain = float(self._segment.rng.uniform(*options.side_talk_db))
         unit = self._one_of(_asides(floor, floor.cast.user), floor.cast.user)
+        (last, begin), before = planned[-1], floor.samples(MIN_LEFT_S)
+        if floor.human.enabled and onset + unit.n_samples + before > begin + last.n_samples:
+            return HeldTurn(span=floor.agent(planned))  # no change of speaker that people make
         talk = self._segment.place(unit, onset, lane="user", gain_db=gain)
         held = floor.agent(planned)
         window = (onset, self._over(held, talk))

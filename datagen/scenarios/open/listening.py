@@ -45,8 +45,10 @@ class Listening:
     def fill(self) -> None:
         floor, segment = self.floor, self.segment
         last = segment.draw(segment.context.config.scenarios.listening_s) + self.start
-        at = floor.end
-        for number, unit in enumerate(self._lines()):
+        lines = self._lines()
+        at = floor.begins("user", lines[0])
+        self.agent_end = floor.agent_end
+        for number, unit in enumerate(lines):
             if number and at > last:
                 break
             pieces = self._pieces(unit)
@@ -92,7 +94,7 @@ class Listening:
         """The user says a line, with a hesitation between its pieces; returns its end."""
         for number, piece in enumerate(pieces):
             if number:
-                after = at + self.floor.samples(self.floor.pace.pause())
+                after = at + self.floor.pause_length()
                 self._hesitates(at, after)
                 at = after
             at = self.segment.place(piece, at, lane="user").end_sample
@@ -108,12 +110,12 @@ class Listening:
         own = floor.speech.speakers[floor.cast.agent].backchannels
         listens = bool(own) and segment.chance(LISTENING_SHARE)
         pause_s = segment.context.config.scenarios.listening_pause_s
-        after = at + (segment.draw(pause_s) if listens else floor.samples(floor.pace.pause()))
+        after = at + segment.draw(pause_s) if listens else floor.joint(at)
         if after + n_samples > segment.n_samples:
             return None
         if listens:
             self._listen(floor.speech.agent_unit(own[segment.choose(own)]), at, after)
-        else:
+        elif after - at >= floor.samples(floor.human.min_pause_s):
             self._hesitates(at, after)
         return after
 

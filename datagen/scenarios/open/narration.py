@@ -20,7 +20,7 @@ from microturn.datagen.scenarios.open.interjections import Interjections
 MIN_LINES: Final = 3  # that a reader has recorded
 REQUEST_S: Final = (0.8, 4.5)  # length of a user's line that asks the agent to read
 PASSAGE: Final = (1, 3)  # lines that the agent reads in one go
-WAIT_S: Final = (0.6, 2.5)  # between the phrase that stops the agent and the one to go on
+WAIT_S: Final = (0.4, 1.6)  # between the phrase that stops the agent and the one to go on
 
 
 @register

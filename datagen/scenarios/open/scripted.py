@@ -57,8 +57,9 @@ class ScriptedScenario:
                     return
                 calm.listen(span)
                 continue
-            planned = floor.fitting(floor.plan(_units(floor, turn)))
-            if not planned:
+            planned = floor.plan(_units(floor, turn))
+            if len(floor.fitting(planned)) < len(planned):
+                floor.talk_to_the_end(planned)
                 return
             after = turns[number + 1] if number + 1 < len(turns) else None
             if after is None:
