@@ -34,6 +34,7 @@ LAST_S: Final = 1.5  # of the dialogue, in which the agent begins no turn that i
 STOPPABLE_S: Final = 1.6  # a shorter turn of the agent is not broken off
 BEGUN_S: Final = 0.04  # of a word that is broken off; less of it is not said
 LEFT_S: Final = 1.0  # what the last turn leaves of the dialogue, on average
+LONGER: Final = 3  # as many more pauses are made long: sound has more short ones than words do
 PER_CHANGE_S: Final = 4.5  # from one change of speaker to the next, on average
 PAUSE_S: Final = 0.57  # mean of a pause
 JOINT_S: Final = (0.03, 0.14)  # between two lines of a turn that are no pause
@@ -304,7 +305,7 @@ class Floor:
         median, a short one is mirrored at it.
         """
         seconds, median = self.pace.pause(), self.human.pause_median_s
-        if self.human.enabled and self._shorter > 0 and seconds < median:
+        if self.human.enabled and self._shorter > -LONGER and seconds < median:
             seconds = min(median * median / seconds, self.human.longest_gap_s)
         self._shorter += 1 if seconds < median else -1
         length = self.samples(seconds)
@@ -356,11 +357,12 @@ class Floor:
         if script is None or not self.human.enabled:
             return float(start + left), share
         taking = turn_taking_until(script, start, join=self.samples(self.human.min_pause_s))
+        missing = self.per_turn * taking.turns - taking.backchannels
+        self.backchannels_due += min(max(missing, -2.0), 2.0)
         if not taking.offsets:
             return float(taking.silence + left), share
         ahead = (self.segment.n_samples - start) / self.samples(PER_CHANGE_S)
-        offsets = [*taking.offsets, 1]  # and a gap from there to here
-        return float(taking.silence + left), share_from_here(offsets, share, ahead)
+        return float(taking.silence + left), share_from_here(taking.offsets, share, ahead)
 
     # --- the end -----------------------------------------------------------------------------
     def close(self) -> None:

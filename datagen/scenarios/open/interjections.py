@@ -20,9 +20,9 @@ from microturn.datagen.labels.event_types import (
 from microturn.datagen.scenarios.open.floor import Floor
 from microturn.model.streams import normalise
 
-LISTENED_S: Final = 0.8  # of the agent's turn before somebody says something into it
-APART_S: Final = 0.3  # from a backchannel of the agent to the end of the user's turn
-LEFT_S: Final = 1.2  # of the turn after that, at least
+LISTENED_S: Final = 0.6  # of the agent's turn before somebody says something into it
+APART_S: Final = 0.2  # from a backchannel of the agent to the end of the user's turn
+LEFT_S: Final = 1.0  # of the turn after that, at least
 ROOM_S: Final = 4.5  # of the dialogue from there on: enough for everything that is said
 TAIL_S: Final = 1.0  # how long after a backchannel the agent must still be heard, if it has words
 
