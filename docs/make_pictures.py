@@ -46,10 +46,11 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "forbidden": (25, ("forbidden",)),
     "narration": (70, ("interruption", "turn", "user_backchannel")),
     "listening": (60, ("pause", "agent_backchannel")),
+    "scripted": (75, ("turn", "user_backchannel", "pause")),
     "read_aloud": (50, ("turn", "interruption")),
     "repeat_after": (45, ("turn",)),
 }
-OPEN = ("narration", "listening", "read_aloud", "repeat_after")
+OPEN = ("narration", "listening", "scripted", "read_aloud", "repeat_after")
 
 
 def draw(scenario: str, folder: Path) -> Path:

@@ -28,7 +28,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, config: DatagenConfig) -> Da
     """Every open family, with what may stand before a dialogue."""
     folder = tmp_path_factory.mktemp("played")
     rows = scripted_rows(Corpus.open()) + recorded_rows(Corpus.open(), folder, redacted=True)
-    corpus = f"default,{write_conversations(folder, rows)}"
+    corpus = f"default,scenes,{write_conversations(folder, rows)}"
     overrides = ["out=unused", f"n_dialogues={N}", "dialogues_per_shard=2", "n_micro_turns=100"]
     more = ["families.scripted=1", "families.recorded=1", "voices.voice_prompt_s=[0, 2]"]
     found = load_config(

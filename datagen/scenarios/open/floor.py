@@ -33,8 +33,8 @@ FIRST_S: Final = 1.0  # of the dialogue, before which the agent says nothing
 LAST_S: Final = 1.5  # of the dialogue, in which the agent begins no turn that it cannot end
 STOPPABLE_S: Final = 1.6  # a shorter turn of the agent is not broken off
 BEGUN_S: Final = 0.04  # of a word that is broken off; less of it is not said
-LEFT_S: Final = 1.0  # what the last turn leaves of the dialogue, on average
-LONGER: Final = 3  # as many more pauses are made long: sound has more short ones than words do
+LEFT_S: Final = 1.2  # what the last turn leaves of the dialogue, on average
+LONGER: Final = 6  # as many more pauses are made long: sound has more short ones than words do
 PER_CHANGE_S: Final = 4.5  # from one change of speaker to the next, on average
 PAUSE_S: Final = 0.57  # mean of a pause
 JOINT_S: Final = (0.03, 0.14)  # between two lines of a turn that are no pause
@@ -339,7 +339,8 @@ class Floor:
         if not said:
             return
         end, side = max(said)
-        if start - end <= self.samples(self.segment.timing.gap_s[1]) + 1:
+        is_opening = any(first == 0 and end <= last for first, last in before.without_loss)
+        if not is_opening and start - end <= self.samples(self.segment.timing.gap_s[1]) + 1:
             self.end, self.side, self.length = end, side, self.samples(2 * LAST_S)
         stops = [
             e.expect.window_samples[1] for e in before.events if e.type == INTERRUPTION and e.expect

@@ -23,13 +23,13 @@ from microturn.datagen.report.verify_audio import (
     run_verify_audio,
     verify_scenario,
 )
-from support.open_corpora import recorded_rows, scripted_rows, write_conversations
+from support.open_corpora import recorded_rows, write_conversations
 
 EVERYTHING = load_config(DatagenConfig, ["datagen/everything.yaml"], ["out=unused"])
 HUMAN = load_config(DatagenConfig, ["datagen/human.yaml"], ["out=unused"])
 OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
 FAMILIES = tuple(EVERYTHING.weights)
-OPEN_FAMILIES = (*OPEN.weights, "scripted", "recorded")
+OPEN_FAMILIES = (*OPEN.weights, "recorded")
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,11 @@ def talk(config: DatagenConfig, cache: Path) -> ScenarioRenderer:
 def open_speech(
     config: DatagenConfig, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> ScenarioRenderer:
-    """Open speech of the shipped recordings, and of conversations made of them."""
-    folder = tmp_path_factory.mktemp("played")
-    rows = scripted_rows(Corpus.open()) + recorded_rows(Corpus.open(), folder)
-    write_conversations(folder, rows)
+    """Open speech of the shipped recordings, and of a call made of them."""
+    folder = tmp_path_factory.mktemp("calls")
+    write_conversations(folder, recorded_rows(Corpus.open(), folder))
     families = dict.fromkeys(OPEN_FAMILIES, 1.0)
-    changed = replace(OPEN, rooms=config.rooms, corpus=f"default,{folder}", families=families)
+    changed = replace(OPEN, rooms=config.rooms, corpus=f"{OPEN.corpus},{folder}", families=families)
     return ScenarioRenderer(changed, cache)
 
 

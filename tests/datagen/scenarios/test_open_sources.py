@@ -20,7 +20,10 @@ Build = Callable[[DatagenConfig], Simulator]
 OPEN = load_config(
     DatagenConfig,
     ["datagen/open.yaml"],
-    ["out=unused", "n_micro_turns=120", "channel.overlay_probability=0"],
+    [
+        *("out=unused", "n_micro_turns=120", "channel.overlay_probability=0"),
+        *("timing.human.enabled=false", "scenarios.interjections.stop=0.5"),
+    ],
 )
 RATE, STEP = OPEN.layout.sample_rate, OPEN.layout.samples_per_micro_turn
 

@@ -22,7 +22,12 @@ from microturn.datagen.scenarios import REGISTRY, is_open
 from support.open_corpora import recorded_rows, scripted_rows, write_conversations
 
 Build = Callable[[DatagenConfig], Simulator]
-OPEN = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"])
+OFTEN = (
+    "scenarios.interjections={nothing: 0.3, stop: 0.3, backchannel: 0.2, aside: 0.1, voice: 0.1}"
+)
+OPEN = load_config(
+    DatagenConfig, ["datagen/open.yaml"], ["out=unused", "timing.human.enabled=false", OFTEN]
+)
 FAMILIES = tuple(name for name, scenario in REGISTRY.items() if is_open(scenario))
 N = 12
 RATE = OPEN.layout.sample_rate
