@@ -78,8 +78,9 @@ def test_suite_has_its_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_suite_is_in_the_table_and_has_tests(name: str) -> None:
-    table = (ROOT / "configs" / "evaluation" / "table.yaml").read_text(encoding="utf-8")
-    assert f"- {name}\n" in table, f"add {name} to configs/evaluation/table.yaml"
+    tables = [ROOT / "configs" / "evaluation" / f"{one}.yaml" for one in ("table", "open_table")]
+    listed = "".join(table.read_text(encoding="utf-8") for table in tables)
+    assert f"- {name}\n" in listed, f"add {name} to configs/evaluation/table.yaml"
     tests = list((ROOT / "tests" / "evaluation" / "suites").rglob(f"test_{name}.py"))
     assert tests, f"write tests/evaluation/suites/test_{name}.py"
 

@@ -1,4 +1,4 @@
-"""Open speech: timing without right words, transcripts, and texts read aloud."""
+"""Open turns: timing without right words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
-from microturn.evaluation.suites.open import read_aloud, turns
+from microturn.evaluation.suites.open import turns
 from microturn.evaluation.suites.suite import Measured
 from support.hand_made import HandMadeDialogue, word
 
@@ -79,31 +79,12 @@ def test_an_answer_into_the_last_words_is_in_time_where_it_was_recorded_so(
     assert (got["taken_in_time"], got["early_replies"]) == (0.0, 1.0)
 
 
-def test_a_text_is_judged_as_far_as_it_was_read(script: HandMadeDialogue) -> None:
-    open_dialogue(script)
-    right = read_aloud.measure([read_aloud.observe(script.scene(script.perform(*script.agent)))])
-    assert (right["word_error_rate"], right["credit"], right["stopped_in_time"]) == (0.0, 1.0, 1.0)
-    said = [word("blah", w.start_s) if w.text == "goes" else w for w in script.agent]
-    wrong = read_aloud.measure([read_aloud.observe(script.scene(script.perform(*said)))])
-    n_read = sum(w.start_s < 9.6 for w in script.agent)
-    assert wrong["word_error_rate"] == pytest.approx(2 / n_read)
-
-
-@pytest.mark.parametrize("name", ["open_turns", "open_transcript", "read_aloud"])
 def test_the_oracle_is_right_and_who_is_silent_is_not(
-    name: str, numbers_of: Callable[[str, int], Numbers]
+    numbers_of: Callable[[str, int], Numbers],
 ) -> None:
-    got = numbers_of(name, 6)
+    got = numbers_of("open_turns", 6)
     assert (got["oracle"]["credit"] or 0.0) > 0.75
     assert not got["silent"]["credit"]
-
-
-def test_nobody_in_the_sets_is_trained_on(
-    held_out: Callable[[str, int], list[HeldOutDialogue]],
-) -> None:
-    for name in ("open_turns", "open_transcript", "read_aloud"):
-        for sample in held_out(name, 6):
-            assert sample.dialogue.users
 
 
 def test_every_word_of_a_reader_belongs_to_an_answer(
