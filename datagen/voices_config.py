@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from microturn.configs.command import option
+from microturn.model.streams.levels import AGENT_LEVEL_DB, TRIM_DB
 
 PEOPLE = ("trained", "unseen", "both")
 PITCH_METHODS = ("dio", "harvest")
@@ -106,9 +107,11 @@ class VoicesConfig:
         "open speech: seconds of other speech of the agent's voice at the start of its lane",
     )
     tilt: float = option(0.4, "largest spectral tilt of a perturbed voice (first-order, 0 to 0.9)")
-    trim_db: float = option(-35.0, "a word begins and ends where it rises above this, re its peak")
+    trim_db: float = option(
+        TRIM_DB, "a word begins and ends where it rises above this, re its peak"
+    )
     user_level_db: float = option(-26.0, "level of a user's word while it sounds, dB re full scale")
-    agent_level_db: float = option(-23.0, "level of the agent's words, dB re full scale")
+    agent_level_db: float = option(AGENT_LEVEL_DB, "level of the agent's words, dB re full scale")
 
     def __post_init__(self) -> None:
         if not 0 <= self.other_share <= 1:

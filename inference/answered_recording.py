@@ -26,7 +26,10 @@ class AnsweredRecording:
 def answer_recording(
     batch: RowBatch, samples: Audio, *, conversation: Conversation, progress: bool = True
 ) -> AnsweredRecording:
-    """Stream a recording through the first row of a batch; the output has the same length."""
+    """Stream a recording through the first row of a batch; the output has the same length.
+
+    The row goes on from where it is: at its start, or after an opening.
+    """
     layout = batch.layout
     spm, n = layout.samples_per_micro_turn, layout.n_micro_turns(len(samples))
     padded = np.zeros(n * spm, np.float32)

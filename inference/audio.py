@@ -27,6 +27,7 @@ from microturn.model.streams.sound_file import (
 PCM16_BYTES: Final = 2
 _MIN_RATE: Final = 1_000  # of a recording
 _MAX_RATE: Final = 768_000
+_SAME_DB: Final = -40.0  # channels that differ by less are the same sound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,11 @@ class LoadedAudio:
     notes: tuple[str, ...]
 
 
-def read_recording(path: str | Path, *, sample_rate: int) -> LoadedAudio:
-    """Read a recording as mono at `sample_rate`; raises ValueError for an unreadable file."""
+def read_recording(path: str | Path, *, sample_rate: int, one_voice: bool = False) -> LoadedAudio:
+    """Read a recording as mono at `sample_rate`; raises ValueError for an unreadable file.
+
+    With `one_voice` channels that differ are refused rather than mixed.
+    """
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name one recording in it")
@@ -55,7 +59,20 @@ def read_recording(path: str | Path, *, sample_rate: int) -> LoadedAudio:
         ) from error
     if len(piece.samples) == 0:
         raise ValueError(f"{path} holds no samples; give a recording with sound in it")
+    if one_voice and _channels_differ(piece.samples):
+        raise ValueError(
+            f"{path} has {piece.samples.shape[1]} channels that differ; give a recording of one "
+            "voice alone, in one channel"
+        )
     return _convert(path, piece, sample_rate=sample_rate)
+
+
+def _channels_differ(samples: Audio) -> bool:
+    """Tell whether channels (n, C) differ by more than the noise of a lossy codec."""
+    clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    power = np.square(clean, dtype=np.float64).mean()
+    difference = np.square(clean - clean[:, :1], dtype=np.float64).mean()
+    return bool(difference > power * 10 ** (_SAME_DB / 10))
 
 
 def _convert(path: Path, piece: SoundPiece, *, sample_rate: int) -> LoadedAudio:

@@ -10,6 +10,7 @@ from microturn.configs.command import option, require_at_least
 from microturn.configs.load import ConfigError
 
 DEMO_CHECKPOINT: Final = "runs/demo/checkpoint"
+_TRAINED: Final = "for models trained with it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,9 @@ class TalkConfig:
     input: str = option(help="the recording to listen to: WAV, FLAC, OGG, MP3, any rate")
     out: str = option(help="folder for output.wav, words.json, timeline.png and config.yaml")
     checkpoint: str = option(DEMO_CHECKPOINT, "folder of a trained model")
+    voice: str = option("", f"recording of the voice that the agent shall have; {_TRAINED}")
+    voice_text: str = option("", "what is said in the recording of the voice")
+    instructions: str = option("", f"text for the agent before the conversation; {_TRAINED}")
     seed: int = option(0, "random numbers of the voice")
     threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
     device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if there is one")
@@ -92,6 +96,11 @@ class ServeConfig:
     idle_s: float = option(
         30.0, "a connection that sends nothing for this long is closed, 0: never"
     )
+    voice: str = option(
+        "", f"recording of the voice that the agent shall have in all sessions; {_TRAINED}"
+    )
+    voice_text: str = option("", "what is said in the recording of the voice")
+    instructions: str = option("", f"text for the agent before each conversation; {_TRAINED}")
     seed: int = option(0, "random numbers of the voice")
     threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
     device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if there is one")

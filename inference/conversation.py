@@ -24,8 +24,8 @@ from microturn.inference.config import AgentConfig
 from microturn.inference.micro_turn import MicroTurnOut
 from microturn.inference.notes import Notes
 from microturn.inference.transcript import PLAYED_AFTER, Transcript, TranscriptWord, WordStream
-from microturn.model.streams import DELEGATE, EOS, StreamLayout, Tokenizer
-from microturn.model.streams.text import CANCEL
+from microturn.model.streams import BG, BG_END, DELEGATE, EOS, StreamLayout, Tokenizer
+from microturn.model.streams.text import CANCEL, USER
 
 _MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused
 
@@ -162,7 +162,7 @@ class Conversation:
     # --- requests of the user ------------------------------------------------------------------
     def type_text(self, text: str) -> None:
         """Queue typed text for `text_in`; raises ValueError when too much waits already."""
-        ids = self._tokenizer.encode(f"<user> {text}")
+        ids = [USER, *self._tokenizer.encode_words(text)]
         if not self.layout.text_in_positions:
             raise ValueError("this model has no text input; its layout has text_in_positions=0")
         if len(self._waiting_text) + len(ids) > _MAX_TEXT_TOKENS:
@@ -222,7 +222,7 @@ class Conversation:
         if not self.layout.text_in_positions:
             return
         delegation.result_micro_turn = self.micro_turn
-        self._waiting_text.extend(self._tokenizer.encode(f"<bg> {delegation.result} </bg>"))
+        self._waiting_text.extend([BG, *self._tokenizer.encode_words(delegation.result), BG_END])
         self._events.append(
             ResultEvent(
                 micro_turn=self.micro_turn, delegation_id=delegation.id, text=delegation.result

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
-from microturn.inference.tick import Tick
+from microturn.inference.tick import OpenedRow, Tick
 from microturn.model.checkpoint import LoadedCheckpoint
-from microturn.model.streams import IDLE
+from microturn.model.streams import IDLE, Lanes
 from microturn.model.streams.mel import dmel_rows
 
 
@@ -45,6 +45,7 @@ class RowBatch:
         self.tick = Tick(self.model, n_rows, graph=graph, rewind=rewind, sizes=sizes)
         self.device = self.tick.device
         self.micro_turns = np.zeros(n_rows, np.int64)  # stepped so far, per row
+        self._before = np.zeros(n_rows, np.int64)  # micro-turns of the opening, per row
         self.oldest = np.zeros(n_rows, np.int64)  # earliest boundary that a row can go back to
         # The audio that the next window still covers, at the last boundaries of each row.
         carry = self.layout.samples_per_frame
@@ -53,11 +54,16 @@ class RowBatch:
         self._noise = np.zeros_like(self.tick.inputs["noise"])
         self._noise_micro_turn = np.full(n_rows, -1, np.int64)
 
-    def reset(self, row: int) -> None:
-        """Begin a new conversation in a row."""
-        self._tails[0, row] = 0.0
+    def reset(self, row: int, opened: OpenedRow | None = None) -> None:
+        """Begin a new conversation in a row, after an opening that `read` has read."""
+        self._tails[0, row] = 0.0  # the user is silent during an opening
         self.micro_turns[row] = self.oldest[row] = 0
-        self.tick.reset(row)
+        self._before[row] = 0 if opened is None else opened.n_micro_turns
+        self.tick.reset(row, opened)
+
+    def read(self, opening: Lanes) -> OpenedRow:
+        """Read the lanes of an opening (`pack_opening`); no row changes. For `reset`."""
+        return self.tick.read(opening)
 
     def rewind(self, row: int, *, to: int) -> None:
         """Restore the state of a row after its first `to` micro-turns.
@@ -76,7 +82,7 @@ class RowBatch:
             )
         if to == now:
             return
-        self.tick.rewind(row, to=to)
+        self.tick.rewind(row, to=int(self._before[row]) + to)
         self.micro_turns[row] = to
 
     def copy_row(self, source: int, target: int) -> None:
@@ -85,6 +91,7 @@ class RowBatch:
         self._tails[:, target] = self._tails[:, source]
         self.micro_turns[target] = self.micro_turns[source]
         self.oldest[target] = self.oldest[source]
+        self._before[target] = self._before[source]
 
     def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
         """Advance the given rows by one micro-turn; the other rows sit out and keep their state.

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
+from microturn.inference.tick import OpenedRow
 
 
 class SessionsFull(RuntimeError):
@@ -53,10 +54,14 @@ class Sessions:
     def max_sessions(self) -> int:
         return self.batch.n_rows
 
-    def open(self) -> Session:
-        """Begin a new conversation. Raises SessionsFull when every row is in use."""
+    def open(self, opened: OpenedRow | None = None) -> Session:
+        """Begin a new conversation, perhaps with a voice and instructions that were read before.
+
+        `opened` is the row that `read_opening` returned for this batch; its time does not count.
+        Raises SessionsFull when every row is in use.
+        """
         session = self._claim_row()
-        self.batch.reset(self._rows[session])
+        self.batch.reset(self._rows[session], opened)
         return session
 
     def step_session(self, session: Session, micro_turn: MicroTurnIn) -> MicroTurnOut:

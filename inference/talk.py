@@ -15,6 +15,7 @@ from microturn.inference.audio import read_recording, write_wav
 from microturn.inference.config import TalkConfig
 from microturn.inference.conversation import Conversation, Delegation
 from microturn.inference.notes import check_notes, make_notes
+from microturn.inference.opening import read_opening
 from microturn.inference.transcript import Side, micro_turns_to_s
 from microturn.model.streams import StreamLayout
 
@@ -79,7 +80,15 @@ def write_answer(config: TalkConfig) -> int:
     layout = batch.layout
     check_notes(config.notes, layout)
     recording = read_recording(config.input, sample_rate=layout.sample_rate)
-    for note in (*recording.notes, f"{config.checkpoint} runs on {device_name(batch.device)}"):
+    opening = read_opening(
+        batch,
+        voice=config.voice,
+        voice_text=config.voice_text,
+        instructions=config.instructions,
+    )
+    batch.reset(0, opening.row)
+    device = f"{config.checkpoint} runs on {device_name(batch.device)}"
+    for note in (*recording.notes, *opening.notes, device):
         sys.stderr.write(f"{note}\n")
     out = Path(config.out)
     make_folder(out)  # before the work, so that it fails early

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from microturn.model.batch import LaneBatch
 from microturn.model.model import InputTensors, InteractionModel, ModelState
-from microturn.model.streams import LaneSpec, StreamLayout
+from microturn.model.streams import Lanes, LaneSpec, StreamLayout
 from microturn.model.vocoders.base import VocoderState
 
 _ALIGNMENT: Final = 64  # bytes
@@ -128,14 +129,42 @@ class Tick:
         """All memory that outlives a micro-turn; it never moves."""
         return [*_tensors(self._state), *_tensors(self._voice), *self._past]
 
-    def reset(self, row: int) -> None:
-        """Set a row to its initial state."""
-        with torch.inference_mode():
+    def reset(self, row: int, opened: OpenedRow | None = None) -> None:
+        """Set a row to its initial state, or to one that has read an opening."""
+        with torch.inference_mode(), self._on_device:
             self._state.backbone.reset_(row)
-            for tensor, past, initial in zip(self._carried, self._past, self._initial, strict=True):
-                tensor[row] = initial
+            carried, boundary = self._initial, 0
+            if opened is not None:
+                carried = opened.carried
+                boundary = opened.n_micro_turns % (self._max_rewind + 1)
+                backbone = _tensors(self._state.backbone)
+                for tensor, read in zip(backbone, opened.backbone, strict=True):
+                    tensor[row] = read
+            for tensor, past, first in zip(self._carried, self._past, carried, strict=True):
+                tensor[row] = first
                 if self._max_rewind:
-                    past[0, row] = initial
+                    past[boundary, row] = first
+
+    def read(self, lanes: Lanes) -> OpenedRow:
+        """Read micro-turns whose lanes are all known, one or more, into the state of a new row.
+
+        The rows stay as they are. Bits are those of a row that made these lanes itself (CPU, fp32,
+        one thread).
+        """
+        with torch.inference_mode(), self._on_device:
+            batch = LaneBatch.collate([lanes]).to(self.device)
+            patches = self.model.patches(batch["audio_out"])
+            state = self.model.init_state(1, spare=self._max_rewind)
+            _, state = self.model.prefill(batch, patches, state)
+            voice = self.vocoder.init_state(1)
+            for k in range(lanes.n_micro_turns):
+                _, voice = self.vocoder.step(self.model.log_mel(patches[:, k]), voice)
+            return OpenedRow(
+                n_micro_turns=lanes.n_micro_turns,
+                backbone=[tensor[0] for tensor in _tensors(state.backbone)],
+                # Plus zero as in `_take_`: no zero is negative.
+                carried=[tensor[0] + 0 for tensor in (state.patch, *_tensors(voice))],
+            )
 
     def rewind(self, row: int, *, to: int) -> None:
         """Restore a row at the boundary after `to` micro-turns, which its rings still hold."""
@@ -240,6 +269,15 @@ class Tick:
             boundary = seen // self.model.layout.n_positions % (self._max_rewind + 1)
             for past, carried in zip(self._past, views.carried, strict=True):
                 past[boundary, views.index] = carried
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedRow:
+    """The state of a row that has read an opening; any number of rows can begin with it."""
+
+    n_micro_turns: int
+    backbone: list[Tensor]
+    carried: list[Tensor]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("config",),
         ("audio", "micro_turn", "tick", "transcript"),
         ("agent", "notes", "rows"),
-        ("conversation", "load", "sessions"),
+        ("conversation", "load", "opening", "sessions"),
         ("answered_recording",),
         ("picture", "serve"),
         ("talk",),

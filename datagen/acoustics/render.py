@@ -28,9 +28,9 @@ from microturn.datagen.labels.setting import (
     SpanS,
     StretchLabel,
 )
+from microturn.model.streams.levels import CUT_FADE_S, faded_out
 from microturn.model.streams.pcm import Audio, Pcm16, to_pcm16
 
-CUT_FADE_S = 0.012  # fade-out of a word that is broken off
 NOMINAL_DB = -26.0  # level that noise is measured against when the user says nothing
 STRETCH_FADE_S = 0.05  # fade of a stretch of noise at both ends, against clicks
 MAX_FILTERS = 256
@@ -133,7 +133,7 @@ class Renderer:
             if clip.lane == lane:
                 piece = clip.unit.audio[: clip.n_samples]
                 if clip.n_samples < clip.unit.n_samples:
-                    piece = _faded_out(piece, round(CUT_FADE_S * self._rate))
+                    piece = faded_out(piece, round(CUT_FADE_S * self._rate))
                 if clip.gain_db:
                     piece = piece * np.float32(10 ** (clip.gain_db / 20))
                 audio[clip.start_sample : clip.end_sample] += piece
@@ -289,10 +289,3 @@ def _spans(clips: Sequence[Clip], lane: str) -> list[tuple[int, int]]:
     return joined(
         [(clip.start_sample, clip.end_sample) for clip in clips if clip.lane == lane], SPAN_JOIN
     )
-
-
-def _faded_out(audio: Audio, n: int) -> Audio:
-    faded = audio.copy()
-    n = min(n, len(faded))
-    faded[len(faded) - n :] *= np.linspace(1.0, 0.0, n, dtype=np.float32)
-    return faded

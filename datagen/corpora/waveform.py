@@ -1,4 +1,4 @@
-"""Waveform operations on single recordings: edges, level, fades, resampling, perturbation."""
+"""Waveform operations on single recordings: voiced spans, cuts, resampling, perturbation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import correlate, firwin, resample_poly
 
+from microturn.model.streams.levels import FRAME_S
 from microturn.model.streams.pcm import Audio
 
 CUT_REACH_S = 0.05  # largest distance of a cut from its aligned time
 CUT_STEP_S = 0.005
-FRAME_S = 0.005  # step of energy measurements, which cover twice as much
-MAX_PEAK = 0.89
 SILENT_DB = -28.0  # level of a silence, re the loudest frame
 # Two channels are one sound above this correlation at any shift of up to `MAX_SHIFT_S`: voices of
 # different people reach 0.30, one voice at two close microphones is above 0.5.
@@ -27,22 +26,6 @@ LOUD_SHARE = 0.95  # the level of speech is that of its loudest frames but these
 CLICK_S = 0.03  # a shorter sound is a click
 
 Span = tuple[int, int]  # samples
-
-
-def energy_edges(audio: Audio, sample_rate: int, *, threshold_db: float) -> tuple[int, int]:
-    """Return the first and last sample at which the level is above the threshold, re its peak."""
-    hop = max(1, round(FRAME_S * sample_rate))
-    padded = np.concatenate([np.zeros(hop, np.float32), audio, np.zeros(2 * hop, np.float32)])
-    n = (len(padded) - hop) // hop
-    squares = np.square(padded[: (n + 1) * hop], dtype=np.float64).reshape(n + 1, hop).sum(axis=1)
-    level = squares[:-1] + squares[1:]  # frame i covers samples (i - 1) * hop to (i + 1) * hop
-    if not level.any():
-        return 0, len(audio)
-    loud = np.flatnonzero(level >= level.max() * 10 ** (threshold_db / 10))
-    # The quieter half of an edge frame is not speech: move in by half a frame.
-    start = max(0, (int(loud[0]) - 1) * hop + hop // 2)
-    end = min(len(audio), (int(loud[-1]) + 1) * hop - hop // 2)
-    return start, end
 
 
 def frame_energy(audio: Audio, hop: int) -> npt.NDArray[np.float64]:
@@ -173,20 +156,3 @@ def quietest_near(audio: Audio, sample: int, *, rate: int) -> int:
         return float(np.square(near, dtype=np.float64).sum())
 
     return min(places, key=lambda place: (energy(place), abs(place - sample)))
-
-
-def level_gain(audio: Audio, level_db: float) -> np.float32:
-    """Return the gain that brings a recording to a level, limited so that peaks fit `MAX_PEAK`."""
-    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
-    if rms == 0.0:
-        return np.float32(1.0)
-    peak = float(np.abs(audio).max())
-    return np.float32(min(10 ** (level_db / 20) / rms, MAX_PEAK / peak))
-
-
-def fade(audio: Audio, n: int) -> None:
-    """Fade `n` samples in and out, in place."""
-    n = min(n, len(audio) // 2)
-    ramp = ((np.arange(n, dtype=np.float32) + 0.5) / max(n, 1)).astype(np.float32)
-    audio[:n] *= ramp
-    audio[len(audio) - n :] *= ramp[::-1]

@@ -7,20 +7,14 @@ from functools import cached_property, lru_cache
 from microturn.configs.paths import cache_folder
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Corpus, Utterance
-from microturn.datagen.corpora.waveform import (
-    energy_edges,
-    fade,
-    level_gain,
-    perturb,
-    quietest_near,
-)
+from microturn.datagen.corpora.waveform import perturb, quietest_near
 from microturn.datagen.dialogue.seeds import rng_for
 from microturn.datagen.labels.voice_names import resampling_of, transform_of
 from microturn.datagen.voices.analyses import VoiceAnalyses
 from microturn.datagen.voices.world import resynthesise
+from microturn.model.streams.levels import AGENT_FADE_S, energy_edges, fade, level_gain
 from microturn.model.streams.pcm import Audio
 
-FADE_S = 0.004  # of the agent's words
 USER_FADE_S = 0.015  # of all others, also cut out of connected speech: an edge tells nothing
 
 
@@ -52,7 +46,7 @@ class Takes:
         trimmed = audio[first:last].copy()
         level = self._voices.agent_level_db if as_agent else self._voices.user_level_db
         trimmed *= level_gain(trimmed, level)
-        fade(trimmed, round((FADE_S if as_agent else USER_FADE_S) * self._rate))
+        fade(trimmed, round((AGENT_FADE_S if as_agent else USER_FADE_S) * self._rate))
         trimmed.setflags(write=False)
         return trimmed, first
 

@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from microturn.datagen.corpora.waveform import energy_edges, fade
 from microturn.datagen.dialogue.takes import USER_FADE_S
 from microturn.datagen.dialogue.unit_words import UnitWord
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.time_classes import KNOWN
+from microturn.model.streams.levels import energy_edges, fade
 
 MIN_GAP_S: Final = 0.03  # between two words, for a line to be divided there
 MIN_PIECE_S: Final = 0.25

@@ -20,7 +20,7 @@ from microturn.datagen.corpora.index.phrases import Phrase, Phrases, Prompts
 from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.utterance import Utterance
-from microturn.datagen.corpora.waveform import fade, level_gain, longest_silence
+from microturn.datagen.corpora.waveform import longest_silence
 from microturn.datagen.dialogue.sides import is_pattern, on_side
 from microturn.datagen.dialogue.strangers import EvenMix, RequestTake, Strangers
 from microturn.datagen.dialogue.takes import Takes
@@ -28,6 +28,7 @@ from microturn.datagen.dialogue.unit_words import UnitWord, placed_words
 from microturn.datagen.dialogue.variants import Variants
 from microturn.datagen.labels.voice_names import speed_of, variant_of
 from microturn.model.streams import normalise
+from microturn.model.streams.levels import fade, level_gain
 from microturn.model.streams.pcm import Audio
 
 MUSIC_FADE_S = 0.25

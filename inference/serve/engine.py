@@ -31,6 +31,7 @@ from microturn.inference.serve.input_queue import InputQueue
 from microturn.inference.serve.metrics import Metrics
 from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem
 from microturn.inference.sessions import Session, Sessions
+from microturn.inference.tick import OpenedRow
 from microturn.model.streams.pcm import Audio
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,8 @@ class LiveSession:
 class LiveEngine:
     """Runs up to `batch.n_rows` sessions at once on a thread of its own.
 
-    Without `admission` every row may be used. `clock` gives seconds that never go back.
+    Without `admission` every row may be used. Every session begins with `opened`, if given.
+    `clock` gives seconds that never go back.
     """
 
     def __init__(
@@ -113,12 +115,13 @@ class LiveEngine:
         *,
         agent: BackgroundAgent | None = None,
         admission: Admission | None = None,
+        opened: OpenedRow | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.layout = batch.layout
         self._batch, self._config, self._agent = batch, config, agent
         self._admission, self._clock = admission, clock
-        self._sessions = Sessions(batch)
+        self._sessions, self._opened = Sessions(batch), opened
         self._clients: list[_Client] = []
         self._wake = Condition()
         self._stopping = self._calibrate_again = False
@@ -341,7 +344,7 @@ class LiveEngine:
         arrivals: list[tuple[Session, float]] = []
         for client in clients:
             if client.session is None:
-                client.session = self._sessions.open()
+                client.session = self._sessions.open(self._opened)
             with self._wake:
                 micro_turn, arrived = client.queue.next_input(self._clock())
                 self._metrics.count("missing_input", int(micro_turn.missing_input))

@@ -26,6 +26,7 @@ from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.config import ServeConfig, is_loopback
 from microturn.inference.load import device_name, load_rows
 from microturn.inference.notes import check_notes
+from microturn.inference.opening import read_opening
 from microturn.inference.serve import protocol
 from microturn.inference.serve.admission import measured_admission
 from microturn.inference.serve.codec import Codec
@@ -59,12 +60,21 @@ def serve_sessions(config: ServeConfig) -> int:
             device=config.device,
         )
         check_notes(config.notes, batch.layout)
+        opening = read_opening(
+            batch,
+            voice=config.voice,
+            voice_text=config.voice_text,
+            instructions=config.instructions,
+        )
         engine = LiveEngine(
             batch,
             config,
             agent=OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None,
             admission=measured_admission(batch, config),
+            opened=opening.row,
         )
+        for note in opening.notes:
+            print(note, file=sys.stderr)
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(engine, config),

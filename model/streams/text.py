@@ -117,6 +117,10 @@ class Tokenizer:
                 ids += self._piece(piece)
         return ids
 
+    def encode_words(self, text: str) -> list[int]:
+        """Return the ids of a text from outside: `<bg>` in it is the word bg, never a mark."""
+        return self.encode(normalise(text))
+
     def _piece(self, piece: str) -> list[int]:
         """Return the ids of one word, from the cache if it has occurred before."""
         ids = self._pieces.get(piece)

@@ -18,13 +18,14 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import RECORDED, CorpusConversation, Side
 from microturn.datagen.corpora.manifest import AlignedWord
-from microturn.datagen.corpora.waveform import energy_edges, fade, level_gain, voice_spans
+from microturn.datagen.corpora.waveform import voice_spans
 from microturn.datagen.dialogue.sides import matching
-from microturn.datagen.dialogue.takes import FADE_S, USER_FADE_S
+from microturn.datagen.dialogue.takes import USER_FADE_S
 from microturn.datagen.dialogue.unit_words import UnitWord
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.model.streams import normalise
+from microturn.model.streams.levels import AGENT_FADE_S, energy_edges, fade, level_gain
 from microturn.model.streams.pcm import Audio
 
 JOIN_S: Final = 0.18  # a shorter silence is part of a stretch (Heldner & Edlund 2010)
@@ -180,7 +181,7 @@ class RecordedConversations:
         begin = first + min(begin, words[0].start_sample - first)
         end = max(first + end, words[-1].end_sample)
         piece = audio[begin:end].copy()
-        fade(piece, round((FADE_S if is_agent else USER_FADE_S) * self._rate))
+        fade(piece, round((AGENT_FADE_S if is_agent else USER_FADE_S) * self._rate))
         piece.setflags(write=False)
         return (
             Unit(

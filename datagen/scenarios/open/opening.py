@@ -18,10 +18,14 @@ from microturn.datagen.labels.event_types import AGENT_BACKCHANNEL
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.datagen.scenarios.base import DialogueContext, SegmentBuilder
 from microturn.datagen.scenarios.open.floor import broken_off, text_fits
-from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
-from microturn.model.streams.text import SYSTEM
+from microturn.model.streams import StreamLayout, Tokenizer
+from microturn.model.streams.opening import (
+    VOICE_FROM,
+    instructions_text,
+    text_micro_turns,
+    voice_micro_turns,
+)
 
-PROMPT_FROM: Final = 2  # micro-turn: its text is written before it sounds
 MIN_PIECE_S: Final = 0.5  # of a line in a voice prompt
 TASKS: Final = {
     "narration": "read",
@@ -44,7 +48,7 @@ def instructed_micro_turns(tokenizer: Tokenizer, layout: StreamLayout, language:
         for beginner in BEGINNERS
         for listener in LISTENERS
     )
-    return -(-longest // max(layout.text_in_positions, 1))
+    return text_micro_turns(longest, layout)
 
 
 def open_with(segment: SegmentBuilder, script: Script, *, instructs: bool, prompt_s: float) -> int:
@@ -86,9 +90,7 @@ def draws_opening(config: DatagenConfig) -> bool:
 
 def _written(tasks: Sequence[str], language: str, beginner: str, listener: str) -> str:
     task = " ".join(tasks)
-    return (
-        f"{SPECIAL_TOKENS[SYSTEM]} {task} in {language} {beginner} say {listener} that you listen"
-    )
+    return instructions_text(f"{task} in {language} {beginner} say {listener} that you listen")
 
 
 def _language(context: DialogueContext) -> str:
@@ -114,8 +116,8 @@ def _place_prompt(segment: SegmentBuilder, prompt_s: float) -> int:
     ]
     if not lines:
         return 0
-    stop = rules.boundary(PROMPT_FROM + rules.next_boundary(rules.samples(prompt_s)))
-    at = rules.boundary(PROMPT_FROM)
+    stop = rules.boundary(VOICE_FROM + rules.next_boundary(rules.samples(prompt_s)))
+    at = rules.boundary(VOICE_FROM)
     planned: list[tuple[Unit, int]] = []
     for number in segment.rng.permutation(len(lines)):
         if at >= stop:
@@ -128,4 +130,4 @@ def _place_prompt(segment: SegmentBuilder, prompt_s: float) -> int:
     timeline.intended.clear()  # nobody interrupted it
     if not text_fits([timeline], context):  # its text has no loss weight: written as far as it fits
         timeline.agent[:] = [replace(word, times=UNKNOWN) for word in timeline.agent]
-    return rules.next_boundary(end) + 1
+    return voice_micro_turns(end, context.config.layout)

@@ -7,9 +7,10 @@ import pytest
 from scipy.signal import resample_poly
 
 from microturn.datagen.corpora.index.spelling import canonical
-from microturn.datagen.corpora.waveform import energy_edges, perturb, resampled
+from microturn.datagen.corpora.waveform import perturb, resampled
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator
+from microturn.model.streams.levels import energy_edges
 
 RATE = 16_000
 
