@@ -66,16 +66,11 @@ from microturn.datagen.corpora.conversations.layouts.choice import layout_of
 from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.home import SHIPPED, corpora_home
-from microturn.datagen.corpora.manifest import (
-    ATTRIBUTION_NAME,
-    LAYOUT,
-    MANIFEST_NAME,
-    STATED,
-    Corpus,
-)
+from microturn.datagen.corpora.manifest import ATTRIBUTION_NAME, MANIFEST_NAME, Corpus
 from microturn.datagen.corpora.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.recordings import Recording, writable
 from microturn.datagen.corpora.splits import with_splits
+from microturn.datagen.corpora.utterance import LAYOUT, STATED
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from microturn.configs.reading import files_below
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Recording, read_text
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.corpora.word_times import Ctm
 
 _SUFFIXES = (".textgrid", ".json")  # the first is taken if both stand side by side

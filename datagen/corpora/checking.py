@@ -29,17 +29,11 @@ from microturn.datagen.corpora.alignment.matching import (
 from microturn.datagen.corpora.cut_selection import cuts_of
 from microturn.datagen.corpora.cutting import RATE, levels_db, voiced_span
 from microturn.datagen.corpora.languages import language_tag
-from microturn.datagen.corpora.manifest import (
-    STATED,
-    UNKNOWN_LICENCE,
-    AlignedWord,
-    Cut,
-    Utterance,
-    resample,
-)
+from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.corpora.pronunciations import without_marks
 from microturn.datagen.corpora.recordings import Decoded, FileSound, Recording, escape
 from microturn.datagen.corpora.tags import tags_of
+from microturn.datagen.corpora.utterance import STATED, UNKNOWN_LICENCE, AlignedWord, Cut, Utterance
 from microturn.datagen.corpora.word_times import words_beside, words_of_file
 from microturn.datagen.labels.time_classes import ALIGNED
 from microturn.model.streams.pcm import Audio

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME, SCRIPTED
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.sets.storage import names, size_of
 
 _WORDS = (

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from microturn.datagen.corpora.cutting import RATE, cut_word
-from microturn.datagen.corpora.manifest import AlignedWord, Cut
+from microturn.datagen.corpora.utterance import AlignedWord, Cut
 from microturn.model.streams.pcm import Audio
 
 DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

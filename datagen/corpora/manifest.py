@@ -21,16 +21,7 @@ from microturn.datagen.corpora.index.lines import LineIndex
 from microturn.datagen.corpora.index.manifest_columns import REBUILD, utterance_of
 from microturn.datagen.corpora.index.manifest_index import open_manifest
 from microturn.datagen.corpora.languages import language_tag
-from microturn.datagen.corpora.utterance import LAYOUT as LAYOUT
-from microturn.datagen.corpora.utterance import QUALITIES
-from microturn.datagen.corpora.utterance import SPLITS as SPLITS
-from microturn.datagen.corpora.utterance import STATED as STATED
-from microturn.datagen.corpora.utterance import UNKNOWN_LICENCE as UNKNOWN_LICENCE
-from microturn.datagen.corpora.utterance import AlignedWord as AlignedWord
-from microturn.datagen.corpora.utterance import Cut as Cut
-from microturn.datagen.corpora.utterance import Utterance as Utterance
-from microturn.datagen.corpora.utterance import word_from_json as word_from_json
-from microturn.datagen.corpora.utterance import word_to_json as word_to_json
+from microturn.datagen.corpora.utterance import QUALITIES, Utterance
 from microturn.datagen.corpora.waveform import resampled
 from microturn.datagen.sets.storage import Place, place, read_range, size_of
 from microturn.model.streams import StreamLayout

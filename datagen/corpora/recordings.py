@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from microturn.configs.reading import decoded_text
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.corpora.waveform import only_voice
 from microturn.datagen.sets.storage import read_range
 from microturn.model.streams.pcm import Audio

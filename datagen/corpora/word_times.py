@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.reading import lines_of
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import read_text
+from microturn.datagen.corpora.utterance import AlignedWord
 
 _SILENCE = frozenset(["", "sil", "sp", "spn", "<eps>", "<sil>", "[noise]", "<p>", "<s>"])
 _SUFFIXES = (".TextGrid", ".textgrid", ".TEXTGRID", ".ctm", ".CTM", ".json", ".JSON")

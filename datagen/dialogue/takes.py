@@ -6,7 +6,8 @@ from functools import cached_property, lru_cache
 
 from microturn.configs.paths import cache_folder
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.corpora.waveform import perturb, quietest_near
 from microturn.datagen.dialogue.seeds import rng_for
 from microturn.datagen.labels.voice_names import resampling_of, transform_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.datagen.corpora.alignment.matching import words_of
-from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN
 
 

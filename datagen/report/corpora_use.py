@@ -15,7 +15,8 @@ from microturn.datagen.corpora.adding.summary import licence_origin
 from microturn.datagen.corpora.home import DEFAULT_NAME, Corpora
 from microturn.datagen.corpora.index.catalogue import Utterances
 from microturn.datagen.corpora.index.spelling import canonical
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, LAYOUT, Corpus
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
+from microturn.datagen.corpora.utterance import LAYOUT
 from microturn.datagen.dialogue.sides import matching, on_side
 from microturn.datagen.report.heard import identities_of
 from microturn.datagen.scenarios.background.background import MAX_LENGTH_S, MIN_LENGTH_S

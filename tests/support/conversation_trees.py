@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from microturn.datagen.corpora.manifest import AlignedWord, Corpus, resample
+from microturn.datagen.corpora.manifest import Corpus, resample
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.model.streams.pcm import Audio
 
 PEOPLE = ("asterisk-en", "joe", "faye", "trader-bob")

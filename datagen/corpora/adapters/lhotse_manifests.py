@@ -14,8 +14,8 @@ from typing import Any
 
 from microturn.configs.reading import decoded_text
 from microturn.datagen.corpora.adapters.fields import as_text
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Format, Recording, split_named
+from microturn.datagen.corpora.utterance import AlignedWord
 
 Row = dict[str, Any]
 _TOLERANCE_S = 0.1  # of words after their supervision, and of supervisions after their recording

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from microturn.configs.reading import files_below, lines_of
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import (
     AUDIO_SUFFIXES,
     FileSound,
@@ -19,6 +18,7 @@ from microturn.datagen.corpora.recordings import (
     read_text,
     split_named,
 )
+from microturn.datagen.corpora.utterance import AlignedWord
 
 _ENDING = ".trans.txt"
 

@@ -23,7 +23,7 @@ from microturn.datagen.corpora.conversations.record import (
     CorpusConversation,
     Side,
 )
-from microturn.datagen.corpora.manifest import LAYOUT, STATED, UNKNOWN_LICENCE
+from microturn.datagen.corpora.utterance import LAYOUT, STATED, UNKNOWN_LICENCE
 from microturn.datagen.labels.time_classes import TIME_CLASSES
 
 

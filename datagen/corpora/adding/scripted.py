@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microturn.datagen.corpora.conversations.parts import DialogueParts, whole_runs
 from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME
-from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.corpora.utterance import Utterance
 
 
 def write_scripted(

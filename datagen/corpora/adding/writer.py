@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from microturn.datagen.corpora.checking import AcceptedRecording, SkippedRecording
-from microturn.datagen.corpora.manifest import MANIFEST_NAME, Utterance
+from microturn.datagen.corpora.manifest import MANIFEST_NAME
+from microturn.datagen.corpora.utterance import Utterance
 
 SKIPPED_NAME: Final = "skipped.jsonl"
 TAR_BYTES: Final = 2**30  # a new tar begins after this many

@@ -13,8 +13,9 @@ import numpy as np
 import pocketsphinx
 
 from microturn.datagen.corpora.alignment.matching import words_of
-from microturn.datagen.corpora.manifest import AlignedWord, resample
+from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.corpora.pronunciations import pronounce, without_marks
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.model.streams.pcm import PCM16_MAX, PCM16_MIN, Audio
 
 RATE = 16_000  # of pocketsphinx's en-us model

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microturn.datagen.corpora.conversations.record import TimeSpan
-from microturn.datagen.corpora.manifest import STATED, AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Recording
+from microturn.datagen.corpora.utterance import STATED, AlignedWord
 
 
 @dataclass(frozen=True, kw_only=True)

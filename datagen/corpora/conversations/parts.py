@@ -11,7 +11,7 @@ from microturn.datagen.corpora.conversations.record import (
     CorpusConversation,
     ScriptedTurn,
 )
-from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.corpora.utterance import Utterance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from microturn.datagen.corpora.languages import language_tag
 from microturn.datagen.corpora.manifest import CONVERSATIONS_NAME as CONVERSATIONS_NAME
-from microturn.datagen.corpora.manifest import (
+from microturn.datagen.corpora.utterance import (
     LAYOUT,
     SPLITS,
     STATED,

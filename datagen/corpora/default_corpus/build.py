@@ -46,16 +46,9 @@ from microturn.datagen.corpora.default_corpus.asterisk import (
     texts,
 )
 from microturn.datagen.corpora.default_corpus.queen_selection import SelectedLine, select
-from microturn.datagen.corpora.manifest import (
-    DEFAULT_FOLDER,
-    MANIFEST_NAME,
-    AlignedWord,
-    Corpus,
-    Cut,
-    Utterance,
-    resample,
-)
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus, resample
 from microturn.datagen.corpora.packages import DOC, download
+from microturn.datagen.corpora.utterance import AlignedWord, Cut, Utterance
 from microturn.model.streams.pcm import Audio
 
 GAME = "flight-of-the-amazon-queen"

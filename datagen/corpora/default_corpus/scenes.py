@@ -45,9 +45,9 @@ from microturn.datagen.corpora.manifest import (
     DEFAULT_FOLDER,
     MANIFEST_NAME,
     Corpus,
-    Utterance,
 )
 from microturn.datagen.corpora.tags import tags_of
+from microturn.datagen.corpora.utterance import Utterance
 
 SOURCE: Final = "amazon-queen"
 TAR: Final = "amazon-queen-scenes.tar"

@@ -17,7 +17,7 @@ import numpy as np
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import RECORDED, CorpusConversation, Side
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.corpora.waveform import voice_spans
 from microturn.datagen.dialogue.sides import matching
 from microturn.datagen.dialogue.takes import USER_FADE_S

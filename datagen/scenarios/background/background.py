@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from microturn.datagen.corpora.manifest import Utterance
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import Unit

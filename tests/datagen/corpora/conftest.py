@@ -2,7 +2,8 @@
 
 import pytest
 
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 
 
 @pytest.fixture(scope="session")

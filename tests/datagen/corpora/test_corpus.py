@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus, Utterance
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.model.streams import normalise
 
 SAMPLE = 150

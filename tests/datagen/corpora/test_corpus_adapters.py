@@ -18,7 +18,8 @@ from microturn.datagen.corpora.adapters import FORMATS, format_of
 from microturn.datagen.corpora.add import SKIPPED_NAME, add_corpus
 from microturn.datagen.corpora.config import FORMAT_NAMES, CorpusAddConfig
 from microturn.datagen.corpora.conversations.layouts import LAYOUTS
-from microturn.datagen.corpora.manifest import AlignedWord, Corpus, Utterance
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import AlignedWord, Utterance
 
 RATE = 16_000
 Lines = dict[str, list[Utterance]]  # by speaker

@@ -23,9 +23,10 @@ from microturn.datagen.corpora.alignment.cache import CachedAligner
 from microturn.datagen.corpora.alignment.matching import words_of
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.home import corpora_home, digest_of, folders_of, open_corpora
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, AlignedWord, Corpus, Utterance
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
 from microturn.datagen.corpora.recordings import FileSound, Recording
 from microturn.datagen.corpora.splits import share_of, with_splits
+from microturn.datagen.corpora.utterance import AlignedWord, Utterance
 from microturn.datagen.corpora.word_times import words_from_json
 from microturn.datagen.pipeline import open_corpus
 

@@ -15,9 +15,9 @@ from microturn.datagen.corpora.default_corpus.queen_selection import (
     select,
     speaker_name,
 )
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.datagen.corpora.tags import tags_of
+from microturn.datagen.corpora.utterance import AlignedWord
 from tests.support.game_archive import archive_file, tables
 
 

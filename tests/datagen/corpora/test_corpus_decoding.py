@@ -12,7 +12,8 @@ import soundfile
 
 from microturn.datagen.corpora.add import SKIPPED_NAME, add_corpus
 from microturn.datagen.corpora.config import CorpusAddConfig
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from microturn.model.streams.pcm import Audio
 
 RATE = 16_000

@@ -12,7 +12,8 @@ from microturn.datagen.corpora.add import add_corpus
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus, Utterance
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from tests.support.game_archive import archive_file, dialogue_tree, tables
 
 RATE = 16_000

@@ -10,7 +10,8 @@ import pytest
 from microturn.datagen.corpora.conversations.parts import DialogueParts, whole_runs
 from microturn.datagen.corpora.default_corpus.amazon_queen import Archive
 from microturn.datagen.corpora.default_corpus.queen_dialogues import ENOUGH, dialogues
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 from tests.support.game_archive import archive_file, cut_scene, dialogue_tree, tables
 
 MENUS = [

@@ -14,7 +14,8 @@ from microturn.datagen.corpora.default_corpus.scenes import (
     TURN_BYTES,
     select_runs,
 )
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.corpora.utterance import Utterance
 
 CLIP_BYTES = 1000
 # What a dialogue of two lines takes, one of which is stored anew.

@@ -15,8 +15,9 @@ from microturn.datagen.corpora.adapters import format_of
 from microturn.datagen.corpora.adapters.an4 import RawSound
 from microturn.datagen.corpora.add import add_corpus
 from microturn.datagen.corpora.config import CorpusAddConfig
-from microturn.datagen.corpora.manifest import Corpus, Utterance
+from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.recordings import Recording, SoundError
+from microturn.datagen.corpora.utterance import Utterance
 
 RATE = 16_000
 Write = Callable[[Path, str], None]

@@ -24,7 +24,8 @@ from microturn.datagen.corpora.alignment.matching import (
 )
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.cutting import levels_db
-from microturn.datagen.corpora.manifest import MANIFEST_NAME, AlignedWord, Corpus, Utterance
+from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.utterance import AlignedWord, Utterance
 from microturn.datagen.labels.time_classes import ALIGNED, GIVEN, INTERPOLATED, UNKNOWN
 
 RATE = 16_000

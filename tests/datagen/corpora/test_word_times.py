@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from microturn.datagen.corpora.alignment_files import with_alignments
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, Recording
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.corpora.word_times import (
     Ctm,
     channel_numbers,

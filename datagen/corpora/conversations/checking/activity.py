@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from microturn.datagen.corpora.conversations.checking.measured import FRAMES_PER_S, Power
 from microturn.datagen.corpora.conversations.record import TimeSpan
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.corpora.waveform import CLICK_S, joined, loud_frames
 
 VOICE_DB: Final = -30.0  # a voice is active above this level, re its loud frames

@@ -24,7 +24,8 @@ from microturn.datagen.corpora.conversations.checking.measured import (
     Power,
     sound_of,
 )
-from microturn.datagen.corpora.manifest import AlignedWord, resample
+from microturn.datagen.corpora.manifest import resample
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.model.streams.pcm import Audio
 
 MAX_WORD_LAG_S: Final = 0.25  # of words re their sound

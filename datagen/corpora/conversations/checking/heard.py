@@ -40,7 +40,7 @@ from microturn.datagen.corpora.conversations.checking.segments import aligned_se
 from microturn.datagen.corpora.conversations.checking.words import MendedWords
 from microturn.datagen.corpora.conversations.described import DescribedSide
 from microturn.datagen.corpora.conversations.record import TimeSpan
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.corpora.waveform import LOUD_SHARE
 from microturn.datagen.labels.time_classes import UNKNOWN
 

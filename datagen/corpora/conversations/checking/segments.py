@@ -20,7 +20,8 @@ from microturn.datagen.corpora.checking import (
 from microturn.datagen.corpora.conversations.checking.measured import MeasuredSound, sound_of
 from microturn.datagen.corpora.conversations.checking.words import MendedWords
 from microturn.datagen.corpora.cutting import RATE
-from microturn.datagen.corpora.manifest import AlignedWord, resample
+from microturn.datagen.corpora.manifest import resample
+from microturn.datagen.corpora.utterance import AlignedWord
 
 LONGEST_S: Final = 30.0  # of a segment that is aligned
 MARGIN_S: Final = 0.1  # of sound around a segment, where nothing else is said

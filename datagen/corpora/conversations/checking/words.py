@@ -16,7 +16,7 @@ from microturn.datagen.corpora.alignment.length import longest_of
 from microturn.datagen.corpora.checking import Unusable
 from microturn.datagen.corpora.conversations.checking.marks import SpokenText, spoken_text
 from microturn.datagen.corpora.conversations.record import TimeSpan
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import INTERPOLATED, UNKNOWN
 
 SHORTEST_S: Final = 0.02  # of a word with times

@@ -23,8 +23,8 @@ from microturn.datagen.corpora.conversations.described import (
     DescribedConversation,
     DescribedSide,
 )
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, split_named
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import GIVEN, INTERPOLATED, UNKNOWN
 from microturn.datagen.sets.shards import tar_members
 

@@ -18,8 +18,8 @@ from microturn.datagen.corpora.conversations.described import (
     DescribedConversation,
     DescribedSide,
 )
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound, read_text, split_named
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import GIVEN, INTERPOLATED, UNKNOWN
 
 MAIN: Final = "SPEAKER_MAIN"  # the agent, on the left channel

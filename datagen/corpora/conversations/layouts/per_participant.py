@@ -21,12 +21,12 @@ from microturn.datagen.corpora.conversations.described import (
 from microturn.datagen.corpora.conversations.layouts.pairs import pairs
 from microturn.datagen.corpora.conversations.layouts.segment_words import span, words_of_segments
 from microturn.datagen.corpora.conversations.layouts.sounds import sound_of_one
-from microturn.datagen.corpora.manifest import LAYOUT, STATED
 from microturn.datagen.corpora.recordings import (
     AUDIO_SUFFIXES,
     read_text,
     split_folder,
 )
+from microturn.datagen.corpora.utterance import LAYOUT, STATED
 
 _NAME = re.compile(r"(.+)_(P[^_]+)")
 _SEAMLESS = re.compile(r"V\d+_S\d+_I\d+")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from microturn.datagen.corpora.conversations.record import TimeSpan
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.corpora.word_times import words_from_json
 from microturn.datagen.labels.time_classes import GIVEN, UNKNOWN
 

@@ -15,8 +15,8 @@ from microturn.datagen.corpora.conversations.described import (
     DescribedConversation,
     DescribedSide,
 )
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import FileSound
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.shards import INDEX_NAME, LAYOUT_NAME, ShardReader
 

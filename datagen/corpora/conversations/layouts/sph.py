@@ -20,8 +20,8 @@ from microturn.datagen.corpora.conversations.described import (
 )
 from microturn.datagen.corpora.conversations.layouts.segment_words import Words, segment
 from microturn.datagen.corpora.conversations.layouts.sounds import n_channels
-from microturn.datagen.corpora.manifest import AlignedWord
 from microturn.datagen.corpora.recordings import AUDIO_SUFFIXES, FileSound, read_text
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import GIVEN
 
 _SIDES = ("A", "B")  # channels 0 and 1

@@ -19,7 +19,7 @@ from microturn.datagen.corpora.conversations.checking.marks import spoken_text
 from microturn.datagen.corpora.conversations.checking.words import mended_words
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import CorpusConversation
-from microturn.datagen.corpora.manifest import AlignedWord
+from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import ALIGNED, GIVEN, INTERPOLATED, UNKNOWN
 from microturn.model.streams.pcm import Audio
 from support.conversation_trees import (

@@ -8,7 +8,7 @@ import pytest
 
 from microturn.datagen.corpora.conversations.described import DescribedConversation
 from microturn.datagen.corpora.conversations.layouts.per_participant import PER_PARTICIPANT
-from microturn.datagen.corpora.manifest import LAYOUT
+from microturn.datagen.corpora.utterance import LAYOUT
 from microturn.datagen.labels.time_classes import GIVEN, UNKNOWN
 from support.conversation_trees import (
     disordered,
