@@ -10,6 +10,7 @@ from microturn.inference.tick import OpenedRow
 from microturn.model.streams import normalise
 from microturn.model.streams.opening import (
     MAX_VOICE_S,
+    VoicePrompt,
     cut_voice,
     instructions_text,
     pack_opening,
@@ -21,8 +22,16 @@ from microturn.model.streams.opening import (
 class LoadedOpening:
     """The state that sessions begin with, and notes on the conversions of the recording."""
 
-    row: OpenedRow | None  # None: nothing stands before the conversation
+    row: OpenedRow | None = None  # None: nothing stands before the conversation
     notes: tuple[str, ...] = ()
+    voice: VoicePrompt | None = None
+
+    def instructed(self, batch: RowBatch, instructions: str) -> OpenedRow:
+        """Return the row of the same voice with other instructions; raises ValueError for them.
+
+        Any thread may call it while another one steps the batch.
+        """
+        return _read(batch, self.voice, instructions)
 
 
 def read_opening(
@@ -37,9 +46,7 @@ def read_opening(
     if voice_text and not voice:
         raise ValueError("voice_text says what is said in voice=FILE; give voice too")
     if not voice and not instructions:
-        return LoadedOpening(row=None)
-    if instructions:
-        _check_instructions(instructions, batch)
+        return LoadedOpening()
     layout, prompt = batch.layout, None
     notes: tuple[str, ...] = ()
     if voice:
@@ -48,10 +55,16 @@ def read_opening(
         if seconds > MAX_VOICE_S:
             notes = (*notes, f"{voice}: of {seconds:.1f} s the first {MAX_VOICE_S:g} s of sound")
         prompt = cut_voice(recording.samples, name=voice, text=voice_text, layout=layout)
+    return LoadedOpening(row=_read(batch, prompt, instructions), notes=notes, voice=prompt)
+
+
+def _read(batch: RowBatch, voice: VoicePrompt | None, instructions: str) -> OpenedRow:
+    if instructions:
+        _check_instructions(instructions, batch)
     lanes = pack_opening(
-        voice=prompt, instructions=instructions, layout=layout, tokenizer=batch.tokenizer
+        voice=voice, instructions=instructions, layout=batch.layout, tokenizer=batch.tokenizer
     )
-    return LoadedOpening(row=batch.read(lanes), notes=notes)
+    return batch.read(lanes)
 
 
 def _check_instructions(instructions: str, batch: RowBatch) -> None:

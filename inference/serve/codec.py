@@ -44,6 +44,13 @@ class TypedText:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Instructions:
+    """Instructions for the agent, before the first audio; they replace those of the server."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CancelDelegation:
     """A request to end background work."""
 
@@ -55,7 +62,7 @@ class Close:
     """The end of the conversation by the client."""
 
 
-ClientMessage = MicrophoneAudio | ShownFrame | TypedText | CancelDelegation | Close
+ClientMessage = MicrophoneAudio | ShownFrame | TypedText | Instructions | CancelDelegation | Close
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from microturn.inference.serve.codec import (
     ClientRefused,
     Close,
     Codec,
+    Instructions,
     MicrophoneAudio,
     ServerMessage,
     ShownFrame,
@@ -201,7 +202,7 @@ class Connection:
                 for decoded in self._codec.decode(data):
                     if isinstance(decoded, ServerMessage):
                         self._put([decoded])
-                    elif not _obey(session, decoded):
+                    elif not await _obey(session, decoded):
                         return _End("goodbye", CLOSE_DONE)
             except ClientRefused as error:
                 reason, event_id = str(error), error.event_id
@@ -213,7 +214,7 @@ class Connection:
         return _End(f"{self._n_errors} messages were wrong", CLOSE_NOT_ALLOWED)
 
 
-def _obey(session: LiveSession, message: ClientMessage) -> bool:
+async def _obey(session: LiveSession, message: ClientMessage) -> bool:
     """Pass a message of the client on; False when the client is done."""
     match message:
         case MicrophoneAudio(audio=audio):
@@ -222,6 +223,8 @@ def _obey(session: LiveSession, message: ClientMessage) -> bool:
             session.show(lane, frame)
         case TypedText(text=text):
             session.type_text(text)
+        case Instructions(text=text):
+            await asyncio.to_thread(session.instruct, text)  # as long as some micro-turns
         case CancelDelegation(delegation_id=delegation_id):
             session.cancel(delegation_id)
         case Close():

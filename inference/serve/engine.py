@@ -25,6 +25,7 @@ from microturn.inference.config import ServeConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.notes import make_notes
+from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
 from microturn.inference.serve.input_queue import InputQueue
@@ -55,6 +56,7 @@ class _Client:
     queue: InputQueue
     actions: deque[_Action] = field(default_factory=deque)
     frames: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # the newest, by lane
+    opened: OpenedRow | None = None  # with instructions of its own
     session: Session | None = None  # from its first micro-turn on
     deadline_missed: int = 0
     lag_ms: float = 0.0  # of the last micro-turn
@@ -74,7 +76,7 @@ class _Client:
 
 
 class LiveSession:
-    """The caller's end of a session; all methods return at once and may be called on any thread."""
+    """The caller's end of a session; any thread may call, and all but `instruct` return at once."""
 
     def __init__(self, engine: LiveEngine, client: _Client) -> None:
         self._engine, self._client, self.name = engine, client, client.name
@@ -96,6 +98,13 @@ class LiveSession:
     def cancel(self, delegation_id: str) -> None:
         self._engine._act(self._client, lambda conversation: conversation.cancel(delegation_id))
 
+    def instruct(self, text: str) -> None:
+        """Begin with these instructions instead of the server's; computes on the caller's thread.
+
+        Raises ValueError after the first audio, and for what the model cannot read.
+        """
+        self._engine._instruct(self._client, text)
+
     def leave(self) -> None:
         """End the session and free its row."""
         self._engine._leave(self._client)
@@ -104,7 +113,7 @@ class LiveSession:
 class LiveEngine:
     """Runs up to `batch.n_rows` sessions at once on a thread of its own.
 
-    Without `admission` every row may be used. Every session begins with `opened`, if given.
+    Without `admission` every row may be used. Every session begins with `opening`, if given.
     `clock` gives seconds that never go back.
     """
 
@@ -115,13 +124,13 @@ class LiveEngine:
         *,
         agent: BackgroundAgent | None = None,
         admission: Admission | None = None,
-        opened: OpenedRow | None = None,
+        opening: LoadedOpening | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.layout = batch.layout
         self._batch, self._config, self._agent = batch, config, agent
         self._admission, self._clock = admission, clock
-        self._sessions, self._opened = Sessions(batch), opened
+        self._sessions, self._opening = Sessions(batch), opening or LoadedOpening()
         self._clients: list[_Client] = []
         self._wake = Condition()
         self._stopping = self._calibrate_again = False
@@ -250,6 +259,13 @@ class LiveEngine:
             client.actions.append(action)
             self._wake.notify()
 
+    def _instruct(self, client: _Client, text: str) -> None:
+        opened = self._opening.instructed(self._batch, text)
+        with self._wake:
+            if len(client.queue) or client.queue.n_begun:
+                raise ValueError("instructions come too late: the conversation has begun")
+            client.opened = opened
+
     def _leave(self, client: _Client) -> None:
         with self._wake:
             client.has_left = True
@@ -344,7 +360,7 @@ class LiveEngine:
         arrivals: list[tuple[Session, float]] = []
         for client in clients:
             if client.session is None:
-                client.session = self._sessions.open(self._opened)
+                client.session = self._sessions.open(client.opened or self._opening.row)
             with self._wake:
                 micro_turn, arrived = client.queue.next_input(self._clock())
                 self._metrics.count("missing_input", int(micro_turn.missing_input))

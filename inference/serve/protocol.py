@@ -29,6 +29,7 @@ from microturn.inference.serve.codec import (
     ClientMessage,
     ClientRefused,
     Close,
+    Instructions,
     Json,
     MicrophoneAudio,
     ServerMessage,
@@ -67,7 +68,8 @@ class MicroturnCodec:
         kind = values.get("type")
         if kind == _HELLO:
             self._check_hello(values)
-            return []
+            asked = _text_field(values, "instructions") if "instructions" in values else ""
+            return [Instructions(text=asked)] if asked else []
         self._require_hello()
         if kind == _FRAME:
             return [self._shown_frame(values)]

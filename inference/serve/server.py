@@ -71,7 +71,7 @@ def serve_sessions(config: ServeConfig) -> int:
             config,
             agent=OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None,
             admission=measured_admission(batch, config),
-            opened=opening.row,
+            opening=opening,
         )
         for note in opening.notes:
             print(note, file=sys.stderr)

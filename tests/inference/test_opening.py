@@ -16,7 +16,7 @@ from microturn.configs.main import main
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
-from microturn.inference.opening import read_opening
+from microturn.inference.opening import LoadedOpening, read_opening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.report import MicroTurnReport
@@ -284,7 +284,7 @@ def test_a_live_session_begins_after_the_opening_on_its_own_clock(
     opened = batch.read(opening)
     expected = run(batch, turns_of(8), opened)
     reports: list[MicroTurnReport] = []
-    engine = LiveEngine(batch, ServeConfig(), opened=opened)
+    engine = LiveEngine(batch, ServeConfig(), opening=LoadedOpening(row=opened))
     session = engine.join(lambda message: reports.append(message))  # type: ignore[arg-type]
     for turn in turns_of(8):
         session.push_audio(turn.audio)
