@@ -69,5 +69,5 @@ class CorpusAddConfig:
 class CorpusListConfig:
     """The folder whose corpora are listed."""
 
-    folder: str = option("", "folder that holds corpora; empty: the user's")
+    folder: str = option("", "a corpus, or a folder that holds corpora; empty: the user's")
     json: str = option("", "write the list to this file (- for stdout)")

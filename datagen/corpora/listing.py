@@ -16,13 +16,14 @@ from microturn.datagen.corpora.packages import PACKAGES
 
 
 def list_corpora(folder: str = "") -> list[dict[str, Any]]:
-    """Return one row per corpus."""
+    """Return one row per corpus: those that ship, and the one that is a folder, or those in it."""
     if folder and not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     rows = [_row(name, shipped) for name, shipped in SHIPPED.items()]
     if not folder and data_folder() is None:  # nothing can have been added without out=
         return rows
-    inside = sorted((Path(folder) if folder else corpora_home()).glob("*"))
+    home = Path(folder) if folder else corpora_home()
+    inside = [home] if (home / MANIFEST_NAME).is_file() else sorted(home.glob("*"))
     return rows + [_row(path.name, path) for path in inside if (path / MANIFEST_NAME).is_file()]
 
 

@@ -12,6 +12,7 @@ from math import lcm
 from typing import overload
 
 from microturn.datagen.config import DatagenConfig, VoicesConfig
+from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.splits import share_of
@@ -39,7 +40,7 @@ class Strangers:
     """
 
     def __init__(self, corpus: Corpus, config: DatagenConfig) -> None:
-        _check_speakers(corpus, config.voices.unseen)
+        _check_speakers(corpus, config)
         self._takes = _takes(corpus, config)
         copies = min(lcm(*(len(people) for people in self._takes.values())), MAX_COPIES)
         self.requests = tuple(
@@ -142,11 +143,15 @@ def _some_people(people: set[str], config: DatagenConfig) -> set[str]:
     return set(sorted(people, key=share_of)[:n])
 
 
-def _check_speakers(corpus: Corpus, unseen: Sequence[str]) -> None:
+def _check_speakers(corpus: Corpus, config: DatagenConfig) -> None:
     """Refuse a name that nobody has: whoever was meant would be trained on."""
     speakers = set(corpus.catalogue.table("speaker"))
-    for name in sorted(set(unseen) - speakers - set(VoicesConfig().unseen)):
-        raise ValueError(
-            f"voices.unseen has {name!r}, who is no speaker of {corpus.folder}; its speakers are "
-            f"{', '.join(sorted(speakers - {''})[:8])}, ..."
-        )
+    unknown = set(config.voices.unseen) - speakers - set(VoicesConfig().unseen)
+    if unknown:
+        people = Conversations.open(config.corpus).people
+        for name in sorted(unknown - people):
+            raise ValueError(
+                f"voices.unseen has {name!r}, who is no speaker of "
+                f"corpus={config.corpus or 'default'}; its speakers are "
+                f"{', '.join(sorted((speakers | people) - {''})[:8])}, ..."
+            )

@@ -15,6 +15,7 @@ from math import inf
 import numpy as np
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.index.catalogue import Utterances
 from microturn.datagen.corpora.index.phrases import Phrase, Phrases, Prompts
 from microturn.datagen.corpora.index.spelling import canonical
@@ -76,10 +77,7 @@ class UnitBank:
         self._people = self.strangers.people
         self.variants = Variants(config)
         if not self._prompts and not is_pattern(config.voices.agent):
-            raise ValueError(
-                f"{corpus.folder} has no recordings of voices.agent={config.voices.agent!r}; "
-                f"its speakers are {_some(corpus.catalogue.table('speaker'))}"
-            )
+            _check_talks(corpus, config)
 
     @property
     def user_voices(self) -> Sequence[str]:
@@ -285,6 +283,17 @@ def _unit_of(
         words=words,
         licence=utterance.licence,
     )
+
+
+def _check_talks(corpus: Corpus, config: DatagenConfig) -> None:
+    """Refuse an agent of whom there are neither recordings nor conversations."""
+    people = Conversations.open(config.corpus).people
+    if config.voices.agent not in people:
+        raise ValueError(
+            f"nobody in corpus={config.corpus or 'default'} is "
+            f"voices.agent={config.voices.agent!r}; "
+            f"its speakers are {_some({*corpus.catalogue.table('speaker'), *people} - {''})}"
+        )
 
 
 def _some(names: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
 from microturn.datagen.corpora.utterance import LAYOUT
 from microturn.datagen.dialogue.sides import matching, on_side
+from microturn.datagen.report.conversations_use import conversations_use, unheard_conversations
 from microturn.datagen.report.heard import identities_of
 from microturn.datagen.scenarios.background.background import MAX_LENGTH_S, MIN_LENGTH_S
 from microturn.datagen.scenarios.open.casting import has_open
@@ -44,11 +45,19 @@ def use_of(
 
     Without contents nothing is drawn yet: `unused` then counts what cannot be heard.
     """
-    heard = Heard(contents or Contents())
+    contents = contents or Contents()
+    heard = Heard(contents)
     reasons = Reasons(corpus, config)
-    return {
+    use = {
         name: _use_of(reasons, utterances, heard) for name, utterances in _by_corpus(corpus).items()
     }
+    is_drawn = "recorded" in config.weights
+    for name, found in conversations_use(config, contents).items():
+        row = use[name]
+        share = round(row["share_of_speech"] + found["share_of_speech"], 4)
+        speakers = {**row["speakers"], **found["speakers"]}
+        row |= {**found, "share_of_speech": share, "speakers": speakers, "is_drawn": is_drawn}
+    return use
 
 
 def unheard(use: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -59,6 +68,9 @@ def unheard(use: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if row["share_of_speech"] == 0 and not reasons.get(AGENT) and row["recordings"]:
             counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
             warnings.append(f"corpus {name} is 0 % of the speech; unused recordings: {counts}")
+        if row.get("conversations") and not row["conversations_heard"]:
+            n, is_drawn = row["conversations"], row["is_drawn"]
+            warnings.append(unheard_conversations(name, n, is_drawn=is_drawn))
     return warnings
 
 
@@ -69,7 +81,7 @@ def hopeless(use: Mapping[str, Mapping[str, Any]]) -> list[str]:
         {
             name: row
             for name, row in use.items()
-            if not any(row["unused"].get(reason) for reason in possible)
+            if not any(row["unused"].get(reason) for reason in possible) and not row.get("is_drawn")
         }
     )
 
@@ -81,7 +93,11 @@ def use_lines(use: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, row in use.items():
         reasons = ", ".join(f"{n} {reason}" for reason, n in row["unused"].items()) or "none"
         share = f"{row['share_of_speech']:.1%}" if row["share_of_speech"] else "**0 %**"
-        lines.append(f"| {name} | {row['recordings']} | {row['heard']} | {share} | {reasons} |")
+        counts = [str(row["recordings"]), str(row["heard"])]
+        if "conversations" in row:
+            counts[0] += f", {row['conversations']} conversations"
+            counts[1] += f", {row['conversations_heard']} conversations"
+        lines.append(f"| {name} | {' | '.join(counts)} | {share} | {reasons} |")
     found = {reason.split(" ")[0] for row in use.values() for reason in row["unused"]}
     lines += ["", *(f"- `{name}`: {text}" for name, text in MEANINGS.items() if name in found)]
     people = sorted(

@@ -85,6 +85,11 @@ class ConversationColumns:
             else (),
         )
 
+    @property
+    def people(self) -> set[str]:
+        """Everybody who speaks in some conversation."""
+        return {name for names in self._tables["people"] for name in names.split(_BETWEEN)}
+
     def conversation(self, number: int) -> CorpusConversation:
         """Read the line of a conversation."""
         return CorpusConversation.from_json(json.loads(self.index.line(number)))

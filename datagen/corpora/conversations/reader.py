@@ -64,6 +64,11 @@ class Conversations:
     def __iter__(self) -> Iterator[CorpusConversation]:
         return (self[number] for number in range(len(self)))
 
+    @property
+    def people(self) -> set[str]:
+        """Everybody who speaks in some conversation."""
+        return set[str]().union(*(file.people for file in self._files))
+
     def find(self, conversation_id: str) -> CorpusConversation:
         """Return a conversation by its id; raises KeyError."""
         file, row = self._place(conversation_id)

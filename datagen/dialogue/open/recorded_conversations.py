@@ -52,9 +52,10 @@ class RecordedConversations:
         self._rate = config.layout.sample_rate
         by_agent: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for number, row in enumerate(conversations.rows):
-            if row.kind != RECORDED or row.split not in (config.split, "any"):
-                continue
             unseen = set(row.speakers) & set(config.voices.unseen)
+            split = "test" if unseen == set(row.speakers) else row.split
+            if row.kind != RECORDED or split not in (config.split, "any"):
+                continue
             if unseen and config.split != "test":
                 continue
             found = conversations[number]

@@ -65,7 +65,7 @@ def _agents_of(scenario: OpenScenario, sources: OpenSources) -> dict[str, float]
         config = sources.config
         raise ValueError(
             f"families.{scenario.name}: nobody of voices.agent={config.voices.agent!r} has what it "
-            f"needs in {sources.speech.bank.corpus.folder} for split={config.split}: "
+            f"needs in corpus={config.corpus or 'default'} for split={config.split}: "
             f"{scenario.needs}; set its weight to 0 or add a corpus"
         )
     return dict(sorted(agents.items()))

@@ -15,10 +15,12 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.add import add_corpus
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.report.corpora_use import Heard
+from microturn.datagen.pipeline import open_corpus
+from microturn.datagen.report.corpora_use import Heard, hopeless, unheard, use_lines, use_of
 from microturn.datagen.report.heard import identity_of
-from microturn.datagen.sets.contents import Contents
+from microturn.datagen.sets.contents import Contents, digest_of
 from microturn.datagen.simulate import simulate
+from support.open_corpora import recorded_rows, write_conversations
 
 
 def corpus_of(root: Path, name: str, rows: list[dict[str, Any]], cache: Path) -> str:
@@ -125,3 +127,25 @@ def test_a_recording_that_is_there_twice_counts_once() -> None:
     assert Heard(contents).shares_of(twice) == {0: 0.75, 1: 0.0}
     joe = Contents(speakers={"joe": contents.speakers["rita"]})
     assert Heard(joe).shares_of(twice) == {}
+
+
+def test_recorded_conversations_count_as_their_corpus(
+    config: DatagenConfig, tmp_path: Path
+) -> None:
+    rows = recorded_rows(Corpus.open(), tmp_path / "calls")
+    folder = write_conversations(tmp_path / "calls", rows)
+    changed = replace(config, corpus=f"default,{folder}", only=("recorded",))
+    corpus = open_corpus(changed)
+    heard = Contents(
+        speakers={"calls-a": {digest_of("calls/one"): 3.0}, "calls-b": {"other": 1.0}},
+    )
+    use = use_of(corpus, changed, heard)
+    assert use["calls"]["conversations"] == use["calls"]["conversations_heard"] == 1
+    assert use["calls"]["share_of_speech"] == 0.75
+    assert use["calls"]["speakers"] == {"calls-a": 0.75, "calls-b": 0.0}
+    assert "| calls | 0, 1 conversations | 0, 1 conversations | 75.0% | none |" in use_lines(use)
+    assert hopeless(use_of(corpus, changed)) == []
+    (text,) = unheard({"calls": use_of(corpus, changed)["calls"]})
+    assert text == "corpus calls has 1 recorded conversations, and none was drawn"
+    (text,) = hopeless(use_of(corpus, replace(changed, only=("turn",))))
+    assert text.endswith("and families.recorded is 0, so none is used")

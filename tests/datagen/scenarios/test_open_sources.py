@@ -154,6 +154,36 @@ def test_a_corpus_without_conversations_is_refused(
         simulator_for(changed)
 
 
+def test_people_of_conversations_may_be_chosen(
+    config: DatagenConfig, simulator_for: Build, tmp_path: Path
+) -> None:
+    rows = recorded_rows(Corpus.open(), tmp_path)
+    corpus = f"default,{write_conversations(tmp_path, rows)}"
+    base = replace(OPEN, rooms=config.rooms, corpus=corpus, only=("recorded",))
+
+    def build(split: str = "train", **voices: object) -> Simulator:
+        changed = replace(base.voices, **voices)  # type: ignore[arg-type]
+        return simulator_for(replace(base, split=split, voices=changed))
+
+    def agents(simulator: Simulator) -> set[str]:
+        casts = [simulator.recipe(index).cast for index in range(8)]
+        return {cast.agent for cast in casts if cast}
+
+    assert agents(build(agent="calls-b")) == {"calls-b"}
+    with pytest.raises(ValueError, match="nobody in corpus=default,.* is voices.agent='calls-c'"):
+        build(agent="calls-c")
+    # A conversation of held-out people is for tests; one with somebody else as well is for neither.
+    both = ("calls-a", "calls-b")
+    assert agents(build("test", unseen=both)) == set(both)
+    for split, unseen in (("train", both), ("train", both[:1]), ("test", both[:1])):
+        with pytest.raises(ValueError, match=f"nobody of .* for split={split}"):
+            build(split, unseen=unseen)
+    with pytest.raises(
+        ValueError, match="voices.unseen has 'calls-c', who is no speaker of corpus"
+    ):
+        build(unseen=("calls-c",))
+
+
 def test_the_voice_and_instructions_come_first_and_are_not_learned(
     config: DatagenConfig, simulator_for: Build, spoken: Simulator
 ) -> None:

@@ -252,6 +252,7 @@ def test_the_list_of_corpora_counts_conversations(tmp_path: Path) -> None:
     (calls,) = (line for line in lines if line.startswith("calls"))
     assert "1 (0.00 h)" in calls
     assert "2 of 2" in calls
+    assert list_corpora(str(tmp_path / "corpora" / "calls"))[-1] == rows[-1]
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
