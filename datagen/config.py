@@ -312,6 +312,7 @@ class DatagenConfig:
                 f"layout.sample_rate={self.layout.sample_rate} is too low for voices.transform, "
                 f"which needs {MIN_TRANSFORM_HZ}; set voices.transform.share=0"
             )
+        self._check_prompt()
         if self.workers < 0:
             raise ValueError(f"workers={self.workers} must not be negative")
         if not self.weights:
@@ -319,6 +320,14 @@ class DatagenConfig:
         for name, weight in self.families.items():
             if weight < 0:
                 raise ValueError(f"families.{name}={weight} must not be negative")
+
+    def _check_prompt(self) -> None:
+        dialogue_s = self.n_samples / self.layout.sample_rate
+        if self.voices.voice_prompt_s[1] > dialogue_s / 2:
+            raise ValueError(
+                f"voices.voice_prompt_s={list(self.voices.voice_prompt_s)} leaves less than half "
+                f"of {dialogue_s:g} s to the dialogue; shorten it or give a larger n_micro_turns"
+            )
 
     def _check_unseen_users(self) -> None:
         people = f"voices.people={self.voices.people}"

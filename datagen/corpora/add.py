@@ -63,6 +63,7 @@ from microturn.datagen.corpora.checking import (
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.conversations.described import ConversationFormat
 from microturn.datagen.corpora.conversations.layouts.choice import layout_of
+from microturn.datagen.corpora.conversations.layouts.two_files import why_no_session
 from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.home import SHIPPED, corpora_home
@@ -269,7 +270,12 @@ def find_recordings(config: CorpusAddConfig, folder: Path | None) -> CorpusSourc
             recordings=sorted(package.read(folder), key=lambda recording: recording.id),
             dialogues=package.dialogues(folder),
         )
-    form = format_of(Path(config.source), config.format)
+    try:
+        form = format_of(Path(config.source), config.format)
+    except ValueError as error:
+        if problem := why_no_session(Path(config.source)):
+            raise ValueError(f"{config.source}: {problem}") from error
+        raise
     if config.columns and not form.named_columns:
         raise ValueError(
             f"columns.{next(iter(config.columns))} is set, but the fields of the layout "

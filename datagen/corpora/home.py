@@ -91,6 +91,7 @@ class Corpora(Corpus):
         _check_people(catalogue)
         first = corpora[0]
         super().__init__(first.folder, catalogue, self._read_of_part, sample_rate=first.sample_rate)
+        self.name = ", ".join(corpus.name for corpus in corpora)
 
     def owner(self, utterance: Utterance) -> Corpus:
         """Return the corpus that a recording is taken from."""

@@ -56,6 +56,7 @@ class Corpus:
         sample_rate: int | None = None,
     ) -> None:
         self.folder = folder
+        self.name = str(folder)  # in messages
         self.catalogue = catalogue
         self.sample_rate = sample_rate or StreamLayout().sample_rate
         self.utterance = lru_cache(CACHED_UTTERANCES)(read)  # by row

@@ -51,7 +51,7 @@ class Strangers:
         )
         if not self.requests and config.voices.people != "trained":
             raise ValueError(
-                f"{corpus.folder} has no greeting, letter or word of vocabulary.echoed by other "
+                f"{corpus.name} has no greeting, letter or word of vocabulary.echoed by other "
                 f"people for split={config.split}; give voices.people=trained or add a corpus"
             )
         self._texts: dict[str, list[str]] = {}

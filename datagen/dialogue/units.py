@@ -236,7 +236,7 @@ class UnitBank:
         except KeyError:
             speaker = self._voices.agent if key == "voices.agent" else self._voices.user
             raise ValueError(
-                f"{self.corpus.folder} has no recording of {text!r} by {key}={speaker!r}; take the "
+                f"{self.corpus.name} has no recording of {text!r} by {key}={speaker!r}; take the "
                 "word out of the vocabulary or add a corpus that has it"
             ) from None
 

@@ -77,6 +77,11 @@ def _receive(connection: Connection, process: BaseProcess) -> Report:
         outcome, value = connection.recv()
     except (EOFError, ConnectionResetError) as error:
         process.join(EXIT_S)
+        if process.exitcode == 1:  # it has printed an error that is not the user's
+            raise OSError(
+                "a worker process failed by a fault of the program, which stands above; the same "
+                "command continues after what is finished"
+            ) from error
         raise OSError(
             f"a worker process died (exit code {process.exitcode}), perhaps for lack of memory; "
             "run the same command again, with fewer workers, to continue"

@@ -66,6 +66,6 @@ class Lines:
 
     def _none(self) -> ValueError:
         return ValueError(
-            f"{self._segment.bank.corpus.folder} has no sentences without pauses by voices.user="
+            f"{self._segment.bank.corpus.name} has no sentences without pauses by voices.user="
             f"{self._segment.context.config.voices.user!r}; set families.conversation=0"
         )

@@ -87,7 +87,7 @@ def require_words(config: DatagenConfig, bank: UnitBank) -> None:
     if lacking:
         parts = [f"{', '.join(map(repr, words))} by {voice}" for voice, words in lacking.items()]
         raise ValueError(
-            f"{bank.corpus.folder} has no recording of {' and of '.join(parts)}, needed by "
+            f"{bank.corpus.name} has no recording of {' and of '.join(parts)}, needed by "
             f"families.{', families.'.join(families)}; take the words out of the configuration, "
             "set these weights to 0, or add a corpus that has them"
         )

@@ -80,7 +80,7 @@ class ScriptedDialogues:
         if row < 0:
             raise ValueError(
                 f"the dialogue {dialogue.id!r} names the recording {turn.utterance!r}, which "
-                f"{corpus.folder} lacks; add its corpus again"
+                f"is not in {corpus.name}; add its corpus again"
             )
         speaker = catalogue.table("speaker")[catalogue["speaker"][row]]
         return speaker == turn.speaker and bool(self._is_usable[row])

@@ -53,7 +53,7 @@ def _play(segment: SegmentBuilder, start: int) -> Span:
     pieces = segment.bank.music()
     if not pieces:
         raise ValueError(
-            f"{segment.bank.corpus.folder} has no recording tagged `music`; set families.music=0"
+            f"{segment.bank.corpus.name} has no recording tagged `music`; set families.music=0"
         )
     options = segment.context.config.scenarios
     piece = pieces[segment.choose(pieces)]

@@ -55,7 +55,7 @@ def _aside(segment: SegmentBuilder, start: int) -> Span:
     lines = segment.context.mixture.asides(speaker)
     if not phrases and not lines:
         raise ValueError(
-            f"{segment.bank.corpus.folder} has nothing to be said aside in split "
+            f"{segment.bank.corpus.name} has nothing to be said aside in split "
             f"{segment.bank.split!r}; set families.side_talk=0 or give scenarios.side_talk_phrases "
             "that are recorded"
         )

@@ -53,7 +53,7 @@ def _pairs(languages: tuple[str, ...], bank: UnitBank) -> list[Phrases]:
     pairs = [phrases for phrases in map(bank.parallel, languages) if phrases]
     if not pairs:
         raise ValueError(
-            f"{bank.corpus.folder} has no words of scenarios.languages={list(languages)} that the "
+            f"{bank.corpus.name} has no words of scenarios.languages={list(languages)} that the "
             "agent can say in its own; set families.translation=0 or add a corpus that has them"
         )
     return pairs

@@ -24,7 +24,7 @@ class AgentBackchannelScenario:
         phrases = bank.recorded(config.scenarios.message_phrases)
         if not phrases:
             raise ValueError(
-                f"{bank.corpus.folder} has none of scenarios.message_phrases by voices.user; set "
+                f"{bank.corpus.name} has none of scenarios.message_phrases by voices.user; set "
                 "families.agent_backchannel=0 or give phrases that are recorded"
             )
         return Words(

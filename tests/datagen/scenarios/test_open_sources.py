@@ -224,3 +224,9 @@ def test_the_voice_and_instructions_come_first_and_are_not_learned(
 def test_a_voice_prompt_has_a_length(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="voices.voice_prompt_s=.* must be two rising numbers"):
         load_config(DatagenConfig, [], ["out=x", "voices.voice_prompt_s=[4, 2]"])
+    with pytest.raises(
+        ValueError, match=r"\[6.0, 9.0\] leaves less than half of 6 s to the dialogue"
+    ):
+        load_config(
+            DatagenConfig, [], ["out=x", "voices.voice_prompt_s=[6, 9]", "n_micro_turns=30"]
+        )

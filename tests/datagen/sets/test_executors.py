@@ -18,6 +18,7 @@ class Squares:
 
     fails_at: int = -1
     dies_at: int = -1
+    breaks_at: int = -1
 
     def __call__(self) -> Task:
         return self.make
@@ -27,6 +28,8 @@ class Squares:
             raise ValueError(f"shard {shard} cannot be squared")
         if shard == self.dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if shard == self.breaks_at:
+            raise LookupError("a fault of the program")
         return {"square": shard * shard, "threads": os.environ["OMP_NUM_THREADS"]}
 
 
@@ -49,6 +52,14 @@ def test_the_sentence_of_a_worker_arrives() -> None:
 def test_a_dead_worker_is_missed() -> None:
     with pytest.raises(OSError, match=r"a worker process died \(exit code -9\)"):
         list(run_tasks(Squares(dies_at=2), [1, 2, 3], workers=2))
+
+
+def test_a_fault_of_the_program_is_not_taken_for_lack_of_memory(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(OSError, match="a worker process failed by a fault of the program"):
+        list(run_tasks(Squares(breaks_at=2), [1, 2, 3], workers=2))
+    assert "LookupError: a fault of the program" in capfd.readouterr().err
 
 
 def test_ray_leaves_signals_to_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,17 @@ def _dialogue(path: Path, number: int, line: str) -> DescribedConversation:
         turns = tuple(_turn(path, row, name, i, turn) for i, turn in enumerate(row["turns"]))
         roles = tuple(_role(turn) for turn in row["turns"])
         if len(turns) < 2:
-            raise ValueError(f"it has {len(turns)} turn, and a dialogue needs two")
+            raise ValueError(
+                f"it has {len(turns)} turn{'s' * (not turns)}, and a dialogue needs two"
+            )
+        people = {turn.speaker for turn in turns}
+        if "" in people:
+            unnamed = next(i for i, turn in enumerate(turns, start=1) if not turn.speaker)
+            raise ValueError(f"its turn {unnamed} names no speaker")
+        if len(people) < 2:
+            raise ValueError(
+                f"all its turns are by {people.pop()!r}, and a dialogue needs two people"
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         return DescribedConversation(id=name, problem=f"{path.name}, line {number}: {reason}")

@@ -45,6 +45,24 @@ def _matches(root: Path) -> bool:
     return any(_has_two_sides(files) for files in first)
 
 
+def why_no_session(root: Path) -> str:
+    """Say why the first sessions of a folder that fits no layout are no conversations; else ""."""
+    if not root.is_dir():
+        return ""
+    for files in islice(sessions(root, lambda path: is_transcript(path, {})), _N_PROBED):
+        for path in files.texts[:_N_PROBED] if files.sounds else ():
+            try:
+                rows = rows_of_transcript(path, {})
+            except ValueError as error:
+                return f"its session {files.name(root)}: {error}"
+            if len({row.speaker for row in rows}) < len(LETTERS):
+                return (
+                    f"its session {files.name(root)}: {path.name} names one speaker, and a "
+                    "conversation has two; format=two_files leaves the other without words"
+                )
+    return ""
+
+
 def _has_manifest(root: Path) -> bool:
     return any(path.name.endswith((".jsonl", ".jsonl.gz")) for path in root.iterdir())
 

@@ -205,7 +205,9 @@ def test_a_turn_that_cannot_be_used_is_named_with_its_file(tmp_path: Path) -> No
     short = {**row, "id": "short", "turns": row["turns"][:1]}
     odd = {**row, "id": "odd", "turns": [{**row["turns"][0], "role": "narrator"}] * 2}
     mute = {**row, "id": "mute", "turns": [{"speaker": "x", "text": "hello"}] * 2}
-    write_rows(root / "dialogues.jsonl", row, lacking, short, odd, mute)
+    alone = {**row, "id": "alone", "turns": row["turns"][::2]}
+    nobody = {**row, "id": "nobody", "turns": [{**turn, "speaker": ""} for turn in row["turns"]]}
+    write_rows(root / "dialogues.jsonl", row, lacking, short, odd, mute, alone, nobody)
     add(root, tmp_path / "out")
     found = reasons(tmp_path / "out")
     assert found["lacking"].startswith("its turn 3, ")
@@ -213,6 +215,8 @@ def test_a_turn_that_cannot_be_used_is_named_with_its_file(tmp_path: Path) -> No
     assert "line 3: it has 1 turn, and a dialogue needs two" in found["short"]
     assert "line 4: the role 'narrator' is neither user nor agent" in found["odd"]
     assert "line 5: its turn 1 names no audio file" in found["mute"]
+    assert "line 6: all its turns are by 'asterisk-en', and a dialogue needs two" in found["alone"]
+    assert "line 7: its turn 1 names no speaker" in found["nobody"]
     assert len(Corpus.open(tmp_path / "out")) == 11, "the other turns are recordings still"
 
 

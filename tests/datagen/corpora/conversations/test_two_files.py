@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from microturn.datagen.corpora.add import add_corpus
+from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.conversations.described import DescribedConversation
 from microturn.datagen.corpora.conversations.layouts import LAYOUTS
 from microturn.datagen.corpora.conversations.layouts.two_files import TWO_FILES
@@ -267,6 +269,23 @@ def test_every_fault_is_one_sentence_that_names_the_file(tmp_path: Path) -> None
         "unread": "call.json holds no segments with `start`, `end` and a text",
         "zzz": "call.stm has no sound beside it",
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("ann,0.5,soon,hi", "its session s1: call.csv: line 2: the time 'soon' is no number"),
+        ("ann,0.5,1,hi", "its session s1: call.csv names one speaker, and a conversation has two"),
+    ],
+)
+def test_a_folder_without_a_good_session_is_told_why(
+    tmp_path: Path, rows: str, sentence: str
+) -> None:
+    write_session(tmp_path / "in" / "s1", talk())
+    put_text(tmp_path / "in" / "s1" / "call.csv", "speaker,start,stop,utterance", rows)
+    source, out = str(tmp_path / "in"), str(tmp_path / "out")
+    with pytest.raises(ValueError, match=sentence):
+        add_corpus(CorpusAddConfig(source=source, out=out))
 
 
 def test_folders_of_utterances_are_no_sessions(tmp_path: Path) -> None:
