@@ -68,16 +68,23 @@ def replacing_folder(path: Path, *, over: bool = False) -> Iterator[Path]:
     for abandoned in drafts(target.parent, target.name, suffix=".part"):
         shutil.rmtree(abandoned, ignore_errors=True)
     part = draft_of(target, suffix=".part")
-    part.mkdir(parents=True)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written to ({error.strerror})") from error
     try:
         yield part
         if over:
             target.replace(old)
         try:
             part.replace(target)
-        except OSError:
+        except OSError as error:
             if over:
                 old.replace(target)
+            elif error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise OSError(
+                    f"{path} was written by another process meanwhile; it stays as that one made it"
+                ) from error
             raise
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:

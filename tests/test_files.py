@@ -59,6 +59,16 @@ def test_a_folder_appears_whole_and_takes_the_place_of_a_killed_run(tmp_path: Pa
     assert [item.name for item in (tmp_path / "set").iterdir()] == ["new"]
 
 
+def test_the_first_of_two_processes_that_write_one_folder_wins(tmp_path: Path) -> None:
+    meant = pytest.raises(OSError, match="out was written by another process meanwhile; it stays")
+    with meant, replacing_folder(tmp_path / "out") as second:
+        (second / "a").write_text("second", encoding="utf-8")
+        with replacing_folder(tmp_path / "out") as first:
+            (first / "a").write_text("first", encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "a").read_text() == "first"
+
+
 def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path / "set"):
         raise KeyboardInterrupt

@@ -47,7 +47,11 @@ class Aligned:
 
 
 class Aligner:
-    """Pocketsphinx with its en-us model; unknown words get a pronunciation by rule."""
+    """Pocketsphinx with its en-us model; unknown words get a pronunciation by rule.
+
+    What it says of a recording does not depend on those before: the features of a decoder keep
+    a state from one to the next, which moves edges by 10 or 20 ms, so each recording renews them.
+    """
 
     def __init__(self) -> None:
         dictionary = Path(pocketsphinx.get_model_path()) / "en-us" / "cmudict-en-us.dict"
@@ -65,6 +69,7 @@ class Aligner:
             if self._decoder.lookup_word(word) is None:
                 known = self._decoder.lookup_word(without_marks(word))
                 self._decoder.add_word(word, known or pronounce(word), True)
+        self._decoder.reinit_feat()
         unscored = None
         for noise in _NOISES:
             sound = prepare(audio, rate, noise=noise)
@@ -95,6 +100,7 @@ class Aligner:
     def prefers(self, audio: Audio, rate: int, *, text: str, others: tuple[str, ...]) -> bool:
         """Tell whether the sound is more likely to be this text than any of the others."""
         sound = prepare(audio, rate, noise=_NOISES[0])
+        self._decoder.reinit_feat()
         true = self._likelihood(sound, text)
         return true > 0 and all(
             true >= self._likelihood(sound, other) for other in others if other != text
@@ -110,6 +116,7 @@ class Aligner:
         """Transcribe freely, without a given text."""
         if self._recogniser is None:
             self._recogniser = pocketsphinx.Decoder(loglevel="FATAL", cmn="batch")
+        self._recogniser.reinit_feat()
         _feed(self._recogniser, prepare(audio, rate, noise=_NOISES[0]))
         hypothesis = self._recogniser.hyp()
         return hypothesis.hypstr if hypothesis else ""

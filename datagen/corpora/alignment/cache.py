@@ -14,7 +14,7 @@ from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.model.streams.pcm import Audio
 
 FOLDER = "alignments"
-_VERSION = 2  # of the method; another version computes again
+_VERSION = 3  # of the method; another version computes again
 
 
 class CachedAligner:
