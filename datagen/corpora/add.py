@@ -131,7 +131,10 @@ def _write_source(config: CorpusAddConfig, part: Path) -> dict[str, Any]:
         with unpacked(config.source, config.root, folder=folder) as source:
             return _write(config, source, part)
     content = unpack(config.source, folder)
-    summary = _write(replace(config, source=str(content), name=name_of(config)), None, part)
+    try:
+        summary = _write(replace(config, source=str(content), name=name_of(config)), None, part)
+    except ValueError as error:  # the folder is gone when the sentence is read
+        raise ValueError(str(error).replace(str(content), config.source)) from error
     shutil.rmtree(folder, ignore_errors=True)
     write_signatures(part, archive_signatures(config.source))
     name_archive(part / SKIPPED_NAME, content, config.source)

@@ -261,3 +261,13 @@ def test_a_tar_writes_nothing_elsewhere(name: str, tmp_path: Path, add: Add) -> 
     with pytest.raises(ValueError, match="is no file below its folder; unpack it yourself"):
         add(tmp_path / "bad.tar")
     assert not (tmp_path / "added").exists()
+
+
+def test_a_tar_without_texts_is_named_in_its_sentence(tmp_path: Path, add: Add) -> None:
+    (tmp_path / "tree" / "ann").mkdir(parents=True)
+    soundfile.write(tmp_path / "tree" / "ann" / "a.wav", np.zeros(800), 8000)
+    row = json.dumps({"audio": "ann/a.wav", "speaker": "ann"})
+    (tmp_path / "tree" / "manifest.jsonl").write_text(row + "\n", encoding="utf-8")
+    tar = tar_of(tmp_path / "tree", tmp_path / "tree.tar")
+    with pytest.raises(ValueError, match=f"recordings of {tar} can be used; the first, {tar}/ann"):
+        add(tar)
