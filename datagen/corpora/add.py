@@ -101,6 +101,8 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     config = replace(
         config, source=_absolute(config.source), alignments=_absolute(config.alignments)
     )
+    if all((Path(config.source) / name).is_file() for name in (MANIFEST_NAME, SUMMARY_NAME)):
+        raise ValueError(f"{config.source} is a corpus already; simulate with corpus=FOLDER")
     out = Path(config.out) if config.out else corpora_home() / name_of(config)
     exists = (out / MANIFEST_NAME).is_file()
     changes = _changes(config, out) if exists else None

@@ -224,6 +224,8 @@ def test_a_tar_is_added_as_it_is(
     manifest_tree(tmp_path / "tree", write)
     tar = tar_of(tmp_path / "tree", tmp_path / "People_1.tar.gz", mode=mode, top=top)
     summary = add(tar)
+    with pytest.raises(ValueError, match="is a corpus already; simulate with corpus=FOLDER"):
+        add(Path(str(summary["folder"])))
     assert (summary["name"], summary["format"]) == ("people-1", "jsonl")
     found = of(summary)
     assert {u.speaker for u in found.values()} == {"people-1-p1", "people-1-p2", "people-1-p3"}
