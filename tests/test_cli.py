@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -246,19 +245,14 @@ def test_unknown_command_suggests_the_right_one(capsys: pytest.CaptureFixture[st
     assert all(name in overview for name in cli.COMMANDS)
 
 
-def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from microturn.configs.main import main; main(['--help']);"
         "heavy = {'torch', 'numpy', 'omegaconf', 'matplotlib', 'lightning'} & set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"
     )
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-    assert min(seconds) < 0.5, seconds
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS))

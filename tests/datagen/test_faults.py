@@ -100,7 +100,7 @@ def _no_sound(corpus: Path, name: str = "asterisk-en.tar") -> None:
         (_no_transcript, "manifest.jsonl, line 6: field 'text' is missing"),
         (_transcript_of_a_number, "manifest.jsonl, line 1: field 'text' is 7, not str"),
         (_words_beyond_the_end, "line 3: times 0.0 to 99.0 s are not inside the recording"),
-        (_no_text, "manifest.jsonl is not text (invalid start byte)"),
+        (_no_text, "manifest.jsonl, line 1: it is not text"),
         (_no_manifest, "holds no manifest.jsonl"),
         (_no_tar, "lacks asterisk-en.tar, named in its manifest"),
         (_half_a_tar, "asterisk-en.tar is shorter than its manifest says"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from microturn.configs.load import load_config
 from microturn.configs.main import main
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint
@@ -19,7 +20,7 @@ from microturn.model.losses import lane_terms, position_losses
 from microturn.model.noise import Noise
 from microturn.model.own_heard import own_heard
 from microturn.model.streams import IDLE
-from microturn.training import TrainingConfig, build_run, load_config
+from microturn.training import TrainingConfig, build_run
 from microturn.training.sources import open_source
 from microturn.training.state import load, saved_states
 from microturn.training.validating.losses import ValidationLosses

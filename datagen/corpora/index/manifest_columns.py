@@ -46,6 +46,7 @@ STATED_TEXTS: Final = (
 TEXTS: Final = (*STATED_TEXTS, "text", "canonical")  # one in each row
 NUMBERS: Final = ("duration_s", "start_s", "end_s", "size", "gap_s", "text_words")
 LISTS: Final = ("tag", "word")  # several texts in a row
+_FIRST_OF_TEXT: Final = ord("\t")  # bytes below it stand in no text
 
 
 def utterance_of(line: bytes) -> Utterance:
@@ -54,6 +55,9 @@ def utterance_of(line: bytes) -> Utterance:
         return Utterance.from_json(json.loads(line.decode()))
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not text ({error.reason})") from error
+    except json.JSONDecodeError as error:
+        is_text = min(line, default=0) >= _FIRST_OF_TEXT
+        raise ValueError(f"it is not {'JSON' if is_text else 'text'} ({error})") from error
     except KeyError as error:
         raise ValueError(f"field {error} is missing") from error
     except TypeError as error:
