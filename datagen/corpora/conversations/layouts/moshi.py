@@ -18,6 +18,7 @@ from microturn.datagen.corpora.conversations.described import (
     DescribedConversation,
     DescribedSide,
 )
+from microturn.datagen.corpora.conversations.layouts.json_lines import first_row, lists_in
 from microturn.datagen.corpora.recordings import FileSound, read_text, split_named
 from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import GIVEN, INTERPOLATED, UNKNOWN
@@ -27,25 +28,15 @@ _TEXTS: Final = ("text", "transcript", "sentence")  # of recordings, which are n
 
 
 def _matches(root: Path) -> bool:
-    return any(_is_list(path) for path in _lists(root))
-
-
-def _lists(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root] if root.suffix == ".jsonl" else []
-    return sorted(root.glob("*.jsonl")) if root.is_dir() else []
+    return any(_is_list(path) for path in lists_in(root))
 
 
 def _is_list(path: Path) -> bool:
     """Tell whether the first line names a file that has its words beside it, and no text."""
-    with path.open("rb") as file:
-        line = file.readline(1 << 20)
-    try:
-        row = json.loads(line.decode("utf-8-sig", errors="replace"))
-        names = {"path", "duration"} <= set(row) and not set(_TEXTS) & set(row)
-        return names and _beside(path.parent / row["path"]).is_file()
-    except (ValueError, TypeError):
+    row = first_row(path)
+    if not {"path", "duration"} <= set(row) or set(_TEXTS) & set(row):
         return False
+    return isinstance(row["path"], str) and _beside(path.parent / row["path"]).is_file()
 
 
 def _beside(audio: Path) -> Path:
@@ -53,7 +44,7 @@ def _beside(audio: Path) -> Path:
 
 
 def _read(root: Path, options: dict[str, str]) -> Iterator[DescribedConversation]:
-    for path in _lists(root):
+    for path in lists_in(root):
         if not _is_list(path):
             continue
         split = split_named(path.stem)

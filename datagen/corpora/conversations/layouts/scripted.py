@@ -18,33 +18,23 @@ from microturn.datagen.corpora.conversations.described import (
     ConversationFormat,
     DescribedConversation,
 )
+from microturn.datagen.corpora.conversations.layouts.json_lines import first_row, lists_in
 from microturn.datagen.corpora.conversations.record import ROLES
 from microturn.datagen.corpora.recordings import FileSound, Recording, split_named
 from microturn.datagen.corpora.word_times import words_from_json
 
 
 def _matches(root: Path) -> bool:
-    return any(_is_list(path) for path in _lists(root))
-
-
-def _lists(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root] if root.suffix == ".jsonl" else []
-    return sorted(root.glob("*.jsonl")) if root.is_dir() else []
+    return any(_is_list(path) for path in lists_in(root))
 
 
 def _is_list(path: Path) -> bool:
-    with path.open("rb") as file:
-        line = file.readline(1 << 24)
-    try:
-        turns = json.loads(line.decode("utf-8-sig", errors="replace"))["turns"]
-        return isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns)
-    except (ValueError, TypeError, KeyError):
-        return False
+    turns = first_row(path).get("turns")
+    return isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns)
 
 
 def _read(root: Path, options: dict[str, str]) -> Iterator[DescribedConversation]:
-    for path in _lists(root):
+    for path in lists_in(root):
         if not _is_list(path):
             continue
         with path.open("rb") as file:
