@@ -125,7 +125,7 @@ def test_bad_input_is_one_sentence(
             tmp_path / "b", cache, "vocabulary.numbers=[one,two,three,four,five,xylophone]"
         ),
         "families.quarrel is no scenario": words(tmp_path / "c", cache, "families.quarrel=1"),
-        "no recordings of voices.agent='nobody'": words(
+        "nobody in corpus=default is voices.agent='nobody'": words(
             tmp_path / "d", cache, "voices.agent=nobody"
         ),
     }

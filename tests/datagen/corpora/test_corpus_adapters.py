@@ -125,7 +125,8 @@ def test_librispeech_keeps_its_split_its_files_and_gets_word_times(
         assert same_sound(corpus, utterance.id, sound_of(shipped, original))
         for word, expected in zip(utterance.words, original.words, strict=True):
             assert word.text == expected.text
-            assert word.start_s == pytest.approx(expected.start_s, abs=0.08)
+            # The aligner that made the shipped times had other lines before each one.
+            assert word.start_s == pytest.approx(expected.start_s, abs=0.1)
     stored = next((tmp_path / "LibriSpeech").glob("**/100-7-0000.flac")).read_bytes()
     one = corpus["librispeech/100-7-0000"]
     with (tmp_path / "taken" / one.tar).open("rb") as file:
