@@ -33,7 +33,7 @@ def observe(scored: ScoredDialogue) -> Observations:
 
     A name with `clean_` before it counts only what nothing unasked stands beside.
     """
-    found: dict[str, Values] = {name: [] for name in (*_SHARES, *_CLEAN, *_MEDIANS)}
+    found: Observations = {name: [] for name in (*_SHARES, *_CLEAN, *_MEDIANS)}
     for event in scored.dialogue.events:
         if event.confidence < scored.windows.min_confidence:
             continue
@@ -41,7 +41,7 @@ def observe(scored: ScoredDialogue) -> Observations:
             _pause(scored, event, found)
         elif event.act in _BY_ACT:
             _BY_ACT[event.act](scored, event, found)
-    return dict(found)
+    return found
 
 
 def _turn(scored: ScoredDialogue, event: EventLabel, found: Mapping[str, Values]) -> None:
@@ -104,8 +104,10 @@ _SHARES: Final[Mapping[str, str]] = {
     "went_on_beside_others": "the same for side talk and distant voices",
     "backchannels_given": "listening points: something short within 1 s",
 }
-
-
+_MEDIANS: Final[Mapping[str, str]] = {
+    "turn_latency_s": "median from the turn's end to the reply's onset",
+    "stop_latency_s": "median from the onset of an interruption to silence",
+}
 _CLEAN: Final = ("clean_taken_in_time", "clean_stopped_in_time", "clean_went_on")
 
 
@@ -126,11 +128,6 @@ def measure(dialogues: Sequence[Observations]) -> Measured:
         **{name: median(values[name]) for name in _MEDIANS},
     }
 
-
-_MEDIANS: Final[Mapping[str, str]] = {
-    "turn_latency_s": "median from the turn's end to the reply's onset",
-    "stop_latency_s": "median from the onset of an interruption to silence",
-}
 
 SUITE: Final = Suite(
     name="open_turns",
