@@ -23,7 +23,8 @@ from microturn.datagen.sets.storage import Place
 
 ADD_AGAIN: Final = "add the corpus again with `microturn corpus add`"
 _TEXTS: Final = ("id", "kind", "split", "language")
-_BETWEEN: Final = "\n"  # names of speakers in one text
+_LISTS: Final = ("people", "sides")  # several texts in one
+_BETWEEN: Final = "\n"  # them
 _WITH_WORDS: Final = (1, 2)  # bits of the sides of a recorded one
 
 
@@ -37,6 +38,7 @@ class ConversationRow:
     language: str
     duration_s: float
     speakers: tuple[str, ...]
+    sides: tuple[tuple[str, str], ...]  # speaker and role of each side of a recorded one
     has_words: tuple[bool, ...]  # for each side of a recorded one
 
 
@@ -50,7 +52,7 @@ class ConversationColumns:
             columns=lambda some: _columns(file, some),
             code=(record, utterance, languages, strings, index_lines, sys.modules[__name__]),
         )
-        self._tables = {name: Strings.of(self.index.columns, name) for name in (*_TEXTS, "people")}
+        self._tables = {name: Strings.of(self.index.columns, name) for name in (*_TEXTS, *_LISTS)}
         self._tars = Strings.of(self.index.columns, "tar")
         self._row_of_id: NDArray[np.int64] | None = None
 
@@ -75,11 +77,13 @@ class ConversationColumns:
         columns = self.index.columns
         texts = {name: table[int(columns[name][number])] for name, table in self._tables.items()}
         people, kind = texts.pop("people"), texts["kind"]
+        sides = texts.pop("sides").split(_BETWEEN)
         bits = int(columns["with_words"][number])
         return ConversationRow(
             **texts,
             duration_s=float(columns["duration_s"][number]),
             speakers=tuple(people.split(_BETWEEN)),
+            sides=tuple(zip(sides[::2], sides[1::2], strict=False)),
             has_words=tuple(bool(bits & bit) for bit in _WITH_WORDS)
             if kind == record.RECORDED
             else (),
@@ -132,7 +136,7 @@ class ConversationRows(Sequence[ConversationRow]):
 
 def _columns(file: Place, lines: Iterator[bytes]) -> Columns:
     """Read and check every line; raises ValueError that names the line."""
-    texts = {name: StringColumn() for name in (*_TEXTS, "people")}
+    texts = {name: StringColumn() for name in (*_TEXTS, *_LISTS)}
     durations, words, ids = array("d"), array("b"), set[str]()
     ends: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -150,6 +154,8 @@ def _columns(file: Place, lines: Iterator[bytes]) -> Columns:
         for name in _TEXTS:
             texts[name].append(getattr(found, name))
         texts["people"].append(_BETWEEN.join(found.speakers))
+        sides = (text for side in found.sides for text in (side.speaker, side.role))
+        texts["sides"].append(_BETWEEN.join(sides))
         durations.append(found.duration_s)
         pairs = zip(found.sides, _WITH_WORDS, strict=False)
         words.append(sum(bit for side, bit in pairs if side.words))

@@ -58,12 +58,12 @@ class RecordedConversations:
                 continue
             if unseen and config.split != "test":
                 continue
-            found = conversations[number]
-            for side, (own, other) in enumerate((found.sides, found.sides[::-1])):
-                if own.role == "user" or other.role == "agent":
+            for side, (own, other) in enumerate((row.sides, row.sides[::-1])):
+                (speaker, role), (_, other_role) = own, other
+                if role == "user" or other_role == "agent":
                     continue
-                if matching(config.voices.agent, (own.speaker,)):
-                    by_agent[own.speaker].append((number, side))
+                if matching(config.voices.agent, (speaker,)):
+                    by_agent[speaker].append((number, side))
         self.by_agent = {name: tuple(places) for name, places in sorted(by_agent.items())}
 
     def seconds(self, name: str) -> float:

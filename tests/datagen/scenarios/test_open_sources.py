@@ -11,7 +11,10 @@ import pytest
 
 from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.corpora.conversations.columns import ConversationColumns
+from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.dialogue.open.recorded_conversations import RecordedConversations
 from microturn.datagen.pipeline import Simulator
 from microturn.model.streams.pcm import Audio
 from support.open_corpora import recorded_rows, write_conversations
@@ -230,3 +233,28 @@ def test_a_voice_prompt_has_a_length(tmp_path: Path) -> None:
         load_config(
             DatagenConfig, [], ["out=x", "voices.voice_prompt_s=[6, 9]", "n_micro_turns=30"]
         )
+
+
+def test_conversations_are_cast_without_reading_their_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand hours have too many words to be read by every worker."""
+    rows = recorded_rows(Corpus.open(), tmp_path)
+    first, *others = rows
+    first["sides"][0]["role"] = "user"
+    folder = write_conversations(tmp_path, [first, *others])
+    conversations = Conversations([folder])
+    told = {
+        (side["speaker"], number)
+        for number, row in enumerate(rows)
+        for side, other in zip(row["sides"], row["sides"][::-1], strict=True)
+        if side.get("role") != "user" and other.get("role") != "agent"
+    }
+
+    def read(columns: ConversationColumns, number: int) -> None:
+        raise AssertionError(f"line {number} was read")
+
+    monkeypatch.setattr(ConversationColumns, "conversation", read)
+    cast = RecordedConversations(conversations, OPEN)
+    assert {(name, n) for name, places in cast.by_agent.items() for n, _ in places} == told
+    assert (first["sides"][0]["speaker"], 0) not in told
