@@ -37,8 +37,8 @@ def _scored(name: str, folder: Path) -> list[str]:
     return [
         f"{info.n_dialogues} simulated dialogues of {source}, {info.minutes:.0f} minutes, "
         f"`microturn evaluate` with seed {info.seed}; in brackets: 95 % intervals over dialogues. "
-        "Every suite is a closed-domain twin of a benchmark's question, and comparable to no "
-        "benchmark.",
+        "A suite named after a benchmark is a closed-domain twin of its question; none is "
+        "comparable to a benchmark.",
         "",
         shared_sentence(info),
         "",

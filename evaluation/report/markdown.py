@@ -19,6 +19,7 @@ from microturn.evaluation.suites.credit import FALSE_DELEGATES, SOUNDS, UNASKED
 from microturn.evaluation.suites.score_suite import SuiteScore
 
 TWINS: Final = "closed-domain twins"
+OPEN: Final = "open speech"
 BEGIN, END = "<!-- scores begin -->", "<!-- scores end -->"
 # What stands beside every headline, and its column.
 _RESTRAINT: Final = {
@@ -38,7 +39,7 @@ _KIND_NAMES: Final = {
 
 def markdown(scores: Scores, pictures: Sequence[Picture] = ()) -> str:
     """`scores.md`."""
-    lines = [f"# Scores on {TWINS}", ""]
+    lines = [f"# Scores on {worlds_of(scores)}", ""]
     lines += _targets(scores.targets)
     lines += [tables(scores)]
     lines += _pictures(pictures)
@@ -55,14 +56,12 @@ def tables(scores: Scores) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in info.versions.items())
     source = f"of `{info.data}`" if info.data else "of the suites' own sets"
     lines = [
-        f"### All suites ({TWINS})",
+        f"### All suites ({worlds_of(scores)})",
         "",
         f"{info.n_dialogues} dialogues {source}, {info.minutes:.0f} minutes, seed {info.seed}; "
-        f"{versions}. Every suite is a closed-domain twin: the question of the benchmark that it "
-        "is named after, asked with the few hundred words of the corpus. Compare its numbers with "
-        "each other, never with the benchmark's own. In brackets: 95 % interval over dialogues; n: "
-        "events behind the headline. Floor: what the best agent of the adversarial panel gets, or "
-        "the line below which all of it stays.",
+        f"{versions}. {_about_twins(scores)}In brackets: 95 % interval over dialogues; n: events "
+        "behind the headline. Floor: what the best agent of the adversarial panel gets, or the "
+        "line below which all of it stays.",
         "",
         f"| suite | headline | n | dialogues | {' | '.join(_RESTRAINT.values())} "
         f"| {' | '.join(scores.agents)} | floor (best of the panel) |",
@@ -79,7 +78,26 @@ def tables(scores: Scores) -> str:
     for name in names:
         lines += _suite(scores, name)
     timing = {agent: one.timing for agent, one in scores.agents.items()}
-    return "\n".join(lines + _timing(timing))
+    return "\n".join(lines + _timing(timing, worlds_of(scores)))
+
+
+def worlds_of(scores: Scores) -> str:
+    """What the suites of a table are: closed-domain twins, open speech, or both."""
+    suites = scores.first.suites
+    kinds = {suites[name].is_twin for name in with_events(suites)} or {True}
+    return " and ".join(text for twin, text in ((True, TWINS), (False, OPEN)) if twin in kinds)
+
+
+def _about_twins(scores: Scores) -> str:
+    worlds = worlds_of(scores)
+    if worlds == OPEN:
+        return ""
+    which = "Every suite" if worlds == TWINS else f"Every suite but those of {OPEN}"
+    return (
+        f"{which} is a closed-domain twin: the question of the benchmark that it is named after, "
+        "asked with the few hundred words of the corpus. Compare its numbers with each other, "
+        "never with the benchmark's own. "
+    )
 
 
 def shared_sentence(info: RunInfo) -> str:
@@ -142,7 +160,7 @@ def _row(scores: Scores, suite: str) -> list[SuiteScore]:
 
 def _suite(scores: Scores, name: str) -> list[str]:
     entry, row = scores.first.suites[name], _row(scores, name)
-    lines = [f"### {name} (closed-domain twin): {entry.asks}", ""]
+    lines = [f"### {name} ({'closed-domain twin' if entry.is_twin else OPEN}): {entry.asks}", ""]
     if entry.note:
         lines += [entry.note, ""]
     if entry.oracle_note:
@@ -186,10 +204,10 @@ def _pictures(pictures: Sequence[Picture]) -> list[str]:
     return [*lines, ""]
 
 
-def _timing(timing: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _timing(timing: Mapping[str, Mapping[str, Any]], worlds: str) -> list[str]:
     """Rates of the agent's own conversation beside the recorded ones."""
     lines = [
-        f"### Timing of the conversations ({TWINS})",
+        f"### Timing of the conversations ({worlds})",
         "",
         "Inter-pausal units (speech between silences of 0.2 s), overlaps, pauses and gaps as in "
         "the dGSLM paper, pooled over all dialogues: per minute, seconds per minute, and the "

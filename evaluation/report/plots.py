@@ -8,7 +8,7 @@ from typing import Final
 
 from microturn.evaluation.records import AgentRecord
 from microturn.evaluation.report.figures import new_figure, save_figure
-from microturn.evaluation.report.markdown import TWINS
+from microturn.evaluation.report.markdown import worlds_of
 from microturn.evaluation.report.scores import Scores
 from microturn.evaluation.scoring.outcomes import StopOutcome, TurnOutcome
 from microturn.evaluation.suites.score_suite import SuiteScore
@@ -21,15 +21,16 @@ _Agents = Mapping[str, Mapping[str, SuiteScore]]  # suites by agent
 
 def draw_plots(out: Path, scores: Scores, *, records: Mapping[str, AgentRecord]) -> None:
     """Write scores.png, scenarios.png and latencies.png."""
+    worlds = worlds_of(scores)
     suites = {agent: one.suites for agent, one in scores.agents.items()}
-    _bars(out / "scores.png", suites, f"Headlines of all suites ({TWINS})")
+    _bars(out / "scores.png", suites, f"Headlines of all suites ({worlds})")
     events = {
         agent: {name: score for name, score in one.events.items() if name != "overall"}
         for agent, one in scores.agents.items()
     }
-    title = f"Events of all dialogues, by what they ask ({TWINS})"
+    title = f"Events of all dialogues, by what they ask ({worlds})"
     _bars(out / "scenarios.png", events, title)
-    _latencies(out / "latencies.png", records)
+    _latencies(out / "latencies.png", records, worlds)
 
 
 def _bars(path: Path, agents: _Agents, title: str) -> None:
@@ -66,7 +67,7 @@ def _whiskers(suites: Mapping[str, SuiteScore], names: Sequence[str]) -> list[li
     return [below, above]
 
 
-def _latencies(path: Path, records: Mapping[str, AgentRecord]) -> None:
+def _latencies(path: Path, records: Mapping[str, AgentRecord], worlds: str) -> None:
     """Reply and stop latencies of every agent, one below the other."""
     agents = [name for name in records if name not in ("silent", "always")] or list(records)
     figure = new_figure(width=10, height=1.6 * len(agents) + 1.2)
@@ -84,5 +85,5 @@ def _latencies(path: Path, records: Mapping[str, AgentRecord]) -> None:
             axis.set_title(f"{agent}: {len(known)} of {len(latencies_s)} {kind}", fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("seconds; the last bin holds all that is later", fontsize=8)
-    figure.suptitle(f"Latencies of replies and of stops ({TWINS})", fontsize=10)
+    figure.suptitle(f"Latencies of replies and of stops ({worlds})", fontsize=10)
     save_figure(figure, path)

@@ -43,6 +43,7 @@ class SuiteScore:
     asks: str
     note: str
     oracle_note: str
+    is_twin: bool  # in a closed domain; else open speech
     headline_metric: str
     floor: float  # the line below which the adversarial panel stays
     meanings: Mapping[str, str]  # by metric
@@ -70,6 +71,7 @@ class SuiteScore:
             "asks": self.asks,
             "note": self.note,
             "oracle_note": self.oracle_note,
+            "is_twin": self.is_twin,
             "meanings": dict(self.meanings),
             "metrics": {name: metric.value for name, metric in self.metrics.items()},
             "details": {name: asdict(metric) for name, metric in self.metrics.items()},
@@ -83,6 +85,7 @@ class SuiteScore:
             asks=entry["asks"],
             note=entry["note"],
             oracle_note=entry["oracle_note"],
+            is_twin=entry.get("is_twin", True),
             headline_metric=entry["headline_metric"],
             floor=entry["floor"],
             meanings=entry["meanings"],
@@ -105,6 +108,7 @@ def score_suite(suite: Suite, dialogues: Sequence[Observations], *, seed: int) -
         asks=suite.asks,
         note=suite.title_note,
         oracle_note=suite.oracle_note,
+        is_twin=suite.is_twin,
         headline_metric=suite.headline,
         floor=suite.floor,
         meanings=suite.meanings,

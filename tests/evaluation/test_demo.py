@@ -41,6 +41,7 @@ def agent_of(name: str, values: dict[str, float | None]) -> AgentScores:
         asks="",
         note="",
         oracle_note="",
+        is_twin=True,
         floor=0.1,
         headline_metric=next(iter(values)),
         meanings=dict.fromkeys(values, ""),

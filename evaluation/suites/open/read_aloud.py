@@ -81,6 +81,7 @@ SUITE: Final = Suite(
     ),
     observe=observe,
     measure=measure,
+    is_twin=False,
     oracle_note="The program that listens misses a tenth of the words of these voices.",
     n_dialogues=24,
     meanings={

@@ -43,6 +43,7 @@ SUITE: Final = Suite(
     ),
     observe=observe,
     measure=measure,
+    is_twin=False,
     n_dialogues=24,
     meanings={
         CREDIT: "1 - word error rate of `heard`, at least 0",

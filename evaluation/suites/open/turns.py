@@ -139,6 +139,7 @@ SUITE: Final = Suite(
     ),
     observe=observe,
     measure=measure,
+    is_twin=False,
     oracle_note="The program that listens hears words in it that nobody wrote, once in a while.",
     n_dialogues=32,
     meanings={

@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from microturn.evaluation.report.markdown import worlds_of
+from microturn.evaluation.report.scores import AgentScores, RunInfo, Scores
 from microturn.evaluation.scoring.agent_output import SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.suites.open import turns
+from microturn.evaluation.suites.registry import load_suite
+from microturn.evaluation.suites.score_suite import score_suite
 from microturn.evaluation.suites.suite import Measured
 from support.hand_made import HandMadeDialogue, word
 
@@ -99,3 +103,27 @@ def test_every_word_of_a_reader_belongs_to_an_answer(
             for text in event.expected
         ]
         assert sorted(due) == sorted(word.text for word in sample.dialogue.agent_words)
+
+
+@pytest.mark.parametrize(
+    ("names", "worlds"),
+    [
+        (("open_turns", "read_aloud"), "open speech"),
+        (("turn", "echo"), "closed-domain twins"),
+        (("echo", "open_turns"), "closed-domain twins and open speech"),
+    ],
+)
+def test_tables_say_which_world_their_suites_are_of(names: tuple[str, ...], worlds: str) -> None:
+    suites = {name: score_suite(load_suite(name), [], seed=0) for name in names}
+    info = RunInfo(
+        data="",
+        checkpoint="",
+        checkpoint_sha256="",
+        seed=0,
+        words="",
+        through="",
+        versions={},
+        sets={},
+    )
+    agents = {"oracle": AgentScores(suites=suites, events={}, timing={})}
+    assert worlds_of(Scores(info=info, agents=agents)) == worlds
