@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from microturn.configs.command import write_json
 from microturn.evaluation.config import CompareConfig
 from microturn.evaluation.report import scores as score_file
-from microturn.evaluation.report.markdown import TWINS
+from microturn.evaluation.report.markdown import worlds
 from microturn.evaluation.report.observations import NAME, read_observations
 from microturn.evaluation.report.values import format_interval, format_value
 from microturn.evaluation.suites.intervals import (
@@ -229,7 +229,8 @@ def holm(rows: Sequence[Difference]) -> list[Difference]:
 def text(rows: Sequence[Difference], first: str, second: str) -> str:
     """Headlines, then every other metric that differs."""
     headlines = [row for row in rows if row.headline]
-    lines = [f"{second} minus {first} ({TWINS}); * is more than chance at {LEVEL:.0%}", ""]
+    played = worlds(load_suite(name).is_twin for name in dict.fromkeys(row.suite for row in rows))
+    lines = [f"{second} minus {first} ({played}); * is more than chance at {LEVEL:.0%}", ""]
     lines += [_line(row) for row in headlines]
     others = [row for row in rows if not row.headline and row.significant]
     if others:

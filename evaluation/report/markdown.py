@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,15 +84,20 @@ def tables(scores: Scores) -> str:
 def worlds_of(scores: Scores) -> str:
     """What the suites of a table are: closed-domain twins, open speech, or both."""
     suites = scores.first.suites
-    kinds = {suites[name].is_twin for name in with_events(suites)} or {True}
+    return worlds(suites[name].is_twin for name in with_events(suites))
+
+
+def worlds(are_twins: Iterable[bool]) -> str:
+    """Name the worlds of some suites, of each whether it is a twin."""
+    kinds = set(are_twins) or {True}
     return " and ".join(text for twin, text in ((True, TWINS), (False, OPEN)) if twin in kinds)
 
 
 def _about_twins(scores: Scores) -> str:
-    worlds = worlds_of(scores)
-    if worlds == OPEN:
+    played = worlds_of(scores)
+    if played == OPEN:
         return ""
-    which = "Every suite" if worlds == TWINS else f"Every suite but those of {OPEN}"
+    which = "Every suite" if played == TWINS else f"Every suite but those of {OPEN}"
     return (
         f"{which} is a closed-domain twin: the question of the benchmark that it is named after, "
         "asked with the few hundred words of the corpus. Compare its numbers with each other, "
@@ -204,10 +209,10 @@ def _pictures(pictures: Sequence[Picture]) -> list[str]:
     return [*lines, ""]
 
 
-def _timing(timing: Mapping[str, Mapping[str, Any]], worlds: str) -> list[str]:
+def _timing(timing: Mapping[str, Mapping[str, Any]], played: str) -> list[str]:
     """Rates of the agent's own conversation beside the recorded ones."""
     lines = [
-        f"### Timing of the conversations ({worlds})",
+        f"### Timing of the conversations ({played})",
         "",
         "Inter-pausal units (speech between silences of 0.2 s), overlaps, pauses and gaps as in "
         "the dGSLM paper, pooled over all dialogues: per minute, seconds per minute, and the "
