@@ -87,8 +87,8 @@ def write_checkpoint(
     """Write a complete folder, each file beside the old one and then in its place, weights last.
 
     notes: more text files, by name; an empty text removes the file. A card of other weights is
-    removed. Raises OSError, and leaves the
-    weights that were there, where the disk does not take the new ones.
+    removed. Raises OSError, and leaves the weights that were there, where the disk does not take
+    the new ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / CONFIG, lambda path: save_config(path, cfg))
