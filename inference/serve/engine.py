@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Condition, Thread
 from typing import Any, Final
 
@@ -29,56 +29,25 @@ from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
 from microturn.inference.serve.input_queue import InputQueue
+from microturn.inference.serve.live_client import Action, LiveClient
 from microturn.inference.serve.metrics import Metrics
 from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem
 from microturn.inference.sessions import Session, Sessions
-from microturn.inference.tick import OpenedRow
 from microturn.model.streams.pcm import Audio
 
 log = logging.getLogger(__name__)
 _N_TICK_TIMES: Final = 1_000
 _JOIN_S: Final = 5.0
 
-_Action = Callable[[Conversation], None]
-
 
 class EngineFull(RuntimeError):
     """Every row is in use, or one more session would not fit into real time."""
 
 
-@dataclass(kw_only=True)
-class _Client:
-    """One live session as the engine keeps it."""
-
-    name: str
-    conversation: Conversation
-    deliver: Deliver
-    queue: InputQueue
-    actions: deque[_Action] = field(default_factory=deque)
-    frames: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # the newest, by lane
-    opened: OpenedRow | None = None  # with instructions of its own
-    session: Session | None = None  # from its first micro-turn on
-    deadline_missed: int = 0
-    lag_ms: float = 0.0  # of the last micro-turn
-    has_left: bool = False
-
-    def numbers(self, micro_turn_ms: int) -> dict[str, float]:
-        """Return the counters of this session and the lag of its last micro-turn."""
-        return {
-            "micro_turns": self.queue.n_begun,
-            "waiting": len(self.queue),
-            "missing_input": self.queue.missing_input,
-            "dropped": self.queue.dropped,
-            "deadline_missed": self.deadline_missed,
-            "lag_ms": round(self.lag_ms, 3),
-            "lead_ms": round(micro_turn_ms - self.lag_ms, 3),
-        }
-
-
 class LiveSession:
     """The caller's end of a session; any thread may call, and all but `instruct` return at once."""
 
-    def __init__(self, engine: LiveEngine, client: _Client) -> None:
+    def __init__(self, engine: LiveEngine, client: LiveClient) -> None:
         self._engine, self._client, self.name = engine, client, client.name
 
     def push_audio(self, audio: Audio) -> None:
@@ -131,7 +100,7 @@ class LiveEngine:
         self._batch, self._config, self._agent = batch, config, agent
         self._admission, self._clock = admission, clock
         self._sessions, self._opening = Sessions(batch), opening or LoadedOpening()
-        self._clients: list[_Client] = []
+        self._clients: list[LiveClient] = []
         self._wake = Condition()
         self._stopping = self._calibrate_again = False
         self._tick_times_ms: deque[float] = deque(maxlen=_N_TICK_TIMES)
@@ -167,7 +136,7 @@ class LiveEngine:
             self._clients.append(client)
             return LiveSession(self, client)
 
-    def _new_client(self, deliver: Deliver) -> _Client:
+    def _new_client(self, deliver: Deliver) -> LiveClient:
         name = f"s{self._metrics.counters['sessions_opened']}"
         notes = make_notes(
             self._config.notes,
@@ -188,7 +157,7 @@ class LiveEngine:
             max_waiting=self._config.max_waiting_micro_turns,
             missing_after_s=self._config.missing_input_after_ms / 1000,
         )
-        return _Client(name=name, conversation=conversation, deliver=deliver, queue=queue)
+        return LiveClient(name=name, conversation=conversation, deliver=deliver, queue=queue)
 
     def _refusal(self) -> str:
         max_sessions = self._sessions.max_sessions
@@ -244,29 +213,29 @@ class LiveEngine:
                 gauges["admission_expected_seconds"] = expected_ms / 1000
         return gauges
 
-    def _push_audio(self, client: _Client, audio: Audio) -> None:
+    def _push_audio(self, client: LiveClient, audio: Audio) -> None:
         with self._wake:
             self._metrics.count("dropped", client.queue.push_audio(audio, self._clock()))
             self._wake.notify()
 
-    def _show(self, client: _Client, lane: str, frame: NDArray[np.uint8]) -> None:
+    def _show(self, client: LiveClient, lane: str, frame: NDArray[np.uint8]) -> None:
         self.layout.check_ready(lane, frame[None], 1)
         with self._wake:
             client.frames = {**client.frames, lane: frame.copy()}
 
-    def _act(self, client: _Client, action: _Action) -> None:
+    def _act(self, client: LiveClient, action: Action) -> None:
         with self._wake:
             client.actions.append(action)
             self._wake.notify()
 
-    def _instruct(self, client: _Client, text: str) -> None:
+    def _instruct(self, client: LiveClient, text: str) -> None:
         opened = self._opening.instructed(self._batch, text)
         with self._wake:
             if len(client.queue) or client.queue.n_begun:
                 raise ValueError("instructions come too late: the conversation has begun")
             client.opened = opened
 
-    def _leave(self, client: _Client) -> None:
+    def _leave(self, client: LiveClient) -> None:
         with self._wake:
             client.has_left = True
             self._wake.notify()
@@ -315,7 +284,7 @@ class LiveEngine:
             self._tick(ready)
         return len(ready)
 
-    def _settle(self, client: _Client) -> None:
+    def _settle(self, client: LiveClient) -> None:
         """Carry out requests of a client between two micro-turns."""
         while client.actions:
             try:
@@ -329,7 +298,7 @@ class LiveEngine:
             with self._wake:
                 self._clients.remove(client)
 
-    def _tick(self, clients: list[_Client]) -> None:
+    def _tick(self, clients: list[LiveClient]) -> None:
         """Run one micro-turn of these clients and deliver the outputs."""
         started = self._clock()
         try:
@@ -344,7 +313,7 @@ class LiveEngine:
         for client, (output, arrived) in zip(clients, outputs, strict=True):
             self._deliver(client, output, arrived=arrived)
 
-    def _record_tick(self, clients: list[_Client], started: float) -> None:
+    def _record_tick(self, clients: list[LiveClient], started: float) -> None:
         now = self._clock()
         ms = (now - started) * 1000
         with self._wake:
@@ -354,7 +323,7 @@ class LiveEngine:
                 sessions = [client.session for client in clients if client.session is not None]
                 self._admission.record(self._sessions.n_rows_computed(sessions), ms, now=now)
 
-    def _run_model(self, clients: list[_Client]) -> list[tuple[MicroTurnOut, float]]:
+    def _run_model(self, clients: list[LiveClient]) -> list[tuple[MicroTurnOut, float]]:
         """Return the output of each client, and when its input was complete."""
         inputs: dict[Session, MicroTurnIn] = {}
         arrivals: list[tuple[Session, float]] = []
@@ -371,7 +340,7 @@ class LiveEngine:
         outputs = self._sessions.step_sessions(inputs)
         return [(outputs[session], arrived) for session, arrived in arrivals]
 
-    def _deliver(self, client: _Client, output: MicroTurnOut, *, arrived: float) -> None:
+    def _deliver(self, client: LiveClient, output: MicroTurnOut, *, arrived: float) -> None:
         micro_turn = client.conversation.micro_turn
         events = client.conversation.read_output(output)
         lag_ms = (self._clock() - arrived) * 1000

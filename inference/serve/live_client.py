@@ -1,0 +1,47 @@
+"""One live session as the engine keeps it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.inference.conversation import Conversation
+from microturn.inference.serve.input_queue import InputQueue
+from microturn.inference.serve.report import Deliver
+from microturn.inference.sessions import Session
+from microturn.inference.tick import OpenedRow
+
+Action = Callable[[Conversation], None]  # a request of the user, between two micro-turns
+
+
+@dataclass(kw_only=True)
+class LiveClient:
+    """Queue, conversation and counters of one client."""
+
+    name: str
+    conversation: Conversation
+    deliver: Deliver
+    queue: InputQueue
+    actions: deque[Action] = field(default_factory=deque)
+    frames: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # the newest, by lane
+    opened: OpenedRow | None = None  # with instructions of its own
+    session: Session | None = None  # from its first micro-turn on
+    deadline_missed: int = 0
+    lag_ms: float = 0.0  # of the last micro-turn
+    has_left: bool = False
+
+    def numbers(self, micro_turn_ms: int) -> dict[str, float]:
+        """Return the counters of this session and the lag of its last micro-turn."""
+        return {
+            "micro_turns": self.queue.n_begun,
+            "waiting": len(self.queue),
+            "missing_input": self.queue.missing_input,
+            "dropped": self.queue.dropped,
+            "deadline_missed": self.deadline_missed,
+            "lag_ms": round(self.lag_ms, 3),
+            "lead_ms": round(micro_turn_ms - self.lag_ms, 3),
+        }
