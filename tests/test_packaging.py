@@ -80,6 +80,32 @@ def test_every_import_is_a_declared_dependency() -> None:
     assert not missing, f"declare in pyproject.toml: {missing}"
 
 
+WITHOUT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+ABSENT = {"pocketsphinx", "av", "pyarrow", "ray", "lhotse", "torch", "lightning"}
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from microturn.configs.main import main
+sys.exit(main())
+"""
+
+
+def test_a_set_is_simulated_without_the_packages_of_other_jobs(tmp_path: Path) -> None:
+    asked = ["simulate", "datagen/smoke.yaml", f"out={tmp_path}/set", "n_dialogues=2", "workers=1"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *asked], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "set").rglob("*.tar"))
+
+
 def test_lock_pins_every_dependency_and_names_no_host() -> None:
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     pinned = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, flags=re.MULTILINE))

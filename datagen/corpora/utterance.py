@@ -6,6 +6,7 @@ are identified by digest.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,11 @@ from microturn.model.streams import normalise
 STATED, LAYOUT, UNKNOWN_LICENCE = "stated", "layout", "unknown"  # origins of a licence
 SPLITS = ("train", "test", "any")
 QUALITIES = ("clean", "usable", "poor")  # of cuts, best first
+
+
+def least_certain(origins: Collection[str]) -> str:
+    """Return the least certain of these origins of licences."""
+    return next((one for one in (UNKNOWN_LICENCE, LAYOUT) if one in origins), STATED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.datagen.config import DatagenConfig
-from microturn.datagen.corpora.adding.summary import licence_origin
 from microturn.datagen.corpora.home import DEFAULT_NAME, Corpora
 from microturn.datagen.corpora.index.catalogue import Utterances
 from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
-from microturn.datagen.corpora.utterance import LAYOUT
+from microturn.datagen.corpora.utterance import LAYOUT, least_certain
 from microturn.datagen.dialogue.sides import matching, on_side
 from microturn.datagen.report.conversations_use import conversations_use, unheard_conversations
 from microturn.datagen.report.heard import identities_of
@@ -171,7 +170,7 @@ def _use_of(reasons: Reasons, utterances: Utterances, heard: Heard) -> dict[str,
         "share_of_speech": round(sum(shares.values()), 4),
         "unused": dict(unused.most_common()),
         "speakers": {name: round(share, 4) for name, share in sorted(shares.items())},
-        "licence_from": licence_origin(utterances),
+        "licence_from": least_certain(utterances.distinct("licence_from")),
     }
 
 

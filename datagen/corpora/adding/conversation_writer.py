@@ -23,7 +23,7 @@ from microturn.datagen.corpora.conversations.record import (
     CorpusConversation,
     Side,
 )
-from microturn.datagen.corpora.utterance import LAYOUT, STATED, UNKNOWN_LICENCE
+from microturn.datagen.corpora.utterance import least_certain
 from microturn.datagen.labels.time_classes import TIME_CLASSES
 
 
@@ -59,8 +59,7 @@ class ConversationCounts:
 
     @property
     def licence_from(self) -> str:
-        found = (one for one in (UNKNOWN_LICENCE, LAYOUT) if one in self.licence_origins)
-        return next(found, STATED)
+        return least_certain(self.licence_origins)
 
     def to_json(self) -> dict[str, Any]:
         return {

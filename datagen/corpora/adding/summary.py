@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from microturn.datagen.corpora.adding.conversation_writer import ConversationWriter
 from microturn.datagen.corpora.adding.writer import SKIPPED_NAME, CorpusWriter
-from microturn.datagen.corpora.index.catalogue import Utterances
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.corpora.utterance import LAYOUT, STATED, UNKNOWN_LICENCE
+from microturn.datagen.corpora.utterance import LAYOUT, least_certain
 from microturn.datagen.labels.time_classes import TIME_CLASSES
 
 SUMMARY_NAME: Final = "corpus.json"
@@ -60,7 +59,7 @@ def count(corpus: Corpus) -> dict[str, Any]:
         "unnamed": len(everything) - len(named),
         "languages": [name for name in catalogue.table("language") if name],
         "licences": list(catalogue.table("licence")),
-        "licence_from": licence_origin(everything),
+        "licence_from": least_certain(everything.distinct("licence_from")),
         "word_times": {
             times: {"words": n, "seconds": round(seconds, 2)}
             for times, n, seconds in zip(
@@ -72,12 +71,6 @@ def count(corpus: Corpus) -> dict[str, Any]:
             if n
         },
     }
-
-
-def licence_origin(utterances: Utterances) -> str:
-    """Return the least certain origin of the licences of recordings."""
-    origins = utterances.distinct("licence_from")
-    return next((one for one in (UNKNOWN_LICENCE, LAYOUT) if one in origins), STATED)
 
 
 def say_summary(summary: dict[str, Any], out: Path) -> None:
