@@ -65,6 +65,59 @@ class RowBatch:
         """Read the lanes of an opening (`pack_opening`); no row changes. For `reset`."""
         return self.tick.read(opening)
 
+    @property
+    def reach(self) -> int:
+        """Micro-turns that the model looks back."""
+        return max(self.model.backbone.reaches) // self.layout.n_positions
+
+    def pass_over(self, row: int, newest: Sequence[MicroTurnIn], *, n: int) -> None:
+        """Advance one row by `n` micro-turns that get no answer; the other rows stay as they are.
+
+        The model reads what the user said and showed in them, and its own silence, in one pass,
+        which costs a fraction of `n` steps. `newest` is their input without text, or that of the
+        last `reach` of them if there are more: then all before is forgotten.
+        Raises ValueError for another number and for input of a wrong shape.
+        """
+        if len(newest) != min(n, self.reach):
+            raise ValueError(
+                f"{len(newest)} inputs for {n} micro-turns; pass those of the last {self.reach}"
+            )
+        if not newest:
+            return
+        for micro_turn in newest:
+            self._check_audio({row: micro_turn})
+            self._check_given(micro_turn)
+        forget, end = n > len(newest), int(self.micro_turns[row]) + n
+        lanes = self._listened(row, newest, end=end, forget=forget)
+        self.tick.pass_over(row, lanes, forget=forget)
+        self.micro_turns[row] = end
+        self.oldest[row] = max(self.oldest[row], end - self.max_rewind)
+        if forget:
+            self._before[row], self.oldest[row] = len(newest) - end, end
+
+    def _listened(
+        self, row: int, inputs: Sequence[MicroTurnIn], *, end: int, forget: bool
+    ) -> Lanes:
+        """Pack micro-turns up to `end` in which the agent only listened; keeps the new tails."""
+        n, (boundaries, _, carry) = len(inputs), self._tails.shape
+        audio = _clean(np.stack([micro_turn.audio for micro_turn in inputs]))
+        tails = np.zeros((n + 1, carry), np.float32)
+        tails[1:] = audio[:, -carry:]
+        if not forget:
+            tails[0] = self._tails[(end - n) % boundaries, row]
+        dmel = dmel_rows(np.concatenate([tails[:-1], audio], axis=1), self.layout)
+        for k in range(n + 1):
+            self._tails[(end - n + k) % boundaries, row] = tails[k]
+        arrays = {spec.name: spec.idle(n) for spec in self.layout.lane_specs} | {"audio_in": dmel}
+        for k, micro_turn in enumerate(inputs):
+            for name, array in micro_turn.given.items():
+                arrays[name][k] = array
+        weights = {
+            spec.name: np.zeros((n, spec.positions), np.float32) for spec in self.layout.made_lanes
+        }
+        missing = np.array([micro_turn.missing_input for micro_turn in inputs], np.bool_)
+        return Lanes(layout=self.layout, arrays=arrays, weights=weights, missing_input=missing)
+
     def rewind(self, row: int, *, to: int) -> None:
         """Restore the state of a row after its first `to` micro-turns.
 
@@ -133,9 +186,7 @@ class RowBatch:
     def _dmel(
         self, rows: NDArray[np.int64], inputs: Mapping[int, MicroTurnIn]
     ) -> NDArray[np.uint8]:
-        audio = np.stack([inputs[row].audio for row in rows])
-        clean = np.nan_to_num(audio, nan=0.0, posinf=0.0, neginf=0.0)
-        clean = clean.clip(-1.0, 1.0).astype(np.float32, copy=False)
+        clean = _clean(np.stack([inputs[row].audio for row in rows]))
         boundaries, _, carry = self._tails.shape
         now = self.micro_turns[rows]
         tails = self._tails[now % boundaries, rows]
@@ -165,13 +216,16 @@ class RowBatch:
     def _write_given(self, inputs: Mapping[int, MicroTurnIn]) -> None:
         """Write the lanes without a front end; a lane without input is idle."""
         for micro_turn in inputs.values():
-            for name, array in micro_turn.given.items():
-                self.layout.check_ready(name, array[None], 1)
+            self._check_given(micro_turn)
         for spec in self.layout.ready_lanes:
             buffer = self.tick.inputs[spec.name]
             buffer[:] = 0
             for row, micro_turn in inputs.items():
                 buffer[row] = micro_turn.given.get(spec.name, 0)
+
+    def _check_given(self, micro_turn: MicroTurnIn) -> None:
+        for name, array in micro_turn.given.items():
+            self.layout.check_ready(name, array[None], 1)
 
     def _draw_noise(self, rows: NDArray[np.int64]) -> None:
         for row in rows[self._noise_micro_turn[rows] != self.micro_turns[rows]]:
@@ -179,6 +233,12 @@ class RowBatch:
             key = [self.seed, int(self.micro_turns[row])]
             generator = np.random.Generator(np.random.Philox(key=key))
             generator.standard_normal(dtype=np.float32, out=self._noise[row])
+
+
+def _clean(audio: NDArray[Any]) -> NDArray[np.float32]:
+    """Return samples within full scale; those that are not finite are silence."""
+    finite = np.nan_to_num(audio, nan=0.0, posinf=0.0, neginf=0.0)
+    return finite.clip(-1.0, 1.0).astype(np.float32, copy=False)
 
 
 def _output(outputs: Mapping[str, NDArray[Any]], row: int) -> MicroTurnOut:

@@ -13,7 +13,7 @@ one hears, says or sounds like (fp32 on one thread).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -77,6 +77,19 @@ class Sessions:
         rows = {session: self._row(session) for session in inputs}
         outputs = self.batch.step_rows({rows[session]: i for session, i in inputs.items()})
         return {session: outputs[row] for session, row in rows.items()}
+
+    def pass_over(self, session: Session, newest: Sequence[MicroTurnIn], *, n: int) -> None:
+        """Let `n` micro-turns of a session pass that get no answer, in one pass over their input.
+
+        `newest` is the input of all of them without text, or of the last `reach` if there are more;
+        the agent is silent in them. Raises ValueError as `RowBatch.pass_over` does.
+        """
+        self.batch.pass_over(self._row(session), newest, n=n)
+
+    @property
+    def reach(self) -> int:
+        """Micro-turns that the model looks back."""
+        return self.batch.reach
 
     def rewind(self, session: Session, *, to: int) -> None:
         """Go back to the boundary after the first `to` micro-turns; forget what came later.

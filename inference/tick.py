@@ -166,6 +166,25 @@ class Tick:
                 carried=[tensor[0] + 0 for tensor in (state.patch, *_tensors(voice))],
             )
 
+    def pass_over(self, row: int, lanes: Lanes, *, forget: bool) -> None:
+        """Read micro-turns in which the agent made nothing into a row, in one pass.
+
+        `lanes` hold the input; its made lanes are idle. With `forget` nothing before them counts.
+        """
+        with torch.inference_mode(), self._on_device:
+            if forget:
+                self._state.backbone.reset_(row)
+            before = int(self._state.backbone.seen[row]) // self.model.layout.n_positions
+            batch = LaneBatch.collate([lanes]).to(self.device)
+            patches = self.model.patches(batch["audio_out"])
+            state = _map(lambda tensor: tensor[row : row + 1], self._state)
+            _, after = self.model.prefill(batch, patches, state)
+            self._state.backbone.seen[row] = after.backbone.seen[0]
+            for tensor, past, first in zip(self._carried, self._past, self._initial, strict=True):
+                tensor[row] = first
+                for k in range(lanes.n_micro_turns if self._max_rewind else 0):
+                    past[(before + k + 1) % (self._max_rewind + 1), row] = first
+
     def rewind(self, row: int, *, to: int) -> None:
         """Restore a row at the boundary after `to` micro-turns, which its rings still hold."""
         assert self._max_rewind

@@ -1,0 +1,207 @@
+"""Micro-turns that nobody answers: the model reads them in one pass and its clock goes on."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.rows import RowBatch
+from microturn.inference.sessions import Sessions
+from microturn.model.batch import LaneBatch
+from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
+from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
+from microturn.model.model import InputTensors
+from microturn.model.streams import IDLE, LayoutError, pack_user_audio
+from microturn.model.vocoders.config import VocoderConfig
+
+LAYOUT = replace(TINY_LAYOUT, video_rows=1, video_cols=1)
+SAMPLES = LAYOUT.samples_per_micro_turn
+REWIND, SEED = 6, 3
+BEFORE, GAP, AFTER = 7, 4, 8
+CONFIG = ModelConfig(
+    d_model=48,
+    n_layers=2,
+    n_heads=4,
+    d_ff=64,
+    window=5,
+    moe=MoEConfig(n_experts=4, d_expert=16),
+    flow=FlowConfig(width=32, depth=2, steps=2),
+    vocoder=VocoderConfig(kind="istft", width=16, layers=2),
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> LoadedCheckpoint:
+    return random_checkpoint(11, config=CONFIG, layout=LAYOUT)
+
+
+def turns_of(seed: int, n: int) -> list[MicroTurnIn]:
+    rng = np.random.default_rng(seed)
+    audio = (0.1 * rng.standard_normal((n, SAMPLES))).astype(np.float32)
+    frames = rng.integers(0, 256, (n, 40, 40, 3), np.uint8)
+    return [
+        MicroTurnIn(
+            audio=np.zeros_like(audio[k]) if k % 5 == 4 else audio[k],
+            missing_input=k % 5 == 4,
+            given={"video": frames[k]},
+        )
+        for k in range(n)
+    ]
+
+
+def batch_of(checkpoint: LoadedCheckpoint, n_rows: int = 1, *, rewind: int = REWIND) -> RowBatch:
+    return RowBatch(checkpoint, n_rows, seed=SEED, rewind=rewind)
+
+
+def run(batch: RowBatch, turns: list[MicroTurnIn], row: int = 0) -> list[MicroTurnOut]:
+    return [batch.step_rows({row: turn})[row] for turn in turns]
+
+
+def same(a: list[MicroTurnOut], b: list[MicroTurnOut]) -> bool:
+    return len(a) == len(b) and all(
+        x.tokens == y.tokens and np.array_equal(x.audio, y.audio) for x, y in zip(a, b, strict=True)
+    )
+
+
+def test_a_session_goes_on_as_a_model_that_heard_the_gap_and_was_silent_in_it(
+    checkpoint: LoadedCheckpoint,
+) -> None:
+    model, turns = checkpoint.model, turns_of(1, BEFORE + GAP + AFTER)
+    batch = batch_of(checkpoint)
+    outputs = run(batch, turns[:BEFORE])
+    batch.pass_over(0, turns[BEFORE : BEFORE + GAP], n=GAP)
+    assert batch.micro_turns[0] == BEFORE + GAP
+    outputs += run(batch, turns[BEFORE + GAP :])
+
+    dmel = torch.from_numpy(
+        pack_user_audio(np.concatenate([turn.audio for turn in turns]), LAYOUT)
+    )[None]
+    video = torch.from_numpy(np.stack([turn.given["video"] for turn in turns]))[None]
+    missing = torch.tensor([[turn.missing_input for turn in turns]])
+    idle = {
+        spec.name: torch.from_numpy(spec.idle(len(turns))[None]).long()
+        for spec in LAYOUT.lane_specs
+        if spec.kind == "tokens"
+    }
+    levels = torch.zeros(1, len(turns), LAYOUT.fine_frames_per_micro_turn, LAYOUT.n_mels)
+    patches = model.patches(levels)
+    given = {"audio_in": dmel, "video": video, "text_in": idle["text_in"]}
+    found: list[dict[str, list[int]]] = []
+    with torch.inference_mode():
+        state = model.init_state(1)
+        for k in range(len(turns)):
+            piece = slice(k, k + 1)
+            if BEFORE <= k < BEFORE + GAP:
+                lanes = {name: lane[:, piece] for name, lane in (given | idle).items()}
+                heard = LaneBatch(lanes, {}, missing[:, piece])
+                _, state = model.prefill(heard, patches[:, piece], state)
+                continue
+            key = np.random.Philox(key=[SEED, k])
+            shape = (1, LAYOUT.audio_out_positions, LAYOUT.patch_dim)
+            noise = np.random.Generator(key).standard_normal(shape, dtype=np.float32)
+            inputs = InputTensors({n: lane[:, k] for n, lane in given.items()}, missing[:, k])
+            result, state = model.step(inputs, state, torch.from_numpy(noise))
+            patches[:, k] = result.patches
+            found.append(
+                {n: [i for i in ids[0].tolist() if i != IDLE] for n, ids in result.tokens.items()}
+            )
+        mel = torch.cat([model.log_mel(part) for part in patches[0].split(1)], 0)
+        sound = model.vocoder(mel.flatten(0, 1)[None])[0].numpy().reshape(len(turns), SAMPLES)
+    assert [output.tokens for output in outputs] == found
+    played = np.delete(sound, np.s_[BEFORE : BEFORE + GAP], axis=0)
+    ours = np.stack([output.audio for output in outputs])
+    assert np.array_equal(ours[:BEFORE], played[:BEFORE])
+    # The voice begins anew after the gap, less than a thousandth of a bit of PCM apart.
+    np.testing.assert_allclose(ours, played, rtol=0, atol=1e-3 / 32_768)
+
+
+@pytest.mark.parametrize("rewind", [0, REWIND])
+def test_the_gap_of_one_changes_no_bit_of_another(
+    checkpoint: LoadedCheckpoint, rewind: int
+) -> None:
+    turns, other = turns_of(1, 20), turns_of(2, 20)
+    expected = [run(batch_of(checkpoint, rewind=rewind), other)]
+    alone = batch_of(checkpoint, rewind=rewind)
+    first = run(alone, turns[:7])
+    alone.pass_over(0, turns[7:12], n=5)
+    expected.append(first + run(alone, turns[12:]))
+    sessions = Sessions(batch_of(checkpoint, 3, rewind=rewind))
+    steady, gapped = sessions.open(), sessions.open()
+    got: list[list[MicroTurnOut]] = [[], []]
+    for k in range(20):
+        inputs = {steady: other[k]}
+        if k == 11:
+            sessions.pass_over(gapped, turns[7:12], n=5)
+        if not 7 <= k < 12:
+            inputs[gapped] = turns[k]
+        outputs = sessions.step_sessions(inputs)
+        got[0].append(outputs[steady])
+        got[1] += [outputs[gapped]] if gapped in outputs else []
+    assert same(got[0], expected[0])
+    assert same(got[1], expected[1])
+    assert sessions.micro_turns(gapped) == 20
+
+
+def test_a_session_goes_back_to_before_its_gap_and_into_it(checkpoint: LoadedCheckpoint) -> None:
+    turns = turns_of(1, 20)
+    batch = batch_of(checkpoint)
+    run(batch, turns[:7])
+    batch.pass_over(0, turns[7:11], n=4)
+    expected = run(batch, turns[11:13])
+    batch.rewind(0, to=11)
+    assert same(run(batch, turns[11:13]), expected)
+    batch.rewind(0, to=9)  # as if only two had been passed over
+    shorter = batch_of(checkpoint)
+    run(shorter, turns[:7])
+    shorter.pass_over(0, turns[7:9], n=2)
+    assert same(run(batch, turns[9:13]), run(shorter, turns[9:13]))
+    batch.rewind(0, to=7)
+    assert same(run(batch, turns[7:13]), run(batch_of(checkpoint), turns[:13])[7:])
+
+
+def test_of_a_gap_longer_than_the_model_looks_back_the_end_is_read(
+    checkpoint: LoadedCheckpoint,
+) -> None:
+    """What was before it is forgotten, the count of micro-turns is not."""
+    assert batch_of(checkpoint).reach == CONFIG.window
+    newest, after = turns_of(5, CONFIG.window), turns_of(6, 1 + REWIND)
+    outputs = []
+    for past in (1, 2):
+        batch = batch_of(checkpoint, 2)
+        run(batch, turns_of(past, 11), row=1)
+        batch.pass_over(1, newest, n=100)
+        assert batch.micro_turns.tolist() == [0, 111]
+        with pytest.raises(ValueError, match="the oldest kept here is 111"):
+            batch.rewind(1, to=110)
+        first = run(batch, after, row=1)
+        batch.rewind(1, to=112)
+        assert same(run(batch, after[1:], row=1), first[1:])
+        outputs.append(first)
+    assert same(*outputs)
+
+
+def test_a_wrong_gap_is_refused_and_changes_nothing(checkpoint: LoadedCheckpoint) -> None:
+    turns = turns_of(1, 12)
+    batch = batch_of(checkpoint)
+    run(batch, turns[:3])
+    short = replace(turns[3], audio=turns[3].audio[1:])
+    blind = replace(turns[3], given={"video": np.zeros((8, 8, 3), np.uint8)})
+    with pytest.raises(ValueError, match="1 inputs for 2 micro-turns; pass those of the last 5"):
+        batch.pass_over(0, turns[3:4], n=2)
+    with pytest.raises(ValueError, match="a micro-turn needs"):
+        batch.pass_over(0, [turns[3], short], n=2)
+    with pytest.raises(LayoutError, match="video is uint8"):
+        batch.pass_over(0, [turns[3], blind], n=2)
+    batch.pass_over(0, [], n=0)
+    assert same(run(batch, turns[3:]), run(batch_of(checkpoint), turns)[3:])
