@@ -10,6 +10,8 @@ from microturn.configs.command import option, require_at_least
 from microturn.configs.load import ConfigError
 
 DEMO_CHECKPOINT: Final = "runs/demo/checkpoint"
+# Where server and clients look for the token; unlike a command line, nobody else can read it.
+TOKEN_VARIABLE: Final = "MICROTURN_TOKEN"
 _TRAINED: Final = "for models trained with it"
 
 
@@ -75,7 +77,16 @@ class ServeConfig:
     checkpoint: str = option(DEMO_CHECKPOINT, "folder of a trained model")
     host: str = option("127.0.0.1", "address to listen on; anything but loopback needs a token")
     port: int = option(8765, "port to listen on, 0: any free one")
-    token: str = option("", "secret that clients send as ?token= or as a bearer header")
+    token: str = option(
+        "",
+        "secret that clients send as ?token= or as a bearer header; everybody on this machine can "
+        f"read it here, so rather use token_file or the environment variable {TOKEN_VARIABLE}",
+    )
+    token_file: str = option("", "file with the token")
+    ssl_certfile: str = option(
+        "", "certificate in PEM, its chain included; the server then speaks https and wss"
+    )
+    ssl_keyfile: str = option("", "private key of the certificate, if its file has none")
     max_sessions: int = option(4, "sessions at once; one more is refused, not queued")
     admit_share: float = option(
         0.7,
@@ -114,11 +125,8 @@ class ServeConfig:
         require_at_least(self, "", admit_share=0.0, calibrate=0, missing_input_after_ms=0.0)
         if self.port > 65_535:
             raise ConfigError(f"port={self.port} is above 65535")
-        if not is_loopback(self.host) and not self.token:
-            raise ConfigError(
-                f"host={self.host} can be reached from other machines; "
-                "give token=SECRET too, or keep host=127.0.0.1"
-            )
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ConfigError("ssl_keyfile needs ssl_certfile, the certificate of the key")
 
 
 def is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """A small client of the socket: sends a recording and keeps the answer.
 
-`python -m microturn.inference.serve.client IN.wav --url ws://127.0.0.1:8765/ws --out answer.wav`
+`python -m microturn.inference.serve.client IN.wav --url ws://127.0.0.1:8765/ws --out answer.wav`;
+the token of a server that has one comes from the environment variable MICROTURN_TOKEN.
 """
 
 from __future__ import annotations
@@ -8,17 +9,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from microturn.inference.audio import decode_pcm16, encode_pcm16, read_recording, write_wav
+from microturn.inference.config import TOKEN_VARIABLE
 from microturn.inference.serve.protocol import PROTOCOL_VERSION
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
@@ -47,10 +52,19 @@ class ServerAnswer:
 
 
 async def talk_to_server(
-    url: str, samples: Audio, *, real_time: bool, piece_samples: int | None = None
+    url: str,
+    samples: Audio,
+    *,
+    real_time: bool,
+    piece_samples: int | None = None,
+    token: str = "",
 ) -> ServerAnswer:
-    """Send a recording in pieces and wait for the answer to its last whole micro-turn."""
-    async with connect(url, max_size=None, compression=None) as socket:
+    """Send a recording in pieces and wait for the answer to its last whole micro-turn.
+
+    Raises OSError with the server's own sentence when it refuses.
+    """
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with _connected(url, headers) as socket:
         hello = await _greet(socket)
         answer = ServerAnswer(hello=hello)
         spm = int(hello["samples_per_micro_turn"])
@@ -75,6 +89,17 @@ async def talk_to_server(
         finally:
             sender.cancel()
         return answer
+
+
+@asynccontextmanager
+async def _connected(url: str, headers: dict[str, str]) -> AsyncIterator[ClientConnection]:
+    try:
+        socket = await connect(url, additional_headers=headers, max_size=None, compression=None)
+    except InvalidStatus as error:
+        said = error.response.body.decode(errors="replace").strip()
+        raise OSError(said or f"{url} answered {error.response.status_code}") from error
+    async with socket:
+        yield socket
 
 
 async def _greet(socket: ClientConnection) -> dict[str, Any]:
@@ -153,8 +178,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         recording = read_recording(args.input, sample_rate=StreamLayout().sample_rate)
-        answer = asyncio.run(talk_to_server(args.url, recording.samples, real_time=not args.fast))
-    except (OSError, ValueError, InvalidStatus, ConnectionClosed) as error:
+        answer = asyncio.run(
+            talk_to_server(
+                args.url,
+                recording.samples,
+                real_time=not args.fast,
+                token=os.environ.get(TOKEN_VARIABLE, "").strip(),
+            )
+        )
+    except (OSError, ValueError, WebSocketException) as error:
         sys.stderr.write(f"client: {error}\n")
         return 1
     for event in answer.events:

@@ -1,53 +1,58 @@
-"""The server: sockets for audio both ways, the page, health and metrics; it keeps no state."""
+"""The server: sockets for audio both ways, the page, models, health and metrics; no state."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
-from starlette.websockets import WebSocket
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from microturn.configs.load import ConfigError
 from microturn.configs.signals import HANGING_UP, Interrupted, handling
 from microturn.inference.agent.agent import OfflineAgent
-from microturn.inference.config import ServeConfig, is_loopback
+from microturn.inference.config import ServeConfig
 from microturn.inference.load import device_name, load_rows
 from microturn.inference.notes import check_notes
 from microturn.inference.opening import read_opening
 from microturn.inference.serve import protocol
+from microturn.inference.serve.access import Access, Refusal, read_token
 from microturn.inference.serve.admission import measured_admission
 from microturn.inference.serve.codec import Codec
-from microturn.inference.serve.connection import MAX_MESSAGE_BYTES, Connection
+from microturn.inference.serve.connection import (
+    CLOSE_NOT_ALLOWED,
+    MAX_MESSAGE_BYTES,
+    Connection,
+)
 from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.pages import Page, SecurityHeaders
+from microturn.inference.serve.routes import routes_of
+from microturn.inference.serve.server_log import log_config
 from microturn.model.streams import StreamLayout
 
 if TYPE_CHECKING:
     import uvicorn
 
-WEB: Final = Path(__file__).resolve().parent / "web"
 # Path of a socket and the codec of its connections.
 PROTOCOLS: Final[dict[str, Callable[[StreamLayout], Codec]]] = {
     protocol.PATH: protocol.MicroturnCodec,
 }
-_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
-_CONTENT_POLICY: Final = "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:"
 
 
 def serve_sessions(config: ServeConfig) -> int:
     """Run `microturn serve` until it is interrupted."""
+    config = replace(config, token=read_token(config), token_file="")
+    check_certificate(config)
     listener = listen(config.host, config.port)  # before the model: a used port is reported at once
     with listener:
         import uvicorn
@@ -79,15 +84,19 @@ def serve_sessions(config: ServeConfig) -> int:
             uvicorn.Config(
                 create_app(engine, config),
                 log_level="warning",
+                log_config=log_config(),
                 access_log=False,
+                ssl_certfile=config.ssl_certfile or None,
+                ssl_keyfile=config.ssl_keyfile or None,
                 ws="websockets-sansio",
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=3,
             )
         )
+        scheme = "https" if config.ssl_certfile else "http"
         print(
-            f"serving {config.checkpoint} on {url_of(listener, config.host)} with "
+            f"serving {config.checkpoint} on {url_of(listener, config.host, scheme=scheme)} with "
             f"{device_name(batch.device)} (Ctrl-C stops)",
             file=sys.stderr,
             flush=True,
@@ -121,73 +130,68 @@ def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:
         finally:
             await asyncio.to_thread(engine.stop)
 
+    access = Access(config.token)
+
     async def talk(websocket: WebSocket) -> None:
-        refusal = _refusal(websocket, config)
-        if refusal:
-            await websocket.send_denial_response(PlainTextResponse(refusal, status_code=403))
-            return
         codec = PROTOCOLS[websocket.url.path](engine.layout)
-        await websocket.accept(codec.subprotocol(websocket.scope.get("subprotocols", ())))
-        await Connection(websocket, engine, codec=codec, config=config).serve()
-
-    async def health(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", **engine.health()})
-
-    async def metrics(request: Request) -> Response:
-        refusal = _token_refusal(request, config)
+        subprotocol = codec.subprotocol(websocket.scope.get("subprotocols", ()))
+        refusal = access.refusal(websocket)
         if refusal:
-            return PlainTextResponse(refusal, status_code=403)
-        if request.url.path.endswith(".json"):
-            return JSONResponse(engine.metrics())
-        return PlainTextResponse(engine.prometheus(), media_type=_PROMETHEUS)
+            await _turn_away(websocket, refusal, codec=codec, subprotocol=subprotocol)
+            return
+        await websocket.accept(subprotocol)
+        await Connection(websocket, engine, codec=codec, config=config).serve()
 
     return Starlette(
         routes=[
             *(WebSocketRoute(path, talk) for path in PROTOCOLS),
-            Route("/health", health),
-            Route("/metrics", metrics),
-            Route("/metrics.json", metrics),
-            Mount("/", _Page(directory=WEB, html=True)),
+            *routes_of(engine, access=access, checkpoint=config.checkpoint),
+            Mount("/", Page()),
         ],
+        middleware=[Middleware(SecurityHeaders)],
         lifespan=lifespan,
     )
 
 
-class _Page(StaticFiles):
-    """The files of the page, never cached and without scripts from elsewhere."""
+async def _turn_away(
+    websocket: WebSocket, refusal: Refusal, *, codec: Codec, subprotocol: str | None
+) -> None:
+    """Say why a socket is refused: in HTTP to a program, in its own protocol to a page.
 
-    async def get_response(self, path: str, scope: Scope):  # type: ignore[no-untyped-def]
-        response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "no-cache"
-        response.headers["Content-Security-Policy"] = _CONTENT_POLICY
-        return response
+    A browser hides the answer to a refused handshake from its page.
+    """
+    if "origin" not in websocket.headers:
+        response = PlainTextResponse(refusal.sentence, status_code=refusal.status)
+        await websocket.send_denial_response(response)
+        return
+    sentence = refusal.sentence
+    messages = [*codec.encode_error(sentence, event_id=None), *codec.farewell(sentence)]
+    try:
+        await websocket.accept(subprotocol)
+        for message in messages:
+            assert isinstance(message.payload, str)
+            await websocket.send_text(message.payload)
+        await websocket.close(CLOSE_NOT_ALLOWED, sentence[:100])
+    except WebSocketDisconnect:
+        return  # it did not stay to hear
 
 
-def _token_refusal(connection: HTTPConnection, config: ServeConfig) -> str:
-    """Return why the token of this request is refused, or an empty string."""
-    token = connection.query_params.get("token", "")
-    scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        token = bearer.strip()
-    if not config.token or hmac.compare_digest(token.encode(), config.token.encode()):
-        return ""
-    return "this server needs its token; add ?token=... to the address"
-
-
-def _refusal(websocket: WebSocket, config: ServeConfig) -> str:
-    """Return why this connection is refused, or an empty string."""
-    if config.token:
-        return _token_refusal(websocket, config)
-    # Without a token only this machine is served, and only pages that came from here: any other
-    # page that the user has open could reach a loopback address too.
-    origin = websocket.headers.get("origin")
-    if origin is None:
-        return ""
-    host = websocket.headers.get("host", "")
-    page, name = urlsplit(origin).netloc, urlsplit(f"//{host}").hostname or ""
-    if page == host and (is_loopback(name) or name == config.host):
-        return ""
-    return f"pages of {origin[:80]} may not talk to this server"
+def check_certificate(config: ServeConfig) -> None:
+    """Raise ConfigError, before anything slow, where certificate and key cannot be used."""
+    if not config.ssl_certfile:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(
+            config.ssl_certfile,
+            config.ssl_keyfile or None,
+            password=lambda: "",  # else the terminal is asked
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"ssl_certfile={config.ssl_certfile} ssl_keyfile={config.ssl_keyfile}: no certificate "
+            f"and its key, in PEM and without a password ({error.strerror or error})"
+        ) from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -208,7 +212,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket, host: str) -> str:
+def url_of(listener: socket.socket, host: str, *, scheme: str = "http") -> str:
     """Return the address for a browser."""
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}/"
+    return f"{scheme}://{shown}:{listener.getsockname()[1]}/"

@@ -9,6 +9,14 @@ const LOSSES = ["dropped", "missing", "deadlines"];
 const lanes = new Lanes($("lanes"));
 let call = null;
 
+// The token leaves the address bar, so that it stays in no history, and is kept for this tab.
+const address = new URL(location.href);
+if (address.searchParams.has("token")) {
+  sessionStorage.setItem("token", address.searchParams.get("token"));
+  address.searchParams.delete("token");
+  history.replaceState(null, "", address);
+}
+
 /** One conversation: a socket, a microphone, a player. */
 class Call {
   constructor() {
@@ -18,12 +26,14 @@ class Call {
     this.pageDropped = 0;
     const url = new URL("ws", location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    url.search = location.search; // carries the token, if there is one
+    const token = sessionStorage.getItem("token");
+    if (token) url.searchParams.set("token", token);
     this.socket = new WebSocket(url);
     this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = ({ data }) => this.receive(data);
-    this.socket.onclose = ({ reason }) => this.end(reason || "the connection is closed");
-    this.ended = false;
+    this.socket.onopen = () => (this.opened = true);
+    this.socket.onclose = ({ reason }) => this.lose(reason);
+    this.opened = this.ended = false;
   }
 
   receive(data) {
@@ -120,6 +130,13 @@ class Call {
     const refused = error.name === "NotAllowedError";
     complain(refused ? "The microphone was not allowed." : error.message);
     this.end("stopped");
+  }
+
+  /** The socket was closed by the server, or its connection broke. */
+  lose(reason) {
+    if (!this.opened) complain("The server does not answer. Is it still running?");
+    else if (!reason && !this.ended) complain("The connection to the server broke.");
+    this.end(this.hello ? reason || "the connection is closed" : "not connected");
   }
 
   release() {

@@ -104,8 +104,17 @@ def engine(batch: ListeningBatch) -> LiveEngine:
 
 @pytest.fixture
 def page_url(engine: LiveEngine) -> Iterator[str]:
+    yield from serve_page(engine, ServeConfig())
+
+
+@pytest.fixture
+def guarded_url(engine: LiveEngine) -> Iterator[str]:
+    yield from serve_page(engine, ServeConfig(token="open sesame"))
+
+
+def serve_page(engine: LiveEngine, config: ServeConfig) -> Iterator[str]:
     listener = listen("127.0.0.1", 0)
-    app = create_app(engine, ServeConfig())
+    app = create_app(engine, config)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", ws="websockets-sansio", lifespan="on")
     )
@@ -191,6 +200,20 @@ def test_sound_goes_both_ways_and_the_page_shows_it(
     likeness = most_alike(loudness(heard), loudness(np.tile(recording, 3)))
     assert likeness > 0.8, f"envelopes are {likeness:.2f} alike"
     assert np.abs(heard).max() > 0.05
+
+
+def test_the_page_says_why_it_is_refused_and_hides_its_token(tab: Tab, guarded_url: str) -> None:
+    tab.call("Page.navigate", url=f"{guarded_url}?token=wrong")
+    tab.wait("the page", lambda: tab.value("document.querySelector('#lanes')?.width > 300"))
+    assert tab.value("location.search") == ""
+    tab.value("document.getElementById('talk').click()")
+    tab.wait("the refusal", lambda: tab.text("status") == "not connected")
+    assert tab.text("problem") == "this is not the token of the server; ask whoever started it"
+    tab.call("Page.navigate", url=f"{guarded_url}?token=open%20sesame")
+    tab.wait("the page", lambda: tab.value("document.querySelector('#lanes')?.width > 300"))
+    tab.value("document.getElementById('talk').click()")
+    tab.wait("the microphone", lambda: tab.text("status") == "listening")
+    assert tab.problems == []
 
 
 def loudness(samples: Audio) -> Audio:

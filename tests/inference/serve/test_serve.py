@@ -6,14 +6,10 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
 
 import numpy as np
 import pytest
@@ -30,61 +26,9 @@ from microturn.inference.serve.client import talk_to_server
 from microturn.inference.serve.connection import MAX_MESSAGE_BYTES
 from microturn.inference.serve.protocol import PROTOCOL_VERSION
 from microturn.model.streams.pcm import Audio
+from tests.support.serving import START_S, Served, start, stop
 
-START_S = 60.0
 HELLO = json.dumps({"type": "hello", "protocol": PROTOCOL_VERSION})
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running server."""
-
-    process: "subprocess.Popen[str]"
-    url: str
-    said: "Queue[str]"
-    reader: threading.Thread
-
-    @property
-    def socket_url(self) -> str:
-        return self.url.replace("http", "ws", 1) + "ws"
-
-    def health(self) -> dict[str, float]:
-        with urllib.request.urlopen(self.url + "health", timeout=START_S) as response:
-            values: dict[str, float] = json.load(response)
-        return values
-
-
-def start(checkpoint: Path, *words: str) -> Served:
-    command = [sys.executable, "-m", "microturn.configs.main", "serve", "port=0"]
-    command.append("admit_share=0")  # a busy machine is no reason to turn a test away
-    process = subprocess.Popen(
-        [*command, f"checkpoint={checkpoint}", *words], stderr=subprocess.PIPE, text=True
-    )
-    said: Queue[str] = Queue()
-    stderr = process.stderr
-    assert stderr is not None
-    reader = threading.Thread(target=lambda: [said.put(line) for line in stderr], daemon=True)
-    reader.start()
-    try:
-        line = said.get(timeout=START_S)
-    except Empty:
-        process.kill()
-        raise
-    found = re.search(r"http://\S+", line)
-    assert found, line
-    return Served(process, found[0], said, reader)
-
-
-def stop(served: Served, number: int = signal.SIGINT) -> tuple[int, str]:
-    served.process.send_signal(number)
-    code = served.process.wait(20)
-    served.reader.join()
-    lines = []
-    while not served.said.empty():
-        lines.append(served.said.get())
-    assert served.process.stderr is not None
-    served.process.stderr.close()
-    return code, "".join(lines)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +94,7 @@ def test_the_console_client_writes_the_answer(
     assert soundfile.info(out).frames > 0
     assert console.main([str(recording_file), "--url", "ws://127.0.0.1:9/ws"]) == 1
     assert console.main([str(tmp_path / "none.wav"), "--url", server.socket_url]) == 1
-    assert "no such file" in capsys.readouterr().err
+    assert "none.txt: No such file or directory" in capsys.readouterr().err
 
 
 def test_the_client_refuses_a_server_of_another_version(recording: Audio) -> None:
@@ -241,8 +185,12 @@ def test_a_signal_ends_the_server_cleanly_during_a_session(
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["host=0.0.0.0"], 2, "give token=SECRET too"),
-        (["host=192.168.1.2"], 2, "give token=SECRET too"),
+        (["host=0.0.0.0"], 2, "set the environment variable MICROTURN_TOKEN or give token_file="),
+        (["host=192.168.1.2"], 2, "host=192.168.1.2 can be reached from other machines"),
+        (["token=a", "token_file=b"], 2, "token and token_file are both given"),
+        (["token_file=none.txt"], 1, "none.txt: No such file or directory"),
+        (["ssl_keyfile=key.pem"], 2, "ssl_keyfile needs ssl_certfile"),
+        (["ssl_certfile=none.pem"], 2, "ssl_certfile=none.pem ssl_keyfile=: no certificate"),
         (["port=70000"], 2, "port=70000 is above 65535"),
         (["max_sessions=0"], 2, "max_sessions=0 must be at least 1"),
         (["host=no.such.host.invalid", "token=x"], 1, "cannot listen on no.such.host.invalid"),
@@ -250,8 +198,13 @@ def test_a_signal_ends_the_server_cleanly_during_a_session(
     ],
 )
 def test_a_wrong_configuration_is_refused_in_one_sentence(
-    words: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    code: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.delenv("MICROTURN_TOKEN", raising=False)
     assert main(["serve", *words]) == code
     assert sentence in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
+from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from microturn.inference.agent.agent import OfflineAgent
@@ -162,7 +162,6 @@ def test_typed_text_is_accepted_and_health_counts(client: TestClient) -> None:
 def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
     page = client.get("/")
     assert "<title>microturn</title>" in page.text
-    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
     for name in ("app.js", "lanes.js", "audio-worklet.js", "style.css"):
         assert client.get(f"/{name}").status_code == 200
     assert client.get("/../server.py").status_code == 404
@@ -276,52 +275,6 @@ def test_one_session_too_many_is_refused_until_another_ends(client: TestClient) 
     wait_until(lambda: client.get("/health").json()["sessions"] == 0)
     with client.websocket_connect("/ws") as third:
         hello_of(third)
-
-
-def test_a_token_is_required(one_row: RowBatch) -> None:
-    with served(one_row, token="open sesame", host="0.0.0.0") as client:
-        for path, headers in (("/ws", {}), ("/ws?token=wrong", {}), ("/ws?token=é", {})):
-            with (
-                pytest.raises(WebSocketDenialResponse) as caught,
-                client.websocket_connect(path, headers=headers),
-            ):
-                pass
-            assert caught.value.status_code == 403
-            assert "needs its token" in caught.value.text
-        with client.websocket_connect("/ws?token=open sesame") as socket:
-            hello_of(socket)
-        wait_until(lambda: client.get("/health").json()["sessions"] == 0)
-        bearer = {"Authorization": "Bearer open sesame"}
-        with client.websocket_connect("/ws", headers=bearer) as socket:
-            hello_of(socket)
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "welcome"),
-    [
-        ("http://127.0.0.1:8765", "127.0.0.1:8765", True),
-        ("http://localhost:8765", "localhost:8765", True),
-        ("http://[::1]:8765", "[::1]:8765", True),
-        ("https://elsewhere.example", "127.0.0.1:8765", False),
-        ("http://127.0.0.1:9999", "127.0.0.1:8765", False),
-        ("http://rebound.example:8765", "rebound.example:8765", False),
-        ("null", "127.0.0.1:8765", False),
-    ],
-)
-def test_only_our_own_page_may_use_the_socket(
-    client: TestClient, origin: str, host: str, welcome: bool
-) -> None:
-    headers = {"Origin": origin, "Host": host}
-    if welcome:
-        with client.websocket_connect("/ws", headers=headers) as socket:
-            hello_of(socket)
-        return
-    with (
-        pytest.raises(WebSocketDenialResponse) as caught,
-        client.websocket_connect("/ws", headers=headers),
-    ):
-        pass
-    assert "may not talk to this server" in caught.value.text
 
 
 def test_a_silent_connection_is_closed(one_row: RowBatch) -> None:
