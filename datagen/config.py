@@ -242,7 +242,7 @@ class TokenizerConfig:
     """The text tokenizer of the set."""
 
     path: str = option("", "an existing tokenizer.json; empty: train one on the corpus")
-    vocab_size: int = option(512, "largest number of tokens, special tokens included")
+    vocab_size: int = option(512, "largest number of tokens, control tokens included")
 
 
 def part_of(text: str) -> tuple[int, int]:

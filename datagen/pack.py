@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.datagen.acoustics.render import RenderedAudio
-from microturn.datagen.dialogue.timeline import Timeline
+from microturn.datagen.dialogue.timeline import Control, Timeline, Word
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.model.streams import (
     FineMelCache,
     Lanes,
+    LaneText,
     StreamLayout,
     TimedToken,
     Tokenizer,
+    control_id,
     pack_dialogue,
 )
 from microturn.model.streams.pcm import from_pcm16
@@ -27,24 +29,29 @@ def say_tokens(timeline: Timeline, layout: StreamLayout) -> list[TimedToken]:
 
     A word belongs to the micro-turn of its onset. Control tokens come first.
     """
-    timed: list[tuple[int, int, str, int | None]] = [
-        (control.sample, 0, control.token, None) for control in timeline.controls
-    ]
-    timed += [
-        (word.start_sample, 1, word.text, word.end_sample if word.times == UNKNOWN else None)
-        for word in timeline.agent
-    ]
-    groups: dict[int, list[tuple[int, str, int | None]]] = {}
-    for sample, _, text, end in sorted(timed, key=lambda item: (item[0], item[1])):
-        groups.setdefault(layout.micro_turn_of(sample), []).append((sample, text, end))
+    controls: dict[int, list[Control]] = {}
+    for control in sorted(timeline.controls, key=lambda item: item.sample):
+        controls.setdefault(layout.micro_turn_of(control.sample), []).append(control)
+    words: dict[int, list[Word]] = {}
+    for word in sorted(timeline.agent, key=lambda item: item.start_sample):
+        words.setdefault(layout.micro_turn_of(word.start_sample), []).append(word)
     return [
-        TimedToken(
-            text=" ".join(text for _, text, _ in group),
-            sample=group[0][0],
-            end_sample=max((end for _, _, end in group if end is not None), default=None),
-        )
-        for group in groups.values()
+        _say_token(controls.get(micro_turn, []), words.get(micro_turn, []))
+        for micro_turn in sorted({*controls, *words})
     ]
+
+
+def _say_token(controls: list[Control], words: list[Word]) -> TimedToken:
+    """Join what belongs to one micro-turn; its time is that of the first of it."""
+    unknown = (word.end_sample for word in words if word.times == UNKNOWN)
+    return TimedToken(
+        text=LaneText(
+            words=" ".join(word.text for word in words),
+            before=tuple(control_id(control.token) for control in controls),
+        ),
+        sample=min([c.sample for c in controls[:1]] + [w.start_sample for w in words[:1]]),
+        end_sample=max(unknown, default=None),
+    )
 
 
 def heard_tokens(timeline: Timeline) -> list[TimedToken]:

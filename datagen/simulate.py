@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from microturn.datagen.report.heard import add_dialogue
 from microturn.datagen.report.leakage import MAX_DIALOGUES, measure_leakage
 from microturn.datagen.report.leakage_rows import NuisanceRow, nuisance_rows
 from microturn.datagen.report.set_statistics import SetStatistics
+from microturn.datagen.report.spelling import misspelt
 from microturn.datagen.sets import storage
 from microturn.datagen.sets.contents import CONTENTS_NAME, Contents, contents_text
 from microturn.datagen.sets.shards import (
@@ -284,6 +286,9 @@ def _finish(
     use = use_of(corpus, config, contents)
     known = hopeless(use)  # and said before
     _warn([text for text in unheard(use) if text not in known])
+    with local_copy(out / TOKENIZER_NAME) as path:
+        words = (statistics.counts[name] for name in ("agent_words", "heard_words"))
+        _warn(misspelt(chain(*words), Tokenizer.load(path)))
     card = make_card(
         statistics,
         identity,

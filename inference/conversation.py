@@ -24,8 +24,15 @@ from microturn.inference.config import AgentConfig
 from microturn.inference.micro_turn import MicroTurnOut
 from microturn.inference.notes import Notes
 from microturn.inference.transcript import PLAYED_AFTER, Transcript, TranscriptWord, WordStream
-from microturn.model.streams import BG, BG_END, DELEGATE, EOS, StreamLayout, Tokenizer
-from microturn.model.streams.text import CANCEL, USER
+from microturn.model.streams import (
+    CANCEL,
+    DELEGATE,
+    EOS,
+    StreamLayout,
+    Tokenizer,
+    result_text,
+    typed_text,
+)
 
 _MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused
 
@@ -161,8 +168,12 @@ class Conversation:
 
     # --- requests of the user ------------------------------------------------------------------
     def type_text(self, text: str) -> None:
-        """Queue typed text for `text_in`; raises ValueError when too much waits already."""
-        ids = [USER, *self._tokenizer.encode_words(text)]
+        """Queue typed text for `text_in`.
+
+        Raises ValueError when too much waits already, and for text that the model cannot read.
+        """
+        self._tokenizer.check_words(text, name="text")
+        ids = self._tokenizer.encode_lane_text(typed_text(text))
         if not self.layout.text_in_positions:
             raise ValueError("this model has no text input; its layout has text_in_positions=0")
         if len(self._waiting_text) + len(ids) > _MAX_TEXT_TOKENS:
@@ -222,7 +233,7 @@ class Conversation:
         if not self.layout.text_in_positions:
             return
         delegation.result_micro_turn = self.micro_turn
-        self._waiting_text.extend([BG, *self._tokenizer.encode_words(delegation.result), BG_END])
+        self._waiting_text.extend(self._tokenizer.encode_lane_text(result_text(delegation.result)))
         self._events.append(
             ResultEvent(
                 micro_turn=self.micro_turn, delegation_id=delegation.id, text=delegation.result

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from microturn.inference.config import NotesConfig
 from microturn.inference.transcript import TranscriptWord
-from microturn.model.streams import StreamLayout, Tokenizer
+from microturn.model.streams import StreamLayout, Tokenizer, note_text
 
 
 def check_notes(config: NotesConfig, layout: StreamLayout) -> None:
@@ -117,10 +117,9 @@ class Notes:
 
     def _finish(self) -> None:
         if self._draft.words:
-            mark = "<user> " if self._draft.side == "user" else ""
-            text = " ".join(word.text for word in self._draft.words)
-            ids = self._tokenizer.encode(f"<system> {mark}{text}")
-            self._lines.append(_Line(ids=ids))
+            words = " ".join(word.text for word in self._draft.words)
+            note = note_text(words, of_user=self._draft.side == "user")
+            self._lines.append(_Line(ids=self._tokenizer.encode_lane_text(note)))
         self._draft = _Draft()
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from microturn.inference.audio import read_recording
 from microturn.inference.rows import RowBatch
 from microturn.inference.tick import OpenedRow
-from microturn.model.streams import normalise
+from microturn.model.streams import instructions_text
 from microturn.model.streams.opening import (
     MAX_VOICE_S,
     VoicePrompt,
     cut_voice,
-    instructions_text,
     pack_opening,
     text_micro_turns,
 )
@@ -45,6 +44,8 @@ def read_opening(
     """
     if voice_text and not voice:
         raise ValueError("voice_text says what is said in voice=FILE; give voice too")
+    if voice_text:
+        batch.tokenizer.check_words(voice_text, name="voice_text")
     if not voice and not instructions:
         return LoadedOpening()
     layout, prompt = batch.layout, None
@@ -74,9 +75,8 @@ def _check_instructions(instructions: str, batch: RowBatch) -> None:
             "instructions need a model that reads text, and this one has "
             "layout.text_in_positions=0; leave them out"
         )
-    if not normalise(instructions):
-        raise ValueError(f"instructions={instructions!r} have no words; write some or none")
-    n_ids = len(batch.tokenizer.encode(instructions_text(instructions)))
+    batch.tokenizer.check_words(instructions, name="instructions")
+    n_ids = len(batch.tokenizer.encode_lane_text(instructions_text(instructions)))
     if text_micro_turns(n_ids, layout) > window:
         raise ValueError(
             f"instructions have {n_ids} tokens, and this model sees at most "

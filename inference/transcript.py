@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from microturn.model.streams import IDLE, SPECIAL_TOKENS, StreamLayout, Tokenizer
+from microturn.model.streams import CONTROL_TOKENS, IDLE, StreamLayout, Tokenizer
 
 Side = Literal["user", "agent"]
 _MAX_PIECES: Final = 24  # a word of more pieces counts as complete, so that work stays bounded
@@ -61,7 +61,7 @@ class WordStream:
         words = [
             TranscriptWord(side=self._side, text=text, micro_turn=self._times[index])
             for text, index in starts
-            if index < keep_from and text and text not in SPECIAL_TOKENS
+            if index < keep_from and text and text not in CONTROL_TOKENS
         ]
         self._ids, self._times = self._ids[keep_from:], self._times[keep_from:]
         return words

@@ -20,6 +20,7 @@ from microturn.datagen.labels.dialogue import (
 )
 from microturn.datagen.labels.event_types import ACTS, check_confidence, check_event
 from microturn.datagen.labels.time_classes import ALIGNED
+from microturn.model.streams import LaneText
 
 DIGITS: Final = 6  # of seconds in labels
 
@@ -77,7 +78,7 @@ class Event:
 class TextArrival:
     """Text that reaches the agent from outside, such as a background result."""
 
-    text: str
+    text: LaneText
     sample: int
 
 
@@ -167,7 +168,9 @@ class Timeline:
             controls=tuple(
                 ControlLabel(token=c.token, time_s=seconds(c.sample)) for c in self.controls
             ),
-            text_in=tuple(TextLabel(time_s=seconds(t.sample), text=t.text) for t in self.text_in),
+            text_in=tuple(
+                TextLabel(time_s=seconds(t.sample), text=str(t.text)) for t in self.text_in
+            ),
             without_loss=tuple((seconds(a), seconds(b)) for a, b in self.without_loss),
         )
 
@@ -200,7 +203,7 @@ class Timeline:
             intended=words(labels.intended_agent_words),
             controls=[Control(token=c.token, sample=at(c.time_s)) for c in labels.controls],
             events=[_event(event, at) for event in labels.events],
-            text_in=[TextArrival(text=t.text, sample=at(t.time_s)) for t in labels.text_in],
+            text_in=[TextArrival(text=t.read, sample=at(t.time_s)) for t in labels.text_in],
             without_loss=[(at(start_s), at(end_s)) for start_s, end_s in labels.without_loss],
         )
 

@@ -21,7 +21,7 @@ from microturn.datagen.labels.json_fields import optional, read_fields, write_fi
 from microturn.datagen.labels.setting import ChannelLabel, RoomLabel, SceneLabel, SpanS
 from microturn.datagen.labels.time_classes import ALIGNED, UNKNOWN, check_times
 from microturn.datagen.labels.voice_names import VoiceTransform
-from microturn.model.streams import BG, SPECIAL_TOKENS, normalise
+from microturn.model.streams import LaneText, control_id, normalise, read_text
 
 FORMAT: Final = 2
 SAME_S: Final = 1e-3  # two times that mean the same moment
@@ -125,18 +125,29 @@ class ControlLabel:
     token: str
     time_s: float
 
+    def __post_init__(self) -> None:
+        control_id(self.token)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextLabel:
-    """Text that arrives on `text_in`."""
+    """Text that arrives on `text_in`; outside of its outer control tokens there are only words."""
 
     time_s: float
     text: str
 
+    def __post_init__(self) -> None:
+        read_text(self.text)
+
+    @property
+    def read(self) -> LaneText:
+        """Its words and control tokens."""
+        return read_text(self.text)
+
     @property
     def is_result(self) -> bool:
         """Whether it is a result of the background agent."""
-        return self.text.split()[:1] == [SPECIAL_TOKENS[BG]]
+        return self.read.is_result
 
 
 @dataclass(frozen=True, kw_only=True)

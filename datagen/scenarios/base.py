@@ -25,8 +25,14 @@ from microturn.datagen.dialogue.units import Unit, UnitBank
 from microturn.datagen.dialogue.voice_mixture import VoiceMixture
 from microturn.datagen.labels.event_types import PAUSE, TURN
 from microturn.datagen.scenarios.vocabulary import Question, Questions
-from microturn.model.streams import BG, BG_END, DELEGATE, EOS, SPECIAL_TOKENS, Tokenizer
-from microturn.model.streams.text import CANCEL
+from microturn.model.streams import (
+    CANCEL,
+    CONTROL_TOKENS,
+    DELEGATE,
+    EOS,
+    Tokenizer,
+    result_text,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +256,7 @@ class SegmentBuilder:
             spoken.append(unit.text)
         self.must_end_by(end)
         quiet = self.rules.boundary(self.rules.next_boundary(end))
-        self.control(SPECIAL_TOKENS[EOS], quiet)
+        self.control(CONTROL_TOKENS[EOS], quiet)
         self.end_sample = max(self.end_sample, end)
         return Span(start_sample=first, end_sample=end, text=" ".join(spoken))
 
@@ -285,10 +291,10 @@ class SegmentBuilder:
             self.timeline.controls.append(Control(token=token, sample=sample))
 
     def delegate(self, micro_turn: int) -> None:
-        self.control(SPECIAL_TOKENS[DELEGATE], self.rules.boundary(micro_turn))
+        self.control(CONTROL_TOKENS[DELEGATE], self.rules.boundary(micro_turn))
 
     def cancel(self, micro_turn: int) -> None:
-        self.control(SPECIAL_TOKENS[CANCEL], self.rules.boundary(micro_turn))
+        self.control(CONTROL_TOKENS[CANCEL], self.rules.boundary(micro_turn))
 
     # --- events ------------------------------------------------------------------------------
     def event(self, event: Event) -> None:
@@ -326,23 +332,19 @@ class SegmentBuilder:
 
     def arrive(self, text: str, sample: int) -> int:
         """A background result reaches the agent; returns the first micro-turn that knows all."""
-        self.timeline.text_in.append(TextArrival(text=_message(text), sample=sample))
+        self.timeline.text_in.append(TextArrival(text=result_text(text), sample=sample))
         return self.known_at(text, sample)
 
     def known_at(self, text: str, sample: int) -> int:
         """The first micro-turn that knows all of a result that arrives at a sample."""
         layout = self.context.config.layout
-        n_tokens = len(self.context.tokenizer.encode(_message(text)))
+        n_tokens = len(self.context.tokenizer.encode_lane_text(result_text(text)))
         micro_turns = -(-n_tokens // max(layout.text_in_positions, 1))
         return layout.micro_turn_of(sample) + micro_turns
 
     def must_end_by(self, sample: int) -> None:
         if sample > self.n_samples:
             raise DoesNotFit
-
-
-def _message(text: str) -> str:
-    return f"{SPECIAL_TOKENS[BG]} {text} {SPECIAL_TOKENS[BG_END]}"
 
 
 def _cut_at(word: Word, end: int) -> Word:

@@ -149,7 +149,7 @@ class StreamedAgent:
     def _read_text(self, dialogue: _StreamedDialogue, k: int) -> list[int]:
         """Return the next ids of the text that has arrived, as many as there are positions."""
         for message in dialogue.arrivals.get(k, ()):
-            dialogue.waiting.extend(self._tokenizer.encode(message.text))
+            dialogue.waiting.extend(self._tokenizer.encode_lane_text(message.read))
         n = min(len(dialogue.waiting), self._layout.text_in_positions)
         return [dialogue.waiting.popleft() for _ in range(n)]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from microturn.datagen.labels.time_classes import ALIGNED, KNOWN
 from microturn.evaluation.config import ActivityConfig
 from microturn.evaluation.scoring.activity import Activity
-from microturn.model.streams import SPECIAL_TOKENS, StreamLayout, Tokenizer
+from microturn.model.streams import CONTROL_TOKENS, StreamLayout, Tokenizer
 
 MAX_WORD_S = 1.0
 
@@ -162,7 +162,7 @@ def words_of_lane(
     onsets = [
         (text, (micro_turns[index] + shift) * micro_turn_s)
         for text, index in tokenizer.words(ids)
-        if text not in SPECIAL_TOKENS
+        if text not in CONTROL_TOKENS
     ]
     starts = [start for _, start in onsets] + [float("inf")]
     return tuple(

@@ -20,7 +20,7 @@ from microturn.datagen.labels.event_types import event_type
 from microturn.datagen.labels.setting import ChannelLabel
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.model.streams import DELEGATE, SPECIAL_TOKENS
+from microturn.model.streams import CONTROL_TOKENS, DELEGATE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Dialogue:
     @classmethod
     def of(cls, key: str, labels: DialogueLabels) -> Dialogue:
         """Return the view of a dialogue's labels."""
-        delegate = SPECIAL_TOKENS[DELEGATE]
+        delegate = CONTROL_TOKENS[DELEGATE]
         return cls(
             key=key,
             duration_s=labels.duration_s,

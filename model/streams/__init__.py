@@ -1,5 +1,24 @@
 """The micro-turn stream: layout, lanes, audio front ends and text. Needs numpy, never torch."""
 
+from microturn.model.streams.control_tokens import (
+    BG,
+    BG_END,
+    CANCEL,
+    CONTROL_TOKENS,
+    DELEGATE,
+    EOS,
+    IDLE,
+    SYSTEM,
+    UNK,
+    USER,
+    LaneText,
+    control_id,
+    instructions_text,
+    note_text,
+    read_text,
+    result_text,
+    typed_text,
+)
 from microturn.model.streams.frames import patches_of
 from microturn.model.streams.lanes import MISSING_INPUT_ARRAY, Lanes
 from microturn.model.streams.layout import LAYOUT_VERSION, LaneSpec, LayoutError, StreamLayout
@@ -22,16 +41,7 @@ from microturn.model.streams.packing import (
     pack_user_audio,
     token_weights,
 )
-from microturn.model.streams.text import (
-    BG,
-    BG_END,
-    DELEGATE,
-    EOS,
-    IDLE,
-    SPECIAL_TOKENS,
-    Tokenizer,
-    normalise,
-)
+from microturn.model.streams.text import Tokenizer, normalise
 
 __all__ = [
     "BG",
@@ -41,7 +51,7 @@ __all__ = [
     "IDLE",
     "LAYOUT_VERSION",
     "MISSING_INPUT_ARRAY",
-    "SPECIAL_TOKENS",
+    "CONTROL_TOKENS",
     "FineMelCache",
     "LaneSpec",
     "Lanes",
@@ -64,4 +74,15 @@ __all__ = [
     "patches_of",
     "quantise_fine",
     "token_weights",
+    "CANCEL",
+    "SYSTEM",
+    "UNK",
+    "USER",
+    "LaneText",
+    "control_id",
+    "instructions_text",
+    "note_text",
+    "read_text",
+    "result_text",
+    "typed_text",
 ]

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from microturn.model.streams.control_tokens import EOS, LaneText, instructions_text
 from microturn.model.streams.lanes import Lanes
 from microturn.model.streams.layout import StreamLayout
 from microturn.model.streams.levels import (
@@ -26,7 +27,7 @@ from microturn.model.streams.levels import (
 )
 from microturn.model.streams.packing import TimedToken, pack_dialogue
 from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
-from microturn.model.streams.text import EOS, SPECIAL_TOKENS, SYSTEM, Tokenizer, normalise
+from microturn.model.streams.text import Tokenizer, normalise
 
 VOICE_FROM: Final = 2  # micro-turn in which the voice begins: its text is written before it sounds
 MIN_VOICE_S: Final = 2.0  # the shortest prompt of training, with `voices.voice_prompt_s=[2, 4]`
@@ -40,11 +41,6 @@ class VoicePrompt:
 
     audio: Audio  # trimmed, at the agent's level
     text: str = ""  # empty: nobody knows what is said
-
-
-def instructions_text(text: str) -> str:
-    """Return instructions as they stand on `text_in`; marks such as `<bg>` in them are words."""
-    return f"{SPECIAL_TOKENS[SYSTEM]} {normalise(text)}"
 
 
 def text_micro_turns(n_ids: int, layout: StreamLayout) -> int:
@@ -96,14 +92,14 @@ def pack_opening(
     say: list[TimedToken] = []
     if instructions:
         text_in.append(TimedToken(text=instructions_text(instructions), sample=0))
-        n = text_micro_turns(len(tokenizer.encode(text_in[0].text)), layout)
+        n = text_micro_turns(len(text_in[0].ids(tokenizer)), layout)
     agent = np.zeros(0, np.float32)
     if voice is not None:
         start = VOICE_FROM * step
         end = start + len(voice.audio)
         agent = np.concatenate([np.zeros(start, np.float32), voice.audio])
         say.append(TimedToken(text=voice.text, sample=start, end_sample=end))
-        say.append(TimedToken(text=SPECIAL_TOKENS[EOS], sample=-(-end // step) * step))
+        say.append(TimedToken(text=LaneText(before=(EOS,)), sample=-(-end // step) * step))
         n = max(n, voice_micro_turns(end, layout))
     # One micro-turn more: the last one of a dialogue has no sound to make.
     agent = np.concatenate([agent, np.zeros((n + 1) * step - len(agent), np.float32)])

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.model.streams import mel
+from microturn.model.streams.control_tokens import IDLE, LaneText
 from microturn.model.streams.lanes import Lanes
 from microturn.model.streams.layout import StreamLayout
-from microturn.model.streams.text import IDLE, Tokenizer
+from microturn.model.streams.text import Tokenizer
 
 # Loss weights after JoyAI-VL-Interaction (arXiv 2606.14777): the step into speech counts most,
 # the first idle after it is the decision to stop, and long idling must not drown both.
@@ -32,15 +33,21 @@ SILENT_LOG_MEL: Final = -3.0
 
 @dataclass(frozen=True, kw_only=True)
 class TimedToken:
-    """Text (words or a control token) and its sample on the wall clock.
+    """Text and its sample on the wall clock: words, or a `LaneText` to have control tokens too.
 
     Words whose times are unknown sound somewhere from `sample` to `end_sample`: their lane carries
     no loss weight there. For other text `end_sample` is None.
     """
 
-    text: str
+    text: str | LaneText
     sample: int
     end_sample: int | None = None
+
+    def ids(self, tokenizer: Tokenizer) -> list[int]:
+        """Return the ids of its text."""
+        if isinstance(self.text, LaneText):
+            return tokenizer.encode_lane_text(self.text)
+        return tokenizer.encode(self.text)
 
 
 def pack_user_audio(audio: NDArray[np.float32], layout: StreamLayout) -> NDArray[np.uint8]:
@@ -88,7 +95,7 @@ def pack_heard(
     for word in sorted(words, key=lambda w: w.sample):
         micro_turn = layout.micro_turn_of(max(word.sample - 1, 0))
         position = max(free, micro_turn * layout.heard_positions)
-        for token_id in tokenizer.encode(word.text):
+        for token_id in word.ids(tokenizer):
             if position < len(flat):
                 flat[position] = token_id
             position += 1
@@ -109,7 +116,7 @@ def pack_say(
     flat = lane.reshape(-1)
     limit: float = float("inf")  # exclusive end of the space that later tokens have left
     for token in sorted(tokens, key=lambda t: t.sample)[::-1]:  # ties keep their order
-        ids = tokenizer.encode(token.text)
+        ids = token.ids(tokenizer)
         micro_turn = layout.micro_turn_of(token.sample) - 1  # made one before it is played
         # At the first position of its micro-turn, or as late as all of it still fits.
         last_fit = min((micro_turn + 1) * layout.say_positions, limit) - len(ids)
@@ -120,7 +127,7 @@ def pack_say(
         start = int(min(micro_turn * layout.say_positions, last_fit))
         if start < 0:
             raise ValueError(
-                f"the agent cannot say {token.text!r} at sample {token.sample}: it would have to "
+                f"the agent cannot say '{token.text}' at sample {token.sample}: it would have to "
                 "decide before the dialogue begins"
             )
         if start >= len(flat):
@@ -139,7 +146,7 @@ def pack_text_in(
     free = 0
     for message in sorted(messages, key=lambda m: m.sample):
         start = max(free, layout.micro_turn_of(message.sample) * layout.text_in_positions)
-        ids = tokenizer.encode(message.text)
+        ids = message.ids(tokenizer)
         kept = ids[: max(0, len(flat) - start)]
         flat[start : start + len(kept)] = kept
         free = start + len(ids)

@@ -1,4 +1,4 @@
-"""Text on the stream: a byte-pair tokenizer whose special tokens come first and never move."""
+"""Text on the stream: a byte-pair tokenizer whose control tokens come first and never move."""
 
 from __future__ import annotations
 
@@ -8,24 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from microturn.model.streams.control_tokens import CONTROL_TOKENS, IDLE, UNK, LaneText
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as _Backend
 
-SPECIAL_TOKENS: Final = (
-    "<idle>",
-    "<eos>",
-    "<delegate>",
-    "<cancel>",
-    "<bg>",
-    "</bg>",
-    "<user>",
-    "<system>",
-    "<late>",
-    "<unk>",
-)
-IDLE, EOS, DELEGATE, CANCEL, BG, BG_END, USER, SYSTEM, LATE, UNK = range(len(SPECIAL_TOKENS))
-
 MAX_PIECES: Final = 50_000  # words whose ids are cached
+UNKNOWN_LETTER: Final = "\ufffd"  # what `<unk>` is in a word
 
 _NOT_WORDS = re.compile(r"[^\w'\s]|_")
 _APOSTROPHES: Final = "'\u2018\u2019\u201b\u02bc\uff07\u00b4"
@@ -63,9 +52,11 @@ class Tokenizer:
     """Byte-pair encoding over normalised words; a word is one or more ids, never part of one."""
 
     def __init__(self, backend: _Backend, *, source: str = "tokenizer") -> None:
-        for expected, token in enumerate(SPECIAL_TOKENS):
+        for expected, token in enumerate(CONTROL_TOKENS):
             if backend.token_to_id(token) != expected:
-                raise ValueError(f"{source}: special token {token} must have id {expected}")
+                raise ValueError(f"{source}: control token {token} must have id {expected}")
+        if getattr(backend.model, "unk_token", None) != CONTROL_TOKENS[UNK]:
+            raise ValueError(f"{source}: unknown letters must become <unk>, or words would vanish")
         self._backend = backend
         self._pieces: dict[str, list[int]] = {}
 
@@ -79,7 +70,7 @@ class Tokenizer:
         backend.pre_tokenizer = pre_tokenizers.Metaspace()
         backend.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+            vocab_size=vocab_size, special_tokens=list(CONTROL_TOKENS), show_progress=False
         )
         backend.train_from_iterator((normalise(text) for text in texts), trainer)
         return cls(backend)
@@ -104,22 +95,33 @@ class Tokenizer:
 
     @property
     def pieces(self) -> list[str]:
-        """The pieces of words by id, special tokens first."""
+        """The pieces of words by id, control tokens first."""
         return [str(self._backend.id_to_token(i)) for i in range(len(self))]
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text; special tokens such as `<bg>` in it stay special."""
-        ids: list[int] = []
-        for piece in text.split():
-            if piece in SPECIAL_TOKENS:
-                ids.append(SPECIAL_TOKENS.index(piece))
-            else:
-                ids += self._piece(piece)
-        return ids
+        """Return the ids of the words of a text; a letter that no piece has becomes `<unk>`.
 
-    def encode_words(self, text: str) -> list[int]:
-        """Return the ids of a text from outside: `<bg>` in it is the word bg, never a mark."""
-        return self.encode(normalise(text))
+        No other control token is ever made: `<bg>` in a text is the word bg.
+        """
+        return [i for piece in text.split() for i in self._piece(piece)]
+
+    def encode_lane_text(self, text: LaneText) -> list[int]:
+        """Return the ids of words and of the control tokens around them."""
+        return [*text.before, *self.encode(text.words), *text.after]
+
+    def check_words(self, text: str, *, name: str) -> None:
+        """Raise ValueError, with the name of the text, where words of it would be lost."""
+        if not normalise(text):
+            raise ValueError(f"there are no words in {name}={text[:40]!r}; write some or none")
+        if lost := self.unspellable(text):
+            shown = ", ".join(map(repr, lost[:3])) + (", ..." if len(lost) > 3 else "")
+            raise ValueError(
+                f"the tokenizer of this model cannot spell {shown} in {name}; use other words"
+            )
+
+    def unspellable(self, text: str) -> list[str]:
+        """Return the words of a text that have a letter which no piece has, each once."""
+        return [word for word in dict.fromkeys(normalise(text).split()) if UNK in self._piece(word)]
 
     def _piece(self, piece: str) -> list[int]:
         """Return the ids of one word, from the cache if it has occurred before."""
@@ -132,20 +134,25 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids without special tokens."""
-        plain = [i for i in ids if i >= len(SPECIAL_TOKENS)]
-        return str(self._backend.decode(plain)).strip()
+        """Return the text of ids without control tokens."""
+        plain = [i for i in ids if i >= len(CONTROL_TOKENS) or i == UNK]
+        return " ".join(word for word, _ in self.words(plain))
 
     def words(self, ids: Sequence[int]) -> list[tuple[str, int]]:
-        """Return the words and the index of each one's first id; special tokens stand alone."""
+        """Return the words and the index of each one's first id; control tokens stand alone.
+
+        `<unk>` is a letter of its word, U+FFFD.
+        """
         words: list[tuple[str, int]] = []
+        follows = False  # whether the piece before is of a word
         for index, token_id in enumerate(ids):
-            piece = self._backend.id_to_token(int(token_id)) or "<unk>"
-            if token_id < len(SPECIAL_TOKENS):
-                if token_id != IDLE:
-                    words.append((piece, index))
-            elif piece.startswith("▁") or not words or words[-1][0] in SPECIAL_TOKENS:
-                words.append((piece.removeprefix("▁"), index))
-            else:
+            is_word = token_id >= len(CONTROL_TOKENS) or token_id == UNK
+            piece = self._backend.id_to_token(int(token_id)) or CONTROL_TOKENS[UNK]
+            if piece == CONTROL_TOKENS[UNK]:
+                piece = UNKNOWN_LETTER
+            if is_word and follows and not piece.startswith("▁"):
                 words[-1] = (words[-1][0] + piece, words[-1][1])
+            elif token_id != IDLE:
+                words.append((piece.removeprefix("▁"), index))
+            follows = is_word or (follows and token_id == IDLE)
         return words

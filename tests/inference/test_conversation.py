@@ -31,9 +31,19 @@ from microturn.inference.rows import RowBatch
 from microturn.inference.talk import words_json
 from microturn.inference.transcript import WordStream
 from microturn.model.checkpoint import LoadedCheckpoint
-from microturn.model.streams import BG, BG_END, DELEGATE, EOS, IDLE, StreamLayout, Tokenizer
+from microturn.model.streams import (
+    BG,
+    BG_END,
+    CANCEL,
+    DELEGATE,
+    EOS,
+    IDLE,
+    USER,
+    StreamLayout,
+    Tokenizer,
+)
 from microturn.model.streams.pcm import Audio
-from microturn.model.streams.text import CANCEL, USER
+from support.scripted import scripted_ids
 
 Script = dict[int, str]
 
@@ -50,7 +60,7 @@ class ScriptedBatch(RowBatch):
         k = len(self.text_seen)
         self.text_seen.append(list(inputs[0].text_in))
         real = super().step_rows(inputs)[0]
-        heard, say = (self.tokenizer.encode(lane.get(k, "")) for lane in self.script)
+        heard, say = (scripted_ids(self.tokenizer, lane.get(k, "")) for lane in self.script)
         return {0: MicroTurnOut(audio=real.audio, tokens={"heard": heard, "say": say})}
 
 
@@ -119,7 +129,7 @@ def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
     conversation = conversation_of(checkpoint, agent, latency_s=1.0)
     talk, batch = play(checkpoint, conversation, 30, heard=ASKED, say=DELEGATED)
     arrived = [token_id for ids in batch.text_seen for token_id in ids]
-    assert arrived == checkpoint.tokenizer.encode("<bg> eleven </bg>")
+    assert arrived == [BG, *checkpoint.tokenizer.encode("eleven"), BG_END]
     assert (arrived[0], arrived[-1]) == (BG, BG_END)
     first = next(k for k, ids in enumerate(batch.text_seen) if ids)
     assert first == 8 + 5  # a second after <delegate>
@@ -212,8 +222,7 @@ def test_events_tell_words_steps_and_results_in_order(
     happened = []
     for k in range(20):
         conversation.next_text()
-        encode = checkpoint.tokenizer.encode
-        heard, say = encode(ASKED.get(k, "")), encode(DELEGATED.get(k, ""))
+        heard, say = (scripted_ids(checkpoint.tokenizer, x.get(k, "")) for x in (ASKED, DELEGATED))
         happened += conversation.read_output(output_of(heard, say))
     names = [
         event.word.text
@@ -248,8 +257,8 @@ def test_typed_text_goes_in_first_in_first_out(checkpoint: LoadedCheckpoint) -> 
         assert len(ids) <= checkpoint.layout.text_in_positions
         arrived += ids
         conversation.read_output(output_of([], []))
-    assert arrived == checkpoint.tokenizer.encode("<user> eight plus <user> three")
-    assert arrived[0] == USER
+    encode = checkpoint.tokenizer.encode
+    assert arrived == [USER, *encode("eight plus"), USER, *encode("three")]
     with pytest.raises(ValueError, match="text tokens wait already"):
         conversation.type_text("three " * 1_000)
 

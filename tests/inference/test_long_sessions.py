@@ -19,8 +19,7 @@ from microturn.inference.transcript import TranscriptWord
 from microturn.model.backbone import Backbone
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 from microturn.model.config import ModelConfig, MoEConfig
-from microturn.model.streams import StreamLayout, Tokenizer
-from microturn.model.streams.text import SYSTEM, USER
+from microturn.model.streams import SYSTEM, USER, StreamLayout, Tokenizer
 
 WINDOW = 4
 
@@ -104,9 +103,8 @@ def test_words_come_back_each_time_they_leave_the_window(
     words = said("remember the code", 3) + said("four seven", 20, "agent")
     stream = given_by(notes, words, 80)
     assert not any(stream[: 3 + 10])
-    user = tokenizer.encode("<system> <user> remember the code")
-    agent = tokenizer.encode("<system> four seven")
-    assert (user[:2], agent[0]) == ([SYSTEM, USER], SYSTEM)
+    user = [SYSTEM, USER, *tokenizer.encode("remember the code")]
+    agent = [SYSTEM, *tokenizer.encode("four seven")]
     flat = [ids[0] for ids in stream if ids]
     assert flat[: len(user) * 2] == user * 2  # once, and when it was out of the window itself
     starts = [k for k, ids in enumerate(stream) if ids == [SYSTEM]]
@@ -185,11 +183,11 @@ def test_typed_words_go_first_and_the_interrupted_note_starts_again(tokenizer: T
     config = NotesConfig(enabled=True)
     plain = heard_by(tokenizer, "remember the code", 40, notes=config)
     start = next(k for k, ids in enumerate(plain) if ids)
-    typed = tokenizer.encode("<user> green")
+    typed = [USER, *tokenizer.encode("green")]
     stream = heard_by(tokenizer, "remember the code", 40, notes=config, typed={start + 2: "green"})
     assert stream[: start + 2] == plain[: start + 2]
     after = [ids[0] for ids in stream[start + 2 :] if ids]
-    note = tokenizer.encode("<system> <user> remember the code")
+    note = [SYSTEM, USER, *tokenizer.encode("remember the code")]
     assert after[: len(typed) + len(note)] == typed + note
 
 

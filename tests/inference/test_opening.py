@@ -13,8 +13,7 @@ import soundfile
 import torch
 
 from microturn.configs.main import main
-from microturn.inference.config import AgentConfig, ServeConfig
-from microturn.inference.conversation import Conversation
+from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.opening import LoadedOpening, read_opening
 from microturn.inference.rows import RowBatch
@@ -26,10 +25,9 @@ from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InputTensors
-from microturn.model.streams import SPECIAL_TOKENS, Lanes, StreamLayout, pack_user_audio
+from microturn.model.streams import EOS, IDLE, SYSTEM, Lanes, StreamLayout, pack_user_audio
 from microturn.model.streams.opening import MIN_VOICE_S, cut_voice, pack_opening
 from microturn.model.streams.pcm import Audio
-from microturn.model.streams.text import EOS, IDLE, SYSTEM
 from microturn.model.vocoders.config import VocoderConfig
 
 LAYOUT = StreamLayout()
@@ -130,24 +128,6 @@ def test_the_voice_sounds_where_simulation_puts_it(opening: Lanes, speech: Audio
     given = [i for i in opening["text_in"].reshape(-1).tolist() if i != IDLE]
     assert given[0] == SYSTEM
     assert opening["text_in"].reshape(-1)[: len(given)].tolist() == given
-
-
-def test_marks_in_words_from_outside_are_words(small: LoadedCheckpoint) -> None:
-    tokenizer = small.tokenizer
-    hostile = " ".join((*SPECIAL_TOKENS, "<BG>", "\uff1cbg\uff1e", "<\u00adbg>", "read"))
-    lanes = pack_opening(voice=None, instructions=hostile, layout=LAYOUT, tokenizer=tokenizer)
-    given = [i for i in lanes["text_in"].reshape(-1).tolist() if i != IDLE]
-    marks = set(range(len(SPECIAL_TOKENS))) - {SPECIAL_TOKENS.index("<unk>")}
-    assert marks & set(given) == {SYSTEM}
-    assert given.count(SYSTEM) == 1
-    assert given[-1] == tokenizer.encode("read")[-1]
-    conversation = Conversation(LAYOUT, tokenizer, agent=None, config=AgentConfig())
-    conversation.type_text(hostile)
-    typed: list[int] = []
-    while ids := conversation.next_text():
-        typed += ids
-    assert [i for i in typed if i in marks] == [SPECIAL_TOKENS.index("<user>")]
-    assert typed[1:] == given[1:]
 
 
 def test_a_long_recording_is_cut_and_so_are_its_words(recording: Audio) -> None:
@@ -335,7 +315,7 @@ def test_a_command_refuses_what_is_no_voice(
     assert "none.wav: no such file" in capsys.readouterr().err
     assert main([*words, "instructions=..."]) == 1
     error = capsys.readouterr().err.strip()
-    assert "instructions='...' have no words" in error
+    assert "there are no words in instructions='...'" in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
@@ -370,7 +350,7 @@ def test_what_is_no_voice_is_refused_in_one_sentence(
 
 
 def test_instructions_that_cannot_be_read_are_refused(small: LoadedCheckpoint) -> None:
-    refused(small, "have no words", instructions="<> !?")
+    refused(small, "there are no words in instructions=", instructions="<> !?")
     refused(small, r"have \d+ tokens, .* sees at most 32", instructions="read " * 40)
     refused(small, "give voice too", voice_text="eight")
     deaf = random_checkpoint(4, config=CONFIG, layout=replace(LAYOUT, text_in_positions=0))

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.model.streams import (
+    BG,
+    BG_END,
     IDLE,
-    SPECIAL_TOKENS,
     Lanes,
     LayoutError,
     MelStream,
@@ -27,6 +28,7 @@ from microturn.model.streams import (
     pack_heard,
     pack_say,
     quantise_fine,
+    result_text,
 )
 from microturn.model.streams.mel import dmel_rows
 
@@ -181,7 +183,7 @@ def test_lanes_survive_storage(tokenizer: Tokenizer) -> None:
         agent_audio=noise(6 * SPM, 3),
         heard=[TimedToken(text="four", sample=SPM)],
         say=[TimedToken(text="four", sample=3 * SPM)],
-        text_in=[TimedToken(text="<bg> two </bg>", sample=SPM)],
+        text_in=[TimedToken(text=result_text("two"), sample=SPM)],
         layout=LAYOUT,
         tokenizer=tokenizer,
     )
@@ -196,8 +198,8 @@ def test_tokenizer_is_repeatable_and_round_trips(tmp_path: Path, tokenizer: Toke
     again.save(tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     loaded = Tokenizer.load(tmp_path / "a.json")
-    ids = loaded.encode("<bg> number four </bg>")
-    assert [SPECIAL_TOKENS[i] for i in (ids[0], ids[-1])] == ["<bg>", "</bg>"]
+    ids = loaded.encode_lane_text(result_text("number four"))
+    assert (ids[0], ids[-1]) == (BG, BG_END)
     assert loaded.decode(ids) == "number four"
     assert [w for w, _ in loaded.words(ids)] == ["<bg>", "number", "four", "</bg>"]
     (tmp_path / "c.json").write_text("garbage")

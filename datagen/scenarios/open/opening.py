@@ -18,10 +18,15 @@ from microturn.datagen.labels.event_types import AGENT_BACKCHANNEL
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.datagen.scenarios.base import DialogueContext, SegmentBuilder
 from microturn.datagen.scenarios.open.floor import broken_off, text_fits
-from microturn.model.streams import StreamLayout, Tokenizer
+from microturn.model.streams import (
+    LaneText,
+    StreamLayout,
+    Tokenizer,
+    instructions_text,
+    normalise,
+)
 from microturn.model.streams.opening import (
     VOICE_FROM,
-    instructions_text,
     text_micro_turns,
     voice_micro_turns,
 )
@@ -43,7 +48,7 @@ OFTEN_PER_MINUTE: Final = 4.0
 def instructed_micro_turns(tokenizer: Tokenizer, layout: StreamLayout, language: str) -> int:
     """How many micro-turns the longest instructions take, whatever the dialogue brings."""
     longest = max(
-        len(tokenizer.encode(_written([task], language, beginner, listener)))
+        len(tokenizer.encode_lane_text(_written([task], language, beginner, listener)))
         for task in (" ".join(sorted(set(TASKS.values()))),)
         for beginner in BEGINNERS
         for listener in LISTENERS
@@ -88,9 +93,10 @@ def draws_opening(config: DatagenConfig) -> bool:
     return config.voices.voice_prompt_s[1] > 0 or config.scenarios.instructed_share > 0
 
 
-def _written(tasks: Sequence[str], language: str, beginner: str, listener: str) -> str:
+def _written(tasks: Sequence[str], language: str, beginner: str, listener: str) -> LaneText:
     task = " ".join(tasks)
-    return instructions_text(f"{task} in {language} {beginner} say {listener} that you listen")
+    text = f"{task} in {language} {beginner} say {listener} that you listen"
+    return instructions_text(normalise(text))
 
 
 def _language(context: DialogueContext) -> str:

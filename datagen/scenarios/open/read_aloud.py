@@ -12,8 +12,7 @@ from microturn.datagen.dialogue.timeline import TextArrival
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.open.floor import Floor
 from microturn.datagen.scenarios.open.interjections import Interjections
-from microturn.model.streams import SPECIAL_TOKENS
-from microturn.model.streams.text import USER
+from microturn.model.streams import typed_text
 
 LINES: Final = (1, 2)  # of a text
 
@@ -45,7 +44,7 @@ class ReadAloudScenario:
     def _arrives(self, segment: SegmentBuilder, text: str, sample: int) -> int:
         """Return the first micro-turn that knows all of a text that arrives at a sample."""
         layout = segment.context.config.layout
-        message = f"{SPECIAL_TOKENS[USER]} {text}"
+        message = typed_text(text)
         segment.timeline.text_in.append(TextArrival(text=message, sample=sample))
-        n_tokens = len(segment.context.tokenizer.encode(message))
+        n_tokens = len(segment.context.tokenizer.encode_lane_text(message))
         return layout.micro_turn_of(sample) + -(-n_tokens // max(layout.text_in_positions, 1))

@@ -14,6 +14,7 @@ from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.pipeline import Simulator
 from microturn.inference.audio import read_recording
+from microturn.model.streams import EOS, IDLE
 from microturn.model.streams.opening import (
     MAX_VOICE_S,
     MIN_VOICE_S,
@@ -22,7 +23,6 @@ from microturn.model.streams.opening import (
     pack_opening,
 )
 from microturn.model.streams.pcm import from_pcm16
-from microturn.model.streams.text import EOS, IDLE
 
 PROMPTED = load_config(
     DatagenConfig,
@@ -52,7 +52,7 @@ def test_the_lanes_are_those_of_a_shard_with_the_same_voice(
     clips = [clip for clip in dialogue.script.clips if clip.end_sample <= free]
     start, end = clips[0].start_sample, max(clip.end_sample for clip in clips)
     words = [word for word in dialogue.timeline.agent if word.start_sample < end]
-    instructions = dialogue.timeline.text_in[0].text.removeprefix("<system> ")
+    instructions = dialogue.timeline.text_in[0].text.words
     lanes = pack_opening(
         voice=VoicePrompt(
             audio=from_pcm16(dialogue.sound.agent[start:end]),

@@ -108,7 +108,7 @@ def test_a_result_is_said_after_it_arrived_and_never_over_the_user(
     results = events_of(timeline, "result")
     assert len(results) == len(timeline.text_in)
     for event, arrival in zip(results, timeline.text_in, strict=True):
-        assert arrival.text == f"<bg> {event.text} </bg>"
+        assert str(arrival.text) == f"<bg> {event.text} </bg>"
         assert event.expect is not None
         first, last = event.expect.window_samples
         word = next(w for w in timeline.agent if first <= w.start_sample < last)

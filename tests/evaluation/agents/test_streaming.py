@@ -19,6 +19,7 @@ from microturn.model.checkpoint import random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.streams import BG, BG_END, EOS, IDLE, StreamLayout, Tokenizer
 from support.hand_made import HandMadeDialogue
+from support.scripted import scripted_ids
 
 LAYOUT = StreamLayout()
 N = LAYOUT.samples_per_micro_turn
@@ -54,7 +55,7 @@ class Scripted:
                 self.heard_audio.append([])
             if micro_turn.text_in:
                 self.read[-1 if self.n_rows == 1 else row][k] = list(micro_turn.text_in)
-            ids = TOKENIZER.encode(self.say.get(k, ""))
+            ids = scripted_ids(TOKENIZER, self.say.get(k, ""))
             # The level of a micro-turn tells which one made it, and what it heard.
             level = np.full(N, (k + 1) / 100 + float(micro_turn.audio[0]), np.float32)
             outputs[row] = MicroTurnOut(audio=level, tokens={"heard": list(ids), "say": list(ids)})

@@ -37,12 +37,12 @@ def test_a_client_instructs_its_own_session(checkpoint: LoadedCheckpoint) -> Non
     batch, alone = RowBatch(checkpoint, 2), RowBatch(checkpoint, 1)
     opening = read_opening(batch, instructions="eight")
     sent = microphone(4, batch.layout.samples_per_micro_turn)
-    own = answers(alone, sent, read_opening(alone, instructions="three <bg> four").row)
+    own = answers(alone, sent, read_opening(alone, instructions="three <please> four").row)
     of_server = answers(alone, sent, opening.row)
     assert own != of_server
     engine = LiveEngine(batch, ServeConfig(), opening=opening)
     with TestClient(create_app(engine, ServeConfig())) as http:
-        for asks, expected in (({"instructions": "Three, bg, four!"}, own), ({}, of_server)):
+        for asks, expected in (({"instructions": "Three, please, four!"}, own), ({}, of_server)):
             with http.websocket_connect("/ws") as socket:
                 socket.send_text(json.dumps({**HELLO, **asks}))
                 for data in sent:
@@ -57,7 +57,8 @@ def test_a_client_instructs_its_own_session(checkpoint: LoadedCheckpoint) -> Non
 @pytest.mark.parametrize(
     ("instructions", "sentence"),
     [
-        ("?!", "have no words"),
+        ("?!", "there are no words in instructions="),
+        ("three qu\u00e9?", "cannot spell 'qu\u00e9' in instructions"),
         (7, "message 'hello' needs a text in 'instructions'"),
         ("three " * 100, "sees at most 8 at once; shorten them"),
     ],
