@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import gaierror
 from typing import Any, Final
 
 import numpy as np
@@ -94,12 +95,14 @@ async def talk_to_server(
 @asynccontextmanager
 async def _connected(url: str, headers: dict[str, str]) -> AsyncIterator[ClientConnection]:
     try:
-        socket = await connect(url, additional_headers=headers, max_size=None, compression=None)
+        opened = await connect(url, additional_headers=headers, max_size=None, compression=None)
     except InvalidStatus as error:
         said = error.response.body.decode(errors="replace").strip()
         raise OSError(said or f"{url} answered {error.response.status_code}") from error
-    async with socket:
-        yield socket
+    except (ConnectionError, TimeoutError, gaierror) as error:
+        raise OSError(f"{url}: no server answers there ({error})") from error
+    async with opened:
+        yield opened
 
 
 async def _greet(socket: ClientConnection) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 
-START_S = 60.0
+START_S = 150.0  # a busy machine imports torch for a long time
 
 
 @dataclass(frozen=True)
