@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from microturn.configs.main import main
 from microturn.inference.serve import client as console
@@ -64,6 +66,40 @@ def test_the_console_client_says_why_it_is_refused_and_takes_the_token_of_the_en
         first.recv(timeout=START_S)
         assert console.main(words) == 1
     assert "all 1 sessions are in use; try again later" in capsys.readouterr().err
+
+
+@pytest.mark.clients
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here; apt-get install nginx")
+def test_a_page_behind_the_documented_proxy_may_talk(server: Served, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    block = page.split("```nginx\n")[1].split("```")[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    block = re.sub(r"\n *ssl_\w+ .*", "", block.replace("443 ssl", f"127.0.0.1:{port}"))
+    block = block.replace("127.0.0.1:8765", server.url.removeprefix("http://").rstrip("/"))
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; pid {tmp_path}/pid; events {{}} http {{ {block} }}", encoding="utf-8"
+    )
+    command = ["nginx", "-p", str(tmp_path), "-e", f"{tmp_path}/log", "-c", "nginx.conf"]
+    with subprocess.Popen(command) as proxy:
+        try:
+            with connect_when_there(port, f"ws://talk.example/ws?token={TOKEN}") as client:
+                assert json.loads(client.recv(timeout=START_S))["type"] == "hello"
+        finally:
+            proxy.terminate()
+
+
+def connect_when_there(port: int, url: str) -> ClientConnection:
+    """Connect through a proxy on a port of this machine as the page of the public name."""
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            reached = socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            assert time.monotonic() < end, "the proxy does not start"
+            time.sleep(0.05)
+        else:
+            return connect(url, sock=reached, origin=Origin("https://talk.example"))
 
 
 def test_nonsense_of_strangers_leaves_no_line_in_the_log(checkpoint_folder: Path) -> None:
