@@ -1,167 +1,78 @@
-// The page: microphone to the socket in micro-turns, the answer to the loudspeaker, and the
-// conversation on one picture.
+// The page: a conversation by voice, its transcript, and what else can be done with it.
 
+import { Background } from "./background.js";
+import { Call } from "./call.js";
+import { showExamples } from "./examples.js";
 import { Lanes } from "./lanes.js";
+import { LevelMeter, listMicrophones, openMicrophone } from "./microphone.js";
+import { Recorder } from "./recorder.js";
+import { Transcript } from "./transcript.js";
 
 const $ = (id) => document.getElementById(id);
-const PROTOCOL = 2;
-const LOSSES = ["dropped", "missing", "deadlines"];
+const COUNTERS = ["sent", "received", "gaps", "dropped", "missing", "deadlines"];
 const lanes = new Lanes($("lanes"));
+const transcript = new Transcript($("transcript"));
+const background = new Background($("delegations"), (id) => call?.cancel(id));
+const recorder = new Recorder();
 let call = null;
+let about = { typed: false, examples: [] };
+let microphone = null; // the stream that was checked or is in use
+let meter = null;
 
-// The token leaves the address bar, so that it stays in no history, and is kept for this tab.
-const address = new URL(location.href);
-if (address.searchParams.has("token")) {
-  sessionStorage.setItem("token", address.searchParams.get("token"));
-  address.searchParams.delete("token");
-  history.replaceState(null, "", address);
-}
-
-/** One conversation: a socket, a microphone, a player. */
-class Call {
-  constructor() {
-    this.sent = 0;
-    this.received = 0;
-    this.serverDropped = 0;
-    this.pageDropped = 0;
-    const url = new URL("ws", location.href);
-    url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    const token = sessionStorage.getItem("token");
-    if (token) url.searchParams.set("token", token);
-    this.socket = new WebSocket(url);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = ({ data }) => this.receive(data);
-    this.socket.onopen = () => (this.opened = true);
-    this.socket.onclose = ({ reason }) => this.lose(reason);
-    this.opened = this.ended = false;
-  }
-
-  receive(data) {
-    if (data instanceof ArrayBuffer) return this.play(data);
-    const message = JSON.parse(data);
-    const handle = {
-      hello: () => this.begin(message).catch((error) => this.fail(error)),
-      micro_turn: () => this.showMicroTurn(message),
+/** What a call tells the page. */
+const view = {
+  status: (text) => ($("status").textContent = text),
+  complain,
+  number: (id, text) => ($(id).textContent = text),
+  begun: (hello) => {
+    lanes.begin(hello);
+    recorder.begin(hello);
+    for (const element of $("type").elements) element.disabled = false;
+    $("download").disabled = false;
+  },
+  broken: () => {
+    background.leaveOff();
+    transcript.note("the connection broke; what follows is a new conversation for the agent");
+  },
+  level: (side, microTurn, chunk) => {
+    lanes.level(side, microTurn, chunk);
+    recorder.sound(side, microTurn, chunk);
+  },
+  microTurn: (message) => lanes.microTurn(message.micro_turn, message.lag_ms),
+  event: (message) => {
+    recorder.event(message);
+    const show = {
       word: () => showWord(message),
-      delegation: () => showDelegation(message),
-      result: () => lanes.result(message),
+      delegation: () => {
+        background.delegation(message);
+        lanes.delegation(message.id, message.status);
+      },
+      result: () => {
+        background.result(message);
+        lanes.result(message);
+      },
+      card: () => background.card(message),
       dropped: () => lanes.loss(`${message.dropped_s.toFixed(1)} s dropped`),
       missing_input: () => lanes.loss(`${message.missing_s.toFixed(1)} s missing`),
-      error: () => complain(message.message),
-      closed: () => {},
     }[message.type];
-    handle?.();
-  }
-
-  async begin(hello) {
-    this.hello = hello;
-    this.socket.send(JSON.stringify({ type: "hello", protocol: PROTOCOL }));
-    lanes.begin(hello);
-    if (!navigator.mediaDevices) {
-      throw new Error("The microphone needs https, or this page on 127.0.0.1.");
-    }
-    this.audio = new AudioContext({ latencyHint: "interactive" });
-    await this.audio.audioWorklet.addModule("audio-worklet.js");
-    this.microphone = await navigator.mediaDevices.getUserMedia({
-      // The agent's own voice must not come back to it; noise it has learnt to live with.
-      audio: { echoCancellation: true, noiseSuppression: false, autoGainControl: true },
-    });
-    if (this.ended) return this.release();
-    const processorOptions = {
-      sampleRate: hello.sample_rate,
-      samplesPerMicroTurn: hello.samples_per_micro_turn,
-      microTurnSeconds: hello.micro_turn_ms / 1000,
-    };
-    this.capture = new AudioWorkletNode(this.audio, "capture", {
-      processorOptions,
-      numberOfOutputs: 0,
-      channelCount: 1,
-      channelCountMode: "explicit",
-    });
-    this.player = new AudioWorkletNode(this.audio, "playback", {
-      processorOptions,
-      numberOfInputs: 0,
-      outputChannelCount: [1],
-    });
-    this.capture.port.onmessage = ({ data }) => this.sendAudio(data);
-    this.player.port.onmessage = ({ data }) => this.showPlayer(data);
-    this.audio.createMediaStreamSource(this.microphone).connect(this.capture);
-    this.player.connect(this.audio.destination);
-    await this.audio.resume();
-    say("listening");
-    typing(hello.layout.text_in_positions > 0);
-  }
-
-  sendAudio(chunk) {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
-    lanes.level("user", this.sent, chunk);
-    this.socket.send(chunk);
-    $("sent").textContent = ++this.sent;
-  }
-
-  play(chunk) {
-    lanes.level("agent", this.microTurn + 1, chunk);
-    this.player?.port.postMessage(chunk, [chunk]);
-    $("received").textContent = ++this.received;
-  }
-
-  showMicroTurn({ micro_turn, lag_ms, ...counts }) {
-    this.microTurn = micro_turn;
-    this.serverDropped = counts.dropped_input + counts.dropped_output;
-    $("missing").textContent = counts.missing_input;
-    $("deadlines").textContent = counts.deadline_missed;
-    $("lag").textContent = `${Math.round(lag_ms)} ms`;
-    this.showDropped();
-    lanes.microTurn(micro_turn, lag_ms);
-  }
-
-  showPlayer({ bufferedMs, gaps, dropped }) {
-    $("buffer").textContent = `${bufferedMs} ms`;
-    $("gaps").textContent = gaps;
-    this.pageDropped = dropped;
-    this.showDropped();
-  }
-
-  showDropped() {
-    $("dropped").textContent = this.serverDropped + this.pageDropped;
-  }
-
-  fail(error) {
-    const refused = error.name === "NotAllowedError";
-    complain(refused ? "The microphone was not allowed." : error.message);
-    this.end("stopped");
-  }
-
-  /** The socket was closed by the server, or its connection broke. */
-  lose(reason) {
-    if (!this.opened) complain("The server does not answer. Is it still running?");
-    else if (!reason && !this.ended) complain("The connection to the server broke.");
-    this.end(this.hello ? reason || "the connection is closed" : "not connected");
-  }
-
-  release() {
-    this.microphone?.getTracks().forEach((track) => track.stop());
-    if (this.audio && this.audio.state !== "closed") this.audio.close();
-  }
-
-  end(reason) {
-    if (this.ended) return;
-    this.ended = true;
-    if (this.socket.readyState === WebSocket.OPEN) {
-      this.socket.send(JSON.stringify({ type: "close" }));
-    }
-    this.socket.close();
-    this.release();
+    show?.();
+  },
+  ended: () => {
     call = null;
-    say(reason);
-    typing(false);
-    $("talk").textContent = "Start talking";
-    $("talk").setAttribute("aria-pressed", "false");
-  }
-}
+    background.leaveOff();
+    releaseMicrophone();
+    for (const element of $("type").elements) element.disabled = true;
+    showCall(false);
+  },
+};
 
-function say(status) {
-  $("status").textContent = status;
+function showWord(message) {
+  lanes.word(message);
+  transcript.word(message);
+  $("clear").disabled = false;
+  if (transcript.echoing) {
+    hint("The microphone seems to hear the loudspeaker. Headphones, or less volume, help.");
+  }
 }
 
 function complain(sentence) {
@@ -169,45 +80,116 @@ function complain(sentence) {
   $("problem").hidden = !sentence;
 }
 
-function typing(possible) {
-  for (const element of $("type").elements) element.disabled = !possible;
+function hint(sentence) {
+  $("hint").textContent = sentence;
+  $("hint").hidden = !sentence;
 }
 
-function showWord(word) {
-  lanes.word(word);
-  const side = $(word.side === "user" ? "heard" : "said");
-  side.append(`${word.text} `);
-  side.scrollTop = side.scrollHeight;
+function showCall(running) {
+  $("talk").textContent = running ? "Stop" : "Start talking";
+  $("talk").setAttribute("aria-pressed", String(running));
+  $("mute").hidden = !running;
+  $("mute").textContent = "Mute";
+  $("mute").setAttribute("aria-pressed", "false");
 }
 
-function showDelegation({ id, status, text }) {
-  lanes.delegation(id, status);
-  const name = `delegation-${id}`;
-  let item = $(name);
-  if (!item) {
-    item = document.createElement("li");
-    item.id = name;
-    $("delegations").append(item);
-  }
-  item.textContent = text ? `${status}: ${text}` : status;
-  item.className = ["final", "failed", "cancelled"].includes(status) ? "over" : "";
-}
-
-$("talk").addEventListener("click", () => {
-  if (call) return call.end("stopped");
+/** Begin a conversation; `stream` is null where examples stand in for a microphone. */
+function begin(stream) {
   complain("");
-  for (const id of ["heard", "said", "delegations"]) $(id).replaceChildren();
-  for (const id of ["sent", "received", "gaps", ...LOSSES]) $(id).textContent = "0";
-  say("connecting");
-  call = new Call();
-  $("talk").textContent = "Stop";
-  $("talk").setAttribute("aria-pressed", "true");
+  hint("");
+  for (const id of COUNTERS) $(id).textContent = "0";
+  if (!transcript.isEmpty) transcript.note("a new conversation");
+  call = new Call(view, stream);
+  showCall(true);
+}
+
+// --- the microphone ---------------------------------------------------------------------------
+async function useMicrophone(deviceId) {
+  const stream = await openMicrophone(deviceId);
+  releaseMicrophone();
+  microphone = stream;
+  const context = new AudioContext();
+  meter = new LevelMeter(context, stream, $("level"));
+  await listMicrophones($("devices"), stream);
+  for (const element of [$("devices"), $("level"), ...$("devices").labels]) element.hidden = false;
+  $("check").hidden = true;
+  return stream;
+}
+
+function releaseMicrophone() {
+  meter?.stop();
+  microphone?.getTracks().forEach((track) => track.stop());
+  microphone = meter = null;
+  $("check").hidden = false;
+  for (const element of [$("level"), $("devices"), ...$("devices").labels]) element.hidden = true;
+}
+
+$("check").addEventListener("click", () => {
+  complain("");
+  useMicrophone("").catch((error) => complain(error.message));
+});
+
+$("devices").addEventListener("change", async () => {
+  try {
+    const stream = await useMicrophone($("devices").value);
+    call?.listenTo(stream);
+  } catch (error) {
+    complain(error.message);
+  }
+});
+
+// --- the conversation -------------------------------------------------------------------------
+$("talk").addEventListener("click", async () => {
+  if (call) return call.stop("stopped");
+  $("talk").disabled = true;
+  try {
+    begin(microphone ?? (await useMicrophone("")));
+  } catch (error) {
+    complain(error.message);
+  } finally {
+    $("talk").disabled = false;
+  }
+});
+
+$("mute").addEventListener("click", () => {
+  const muted = $("mute").getAttribute("aria-pressed") !== "true";
+  call.mute(muted);
+  $("mute").setAttribute("aria-pressed", String(muted));
+  $("mute").textContent = muted ? "Unmute" : "Mute";
 });
 
 $("type").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
   if (!text || !call) return;
-  call.socket.send(JSON.stringify({ type: "text", text }));
+  call.type(text);
+  transcript.note(`typed: ${text}`);
   $("text").value = "";
 });
+
+// --- keeping it -------------------------------------------------------------------------------
+$("download").addEventListener("click", () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(recorder.toFile());
+  link.download = "conversation.zip";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+});
+
+$("clear").addEventListener("click", () => {
+  for (const part of [transcript, background, recorder, lanes]) part.clear();
+  lanes.draw();
+  $("clear").disabled = $("download").disabled = true;
+});
+
+// --- what there is to know before -------------------------------------------------------------
+showExamples({ knows: $("knows"), examples: $("examples") }, (recording) => {
+  if (!call) begin(null);
+  call.playExample(recording);
+}).then(
+  (found) => {
+    about = found;
+    $("type").hidden = !about.typed;
+  },
+  () => {}, // without a token the server tells nothing; the conversation says why
+);

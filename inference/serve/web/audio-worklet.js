@@ -1,6 +1,8 @@
 // The microphone at the rate of the server in whole micro-turns, and playback through a jitter
 // buffer. Both run on the audio thread.
 
+import { JitterBuffer } from "./jitter.js";
+
 const HALF_TAPS = 16; // of the sinc at equal rates
 const REPORT_S = 0.1;
 
@@ -78,65 +80,25 @@ class Playback extends AudioWorkletProcessor {
   constructor({ processorOptions }) {
     super();
     this.resampler = new Resampler(processorOptions.sampleRate, sampleRate);
-    this.chunkLength = processorOptions.microTurnSeconds * sampleRate;
-    // A chunk is held back this long before it plays, so that the next one may be late by as much.
-    this.cushion = 0.06 * sampleRate;
-    this.maxCushion = 0.4 * sampleRate;
-    this.queue = [];
-    this.offset = 0; // already played of the first piece
-    this.buffered = 0;
-    this.playing = false;
-    this.wait = 0; // samples until playing starts
-    this.gaps = 0;
-    this.dropped = 0;
+    this.buffer = new JitterBuffer(sampleRate, processorOptions.microTurnSeconds);
     this.sinceReport = 0;
     this.port.onmessage = ({ data }) => this.add(new Int16Array(data));
   }
 
   add(pcm) {
-    const samples = this.resampler.push(Float32Array.from(pcm, (value) => value / 32768));
-    this.queue.push(samples);
-    this.buffered += samples.length;
-    // More than a late chunk can explain: the page was paused. Old audio is useless.
-    while (this.buffered > this.cushion + 3 * this.chunkLength && this.queue.length > 1) {
-      this.buffered -= this.queue.shift().length - this.offset;
-      this.offset = 0;
-      this.dropped++;
-    }
-    if (!this.playing) {
-      this.playing = true;
-      this.wait = this.cushion;
-    }
+    this.buffer.add(this.resampler.push(Float32Array.from(pcm, (value) => value / 32768)));
   }
 
   process(_, [[channel]]) {
-    if (this.wait > 0) this.wait -= channel.length;
-    else if (this.playing) this.play(channel);
+    this.buffer.fill(channel);
     this.sinceReport += channel.length;
     if (this.sinceReport >= REPORT_S * sampleRate) {
       this.sinceReport = 0;
-      const bufferedMs = Math.round((this.buffered / sampleRate) * 1000);
-      this.port.postMessage({ bufferedMs, gaps: this.gaps, dropped: this.dropped });
+      const { buffered, gaps, dropped } = this.buffer;
+      const bufferedMs = Math.round((buffered / sampleRate) * 1000);
+      this.port.postMessage({ bufferedMs, gaps, dropped });
     }
     return true;
-  }
-
-  play(channel) {
-    for (let i = 0; i < channel.length; i++) {
-      if (!this.buffered) {
-        // Ran dry: wait for a little more next time.
-        this.playing = false;
-        this.gaps++;
-        this.cushion = Math.min(this.cushion + 0.02 * sampleRate, this.maxCushion);
-        return;
-      }
-      channel[i] = this.queue[0][this.offset++];
-      this.buffered--;
-      if (this.offset === this.queue[0].length) {
-        this.queue.shift();
-        this.offset = 0;
-      }
-    }
   }
 }
 

@@ -1,8 +1,10 @@
 // The last seconds of a conversation on a canvas: levels, words, background work, answer times and
 // losses, on the clock of the conversation.
 
-const SECONDS = 15;
+const MOST_SECONDS = 15;
+const SECOND_WIDTH = 44; // pixels that the words of a second need at the least
 const LEFT = 84; // room for the names of the rows
+const GAP = 6; // pixels between words
 const ROWS = { user: 34, heard: 84, work: 124, said: 164, agent: 212 }; // centres in pixels
 const LEVEL_HEIGHT = 26;
 const MAX_MARKS = 2_000; // of each kind
@@ -26,7 +28,6 @@ export class Lanes {
   }
 
   begin(hello) {
-    this.clear();
     this.second = hello.micro_turn_ms / 1000;
     this.draw();
   }
@@ -83,10 +84,11 @@ export class Lanes {
     pen.scale(ratio, ratio);
     const style = getComputedStyle(canvas);
     const colour = (name) => style.getPropertyValue(`--${name}`);
-    const start = Math.max(0, this.now - SECONDS + 1);
-    const x = (time) => LEFT + ((time - start) / SECONDS) * (width - LEFT);
+    const seconds = Math.min(MOST_SECONDS, Math.max(3, (width - LEFT) / SECOND_WIDTH));
+    const start = Math.max(0, this.now - seconds + 1);
+    const x = (time) => LEFT + ((time - start) / seconds) * (width - LEFT);
 
-    this.drawGrid(pen, colour, start, x, height);
+    this.drawGrid(pen, colour, { start, seconds, x, height });
     pen.save();
     pen.beginPath();
     pen.rect(LEFT, 0, width - LEFT, height);
@@ -98,7 +100,7 @@ export class Lanes {
     pen.restore();
   }
 
-  drawGrid(pen, colour, start, x, height) {
+  drawGrid(pen, colour, { start, seconds, x, height }) {
     pen.font = "12px system-ui, sans-serif";
     pen.textBaseline = "middle";
     pen.fillStyle = colour("faint");
@@ -106,7 +108,7 @@ export class Lanes {
     for (const [row, y] of Object.entries(ROWS)) pen.fillText(names[row], 0, y);
     pen.fillText("answer", 0, height - 14);
     pen.strokeStyle = colour("line");
-    for (let second = Math.ceil(start); second <= start + SECONDS; second++) {
+    for (let second = Math.ceil(start); second <= start + seconds; second++) {
       pen.beginPath();
       pen.moveTo(x(second), 0);
       pen.lineTo(x(second), height);
@@ -124,26 +126,44 @@ export class Lanes {
   }
 
   drawWords(pen, colour, x) {
-    const rows = { user: 0, agent: 0 }; // neighbours of one side stand on two heights
-    for (const { side, text, time_s } of this.words) {
-      pen.fillStyle = colour(side);
+    const side = (name) => this.words.filter((word) => word.side === name);
+    for (const [name, y] of [
+      ["user", ROWS.heard],
+      ["agent", ROWS.said],
+    ]) {
+      pen.fillStyle = colour(name);
       // A heard word is over at its time, a said word begins there.
-      pen.textAlign = side === "user" ? "right" : "left";
-      const y = (side === "user" ? ROWS.heard : ROWS.said) + (rows[side]++ % 2 ? 7 : -7);
-      pen.fillText(text, x(time_s), y);
+      const places = side(name).map(({ text, time_s }) => {
+        const width = pen.measureText(text).width;
+        return { text, width, left: x(time_s) - (name === "user" ? width : 0) };
+      });
+      this.drawApart(pen, places, [y - 7, y + 7]);
     }
-    pen.textAlign = "left";
+  }
+
+  /** Draw texts in time order, each on the first height that is free there; none over another. */
+  drawApart(pen, places, heights) {
+    const ends = heights.map(() => -Infinity);
+    for (const { text, left, width } of places) {
+      const free = ends.findIndex((end) => end + GAP <= left);
+      if (free < 0) continue; // the transcript has it
+      pen.fillText(text, left, heights[free]);
+      ends[free] = left + width;
+    }
   }
 
   drawWork(pen, colour, x) {
+    const places = [];
+    pen.fillStyle = colour("work");
     for (const { start, end, status, text } of this.work.values()) {
-      pen.fillStyle = colour("work");
       const left = x(start);
-      const right = x(end ?? this.now);
-      pen.fillRect(left, ROWS.work - 7, Math.max(3, right - left), 14);
-      pen.fillStyle = colour("ink");
-      pen.fillText(text ?? status, Math.max(left, right) + 4, ROWS.work);
+      const width = Math.max(3, x(end ?? this.now) - left);
+      pen.fillRect(left, ROWS.work - 7, width, 14);
+      const label = text ?? status;
+      places.push({ text: label, left: left + width + 4, width: pen.measureText(label).width });
     }
+    pen.fillStyle = colour("ink");
+    this.drawApart(pen, places, [ROWS.work]);
   }
 
   drawLags(pen, colour, x, height) {
@@ -155,6 +175,9 @@ export class Lanes {
       pen.fillRect(left, height - 4 - tall, x((microTurn + 1) * this.second) - left - 1, tall);
     }
     pen.fillStyle = colour("loss");
-    for (const { time, text } of this.losses) pen.fillText(text, x(time), height - 28);
+    const places = this.losses.map(({ time, text }) => {
+      return { text, left: x(time), width: pen.measureText(text).width };
+    });
+    this.drawApart(pen, places, [height - 28]);
   }
 }

@@ -1,0 +1,169 @@
+// A conversation: its sound, and the connection to the server, which is made again when it breaks.
+
+import { Link } from "./link.js";
+import { Sound } from "./sound.js";
+
+const RETRY_S = [0.5, 1, 2, 4, 8, 15];
+const AFTER_EXAMPLE_S = 4; // of listening, where no microphone goes on
+
+export class Call {
+  /** `view` shows what happens; without a `stream` of a microphone the call ends after examples. */
+  constructor(view, stream) {
+    Object.assign(this, { view, stream });
+    this.sent = this.received = this.serverDropped = this.pageDropped = this.failed = 0;
+    this.offset = 0; // micro-turns of the conversation before this connection
+    this.ended = false;
+    view.status("connecting");
+    this.connect();
+  }
+
+  connect() {
+    this.link = new Link({
+      onHello: (hello) => this.begin(hello).catch((error) => this.fail(error.message)),
+      onMessage: (message) => this.receive(message),
+      onAudio: (chunk) => this.play(chunk),
+      onEnd: (state) => this.lose(state),
+    });
+  }
+
+  /** The server let us in. */
+  async begin(hello) {
+    this.hello = hello;
+    this.second = hello.micro_turn_ms / 1000;
+    if (this.startedMs) {
+      this.offset = Math.ceil((performance.now() - this.startedMs) / hello.micro_turn_ms);
+    }
+    this.sentHere = this.failed = 0;
+    this.view.begun(hello);
+    if (!this.sound) await this.openSound(hello);
+    this.startedMs ??= performance.now();
+    this.showStatus();
+  }
+
+  async openSound(hello) {
+    const sound = await Sound.open(hello, {
+      onChunk: (chunk) => this.sendAudio(chunk),
+      onPlayer: (state) => this.showPlayer(state),
+    });
+    if (this.ended) return sound.close();
+    this.sound = sound;
+    if (this.stream) sound.listenTo(this.stream);
+    if (this.waiting) this.playExample(this.waiting);
+  }
+
+  showStatus() {
+    if (this.ended || !this.link.isOpen) return;
+    const { example, muted } = this.sound ?? {};
+    this.view.status(example ? "playing an example" : muted ? "muted" : "listening");
+  }
+
+  // --- out -----------------------------------------------------------------------------------
+  sendAudio(chunk) {
+    if (!this.link.greeted || !this.link.isOpen) return;
+    this.view.level("user", this.offset + this.sentHere++, chunk);
+    this.link.sendAudio(chunk);
+    this.view.number("sent", ++this.sent);
+  }
+
+  type(text) {
+    this.link.send({ type: "text", text });
+  }
+
+  cancel(id) {
+    this.link.send({ type: "cancel", delegation_id: id });
+  }
+
+  listenTo(stream) {
+    this.stream = stream;
+    this.sound?.listenTo(stream);
+  }
+
+  mute(muted) {
+    this.stream?.getTracks().forEach((track) => (track.enabled = !muted));
+    this.sound?.mute(muted);
+    this.showStatus();
+  }
+
+  /** Say a recording to the agent, at once or as soon as it listens. */
+  playExample(recording) {
+    clearTimeout(this.leaving);
+    this.waiting = recording;
+    if (!this.sound) return;
+    this.waiting = null;
+    this.sound.playExample(recording, () => {
+      this.showStatus();
+      if (this.stream) return;
+      this.leaving = setTimeout(() => this.stop("the example is over"), AFTER_EXAMPLE_S * 1000);
+    });
+    this.showStatus();
+  }
+
+  // --- in ------------------------------------------------------------------------------------
+  receive(message) {
+    if (message.type === "error") return this.view.complain(message.message);
+    if (message.type === "micro_turn") return this.showMicroTurn(message);
+    const moved = { ...message };
+    if ("time_s" in moved) moved.time_s += this.offset * this.second;
+    this.view.event(moved);
+  }
+
+  play(chunk) {
+    this.view.level("agent", this.microTurn + 1, chunk);
+    this.sound?.play(chunk);
+    this.view.number("received", ++this.received);
+  }
+
+  showMicroTurn({ micro_turn, lag_ms, ...counts }) {
+    this.microTurn = this.offset + micro_turn;
+    this.serverDropped = counts.dropped_input + counts.dropped_output;
+    this.view.number("missing", counts.missing_input);
+    this.view.number("deadlines", counts.deadline_missed);
+    this.view.number("lag", `${Math.round(lag_ms)} ms`);
+    this.showDropped();
+    this.view.microTurn({ micro_turn: this.microTurn, lag_ms });
+  }
+
+  showPlayer({ bufferedMs, gaps, dropped }) {
+    this.view.number("buffer", `${bufferedMs} ms`);
+    this.view.number("gaps", gaps);
+    this.pageDropped = dropped;
+    this.showDropped();
+  }
+
+  showDropped() {
+    this.view.number("dropped", this.serverDropped + this.pageDropped);
+  }
+
+  // --- the end -------------------------------------------------------------------------------
+  /** The connection is over: told by the server, or broken, and then tried again. */
+  lose({ greeted, told, reason }) {
+    if (this.ended) return;
+    if (told) return this.stop(this.hello ? reason || "the conversation is over" : "not connected");
+    if (!this.hello) {
+      return this.fail("The server does not answer. Is it still running?", "not connected");
+    }
+    if (greeted) this.view.broken();
+    if (this.failed === RETRY_S.length) {
+      return this.fail("The server does not answer any more. The conversation so far is kept here.");
+    }
+    const wait = RETRY_S[this.failed++];
+    this.view.status(`the connection broke; trying again (${this.failed} of ${RETRY_S.length})`);
+    this.retry = setTimeout(() => this.connect(), wait * 1000);
+  }
+
+  fail(sentence, status = "stopped") {
+    this.view.complain(sentence);
+    this.stop(status);
+  }
+
+  stop(status) {
+    if (this.ended) return;
+    this.ended = true;
+    clearTimeout(this.retry);
+    clearTimeout(this.leaving);
+    this.link.close();
+    this.sound?.close();
+    this.view.status(status);
+    this.view.ended();
+  }
+}

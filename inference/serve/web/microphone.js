@@ -1,0 +1,56 @@
+// The microphone: which one, how loud, and in words why there is none.
+
+// The agent's own voice must not come back to it; noise it has learnt to live with.
+const WANTED = { echoCancellation: true, noiseSuppression: false, autoGainControl: true };
+const METER_MS = 80;
+const SENTENCES = {
+  NotAllowedError: "The microphone was not allowed; allow it beside the address of this page.",
+  NotFoundError: "No microphone was found. Connect one, or play an example.",
+  NotReadableError: "The microphone is in use by another program, or switched off.",
+  OverconstrainedError: "That microphone is gone; choose another.",
+};
+
+/** Open the microphone with this id, or the usual one; throws an Error that a person can read. */
+export async function openMicrophone(deviceId) {
+  if (!navigator.mediaDevices) {
+    throw new Error("The microphone needs https, or this page on 127.0.0.1 (see docs/serving.md).");
+  }
+  const audio = deviceId ? { ...WANTED, deviceId: { exact: deviceId } } : WANTED;
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio });
+  } catch (error) {
+    throw new Error(SENTENCES[error.name] ?? `The microphone cannot be opened: ${error.message}`);
+  }
+}
+
+/** Fill a list with the microphones; their names are known once one was allowed. */
+export async function listMicrophones(select, stream) {
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  const chosen = stream.getAudioTracks()[0].getSettings().deviceId;
+  const options = devices
+    .filter(({ kind }) => kind === "audioinput")
+    .map(({ deviceId, label }) => new Option(label || "microphone", deviceId));
+  select.replaceChildren(...options);
+  select.value = chosen;
+}
+
+/** Shows the level of a stream on a meter until it is stopped. */
+export class LevelMeter {
+  constructor(context, stream, meter) {
+    this.source = context.createMediaStreamSource(stream);
+    this.analyser = new AnalyserNode(context, { fftSize: 2048 });
+    this.source.connect(this.analyser);
+    const samples = new Float32Array(this.analyser.fftSize);
+    this.timer = setInterval(() => {
+      this.analyser.getFloatTimeDomainData(samples);
+      let power = 0;
+      for (const sample of samples) power += sample ** 2;
+      meter.value = Math.max(0, 1 + (10 * Math.log10(power / samples.length + 1e-9)) / 60);
+    }, METER_MS);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.source.disconnect();
+  }
+}
