@@ -1,9 +1,11 @@
 """Configuration of `microturn evaluate` and `microturn compare`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from microturn.configs.command import option
+
+SILENCE_MS: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +103,10 @@ class EvaluateConfig:
     )
     out: str = option(help="folder for scores.json, scores.md and pictures")
     checkpoint: str = option("", "folder of a checkpoint; leave empty with baseline=")
-    baseline: Literal["", "silent", "always", "half_duplex", "oracle"] = option(
+    baseline: Literal["", "silent", "always", "endpointing", "half_duplex", "oracle"] = option(
         "",
-        "score this instead of a checkpoint: says nothing, never stops, waits for half a second of "
-        "silence and answers, or answers as recorded",
+        "score this instead of a checkpoint: says nothing, never stops, answers each silence and "
+        "stops at each sound, waits for silence and answers what is asked, or answers as recorded",
     )
     suites: list[str] = option(
         default_factory=list,
@@ -124,6 +126,9 @@ class EvaluateConfig:
     batch_size: int = option(8, "dialogues streamed side by side; changes rounding at most")
     device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")
     baselines: bool = option(True, "score the baselines beside a checkpoint")
+    silence_ms: int = option(
+        SILENCE_MS, "silence that ends a turn to the baselines `endpointing` and `half_duplex`"
+    )
     panel: bool = option(
         False, "also score the adversarial panel; the best of it is the floor of every suite"
     )
@@ -144,6 +149,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+        if self.silence_ms < 1:
+            raise ValueError(f"silence_ms={self.silence_ms} must be at least 1")
         if self.panel_table and not self.panel:
             raise ValueError(f"panel_table={self.panel_table} needs panel=true")
         for name in ("n_dialogues", "workers", "n_pictures"):

@@ -98,7 +98,7 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
         ),
         DemoStep(
             name="scores",
-            title="score it beside silent, always talking and oracle",
+            title="score it beside the baselines",
             words=[
                 *("evaluate", *config.evaluate),
                 *(f"data={test}", f"checkpoint={checkpoint}", f"out={out / 'scores'}"),

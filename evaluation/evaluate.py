@@ -204,6 +204,7 @@ def _spec(config: EvaluateConfig) -> AgentSpec:
         device=config.device,
         seed=config.seed,
         batch_size=config.batch_size,
+        silence_ms=config.silence_ms,
         recognise=config.words == "audio",
         through=config.through,
         panel=tuple(PANEL) if config.panel else (),
@@ -230,6 +231,7 @@ def _header(plan: EvaluationPlan, source: PlayedSet) -> dict[str, Any]:
         "seed": plan.spec.seed,
         "recognise": plan.spec.recognise,
         "through": plan.spec.through,
+        "silence_ms": plan.spec.silence_ms,
         "activity": asdict(plan.config.activity),
     }
 

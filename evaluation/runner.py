@@ -15,7 +15,7 @@ from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 from microturn.evaluation.agents.baselines import Agent, baseline
 from microturn.evaluation.agents.panel import panel_of
-from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.config import SILENCE_MS, ActivityConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.evaluation.speech.voice import AgentVoice, words_needed
@@ -71,6 +71,7 @@ class AgentSpec:
     device: str
     seed: int
     batch_size: int
+    silence_ms: int = SILENCE_MS  # that ends a turn to the baselines
     recognise: bool = False  # also take the checkpoint's words from its sound alone
     through: str = "engine"
     panel: tuple[str, ...] = ()  # members of the adversarial panel
@@ -138,7 +139,9 @@ class Player:
         self._source, dialogues = source, source.open()
         self._agents = {} if self._checkpoint is None else {CHECKPOINT: self._checkpoint}
         for name in self._spec.baselines:
-            self._agents[name] = baseline(name, dialogues.read, config=self._activity)
+            self._agents[name] = baseline(
+                name, dialogues.read, config=self._activity, silence_ms=self._spec.silence_ms
+            )
         if self._spec.panel:
             self._agents |= panel_of(self._spec.panel, dialogues.read)
         needed = words_needed(one.dialogue for one in dialogues.read(source.n_dialogues))

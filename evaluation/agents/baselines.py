@@ -2,7 +2,8 @@
 
 `oracle` plays what was recorded for the dialogue, `silent` never speaks, and `always` loops a
 recorded utterance without a gap. A metric on which `silent` or `always` does well says little.
-`half_duplex` (half_duplex.py) takes turns: what it loses is the worth of full duplex.
+`half_duplex` (half_duplex.py) takes turns: what it loses is the worth of full duplex. `endpointing`
+(endpointing.py) takes turns without being told where they end.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.evaluation.config import ActivityConfig
+from microturn.evaluation.agents.performance import RecordedWords
+from microturn.evaluation.config import SILENCE_MS, ActivityConfig
 from microturn.evaluation.scoring.activity import Activity
 from microturn.evaluation.scoring.agent_output import AgentOutput, Delivery, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue, Samples
 
-BASELINES: Final[tuple[str, ...]] = ("silent", "always", "half_duplex", "oracle")
+BASELINES: Final[tuple[str, ...]] = ("silent", "always", "endpointing", "half_duplex", "oracle")
 
 
 class Agent(Protocol):
@@ -133,8 +135,13 @@ _BURST_S = 0.4
 _BEFORE_SOUND_S = 0.1
 
 
-def baseline(name: str, dialogues: Samples, *, config: ActivityConfig) -> Agent:
-    """Return the baseline of that name; raises ValueError for an unknown one."""
+def baseline(
+    name: str, dialogues: Samples, *, config: ActivityConfig, silence_ms: int = SILENCE_MS
+) -> Agent:
+    """Return the baseline of that name; raises ValueError for an unknown one.
+
+    So much silence ends a turn to those that wait for it.
+    """
     if name == "silent":
         return Silent()
     if name == "oracle":
@@ -142,7 +149,13 @@ def baseline(name: str, dialogues: Samples, *, config: ActivityConfig) -> Agent:
     if name == "always":
         return AlwaysTalking.from_dialogues(dialogues, config)
     if name == "half_duplex":
-        from microturn.evaluation.agents.half_duplex import HalfDuplex, RecordedWords
+        from microturn.evaluation.agents.half_duplex import HalfDuplex
 
-        return HalfDuplex(RecordedWords.of(dialogues))
+        return HalfDuplex(voice=RecordedWords.of(dialogues), silence_s=silence_ms / 1000)
+    if name == "endpointing":
+        from microturn.evaluation.agents.endpointing import Endpointing, longest_answer
+
+        voice = RecordedWords.of(dialogues)
+        line = longest_answer(dialogues, voice)
+        return Endpointing(voice=voice, line=line, silence_s=silence_ms / 1000)
     raise ValueError(f"baseline={name!r} is not one of {', '.join(BASELINES)}")

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.evaluation.agents.half_duplex import RecordedWords
+from microturn.evaluation.agents.performance import RecordedWords
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.activity import Span, merge
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord

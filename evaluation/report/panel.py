@@ -11,7 +11,7 @@ from microturn.evaluation.report.values import format_value
 
 MARKS: Final = ("<!-- panel begin -->", "<!-- panel end -->")
 _BASELINES: Final = ("silent", "always")  # that must not score either
-_KNOWING: Final = ("oracle", "half_duplex")
+_KNOWING: Final = ("oracle", "half_duplex", "endpointing")
 
 
 def floors(scores: Scores, suite: str) -> tuple[str, float] | None:

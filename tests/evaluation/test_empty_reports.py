@@ -15,7 +15,7 @@ from microturn.evaluation.scoring.timing import Timing
 from microturn.evaluation.suites.event_suites import score_events
 from microturn.evaluation.suites.score_suite import MetricScore, SuiteScore
 
-ALL = ("silent", "always", "half_duplex", "oracle")
+ALL = ("silent", "always", "endpointing", "half_duplex", "oracle")
 
 
 def info(n_dialogues: int) -> RunInfo:

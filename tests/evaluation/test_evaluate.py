@@ -121,10 +121,10 @@ def test_a_checkpoint_is_scored_beside_the_baselines(
     scores = read(out)
     assert scores == json.loads(copy.read_text())
     assert scores["agent"] == "checkpoint"
-    assert list(scores["baselines"]) == ["oracle", "half_duplex", "always", "silent"]
+    assert list(scores["baselines"]) == ["oracle", "half_duplex", "endpointing", "always", "silent"]
     assert scores["baselines"]["oracle"]["suites"]["turn"]["headline"] == 1.0
     text = (out / "scores.md").read_text()
-    assert "| oracle | half_duplex | always | silent |" in text
+    assert "| oracle | half_duplex | endpointing | always | silent |" in text
     assert scores["shared"]["speakers"]["share_of_speech"] == 1.0
     assert "new people: none; new recordings: none." in text
     assert "Seen and unseen people are not compared here" in text
@@ -198,12 +198,15 @@ def test_quick_and_json_to_stdout(
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
 
 
+NAMES = "silent|always|endpointing|half_duplex|oracle"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "give either checkpoint=DIR or baseline=silent|always|half_duplex|oracle"),
+        ([], 2, f"give either checkpoint=DIR or baseline={NAMES}"),
         (["baseline=oracle", "checkpoint=x"], 2, "give either checkpoint=DIR or baseline="),
-        (["baseline=loud"], 2, "baseline must be |silent|always|half_duplex|oracle, not 'loud'"),
+        (["baseline=loud"], 2, f"baseline must be |{NAMES}, not 'loud'"),
         (["baseline=oracle", "suites=turns"], 2, "suites has 'turns'; there are turn, interrup"),
         (["baseline=oracle", "suites=fdb_v1"], 2, "suites has 'fdb_v1'; there are turn, interrup"),
         (["baseline=oracle", "n_worst=1"], 2, "n_worst was renamed to n_pictures"),
@@ -219,6 +222,7 @@ def test_quick_and_json_to_stdout(
             "targets.at_most.turns: no such suite; there are turn, interruption",
         ),
         (["baseline=oracle", "batch_size=0"], 2, "batch_size=0 must be at least 1"),
+        (["baseline=endpointing", "silence_ms=0"], 2, "silence_ms=0 must be at least 1"),
         (["baseline=oracle", "n_dialogues=-1"], 2, "n_dialogues=-1 must not be negative"),
         (["checkpoint=nowhere"], 1, "nowhere: no model.safetensors, so this is no checkpoint"),
         (["baseline=oracle", "data=nowhere"], 1, "there is no shard set in nowhere"),

@@ -98,7 +98,7 @@ def test_a_checkpoint_stands_beside_every_baseline(
     assert evaluate(cache, out, *words, f"table={page}") == 0
     scores = read(out)
     assert scores["agent"] == "checkpoint"
-    names = ["checkpoint", "oracle", "half_duplex", "always", "silent"]
+    names = ["checkpoint", "oracle", "half_duplex", "endpointing", "always", "silent"]
     assert [name for name in scores["timing"] if name in names] == names
     assert "checkpoint, words from its sound" in scores["baselines"]
     pictures = out / "pictures"

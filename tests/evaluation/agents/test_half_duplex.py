@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from microturn.evaluation.agents.baselines import baseline
-from microturn.evaluation.agents.half_duplex import ENDPOINT_S
-from microturn.evaluation.config import ActivityConfig, WindowConfig
+from microturn.evaluation.config import SILENCE_MS, ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.events import score
@@ -17,6 +16,7 @@ from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.score_suite import SuiteScore
 
 Scores = dict[str, SuiteScore]  # by suite
+SILENCE_S = SILENCE_MS / 1000
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def value(scores: Scores, suite: str, metric: str) -> float:
 
 def test_it_answers_turns_no_sooner_than_its_endpointing(scores: Scores) -> None:
     assert value(scores, "turn", "right_word") > 0.6
-    assert ENDPOINT_S <= value(scores, "turn", "turn_latency_s") < ENDPOINT_S + 0.3
+    assert SILENCE_S <= value(scores, "turn", "turn_latency_s") < SILENCE_S + 0.3
 
 
 def test_it_cannot_be_interrupted(scores: Scores) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from microturn.evaluation.agents.baselines import Oracle
-from microturn.evaluation.agents.half_duplex import RecordedWords
+from microturn.evaluation.agents.performance import RecordedWords
 from microturn.evaluation.config import WindowConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, SpokenWord
 from microturn.evaluation.scoring.answers import answers_of

@@ -128,9 +128,8 @@ def test_always_talking_makes_noise_where_nobody_talks(script: HandMadeDialogue)
 
 
 def test_an_unknown_baseline_is_refused(script: HandMadeDialogue) -> None:
-    with pytest.raises(
-        ValueError, match="baseline='loud' is not one of silent, always, half_duplex, oracle"
-    ):
+    names = "silent, always, endpointing, half_duplex, oracle"
+    with pytest.raises(ValueError, match=f"baseline='loud' is not one of {names}"):
         baseline("loud", lambda: iter([script.sample()]), config=ActivityConfig())
 
 
