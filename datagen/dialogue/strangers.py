@@ -128,11 +128,13 @@ def _takes(corpus: Corpus, config: DatagenConfig) -> dict[str, dict[str, list[Re
 
 
 def _cut_from(utterance: Utterance, text: str) -> list[RequestTake]:
-    return [
-        RequestTake(utterance=utterance, word=number)
-        for number, word in enumerate(utterance.words)
-        if word.text == text and word.is_known and word.end_s - word.start_s >= MIN_WORD_S
-    ]
+    takes = []
+    for number, word in enumerate(utterance.words):
+        if word.text == text and word.is_known:
+            spoken = utterance.cut(number) or word
+            if spoken.end_s - spoken.start_s >= MIN_WORD_S:
+                takes.append(RequestTake(utterance=utterance, word=number))
+    return takes
 
 
 def _some_people(people: set[str], config: DatagenConfig) -> set[str]:

@@ -36,10 +36,10 @@ class Takes:
         """Return one word of a recording, cut where there is little sound."""
         audio = self._corpus.load(utterance)
         spoken = utterance.cut(number) or utterance.words[number]
-        start, end = (
-            quietest_near(audio, round(edge_s * self._rate), rate=self._rate)
-            for edge_s in (spoken.start_s, spoken.end_s)
-        )
+        edges = [round(edge_s * self._rate) for edge_s in (spoken.start_s, spoken.end_s)]
+        start, end = (quietest_near(audio, edge, rate=self._rate) for edge in edges)
+        if end - start < (edges[1] - edges[0]) / 2:  # both moved into one dip of a short word
+            start, end = edges
         return self._levelled(self._varied(utterance, start, end, variant), as_agent=as_agent)[0]
 
     def _levelled(self, audio: Audio, *, as_agent: bool) -> tuple[Audio, int]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -101,6 +102,8 @@ def _work(factory: Factory, connection: Connection) -> None:
         while (shard := connection.recv()) is not None:
             connection.send(("report", task(shard)))
     except (OSError, ValueError) as error:  # errors of the user: the sentence suffices
+        if os.environ.get("MICROTURN_DEBUG"):
+            traceback.print_exc()
         connection.send(("error", type(error)(str(error))))
     except EOFError:
         pass

@@ -42,6 +42,15 @@ def test_units_sound_at_their_edges(simulator: Simulator) -> None:
         assert " ".join(word.text for word in unit.words) == text
 
 
+def test_a_word_is_cut_wherever_a_corpus_says_that_it_is(simulator: Simulator) -> None:
+    recording = simulator.bank.agent("one moment please").source
+    (whole,) = [one for one in simulator.bank.corpus.filter() if one.id == recording]
+    for middle_s in np.arange(0.05, whole.duration_s - 0.05, 0.02):
+        short = replace(whole.words[0], start_s=middle_s - 0.035, end_s=middle_s + 0.035)
+        cut = simulator.bank.cut(replace(whole, id=f"{middle_s}", words=(short,), cuts=()), 0)
+        assert 0.005 * RATE <= cut.n_samples <= 0.17 * RATE
+
+
 def test_levels_are_as_configured(simulator: Simulator) -> None:
     voices = simulator.config.voices
     unit = simulator.bank.user("seven", simulator.bank.user_voices[0])
