@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.configs.command import option
+from microturn.model.streams import FAILED_RESULT
 
 
 def _default_recitals() -> dict[str, str]:
@@ -104,6 +105,11 @@ class ScenarioConfig:
     translation_gap_s: tuple[float, float] = option(
         (0.05, 0.4), "translation: silence between two words of the user"
     )
+    failed_share: float = option(
+        0.0,
+        "delegation, errand: how often the background agent fails or takes too long; the result, "
+        f"and what the agent says, is {FAILED_RESULT!r}",
+    )
     tool_latency_s: tuple[float, float] = option(
         (1.5, 9.0), "errand: how long the background agent works"
     )
@@ -159,7 +165,7 @@ class ScenarioConfig:
                 f"scenarios.interjections={self.interjections} must be weights of at least 0 of "
                 f"{', '.join(INTERJECTIONS)}"
             )
-        for name in ("hesitations", "instructed_share"):
+        for name in ("failed_share", "hesitations", "instructed_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"scenarios.{name}={getattr(self, name)} must be between 0 and 1")
         for name in (

@@ -8,8 +8,8 @@ so that a configuration can give it a weight; scenarios of other packages regist
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeGuard, cast
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from microturn.model.streams import (
     CONTROL_TOKENS,
     DELEGATE,
     EOS,
+    FAILED_RESULT,
     Tokenizer,
     result_text,
 )
@@ -42,6 +43,11 @@ class Words:
     agent: tuple[str, ...] = ()  # words and prompts in the agent's voice
     user: tuple[str, ...] = ()  # in the users' perturbed voices
     texts: tuple[str, ...] = ()  # said by others; every word shall be one token
+
+
+def failure_words(config: DatagenConfig) -> Words:
+    """What the agent says where the background agent fails, if it ever does."""
+    return Words(agent=(FAILED_RESULT,) if config.scenarios.failed_share else ())
 
 
 class Scenario(Protocol):
@@ -135,6 +141,11 @@ class SegmentBuilder:
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
+
+    def chance_apart(self, probability: float) -> bool:
+        """A chance by numbers of its own: what is drawn after it stays what it was without it."""
+        numbers = cast(np.random.PCG64, self.rng.bit_generator).jumped()
+        return bool(np.random.Generator(numbers).random() < probability)
 
     def choose(self, items: Sequence[object]) -> int:
         """Index of an item, all alike."""
@@ -334,6 +345,12 @@ class SegmentBuilder:
         """A background result reaches the agent; returns the first micro-turn that knows all."""
         self.timeline.text_in.append(TextArrival(text=result_text(text), sample=sample))
         return self.known_at(text, sample)
+
+    def worked_out(self, task: Question) -> Question:
+        """The task with the answer that the background agent comes to: a share of them fail."""
+        if self.chance_apart(self.context.config.scenarios.failed_share):
+            return replace(task, answer=(FAILED_RESULT,))
+        return task
 
     def known_at(self, text: str, sample: int) -> int:
         """The first micro-turn that knows all of a result that arrives at a sample."""

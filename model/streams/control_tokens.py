@@ -24,6 +24,9 @@ CONTROL_TOKENS: Final = (
 )
 IDLE, EOS, DELEGATE, CANCEL, BG, BG_END, USER, SYSTEM, LATE, UNK = range(len(CONTROL_TOKENS))
 
+# The result that stands for one that will not come: the background agent failed, or took too long.
+FAILED_RESULT: Final = "i'm sorry"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LaneText:

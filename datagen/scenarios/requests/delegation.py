@@ -1,13 +1,16 @@
 """A request for the background agent: acknowledge, delegate, and say the result when it is there.
 
-While the background agent works the user may ask something else, which is answered first.
+While the background agent works the user may ask something else, which is answered first. A share
+of the requests fails (`scenarios.failed_share`), which is a result, too.
 """
 
+from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.rules import RESPOND_S, RESULT_S, YIELD_S
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import DELEGATION, RESULT
-from microturn.datagen.scenarios.base import SegmentBuilder, register
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, failure_words, register
 from microturn.datagen.scenarios.vocabulary import AT_ONCE
 
 QUESTION_GAP_S = (0.3, 0.8)  # between the acknowledgement and another question
@@ -18,9 +21,12 @@ class DelegationScenario:
     name = "delegation"
     asks = (*AT_ONCE, "task")
 
+    def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
+        return failure_words(config)
+
     def build(self, segment: SegmentBuilder, start: int) -> None:
         rules = segment.rules
-        task = segment.questions.task(segment.rng)
+        task = segment.worked_out(segment.questions.task(segment.rng))
         acknowledgement = segment.questions.vocabulary.acknowledgement
         asked = segment.ask(task, start)
         reply = rules.reply(asked.end_sample)

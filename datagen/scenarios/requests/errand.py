@@ -14,7 +14,7 @@ from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import DELEGATION, RESULT, TURN
-from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
+from microturn.datagen.scenarios.base import SegmentBuilder, Words, failure_words, register
 from microturn.datagen.scenarios.vocabulary import AT_ONCE, Question
 
 CALL_OFF, CALLED_OFF = ("no", "thank you"), "cancelled"
@@ -37,11 +37,12 @@ class ErrandScenario:
     asks = (*AT_ONCE, "task")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
-        return Words(agent=(config.scenarios.filler, CALLED_OFF), user=CALL_OFF)
+        failure = failure_words(config).agent
+        return Words(agent=(config.scenarios.filler, CALLED_OFF, *failure), user=CALL_OFF)
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         options, rules = segment.context.config.scenarios, segment.rules
-        task = segment.questions.task(segment.rng)
+        task = segment.worked_out(segment.questions.task(segment.rng))
         acknowledgement = segment.questions.vocabulary.acknowledgement
         asked = segment.ask(task, start)
         reply = rules.reply(asked.end_sample)
