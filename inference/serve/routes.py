@@ -1,4 +1,4 @@
-"""What the server answers over HTTP: models, health and metrics."""
+"""What the server answers over HTTP beside the page: models, examples, health and metrics."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from microturn.inference.serve.about import EXAMPLES, about_checkpoint
 from microturn.inference.serve.access import NEEDS_TOKEN, Access, Refusal
 from microturn.inference.serve.engine import LiveEngine
 
@@ -25,6 +26,7 @@ def routes_of(engine: LiveEngine, *, access: Access, checkpoint: str) -> list[Ro
 
     Refusals below `/v1` have the form that clients of that interface read.
     """
+    about = about_checkpoint(Path(checkpoint))
     model = {
         "id": model_name(checkpoint),
         "object": "model",
@@ -43,6 +45,15 @@ def routes_of(engine: LiveEngine, *, access: Access, checkpoint: str) -> list[Ro
 
     async def metrics_json(_: Request) -> Response:
         return JSONResponse(engine.metrics())
+
+    async def about_json(_: Request) -> Response:
+        return JSONResponse(about.to_json())
+
+    async def example(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in {example.file for example in about.examples}:
+            return PlainTextResponse(f"no example {name[:80]!r}", status_code=_NOT_FOUND)
+        return FileResponse(Path(checkpoint) / EXAMPLES / name)
 
     async def models(_: Request) -> Response:
         return JSONResponse({"object": "list", "data": [model]})
@@ -66,6 +77,8 @@ def routes_of(engine: LiveEngine, *, access: Access, checkpoint: str) -> list[Ro
         Route("/health", guarded(health, _refusal)),
         Route("/metrics", guarded(metrics, _refusal)),
         Route("/metrics.json", guarded(metrics_json, _refusal)),
+        Route("/about.json", guarded(about_json, _refusal)),
+        Route(f"/{EXAMPLES}/{{name}}", guarded(example, _refusal)),
         Route("/v1/models", guarded(models, _api_refusal)),
         Route("/v1/models/{name:path}", guarded(one_model, _api_refusal)),
     ]

@@ -15,7 +15,6 @@ const transcript = new Transcript($("transcript"));
 const background = new Background($("delegations"), (id) => call?.cancel(id));
 const recorder = new Recorder();
 let call = null;
-let about = { typed: false, examples: [] };
 let microphone = null; // the stream that was checked or is in use
 let meter = null;
 
@@ -28,15 +27,16 @@ const view = {
     lanes.begin(hello);
     recorder.begin(hello);
     for (const element of $("type").elements) element.disabled = false;
-    $("download").disabled = false;
   },
   broken: () => {
     background.leaveOff();
+    lanes.leaveOff();
     transcript.note("the connection broke; what follows is a new conversation for the agent");
   },
   level: (side, microTurn, chunk) => {
     lanes.level(side, microTurn, chunk);
     recorder.sound(side, microTurn, chunk);
+    $("download").disabled = $("clear").disabled = false;
   },
   microTurn: (message) => lanes.microTurn(message.micro_turn, message.lag_ms),
   event: (message) => {
@@ -60,6 +60,7 @@ const view = {
   ended: () => {
     call = null;
     background.leaveOff();
+    lanes.leaveOff();
     releaseMicrophone();
     for (const element of $("type").elements) element.disabled = true;
     showCall(false);
@@ -69,7 +70,6 @@ const view = {
 function showWord(message) {
   lanes.word(message);
   transcript.word(message);
-  $("clear").disabled = false;
   if (transcript.echoing) {
     hint("The microphone seems to hear the loudspeaker. Headphones, or less volume, help.");
   }
@@ -99,7 +99,7 @@ function begin(stream) {
   hint("");
   for (const id of COUNTERS) $(id).textContent = "0";
   if (!transcript.isEmpty) transcript.note("a new conversation");
-  call = new Call(view, stream);
+  call = new Call(view, stream, recorder.end);
   showCall(true);
 }
 
@@ -108,8 +108,7 @@ async function useMicrophone(deviceId) {
   const stream = await openMicrophone(deviceId);
   releaseMicrophone();
   microphone = stream;
-  const context = new AudioContext();
-  meter = new LevelMeter(context, stream, $("level"));
+  meter = new LevelMeter(stream, $("level"));
   await listMicrophones($("devices"), stream);
   for (const element of [$("devices"), $("level"), ...$("devices").labels]) element.hidden = false;
   $("check").hidden = true;
@@ -142,10 +141,12 @@ $("devices").addEventListener("change", async () => {
 $("talk").addEventListener("click", async () => {
   if (call) return call.stop("stopped");
   $("talk").disabled = true;
+  view.status("asking for the microphone");
   try {
     begin(microphone ?? (await useMicrophone("")));
   } catch (error) {
     complain(error.message);
+    view.status("not connected");
   } finally {
     $("talk").disabled = false;
   }
@@ -187,9 +188,6 @@ showExamples({ knows: $("knows"), examples: $("examples") }, (recording) => {
   if (!call) begin(null);
   call.playExample(recording);
 }).then(
-  (found) => {
-    about = found;
-    $("type").hidden = !about.typed;
-  },
-  () => {}, // without a token the server tells nothing; the conversation says why
+  ({ typed }) => ($("type").hidden = !typed),
+  (error) => complain(error.message), // such as a token that is missing
 );

@@ -7,11 +7,13 @@ const RETRY_S = [0.5, 1, 2, 4, 8, 15];
 const AFTER_EXAMPLE_S = 4; // of listening, where no microphone goes on
 
 export class Call {
-  /** `view` shows what happens; without a `stream` of a microphone the call ends after examples. */
-  constructor(view, stream) {
-    Object.assign(this, { view, stream });
+  /**
+   * `view` shows what happens; without a `stream` of a microphone the call ends after examples.
+   * `start` counts the micro-turns of earlier calls, on whose clock the page goes on.
+   */
+  constructor(view, stream, start) {
+    Object.assign(this, { view, stream, start, offset: start });
     this.sent = this.received = this.serverDropped = this.pageDropped = this.failed = 0;
-    this.offset = 0; // micro-turns of the conversation before this connection
     this.ended = false;
     view.status("connecting");
     this.connect();
@@ -31,7 +33,8 @@ export class Call {
     this.hello = hello;
     this.second = hello.micro_turn_ms / 1000;
     if (this.startedMs) {
-      this.offset = Math.ceil((performance.now() - this.startedMs) / hello.micro_turn_ms);
+      const passed = Math.ceil((performance.now() - this.startedMs) / hello.micro_turn_ms);
+      this.offset = this.start + passed;
     }
     this.sentHere = this.failed = 0;
     this.view.begun(hello);

@@ -63,6 +63,12 @@ export class Lanes {
     if (item) Object.assign(item, { end: time_s, text });
   }
 
+  /** What was under way is over, and nobody will tell how it ended. */
+  leaveOff() {
+    const rest = [...this.work.values()].map((item) => ({ ...item, end: item.end ?? this.now }));
+    this.work = new Map(rest.map((item) => [Symbol("over"), item]));
+  }
+
   loss(text) {
     this.losses.push({ time: this.now, text });
     if (this.losses.length > MAX_MARKS) this.losses.shift();

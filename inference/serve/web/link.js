@@ -10,17 +10,12 @@ if (address.searchParams.has("token")) {
   history.replaceState(null, "", address);
 }
 
-/** Fetch JSON of the server with the token; throws where it is refused or gone. */
-export async function fetchJson(name) {
-  const response = await fetchFile(name);
-  return response.json();
-}
-
+/** Fetch from the server with the token; throws its sentence where it refuses. */
 export async function fetchFile(name) {
   const token = sessionStorage.getItem("token");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await fetch(name, { headers });
-  if (!response.ok) throw new Error(`${name}: ${response.status}`);
+  if (!response.ok) throw new Error(await response.text());
   return response;
 }
 

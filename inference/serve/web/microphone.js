@@ -36,10 +36,10 @@ export async function listMicrophones(select, stream) {
 
 /** Shows the level of a stream on a meter until it is stopped. */
 export class LevelMeter {
-  constructor(context, stream, meter) {
-    this.source = context.createMediaStreamSource(stream);
-    this.analyser = new AnalyserNode(context, { fftSize: 2048 });
-    this.source.connect(this.analyser);
+  constructor(stream, meter) {
+    this.context = new AudioContext();
+    this.analyser = new AnalyserNode(this.context, { fftSize: 2048 });
+    this.context.createMediaStreamSource(stream).connect(this.analyser);
     const samples = new Float32Array(this.analyser.fftSize);
     this.timer = setInterval(() => {
       this.analyser.getFloatTimeDomainData(samples);
@@ -51,6 +51,6 @@ export class LevelMeter {
 
   stop() {
     clearInterval(this.timer);
-    this.source.disconnect();
+    this.context.close();
   }
 }

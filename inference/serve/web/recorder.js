@@ -8,17 +8,13 @@ const KEPT = ["word", "delegation", "result", "card", "utterance_end", "dropped"
 
 export class Recorder {
   constructor() {
+    this.end = 0; // the micro-turn after the last one
     this.clear();
   }
 
   clear() {
     this.sides = { user: new Map(), agent: new Map() }; // samples by micro-turn
     this.events = [];
-    this.hello = null;
-  }
-
-  get isEmpty() {
-    return !this.hello;
   }
 
   begin(hello) {
@@ -29,6 +25,7 @@ export class Recorder {
   sound(side, microTurn, chunk) {
     const kept = this.sides[side];
     kept.set(microTurn, new Int16Array(chunk.slice(0)));
+    this.end = Math.max(this.end, microTurn + 1);
     if (kept.size > this.most) kept.delete(kept.keys().next().value);
   }
 
@@ -67,8 +64,7 @@ export class Recorder {
   wave() {
     const { sample_rate: rate, samples_per_micro_turn: n } = this.hello;
     const first = this.first;
-    const last = this.microTurns.reduce((most, k) => Math.max(most, k), first);
-    const samples = new Int16Array(2 * n * (last - first + 1));
+    const samples = new Int16Array(2 * n * (this.end - first));
     for (const [channel, side] of ["user", "agent"].entries()) {
       for (const [k, chunk] of this.sides[side]) {
         const start = 2 * n * (k - first) + channel;

@@ -1,5 +1,7 @@
 """Who may come in: tokens, pages, names of the machine, and what everybody is told."""
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 from microturn.configs.load import ConfigError
 from microturn.inference.config import ServeConfig
 from microturn.inference.rows import RowBatch
+from microturn.inference.serve.about import about_checkpoint
 from microturn.inference.serve.access import Access, read_token
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.routes import model_name
@@ -223,3 +226,45 @@ def test_a_file_without_a_token_is_refused(content: bytes, tmp_path: Path) -> No
     file.write_bytes(content)
     with pytest.raises(ConfigError, match="holds no token; it has to be one line of text"):
         read_token(ServeConfig(token_file=str(file)), {})
+
+
+# --- what the page is told before a conversation ----------------------------------------------
+def test_a_checkpoint_tells_whose_voices_it_knows_and_plays_examples(
+    one_row: RowBatch, tmp_path: Path
+) -> None:
+    speakers = {"ann": {"a": 2.0, "b": 1.0}, "bob": {"c": 9.0}, "": {"d": 3.0}}
+    (tmp_path / "contents.json").write_text(json.dumps({"speakers": speakers, "typed": 4}))
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "0.flac").write_bytes(b"fLaC")
+    row = {"file": "0.flac", "title": "eight plus three", "seconds": 15.8}
+    (tmp_path / "examples" / "examples.json").write_text(json.dumps([row]))
+    (tmp_path / "examples" / "secret.txt").write_text("secret")
+    with served(one_row, token=TOKEN, checkpoint=str(tmp_path)) as client:
+        about = client.get("/about.json", headers=BEARER).json()
+        assert about["voices"] == [{"name": "bob", "share": 0.6}, {"name": "ann", "share": 0.2}]
+        assert about["typed"] is True
+        assert about["examples"] == [row]
+        assert client.get("/examples/0.flac", headers=BEARER).content == b"fLaC"
+        assert client.get("/examples/0.flac").status_code == 401
+        for other in ("secret.txt", "examples.json", "..%2Fcontents.json", "1.flac"):
+            assert client.get(f"/examples/{other}", headers=BEARER).status_code == 404
+
+
+def test_a_checkpoint_that_records_nothing_offers_nothing(client: TestClient) -> None:
+    assert client.get("/about.json").json() == {"voices": [], "typed": False, "examples": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "not JSON"),
+        ('[{"file": "0.flac"}]', "each example needs file, title and seconds"),
+        ('[{"file": "../a", "title": "", "seconds": 1}]', "'../a' is no recording beside it"),
+        ('[{"file": "0.flac", "title": "", "seconds": 1}]', "'0.flac' is no recording beside it"),
+    ],
+)
+def test_a_damaged_list_of_examples_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "examples.json").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        about_checkpoint(tmp_path)

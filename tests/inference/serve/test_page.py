@@ -206,9 +206,13 @@ def test_the_page_says_why_it_is_refused_and_hides_its_token(tab: Tab, guarded_u
     tab.call("Page.navigate", url=f"{guarded_url}?token=wrong")
     tab.wait("the page", lambda: tab.value("document.querySelector('#lanes')?.width > 300"))
     assert tab.value("location.search") == ""
+    sentence = "this is not the token of the server; ask whoever started it"
+    tab.wait("the refusal", lambda: tab.text("problem") == sentence)  # as soon as it is opened
     tab.value("document.getElementById('talk').click()")
     tab.wait("the refusal", lambda: tab.text("status") == "not connected")
-    assert tab.text("problem") == "this is not the token of the server; ask whoever started it"
+    assert tab.text("problem") == sentence
+    assert all("401" in problem for problem in tab.problems)
+    tab.problems.clear()
     tab.call("Page.navigate", url=f"{guarded_url}?token=open%20sesame")
     tab.wait("the page", lambda: tab.value("document.querySelector('#lanes')?.width > 300"))
     tab.value("document.getElementById('talk').click()")
