@@ -97,7 +97,10 @@ class ServeConfig:
         20, "micro-turns that each number of sessions is timed for before the first one begins"
     )
     max_waiting_micro_turns: int = option(
-        5, "micro-turns of a session's input that may wait; beyond that the oldest is dropped"
+        5, "micro-turns of a session's input that may wait; beyond that the oldest get no answer"
+    )
+    keep_waiting_micro_turns: int = option(
+        1, "micro-turns that still wait after that, at most max_waiting_micro_turns"
     )
     missing_input_after_ms: float = option(
         0.0,
@@ -122,6 +125,12 @@ class ServeConfig:
         require_at_least(
             self, "", max_sessions=1, max_waiting_micro_turns=1, idle_s=0.0, threads=0, port=0
         )
+        require_at_least(self, "", keep_waiting_micro_turns=1)
+        if self.keep_waiting_micro_turns > self.max_waiting_micro_turns:
+            raise ConfigError(
+                f"keep_waiting_micro_turns={self.keep_waiting_micro_turns} must not be above "
+                f"max_waiting_micro_turns={self.max_waiting_micro_turns}"
+            )
         require_at_least(self, "", admit_share=0.0, calibrate=0, missing_input_after_ms=0.0)
         if self.port > 65_535:
             raise ConfigError(f"port={self.port} is above 65535")

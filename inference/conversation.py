@@ -158,6 +158,12 @@ class Conversation:
         self.micro_turn += 1
         return self._pop_events()
 
+    def pass_over(self, n: int) -> None:
+        """Let `n` micro-turns pass that the model made nothing in: the clock goes on."""
+        self._keep(self._heard.flush())
+        self._keep(self._said.flush())
+        self.micro_turn += n
+
     def finish(self) -> list[ConversationEvent]:
         """End the conversation; returns the words still open and the end of unfinished work."""
         self._keep(self._heard.flush())

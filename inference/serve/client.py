@@ -36,17 +36,29 @@ _MAX_AHEAD: Final = 2  # micro-turns sent ahead when not in real time
 
 @dataclass(kw_only=True)
 class ServerAnswer:
-    """Everything the server sent; `audio` starts with the silence of the first micro-turn."""
+    """Everything the server sent."""
 
     hello: dict[str, Any]
     events: list[dict[str, Any]] = field(default_factory=list)
-    pieces: list[Audio] = field(default_factory=list)
+    pieces: dict[int, Audio] = field(default_factory=dict)  # by the micro-turn that made it
 
     @property
     def audio(self) -> Audio:
-        """The answer on the clock of the recording: the first output plays in micro-turn 1."""
-        silence = np.zeros(self.hello["samples_per_micro_turn"], np.float32)
-        return np.concatenate([silence, *self.pieces])
+        """The answer on the clock of the recording, silent where there was none.
+
+        What micro-turn k made is played in k + 1.
+        """
+        n = self.hello["samples_per_micro_turn"]
+        audio = np.zeros((max(self.pieces, default=-1) + 2) * n, np.float32)
+        for micro_turn, piece in self.pieces.items():
+            audio[(micro_turn + 1) * n : (micro_turn + 2) * n] = piece
+        return audio
+
+    @property
+    def lost(self) -> list[int]:
+        """The micro-turns whose answer was dropped, in order."""
+        ranges = [r for e in self.events if e["type"] == "dropped" for r in e["ranges"]]
+        return sorted({k for first, end in ranges for k in range(first, end)})
 
     def words(self, side: str) -> list[str]:
         return [e["text"] for e in self.events if e["type"] == "word" and e["side"] == side]
@@ -144,18 +156,22 @@ async def _send(
 async def _receive(
     socket: ClientConnection, answer: ServerAnswer, *, n: int, credit: asyncio.Semaphore
 ) -> None:
-    """Collect messages until n micro-turns are accounted for, played or dropped."""
-    dropped: dict[str, int] = {}
-    while len(answer.pieces) + sum(dropped.values()) < n:
+    """Collect messages until all n micro-turns of sound are answered, dropped or came too late."""
+    micro_turn, n_done, sound_comes = -1, 0, False
+    while n_done < n or sound_comes:
         message = await socket.recv()
         if isinstance(message, bytes):
-            answer.pieces.append(decode_pcm16(message))
-            credit.release()
+            answer.pieces[micro_turn], sound_comes = decode_pcm16(message), False
             continue
         event = json.loads(message)
         answer.events.append(event)
-        if event["type"] == "dropped":
-            dropped[event["direction"]] = event["dropped"]
+        if event["type"] == "micro_turn":
+            micro_turn, before, sound_comes = event["micro_turn"], n_done, True
+            n_done = micro_turn + 1 - event["missing_input"] + event["too_late_input"]
+            for _ in range(n_done - before):
+                credit.release()
+        if event["type"] == "dropped" and event["direction"] == "output":
+            sound_comes = sound_comes and micro_turn not in answer.lost
         if event["type"] == "closed":
             raise OSError(f"the server closed the conversation: {event['reason']}")
 

@@ -3,8 +3,8 @@
 The model never runs on the event loop of the server. Every session that is ready when a tick begins
 takes part in it, and those that become ready meanwhile take part in the next, so no session falls
 behind as long as a tick takes less than a micro-turn lasts. `Admission` sees to that. The waiting
-audio of a session is bounded: when the model falls behind, the oldest is dropped, counted and
-reported (`input_queue.py`).
+audio of a session is bounded: when the model falls behind, the oldest gets no answer, and the
+client is told which (`input_queue.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Condition, Thread
 from typing import Any, Final
@@ -28,7 +29,7 @@ from microturn.inference.notes import make_notes
 from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
-from microturn.inference.serve.input_queue import InputQueue
+from microturn.inference.serve.input_queue import BegunMicroTurn, InputQueue
 from microturn.inference.serve.live_client import Action, LiveClient
 from microturn.inference.serve.metrics import Metrics
 from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem
@@ -38,6 +39,7 @@ from microturn.model.streams.pcm import Audio
 log = logging.getLogger(__name__)
 _N_TICK_TIMES: Final = 1_000
 _JOIN_S: Final = 5.0
+_QUEUE_LOSSES: Final = ("missing_input", "dropped", "too_late_input")
 
 
 class EngineFull(RuntimeError):
@@ -155,7 +157,9 @@ class LiveEngine:
         queue = InputQueue(
             self.layout,
             max_waiting=self._config.max_waiting_micro_turns,
+            keep_waiting=self._config.keep_waiting_micro_turns,
             missing_after_s=self._config.missing_input_after_ms / 1000,
+            max_passed=self._sessions.reach,
         )
         return LiveClient(name=name, conversation=conversation, deliver=deliver, queue=queue)
 
@@ -177,7 +181,7 @@ class LiveEngine:
         """Return counters, and percentiles of the last ticks."""
         with self._wake:
             times = np.array(self._tick_times_ms or [0.0])
-            losses = ("missing_input", "dropped", "deadline_missed")
+            losses = (*_QUEUE_LOSSES, "deadline_missed")
             return {
                 "sessions": len(self._clients),
                 "max_sessions": self._sessions.max_sessions,
@@ -199,7 +203,7 @@ class LiveEngine:
 
     def _gauges(self) -> dict[str, float]:
         micro_turn_ms = self.layout.micro_turn_ms
-        leads_ms = [c.numbers(micro_turn_ms)["lead_ms"] for c in self._clients if c.queue.n_begun]
+        leads_ms = [c.numbers(micro_turn_ms)["lead_ms"] for c in self._clients if c.queue.index]
         gauges = {
             "sessions": len(self._clients),
             "max_sessions": self._sessions.max_sessions,
@@ -215,8 +219,16 @@ class LiveEngine:
 
     def _push_audio(self, client: LiveClient, audio: Audio) -> None:
         with self._wake:
-            self._metrics.count("dropped", client.queue.push_audio(audio, self._clock()))
+            with self._counting_losses(client.queue):
+                client.queue.push_audio(audio, self._clock())
             self._wake.notify()
+
+    @contextmanager
+    def _counting_losses(self, queue: InputQueue) -> Iterator[None]:
+        before = [getattr(queue, name) for name in _QUEUE_LOSSES]
+        yield
+        for name, n in zip(_QUEUE_LOSSES, before, strict=True):
+            self._metrics.count(name, getattr(queue, name) - n)
 
     def _show(self, client: LiveClient, lane: str, frame: NDArray[np.uint8]) -> None:
         self.layout.check_ready(lane, frame[None], 1)
@@ -231,7 +243,7 @@ class LiveEngine:
     def _instruct(self, client: LiveClient, text: str) -> None:
         opened = self._opening.instructed(self._batch, text)
         with self._wake:
-            if len(client.queue) or client.queue.n_begun:
+            if len(client.queue) or client.queue.index:
                 raise ValueError("instructions come too late: the conversation has begun")
             client.opened = opened
 
@@ -310,8 +322,8 @@ class LiveEngine:
                 client.deliver(Problem(message=f"the model failed: {error}", fatal=True))
             return
         self._record_tick(clients, started)
-        for client, (output, arrived) in zip(clients, outputs, strict=True):
-            self._deliver(client, output, arrived=arrived)
+        for client, (output, begun) in zip(clients, outputs, strict=True):
+            self._deliver(client, output, begun)
 
     def _record_tick(self, clients: list[LiveClient], started: float) -> None:
         now = self._clock()
@@ -323,27 +335,29 @@ class LiveEngine:
                 sessions = [client.session for client in clients if client.session is not None]
                 self._admission.record(self._sessions.n_rows_computed(sessions), ms, now=now)
 
-    def _run_model(self, clients: list[LiveClient]) -> list[tuple[MicroTurnOut, float]]:
-        """Return the output of each client, and when its input was complete."""
+    def _run_model(self, clients: list[LiveClient]) -> list[tuple[MicroTurnOut, BegunMicroTurn]]:
+        """Return the output of each client, and the micro-turn that it answers."""
         inputs: dict[Session, MicroTurnIn] = {}
-        arrivals: list[tuple[Session, float]] = []
+        turns: list[tuple[Session, BegunMicroTurn]] = []
         for client in clients:
             if client.session is None:
                 client.session = self._sessions.open(client.opened or self._opening.row)
-            with self._wake:
-                micro_turn, arrived = client.queue.next_input(self._clock())
-                self._metrics.count("missing_input", int(micro_turn.missing_input))
+            with self._wake, self._counting_losses(client.queue):
+                begun = client.queue.next_input(self._clock())
+            if begun.n_passed:
+                passed = [replace(turn, given=client.frames) for turn in begun.passed]
+                self._sessions.pass_over(client.session, passed, n=begun.n_passed)
+                client.conversation.pass_over(begun.n_passed)
             ids = client.conversation.next_text()
             self._metrics.count("tokens_given", len(ids))
-            inputs[client.session] = replace(micro_turn, text_in=ids, given=client.frames)
-            arrivals.append((client.session, arrived))
+            inputs[client.session] = replace(begun.input, text_in=ids, given=client.frames)
+            turns.append((client.session, begun))
         outputs = self._sessions.step_sessions(inputs)
-        return [(outputs[session], arrived) for session, arrived in arrivals]
+        return [(outputs[session], begun) for session, begun in turns]
 
-    def _deliver(self, client: LiveClient, output: MicroTurnOut, *, arrived: float) -> None:
-        micro_turn = client.conversation.micro_turn
+    def _deliver(self, client: LiveClient, output: MicroTurnOut, begun: BegunMicroTurn) -> None:
         events = client.conversation.read_output(output)
-        lag_ms = (self._clock() - arrived) * 1000
+        lag_ms = (self._clock() - begun.arrived) * 1000
         with self._wake:
             client.lag_ms = lag_ms
             missed = int(lag_ms > self.layout.micro_turn_ms)
@@ -354,13 +368,16 @@ class LiveEngine:
             self._metrics.count("tokens_said", len(output.say))
             self._metrics.lag.observe(lag_ms)
             report = MicroTurnReport(
-                micro_turn=micro_turn,
+                micro_turn=begun.index,
                 output=output,
                 events=events,
                 lag_ms=lag_ms,
                 waiting=len(client.queue),
+                is_missing=begun.input.missing_input,
+                n_passed=begun.n_passed,
                 missing_input=client.queue.missing_input,
                 dropped=client.queue.dropped,
+                too_late_input=client.queue.too_late_input,
                 deadline_missed=client.deadline_missed,
             )
         client.deliver(report)

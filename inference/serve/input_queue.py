@@ -1,16 +1,20 @@
 """The waiting input of one live session, and its clock.
 
-A session's clock starts with its first micro-turn of audio. Micro-turn `k` is due when `k` more
-micro-turns of wall clock have passed. Without `missing_after_s` the audio itself is the clock: a
-session without audio sits out. With it the wall clock decides: a micro-turn whose audio is not
-there that long after it was due goes on with *missing input* (`<late>`), and audio that arrives
-after all, beyond the room of the clock, is *dropped*. Either way the queue is bounded and drops
-the oldest first, so that a session falls behind once and does not accumulate delay.
+Micro-turns are counted on the clock of the client, which starts with its first one. Overload does
+not stop that clock: when more than `max_waiting` micro-turns wait, all but the newest
+`keep_waiting` are *dropped*: they keep their places, the model reads them in one pass with the
+next one, and nobody answers them. So overload costs answers, and no delay that stays.
+
+Without `missing_after_s` the audio itself is the clock: a session without audio sits out. With it
+the wall clock decides: a micro-turn whose audio is not there that long after it was due goes on
+with *missing input* (`<late>`), and audio that arrives after all, beyond the room of the clock, is
+*too late*: it is thrown away, its micro-turn is over.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,65 +23,116 @@ from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
 
 
+@dataclass(frozen=True, kw_only=True)
+class BegunMicroTurn:
+    """A micro-turn of a session and what passed before it."""
+
+    index: int
+    input: MicroTurnIn  # without text
+    arrived: float  # when its last sample arrived or should have arrived
+    n_passed: int  # micro-turns directly before it that were dropped
+    passed: list[MicroTurnIn]  # the newest of them
+
+
 class InputQueue:
     """The waiting input of one session; times are seconds of any clock that never goes back.
 
-    Not thread-safe: the engine calls it under its lock.
+    Of dropped micro-turns the sound of the newest `max_passed` is kept. Not thread-safe: the engine
+    calls it under its lock.
     """
 
     def __init__(
-        self, layout: StreamLayout, *, max_waiting: int, missing_after_s: float = 0.0
+        self,
+        layout: StreamLayout,
+        *,
+        max_waiting: int,
+        keep_waiting: int = 1,
+        missing_after_s: float = 0.0,
+        max_passed: int = 0,
     ) -> None:
         self._micro_turn_s = layout.micro_turn_s
-        self._max_waiting, self._missing_after_s = max_waiting, missing_after_s
-        self._silence = np.zeros(layout.samples_per_micro_turn, np.float32)
+        self._max_waiting, self._keep_waiting = max_waiting, keep_waiting
+        self._missing_after_s = missing_after_s
+        silence = np.zeros(layout.samples_per_micro_turn, np.float32)
+        self._missing = MicroTurnIn(audio=silence, missing_input=True)
         self._waiting: deque[tuple[Audio, float]] = deque()
+        self._passed: deque[MicroTurnIn] = deque(maxlen=max_passed)
+        self._n_passed = 0
         self._started: float | None = None
-        self.n_begun = 0  # micro-turns, those with missing input included
+        self.index = 0  # of the next micro-turn
         self.missing_input = 0  # micro-turns begun without their audio
-        self.dropped = 0  # micro-turns of audio that the model never read
+        self.dropped = 0  # micro-turns that get no answer
+        self.too_late_input = 0  # micro-turns of audio that came after theirs was over
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def push_audio(self, audio: Audio, now: float) -> int:
-        """Append a micro-turn of audio; returns the number dropped for it, oldest first."""
+    def push_audio(self, audio: Audio, now: float) -> None:
+        """Append a micro-turn of audio, for which others may be dropped."""
         if self._started is None:
             self._started = now
+        self._drop(now, n_coming=1)
         self._waiting.append((audio, now))
-        room = self._max_waiting
         if self._missing_after_s:  # no further ahead of the clock than one micro-turn
-            elapsed = int((now - self._started) / self._micro_turn_s) + 1
-            room = min(room, max(0, elapsed + 1 - self.n_begun))
-        n_dropped = max(0, len(self._waiting) - room)
-        for _ in range(n_dropped):
-            self._waiting.popleft()
-        self.dropped += n_dropped
-        return n_dropped
+            room = max(0, self._n_due(now) + 1 - self.index)
+            while len(self._waiting) > room:
+                self._waiting.popleft()
+                self.too_late_input += 1
 
     def missing_at(self) -> float | None:
         """Return when the next input counts as missing, if the wall clock decides that."""
         if self._started is None or not self._missing_after_s or self._waiting:
             return None
-        return self._started + self.n_begun * self._micro_turn_s + self._missing_after_s
+        return self._started + self.index * self._micro_turn_s + self._missing_after_s
 
     def is_ready(self, now: float) -> bool:
         """Tell whether the next micro-turn can begin, with its audio or without."""
         missing_at = self.missing_at()
         return bool(self._waiting) or (missing_at is not None and now >= missing_at)
 
-    def next_input(self, now: float) -> tuple[MicroTurnIn, float]:
-        """Begin the next micro-turn, which must be ready.
-
-        Returns its input, without text, and when the last sample arrived or should have arrived.
-        """
+    def next_input(self, now: float) -> BegunMicroTurn:
+        """Begin the next micro-turn, which must be ready."""
+        self._drop(now, n_coming=0)
         if self._waiting:
             audio, arrived = self._waiting.popleft()
-            self.n_begun += 1
-            return MicroTurnIn(audio=audio), arrived
-        missing_at = self.missing_at()
-        assert missing_at is not None
-        assert now >= missing_at
-        self.n_begun += 1
-        self.missing_input += 1
-        return MicroTurnIn(audio=self._silence, missing_input=True), missing_at
+            micro_turn = MicroTurnIn(audio=audio)
+        else:
+            missing_at = self.missing_at()
+            assert missing_at is not None
+            assert now >= missing_at
+            micro_turn, arrived = self._missing, missing_at
+            self.missing_input += 1
+        begun = BegunMicroTurn(
+            index=self.index,
+            input=micro_turn,
+            arrived=arrived,
+            n_passed=self._n_passed,
+            passed=list(self._passed),
+        )
+        self.index += 1
+        self._passed.clear()
+        self._n_passed = 0
+        return begun
+
+    def _n_due(self, now: float) -> int:
+        """Count the micro-turns that are over, and the first one, by the wall clock."""
+        assert self._started is not None
+        return int((now - self._started) / self._micro_turn_s) + 1
+
+    def _drop(self, now: float, *, n_coming: int) -> None:
+        """Drop the oldest when too much waits together with the micro-turns that come now.
+
+        By the wall clock those without audio wait, too, from the time on when they are missing.
+        """
+        n = len(self._waiting)
+        if self._missing_after_s and self._started is not None:
+            n = max(n, self._n_due(now - self._missing_after_s) - self.index)
+        if n + n_coming <= self._max_waiting:
+            return
+        n_dropped = max(0, n + n_coming - self._keep_waiting)
+        for _ in range(n_dropped):
+            sound = MicroTurnIn(audio=self._waiting.popleft()[0]) if self._waiting else None
+            self._passed.append(sound or self._missing)
+        self._n_passed += n_dropped
+        self.index += n_dropped
+        self.dropped += n_dropped

@@ -37,10 +37,11 @@ class LiveClient:
     def numbers(self, micro_turn_ms: int) -> dict[str, float]:
         """Return the counters of this session and the lag of its last micro-turn."""
         return {
-            "micro_turns": self.queue.n_begun,
+            "micro_turns": self.queue.index,
             "waiting": len(self.queue),
             "missing_input": self.queue.missing_input,
             "dropped": self.queue.dropped,
+            "too_late_input": self.queue.too_late_input,
             "deadline_missed": self.deadline_missed,
             "lag_ms": round(self.lag_ms, 3),
             "lead_ms": round(micro_turn_ms - self.lag_ms, 3),

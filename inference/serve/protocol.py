@@ -54,7 +54,6 @@ class MicroturnCodec:
         self._layout = layout
         self._pieces = Reassembler(layout.samples_per_micro_turn)
         self._greeted = False  # the client has sent its hello
-        self._reported_missing = self._reported_dropped = 0
 
     # --- client to server ----------------------------------------------------------------------
     def subprotocol(self, offered: Sequence[str]) -> str | None:
@@ -158,17 +157,18 @@ class MicroturnCodec:
             "missing_input": report.missing_input,
             "dropped_input": report.dropped,
             "dropped_output": dropped_output,
+            "too_late_input": report.too_late_input,
             "deadline_missed": report.deadline_missed,
         }
         return [
+            *self._new_losses(report),
             ServerMessage.from_json(micro_turn),
             ServerMessage(payload=encode_pcm16(report.output.audio), is_audio=True),
             *(ServerMessage.from_json(self._event(event)) for event in report.events),
-            *self._new_losses(report),
         ]
 
     def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
-        return [ServerMessage.from_json(self._dropped("output", n_dropped))]
+        return [ServerMessage.from_json(self._dropped("output", n_dropped, []))]
 
     def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
         return [ServerMessage.from_json({"type": "error", "message": message})]
@@ -177,26 +177,27 @@ class MicroturnCodec:
         return [ServerMessage.from_json({"type": "closed", "reason": reason})]
 
     def _new_losses(self, report: MicroTurnReport) -> list[ServerMessage]:
-        """Messages about input that went missing or was dropped since the last report."""
-        messages = []
-        if report.missing_input > self._reported_missing:
-            self._reported_missing = report.missing_input
+        """Messages about dropped micro-turns before this one, and about its own missing input."""
+        messages, index = [], report.micro_turn
+        if report.n_passed:
+            ranges = [[index - report.n_passed, index]]
+            messages.append(self._dropped("input", report.dropped, ranges))
+        if report.is_missing:
             messages.append(
                 {
                     "type": "missing_input",
+                    "ranges": [[index, index + 1]],
                     "missing": report.missing_input,
                     "missing_s": micro_turns_to_s(report.missing_input, self._layout),
                 }
             )
-        if report.dropped > self._reported_dropped:
-            self._reported_dropped = report.dropped
-            messages.append(self._dropped("input", report.dropped))
         return [ServerMessage.from_json(message) for message in messages]
 
-    def _dropped(self, direction: str, n_dropped: int) -> Json:
+    def _dropped(self, direction: str, n_dropped: int, ranges: list[list[int]]) -> Json:
         return {
             "type": "dropped",
             "direction": direction,
+            "ranges": ranges,
             "dropped": n_dropped,
             "dropped_s": micro_turns_to_s(n_dropped, self._layout),
         }

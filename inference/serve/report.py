@@ -13,7 +13,8 @@ from microturn.inference.micro_turn import MicroTurnOut
 class MicroTurnReport:
     """A micro-turn is done: its output, its events, and how well the session keeps up.
 
-    The last three count micro-turns since the session began.
+    Micro-turns are counted on the clock of the client, dropped ones included. The last four count
+    micro-turns since the session began.
     """
 
     micro_turn: int
@@ -21,8 +22,11 @@ class MicroTurnReport:
     events: list[ConversationEvent]
     lag_ms: float  # from the last sample of the input to this output
     waiting: int  # micro-turns of input in the queue
+    is_missing: bool = False  # this one went on without its audio
+    n_passed: int = 0  # micro-turns directly before this one that were dropped
     missing_input: int = 0  # went on without their audio, which had not arrived in time
-    dropped: int = 0  # waiting input thrown away because the queue overflowed
+    dropped: int = 0  # got no answer, because too many waited
+    too_late_input: int = 0  # of audio that came after its micro-turn had gone on without it
     deadline_missed: int = 0  # answered after their deadline
 
 

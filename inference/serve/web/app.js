@@ -45,15 +45,15 @@ const view = {
       word: () => showWord(message),
       delegation: () => {
         background.delegation(message);
-        lanes.delegation(message.id, message.status);
+        lanes.delegation(message);
       },
       result: () => {
         background.result(message);
         lanes.result(message);
       },
       card: () => background.card(message),
-      dropped: () => lanes.loss(`${message.dropped_s.toFixed(1)} s dropped`),
-      missing_input: () => lanes.loss(`${message.missing_s.toFixed(1)} s missing`),
+      dropped: () => lanes.lost(message.direction, message.ranges),
+      missing_input: () => lanes.lost("missing", message.ranges),
     }[message.type];
     show?.();
   },

@@ -36,7 +36,7 @@ export class Call {
       const passed = Math.ceil((performance.now() - this.startedMs) / hello.micro_turn_ms);
       this.offset = this.start + passed;
     }
-    this.sentHere = this.failed = 0;
+    this.sentHere = this.shift = this.failed = 0;
     this.view.begun(hello);
     if (!this.sound) await this.openSound(hello);
     this.startedMs ??= performance.now();
@@ -63,7 +63,7 @@ export class Call {
   // --- out -----------------------------------------------------------------------------------
   sendAudio(chunk) {
     if (!this.link.greeted || !this.link.isOpen) return;
-    this.view.level("user", this.offset + this.sentHere++, chunk);
+    this.view.level("user", this.offset + this.shift + this.sentHere++, chunk);
     this.link.sendAudio(chunk);
     this.view.number("sent", ++this.sent);
   }
@@ -107,6 +107,9 @@ export class Call {
     if (message.type === "micro_turn") return this.showMicroTurn(message);
     const moved = { ...message };
     if ("time_s" in moved) moved.time_s += this.offset * this.second;
+    if ("ranges" in moved) {
+      moved.ranges = message.ranges.map((range) => range.map((k) => k + this.offset));
+    }
     this.view.event(moved);
   }
 
@@ -118,6 +121,8 @@ export class Call {
 
   showMicroTurn({ micro_turn, lag_ms, ...counts }) {
     this.microTurn = this.offset + micro_turn;
+    // Micro-turns that went on without this page's sound have places of their own on the clock.
+    this.shift = counts.missing_input - counts.too_late_input;
     this.serverDropped = counts.dropped_input + counts.dropped_output;
     this.view.number("missing", counts.missing_input);
     this.view.number("deadlines", counts.deadline_missed);

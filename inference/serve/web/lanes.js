@@ -1,5 +1,5 @@
 // The last seconds of a conversation on a canvas: levels, words, background work, answer times and
-// losses, on the clock of the conversation.
+// lost micro-turns, all at their micro-turns: one clock, which losses do not stop.
 
 const MOST_SECONDS = 15;
 const SECOND_WIDTH = 44; // pixels that the words of a second need at the least
@@ -24,7 +24,7 @@ export class Lanes {
     this.words = [];
     this.work = new Map();
     this.lags = new Map();
-    this.losses = [];
+    this.losses = { input: new Map(), output: new Map(), missing: new Map() };
   }
 
   begin(hello) {
@@ -51,9 +51,9 @@ export class Lanes {
     if (this.words.length > MAX_MARKS) this.words.shift();
   }
 
-  delegation(id, status) {
-    const item = this.work.get(id) ?? { start: this.now, end: null };
-    if (["final", "failed", "cancelled"].includes(status)) item.end = this.now;
+  delegation({ id, status, time_s }) {
+    const item = this.work.get(id) ?? { start: time_s, end: null };
+    if (["final", "failed", "cancelled"].includes(status)) item.end = time_s;
     item.status = status;
     this.keep(this.work, id, item);
   }
@@ -69,9 +69,9 @@ export class Lanes {
     this.work = new Map(rest.map((item) => [Symbol("over"), item]));
   }
 
-  loss(text) {
-    this.losses.push({ time: this.now, text });
-    if (this.losses.length > MAX_MARKS) this.losses.shift();
+  /** Mark micro-turns without an answer, or without the user's sound. */
+  lost(kind, ranges) {
+    for (const [first, end] of ranges) this.keep(this.losses[kind], first, end);
   }
 
   keep(map, key, value) {
@@ -99,6 +99,7 @@ export class Lanes {
     pen.beginPath();
     pen.rect(LEFT, 0, width - LEFT, height);
     pen.clip();
+    this.drawLosses(pen, colour("loss"), x);
     for (const side of ["user", "agent"]) this.drawLevels(pen, colour(side), side, x);
     this.drawWords(pen, colour, x);
     this.drawWork(pen, colour, x);
@@ -129,6 +130,21 @@ export class Lanes {
       const half = Math.max(0.5, level * LEVEL_HEIGHT);
       pen.fillRect(left, ROWS[side] - half, x((microTurn + 1) * this.second) - left - 1, 2 * half);
     }
+  }
+
+  /** Bars behind the levels: the agent's where it had no answer, the user's where none came. */
+  drawLosses(pen, colour, x) {
+    pen.fillStyle = colour;
+    pen.globalAlpha = 0.35;
+    for (const [kind, ranges] of Object.entries(this.losses)) {
+      const [row, delay] = kind === "missing" ? [ROWS.user, 0] : [ROWS.agent, 1];
+      for (const [first, end] of ranges) {
+        const left = x((first + delay) * this.second);
+        const width = x((end + delay) * this.second) - left - 1;
+        pen.fillRect(left, row - LEVEL_HEIGHT, width, 2 * LEVEL_HEIGHT);
+      }
+    }
+    pen.globalAlpha = 1;
   }
 
   drawWords(pen, colour, x) {
@@ -180,10 +196,5 @@ export class Lanes {
       const left = x(microTurn * this.second);
       pen.fillRect(left, height - 4 - tall, x((microTurn + 1) * this.second) - left - 1, tall);
     }
-    pen.fillStyle = colour("loss");
-    const places = this.losses.map(({ time, text }) => {
-      return { text, left: x(time), width: pen.measureText(text).width };
-    });
-    this.drawApart(pen, places, [height - 28]);
   }
 }

@@ -30,39 +30,72 @@ def test_without_a_clock_a_session_waits_for_its_audio() -> None:
     queue = InputQueue(LAYOUT, max_waiting=3)
     assert not queue.is_ready(1e9)
     queue.push_audio(SOUND, 5.0)
-    assert queue.next_input(5.0)[1] == 5.0
+    assert queue.next_input(5.0).arrived == 5.0
     assert not queue.is_ready(1e9)
     assert queue.missing_at() is None
     assert queue.missing_input == 0
 
 
-def test_the_oldest_is_dropped_and_counted() -> None:
-    queue = InputQueue(LAYOUT, max_waiting=3)
-    dropped = [queue.push_audio(numbered(k), 0.0) for k in range(8)]
-    assert dropped == [0, 0, 0, 1, 1, 1, 1, 1]
-    assert queue.dropped == 5
-    kept = [queue.next_input(0.0)[0] for _ in range(3)]
-    assert [number(micro_turn.audio) for micro_turn in kept] == [5, 6, 7]
-    assert not any(micro_turn.missing_input for micro_turn in kept)
+@pytest.mark.parametrize(
+    ("keep", "dropped"), [(1, [0, 0, 0, 3, 3, 3, 6, 6]), (3, [0, 0, 0, 1, 2, 3, 4, 5])]
+)
+def test_an_overflow_drops_all_but_the_newest_and_keeps_their_places(
+    keep: int, dropped: list[int]
+) -> None:
+    queue = InputQueue(LAYOUT, max_waiting=3, keep_waiting=keep, max_passed=4)
+    counted = []
+    for k in range(8):
+        queue.push_audio(numbered(k), 0.0)
+        counted.append(queue.dropped)
+    assert counted == dropped
+    n = dropped[-1]
+    kept = [queue.next_input(0.0) for _ in range(8 - n)]
+    assert [number(begun.input.audio) for begun in kept] == list(range(n, 8))
+    assert [begun.index for begun in kept] == list(range(n, 8))
+    assert [begun.n_passed for begun in kept] == [n, *[0] * (7 - n)]
+    # The sound of the newest that were dropped.
+    assert [number(passed.audio) for passed in kept[0].passed] == list(range(n - 4, n))
+    assert not any(begun.input.missing_input for begun in kept)
+    assert len(queue) == 0
 
 
 def test_audio_that_is_absent_when_due_is_missing_and_dropped_when_it_arrives() -> None:
     queue = InputQueue(LAYOUT, max_waiting=5, missing_after_s=0.1)
     queue.push_audio(numbered(0), 10.0)
-    assert not queue.next_input(10.0)[0].missing_input
+    assert not queue.next_input(10.0).input.missing_input
     assert queue.missing_at() == pytest.approx(10.3)
     assert not queue.is_ready(10.29)
     for k in (1, 2, 3, 4):  # nothing for 0.8 s: four micro-turns go on without
-        micro_turn, _ = queue.next_input(10.0 + k * P + 0.1)
-        assert micro_turn.missing_input
-        assert not micro_turn.audio.any()
+        begun = queue.next_input(10.0 + k * P + 0.1)
+        assert begun.index == k
+        assert begun.input.missing_input
+        assert not begun.input.audio.any()
     assert queue.missing_input == 4
     # The network gives everything at once; there is room for what is due now and one more.
     for k in (1, 2, 3, 4, 5):
         queue.push_audio(numbered(k), 11.0)
     waiting = [number(audio) for audio, _ in list(queue._waiting)]
     assert waiting == [4, 5]
-    assert queue.dropped == 3
+    assert (queue.too_late_input, queue.dropped) == (3, 0)
+
+
+def test_a_machine_that_stood_still_goes_on_at_the_wall_clock() -> None:
+    """Nothing ran and nothing came for two seconds: those micro-turns are dropped, not made up."""
+    queue = InputQueue(LAYOUT, max_waiting=5, missing_after_s=0.05, max_passed=64)
+    queue.push_audio(numbered(0), 0.0)
+    queue.next_input(0.0)
+    queue.push_audio(numbered(1), 0.2)
+    queue.push_audio(numbered(11), 2.2)
+    assert queue.dropped == 10
+    begun = queue.next_input(2.2)
+    assert (begun.index, begun.n_passed, number(begun.input.audio)) == (11, 10, 11)
+    assert [number(passed.audio) for passed in begun.passed] == [1, *[0] * 9]
+    assert [passed.missing_input for passed in begun.passed] == [False, *[True] * 9]
+    assert not queue.is_ready(2.44)
+    assert queue.is_ready(4.46)  # and without anything that comes
+    begun = queue.next_input(4.46)
+    assert (begun.index, begun.n_passed) == (22, 10)
+    assert begun.input.missing_input
 
 
 def test_a_client_that_paused_is_heard_again_at_once() -> None:
@@ -78,39 +111,54 @@ def test_a_client_that_paused_is_heard_again_at_once() -> None:
         now += P
         while queue.is_ready(now - 0.01):
             queue.next_input(now - 0.01)
-        assert queue.push_audio(numbered(k), now) == 0
-        micro_turn, _ = queue.next_input(now)
-        assert not micro_turn.missing_input
-        assert number(micro_turn.audio) == k
+        queue.push_audio(numbered(k), now)
+        begun = queue.next_input(now)
+        assert not begun.input.missing_input
+        assert number(begun.input.audio) == k
+    assert queue.dropped == queue.too_late_input == 0
 
 
 @given(
     st.lists(st.tuples(st.floats(0.0, 0.6), st.integers(0, 4)), max_size=60),
     st.integers(1, 6),
     st.sampled_from([0.0, 0.05, 0.3]),
+    st.booleans(),
 )
 def test_delay_never_accumulates(
-    arrivals: list[tuple[float, int]], max_waiting: int, missing_after_s: float
+    arrivals: list[tuple[float, int]], max_waiting: int, missing_after_s: float, is_slow: bool
 ) -> None:
-    """Whatever arrives when: what waits is bounded, nothing is lost without being counted, and
-    with a wall clock the conversation is never a micro-turn ahead of it nor behind."""
-    queue = InputQueue(LAYOUT, max_waiting=max_waiting, missing_after_s=missing_after_s)
-    now, pushed, heard, started = 0.0, 0, 0, None
+    """Whatever arrives when, and however slow the model: what waits is bounded, every micro-turn
+    has its place, and with a wall clock the conversation is never ahead of it by more than one
+    nor behind by more than may wait."""
+    queue = InputQueue(
+        LAYOUT, max_waiting=max_waiting, missing_after_s=missing_after_s, max_passed=4
+    )
+    now, pushed, heard, passed, index, started = 0.0, 0, 0, 0, 0, None
     for gap, n in arrivals:
         now += gap
         while queue.is_ready(now):
-            heard += not queue.next_input(now)[0].missing_input
+            begun = queue.next_input(now)
+            heard += not begun.input.missing_input
+            passed += begun.n_passed
+            assert begun.index == index + begun.n_passed
+            assert len(begun.passed) == min(begun.n_passed, 4)
+            index = begun.index + 1
+            if is_slow:
+                break
         for _ in range(n):
             started = now if started is None else started
             queue.push_audio(SOUND, now)
             pushed += 1
         assert len(queue) <= max_waiting
-        assert pushed == heard + len(queue) + queue.dropped
-        if missing_after_s and started is not None:
+        if not missing_after_s:
+            assert pushed == heard + len(queue) + queue.dropped == queue.index + len(queue)
+        elif started is not None:
             elapsed = int((now - started) / P + 1e-9) + 1
-            assert queue.n_begun + len(queue) <= elapsed + 1
-            assert queue.n_begun >= elapsed - 1 - int(missing_after_s / P + 1) - max_waiting
-    assert queue.n_begun == heard + queue.missing_input
+            assert queue.index + len(queue) <= elapsed + 1
+            if n:
+                assert queue.index >= elapsed - 1 - int(missing_after_s / P + 1) - max_waiting
+    assert queue.index == heard + queue.missing_input + queue.dropped
+    assert queue.dropped >= passed
 
 
 # --- admission -------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ class GatedBatch(RowBatch):
         return super().step_rows(inputs)
 
 
-def test_when_the_model_is_too_slow_the_oldest_input_is_dropped_and_counted(
+def test_when_the_model_is_too_slow_all_but_the_newest_input_is_dropped_and_told(
     checkpoint: LoadedCheckpoint, one_row: RowBatch
 ) -> None:
     batch = GatedBatch(checkpoint)
@@ -314,12 +314,13 @@ def test_when_the_model_is_too_slow_the_oldest_input_is_dropped_and_counted(
         for level in range(1, 9):  # eight more while the first is being worked on
             session.push_audio(np.full(spm, level / 10, np.float32))
         batch.gate.set()
-        wait_until(lambda: len(delivered) == 4)
-        assert [round(10 * level) for level in batch.levels] == [0, 6, 7, 8]
-        last = delivered[-1]
-        assert isinstance(last, MicroTurnReport)
-        assert (last.dropped, last.waiting) == (5, 0)
-        assert engine.health()["dropped"] == 5
+        wait_until(lambda: len(delivered) == 3)
+        assert [round(10 * level) for level in batch.levels] == [0, 7, 8]
+        reports = [report for report in delivered if isinstance(report, MicroTurnReport)]
+        assert [report.micro_turn for report in reports] == [0, 7, 8]
+        assert [report.n_passed for report in reports] == [0, 6, 0]
+        assert (reports[-1].dropped, reports[-1].waiting) == (6, 0)
+        assert engine.health()["dropped"] == 6
     finally:
         batch.gate.set()
         engine.stop()
@@ -339,4 +340,11 @@ def test_dropped_input_is_reported_on_the_socket(
         wait_until(lambda: client.get("/health").json()["dropped"] == 4)
         batch.gate.set()
         dropped = event_of(socket, "dropped")
-        assert dropped == {"type": "dropped", "direction": "input", "dropped": 4, "dropped_s": 0.8}
+        assert dropped == {
+            "type": "dropped",
+            "direction": "input",
+            "ranges": [[1, 5]],
+            "dropped": 4,
+            "dropped_s": 0.8,
+        }
+        assert event_of(socket, "micro_turn")["micro_turn"] == 5
