@@ -90,8 +90,19 @@ class ServeConfig:
     max_sessions: int = option(4, "sessions at once; one more is refused, not queued")
     admit_share: float = option(
         0.7,
-        "a session is refused when a micro-turn (p99) would need more than this share of its time "
-        "with it, 0: never",
+        "a session is refused when a micro-turn would need more than this share of its time with "
+        "it, 0: never",
+    )
+    admit_quantile: float = option(
+        0.9, "share of the micro-turns that have to be quicker than that, 0 to 1"
+    )
+    admit_always: int = option(
+        1, "sessions that are let in whatever was measured; the client is warned"
+    )
+    admit_cost_ms: list[float] = option(
+        default_factory=list,
+        help="milliseconds that a micro-turn of one session takes, and that each further session "
+        "adds, in place of measurements; []: measured",
     )
     calibrate: int = option(
         20, "micro-turns that each number of sessions is timed for before the first one begins"
@@ -130,6 +141,14 @@ class ServeConfig:
             raise ConfigError(
                 f"keep_waiting_micro_turns={self.keep_waiting_micro_turns} must not be above "
                 f"max_waiting_micro_turns={self.max_waiting_micro_turns}"
+            )
+        require_at_least(self, "", admit_always=0)
+        if not 0.0 <= self.admit_quantile <= 1.0:
+            raise ConfigError(f"admit_quantile={self.admit_quantile} must be between 0 and 1")
+        if self.admit_cost_ms and (len(self.admit_cost_ms) != 2 or min(self.admit_cost_ms) < 0):
+            raise ConfigError(
+                f"admit_cost_ms={self.admit_cost_ms} must be two times, such as [40, 8]: of one "
+                "session, and of each further one"
             )
         require_at_least(self, "", admit_share=0.0, calibrate=0, missing_input_after_ms=0.0)
         if self.port > 65_535:

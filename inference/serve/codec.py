@@ -101,8 +101,8 @@ class Codec(Protocol):
         Raises ValueError for a wrong message, WrongMessage if it has an id, ClientRefused to end.
         """
 
-    def greeting(self, session: str) -> list[ServerMessage]:
-        """The first messages of the server."""
+    def greeting(self, session: str, *, warning: str) -> list[ServerMessage]:
+        """The first messages of the server; `warning` is a sentence for the client, or empty."""
 
     def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
         """Write one micro-turn; `dropped_output` counts dropped audio of the outbox so far."""

@@ -108,7 +108,7 @@ class Connection:
         except EngineFull as error:
             await self._say_goodbye(_End(str(error), CLOSE_FULL, is_error=True))
             return
-        self._put(self._codec.greeting(session.name))
+        self._put(self._codec.greeting(session.name, warning=session.warning))
         try:
             await self._run(session)
         except (WebSocketDisconnect, OSError):

@@ -39,6 +39,7 @@ from microturn.model.streams.pcm import Audio
 log = logging.getLogger(__name__)
 _N_TICK_TIMES: Final = 1_000
 _JOIN_S: Final = 5.0
+_LATER: Final = "try again later"
 _QUEUE_LOSSES: Final = ("missing_input", "dropped", "too_late_input")
 
 
@@ -47,10 +48,14 @@ class EngineFull(RuntimeError):
 
 
 class LiveSession:
-    """The caller's end of a session; any thread may call, and all but `instruct` return at once."""
+    """The caller's end of a session; any thread may call, and all but `instruct` return at once.
 
-    def __init__(self, engine: LiveEngine, client: LiveClient) -> None:
+    `warning` is one sentence for the client, or empty.
+    """
+
+    def __init__(self, engine: LiveEngine, client: LiveClient, *, warning: str) -> None:
         self._engine, self._client, self.name = engine, client, client.name
+        self.warning = warning
 
     def push_audio(self, audio: Audio) -> None:
         """Queue the next micro-turn of the microphone."""
@@ -104,7 +109,7 @@ class LiveEngine:
         self._sessions, self._opening = Sessions(batch), opening or LoadedOpening()
         self._clients: list[LiveClient] = []
         self._wake = Condition()
-        self._stopping = self._calibrate_again = False
+        self._stopping = False
         self._tick_times_ms: deque[float] = deque(maxlen=_N_TICK_TIMES)
         self._metrics = Metrics(self.layout.micro_turn_ms)
         self._thread = Thread(target=self._run, name="engine", daemon=True)
@@ -129,14 +134,18 @@ class LiveEngine:
         Raises EngineFull, with the measured number, when it would not fit into real time.
         """
         with self._wake:
-            refusal = self._refusal()
+            n_others = sum(not client.has_left for client in self._clients)
+            excess = self._excess(n_others + 1)
+            is_admitted = not excess or n_others < self._config.admit_always
+            refusal = self._refusal(n_others) or ("" if is_admitted else f"{excess}; {_LATER}")
             if refusal:
                 self._metrics.count("sessions_refused")
                 raise EngineFull(refusal)
             self._metrics.count("sessions_opened")
             client = self._new_client(deliver)
             self._clients.append(client)
-            return LiveSession(self, client)
+            warning = f"answers may come late: {excess}" if excess else ""
+            return LiveSession(self, client, warning=warning)
 
     def _new_client(self, deliver: Deliver) -> LiveClient:
         name = f"s{self._metrics.counters['sessions_opened']}"
@@ -163,19 +172,17 @@ class LiveEngine:
         )
         return LiveClient(name=name, conversation=conversation, deliver=deliver, queue=queue)
 
-    def _refusal(self) -> str:
+    def _refusal(self, n_others: int) -> str:
         max_sessions = self._sessions.max_sessions
         if self._stopping:
             return "the server is stopping"
-        if len(self._clients) >= max_sessions:
-            return f"all {max_sessions} sessions are in use; try again later"
-        if self._admission is None:
-            return ""
-        refusal = self._admission.refusal(len(self._clients) + 1, self._clock())
-        if refusal and not self._clients:  # perhaps the machine was busy during the measurement
-            self._calibrate_again = True
-            self._wake.notify()
-        return refusal
+        return (
+            f"all {max_sessions} sessions are in use; {_LATER}" if n_others >= max_sessions else ""
+        )
+
+    def _excess(self, n: int) -> str:
+        """Tell how n sessions would not fit into real time; empty if they would."""
+        return self._admission.excess(n, self._clock()) if self._admission is not None else ""
 
     def health(self) -> dict[str, float | int]:
         """Return counters, and percentiles of the last ticks."""
@@ -263,10 +270,8 @@ class LiveEngine:
 
     def _has_work(self) -> bool:
         now = self._clock()
-        return (
-            self._stopping
-            or self._calibrate_again
-            or any(c.actions or c.has_left or c.queue.is_ready(now) for c in self._clients)
+        return self._stopping or any(
+            c.actions or c.has_left or c.queue.is_ready(now) for c in self._clients
         )
 
     def _seconds_until_missing(self) -> float | None:
@@ -285,10 +290,6 @@ class LiveEngine:
             clients = list(self._clients)
         for client in clients:
             self._settle(client)
-        if self._calibrate_again:
-            self._calibrate_again = False
-            if self._admission is not None and not clients:
-                self._admission.calibrate_again(self._clock())
         now = self._clock()
         with self._wake:
             ready = [c for c in clients if not c.has_left and c.queue.is_ready(now)]

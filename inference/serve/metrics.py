@@ -107,6 +107,6 @@ _GAUGES: Final = {
     "max_sessions": "sessions that have memory",
     "waiting": "micro-turns of input that wait",
     "lead_seconds": "least time to spare before an answer is due, over the last one of each",
-    "admission_expected_seconds": "p99 of a micro-turn with one more session",
-    "admission_limit_seconds": "p99 of a micro-turn from which on sessions are refused",
+    "admission_expected_seconds": "time of a micro-turn with one more session, at the quantile",
+    "admission_limit_seconds": "time of a micro-turn from which on sessions are refused",
 }

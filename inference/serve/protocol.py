@@ -132,9 +132,9 @@ class MicroturnCodec:
         return {s.name: s.shape for s in specs if s.kind == "frames" and s.positions}
 
     # --- server to client ----------------------------------------------------------------------
-    def greeting(self, session: str) -> list[ServerMessage]:
+    def greeting(self, session: str, *, warning: str) -> list[ServerMessage]:
         layout = self._layout
-        hello = {
+        hello: Json = {
             "type": "hello",
             "protocol": PROTOCOL_VERSION,
             "session": session,
@@ -146,7 +146,8 @@ class MicroturnCodec:
             "frames": {lane: shape[:2] for lane, shape in self._frame_shapes().items()},
             "layout": {**layout.to_dict(), "hash": layout.hash},
         }
-        return [ServerMessage.from_json(hello)]
+        greeting = [hello, {"type": "warning", "message": warning}] if warning else [hello]
+        return [ServerMessage.from_json(values) for values in greeting]
 
     def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
         micro_turn = {

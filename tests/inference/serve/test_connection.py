@@ -62,7 +62,7 @@ class Base64Codec:
         pcm16 = base64.b64decode(values["audio"])
         return [MicrophoneAudio(audio=audio) for audio in self._pieces.add_pcm16(pcm16)]
 
-    def greeting(self, session: str) -> list[ServerMessage]:
+    def greeting(self, session: str, *, warning: str) -> list[ServerMessage]:
         return [ServerMessage.from_json({"type": "session.created", "id": session})]
 
     def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:

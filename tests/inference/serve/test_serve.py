@@ -213,14 +213,19 @@ def test_a_wrong_configuration_is_refused_in_one_sentence(
 def test_admission_follows_the_measurement_at_the_start(
     checkpoint_folder: Path,
 ) -> None:
-    """No session fits into a thousandth of a micro-turn."""
+    """No session fits into a thousandth of a micro-turn, but the first one is let in."""
     served = start(checkpoint_folder, "admit_share=0.001", "calibrate=2", "max_sessions=2")
     try:
-        with connect(served.socket_url) as socket:
-            refusal = json.loads(socket.recv(timeout=START_S))
-            assert re.search(r"one session would need \d+ ms \(p99\)", refusal["message"])
-            assert json.loads(socket.recv(timeout=START_S))["type"] == "closed"
-        assert served.health()["sessions"] == 0
+        with connect(served.socket_url) as first, connect(served.socket_url) as second:
+            assert json.loads(first.recv(timeout=START_S))["type"] == "hello"
+            warning = json.loads(first.recv(timeout=START_S))
+            assert warning["type"] == "warning"
+            pattern = r"answers may come late: one session would need \d+ ms \(p90\)"
+            assert re.match(pattern, warning["message"])
+            refusal = json.loads(second.recv(timeout=START_S))
+            assert re.match(r"2 sessions at once would need \d+ ms", refusal["message"])
+            assert json.loads(second.recv(timeout=START_S))["type"] == "closed"
+            assert served.health()["sessions"] == 1
         with urllib.request.urlopen(served.url + "metrics", timeout=START_S) as response:
             assert "microturn_sessions_refused_total 1" in response.read().decode()
     finally:
