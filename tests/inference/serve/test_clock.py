@@ -19,6 +19,7 @@ from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.serve.server import create_app, listen
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
+from support.scripted import scripted_ids
 
 P, SAMPLES = TINY_LAYOUT.micro_turn_s, TINY_LAYOUT.samples_per_micro_turn
 CUE, COUNT, N = 20, 15, 60  # "in three seconds", said in micro-turn 20 of 60
@@ -50,7 +51,7 @@ class CountingBatch(RowBatch):
         say = ""
         if self.due is not None and now >= self.due:
             say, self.due = "four <delegate>", None
-        tokens = {"heard": [], "say": self.tokenizer.encode(say)}
+        tokens = {"heard": [], "say": scripted_ids(self.tokenizer, say)}
         return {0: MicroTurnOut(audio=real.audio, tokens=tokens)}
 
     def listen(self, micro_turn: MicroTurnIn, index: int) -> None:
