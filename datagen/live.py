@@ -107,6 +107,7 @@ class LiveSource:
         contents.credits = {
             credit for some in (heard, agent, music) for credit in credits_of(some, corpus)
         }
+        contents.said = self._simulator.agent_words
         return contents
 
     def __getstate__(self) -> dict[str, object]:

@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from microturn.datagen.dialogue.rules import Rules
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.dialogue.voice_mixture import VoiceMixture
-from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel
+from microturn.datagen.labels.dialogue import DialogueLabels, ItemLabel, word_list
 from microturn.datagen.labels.event_types import plugin_types
 from microturn.datagen.labels.voice_names import speaker_of, transform_of
 from microturn.datagen.pack import pack
@@ -119,6 +120,14 @@ class Simulator:
         self._frames = FrameStore() if config.timing.agent_on_grid else None
         self._renderer = Renderer(config, rooms, beds=self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
+
+    @cached_property
+    def agent_words(self) -> set[str] | None:
+        """The words that the agent may say; None where scenarios of open speech let it say any."""
+        if has_open(self.config):
+            return None
+        texts = words_of(self.config, self.bank).agent
+        return {word for text in texts for word in word_list(text)}
 
     def recipe(self, index: int, *, only: str = "") -> Recipe:
         """Return the recipe of a dialogue; `only` makes one family play all of it."""

@@ -145,7 +145,7 @@ def make_shard(simulator: Simulator, shard: int, *, out: Place) -> Report:
     """Write one tar, then the report that marks it as done."""
     config = simulator.config
     writer = ShardWriter(out / shard_name(shard))
-    statistics, contents = SetStatistics(), Contents()
+    statistics, contents = SetStatistics(), Contents(said=simulator.agent_words)
     rows: list[Any] = []  # what the leakage probe sees
     try:
         for index in indices_of(config, shard):

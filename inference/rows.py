@@ -40,7 +40,7 @@ class RowBatch:
         sizes: Sequence[int] = (),
     ) -> None:
         self.model, self.layout = checkpoint.model, checkpoint.layout
-        self.tokenizer = checkpoint.tokenizer
+        self.tokenizer, self.said = checkpoint.tokenizer, checkpoint.said
         self.n_rows, self.seed, self.max_rewind = n_rows, seed, rewind
         self.tick = Tick(self.model, n_rows, graph=graph, rewind=rewind, sizes=sizes)
         self.device = self.tick.device

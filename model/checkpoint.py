@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from microturn.model.checkpoint_files import StoredCheckpoint, write_checkpoint
+from microturn.model.checkpoint_files import StoredCheckpoint, said_words, write_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
@@ -23,6 +24,11 @@ class LoadedCheckpoint:
     model: InteractionModel
     layout: StreamLayout
     tokenizer: Tokenizer
+
+    @cached_property
+    def said(self) -> frozenset[str] | None:
+        """The words that the agent says in the training data; None: any, or nobody knows."""
+        return said_words(self.model.notes or {})
 
 
 def save_checkpoint(

@@ -65,6 +65,18 @@ class StoredCheckpoint:
             raise ValueError(f"{path}: damaged weights file ({error})") from error
 
 
+def said_words(notes: Mapping[str, str]) -> frozenset[str] | None:
+    """Return the words that the agent says in the training data by the notes of a checkpoint.
+
+    None: it may say any, or nothing is recorded. Raises ValueError for contents in another form.
+    """
+    try:
+        said = json.loads(notes.get(CONTENTS) or "{}").get("said")
+        return None if said is None else frozenset(map(str, said))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{CONTENTS} of the checkpoint: not its form ({error})") from error
+
+
 def check_complete(folder: str | Path) -> None:
     """Raise FileNotFoundError when a file of a checkpoint is missing."""
     for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER):

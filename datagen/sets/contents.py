@@ -3,6 +3,7 @@
 `contents.json` beside the index names the people whom the agent hears, as users or in the
 background, with digests of their recordings, and digests of the users' sentences and of the rooms;
 and, for whoever passes on what is learned from it, the licences of all recordings (credits.py).
+For whoever talks to what is learned from it: the words that the agent says, where they are few.
 A word at another speed or cut out of a sentence belongs to the person and the recording it was made
 of. A large set lists a sample: the smallest digests, which are the same choice in every set.
 """
@@ -13,7 +14,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from microturn.datagen.sets.credits import Credit, credits_from_json, credits_to_json
 from microturn.datagen.sets.storage import Place
@@ -32,6 +33,7 @@ _ALL: Final = "~"  # after every digest
 _REST: Final = ""  # key of the seconds of recordings that the file does not list
 _DIGITS: Final = 3  # of seconds
 
+T = TypeVar("T")
 Weights = dict[str, float]  # by digest
 Shared = dict[str, dict[str, float]]  # by kind
 
@@ -54,6 +56,7 @@ class Contents:
     listed_to: str = _ALL  # the last digest of the sample
     # Of all recordings, the agent's too; None where a set of a former version is part of it.
     credits: set[Credit] | None = field(default_factory=set)
+    said: set[str] | None = field(default_factory=set)  # by the agent; None: any word may be
 
     def hear(self, speaker: str, recording: str, seconds: float) -> None:
         """Add speech of a recording, by its digest."""
@@ -64,6 +67,7 @@ class Contents:
         """Add up with other dialogues."""
         self.listed_to = min(self.listed_to, other.listed_to)
         self.credits = _together(self.credits, other.credits)
+        self.said = _together(self.said, other.said)
         for speaker, recordings in other.speakers.items():
             for recording, seconds in recordings.items():
                 self.hear(speaker, recording, seconds)
@@ -82,6 +86,7 @@ class Contents:
             sentences=_largest(self.sentences, other.sentences),
             rooms=_largest(self.rooms, other.rooms),
             credits=_together(self.credits, other.credits),
+            said=_together(self.said, other.said),
         )
         return both.sample(min(self.listed_to, other.listed_to))
 
@@ -107,6 +112,7 @@ class Contents:
             rooms=self.rooms,
             listed_to=last,
             credits=self.credits,
+            said=self.said,
         )
 
     def of_limited_size(self, most: int = MAX_LISTED) -> Contents:
@@ -138,6 +144,7 @@ class Contents:
             "sentences": dict(sorted(self.sentences.items())),
             "rooms": dict(sorted(self.rooms.items())),
             **({"credits": credits_to_json(self.credits or ())} if known else {}),
+            **({} if self.said is None else {"said": sorted(self.said)}),
         }
 
     @classmethod
@@ -154,6 +161,7 @@ class Contents:
             rooms=dict(entry["rooms"]),
             listed_to=entry["listed_to"],
             credits=credits_from_json(entry["credits"]) if "credits" in entry else None,
+            said=set(entry["said"]) if "said" in entry else None,
         )
 
 
@@ -235,7 +243,7 @@ def shared_table(shared: Shared) -> list[str]:
     return lines
 
 
-def _together(first: set[Credit] | None, second: set[Credit] | None) -> set[Credit] | None:
+def _together(first: set[T] | None, second: set[T] | None) -> set[T] | None:
     return None if first is None or second is None else first | second
 
 

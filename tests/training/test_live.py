@@ -57,6 +57,7 @@ def test_live_dialogues_are_those_of_the_set(
     assert stored is not None
     assert stored.credits
     assert stored.credits <= (may_be.credits or set())  # of all that may be drawn
+    assert stored.said == may_be.said
 
 
 def test_a_wrong_name_is_one_sentence() -> None:

@@ -23,6 +23,7 @@ from microturn.datagen.sets.contents import (
 )
 from microturn.datagen.sets.credits import Credit
 from microturn.datagen.sets.shards import ShardReader
+from microturn.model.streams import FAILED_RESULT
 
 
 def of(
@@ -139,6 +140,30 @@ def test_credits_are_united_and_a_set_without_them_makes_them_unknown() -> None:
     assert Contents.from_json(unknown.to_json(), where="x") == unknown
     assert both.united(unknown).credits is None
     assert both.of_limited_size(1).credits == {ann, ben}
+
+
+def test_a_closed_set_lists_the_words_of_the_agent(
+    finished_set: ShardReader, simulator: Simulator, simulator_for: Callable[..., Simulator]
+) -> None:
+    contents = read_contents(finished_set.folder)
+    assert contents is not None
+    assert contents.said == simulator.agent_words
+    said = {
+        w for one in finished_set for label in one.labels.words.agent for w in label.text.split()
+    }
+    assert contents.said is not None
+    assert said <= contents.said
+    assert {"moment", "o'clock"} <= contents.said
+    assert "sorry" not in contents.said
+    config = simulator.config
+    fails = replace(config, scenarios=replace(config.scenarios, failed_share=0.1))
+    assert simulator_for(fails).agent_words == contents.said | set(FAILED_RESULT.split())
+    opens = replace(config, only=("narration", "turn"), families={"narration": 1.0, "turn": 1.0})
+    assert simulator_for(opens).agent_words is None
+    assert contents.united(Contents(said=None)).said is None
+    assert contents.united(Contents(said={"x"})).said == contents.said | {"x"}
+    for one in (contents, Contents(said=None)):
+        assert Contents.from_json(one.to_json(), where="x").said == one.said
 
 
 def test_every_speaker_of_the_shipped_corpus_has_an_author() -> None:
