@@ -118,8 +118,14 @@ class ServeConfig:
         "a micro-turn whose audio is missing this long after it was due goes on as <late>; 0: it "
         "waits. For models trained with missing input",
     )
-    idle_s: float = option(
-        30.0, "a connection that sends nothing for this long is closed, 0: never"
+    idle_s: float = option(30.0, "a conversation without audio for this long is closed, 0: never")
+    longest_s: float = option(
+        7_200.0, "a conversation is closed when it has lasted this long, 0: never"
+    )
+    audio_ahead_s: float = option(
+        30.0,
+        "a client's audio may come this far ahead of real time; what is further ahead is refused, "
+        "0: never",
     )
     voice: str = option(
         "", f"recording of the voice that the agent shall have in all sessions; {_TRAINED}"
@@ -150,6 +156,7 @@ class ServeConfig:
                 f"admit_cost_ms={self.admit_cost_ms} must be two times, such as [40, 8]: of one "
                 "session, and of each further one"
             )
+        require_at_least(self, "", longest_s=0.0, audio_ahead_s=0.0)
         require_at_least(self, "", admit_share=0.0, calibrate=0, missing_input_after_ms=0.0)
         if self.port > 65_535:
             raise ConfigError(f"port={self.port} is above 65535")

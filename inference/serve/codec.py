@@ -72,6 +72,11 @@ class ServerMessage:
     payload: str | bytes
     is_audio: bool = False  # dropped first when the connection is slow
 
+    @property
+    def n_bytes(self) -> int:
+        """Size in memory, about: characters are counted as one byte each."""
+        return len(self.payload)
+
     @classmethod
     def from_json(cls, values: Json) -> ServerMessage:
         return cls(payload=json.dumps(values, separators=(",", ":"), ensure_ascii=False))

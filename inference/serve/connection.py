@@ -1,13 +1,16 @@
-"""One client of the server: its socket, its codec and its bounded outbox.
+"""One client of the server: its socket, its codec, its outbox, and what it may ask for.
 
 Each connection has a receiver, which hands micro-turns to the engine, and a sender, which empties
-the outbox. The model never runs on the event loop, and the event loop never waits for it.
+the outbox. The model never runs on the event loop, and the event loop never waits for it. Nothing
+that a client does or leaves undone keeps its place: whatever ends the conversation gives the place
+back first and says why afterwards, and a client that does not read is cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -28,55 +31,24 @@ from microturn.inference.serve.codec import (
     WrongMessage,
 )
 from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession
+from microturn.inference.serve.outbox import Outbox
+from microturn.inference.serve.pace import ClientPace
 from microturn.inference.serve.report import MicroTurnReport, Problem
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
-MAX_ERRORS: Final = 20  # wrong messages before the connection is closed
-MAX_WAITING_AUDIO: Final = 25  # micro-turns of audio that may wait for a slow connection
-MAX_WAITING_MESSAGES: Final = 500
+SEND_S: Final = 10.0  # one message may take so long; a client that reads takes none of it
+GOODBYE_S: Final = 3.0  # so may all that waits at the end
+# The server's extension of a socket's scope: a call that cuts the connection, without a goodbye
+# that would wait for a client that does not read.
+CUT_OFF: Final = "microturn.cut_off"
 
-# Close codes of RFC 6455: 1000 done, 1008 not allowed, 1011 the server's fault, 1013 try later.
+# Close codes of RFC 6455: 1000 done, 1008 not allowed, 1011 the server's fault, 1012 it stops,
+# 1013 try later.
 CLOSE_DONE: Final = 1000
 CLOSE_NOT_ALLOWED: Final = 1008
 CLOSE_FAILED: Final = 1011
+CLOSE_STOPPING: Final = 1012
 CLOSE_FULL: Final = 1013
-
-
-class Outbox:
-    """Messages that wait for the connection; when audio piles up the oldest audio is dropped."""
-
-    def __init__(self) -> None:
-        self._messages: deque[ServerMessage] = deque()
-        self._n_audio = 0
-        self._filled = asyncio.Event()
-        self.dropped = 0
-
-    def put(self, message: ServerMessage) -> None:
-        self._messages.append(message)
-        self._n_audio += message.is_audio
-        if self._n_audio > MAX_WAITING_AUDIO:
-            oldest = next(i for i, waiting in enumerate(self._messages) if waiting.is_audio)
-            del self._messages[oldest]
-            self._n_audio -= 1
-            self.dropped += 1
-        self._filled.set()
-
-    @property
-    def n_waiting(self) -> int:
-        return len(self._messages)
-
-    @property
-    def is_overflowing(self) -> bool:
-        """The client does not read any more."""
-        return len(self._messages) > MAX_WAITING_MESSAGES
-
-    async def get(self) -> ServerMessage:
-        while not self._messages:
-            self._filled.clear()
-            await self._filled.wait()
-        message = self._messages.popleft()
-        self._n_audio -= message.is_audio
-        return message
 
 
 @dataclass(frozen=True)
@@ -96,59 +68,71 @@ class Connection:
         self, websocket: WebSocket, engine: LiveEngine, *, codec: Codec, config: ServeConfig
     ) -> None:
         self._websocket, self._engine, self._codec = websocket, engine, codec
-        self._idle_s = config.idle_s or None
-        self._outbox = Outbox()
+        self._idle_s, self._longest_s = config.idle_s, config.longest_s
+        self._outbox, self._pace = Outbox(), ClientPace(config)
         self._loop = asyncio.get_running_loop()
-        self._fatal: asyncio.Future[str] = self._loop.create_future()
-        self._n_errors = self._reported_dropped = 0
+        self._began_s = self._heard_s = self._loop.time()
+        self._end: asyncio.Future[_End] = self._loop.create_future()
+        self._reported_dropped = 0
+        extensions = websocket.scope.get("extensions") or {}
+        self._cut_off: Callable[[], None] = extensions.get(CUT_OFF, _leave_to_server)
 
     async def serve(self) -> None:
         try:
             session = self._engine.join(self._deliver)
         except EngineFull as error:
-            await self._say_goodbye(_End(str(error), CLOSE_FULL, is_error=True))
-            return
-        self._put(self._codec.greeting(session.name, warning=session.warning))
+            self._finish(_End(str(error), CLOSE_FULL, is_error=True))
+            session = None
+        sender = asyncio.create_task(self._send())
         try:
-            await self._run(session)
+            if session is not None:
+                await self._talk(session, sender)
+            if self._end.done():
+                await self._say_goodbye(self._end.result(), sender)
         except (WebSocketDisconnect, OSError):
             pass  # the client has gone
         finally:
-            session.leave()
+            await _cancelled(sender)
 
-    async def _run(self, session: LiveSession) -> None:
-        """Send and receive until one of them ends, then say why."""
-        sender = asyncio.create_task(self._send())
+    def stop(self, reason: str) -> None:
+        """End the conversation because the server stops."""
+        self._finish(_End(reason, CLOSE_STOPPING))
+
+    async def _talk(self, session: LiveSession, sender: asyncio.Task[None]) -> None:
+        """Receive until something ends the conversation; the place is free afterwards.
+
+        Raises what went wrong with the socket.
+        """
+        self._put(self._codec.greeting(session.name, warning=session.warning))
         receiver = asyncio.create_task(self._receive(session))
+        ends: list[asyncio.Future[Any]] = [sender, receiver, self._end]
         try:
-            ends: list[asyncio.Future[Any]] = [sender, receiver, self._fatal]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sender.cancel()
-            receiver.cancel()
-            # Not gather: it would hide a cancellation from outside.
-            await asyncio.wait([sender, receiver])
-            failures = [task.exception() for task in (sender, receiver) if not task.cancelled()]
-        for failure in filter(None, failures):
-            raise failure
-        if self._fatal.done():
-            await self._say_goodbye(_End(self._fatal.result(), CLOSE_FAILED, is_error=True))
-        elif not receiver.cancelled():
-            await self._flush()
-            await self._say_goodbye(receiver.result())
+            session.leave()
+            await _cancelled(receiver)
+        if not self._end.done():
+            for task in (receiver, sender):
+                if task.done() and not task.cancelled():
+                    task.result()
 
-    async def _flush(self) -> None:
-        """Send the messages that wait already."""
-        while self._outbox.n_waiting:
-            await self._send_one(await self._outbox.get())
-
-    async def _say_goodbye(self, end: _End) -> None:
+    async def _say_goodbye(self, end: _End, sender: asyncio.Task[None]) -> None:
+        """Send what waits and why it ends, as long as the client reads."""
         errors = []
         if end.is_error:
             errors = self._codec.encode_error(end.reason, event_id=end.event_id)
-        for message in (*errors, *self._codec.farewell(end.reason)):
-            await self._send_one(message)
-        await self._websocket.close(end.code, end.reason[:100])
+        self._outbox.finish([*errors, *self._codec.farewell(end.reason)])
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                await sender
+                await self._websocket.close(end.code, end.reason[:100])
+        except TimeoutError:
+            self._cut_off()
+
+    def _finish(self, end: _End) -> None:
+        """End the conversation; the first reason counts."""
+        if not self._end.done():
+            self._end.set_result(end)
 
     # --- out -----------------------------------------------------------------------------------
     def _deliver(self, message: MicroTurnReport | Problem) -> None:
@@ -160,10 +144,10 @@ class Connection:
 
     def _handle(self, message: MicroTurnReport | Problem) -> None:
         if isinstance(message, Problem):
-            if message.fatal and not self._fatal.done():
-                self._fatal.set_result(message.message)
+            if message.fatal:
+                self._finish(_End(message.message, CLOSE_FAILED, is_error=True))
             else:
-                self._put(self._codec.encode_error(message.message, event_id=None))
+                self._refuse(message.message, event_id=None)
             return
         self._put(self._codec.encode_report(message, dropped_output=self._outbox.dropped))
         if self._outbox.dropped > self._reported_dropped:
@@ -173,12 +157,24 @@ class Connection:
     def _put(self, messages: list[ServerMessage]) -> None:
         for message in messages:
             self._outbox.put(message)
-        if self._outbox.is_overflowing and not self._fatal.done():
-            self._fatal.set_result("the connection is too slow for its own audio")
+        if self._outbox.is_overflowing:
+            self._finish(_End("the connection is too slow for its own audio", CLOSE_FAILED, True))
+
+    def _refuse(self, sentence: str, *, event_id: str | None, n_bytes: int = 0) -> None:
+        """Say that a message was wrong, whoever found it; one too many ends the conversation."""
+        self._put(self._codec.encode_error(sentence, event_id=event_id))
+        if not self._pace.take_error(n_bytes):
+            self._finish(_End("too many messages were wrong", CLOSE_NOT_ALLOWED))
 
     async def _send(self) -> None:
-        while True:
-            await self._send_one(await self._outbox.get())
+        """Send until the last message; raises TimeoutError when one was not taken in time."""
+        while (message := await self._outbox.get()) is not None:
+            try:
+                async with asyncio.timeout(SEND_S):
+                    await self._send_one(message)
+            except TimeoutError:
+                self._cut_off()
+                raise
 
     async def _send_one(self, message: ServerMessage) -> None:
         if isinstance(message.payload, bytes):
@@ -187,48 +183,81 @@ class Connection:
             await self._websocket.send_text(message.payload)
 
     # --- in ------------------------------------------------------------------------------------
-    async def _receive(self, session: LiveSession) -> _End:
-        """Read messages until the client or a limit ends the conversation."""
-        while self._n_errors < MAX_ERRORS:
+    async def _receive(self, session: LiveSession) -> None:
+        """Read messages until one of them, or the clock, ends the conversation."""
+        while not self._end.done():
+            deadline_s, end = self._deadline()
             try:
-                message = await asyncio.wait_for(self._websocket.receive(), self._idle_s)
+                async with asyncio.timeout_at(deadline_s if deadline_s < math.inf else None):
+                    message = await self._websocket.receive()
+                    # A message that waits already comes without a pause. Let the others go first,
+                    # and the clock pass.
+                    await asyncio.sleep(0)
             except TimeoutError:
-                return _End(f"nothing was sent for {self._idle_s:g} s", CLOSE_DONE)
+                self._finish(end)
+                break
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code") or CLOSE_DONE)
             binary = message.get("bytes")
+            data = (message.get("text") or "") if binary is None else binary
             try:
-                data = (message.get("text") or "") if binary is None else binary
-                for decoded in self._codec.decode(data):
-                    if isinstance(decoded, ServerMessage):
-                        self._put([decoded])
-                    elif not await _obey(session, decoded):
-                        return _End("goodbye", CLOSE_DONE)
+                await self._read(session, data)
             except ClientRefused as error:
                 reason, event_id = str(error), error.event_id
-                return _End(reason, CLOSE_NOT_ALLOWED, is_error=True, event_id=event_id)
+                self._finish(_End(reason, CLOSE_NOT_ALLOWED, is_error=True, event_id=event_id))
             except ValueError as error:
-                self._n_errors += 1
                 event_id = error.event_id if isinstance(error, WrongMessage) else None
-                self._put(self._codec.encode_error(str(error), event_id=event_id))
-        return _End(f"{self._n_errors} messages were wrong", CLOSE_NOT_ALLOWED)
+                self._refuse(str(error), event_id=event_id, n_bytes=len(data))
+
+    def _deadline(self) -> tuple[float, _End]:
+        """Return when the conversation ends by the clock alone (the loop's), and why."""
+        idle_s, longest_s = self._idle_s or math.inf, self._longest_s or math.inf
+        if self._heard_s + idle_s <= self._began_s + longest_s:
+            reason = f"no audio was sent for {self._idle_s:g} s"
+            return self._heard_s + idle_s, _End(reason, CLOSE_DONE)
+        reason = f"the conversation has lasted {self._longest_s:g} s, which is the longest here"
+        return self._began_s + longest_s, _End(reason, CLOSE_DONE)
+
+    async def _read(self, session: LiveSession, data: str | bytes) -> None:
+        """Carry out one message; raises ValueError for a wrong one, and one that came too fast."""
+        self._pace.take_message()
+        for decoded in self._codec.decode(data):
+            if isinstance(decoded, ServerMessage):
+                self._put([decoded])
+            else:
+                await self._obey(session, decoded)
+
+    async def _obey(self, session: LiveSession, message: ClientMessage) -> None:
+        """Pass a message of the client on, if it keeps to its pace."""
+        if isinstance(message, MicrophoneAudio):
+            self._pace.take_audio(self._engine.layout.micro_turn_s)
+            self._heard_s = self._loop.time()
+            session.push_audio(message.audio)
+            return
+        if isinstance(message, Close):
+            self._finish(_End("goodbye", CLOSE_DONE))
+            return
+        self._pace.take_request()
+        match message:
+            case ShownFrame(lane=lane, frame=frame):
+                session.show(lane, frame)
+            case TypedText(text=text):
+                session.type_text(text)
+            case Instructions(text=text):
+                await asyncio.to_thread(session.instruct, text)  # as long as some micro-turns
+            case CancelDelegation(delegation_id=delegation_id):
+                session.cancel(delegation_id)
+            case _:
+                assert_never(message)
 
 
-async def _obey(session: LiveSession, message: ClientMessage) -> bool:
-    """Pass a message of the client on; False when the client is done."""
-    match message:
-        case MicrophoneAudio(audio=audio):
-            session.push_audio(audio)
-        case ShownFrame(lane=lane, frame=frame):
-            session.show(lane, frame)
-        case TypedText(text=text):
-            session.type_text(text)
-        case Instructions(text=text):
-            await asyncio.to_thread(session.instruct, text)  # as long as some micro-turns
-        case CancelDelegation(delegation_id=delegation_id):
-            session.cancel(delegation_id)
-        case Close():
-            return False
-        case _:
-            assert_never(message)
-    return True
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end, whatever that is."""
+    task.cancel()
+    await asyncio.wait([task])  # not gather: it would hide a cancellation from outside
+    if not task.cancelled():
+        task.exception()  # taken note of: whoever waits for the task has seen it
+
+
+def _leave_to_server() -> None:
+    """Stand in for the extension where the server has none: it keeps the connection's time."""

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +41,8 @@ _N_TICK_TIMES: Final = 1_000
 _JOIN_S: Final = 5.0
 _LATER: Final = "try again later"
 _QUEUE_LOSSES: Final = ("missing_input", "dropped", "too_late_input")
+# With the micro-turn that it answers.
+_Answer = tuple[LiveClient, MicroTurnOut, BegunMicroTurn]
 
 
 class EngineFull(RuntimeError):
@@ -69,15 +71,18 @@ class LiveSession:
         self._engine._show(self._client, lane, frame)
 
     def type_text(self, text: str) -> None:
+        """Queue typed text; raises ValueError when too many requests wait already."""
         self._engine._act(self._client, lambda conversation: conversation.type_text(text))
 
     def cancel(self, delegation_id: str) -> None:
+        """End a delegation; raises ValueError when too many requests wait already."""
         self._engine._act(self._client, lambda conversation: conversation.cancel(delegation_id))
 
     def instruct(self, text: str) -> None:
         """Begin with these instructions instead of the server's; computes on the caller's thread.
 
-        Raises ValueError after the first audio, and for what the model cannot read.
+        Raises ValueError the second time, after the first audio, and for what the model cannot
+        read.
         """
         self._engine._instruct(self._client, text)
 
@@ -108,7 +113,7 @@ class LiveEngine:
         self._admission, self._clock = admission, clock
         self._sessions, self._opening = Sessions(batch), opening or LoadedOpening()
         self._clients: list[LiveClient] = []
-        self._wake = Condition()
+        self._wake, self._instructing = Condition(), Lock()
         self._stopping = False
         self._tick_times_ms: deque[float] = deque(maxlen=_N_TICK_TIMES)
         self._metrics = Metrics(self.layout.micro_turn_ms)
@@ -244,11 +249,14 @@ class LiveEngine:
 
     def _act(self, client: LiveClient, action: Action) -> None:
         with self._wake:
-            client.actions.append(action)
+            client.ask(action)
             self._wake.notify()
 
     def _instruct(self, client: LiveClient, text: str) -> None:
-        opened = self._opening.instructed(self._batch, text)
+        with self._instructing:  # one at a time: reading them takes as long as some micro-turns
+            if client.opened is not None:
+                raise ValueError("instructions were given already; send them once")
+            opened = None if client.has_left else self._opening.instructed(self._batch, text)
         with self._wake:
             if len(client.queue) or client.queue.index:
                 raise ValueError("instructions come too late: the conversation has begun")
@@ -298,14 +306,11 @@ class LiveEngine:
         return len(ready)
 
     def _settle(self, client: LiveClient) -> None:
-        """Carry out requests of a client between two micro-turns."""
-        while client.actions:
-            try:
-                client.actions.popleft()(client.conversation)
-            except ValueError as error:
-                client.deliver(Problem(message=str(error), fatal=False))
+        """Carry out one request of a client between two micro-turns."""
+        client.carry_out()
         if client.has_left:
-            client.conversation.finish()
+            with client.alone():
+                client.conversation.finish()
             if client.session is not None:
                 self._sessions.close(client.session)
             with self._wake:
@@ -323,7 +328,7 @@ class LiveEngine:
                 client.deliver(Problem(message=f"the model failed: {error}", fatal=True))
             return
         self._record_tick(clients, started)
-        for client, (output, begun) in zip(clients, outputs, strict=True):
+        for client, output, begun in outputs:
             self._deliver(client, output, begun)
 
     def _record_tick(self, clients: list[LiveClient], started: float) -> None:
@@ -336,10 +341,10 @@ class LiveEngine:
                 sessions = [client.session for client in clients if client.session is not None]
                 self._admission.record(self._sessions.n_rows_computed(sessions), ms, now=now)
 
-    def _run_model(self, clients: list[LiveClient]) -> list[tuple[MicroTurnOut, BegunMicroTurn]]:
-        """Return the output of each client, and the micro-turn that it answers."""
+    def _run_model(self, clients: list[LiveClient]) -> list[_Answer]:
+        """Return the output of each client that is there, and the micro-turn that it answers."""
         inputs: dict[Session, MicroTurnIn] = {}
-        turns: list[tuple[Session, BegunMicroTurn]] = []
+        turns: list[tuple[LiveClient, Session, BegunMicroTurn]] = []
         for client in clients:
             if client.session is None:
                 client.session = self._sessions.open(client.opened or self._opening.row)
@@ -348,16 +353,23 @@ class LiveEngine:
             if begun.n_passed:
                 passed = [replace(turn, given=client.frames) for turn in begun.passed]
                 self._sessions.pass_over(client.session, passed, n=begun.n_passed)
-                client.conversation.pass_over(begun.n_passed)
-            ids = client.conversation.next_text()
+            with client.alone():
+                if begun.n_passed:
+                    client.conversation.pass_over(begun.n_passed)
+                ids = client.conversation.next_text()
+            if client.has_left:
+                continue
             self._metrics.count("tokens_given", len(ids))
             inputs[client.session] = replace(begun.input, text_in=ids, given=client.frames)
-            turns.append((client.session, begun))
+            turns.append((client, client.session, begun))
         outputs = self._sessions.step_sessions(inputs)
-        return [(outputs[session], begun) for session, begun in turns]
+        return [(client, outputs[session], begun) for client, session, begun in turns]
 
     def _deliver(self, client: LiveClient, output: MicroTurnOut, begun: BegunMicroTurn) -> None:
-        events = client.conversation.read_output(output)
+        with client.alone():
+            events = client.conversation.read_output(output)
+        if client.has_left:
+            return
         lag_ms = (self._clock() - begun.arrived) * 1000
         with self._wake:
             client.lag_ms = lag_ms

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microturn.inference.conversation import Conversation
 from microturn.inference.serve.input_queue import InputQueue
-from microturn.inference.serve.report import Deliver
+from microturn.inference.serve.report import Deliver, Problem
 from microturn.inference.sessions import Session
 from microturn.inference.tick import OpenedRow
+
+log = logging.getLogger(__name__)
+_MAX_WAITING_ACTIONS: Final = 32
 
 Action = Callable[[Conversation], None]  # a request of the user, between two micro-turns
 
@@ -33,6 +39,35 @@ class LiveClient:
     deadline_missed: int = 0
     lag_ms: float = 0.0  # of the last micro-turn
     has_left: bool = False
+
+    def ask(self, action: Action) -> None:
+        """Queue a request; raises ValueError when too many wait already."""
+        if len(self.actions) >= _MAX_WAITING_ACTIONS:
+            raise ValueError(
+                f"{_MAX_WAITING_ACTIONS} requests wait already; this one was not taken: send fewer"
+            )
+        self.actions.append(action)
+
+    def carry_out(self) -> None:
+        """Carry out the first request; the next one waits for the others' micro-turns."""
+        if not self.actions:
+            return
+        action = self.actions.popleft()
+        with self.alone():
+            try:
+                action(self.conversation)
+            except ValueError as error:
+                self.deliver(Problem(message=str(error), fatal=False))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep what fails in the block from the other clients: it ends this one's session."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("the conversation of %s failed", self.name)
+            self.has_left = True
+            self.deliver(Problem(message=f"the conversation failed: {error}", fatal=True))
 
     def numbers(self, micro_turn_ms: int) -> dict[str, float]:
         """Return the counters of this session and the lag of its last micro-turn."""

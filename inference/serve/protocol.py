@@ -45,6 +45,7 @@ PATH: Final = "/ws"
 AUDIO_FORMAT: Final = "pcm16"
 CHANNELS: Final = 1
 MAX_TEXT_LENGTH: Final = 1_000
+_MAX_JSON_LENGTH: Final = 16_384  # of a message without a frame
 
 
 class MicroturnCodec:
@@ -53,6 +54,9 @@ class MicroturnCodec:
     def __init__(self, layout: StreamLayout) -> None:
         self._layout = layout
         self._pieces = Reassembler(layout.samples_per_micro_turn)
+        # Reading JSON takes time and memory that its length says nothing of.
+        pixels = [math.prod(shape) for shape in self._frame_shapes().values()]
+        self._max_json_length = _MAX_JSON_LENGTH + 4 * -(-max(pixels, default=0) // 3)
         self._greeted = False  # the client has sent its hello
 
     # --- client to server ----------------------------------------------------------------------
@@ -63,6 +67,11 @@ class MicroturnCodec:
         if isinstance(data, bytes):
             self._require_hello()
             return [MicrophoneAudio(audio=audio) for audio in self._pieces.add_pcm16(data)]
+        if len(data) > self._max_json_length:
+            raise ValueError(
+                f"a text message has {len(data)} characters; send at most {self._max_json_length}, "
+                "and audio in binary"
+            )
         values = _parse_object(data)
         kind = values.get("type")
         if kind == _HELLO:

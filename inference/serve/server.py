@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -35,13 +35,11 @@ from microturn.inference.serve.connection import (
     Connection,
 )
 from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.open_connections import OpenConnections
 from microturn.inference.serve.pages import Page, SecurityHeaders
 from microturn.inference.serve.routes import routes_of
 from microturn.inference.serve.server_log import log_config
 from microturn.model.streams import StreamLayout
-
-if TYPE_CHECKING:
-    import uvicorn
 
 # Path of a socket and the codec of its connections.
 PROTOCOLS: Final[dict[str, Callable[[StreamLayout], Codec]]] = {
@@ -55,8 +53,6 @@ def serve_sessions(config: ServeConfig) -> int:
     check_certificate(config)
     listener = listen(config.host, config.port)  # before the model: a used port is reported at once
     with listener:
-        import uvicorn
-
         batch = load_rows(
             config.checkpoint,
             config.max_sessions,
@@ -80,20 +76,6 @@ def serve_sessions(config: ServeConfig) -> int:
         )
         for note in opening.notes:
             print(note, file=sys.stderr)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(engine, config),
-                log_level="warning",
-                log_config=log_config(),
-                access_log=False,
-                ssl_certfile=config.ssl_certfile or None,
-                ssl_keyfile=config.ssl_keyfile or None,
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
-                ws_per_message_deflate=False,
-                timeout_graceful_shutdown=3,
-            )
-        )
         scheme = "https" if config.ssl_certfile else "http"
         print(
             f"serving {config.checkpoint} on {url_of(listener, config.host, scheme=scheme)} with "
@@ -101,12 +83,30 @@ def serve_sessions(config: ServeConfig) -> int:
             file=sys.stderr,
             flush=True,
         )
-        _run(server, listener)
+        run_server(engine, config, listener)
     return 0
 
 
-def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+def run_server(engine: LiveEngine, config: ServeConfig, listener: socket.socket) -> None:
     """Serve until a signal; uvicorn raises Ctrl-C and SIGTERM again, and knows no SIGHUP."""
+    import uvicorn
+
+    from microturn.inference.serve.uvicorn_server import DrainingServer, GuardedSocket
+
+    connections = OpenConnections()
+    settings = uvicorn.Config(
+        create_app(engine, config, connections),
+        log_level="warning",
+        log_config=log_config(),
+        access_log=False,
+        ssl_certfile=config.ssl_certfile or None,
+        ssl_keyfile=config.ssl_keyfile or None,
+        ws=GuardedSocket,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=3,
+    )
+    server = DrainingServer(settings, drain=connections.stop)
     numbers: list[int] = []
 
     def hang_up(number: int, _: FrameType | None) -> None:
@@ -119,8 +119,13 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
         raise Interrupted(numbers[0])
 
 
-def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:
-    """Build the application around one engine; it starts and stops the engine."""
+def create_app(
+    engine: LiveEngine, config: ServeConfig, connections: OpenConnections | None = None
+) -> Starlette:
+    """Build the application around one engine; it starts and stops the engine.
+
+    Its conversations are kept in `connections`, for whoever has to tell them that it stops.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -131,6 +136,7 @@ def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:
             await asyncio.to_thread(engine.stop)
 
     access = Access(config.token)
+    open_connections = connections or OpenConnections()
 
     async def talk(websocket: WebSocket) -> None:
         codec = PROTOCOLS[websocket.url.path](engine.layout)
@@ -140,7 +146,7 @@ def create_app(engine: LiveEngine, config: ServeConfig) -> Starlette:
             await _turn_away(websocket, refusal, codec=codec, subprotocol=subprotocol)
             return
         await websocket.accept(subprotocol)
-        await Connection(websocket, engine, codec=codec, config=config).serve()
+        await open_connections.serve(Connection(websocket, engine, codec=codec, config=config))
 
     return Starlette(
         routes=[

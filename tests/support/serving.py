@@ -39,8 +39,18 @@ def start(checkpoint: Path, *words: str, environment: Mapping[str, str] = {}) ->
     """Start a server that admits everybody, on any free port; `environment` is added to ours."""
     command = [sys.executable, "-m", "microturn.configs.main", "serve", "port=0"]
     command.append("admit_share=0")  # a busy machine is no reason to turn a test away
+    return _started([*command, f"checkpoint={checkpoint}", *words], environment)
+
+
+def start_sleeping(rows: int, *words: str) -> Served:
+    """Start a server whose model sleeps (`sleeping_server.py`)."""
+    script = str(Path(__file__).with_name("sleeping_server.py"))
+    return _started([sys.executable, script, str(rows), *words], {})
+
+
+def _started(command: list[str], environment: Mapping[str, str]) -> Served:
     process = subprocess.Popen(
-        [*command, f"checkpoint={checkpoint}", *words],
+        command,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "MICROTURN_TOKEN": "", **environment},

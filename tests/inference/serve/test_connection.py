@@ -24,8 +24,8 @@ from microturn.inference.serve.codec import (
     ServerMessage,
     WrongMessage,
 )
-from microturn.inference.serve.connection import Outbox
 from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.outbox import Outbox
 from microturn.inference.serve.report import MicroTurnReport
 from microturn.model.streams import StreamLayout
 

@@ -175,6 +175,7 @@ def test_a_signal_ends_the_server_cleanly_during_a_session(
     with connect(served.socket_url) as client:
         client.recv()
         code, said = stop(served, number)
+        assert json.loads(client.recv()) == {"type": "closed", "reason": "the server stops"}
         assert code_of_the_end(client) == 1012
     assert code == 128 + number
     assert f"microturn serve: stopped by {signal.Signals(number).name}\n" in said

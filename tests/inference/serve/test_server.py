@@ -19,7 +19,7 @@ from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
-from microturn.inference.serve import connection
+from microturn.inference.serve import connection, pace
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.serve.server import create_app
@@ -172,7 +172,8 @@ def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
     ("message", "sentence"),
     [
         ("not json", "has to be a JSON object"),
-        ("[" * 100_000, "has to be a JSON object"),
+        ("[" * 10_000, "has to be a JSON object"),
+        ("[" * 100_000, "a text message has 100000 characters; send at most 16384, and audio in"),
         ("[]", "message type null is none of hello, frame, text, cancel, close"),
         ('{"type": "dance"}', 'message type "dance" is none of'),
         ('{"type": ["a"]}', "is none of"),
@@ -234,7 +235,7 @@ def test_a_client_of_another_version_is_refused(
 def test_endless_garbage_is_refused(client: TestClient) -> None:
     with client.websocket_connect("/ws") as socket:
         hello_of(socket)
-        for _ in range(connection.MAX_ERRORS):
+        for _ in range(pace.MAX_ERRORS):
             socket.send_text("{")
         assert "messages were wrong" in event_of(socket, "closed")["reason"]
         with pytest.raises(WebSocketDisconnect) as caught:
@@ -280,7 +281,7 @@ def test_one_session_too_many_is_refused_until_another_ends(client: TestClient) 
 def test_a_silent_connection_is_closed(one_row: RowBatch) -> None:
     with served(one_row, idle_s=0.05) as client, client.websocket_connect("/ws") as socket:
         hello_of(socket)
-        assert "nothing was sent for 0.05 s" in event_of(socket, "closed")["reason"]
+        assert "no audio was sent for 0.05 s" in event_of(socket, "closed")["reason"]
 
 
 # --- dropped input and output ----------------------------------------------------------------

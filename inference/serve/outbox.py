@@ -1,0 +1,76 @@
+"""The messages that wait for one client: bounded, whatever they are and however slowly it reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from microturn.inference.serve.codec import ServerMessage
+
+MAX_WAITING_AUDIO: Final = 25  # micro-turns of audio that may wait for a slow connection
+MAX_WAITING_MESSAGES: Final = 500
+MAX_WAITING_BYTES: Final = 1 << 20
+
+
+class Outbox:
+    """Messages that wait for the connection.
+
+    When audio piles up the oldest audio is dropped and counted. When anything else does, the client
+    does not read any more: `is_overflowing` stays true and nothing more is taken in.
+    """
+
+    def __init__(self) -> None:
+        self._messages: deque[ServerMessage] = deque()
+        self._n_audio = self._n_bytes = 0
+        self._changed = asyncio.Event()
+        self._is_finished = False
+        self.is_overflowing = False
+        self.dropped = 0  # micro-turns of audio
+
+    def put(self, message: ServerMessage) -> None:
+        """Take in a message, unless too much waits or the last one is in already."""
+        if self._is_finished or self.is_overflowing:
+            return
+        if message.is_audio and self._n_audio == MAX_WAITING_AUDIO:
+            self._drop_oldest_audio()
+        n_bytes = self._n_bytes + message.n_bytes
+        if len(self._messages) == MAX_WAITING_MESSAGES or n_bytes > MAX_WAITING_BYTES:
+            self.is_overflowing = True
+            return
+        self._append(message)
+
+    def finish(self, last: Iterable[ServerMessage]) -> None:
+        """Take in the last messages; `get` returns None after them."""
+        for message in last:
+            self._append(message)
+        self._is_finished = True
+        self._changed.set()
+
+    async def get(self) -> ServerMessage | None:
+        """Wait for the next message; None when there is none left after `finish`."""
+        while not self._messages:
+            if self._is_finished:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        message = self._messages.popleft()
+        self._forget(message)
+        return message
+
+    def _append(self, message: ServerMessage) -> None:
+        self._messages.append(message)
+        self._n_audio += message.is_audio
+        self._n_bytes += message.n_bytes
+        self._changed.set()
+
+    def _drop_oldest_audio(self) -> None:
+        oldest = next(i for i, waiting in enumerate(self._messages) if waiting.is_audio)
+        self._forget(self._messages[oldest])
+        del self._messages[oldest]
+        self.dropped += 1
+
+    def _forget(self, message: ServerMessage) -> None:
+        self._n_audio -= message.is_audio
+        self._n_bytes -= message.n_bytes

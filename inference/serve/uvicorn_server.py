@@ -1,0 +1,156 @@
+"""uvicorn with limits: connections that cannot be kept by not reading, and an end that is told.
+
+uvicorn reads what comes as fast as it comes, answers pings into a buffer without bounds, and closes
+a connection only when the client has read everything. One hostile client can make all others wait
+for either. `tests/inference/serve/test_hostile_clients.py` holds each of these limits against it.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import TimerHandle
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from microturn.inference.serve.connection import CLOSE_NOT_ALLOWED, CUT_OFF
+from microturn.inference.serve.pace import Allowance
+
+_SLICE_BYTES: Final = 2_048  # parsed at once; of the smallest frames it holds 341
+_CLOSE_S: Final = 3.0  # for the client to read the last messages and to answer the close
+# What may have been under way when it was closed.
+_MAX_LATE_FRAMES: Final = 100
+_MAX_LATE_BYTES: Final = 1 << 18
+# Pings, pongs and pieces of messages.
+_MAX_SMALL_FRAMES: Final = 500
+_SMALL_FRAMES_PER_S: Final = 50.0
+
+
+class GuardedSocket(WebSocketsSansIOProtocol):
+    """A WebSocket of uvicorn that one client cannot use to hold up the others.
+
+    What came is parsed a slice at a time, between the work of other connections, and only when the
+    application has taken the messages of the slice before.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.close_timeout = _CLOSE_S
+        self._unparsed = bytearray()
+        self._will_parse = False
+        self._small_frames = Allowance(most=_MAX_SMALL_FRAMES, per_s=_SMALL_FRAMES_PER_S)
+        self._n_late_frames = self._n_late_bytes = 0
+        self._cut: TimerHandle | None = None
+
+    # --- in ------------------------------------------------------------------------------------
+    def data_received(self, data: bytes) -> None:
+        self._unparsed += data
+        if not self._will_parse:
+            self._parse()
+
+    def _parse(self) -> None:
+        self._will_parse = False
+        if self.transport.is_closing():
+            return
+        piece = bytes(self._unparsed[:_SLICE_BYTES])
+        del self._unparsed[:_SLICE_BYTES]
+        super().data_received(piece)
+        if self.close_sent:
+            self._n_late_bytes += len(piece)
+            if self._n_late_bytes > _MAX_LATE_BYTES:
+                self._cut_off()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Parse the next slice, or read on, unless the application has messages to take."""
+        if self.read_paused or self._will_parse or self.transport.is_closing():
+            return
+        if self._unparsed:
+            self.transport.pause_reading()
+            self._will_parse = True
+            self.loop.call_soon(self._parse)
+        else:
+            self.transport.resume_reading()
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        self._go_on()
+        return message
+
+    async def send(self, message: Any) -> None:
+        if self.transport.is_closing():  # it is lost soon; until then uvicorn would write to it
+            raise ClientDisconnected
+        await super().send(message)
+        self._go_on()  # the close reads on, so that its answer is found
+
+    def send_receive_event_to_app(self) -> None:
+        self._n_late_frames += self.close_sent
+        if self._n_late_frames > _MAX_LATE_FRAMES:
+            self._cut_off()
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        if self._may_come():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._may_come():
+            super().handle_pong(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        if self._may_come():
+            super().handle_cont(event)
+
+    def _may_come(self) -> bool:
+        """Count a frame that is no message of its own; too many end the connection."""
+        if self._small_frames.spend():
+            return True
+        if not self.transport.is_closing():
+            reason = "too many pings and pieces of messages"
+            disconnect = {"type": "websocket.disconnect", "code": CLOSE_NOT_ALLOWED}
+            self.queue.put_nowait(disconnect)  # type: ignore[arg-type]
+            self.conn.fail(CLOSE_NOT_ALLOWED, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.transport.close()
+        return False
+
+    # --- the end -------------------------------------------------------------------------------
+    async def run_asgi(self) -> None:
+        self.scope["extensions"] = {**(self.scope["extensions"] or {}), CUT_OFF: self._cut_off}  # type: ignore[dict-item]
+        await super().run_asgi()
+        if not self.disconnected:  # closing waits for a client that does not read
+            self._cut = self.loop.call_later(_CLOSE_S, self._cut_off)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+        self._unparsed.clear()
+        super().connection_lost(exc)
+
+    def _cut_off(self) -> None:
+        self.transport.abort()
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that stops in order: no new clients, a goodbye to each, then the connections."""
+
+    def __init__(self, config: uvicorn.Config, *, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        await super().shutdown(sockets)
