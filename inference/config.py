@@ -13,13 +13,23 @@ DEMO_CHECKPOINT: Final = "runs/demo/checkpoint"
 # Where server and clients look for the token; unlike a command line, nobody else can read it.
 TOKEN_VARIABLE: Final = "MICROTURN_TOKEN"
 _TRAINED: Final = "for models trained with it"
+BACKENDS: Final[dict[str, str]] = {  # of the background agent, by name
+    "offline": "microturn.inference.agent.offline:make_offline",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig:
-    """The background agent as one conversation uses it."""
+    """The background agent: what it works with, and how a conversation uses it."""
 
-    enabled: bool = option(True, "answer <delegate> with the offline calculator and clock")
+    enabled: bool = option(True, "answer <delegate>")
+    backend: str = option(
+        "offline", "what answers: offline, or module:name of a function that makes a back end"
+    )
+    options: dict[str, str] = option(
+        default_factory=dict, help="settings of a back end of your own"
+    )
+    folder: str = option("", "folder of .txt, .md and .rst files that can be searched")
     settle_s: float = option(
         0.4, "seconds after <delegate> before the agent reads the transcript, which lags behind"
     )
@@ -29,9 +39,18 @@ class AgentConfig:
     latency_s: float = option(1.6, "a result arrives no sooner than this after <delegate>")
     timeout_s: float = option(30.0, "a delegation without an answer fails after this")
     max_pending: int = option(4, "delegations under way at once in one conversation")
+    result_s: float = option(
+        8.0, "time that a result may take on text_in; the rest of a longer one goes on a card"
+    )
+    progress: bool = option(False, f"tell the model how far the work is; {_TRAINED}")
 
     def __post_init__(self) -> None:
         require_at_least(self, "agent", settle_s=0.0, latency_s=0.0, timeout_s=0.1, max_pending=1)
+        require_at_least(self, "agent", result_s=0.2)
+        if self.backend not in BACKENDS and ":" not in self.backend:
+            raise ConfigError(
+                f"agent.backend={self.backend} is none of {', '.join(BACKENDS)} and not module:name"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,20 @@ back through `text_in`. `talk` and `serve` both use it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final
 
-from microturn.inference.agent.agent import (
-    OVER,
-    AgentEvent,
-    BackgroundAgent,
-    ContextPackage,
-    Job,
-    Status,
+from microturn.inference.agent.agent import BackgroundAgent
+from microturn.inference.agent.delegations import (
+    CardEvent,
+    ConversationRecord,
+    Delegation,
+    DelegationEvent,
+    Delegations,
+    ResultEvent,
 )
+from microturn.inference.agent.package import TypedMessage
+from microturn.inference.agent.speakable import Voice
 from microturn.inference.config import AgentConfig
 from microturn.inference.micro_turn import MicroTurnOut
 from microturn.inference.notes import Notes
@@ -30,11 +32,13 @@ from microturn.model.streams import (
     EOS,
     StreamLayout,
     Tokenizer,
+    progress_text,
     result_text,
     typed_text,
 )
 
 _MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused
+_MAX_UNPLAYED: Final = 64  # micro-turns, more than a word stays open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,48 +49,13 @@ class WordEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DelegationEvent:
-    """A delegation took a step."""
-
-    micro_turn: int
-    event: AgentEvent
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultEvent:
-    """The result of a delegation entered `text_in`."""
-
-    micro_turn: int
-    delegation_id: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class UtteranceEndEvent:
     """The model wrote `<eos>`: the agent's utterance is over at the start of `micro_turn`."""
 
     micro_turn: int
 
 
-ConversationEvent = WordEvent | DelegationEvent | ResultEvent | UtteranceEndEvent
-State = Literal["working", "ready", "over"]
-
-
-@dataclass(kw_only=True)
-class Delegation:
-    """One request that the model handed over, from `<delegate>` to the end."""
-
-    id: str
-    micro_turn: int
-    state: State = "working"
-    job: Job | None = None
-    events: list[DelegationEvent] = field(default_factory=list)
-    result: str = ""
-    result_micro_turn: int | None = None
-
-    @property
-    def status(self) -> Status | None:
-        return self.events[-1].event.status if self.events else None
+ConversationEvent = WordEvent | DelegationEvent | CardEvent | ResultEvent | UtteranceEndEvent
 
 
 class Conversation:
@@ -94,7 +63,8 @@ class Conversation:
 
     Call `next_text` before and `read_output` after each micro-turn. With `wait_for_agent` a result
     arrives exactly at its time on the clock of the conversation, however fast that runs. With
-    `notes` the words beyond the model's window come back on `text_in`.
+    `notes` the words beyond the model's window come back on `text_in`. `speakable` are the words
+    that the voice can say, None: any.
     """
 
     def __init__(
@@ -107,33 +77,45 @@ class Conversation:
         name: str = "",
         wait_for_agent: bool = False,
         notes: Notes | None = None,
+        speakable: frozenset[str] | None = None,
     ) -> None:
         self.layout = layout
-        self.transcript = Transcript()
-        self.delegations: list[Delegation] = []
+        self.record = ConversationRecord()
         self.micro_turn = 0  # index of the next micro-turn
         self._tokenizer = tokenizer
-        self._agent = agent
-        self._name = name
-        self._config = config
-        self._wait_for_agent = wait_for_agent
         self.notes = notes
-        self._under_way: dict[str, Delegation] = {}
-        self._settle = layout.round_to_micro_turns(config.settle_s)
-        self._latency = layout.round_to_micro_turns(config.latency_s)
-        self._timeout = layout.round_to_micro_turns(config.timeout_s)
+        self._delegations = Delegations(
+            agent,
+            config,
+            record=self.record,
+            layout=layout,
+            voice=Voice(
+                count_tokens=lambda words: len(tokenizer.encode(words)),
+                can_spell=lambda words: not tokenizer.unspellable(words),
+                words=speakable,
+            ),
+            name=name,
+            wait=wait_for_agent,
+        )
         self._heard = WordStream(tokenizer, "user")
         self._said = WordStream(tokenizer, "agent")
         self._waiting_text: deque[int] = deque()
-        self._inbox: SimpleQueue[AgentEvent] = SimpleQueue()
         self._events: list[ConversationEvent] = []
+        self._unplayed: deque[int] = deque(maxlen=_MAX_UNPLAYED)  # newest boundaries without sound
+
+    @property
+    def transcript(self) -> Transcript:
+        return self.record.transcript
+
+    @property
+    def delegations(self) -> list[Delegation]:
+        return self._delegations.all
 
     # --- between micro-turns -------------------------------------------------------------------
     def next_text(self) -> list[int]:
         """Return the ids of `text_in` for the next micro-turn, first in first out."""
-        self._drain_inbox()
-        for delegation in list(self._under_way.values()):
-            self._advance(delegation)
+        self._delegations.advance(self.micro_turn)
+        self._take_events()
         n = self.layout.text_in_positions
         if self._waiting_text:
             if self.notes is not None:
@@ -149,12 +131,13 @@ class Conversation:
         self._keep(self._said.add_ids(output.say, self.micro_turn))
         for token_id in output.say:
             if token_id == DELEGATE:
-                self._delegate()
+                self._delegations.open()
             elif token_id == CANCEL:
-                self._cancel_latest()
+                self._delegations.cancel_latest()
             elif token_id == EOS:
                 over = UtteranceEndEvent(micro_turn=self.micro_turn + PLAYED_AFTER)
                 self._events.append(over)
+        self._take_events()
         self.micro_turn += 1
         return self._pop_events()
 
@@ -168,8 +151,8 @@ class Conversation:
         """End the conversation; returns the words still open and the end of unfinished work."""
         self._keep(self._heard.flush())
         self._keep(self._said.flush())
-        for delegation in list(self._under_way.values()):
-            self._cancel(delegation)
+        self._delegations.finish()
+        self._take_events()
         return self._pop_events()
 
     # --- requests of the user ------------------------------------------------------------------
@@ -188,114 +171,30 @@ class Conversation:
                 f"{_MAX_TEXT_TOKENS} at a time"
             )
         self._waiting_text.extend(ids)
+        self.record.typed.append(TypedMessage(text=text, micro_turn=self.micro_turn))
 
     def cancel(self, delegation_id: str) -> None:
         """End a delegation by its id; raises ValueError for an id that is not under way."""
-        if delegation_id not in self._under_way:
-            raise ValueError(f"no delegation {delegation_id!r} is under way")
-        self._cancel(self._under_way[delegation_id])
+        self._delegations.cancel(delegation_id)
 
-    # --- delegation ----------------------------------------------------------------------------
-    def _delegate(self) -> None:
-        n_pending = len(self._under_way)
-        delegation = Delegation(
-            id=f"{self._name}d{len(self.delegations) + 1}", micro_turn=self.micro_turn
-        )
-        self.delegations.append(delegation)
-        self._under_way[delegation.id] = delegation
-        if self._agent is None:
-            self._close(delegation, "failed", text="no background agent is switched on")
-        elif n_pending >= self._config.max_pending:
-            self._close(delegation, "failed", text=f"{n_pending} delegations are under way already")
-
-    def _advance(self, delegation: Delegation) -> None:
-        """Advance a delegation as far as the clock and the agent allow."""
-        age = self.micro_turn - delegation.micro_turn
-        if delegation.job is None and age >= self._settle:
-            assert self._agent is not None
-            delegation.job = self._agent.submit(self._package(delegation), self._inbox.put)
-            self._drain_inbox()
-        if age < self._latency or delegation.job is None:
-            return
-        if self._wait_for_agent:
-            self._wait_for(delegation)
-        elif age >= self._timeout:
-            self._close(delegation, "failed", text=f"no answer within {self._config.timeout_s:g} s")
-            delegation.job.cancel()
-        if delegation.state == "ready":
-            self._deliver(delegation)
-
-    def _package(self, delegation: Delegation) -> ContextPackage:
-        return ContextPackage(
-            delegation_id=delegation.id,
-            micro_turn=delegation.micro_turn,
-            micro_turn_ms=self.layout.micro_turn_ms,
-            words=tuple(self.transcript.words),
-            pending=tuple(id for id in self._under_way if id != delegation.id),
-        )
-
-    def _deliver(self, delegation: Delegation) -> None:
-        self._end(delegation)
-        if not self.layout.text_in_positions:
-            return
-        delegation.result_micro_turn = self.micro_turn
-        self._waiting_text.extend(self._tokenizer.encode_lane_text(result_text(delegation.result)))
-        self._events.append(
-            ResultEvent(
-                micro_turn=self.micro_turn, delegation_id=delegation.id, text=delegation.result
-            )
-        )
-
-    def _cancel_latest(self) -> None:
-        if self._under_way:
-            self._cancel(list(self._under_way.values())[-1])
-
-    def _cancel(self, delegation: Delegation) -> None:
-        if delegation.job is not None:
-            delegation.job.cancel()
-            self._drain_inbox()
-        if delegation.state != "over":  # not submitted yet, or its result still waits
-            self._close(delegation, "cancelled", text="cancelled")
-
-    def _close(self, delegation: Delegation, status: Status, *, text: str) -> None:
-        """End a delegation without the agent."""
-        seq = len(delegation.events)
-        self._receive(AgentEvent(delegation_id=delegation.id, seq=seq, status=status, text=text))
-
-    def _end(self, delegation: Delegation) -> None:
-        delegation.state = "over"
-        del self._under_way[delegation.id]
+    def mark_unplayed(self, micro_turn: int) -> None:
+        """Note that the sound of a micro-turn never reached the user: its words were not said."""
+        self._unplayed.append(micro_turn + PLAYED_AFTER)  # its word may still be open
+        self.transcript.mark_unplayed(micro_turn + PLAYED_AFTER)
 
     # --- events --------------------------------------------------------------------------------
-    def _wait_for(self, delegation: Delegation) -> None:
-        while delegation.state == "working":
-            try:
-                self._receive(self._inbox.get(timeout=self._config.timeout_s))
-            except Empty:
-                timeout = self._config.timeout_s
-                self._close(delegation, "failed", text=f"no answer within {timeout:g} s")
-
-    def _drain_inbox(self) -> None:
-        while True:
-            try:
-                self._receive(self._inbox.get_nowait())
-            except Empty:
-                return
-
-    def _receive(self, event: AgentEvent) -> None:
-        delegation = self._under_way.get(event.delegation_id)
-        if delegation is None:  # it was ended here in the meantime
-            return
-        recorded = DelegationEvent(micro_turn=self.micro_turn, event=event)
-        delegation.events.append(recorded)
-        self._events.append(recorded)
-        if event.status == "final":
-            delegation.state, delegation.result = "ready", event.text
-        elif event.status in OVER:
-            self._end(delegation)
+    def _take_events(self) -> None:
+        """Take the news of delegations; what is for the model waits for `text_in`."""
+        for event in self._delegations.pop_events():
+            self._events.append(event)
+            if isinstance(event, ResultEvent):
+                make = progress_text if event.status == "progress" else result_text
+                self._waiting_text.extend(self._tokenizer.encode_lane_text(make(event.text)))
 
     def _keep(self, words: list[TranscriptWord]) -> None:
         self.transcript.words += words
+        for micro_turn in self._unplayed:
+            self.transcript.mark_unplayed(micro_turn)
         self._events += [WordEvent(word=word) for word in words]
 
     def _pop_events(self) -> list[ConversationEvent]:

@@ -97,12 +97,12 @@ def _delegations(
     axes.set_ylim(-0.6, 0.6)
     for delegation in talk.conversation.delegations:
         start_s = (delegation.micro_turn + 1) * micro_turn_s
-        last = delegation.result_micro_turn
-        if last is None:
-            last = delegation.events[-1].micro_turn if delegation.events else delegation.micro_turn
+        steps = [*delegation.events, *delegation.results]
+        last = max((step.micro_turn for step in steps), default=delegation.micro_turn)
         end_s = max(last * micro_turn_s, start_s + micro_turn_s / 4)
         if start_s > duration_s:
             continue
         axes.barh(0, end_s - start_s, left=start_s, height=0.5, color=_WORK, alpha=0.8)
-        label = delegation.result or delegation.status or ""
+        said = " ".join(result.text for result in delegation.results)
+        label = said or delegation.status or ""
         axes.text(end_s, 0, f" {label}", color=_INK, fontsize=8, va="center", clip_on=True)

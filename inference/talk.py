@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from microturn.configs.files import make_folder, write_atomically
 from microturn.configs.load import save_config
-from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.agent.cards import card_to_json
+from microturn.inference.agent.delegations import Delegation
+from microturn.inference.agent.process import start_agent
 from microturn.inference.answered_recording import AnsweredRecording, answer_recording
 from microturn.inference.audio import read_recording, write_wav
 from microturn.inference.config import TalkConfig
-from microturn.inference.conversation import Conversation, Delegation
+from microturn.inference.conversation import Conversation
 from microturn.inference.notes import check_notes, make_notes
 from microturn.inference.opening import read_opening
 from microturn.inference.transcript import Side, micro_turns_to_s
@@ -43,12 +45,13 @@ def words_json(talk: AnsweredRecording) -> dict[str, Any]:
         "delegations": [_delegation_json(delegation, layout) for delegation in delegations],
         "results": [
             {
-                "id": delegation.id,
-                "text": delegation.result,
-                "time_s": micro_turns_to_s(delegation.result_micro_turn, layout),
+                "id": result.delegation_id,
+                "status": result.status,
+                "text": result.text,
+                "time_s": micro_turns_to_s(result.micro_turn, layout),
             }
             for delegation in delegations
-            if delegation.result_micro_turn is not None
+            for result in delegation.results
         ],
     }
 
@@ -58,6 +61,8 @@ def _delegation_json(delegation: Delegation, layout: StreamLayout) -> dict[str, 
         "id": delegation.id,
         "time_s": micro_turns_to_s(delegation.micro_turn + 1, layout),
         "status": delegation.status,
+        "about": delegation.about,
+        "cards": [card_to_json(card) for card in delegation.cards],
         "steps": [
             {
                 "status": step.event.status,
@@ -92,7 +97,7 @@ def write_answer(config: TalkConfig) -> int:
         sys.stderr.write(f"{note}\n")
     out = Path(config.out)
     make_folder(out)  # before the work, so that it fails early
-    agent = OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None
+    agent = start_agent(config.agent)
     window = batch.model.cfg.window
     conversation = Conversation(
         layout,

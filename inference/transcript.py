@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from microturn.model.streams import CONTROL_TOKENS, IDLE, StreamLayout, Tokenizer
@@ -28,6 +28,7 @@ class TranscriptWord:
     side: Side
     text: str
     micro_turn: int
+    played: bool = True  # False: said by the agent, but its sound never reached the user
 
 
 class WordStream:
@@ -75,3 +76,13 @@ class Transcript:
 
     def words_of(self, side: Side) -> list[TranscriptWord]:
         return [word for word in self.words if word.side == side]
+
+    def mark_unplayed(self, micro_turn: int) -> None:
+        """Mark the agent's words that begin to sound at a boundary whose sound was dropped."""
+        for index in range(len(self.words) - 1, -1, -1):
+            word = self.words[index]
+            if word.side == "agent":
+                if word.micro_turn < micro_turn:
+                    return
+                if word.micro_turn == micro_turn:
+                    self.words[index] = replace(word, played=False)

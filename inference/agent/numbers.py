@@ -87,3 +87,24 @@ def _below_thousand(value: int) -> list[str]:
         words.append(_TENS[value // 10 - 2])
         value %= 10
     return words + ([_UNITS[value]] if value else [])
+
+
+_ORDINALS: Final = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+}
+
+
+def ordinal_words(value: int) -> str:
+    """Spell the place in an order: 21 is "twenty first"."""
+    *before, last = number_words(value).split()
+    if last not in _ORDINALS:
+        ending = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
+    else:
+        ending = _ORDINALS[last]
+    return " ".join([*before, ending])

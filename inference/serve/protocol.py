@@ -16,14 +16,10 @@ from typing import Final
 
 import numpy as np
 
+from microturn.inference.agent.cards import card_to_json
+from microturn.inference.agent.delegations import CardEvent, DelegationEvent, ResultEvent
 from microturn.inference.audio import Reassembler, encode_pcm16
-from microturn.inference.conversation import (
-    ConversationEvent,
-    DelegationEvent,
-    ResultEvent,
-    UtteranceEndEvent,
-    WordEvent,
-)
+from microturn.inference.conversation import ConversationEvent, UtteranceEndEvent, WordEvent
 from microturn.inference.serve.codec import (
     CancelDelegation,
     ClientMessage,
@@ -218,18 +214,32 @@ class MicroturnCodec:
             case WordEvent(word=word):
                 time_s = micro_turns_to_s(word.micro_turn, self._layout)
                 return {"type": "word", "side": word.side, "text": word.text, "time_s": time_s}
-            case DelegationEvent(micro_turn=micro_turn, event=step):
+            case DelegationEvent(micro_turn=micro_turn, event=step, about=about):
                 return {
                     "type": "delegation",
                     "id": step.delegation_id,
                     "seq": step.seq,
                     "status": step.status,
                     "text": step.text,
+                    "about": about,
                     "time_s": micro_turns_to_s(micro_turn, self._layout),
                 }
-            case ResultEvent(micro_turn=micro_turn, delegation_id=delegation_id, text=text):
-                time_s = micro_turns_to_s(micro_turn, self._layout)
-                return {"type": "result", "id": delegation_id, "text": text, "time_s": time_s}
+            case CardEvent(micro_turn=micro_turn, delegation_id=delegation_id, number=number):
+                return {
+                    "type": "card",
+                    "id": delegation_id,
+                    "card": number,
+                    "time_s": micro_turns_to_s(micro_turn, self._layout),
+                    **card_to_json(event.card),
+                }
+            case ResultEvent(micro_turn=micro_turn, delegation_id=delegation_id):
+                return {
+                    "type": "result",
+                    "id": delegation_id,
+                    "status": event.status,
+                    "text": event.text,
+                    "time_s": micro_turns_to_s(micro_turn, self._layout),
+                }
             case UtteranceEndEvent(micro_turn=micro_turn):
                 return {
                     "type": "utterance_end",

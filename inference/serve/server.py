@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from microturn.configs.load import ConfigError
 from microturn.configs.signals import HANGING_UP, Interrupted, handling
-from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.agent.process import start_agent
 from microturn.inference.config import ServeConfig
 from microturn.inference.load import device_name, load_rows
 from microturn.inference.notes import check_notes
@@ -70,7 +70,7 @@ def serve_sessions(config: ServeConfig) -> int:
         engine = LiveEngine(
             batch,
             config,
-            agent=OfflineAgent(clock=config.agent.clock) if config.agent.enabled else None,
+            agent=start_agent(config.agent),
             admission=measured_admission(batch, config),
             opening=opening,
         )

@@ -52,6 +52,11 @@ def result_text(words: str) -> LaneText:
     return LaneText(words=words, before=(BG,), after=(BG_END,))
 
 
+def progress_text(words: str) -> LaneText:
+    """Return how far the background agent is as it stands on `text_in`."""
+    return LaneText(words=words, before=(BG, SYSTEM), after=(BG_END,))
+
+
 def typed_text(words: str) -> LaneText:
     """Return what the user typed as it stands on `text_in`."""
     return LaneText(words=words, before=(USER,))

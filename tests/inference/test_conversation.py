@@ -9,23 +9,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from microturn.inference.agent.agent import (
-    AgentEvent,
-    BackgroundAgent,
-    ContextPackage,
-    Emit,
-    Job,
-    OfflineAgent,
-)
+from microturn.inference.agent.agent import AgentEvent, BackgroundAgent, Emit, Job
+from microturn.inference.agent.delegations import DelegationEvent, ResultEvent
+from microturn.inference.agent.package import ContextPackage
+from microturn.inference.agent.process import AgentProcess
 from microturn.inference.answered_recording import AnsweredRecording, answer_recording
 from microturn.inference.config import AgentConfig
-from microturn.inference.conversation import (
-    Conversation,
-    DelegationEvent,
-    ResultEvent,
-    UtteranceEndEvent,
-    WordEvent,
-)
+from microturn.inference.conversation import Conversation, UtteranceEndEvent, WordEvent
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.talk import words_json
@@ -37,6 +27,7 @@ from microturn.model.streams import (
     CANCEL,
     DELEGATE,
     EOS,
+    FAILED_RESULT,
     IDLE,
     USER,
     StreamLayout,
@@ -87,9 +78,9 @@ class _SlowJob:
         self._emit(AgentEvent(delegation_id=self._id, seq=1, status="cancelled"))
 
 
-@pytest.fixture
-def agent() -> Iterator[OfflineAgent]:
-    agent = OfflineAgent()
+@pytest.fixture(scope="module")
+def agent() -> Iterator[AgentProcess]:
+    agent = AgentProcess(AgentConfig())
     yield agent
     agent.close()
 
@@ -102,7 +93,7 @@ def conversation_of(
         checkpoint.tokenizer,
         agent=agent,
         config=AgentConfig(**settings),  # type: ignore[arg-type]
-        wait_for_agent=isinstance(agent, OfflineAgent),
+        wait_for_agent=isinstance(agent, AgentProcess),
     )
 
 
@@ -119,16 +110,25 @@ def play(
     return talk, batch
 
 
+def told(batch: ScriptedBatch) -> list[int]:
+    """Everything that the model has read."""
+    return [token_id for ids in batch.text_seen for token_id in ids]
+
+
+def failure(checkpoint: LoadedCheckpoint) -> list[int]:
+    return [BG, *checkpoint.tokenizer.encode(FAILED_RESULT), BG_END]
+
+
 ASKED = {2: "eight", 4: "plus", 6: "three"}
 DELEGATED = {8: "<delegate>", 9: "one", 10: "moment"}
 
 
 def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
-    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+    checkpoint: LoadedCheckpoint, agent: AgentProcess
 ) -> None:
     conversation = conversation_of(checkpoint, agent, latency_s=1.0)
     talk, batch = play(checkpoint, conversation, 30, heard=ASKED, say=DELEGATED)
-    arrived = [token_id for ids in batch.text_seen for token_id in ids]
+    arrived = told(batch)
     assert arrived == [BG, *checkpoint.tokenizer.encode("eleven"), BG_END]
     assert (arrived[0], arrived[-1]) == (BG, BG_END)
     first = next(k for k, ids in enumerate(batch.text_seen) if ids)
@@ -141,14 +141,15 @@ def test_delegation_reaches_the_calculator_and_its_result_returns_on_text_in(
     assert [word["time_s"] for word in words["heard"]] == [0.6, 1.0, 1.4]
     assert [word["text"] for word in words["said"]] == ["one", "moment"]
     assert [word["time_s"] for word in words["said"]] == [2.0, 2.2]
-    assert words["results"] == [{"id": "d1", "text": "eleven", "time_s": 2.6}]
+    result = {"id": "d1", "status": "final", "text": "eleven", "time_s": 2.6}
+    assert words["results"] == [result]
     (delegation,) = words["delegations"]
     assert delegation["time_s"] == 1.8
     assert [s["status"] for s in delegation["steps"]] == ["accepted", "progress", "final"]
 
 
 def test_the_agent_reads_words_heard_just_after_the_delegation(
-    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+    checkpoint: LoadedCheckpoint, agent: AgentProcess
 ) -> None:
     conversation = conversation_of(checkpoint, agent, settle_s=0.6, latency_s=1.0)
     asked = {2: "eight", 4: "plus", 9: "three"}
@@ -170,7 +171,8 @@ def test_the_agent_gets_the_whole_conversation(checkpoint: LoadedCheckpoint) -> 
     ]
     assert [w.micro_turn for w in first.words] == [2, 3, 5, 7]
     assert (first.micro_turn, first.pending) == (8, ())
-    assert (second.micro_turn, second.pending) == (12, ("d1",))
+    assert second.micro_turn == 12
+    assert [(p.delegation_id, p.about) for p in second.pending] == [("d1", "eight plus three")]
 
 
 def test_cancel_token_and_cancel_call_end_the_work(checkpoint: LoadedCheckpoint) -> None:
@@ -182,10 +184,13 @@ def test_cancel_token_and_cancel_call_end_the_work(checkpoint: LoadedCheckpoint)
         conversation.cancel("d1")
 
 
-def test_work_that_takes_too_long_fails(checkpoint: LoadedCheckpoint) -> None:
+def test_work_that_takes_too_long_fails_and_the_model_is_told(
+    checkpoint: LoadedCheckpoint,
+) -> None:
     conversation = conversation_of(checkpoint, SlowAgent(), timeout_s=1.0)
-    play(checkpoint, conversation, 30, heard={}, say={2: "<delegate>"})
+    _, batch = play(checkpoint, conversation, 30, heard={}, say={2: "<delegate>"})
     (delegation,) = conversation.delegations
+    assert told(batch) == failure(checkpoint)
     assert delegation.status == "failed"
     assert delegation.events[-1].event.text == "no answer within 1 s"
     assert delegation.events[-1].micro_turn == 2 + 8  # never sooner than latency_s
@@ -193,8 +198,9 @@ def test_work_that_takes_too_long_fails(checkpoint: LoadedCheckpoint) -> None:
 
 def test_too_many_at_once_and_no_agent_at_all_fail_at_once(checkpoint: LoadedCheckpoint) -> None:
     say = dict.fromkeys(range(4), "<delegate>")
-    conversation = conversation_of(checkpoint, SlowAgent(), max_pending=2)
-    play(checkpoint, conversation, 6, heard={}, say=say)
+    conversation = conversation_of(checkpoint, SlowAgent(), max_pending=2, latency_s=1.0)
+    _, batch = play(checkpoint, conversation, 40, heard={}, say=say)
+    assert told(batch) == 2 * failure(checkpoint)
     assert [d.status for d in conversation.delegations] == [
         "cancelled",
         "cancelled",
@@ -202,21 +208,22 @@ def test_too_many_at_once_and_no_agent_at_all_fail_at_once(checkpoint: LoadedChe
         "failed",
     ]
     alone = conversation_of(checkpoint, None)
-    play(checkpoint, alone, 6, heard={}, say={1: "<delegate>"})
+    _, batch = play(checkpoint, alone, 40, heard={}, say={1: "<delegate>"})
+    assert told(batch) == failure(checkpoint)
     assert alone.delegations[0].events[0].event.text == "no background agent is switched on"
 
 
-def test_a_request_that_cannot_be_answered_sends_nothing(
-    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+def test_a_request_that_cannot_be_answered_reaches_the_model_as_a_failure(
+    checkpoint: LoadedCheckpoint, agent: AgentProcess
 ) -> None:
     conversation = conversation_of(checkpoint, agent)
-    _, batch = play(checkpoint, conversation, 20, heard={1: "eight"}, say={2: "<delegate>"})
+    _, batch = play(checkpoint, conversation, 40, heard={1: "eight"}, say={2: "<delegate>"})
     assert conversation.delegations[0].status == "failed"
-    assert not any(batch.text_seen)
+    assert told(batch) == failure(checkpoint)
 
 
 def test_events_tell_words_steps_and_results_in_order(
-    checkpoint: LoadedCheckpoint, agent: OfflineAgent
+    checkpoint: LoadedCheckpoint, agent: AgentProcess
 ) -> None:
     conversation = conversation_of(checkpoint, agent, latency_s=1.0)
     happened = []

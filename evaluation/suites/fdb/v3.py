@@ -22,7 +22,10 @@ from microturn.evaluation.suites.fdb.v3_formulas import (
 from microturn.evaluation.suites.replies import said_in
 from microturn.evaluation.suites.statistics import mean, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
-from microturn.inference.agent.tools import Calculator, Clock, Tool, ToolError, latest_request
+from microturn.inference.agent.backend import NoAnswer
+from microturn.inference.agent.tools.calculator import Calculator
+from microturn.inference.agent.tools.clock import Clock
+from microturn.inference.agent.tools.tool import Tool, latest_request
 
 _NEAR_S: Final = 0.5  # between the scripted time of a delivery and its event
 NO_TOOL: Final = "none"  # the request was not understood
@@ -33,7 +36,7 @@ def call_of(words: Sequence[str]) -> Call:
     """Return the call that the background agent makes for the last request in these words."""
     try:
         request = latest_request(TOOLS, words)
-    except ToolError:
+    except NoAnswer:
         return Call(function=NO_TOOL)
     return Call(function=request.tool, args={"request": request.text})
 

@@ -17,9 +17,9 @@ import pytest
 import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
-from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.agent.process import start_agent
 from microturn.inference.audio import write_wav
-from microturn.inference.config import ServeConfig
+from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
@@ -99,7 +99,9 @@ def batch(checkpoint: LoadedCheckpoint) -> ListeningBatch:
 
 @pytest.fixture
 def engine(batch: ListeningBatch) -> LiveEngine:
-    return LiveEngine(batch, ServeConfig(max_waiting_micro_turns=50), agent=OfflineAgent())
+    return LiveEngine(
+        batch, ServeConfig(max_waiting_micro_turns=50), agent=start_agent(AgentConfig())
+    )
 
 
 @pytest.fixture

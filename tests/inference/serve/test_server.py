@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
-from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.agent.process import start_agent
 from microturn.inference.answered_recording import answer_recording
 from microturn.inference.audio import decode_pcm16, encode_pcm16
 from microturn.inference.config import AgentConfig, ServeConfig
@@ -42,7 +42,9 @@ class FailingBatch(RowBatch):
 
 
 def engine_of(batch: RowBatch, *, waiting: int = PATIENT) -> LiveEngine:
-    return LiveEngine(batch, ServeConfig(max_waiting_micro_turns=waiting), agent=OfflineAgent())
+    return LiveEngine(
+        batch, ServeConfig(max_waiting_micro_turns=waiting), agent=start_agent(AgentConfig())
+    )
 
 
 @contextmanager

@@ -1,0 +1,96 @@
+"""Context packages, and a back end that does what the user's words say, wrong things too."""
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.cards import TextCard
+from microturn.inference.agent.package import ContextPackage
+from microturn.inference.config import AgentConfig
+from microturn.inference.transcript import TranscriptWord
+from microturn.model.streams import StreamLayout
+
+
+def package(said: str, *, delegation_id: str = "d1", **more: Any) -> ContextPackage:
+    """A package in which the user has said these words, one in a micro-turn."""
+    words = tuple(
+        TranscriptWord(side="user", text=text, micro_turn=index + 1)
+        for index, text in enumerate(said.split())
+    )
+    unheard = TranscriptWord(side="agent", text="moment", micro_turn=13, played=False)
+    return ContextPackage(
+        delegation_id=delegation_id,
+        micro_turn=12,
+        micro_turn_ms=StreamLayout().micro_turn_ms,
+        words=(*words, unheard),
+        **more,
+    )
+
+
+def words_of(package: ContextPackage) -> list[str]:
+    return [word.text for word in package.words]
+
+
+class UnrulyBackend:
+    """Obeys the first word of the user."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.greeting = config.options["greeting"]
+        self.n_cancelled = 0
+
+    async def answer(self, work: Work) -> Answer:
+        kind = work.package.asked[0][0]
+        print("what a back end prints disturbs nobody")
+        return await getattr(self, f"_{kind}")(work)  # type: ignore[no-any-return]
+
+    async def _say(self, work: Work) -> Answer:
+        return Answer(text=self.greeting)
+
+    async def _was(self, work: Work) -> Answer:
+        return Answer(text=str(self.n_cancelled))
+
+    async def _hang(self, work: Work) -> Answer:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.n_cancelled += 1
+        raise AssertionError
+
+    async def _block(self, work: Work) -> Answer:
+        time.sleep(600)
+        raise AssertionError
+
+    async def _stream(self, work: Work) -> Answer:
+        work.tell.progress("1 of 2")
+        work.tell.partial("first half")
+        work.tell.show(TextCard(text="a\nb", title="t"))
+        return Answer(text="second half")
+
+    async def _raise(self, work: Work) -> Answer:
+        raise RuntimeError("broken")
+
+    async def _refuse(self, work: Work) -> Answer:
+        raise NoAnswer("it cannot be known")
+
+    async def _nonsense(self, work: Work) -> Any:
+        return {"text": "x"}
+
+    async def _flood(self, work: Work) -> Answer:
+        for _ in range(2_000):
+            work.tell.progress("x" * 100_000)
+            work.tell.partial("y" * 100_000)
+            work.tell.show(TextCard(text="z" * 100_000))
+        cards = tuple(TextCard(text="z" * 100_000) for _ in range(100))
+        return Answer(text="y" * 10_000_000, cards=cards)
+
+    async def _die(self, work: Work) -> Answer:
+        os._exit(3)
+
+    async def close(self) -> None:
+        pass
+
+
+def make_unruly(config: AgentConfig) -> UnrulyBackend:
+    return UnrulyBackend(config)
