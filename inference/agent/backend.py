@@ -22,7 +22,7 @@ class NoAnswer(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Reply:
     """The end of the work: words to be said, and what is to be shown beside them."""
 
     text: str  # after partial results: what is still missing, perhaps nothing
@@ -56,8 +56,8 @@ class Work:
 class Backend(Protocol):
     """What answers delegations; many at once, all on one event loop."""
 
-    async def answer(self, work: Work) -> Answer:
-        """Answer a delegation; raises NoAnswer with one sentence. Cancelled when not wanted."""
+    async def answer(self, work: Work) -> Reply:
+        """Reply a delegation; raises NoAnswer with one sentence. Cancelled when not wanted."""
 
     async def close(self) -> None:
         """Let go of servers and files."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.agent.tools.calculator import Calculator
 from microturn.inference.agent.tools.clock import Calendar, Clock
@@ -36,7 +36,7 @@ class OfflineBackend:
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._tools = {tool.name: tool for tool in tools}
 
-    async def answer(self, work: Work) -> Answer:
+    async def answer(self, work: Work) -> Reply:
         words = _new_words(work.package)
         request = latest_request(tuple(self._tools.values()), words)
         work.tell.progress(f"{request.tool}: {request.text}")

@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 
 from microturn.configs.load import load_config
 from microturn.inference.agent.agent import MAX_RESULT, Status
-from microturn.inference.agent.backend import Answer, Backend, NoAnswer, Work, make_backend
+from microturn.inference.agent.backend import Backend, NoAnswer, Reply, Work, make_backend
 from microturn.inference.agent.cards import MAX_CARDS, Card, card_to_json, clean
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.config import AgentConfig
@@ -97,8 +97,8 @@ class _Worker:
             return
         try:
             answer = await self._backend.answer(Work(package=package, tell=reporter))
-            if not isinstance(answer, Answer):
-                raise TypeError(f"a back end returns an Answer, not {type(answer).__name__}")
+            if not isinstance(answer, Reply):
+                raise TypeError(f"a back end returns an Reply, not {type(answer).__name__}")
             reporter.send("final", answer.text, cards=answer.cards)
         except NoAnswer as error:
             reporter.send("failed", str(error))

@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.cards import TextCard
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.config import AgentConfig
@@ -40,52 +40,52 @@ class UnrulyBackend:
         self.greeting = config.options["greeting"]
         self.n_cancelled = 0
 
-    async def answer(self, work: Work) -> Answer:
+    async def answer(self, work: Work) -> Reply:
         kind = work.package.asked[0][0]
         print("what a back end prints disturbs nobody")
         return await getattr(self, f"_{kind}")(work)  # type: ignore[no-any-return]
 
-    async def _say(self, work: Work) -> Answer:
-        return Answer(text=self.greeting)
+    async def _say(self, work: Work) -> Reply:
+        return Reply(text=self.greeting)
 
-    async def _was(self, work: Work) -> Answer:
-        return Answer(text=str(self.n_cancelled))
+    async def _was(self, work: Work) -> Reply:
+        return Reply(text=str(self.n_cancelled))
 
-    async def _hang(self, work: Work) -> Answer:
+    async def _hang(self, work: Work) -> Reply:
         try:
             await asyncio.Event().wait()
         finally:
             self.n_cancelled += 1
         raise AssertionError
 
-    async def _block(self, work: Work) -> Answer:
+    async def _block(self, work: Work) -> Reply:
         time.sleep(600)
         raise AssertionError
 
-    async def _stream(self, work: Work) -> Answer:
+    async def _stream(self, work: Work) -> Reply:
         work.tell.progress("1 of 2")
         work.tell.partial("first half")
         work.tell.show(TextCard(text="a\nb", title="t"))
-        return Answer(text="second half")
+        return Reply(text="second half")
 
-    async def _raise(self, work: Work) -> Answer:
+    async def _raise(self, work: Work) -> Reply:
         raise RuntimeError("broken")
 
-    async def _refuse(self, work: Work) -> Answer:
+    async def _refuse(self, work: Work) -> Reply:
         raise NoAnswer("it cannot be known")
 
     async def _nonsense(self, work: Work) -> Any:
         return {"text": "x"}
 
-    async def _flood(self, work: Work) -> Answer:
+    async def _flood(self, work: Work) -> Reply:
         for _ in range(2_000):
             work.tell.progress("x" * 100_000)
             work.tell.partial("y" * 100_000)
             work.tell.show(TextCard(text="z" * 100_000))
         cards = tuple(TextCard(text="z" * 100_000) for _ in range(100))
-        return Answer(text="y" * 10_000_000, cards=cards)
+        return Reply(text="y" * 10_000_000, cards=cards)
 
-    async def _die(self, work: Work) -> Answer:
+    async def _die(self, work: Work) -> Reply:
         os._exit(3)
 
     async def close(self) -> None:

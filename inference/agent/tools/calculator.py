@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.numbers import LIMIT, number_words, read_number
 from microturn.inference.agent.tools.tool import Arguments, ToolRequest, text_argument, text_schema
 
@@ -49,8 +49,8 @@ class Calculator:
             best = ToolRequest(tool=self.name, text=expression, end=index, arguments=arguments)
         return best
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
-        return Answer(text=number_words(calculate(text_argument(arguments, "expression"))))
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
+        return Reply(text=number_words(calculate(text_argument(arguments, "expression"))))
 
 
 def _expression(words: Sequence[str], start: int) -> tuple[str, int] | None:

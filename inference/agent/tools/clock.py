@@ -8,7 +8,7 @@ from functools import cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.numbers import number_words, ordinal_words
 from microturn.inference.agent.tools.tool import Arguments, ToolRequest, text_argument, text_schema
 
@@ -42,7 +42,7 @@ class Clock:
                 return ToolRequest(tool=self.name, text=text, end=end, arguments=arguments)
         return None
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
         place = text_argument(arguments, "place").lower()
         now = self._now()
         if place != _HERE:
@@ -50,7 +50,7 @@ class Clock:
             if zone is None:
                 raise NoAnswer(f"no time zone is known for {place[:40]}")
             now = now.astimezone(ZoneInfo(zone))
-        return Answer(text=clock_words(now, self._precision))
+        return Reply(text=clock_words(now, self._precision))
 
 
 def _is_many(words: Sequence[str], index: int) -> bool:
@@ -116,14 +116,14 @@ class Calendar:
             return ToolRequest(tool=self.name, text=text, end=end, arguments=arguments)
         return None
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
         today = self._now().date()
         day = _date_of(text_argument(arguments, "day").lower().split(), today)
         if text_argument(arguments, "asked") == "days until":
             n = (day - today).days
-            return Answer(text=f"{number_words(n)} {'day' if n == 1 else 'days'}")
+            return Reply(text=f"{number_words(n)} {'day' if n == 1 else 'days'}")
         name, month = DAYS[day.weekday()], MONTHS[day.month - 1]
-        return Answer(text=f"{name} {month} {ordinal_words(day.day)}")
+        return Reply(text=f"{name} {month} {ordinal_words(day.day)}")
 
 
 def _is_asked(words: Sequence[str], index: int) -> bool:

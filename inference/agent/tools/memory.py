@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.cards import ListCard
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.agent.tools.tool import Arguments, ToolRequest, text_argument, text_schema
@@ -57,14 +57,14 @@ class NoteTool:
         end = min(note + _MAX_NOTE_WORDS, len(words))
         return ToolRequest(tool=self.name, text=f"note {kept}", end=end, arguments={"asked": kept})
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
         asked = text_argument(arguments, "asked")
         if asked != "read":
-            return Answer(text="noted", cards=(ListCard(title="Noted", items=(asked,)),))
+            return Reply(text="noted", cards=(ListCard(title="Noted", items=(asked,)),))
         notes = list(notes_of(work.package))
         if not notes:
             raise NoAnswer("there are no notes in this conversation")
-        return Answer(text=". ".join(notes), cards=(ListCard(title="Notes", items=tuple(notes)),))
+        return Reply(text=". ".join(notes), cards=(ListCard(title="Notes", items=tuple(notes)),))
 
 
 def notes_of(package: ContextPackage) -> Iterator[str]:
@@ -103,7 +103,7 @@ class RecallTool:
             tool=self.name, text=f"recall {text}", end=len(words), arguments=arguments
         )
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
         wanted = text_argument(arguments, "about").lower().split()
         package = work.package
         lines = list(_lines(package))
@@ -114,7 +114,7 @@ class RecallTool:
             raise NoAnswer(f"nothing was said about {' '.join(wanted)[:80]}")
         items = [_dated(line, package) for line in lines if _hits(line, wanted)]
         card = ListCard(title=" ".join(wanted), items=tuple(items))
-        return Answer(text=f"{_who(best)} said {' '.join(best[2][-12:])}", cards=(card,))
+        return Reply(text=f"{_who(best)} said {' '.join(best[2][-12:])}", cards=(card,))
 
 
 _Said = tuple[str, int, list[str]]  # side, boundary of its first word, words
@@ -161,10 +161,10 @@ class ProgressTool:
         end = last_of(words, _HOW_FAR)
         return None if end is None else ToolRequest(tool=self.name, text="how far", end=end)
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
         pending = work.package.pending
         if not pending:
             raise NoAnswer("no other work is going on")
         steps = [p.progress or p.about or "working" for p in pending]
         items = tuple(f"{p.about}: {p.progress}" for p in pending)
-        return Answer(text=". ".join(steps), cards=(ListCard(title="Under way", items=items),))
+        return Reply(text=". ".join(steps), cards=(ListCard(title="Under way", items=items),))

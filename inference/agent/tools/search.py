@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.cards import ListCard
 from microturn.inference.agent.tools.memory import last_of
 from microturn.inference.agent.tools.tool import Arguments, ToolRequest, text_argument, text_schema
@@ -127,7 +127,7 @@ class Search:
             tool=self.name, text=f"search for {text}", end=len(words), arguments=arguments
         )
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
         words = text_argument(arguments, "query").lower().split()[:_MAX_QUERY_WORDS]
         await self._index.refresh(work)
         found = await asyncio.to_thread(self._index.find, words)
@@ -136,7 +136,7 @@ class Search:
         folder = self._index.folder
         items = tuple(f"{Path(path).relative_to(folder)}: {text}" for path, text in found)
         card = ListCard(title=" ".join(words), items=items)
-        return Answer(text=best_sentence(found[0][1], words), cards=(card,))
+        return Reply(text=best_sentence(found[0][1], words), cards=(card,))
 
 
 def best_sentence(paragraph: str, words: Sequence[str]) -> str:

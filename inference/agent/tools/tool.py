@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 
 Arguments = Mapping[str, Any]
 
@@ -39,8 +39,8 @@ class Tool(Protocol):
     def find(self, words: Sequence[str]) -> ToolRequest | None:
         """Find the latest request for this tool."""
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
-        """Answer a request; raises NoAnswer with one sentence."""
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
+        """Reply a request; raises NoAnswer with one sentence."""
 
 
 def latest_request(tools: Sequence[Tool], words: Sequence[str]) -> ToolRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.numbers import LIMIT, number_words, read_number
 from microturn.inference.agent.tools.tool import Arguments, ToolRequest, text_argument
 
@@ -66,7 +66,7 @@ class Units:
                 return ToolRequest(tool=self.name, text=text, end=end, arguments=arguments)
         return None
 
-    async def call(self, arguments: Arguments, work: Work) -> Answer:
+    async def call(self, arguments: Arguments, work: Work) -> Reply:
         value = arguments.get("value")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise NoAnswer("units needs a number as value")
@@ -76,7 +76,7 @@ class Units:
             raise NoAnswer("the result is too large to say")
         digits = 1 if abs(result) >= 10 else 2
         rounded = round(result, digits)
-        return Answer(text=f"{number_words(rounded)} {_plural(to, rounded)}")
+        return Reply(text=f"{number_words(rounded)} {_plural(to, rounded)}")
 
 
 def convert(value: float, unit: str, to: str) -> float:

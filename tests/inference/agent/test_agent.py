@@ -129,7 +129,7 @@ def test_partial_results_progress_and_cards_come_while_it_works(unruly: AgentPro
     [
         ("raise", "the background agent failed: RuntimeError: broken"),
         ("refuse", "it cannot be known"),
-        ("nonsense", "returns an Answer, not dict"),
+        ("nonsense", "returns an Reply, not dict"),
     ],
 )
 def test_what_goes_wrong_is_a_failure_with_a_sentence(

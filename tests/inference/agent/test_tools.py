@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.inference.agent.backend import Answer, NoAnswer, Work
+from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.cards import Card, ListCard
 from microturn.inference.agent.numbers import LIMIT, number_words, ordinal_words, read_number
 from microturn.inference.agent.offline import OfflineBackend, built_in_tools
@@ -43,7 +43,7 @@ class Told:
         self.superseded.append(delegation_id)
 
 
-def answered(asked: ContextPackage, *, folder: str = "", told: Told | None = None) -> Answer:
+def answered(asked: ContextPackage, *, folder: str = "", told: Told | None = None) -> Reply:
     backend = OfflineBackend(built_in_tools(AgentConfig(folder=folder), now=lambda: NOW))
     return asyncio.run(backend.answer(Work(package=asked, tell=told or Told())))
 
@@ -271,7 +271,7 @@ def test_a_folder_is_searched_and_read_again_when_it_changes(tmp_path: Path) -> 
     (tmp_path / "link.txt").symlink_to("/etc/hostname")
     backend = OfflineBackend(built_in_tools(AgentConfig(folder=str(tmp_path))))
 
-    def search(said: str, told: Told) -> Answer:
+    def search(said: str, told: Told) -> Reply:
         return asyncio.run(backend.answer(Work(package=package(said), tell=told)))
 
     told = Told()
