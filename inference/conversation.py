@@ -21,7 +21,7 @@ from microturn.inference.agent.delegations import (
     ResultEvent,
 )
 from microturn.inference.agent.package import TypedMessage
-from microturn.inference.agent.speakable import Voice
+from microturn.inference.agent.speakable import Speakable
 from microturn.inference.config import AgentConfig
 from microturn.inference.micro_turn import MicroTurnOut
 from microturn.inference.notes import Notes
@@ -89,7 +89,7 @@ class Conversation:
             config,
             record=self.record,
             layout=layout,
-            voice=Voice(
+            voice=Speakable(
                 count_tokens=lambda words: len(tokenizer.encode(words)),
                 can_spell=lambda words: not tokenizer.unspellable(words),
                 words=speakable,

@@ -97,8 +97,9 @@ def _delegations(
     axes.set_ylim(-0.6, 0.6)
     for delegation in talk.conversation.delegations:
         start_s = (delegation.micro_turn + 1) * micro_turn_s
-        steps = [*delegation.events, *delegation.results]
-        last = max((step.micro_turn for step in steps), default=delegation.micro_turn)
+        ends = [step.micro_turn for step in delegation.events]
+        ends += [result.micro_turn for result in delegation.results]
+        last = max(ends, default=delegation.micro_turn)
         end_s = max(last * micro_turn_s, start_s + micro_turn_s / 4)
         if start_s > duration_s:
             continue

@@ -23,7 +23,7 @@ from microturn.inference.agent.package import (
     Still,
     TypedMessage,
 )
-from microturn.inference.agent.speakable import Voice, spoken_sentences
+from microturn.inference.agent.speakable import Speakable, spoken_sentences
 from microturn.inference.config import AgentConfig
 from microturn.inference.transcript import Transcript
 from microturn.model.streams import FAILED_RESULT, StreamLayout
@@ -112,7 +112,7 @@ class Delegations:
         *,
         record: ConversationRecord,
         layout: StreamLayout,
-        voice: Voice,
+        voice: Speakable,
         name: str = "",
         wait: bool = False,
     ) -> None:

@@ -30,7 +30,7 @@ class Spoken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voice:
+class Speakable:
     """What the voice of a checkpoint can say."""
 
     count_tokens: Callable[[str], int]  # of words as they stand on `text_in`

@@ -37,7 +37,7 @@ def recording_file(recording: Audio, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def checkpoint() -> LoadedCheckpoint:
-    words = ("eleven", "four", "o'clock", "moment", "please", *SAID)
+    words = ("eleven", "four", "o'clock", "moment", "please", "i'm", "sorry", *SAID)
     return random_checkpoint(0, words=words)
 
 

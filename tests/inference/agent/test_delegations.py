@@ -15,14 +15,14 @@ from microturn.inference.agent.delegations import (
     ResultEvent,
 )
 from microturn.inference.agent.package import ContextPackage, TypedMessage
-from microturn.inference.agent.speakable import Voice
+from microturn.inference.agent.speakable import Speakable
 from microturn.inference.config import AgentConfig
 from microturn.inference.transcript import TranscriptWord
 from microturn.model.checkpoint import TINY_LAYOUT
 from microturn.model.streams import FAILED_RESULT
 
 LAYOUT = TINY_LAYOUT  # one token of text a micro-turn
-OPEN = Voice(count_tokens=lambda words: len(words.split()), can_spell=str.isascii)
+OPEN = Speakable(count_tokens=lambda words: len(words.split()), can_spell=str.isascii)
 CONFIG = AgentConfig(settle_s=0.2, latency_s=0.4, timeout_s=4.0, result_s=2.0)  # 10 tokens
 
 
@@ -70,7 +70,7 @@ class _Job:
 class Talk:
     """The delegations of a conversation on a clock of the test."""
 
-    def __init__(self, config: AgentConfig = CONFIG, voice: Voice = OPEN) -> None:
+    def __init__(self, config: AgentConfig = CONFIG, voice: Speakable = OPEN) -> None:
         self.agent, self.record, self.now = ToldAgent(), ConversationRecord(), 0
         self.delegations = Delegations(
             self.agent, config, record=self.record, layout=LAYOUT, voice=voice

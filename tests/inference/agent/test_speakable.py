@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.inference.agent.speakable import Spoken, Voice, spell
+from microturn.inference.agent.speakable import Speakable, Spoken, spell
 
-OPEN = Voice(count_tokens=lambda words: len(words.split()), can_spell=str.isascii)
+OPEN = Speakable(count_tokens=lambda words: len(words.split()), can_spell=str.isascii)
 CLOSED = replace(
     OPEN,
     words=frozenset(("eleven", "three", "oh", "five", "o'clock", "screen")),
