@@ -86,6 +86,10 @@ class ModelConfig:
         default=0.3,
         metadata={"help": "largest share of noise in the own-voice patches read in training"},
     )
+    start_at: float = field(
+        default=0.5,
+        metadata={"help": "a text lane has a token where all but idle together are this likely"},
+    )
     video_channels: tuple[int, ...] = field(
         default=(64, 128, 256),
         metadata={"help": "widths inside the video stem, where the layout has the lane"},

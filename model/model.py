@@ -30,6 +30,7 @@ from microturn.model.checkpoint_files import (
     write_checkpoint,
 )
 from microturn.model.checkpoint_place import find_checkpoint
+from microturn.model.choice import choose_token
 from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
@@ -328,7 +329,7 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
             marks, ids = self.embed.marks(spec.name), [none]
             for index in range(spec.positions):
                 if spec.kind == "tokens":
-                    token = self.unembed(z).argmax(-1)  # (B, 1)
+                    token = choose_token(self.unembed(z), self.cfg.start_at)  # (B, 1)
                     ids.append(token)
                     vector = self.embed.tokens(token)
                 else:

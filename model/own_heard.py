@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from microturn.model.batch import LaneBatch
+from microturn.model.choice import choose_token
 from microturn.model.model import InteractionModel
 
 
@@ -30,7 +31,7 @@ def own_heard(model: InteractionModel, batch: LaneBatch, patches: Tensor) -> Ten
         for n in range(N):
             hidden, state = step(vectors[:, n, : places.start], state)
             for position in range(chosen.shape[2]):
-                token = model.unembed(hidden[:, -1:]).argmax(-1)  # (B, 1)
+                token = choose_token(model.unembed(hidden[:, -1:]), model.cfg.start_at)  # (B, 1)
                 chosen[:, n, position] = token[:, 0]
                 hidden, state = step(model.embed.tokens(token) + marks[position], state)
             _, state = step(vectors[:, n, places.stop :], state)

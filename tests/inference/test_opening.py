@@ -23,6 +23,7 @@ from microturn.inference.sessions import Sessions
 from microturn.inference.tick import OpenedRow
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
+from microturn.model.choice import choose_token
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InputTensors
 from microturn.model.streams import EOS, IDLE, SYSTEM, Lanes, StreamLayout, pack_user_audio
@@ -180,7 +181,8 @@ def test_a_session_goes_on_as_the_model_does_over_the_same_lanes(
         spoken = torch.cat(patches, 1)
         hidden, after = model.prefill(whole, spoken, model.init_state(1, spare=REWIND))
         for name in made:
-            chosen = model.unembed(hidden[name]).argmax(-1)[:, opening.n_micro_turns :]
+            logits = model.unembed(hidden[name])[:, opening.n_micro_turns :]
+            chosen = choose_token(logits, model.cfg.start_at)
             assert torch.equal(chosen, torch.cat(made[name], 1))
         ours = zip(after.backbone.layers, state.backbone.layers, strict=True)
         assert all(torch.equal(a.k, b.k) and torch.equal(a.v, b.v) for a, b in ours)

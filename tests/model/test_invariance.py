@@ -12,6 +12,7 @@ from microturn.kernels.experts import experts_reference
 from microturn.kernels.router import route_reference
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
+from microturn.model.choice import choose_token
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InputTensors, InteractionModel, ModelState
 from microturn.model.streams import StreamLayout
@@ -139,7 +140,8 @@ def test_a_dialogue_read_at_once_or_in_pieces_is_the_dialogue_that_was_held(
         start += size
     assert same(state, rows_of(held, [1]))
     for name in ("heard", "say"):
-        said = ck.model.unembed(torch.cat([h[name] for h in hidden], 1)).argmax(-1)
+        logits = ck.model.unembed(torch.cat([h[name] for h in hidden], 1))
+        said = choose_token(logits, ck.model.cfg.start_at)
         assert torch.equal(said, made[name][1:])
 
 

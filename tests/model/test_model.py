@@ -16,6 +16,7 @@ from microturn.model.checkpoint import (
     random_checkpoint,
     save_checkpoint,
 )
+from microturn.model.choice import choose_token
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.losses import compute_losses
 from microturn.model.model import InputTensors
@@ -69,7 +70,7 @@ def stream(ck: LoadedCheckpoint, batch: LaneBatch) -> LaneBatch:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_steps_equal_the_whole_dialogue_beyond_the_window(layout: StreamLayout) -> None:
-    """Tokens that streaming chose are the argmax of the one-shot forward over the same lanes."""
+    """Streaming chose the tokens of the one-shot forward over the same lanes."""
     ck = random_checkpoint(1, layout=layout)
     ck.model.mel_mean.fill_(-1.0)  # far from both ends of what log_mel clamps to: nothing is lost
     ck.model.mel_std.fill_(0.5)
@@ -82,10 +83,19 @@ def test_steps_equal_the_whole_dialogue_beyond_the_window(layout: StreamLayout) 
         hidden = ck.model(done, patches)
         for lane in ("heard", "say"):
             logits = ck.model.unembed(hidden[lane])
-            top = logits.topk(2, dim=-1)
-            clear = top.values[..., 0] - top.values[..., 1] > 1e-3
+            words = logits[..., 1:].topk(2, dim=-1).values  # idle is never half of random weights
+            clear = words[..., 0] - words[..., 1] > 1e-3
             assert clear.float().mean() > 0.9
-            assert torch.equal(top.indices[..., 0][clear], done[lane][clear]), lane
+            chosen = choose_token(logits, ck.model.cfg.start_at)
+            assert torch.equal(chosen[clear], done[lane][clear]), lane
+
+
+def test_a_word_is_chosen_where_all_words_together_are_likely_enough() -> None:
+    share = torch.full((20,), 0.6 / 18)
+    share[0], share[7] = 0.4 - 0.6 / 18, 2 * 0.6 / 18  # idle is far more likely than any word
+    assert choose_token(share.log(), 0.5) == 7
+    assert choose_token(share.log(), 0.7) == 0
+    assert choose_token(torch.stack([share.log(), share.log() * 3]), 0.5).tolist() == [7, 0]
 
 
 def test_backbone_steps_of_any_size_equal_forward() -> None:

@@ -14,6 +14,7 @@ from microturn.inference.rows import RowBatch
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, load_checkpoint, random_checkpoint
 from microturn.model.checkpoint import save_checkpoint as save
+from microturn.model.choice import choose_token
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.hmlp import FOLDS, HMLP, PIXEL_MEAN, PIXEL_STD, FrameEmbedding
 from microturn.model.losses import compute_losses
@@ -161,7 +162,7 @@ def test_a_wrong_number_of_widths_is_refused() -> None:
 
 
 def test_steps_equal_the_whole_dialogue() -> None:
-    """Tokens that streaming chose are the argmax of the one-shot forward over the same lanes."""
+    """Streaming chose the tokens of the one-shot forward over the same lanes."""
     ck = random_checkpoint(1, layout=LAYOUT, config=DENSE)
     batch = LaneBatch.collate([dialogue(LAYOUT, frames(N, seed=seed)) for seed in range(2)])
     state = ck.model.init_state(2)
@@ -181,10 +182,12 @@ def test_steps_equal_the_whole_dialogue() -> None:
         patches = normal.flatten(-2).unflatten(-1, (LAYOUT.audio_out_positions, -1))
         hidden = ck.model(done, patches)
         for lane in ("heard", "say"):
-            top = ck.model.unembed(hidden[lane]).topk(2, dim=-1)
-            clear = top.values[..., 0] - top.values[..., 1] > 1e-3
+            logits = ck.model.unembed(hidden[lane])
+            words = logits[..., 1:].topk(2, dim=-1).values  # idle is never half of random weights
+            clear = words[..., 0] - words[..., 1] > 1e-3
             assert clear.float().mean() > 0.9
-            assert torch.equal(top.indices[..., 0][clear], done[lane][clear]), lane
+            chosen = choose_token(logits, ck.model.cfg.start_at)
+            assert torch.equal(chosen[clear], done[lane][clear]), lane
 
 
 def test_what_is_seen_matters_from_its_own_micro_turn_on() -> None:
@@ -270,5 +273,5 @@ def test_what_is_seen_can_decide_what_is_said() -> None:
     ck.model.eval()
     with torch.no_grad():
         hidden = ck.model(batch, ck.model.patches(batch["audio_out"]))
-        chosen = ck.model.unembed(hidden["say"]).argmax(-1)
+        chosen = choose_token(ck.model.unembed(hidden["say"]), ck.model.cfg.start_at)
     assert torch.equal(chosen[:, :-1], words[:, :-1])  # the last micro-turn carries no weight
