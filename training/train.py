@@ -105,6 +105,8 @@ def _silence_lightning() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    # The vocoder's loss is captured on a stream of its own (CUDA).
+    warnings.filterwarnings("ignore", message=".*AccumulateGrad node's stream.*")
 
 
 def train(cfg: TrainingConfig, *, watch: L.Callback | None = None) -> int:
