@@ -78,9 +78,10 @@ class Conversation:
         wait_for_agent: bool = False,
         notes: Notes | None = None,
         speakable: frozenset[str] | None = None,
+        instructions: str = "",
     ) -> None:
         self.layout = layout
-        self.record = ConversationRecord()
+        self.record = ConversationRecord(instructions=instructions)
         self.micro_turn = 0  # index of the next micro-turn
         self._tokenizer = tokenizer
         self.notes = notes

@@ -106,6 +106,8 @@ def write_answer(config: TalkConfig) -> int:
         config=config.agent,
         wait_for_agent=True,
         notes=make_notes(config.notes, tokenizer=batch.tokenizer, layout=layout, window=window),
+        speakable=batch.said,
+        instructions=config.instructions,
     )
     try:
         talk = answer_recording(batch, recording.samples, conversation=conversation)

@@ -71,6 +71,7 @@ class ServerMessage:
 
     payload: str | bytes
     is_audio: bool = False  # dropped first when the connection is slow
+    micro_turn: int | None = None  # whose output it is, for audio
 
     @property
     def n_bytes(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -73,13 +73,14 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._began_s = self._heard_s = self._loop.time()
         self._end: asyncio.Future[_End] = self._loop.create_future()
+        self._session: LiveSession | None = None
         self._reported_dropped = 0
         extensions = websocket.scope.get("extensions") or {}
         self._cut_off: Callable[[], None] = extensions.get(CUT_OFF, _leave_to_server)
 
     async def serve(self) -> None:
         try:
-            session = self._engine.join(self._deliver)
+            session = self._session = self._engine.join(self._deliver)
         except EngineFull as error:
             self._finish(_End(str(error), CLOSE_FULL, is_error=True))
             session = None
@@ -149,7 +150,11 @@ class Connection:
             else:
                 self._refuse(message.message, event_id=None)
             return
-        self._put(self._codec.encode_report(message, dropped_output=self._outbox.dropped))
+        messages = self._codec.encode_report(message, dropped_output=self._outbox.dropped)
+        self._put([replace(one, micro_turn=message.micro_turn) for one in messages])
+        for micro_turn in self._outbox.take_unplayed():
+            if self._session is not None:
+                self._session.mark_unplayed(micro_turn)
         if self._outbox.dropped > self._reported_dropped:
             self._reported_dropped = self._outbox.dropped
             self._put(self._codec.encode_dropped_output(self._outbox.dropped))

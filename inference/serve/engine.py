@@ -86,6 +86,10 @@ class LiveSession:
         """
         self._engine._instruct(self._client, text)
 
+    def mark_unplayed(self, micro_turn: int) -> None:
+        """Note that the sound of a micro-turn was dropped on its way: its words were not said."""
+        self._client.unplayed.append(micro_turn)
+
     def leave(self) -> None:
         """End the session and free its row."""
         self._engine._leave(self._client)
@@ -167,6 +171,8 @@ class LiveEngine:
             config=self._config.agent,
             name=f"{name}-",
             notes=notes,
+            speakable=self._batch.said,
+            instructions=self._config.instructions,
         )
         queue = InputQueue(
             self.layout,
@@ -261,6 +267,7 @@ class LiveEngine:
             if len(client.queue) or client.queue.index:
                 raise ValueError("instructions come too late: the conversation has begun")
             client.opened = opened
+            client.conversation.record.instructions = text
 
     def _leave(self, client: LiveClient) -> None:
         with self._wake:
@@ -356,7 +363,7 @@ class LiveEngine:
             with client.alone():
                 if begun.n_passed:
                     client.conversation.pass_over(begun.n_passed)
-                ids = client.conversation.next_text()
+                ids = client.next_text()
             if client.has_left:
                 continue
             self._metrics.count("tokens_given", len(ids))

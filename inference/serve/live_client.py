@@ -20,6 +20,7 @@ from microturn.inference.tick import OpenedRow
 
 log = logging.getLogger(__name__)
 _MAX_WAITING_ACTIONS: Final = 32
+_MAX_UNPLAYED: Final = 256  # micro-turns without sound that the conversation is still to be told
 
 Action = Callable[[Conversation], None]  # a request of the user, between two micro-turns
 
@@ -33,12 +34,20 @@ class LiveClient:
     deliver: Deliver
     queue: InputQueue
     actions: deque[Action] = field(default_factory=deque)
+    unplayed: deque[int] = field(default_factory=lambda: deque(maxlen=_MAX_UNPLAYED))
     frames: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # the newest, by lane
     opened: OpenedRow | None = None  # with instructions of its own
     session: Session | None = None  # from its first micro-turn on
     deadline_missed: int = 0
     lag_ms: float = 0.0  # of the last micro-turn
     has_left: bool = False
+
+    def next_text(self) -> list[int]:
+        """Tell the conversation what it has to know, and return its ids for `text_in`."""
+        while self.unplayed:
+            self.conversation.mark_unplayed(self.unplayed.popleft())
+        self.conversation.record.frames = self.frames
+        return self.conversation.next_text()
 
     def ask(self, action: Action) -> None:
         """Queue a request; raises ValueError when too many wait already."""

@@ -28,6 +28,7 @@ class Outbox:
         self._is_finished = False
         self.is_overflowing = False
         self.dropped = 0  # micro-turns of audio
+        self._unplayed: list[int] = []
 
     def put(self, message: ServerMessage) -> None:
         """Take in a message, unless too much waits or the last one is in already."""
@@ -59,6 +60,11 @@ class Outbox:
         self._forget(message)
         return message
 
+    def take_unplayed(self) -> list[int]:
+        """Return the micro-turns whose audio was dropped since the last call."""
+        unplayed, self._unplayed = self._unplayed, []
+        return unplayed
+
     def _append(self, message: ServerMessage) -> None:
         self._messages.append(message)
         self._n_audio += message.is_audio
@@ -67,7 +73,10 @@ class Outbox:
 
     def _drop_oldest_audio(self) -> None:
         oldest = next(i for i, waiting in enumerate(self._messages) if waiting.is_audio)
-        self._forget(self._messages[oldest])
+        message = self._messages[oldest]
+        if message.micro_turn is not None:
+            self._unplayed.append(message.micro_turn)
+        self._forget(message)
         del self._messages[oldest]
         self.dropped += 1
 
