@@ -25,8 +25,9 @@ export class Transcript {
 
   word({ side, text, time_s }) {
     let line = this.lines[side];
-    if (!line || line !== this.last || time_s - line.end > NEW_LINE_S) {
-      line = this.last = this.lines[side] = this.addLine(side, time_s);
+    // Both may talk at once: a line is what one side says without a break, whatever the other does.
+    if (!line || time_s - line.end > NEW_LINE_S) {
+      line = this.lines[side] = this.addLine(side, time_s);
     }
     line.end = time_s;
     line.words.append(`${text} `);
@@ -51,7 +52,7 @@ export class Transcript {
     item.className = "note";
     item.textContent = text;
     this.list.append(item);
-    this.last = null;
+    this.lines = {};
     this.scroll();
   }
 

@@ -1,21 +1,12 @@
 """The page in a real browser: a recording as its microphone, the sound of the answer played."""
 
-import itertools
-import json
 import re
-import shutil
-import subprocess
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
-from websockets.sync.client import ClientConnection, connect
 
 from microturn.inference.agent.process import start_agent
 from microturn.inference.audio import write_wav
@@ -23,61 +14,13 @@ from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
-from microturn.inference.serve.server import create_app, listen, url_of
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams.pcm import Audio
+from tests.support.browser import NEEDS_BROWSER, WAIT_S, Tab, browser_hearing, new_tab, served_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-WAIT_S = 60.0
 _PIECE = 320
 
-pytestmark = [
-    pytest.mark.clients,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium"),
-]
-
-
-class Tab:
-    """A page of the browser over its DevTools socket."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._ids = itertools.count(1)
-        self.problems: list[str] = []
-        for domain in ("Runtime", "Log", "Page"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **params: object) -> dict[str, Any]:
-        number = next(self._ids)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            message = json.loads(self._socket.recv(timeout=WAIT_S))
-            if message.get("id") == number:
-                assert "error" not in message, message
-                result: dict[str, Any] = message["result"]
-                return result
-            self._note(message)
-
-    def _note(self, message: dict[str, Any]) -> None:
-        """Anything that the browser complains about."""
-        if message["method"] == "Runtime.exceptionThrown":
-            self.problems.append(json.dumps(message["params"])[:500])
-        entry = message["params"].get("entry", {})
-        if message["method"] == "Log.entryAdded" and entry.get("level") == "error":
-            self.problems.append(entry["text"])
-
-    def value(self, expression: str) -> Any:
-        result = self.call("Runtime.evaluate", expression=expression, userGesture=True)
-        return result["result"].get("value")
-
-    def text(self, element: str) -> str:
-        return str(self.value(f"document.getElementById('{element}').textContent"))
-
-    def wait(self, what: str, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + WAIT_S
-        while not true():
-            assert time.monotonic() < end, f"{what}: never; {self.problems} {self.text('problem')}"
-            time.sleep(0.05)
+pytestmark = [pytest.mark.clients, NEEDS_BROWSER]
 
 
 class ListeningBatch(RowBatch):
@@ -105,82 +48,31 @@ def engine(batch: ListeningBatch) -> LiveEngine:
 
 
 @pytest.fixture
+def tab(recording: Audio, tmp_path: Path) -> Iterator[Tab]:
+    microphone = tmp_path / "microphone.wav"
+    write_wav(microphone, np.tile(recording, 3), sample_rate=16_000)
+    with browser_hearing(microphone, tmp_path / "profile") as browser, new_tab(browser) as tab:
+        yield tab
+
+
+@pytest.fixture
 def page_url(engine: LiveEngine) -> Iterator[str]:
-    yield from serve_page(engine, ServeConfig())
+    with served_page(engine, ServeConfig()) as page:
+        yield page.url
 
 
 @pytest.fixture
 def guarded_url(engine: LiveEngine) -> Iterator[str]:
-    yield from serve_page(engine, ServeConfig(token="open sesame"))
-
-
-def serve_page(engine: LiveEngine, config: ServeConfig) -> Iterator[str]:
-    listener = listen("127.0.0.1", 0)
-    app = create_app(engine, config)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", ws="websockets-sansio", lifespan="on")
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield url_of(listener, "127.0.0.1")
-    server.should_exit = True
-    thread.join(WAIT_S)
-    listener.close()
-
-
-@pytest.fixture
-def browser(recording: Audio, tmp_path: Path) -> Iterator[str]:
-    """A headless browser whose microphone plays the recording again and again."""
-    microphone = tmp_path / "microphone.wav"
-    write_wav(microphone, np.tile(recording, 3), sample_rate=16_000)
-    assert CHROMIUM is not None
-    process = subprocess.Popen(
-        [
-            CHROMIUM,
-            *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-            *("--no-first-run", "--disable-extensions", "--disable-background-networking"),
-            *("--remote-debugging-port=0", f"--user-data-dir={tmp_path / 'profile'}"),
-            *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
-            f"--use-file-for-fake-audio-capture={microphone}",
-            "--autoplay-policy=no-user-gesture-required",
-            "about:blank",
-        ],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stderr is not None
-    found = None
-    for line in process.stderr:
-        found = re.search(r"DevTools listening on ws://([\d.]+:\d+)/", line)
-        if found:
-            break
-    assert found, "the browser did not start"
-    drain = threading.Thread(target=process.stderr.read)
-    drain.start()
-    yield found[1]
-    process.terminate()
-    process.wait(WAIT_S)
-    drain.join(WAIT_S)
-    process.stderr.close()
-
-
-@pytest.fixture
-def tab(browser: str) -> Iterator[Tab]:
-    with urllib.request.urlopen(f"http://{browser}/json/list", timeout=WAIT_S) as response:
-        pages = [target for target in json.load(response) if target["type"] == "page"]
-    with connect(pages[0]["webSocketDebuggerUrl"], max_size=None, compression=None) as socket:
-        yield Tab(socket)
+    with served_page(engine, ServeConfig(token="open sesame")) as page:
+        yield page.url
 
 
 def test_sound_goes_both_ways_and_the_page_shows_it(
     tab: Tab, page_url: str, engine: LiveEngine, batch: ListeningBatch, recording: Audio
 ) -> None:
-    tab.call("Page.navigate", url=page_url)
-    tab.wait("the page", lambda: tab.value("document.readyState") == "complete")
-    tab.wait("its script", lambda: tab.value("document.querySelector('#lanes').width > 300"))
+    tab.open(page_url)
     assert tab.text("status") == "not connected"
-    tab.value("document.getElementById('talk').click()")
+    tab.click("#talk")
     tab.wait("the microphone", lambda: tab.text("status") == "listening")
     tab.wait("sound to the server", lambda: int(tab.text("sent")) >= 10)
     tab.wait("sound from the server", lambda: int(tab.text("received")) >= 10)
@@ -190,7 +82,7 @@ def test_sound_goes_both_ways_and_the_page_shows_it(
     assert tab.value("document.getElementById('problem').hidden") is True
     assert engine.health()["sessions"] == 1
 
-    tab.value("document.getElementById('talk').click()")
+    tab.click("#talk")
     tab.wait("the end", lambda: tab.text("status") == "stopped")
     end = time.monotonic() + WAIT_S
     while engine.health()["sessions"] and time.monotonic() < end:
@@ -205,19 +97,17 @@ def test_sound_goes_both_ways_and_the_page_shows_it(
 
 
 def test_the_page_says_why_it_is_refused_and_hides_its_token(tab: Tab, guarded_url: str) -> None:
-    tab.call("Page.navigate", url=f"{guarded_url}?token=wrong")
-    tab.wait("the page", lambda: tab.value("document.querySelector('#lanes')?.width > 300"))
+    tab.open(f"{guarded_url}?token=wrong")
     assert tab.value("location.search") == ""
     sentence = "this is not the token of the server; ask whoever started it"
     tab.wait("the refusal", lambda: tab.text("problem") == sentence)  # as soon as it is opened
-    tab.value("document.getElementById('talk').click()")
+    tab.click("#talk")
     tab.wait("the refusal", lambda: tab.text("status") == "not connected")
     assert tab.text("problem") == sentence
     assert all("401" in problem for problem in tab.problems)
     tab.problems.clear()
-    tab.call("Page.navigate", url=f"{guarded_url}?token=open%20sesame")
-    tab.wait("the page", lambda: tab.value("document.querySelector('#lanes')?.width > 300"))
-    tab.value("document.getElementById('talk').click()")
+    tab.open(f"{guarded_url}?token=open%20sesame")
+    tab.click("#talk")
     tab.wait("the microphone", lambda: tab.text("status") == "listening")
     assert tab.problems == []
 
