@@ -132,6 +132,9 @@ class ServeConfig:
     keep_waiting_micro_turns: int = option(
         1, "micro-turns that still wait after that, at most max_waiting_micro_turns"
     )
+    max_behind_ms: float = option(
+        1_000.0, "the same happens when there was always one that waited for this long, 0: never"
+    )
     missing_input_after_ms: float = option(
         0.0,
         "a micro-turn whose audio is missing this long after it was due goes on as <late>; 0: it "
@@ -161,7 +164,7 @@ class ServeConfig:
         require_at_least(
             self, "", max_sessions=1, max_waiting_micro_turns=1, idle_s=0.0, threads=0, port=0
         )
-        require_at_least(self, "", keep_waiting_micro_turns=1)
+        require_at_least(self, "", keep_waiting_micro_turns=1, max_behind_ms=0.0)
         if self.keep_waiting_micro_turns > self.max_waiting_micro_turns:
             raise ConfigError(
                 f"keep_waiting_micro_turns={self.keep_waiting_micro_turns} must not be above "

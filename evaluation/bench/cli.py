@@ -16,6 +16,7 @@ from microturn.evaluation.bench.config import (
     BenchGpuTrainingConfig,
     BenchKernelsConfig,
     BenchLoaderConfig,
+    BenchServeConfig,
     BenchSessionConfig,
     BenchSimulateConfig,
     BenchTrainingConfig,
@@ -62,6 +63,12 @@ def _session(config: BenchSessionConfig) -> int:
     from microturn.evaluation.bench.session import run_bench_session
 
     return run_bench_session(config)
+
+
+def _serve(config: BenchServeConfig) -> int:
+    from microturn.evaluation.bench.serving.bench import run_bench_serve
+
+    return run_bench_serve(config)
 
 
 def _kernels(config: BenchKernelsConfig) -> int:
@@ -157,6 +164,13 @@ BENCH_SESSION = Command(
     run=_session,
     files=FILES,
     help="Time micro-turns of 1, 2, 4 and 8 sessions at once.",
+)
+
+BENCH_SERVE = Command(
+    schema=BenchServeConfig,
+    run=_serve,
+    files=FILES,
+    help="What the server adds to a micro-turn, and what becomes of each chunk under overload.",
 )
 
 BENCH_KERNELS = Command(

@@ -168,6 +168,49 @@ class BenchSessionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchServeConfig:
+    """`microturn bench serve`."""
+
+    clients: int = option(4, "clients at once, each sends 200 ms every 200 ms")
+    duration_s: float = option(60.0, "seconds that each row lasts")
+    sleep_ms: float = option(
+        0.0,
+        "a batch that sleeps so long in place of the model, and a quarter of it to read what was "
+        "dropped; 0: the model",
+    )
+    checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
+    max_waiting: int = option(5, "`max_waiting_micro_turns` of the server")
+    keep_waiting: list[int] = option(
+        default_factory=lambda: [1], help="`keep_waiting_micro_turns` of the server, a row for each"
+    )
+    max_behind_ms: list[float] = option(
+        default_factory=lambda: [1_000.0], help="`max_behind_ms` of the server, a row for each"
+    )
+    threads: int = option(1, "processor threads of the engine, 0: as many as there are cores")
+    limit_p50_ms: float = option(
+        0.0, "exit 1 if the median round trip is longer than sleep_ms by more than this, 0: never"
+    )
+    limit_p99_ms: float = option(0.0, "the same of the 99th percentile")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", clients=1, sleep_ms=0.0, max_waiting=1, threads=0)
+        require_at_least(self, "", limit_p50_ms=0.0, limit_p99_ms=0.0)
+        if self.duration_s <= 0:
+            raise ConfigError(f"duration_s={self.duration_s} must be positive")
+        if not self.max_behind_ms or min(self.max_behind_ms) < 0:
+            raise ConfigError(f"max_behind_ms={self.max_behind_ms} must be times of at least 0")
+        if (
+            not self.keep_waiting
+            or not 1 <= min(self.keep_waiting) <= max(self.keep_waiting) <= self.max_waiting
+        ):
+            raise ConfigError(
+                f"keep_waiting={self.keep_waiting} must be numbers from 1 to "
+                f"max_waiting={self.max_waiting}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchKernelsConfig:
     """`microturn bench kernels`; sizes of 0 are 1024/64/4/512 on a GPU, the tiny model's else."""
 

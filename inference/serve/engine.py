@@ -178,6 +178,7 @@ class LiveEngine:
             self.layout,
             max_waiting=self._config.max_waiting_micro_turns,
             keep_waiting=self._config.keep_waiting_micro_turns,
+            max_behind_s=self._config.max_behind_ms / 1000,
             missing_after_s=self._config.missing_input_after_ms / 1000,
             max_passed=self._sessions.reach,
         )

@@ -1,9 +1,10 @@
 """The waiting input of one live session, and its clock.
 
 Micro-turns are counted on the clock of the client, which starts with its first one. Overload does
-not stop that clock: when more than `max_waiting` micro-turns wait, all but the newest
-`keep_waiting` are *dropped*: they keep their places, the model reads them in one pass with the
-next one, and nobody answers them. So overload costs answers, and no delay that stays.
+not stop that clock: when more than `max_waiting` micro-turns wait, or there was always one that
+waited for `max_behind_s`, all but the newest `keep_waiting` are *dropped*: they keep their places,
+the model reads them in one pass with the next one, and nobody answers them. So overload costs
+answers, and no delay that stays; a burst or a short halt of the machine costs nothing.
 
 Without `missing_after_s` the audio itself is the clock: a session without audio sits out. With it
 the wall clock decides: a micro-turn whose audio is not there that long after it was due goes on
@@ -47,18 +48,20 @@ class InputQueue:
         *,
         max_waiting: int,
         keep_waiting: int = 1,
+        max_behind_s: float = 0.0,
         missing_after_s: float = 0.0,
         max_passed: int = 0,
     ) -> None:
         self._micro_turn_s = layout.micro_turn_s
         self._max_waiting, self._keep_waiting = max_waiting, keep_waiting
-        self._missing_after_s = missing_after_s
+        self._max_behind_s, self._missing_after_s = max_behind_s, missing_after_s
         silence = np.zeros(layout.samples_per_micro_turn, np.float32)
         self._missing = MicroTurnIn(audio=silence, missing_input=True)
         self._waiting: deque[tuple[Audio, float]] = deque()
         self._passed: deque[MicroTurnIn] = deque(maxlen=max_passed)
         self._n_passed = 0
         self._started: float | None = None
+        self._behind_since: float | None = None  # from then on there was always one that waited
         self.index = 0  # of the next micro-turn
         self.missing_input = 0  # micro-turns begun without their audio
         self.dropped = 0  # micro-turns that get no answer
@@ -71,6 +74,10 @@ class InputQueue:
         """Append a micro-turn of audio, for which others may be dropped."""
         if self._started is None:
             self._started = now
+        if not self._waiting:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
         self._drop(now, n_coming=1)
         self._waiting.append((audio, now))
         if self._missing_after_s:  # no further ahead of the clock than one micro-turn
@@ -114,6 +121,11 @@ class InputQueue:
         self._n_passed = 0
         return begun
 
+    def _is_behind(self, now: float) -> bool:
+        """Tell whether some waited all the time: no burst, which is soon worked off."""
+        since, most = self._behind_since, self._max_behind_s
+        return bool(self._waiting) and bool(most) and since is not None and now - since >= most
+
     def _n_due(self, now: float) -> int:
         """Count the micro-turns that are over, and the first one, by the wall clock."""
         assert self._started is not None
@@ -127,8 +139,9 @@ class InputQueue:
         n = len(self._waiting)
         if self._missing_after_s and self._started is not None:
             n = max(n, self._n_due(now - self._missing_after_s) - self.index)
-        if n + n_coming <= self._max_waiting:
+        if n + n_coming <= self._max_waiting and not self._is_behind(now):
             return
+        self._behind_since = None
         n_dropped = max(0, n + n_coming - self._keep_waiting)
         for _ in range(n_dropped):
             sound = MicroTurnIn(audio=self._waiting.popleft()[0]) if self._waiting else None

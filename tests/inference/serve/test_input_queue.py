@@ -59,6 +59,40 @@ def test_an_overflow_drops_all_but_the_newest_and_keeps_their_places(
     assert len(queue) == 0
 
 
+def test_what_waits_for_long_is_overload_and_a_burst_is_not() -> None:
+    def queue_of() -> InputQueue:
+        return InputQueue(LAYOUT, max_waiting=5, max_behind_s=1.0, max_passed=8)
+
+    slow, now = queue_of(), 0.0
+    waited = []
+    for k in range(100):  # a tick takes 1.25 micro-turns
+        slow.push_audio(numbered(k), k * P)
+        while now <= k * P:
+            if slow.is_ready(now):
+                waited.append(now - slow.next_input(now).arrived)
+                now += 1.25 * P
+            else:
+                now = k * P + 1e-6
+    assert 10 <= slow.dropped <= 25
+    assert max(waited) < 2.5 * P
+    bursts = queue_of()
+    for k in range(0, 100, 5):  # a second at once, worked off in half a second
+        for j in range(k, k + 5):
+            bursts.push_audio(numbered(j), (k + 5) * P)
+        for _ in range(5):
+            bursts.next_input((k + 7.5) * P)
+    assert bursts.dropped == 0
+    halted = queue_of()
+    for k in range(5):
+        halted.push_audio(numbered(k), k * P)
+    for _ in range(5):
+        halted.next_input(5 * P)
+    for k in range(5, 20):
+        halted.push_audio(numbered(k), k * P)
+        halted.next_input(k * P)
+    assert halted.dropped == 0
+
+
 def test_audio_that_is_absent_when_due_is_missing_and_dropped_when_it_arrives() -> None:
     queue = InputQueue(LAYOUT, max_waiting=5, missing_after_s=0.1)
     queue.push_audio(numbered(0), 10.0)
