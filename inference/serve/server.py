@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -40,6 +40,9 @@ from microturn.inference.serve.pages import Page, SecurityHeaders
 from microturn.inference.serve.routes import routes_of
 from microturn.inference.serve.server_log import log_config
 from microturn.model.streams import StreamLayout
+
+if TYPE_CHECKING:
+    import uvicorn
 
 # Path of a socket and the codec of its connections.
 PROTOCOLS: Final[dict[str, Callable[[StreamLayout], Codec]]] = {
@@ -83,12 +86,12 @@ def serve_sessions(config: ServeConfig) -> int:
             file=sys.stderr,
             flush=True,
         )
-        run_server(engine, config, listener)
+        run_server(make_server(engine, config), listener)
     return 0
 
 
-def run_server(engine: LiveEngine, config: ServeConfig, listener: socket.socket) -> None:
-    """Serve until a signal; uvicorn raises Ctrl-C and SIGTERM again, and knows no SIGHUP."""
+def make_server(engine: LiveEngine, config: ServeConfig) -> uvicorn.Server:
+    """Build the server around one engine; a listening socket is all that it needs to run."""
     import uvicorn
 
     from microturn.inference.serve.uvicorn_server import DrainingServer, GuardedSocket
@@ -106,7 +109,11 @@ def run_server(engine: LiveEngine, config: ServeConfig, listener: socket.socket)
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=3,
     )
-    server = DrainingServer(settings, drain=connections.stop)
+    return DrainingServer(settings, drain=connections.stop)
+
+
+def run_server(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until a signal; uvicorn raises Ctrl-C and SIGTERM again, and knows no SIGHUP."""
     numbers: list[int] = []
 
     def hang_up(number: int, _: FrameType | None) -> None:

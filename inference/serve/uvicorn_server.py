@@ -15,6 +15,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 
 from microturn.inference.serve.connection import CLOSE_NOT_ALLOWED, CUT_OFF
@@ -91,8 +92,11 @@ class GuardedSocket(WebSocketsSansIOProtocol):
         self._n_late_frames += self.close_sent
         if self._n_late_frames > _MAX_LATE_FRAMES:
             self._cut_off()
-        else:
+            return
+        try:
             super().send_receive_event_to_app()
+        except InvalidState:  # no UTF-8, and a close right behind it
+            self._cut_off()
 
     def handle_ping(self) -> None:
         if self._may_come():

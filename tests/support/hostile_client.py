@@ -1,8 +1,7 @@
 """A client that sends one kind of message as fast as it can and does not care what comes back.
 
 `python tests/support/hostile_client.py HOST PORT KIND`: floods until it is ended, comes back as
-soon as it is thrown out, and prints a line each time. With KIND `never_reading` it says nothing but
-what makes the server answer, and reads nothing at all.
+soon as it is thrown out, and prints a line each time.
 """
 
 import json
@@ -11,7 +10,7 @@ import struct
 import sys
 from typing import Final
 
-TEXT, BINARY, PING, CONTINUATION = 0x1, 0x2, 0x9, 0x0
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _HELLO: Final = json.dumps({"type": "hello", "protocol": 2})
 
 
@@ -44,7 +43,9 @@ FLOODS: Final[dict[str, bytes]] = {
 }
 
 
-def open_socket(host: str, port: int, *, receive_buffer: int = 0) -> socket.socket:
+def open_socket(
+    host: str, port: int, *, receive_buffer: int = 0, greets: bool = True
+) -> socket.socket:
     """Shake hands and say hello; raises OSError when the server refuses."""
     raw = socket.socket()
     if receive_buffer:
@@ -58,7 +59,8 @@ def open_socket(host: str, port: int, *, receive_buffer: int = 0) -> socket.sock
     )
     if b" 101 " not in raw.recv(1_024):
         raise OSError("the handshake was refused")
-    raw.sendall(frame(TEXT, _HELLO.encode()))
+    if greets:
+        raw.sendall(frame(TEXT, _HELLO.encode()))
     return raw
 
 

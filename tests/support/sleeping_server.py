@@ -5,11 +5,15 @@ With ROWS followed by the word `model` a very small model computes instead.
 """
 
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import uvicorn
 
 from microturn.configs.load import load_config
 from microturn.configs.signals import raising_interrupts
@@ -18,7 +22,7 @@ from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
-from microturn.inference.serve.server import listen, run_server, url_of
+from microturn.inference.serve.server import listen, make_server, run_server, url_of
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.vocoders.config import VocoderConfig
@@ -50,6 +54,43 @@ def very_small_checkpoint() -> LoadedCheckpoint:
     return random_checkpoint(5, config=VERY_SMALL)
 
 
+@dataclass(frozen=True)
+class Running:
+    """A server on a thread of this process, so that a test sees its memory and its sockets."""
+
+    port: int
+    engine: LiveEngine
+    server: uvicorn.Server
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def n_sessions(self) -> int:
+        return int(self.engine.health()["sessions"])
+
+    @property
+    def n_sockets(self) -> int:
+        return len(self.server.server_state.connections)
+
+
+@contextmanager
+def running(engine: LiveEngine, config: ServeConfig) -> Iterator[Running]:
+    """Run the whole server on real sockets; it is stopped as a signal would stop it."""
+    server = make_server(engine, config)
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Running(port, engine, server)
+        finally:
+            server.should_exit = True
+            thread.join(30.0)
+            assert not thread.is_alive()
+
+
 def main(rows: int, words: list[str]) -> None:
     torch.set_num_threads(1)
     kind = RowBatch if "model" in words else SleepingBatch
@@ -59,7 +100,7 @@ def main(rows: int, words: list[str]) -> None:
     listener = listen(config.host, config.port)
     print(f"serving on {url_of(listener, config.host)}", file=sys.stderr, flush=True)
     with raising_interrupts(), listener:
-        run_server(engine, config, listener)
+        run_server(make_server(engine, config), listener)
 
 
 if __name__ == "__main__":
