@@ -6,6 +6,7 @@ Each door is tried with texts that hold control tokens in many spellings.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from microturn.inference.agent.agent import AgentEvent, ContextPackage, Emit, Job
+from microturn.inference.agent.agent import AgentEvent, Emit, Job, Status
+from microturn.inference.agent.package import ContextPackage
 from microturn.inference.audio import encode_pcm16
 from microturn.inference.config import AgentConfig, NotesConfig, ServeConfig
 from microturn.inference.conversation import Conversation
@@ -32,6 +34,7 @@ from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.streams import (
     BG,
     BG_END,
+    CONTROL_TOKENS,
     DELEGATE,
     EOS,
     IDLE,
@@ -67,7 +70,7 @@ def hears_letters() -> LoadedCheckpoint:
         moe=MoEConfig(n_experts=2, d_expert=8),
         flow=FlowConfig(width=16, depth=1, steps=1),
     )
-    return random_checkpoint(0, words=(*WORDS, "abcdefghijklmnopqrstuvwxyz"), config=config)
+    return random_checkpoint(0, words=(*WORDS, "abcdefghijklmnopqrstuvwxyz", "i'm"), config=config)
 
 
 def spelt(checkpoint: LoadedCheckpoint, text: str) -> bool:
@@ -82,16 +85,16 @@ def text_of(conversation: Conversation) -> list[int]:
 
 
 class Answers:
-    """A back end that answers at once with a text of somebody else."""
+    """A back end that answers at once, with texts of somebody else."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, end: Status) -> None:
+        self.text, self.end = text, end
 
     def submit(self, package: ContextPackage, emit: Emit) -> Job:
-        name = package.delegation_id
-        emit(AgentEvent(delegation_id=name, seq=0, status="accepted", text=self.text))
-        emit(AgentEvent(delegation_id=name, seq=1, status="progress", text=self.text))
-        emit(AgentEvent(delegation_id=name, seq=2, status="final", text=self.text))
+        steps: tuple[Status, ...] = ("accepted", "progress", "partial", "partial", self.end)
+        for seq, status in enumerate(steps):
+            name = package.delegation_id
+            emit(AgentEvent(delegation_id=name, seq=seq, status=status, text=self.text))
         return self
 
     def cancel(self) -> None:
@@ -102,14 +105,21 @@ class Answers:
 
 
 @few
-@given(result=WITH_WORDS, typed=WITH_WORDS)
-def test_results_and_typed_text(hears_letters: LoadedCheckpoint, result: str, typed: str) -> None:
+@given(result=TEXTS, typed=WITH_WORDS, end=st.sampled_from(["final", "failed"]))
+def test_results_and_typed_text(
+    hears_letters: LoadedCheckpoint, result: str, typed: str, end: Status
+) -> None:
     layout, tokenizer = hears_letters.layout, hears_letters.tokenizer
-    config = AgentConfig(settle_s=0, latency_s=0)
-    conversation = Conversation(layout, tokenizer, agent=Answers(result), config=config)
+    config = AgentConfig(settle_s=0, latency_s=0, progress=True)
+    conversation = Conversation(layout, tokenizer, agent=Answers(result, end), config=config)
     said = {"heard": [], "say": [DELEGATE]}
     conversation.read_output(MicroTurnOut(audio=np.zeros(0, np.float32), tokens=said))
-    assert text_of(conversation) == [BG, *tokenizer.encode(normalise(result)), BG_END]
+    # Results and progress, each of words that the tokenizer spells: no other control token.
+    names = {BG: "(", SYSTEM: "p", BG_END: ")"}
+    given_ids = text_of(conversation)
+    form = "".join(names.get(i, "w" if i >= len(CONTROL_TOKENS) else "?") for i in given_ids)
+    assert re.fullmatch(r"(\(pw+\))?(\(w+\))*", form)
+    assert given_ids, "a result, a part of it, or that it failed"
     if spelt(hears_letters, typed):
         conversation.type_text(typed)
         assert text_of(conversation) == [USER, *tokenizer.encode(normalise(typed))]

@@ -24,6 +24,7 @@ from microturn.model.streams import (
     instructions_text,
     normalise,
     note_text,
+    progress_text,
     read_text,
     result_text,
     typed_text,
@@ -47,6 +48,7 @@ def test_control_tokens_stand_around_words_only(words: str) -> None:
     ids = TOKENIZER.encode(words)
     for text, expected in (
         (result_text(words), [BG, *ids, BG_END]),
+        (progress_text(words), [BG, SYSTEM, *ids, BG_END]),
         (typed_text(words), [USER, *ids]),
         (instructions_text(words), [SYSTEM, *ids]),
         (note_text(words, of_user=True), [SYSTEM, USER, *ids]),
