@@ -30,7 +30,7 @@ from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
 from microturn.inference.serve.input_queue import BegunMicroTurn, InputQueue
-from microturn.inference.serve.live_client import Action, LiveClient
+from microturn.inference.serve.live_client import Action, LiveClient, gauges_of
 from microturn.inference.serve.metrics import Metrics
 from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem
 from microturn.inference.sessions import Session, Sessions
@@ -221,14 +221,8 @@ class LiveEngine:
             return self._metrics.to_prometheus(self._gauges())
 
     def _gauges(self) -> dict[str, float]:
-        micro_turn_ms = self.layout.micro_turn_ms
-        leads_ms = [c.numbers(micro_turn_ms)["lead_ms"] for c in self._clients if c.queue.index]
-        gauges = {
-            "sessions": len(self._clients),
-            "max_sessions": self._sessions.max_sessions,
-            "waiting": sum(len(client.queue) for client in self._clients),
-            "lead_seconds": min(leads_ms, default=micro_turn_ms) / 1000,
-        }
+        gauges = gauges_of(self._clients, self.layout.micro_turn_ms)
+        gauges["max_sessions"] = self._sessions.max_sessions
         if self._admission is not None:
             gauges["admission_limit_seconds"] = self._admission.limit_ms / 1000
             expected_ms = self._admission.expected_ms(len(self._clients) + 1, self._clock())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -90,3 +90,13 @@ class LiveClient:
             "lag_ms": round(self.lag_ms, 3),
             "lead_ms": round(micro_turn_ms - self.lag_ms, 3),
         }
+
+
+def gauges_of(clients: Sequence[LiveClient], micro_turn_ms: int) -> dict[str, float]:
+    """Return what the sessions at this moment are like, all together."""
+    leads_ms = [c.numbers(micro_turn_ms)["lead_ms"] for c in clients if c.queue.index]
+    return {
+        "sessions": len(clients),
+        "waiting": sum(len(client.queue) for client in clients),
+        "lead_seconds": min(leads_ms, default=micro_turn_ms) / 1000,
+    }

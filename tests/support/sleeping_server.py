@@ -17,7 +17,6 @@ import uvicorn
 
 from microturn.configs.load import load_config
 from microturn.configs.signals import raising_interrupts
-from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
@@ -96,7 +95,7 @@ def main(rows: int, words: list[str]) -> None:
     kind = RowBatch if "model" in words else SleepingBatch
     settings = ["port=0", *(word for word in words if word != "model")]
     config = load_config(ServeConfig, overrides=settings)
-    engine = LiveEngine(kind(very_small_checkpoint(), rows), config, agent=OfflineAgent())
+    engine = LiveEngine(kind(very_small_checkpoint(), rows), config)
     listener = listen(config.host, config.port)
     print(f"serving on {url_of(listener, config.host)}", file=sys.stderr, flush=True)
     with raising_interrupts(), listener:

@@ -20,7 +20,6 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
 
 from microturn.evaluation.bench.session import resident_bytes
-from microturn.inference.agent.agent import OfflineAgent
 from microturn.inference.audio import decode_pcm16, encode_pcm16
 from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn
@@ -60,7 +59,7 @@ def checkpoint() -> LoadedCheckpoint:
 @pytest.fixture(scope="module")
 def server(checkpoint: LoadedCheckpoint) -> Iterator[Running]:
     config = ServeConfig(max_sessions=4, max_waiting_micro_turns=50)
-    engine = LiveEngine(RowBatch(checkpoint, 4), config, agent=OfflineAgent())
+    engine = LiveEngine(RowBatch(checkpoint, 4), config)
     with running(engine, config) as server:
         yield server
 

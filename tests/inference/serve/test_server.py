@@ -286,6 +286,30 @@ def test_a_silent_connection_is_closed(one_row: RowBatch) -> None:
         assert "no audio was sent for 0.05 s" in event_of(socket, "closed")["reason"]
 
 
+def test_only_audio_keeps_a_conversation(one_row: RowBatch) -> None:
+    """Typed text and pieces too small to be a micro-turn do not."""
+    with served(one_row, idle_s=0.3) as client, client.websocket_connect("/ws") as socket:
+        hello_of(socket)
+        started = time.monotonic()
+        for _ in range(20):
+            socket.send_json({"type": "cancel", "delegation_id": "d1"})
+            socket.send_bytes(bytes(2))
+            time.sleep(0.03)
+        assert event_of(socket, "closed")["reason"] == "no audio was sent for 0.3 s"
+        assert time.monotonic() - started < WAIT_S
+
+
+def test_the_longest_conversation_ends_while_audio_flows(one_row: RowBatch) -> None:
+    settings = {"longest_s": 0.3, "audio_ahead_s": 0.0}
+    with served(one_row, **settings) as client, client.websocket_connect("/ws") as socket:
+        hello_of(socket)
+        for _ in range(20):
+            socket.send_bytes(bytes(2 * one_row.layout.samples_per_micro_turn))
+            time.sleep(0.03)
+        reason = event_of(socket, "closed")["reason"]
+        assert reason == "the conversation has lasted 0.3 s, which is the longest here"
+
+
 # --- dropped input and output ----------------------------------------------------------------
 class GatedBatch(RowBatch):
     """A model that waits for the test."""
