@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from microturn.configs.command import Command, starts_over
-from microturn.evaluation.config import CompareConfig, EvaluateConfig, ModelCardConfig
+from microturn.evaluation.config import (
+    CompareConfig,
+    EvaluateConfig,
+    ExamplesConfig,
+    ModelCardConfig,
+)
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 
 
@@ -23,6 +28,12 @@ def _model_card(config: ModelCardConfig) -> int:
     from microturn.evaluation.model_card import write_model_card
 
     return write_model_card(config)
+
+
+def _examples(config: ExamplesConfig) -> int:
+    from microturn.evaluation.examples import write_examples
+
+    return write_examples(config)
 
 
 def _fdb(config: FdbConfig) -> int:
@@ -73,6 +84,13 @@ MODEL_CARD = Command(
     run=_model_card,
     positionals=("checkpoint",),
     help="Write the model card of a checkpoint: sizes, recordings, licences, scores, limits.",
+)
+
+EXAMPLES = Command(
+    schema=ExamplesConfig,
+    run=_examples,
+    positionals=("data",),
+    help="Give a checkpoint recordings that its page plays to it: users of test dialogues.",
 )
 
 EVALUATE_FDB = Command(

@@ -1,9 +1,9 @@
-"""Configuration of `microturn evaluate` and `microturn compare`."""
+"""Configuration of `microturn evaluate`, `compare`, `model-card` and `examples`."""
 
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from microturn.configs.command import option
+from microturn.configs.command import option, require_at_least
 
 SILENCE_MS: Final = 500
 
@@ -92,6 +92,18 @@ class ModelCardConfig:
         "", "licence of the weights, as the hub writes it (apache-2.0); empty: not stated"
     )
     title: str = option("", "heading of the card")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamplesConfig:
+    """`microturn examples`."""
+
+    data: str = option(help="shard set of test dialogues")
+    checkpoint: str = option(help="folder of a checkpoint, or a run that holds one")
+    n: int = option(6, "examples at most")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", n=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,6 +97,12 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
             result=checkpoint / "model.safetensors",
         ),
         DemoStep(
+            name="examples",
+            title="pick examples for its page",
+            words=["examples", str(test), f"checkpoint={checkpoint}"],
+            result=checkpoint / "examples" / "examples.json",
+        ),
+        DemoStep(
             name="scores",
             title="score it beside the baselines",
             words=[

@@ -66,7 +66,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("records",),
         ("report",),
         (
-            *("validation", "evaluate", "compare", "model_card", "reconstruct"),
+            *("validation", "evaluate", "compare", "model_card", "examples", "reconstruct"),
             *("demo_estimate", "demo_report"),
         ),
         ("demo",),

@@ -17,6 +17,7 @@ SMOKE = {
     "inspect": [],
     "train": ["training/smoke.yaml", "max_steps=2"],
     "evaluate": ["quick=true", "n_pictures=0"],
+    "examples": ["n=1"],
     "talk": ["threads=1"],
     "serve": ["port=0", "threads=1"],
     "bench session": [

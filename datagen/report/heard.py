@@ -45,6 +45,7 @@ def add_dialogue(contents: Contents, labels: DialogueLabels, corpus: Corpus) -> 
     for event in labels.events:
         if event.speaker == "user" and event.text:
             _count(contents.sentences, digest_of(normalise(event.text)))
+    contents.n_typed += sum(text.read.is_typed for text in labels.text_in)
     room = labels.room
     _count(contents.rooms, digest_of(room.size_m, room.near_m))
 

@@ -3,6 +3,7 @@
 `contents.json` beside the index names the people whom the agent hears, as users or in the
 background, with digests of their recordings, and digests of the users' sentences and of the rooms;
 and, for whoever passes on what is learned from it, the licences of all recordings (credits.py).
+It counts what users typed, so that typing is offered only for a model that has seen it.
 For whoever talks to what is learned from it: the words that the agent says, where they are few.
 A word at another speed or cut out of a sentence belongs to the person and the recording it was made
 of. A large set lists a sample: the smallest digests, which are the same choice in every set.
@@ -53,6 +54,7 @@ class Contents:
     speakers: dict[str, Weights] = field(default_factory=dict)
     sentences: Weights = field(default_factory=dict)
     rooms: Weights = field(default_factory=dict)
+    n_typed: int = 0  # texts that a user typed
     listed_to: str = _ALL  # the last digest of the sample
     # Of all recordings, the agent's too; None where a set of a former version is part of it.
     credits: set[Credit] | None = field(default_factory=set)
@@ -66,6 +68,7 @@ class Contents:
     def add(self, other: Contents) -> None:
         """Add up with other dialogues."""
         self.listed_to = min(self.listed_to, other.listed_to)
+        self.n_typed += other.n_typed
         self.credits = _together(self.credits, other.credits)
         self.said = _together(self.said, other.said)
         for speaker, recordings in other.speakers.items():
@@ -85,6 +88,7 @@ class Contents:
             },
             sentences=_largest(self.sentences, other.sentences),
             rooms=_largest(self.rooms, other.rooms),
+            n_typed=max(self.n_typed, other.n_typed),
             credits=_together(self.credits, other.credits),
             said=_together(self.said, other.said),
         )
@@ -110,6 +114,7 @@ class Contents:
             speakers={name: _sampled(found, last) for name, found in self.speakers.items()},
             sentences=_up_to(self.sentences, last),
             rooms=self.rooms,
+            n_typed=self.n_typed,
             listed_to=last,
             credits=self.credits,
             said=self.said,
@@ -143,6 +148,7 @@ class Contents:
             },
             "sentences": dict(sorted(self.sentences.items())),
             "rooms": dict(sorted(self.rooms.items())),
+            **({"n_typed": self.n_typed} if self.n_typed else {}),
             **({"credits": credits_to_json(self.credits or ())} if known else {}),
             **({} if self.said is None else {"said": sorted(self.said)}),
         }
@@ -159,6 +165,7 @@ class Contents:
             speakers={name: dict(recordings) for name, recordings in entry["speakers"].items()},
             sentences=dict(entry["sentences"]),
             rooms=dict(entry["rooms"]),
+            n_typed=entry.get("n_typed", 0),
             listed_to=entry["listed_to"],
             credits=credits_from_json(entry["credits"]) if "credits" in entry else None,
             said=set(entry["said"]) if "said" in entry else None,

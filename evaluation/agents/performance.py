@@ -21,7 +21,6 @@ from microturn.evaluation.scoring.answers import Answer, answers_of
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue, Samples
 from microturn.evaluation.scoring.moments import SAME_S
-from microturn.model.streams.control_tokens import USER
 
 HEARD_S: Final = 0.3  # so much of the beginning of a request may be missed
 _MAX_GAP_S: Final = 0.8  # between two words of one answer
@@ -236,7 +235,7 @@ def _is_result_of(event: EventLabel, message: TextLabel) -> bool:
 
 def _is_typed(event: EventLabel, dialogue: Dialogue) -> bool:
     return _is_request(event) and any(
-        message.read.before == (USER,) and abs(message.time_s - event.start_s) < SAME_S
+        message.read.is_typed and abs(message.time_s - event.start_s) < SAME_S
         for message in dialogue.messages
     )
 

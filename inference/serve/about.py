@@ -58,7 +58,7 @@ def about_checkpoint(folder: Path) -> AboutCheckpoint:
     contents = _read_json(folder / CONTENTS) or {}
     return AboutCheckpoint(
         voices=_voices(contents.get("speakers", {})),
-        typed=bool(contents.get("typed")),
+        typed=bool(contents.get("n_typed")),
         examples=_examples(folder / EXAMPLES / EXAMPLES_INDEX),
     )
 

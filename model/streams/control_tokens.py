@@ -46,6 +46,11 @@ class LaneText:
         """Whether it is a result of the background agent."""
         return self.before == (BG,)
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether a user typed it."""
+        return self.before == (USER,)
+
 
 def result_text(words: str) -> LaneText:
     """Return a result of the background agent as it stands on `text_in`."""

@@ -129,16 +129,16 @@ def test_finished_stages_are_skipped_until_their_words_change(
 ) -> None:
     config = DemoConfig(out=str(tmp_path / "demo"))
     assert run_demo(config) == 0  # a target is off, and that is not a failed demo
-    assert ran == ["test", "speed", "train", "checkpoint", "scores", "people"]
+    assert ran == ["test", "speed", "train", "checkpoint", "examples", "scores", "people"]
     ran.clear()
     assert run_demo(config) == 0
     assert ran == []
     assert run_demo(DemoConfig(out=config.out, max_steps=9)) == 0
-    assert ran == ["checkpoint", "scores", "people"]
+    assert ran == ["checkpoint", "examples", "scores", "people"]
     ran.clear()
     (tmp_path / "demo" / "data" / "train" / "index.json").unlink()
     run_demo(DemoConfig(out=config.out, max_steps=9))
-    assert ran == ["train", "checkpoint", "scores", "people"]
+    assert ran == ["train", "checkpoint", "examples", "scores", "people"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_interrupted_stage_interrupts_the_demo(
 
 
 def test_stages_share_data_and_checkpoint() -> None:
-    test, speed, train, checkpoint, score, people = stages_of(
+    test, speed, train, checkpoint, examples, score, people = stages_of(
         DemoConfig(out="d", seed=5, n_train=7, n_test=3)
     )
     assert {"out=d/data/train", "split=train", "n_dialogues=7", "seed=5"} <= set(train.words)
@@ -279,7 +279,7 @@ def test_the_estimate_counts_what_is_left(
     said = capsys.readouterr().out
     assert said.startswith("The demo takes about 17 minutes on two idle cores of an AMD EPYC")
     assert "A step of training takes 0.50 s here: about 14 min from now" in said
-    assert said.index("from now") < said.index("[3/6] simulate dialogues to train on")
+    assert said.index("from now") < said.index("[3/7] simulate dialogues to train on")
     left = demo_estimate.expected_s(0.5, n_train=5000, n_test=160, steps=1400, trained=0)
     assert left == pytest.approx(
         {"train": 40.0, "checkpoint": 734.58, "scores": 48.0, "people": 14.4}, abs=0.01

@@ -52,6 +52,7 @@ const view = {
         lanes.result(message);
       },
       card: () => background.card(message),
+      warning: () => hint(message.message),
       dropped: () => lanes.lost(message.direction, message.ranges),
       missing_input: () => lanes.lost("missing", message.ranges),
     }[message.type];

@@ -39,7 +39,7 @@ export class Background {
     item.cancel.hidden = over;
   }
 
-  /** A result reached the model. */
+  /** A result, a part of one, or its failure reached the model. */
   result({ id, text }) {
     this.item(id).result.textContent = `told to the agent: ${text}`;
   }

@@ -12,6 +12,7 @@ import pytest
 from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.labels.dialogue import TextLabel
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.heard import add_dialogue, identity_of
 from microturn.datagen.sets.contents import (
@@ -164,6 +165,22 @@ def test_a_closed_set_lists_the_words_of_the_agent(
     assert contents.united(Contents(said={"x"})).said == contents.said | {"x"}
     for one in (contents, Contents(said=None)):
         assert Contents.from_json(one.to_json(), where="x").said == one.said
+
+
+def test_what_users_type_is_counted(simulator: Simulator) -> None:
+    labels = simulator.labels(simulator.dialogue(0))
+    typed = (
+        TextLabel(time_s=1.0, text="<user> read this"),
+        TextLabel(time_s=2.0, text="<bg> a </bg>"),
+    )
+    contents = Contents(said=None)
+    add_dialogue(contents, replace(labels, text_in=typed), simulator.bank.corpus)
+    assert contents.n_typed == 1
+    assert Contents.from_json(contents.to_json(), where="x").n_typed == 1
+    assert "n_typed" not in Contents().to_json()
+    assert contents.united(contents).n_typed == 1
+    contents.add(contents)
+    assert contents.of_limited_size(1).n_typed == 2
 
 
 def test_every_speaker_of_the_shipped_corpus_has_an_author() -> None:

@@ -233,7 +233,7 @@ def test_a_checkpoint_tells_whose_voices_it_knows_and_plays_examples(
     one_row: RowBatch, tmp_path: Path
 ) -> None:
     speakers = {"ann": {"a": 2.0, "b": 1.0}, "bob": {"c": 9.0}, "": {"d": 3.0}}
-    (tmp_path / "contents.json").write_text(json.dumps({"speakers": speakers, "typed": 4}))
+    (tmp_path / "contents.json").write_text(json.dumps({"speakers": speakers, "n_typed": 4}))
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "0.flac").write_bytes(b"fLaC")
     row = {"file": "0.flac", "title": "eight plus three", "seconds": 15.8}
