@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels.batch_invariant import elementwise
-from microturn.model.flops import FOLDS
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.streams.layout import PATCH_SIZE
 
 EPS: Final = 1e-6
+FOLDS: Final = (5, 2, 2, 2)  # stages of the stem: prime factors of the patch size
 # Pixels are standardised with the constants of CLIP, as the reference does.
 PIXEL_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD: Final = (0.26862954, 0.26130258, 0.27577711)

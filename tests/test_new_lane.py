@@ -28,9 +28,9 @@ from microturn.inference.sessions import Sessions
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import ModelConfig
-from microturn.model.flops import forward_flops
 from microturn.model.losses import compute_losses
 from microturn.model.model import InputTensors
+from microturn.model.plan.flops import forward_flops
 from microturn.model.streams import (
     Lanes,
     LaneSpec,

@@ -6,12 +6,12 @@ import time
 
 import torch
 
-from microturn.model.flops import forward_flops
 from microturn.model.model import InteractionModel
+from microturn.model.plan.flops import forward_flops
 
 
 def flops_per_micro_turn(model: InteractionModel, n: int) -> float:
-    """Count forward and backward, averaged over dialogues of n micro-turns (model/flops.py)."""
+    """Count forward and backward, averaged over dialogues of n micro-turns."""
     parts = forward_flops(model.cfg, model.layout, model.vocab_size, n, training=True)
     return 3 * sum(parts.values())
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from microturn.configs.command import write_json
 from microturn.configs.load import ConfigError
-from microturn.model.flops import forward_flops
 from microturn.model.plan.config import PlanConfig
 from microturn.model.plan.count import Counts, count, meta_model
+from microturn.model.plan.flops import forward_flops
 from microturn.model.plan.parallel_layout import (
     RESERVED,
     Layout,

@@ -3,8 +3,8 @@
 import pytest
 
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
-from microturn.model.flops import forward_flops
 from microturn.model.plan.count import meta_model
+from microturn.model.plan.flops import forward_flops
 from microturn.model.streams import StreamLayout
 from microturn.training.flops import flops_per_micro_turn
 

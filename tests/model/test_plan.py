@@ -10,10 +10,11 @@ from microturn.configs.load import load_config
 from microturn.configs.main import main
 from microturn.model.checkpoint import random_checkpoint
 from microturn.model.config import ModelConfig, MoEConfig
-from microturn.model.flops import FOLDS, forward_flops, mean_reach
+from microturn.model.hmlp import FOLDS
 from microturn.model.model import InteractionModel
 from microturn.model.plan.config import PlanConfig
 from microturn.model.plan.count import count, meta_model
+from microturn.model.plan.flops import forward_flops, mean_reach
 from microturn.model.plan.parallel_layout import available, choose, layouts
 from microturn.model.plan.plan import plan
 from microturn.model.streams import StreamLayout

@@ -5,13 +5,10 @@ Norms, tables, softmax and the choice of experts count nothing.
 
 from __future__ import annotations
 
-from typing import Final
-
 from microturn.model.config import ModelConfig
+from microturn.model.hmlp import FOLDS
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import PATCH_SIZE
-
-FOLDS: Final = (5, 2, 2, 2)  # stages of the stem of frames: prime factors of the patch size
 
 
 def forward_flops(
