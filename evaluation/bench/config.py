@@ -173,10 +173,9 @@ class BenchServeConfig:
 
     clients: int = option(4, "clients at once, each sends 200 ms every 200 ms")
     duration_s: float = option(60.0, "seconds that each row lasts")
-    sleep_ms: float = option(
-        0.0,
-        "a batch that sleeps so long in place of the model, and a quarter of it to read what was "
-        "dropped; 0: the model",
+    sleep_ms: float = option(0.0, "a batch that sleeps so long in place of the model, 0: the model")
+    passed_share: float = option(
+        0.2, "it sleeps this share of that to read what one session has dropped"
     )
     checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
     max_waiting: int = option(5, "`max_waiting_micro_turns` of the server")
@@ -195,7 +194,7 @@ class BenchServeConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, "", clients=1, sleep_ms=0.0, max_waiting=1, threads=0)
-        require_at_least(self, "", limit_p50_ms=0.0, limit_p99_ms=0.0)
+        require_at_least(self, "", limit_p50_ms=0.0, limit_p99_ms=0.0, passed_share=0.0)
         if self.duration_s <= 0:
             raise ConfigError(f"duration_s={self.duration_s} must be positive")
         if not self.max_behind_ms or min(self.max_behind_ms) < 0:

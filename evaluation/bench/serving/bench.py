@@ -54,7 +54,12 @@ def _row(config: BenchServeConfig, keep_waiting: int, max_behind_ms: float) -> d
         max_behind_ms=max_behind_ms,
         threads=config.threads,
     )
-    served = ServedBatch(serve=serve, sleep_ms=config.sleep_ms, checkpoint=config.checkpoint)
+    served = ServedBatch(
+        serve=serve,
+        sleep_ms=config.sleep_ms,
+        passed_share=config.passed_share,
+        checkpoint=config.checkpoint,
+    )
     period_s = TINY_LAYOUT.micro_turn_s
     n = max(1, round(config.duration_s / period_s))
     load = [os.getloadavg()[0]]

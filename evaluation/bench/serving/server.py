@@ -24,7 +24,6 @@ from microturn.model.checkpoint import LoadedCheckpoint, load_checkpoint, random
 
 _START_S: Final = 120.0
 _STOP_S: Final = 20.0
-PASSED_SHARE: Final = 0.25  # of the time of an answer: what `tiny` takes to read what was dropped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +32,18 @@ class ServedBatch:
 
     serve: ServeConfig
     sleep_ms: float  # of a micro-turn without a model; 0: the model
+    passed_share: float  # of that, to read what was dropped
     checkpoint: str  # empty: tiny with random weights
 
 
 class SleepingBatch(RowBatch):
     """Sleeps instead of computing and is silent: what remains is the server."""
 
-    def __init__(self, checkpoint: LoadedCheckpoint, n_rows: int, *, sleep_s: float) -> None:
+    def __init__(
+        self, checkpoint: LoadedCheckpoint, n_rows: int, *, sleep_s: float, passed_s: float
+    ) -> None:
         super().__init__(checkpoint, n_rows)
-        self._sleep_s = sleep_s
+        self._sleep_s, self._passed_s = sleep_s, passed_s
         self._silence = np.zeros(self.layout.samples_per_micro_turn, np.float32)
 
     def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
@@ -52,7 +54,7 @@ class SleepingBatch(RowBatch):
         return dict.fromkeys(inputs, MicroTurnOut(audio=self._silence, tokens=tokens))
 
     def pass_over(self, row: int, newest: Sequence[MicroTurnIn], *, n: int) -> None:
-        time.sleep(PASSED_SHARE * self._sleep_s)
+        time.sleep(self._passed_s)
         self.micro_turns[row] += n
 
 
@@ -106,7 +108,9 @@ def _run(served: ServedBatch, pipe: Pipe) -> None:
         loaded = random_checkpoint(0, config=shipped_model("model/tiny.yaml"))
     batch = RowBatch(loaded, n_rows)
     if served.sleep_ms:
-        batch = SleepingBatch(loaded, n_rows, sleep_s=served.sleep_ms / 1000)
+        sleep_s = served.sleep_ms / 1000
+        passed_s = served.passed_share * sleep_s
+        batch = SleepingBatch(loaded, n_rows, sleep_s=sleep_s, passed_s=passed_s)
     else:
         silence = np.zeros(loaded.layout.samples_per_micro_turn, np.float32)
         batch.step_rows({row: MicroTurnIn(audio=silence) for row in range(n_rows)})  # allocates
