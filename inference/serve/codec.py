@@ -113,8 +113,10 @@ class Codec(Protocol):
     def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
         """Write one micro-turn; `dropped_output` counts dropped audio of the outbox so far."""
 
-    def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
-        """Write that audio of the outbox was dropped; `n_dropped` counts all so far."""
+    def encode_dropped_output(
+        self, micro_turns: Sequence[int], *, n_dropped: int
+    ) -> list[ServerMessage]:
+        """Write that the sound of these micro-turns was not sent; `n_dropped` counts all so far."""
 
     def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
         """Write one sentence about a failure, or a wrong message and the client's id of it."""

@@ -74,7 +74,6 @@ class Connection:
         self._began_s = self._heard_s = self._loop.time()
         self._end: asyncio.Future[_End] = self._loop.create_future()
         self._session: LiveSession | None = None
-        self._reported_dropped = 0
         extensions = websocket.scope.get("extensions") or {}
         self._cut_off: Callable[[], None] = extensions.get(CUT_OFF, _leave_to_server)
 
@@ -152,12 +151,12 @@ class Connection:
             return
         messages = self._codec.encode_report(message, dropped_output=self._outbox.dropped)
         self._put([replace(one, micro_turn=message.micro_turn) for one in messages])
-        for micro_turn in self._outbox.take_unplayed():
+        unplayed = self._outbox.take_unplayed()
+        for micro_turn in unplayed:
             if self._session is not None:
                 self._session.mark_unplayed(micro_turn)
-        if self._outbox.dropped > self._reported_dropped:
-            self._reported_dropped = self._outbox.dropped
-            self._put(self._codec.encode_dropped_output(self._outbox.dropped))
+        if unplayed:
+            self._put(self._codec.encode_dropped_output(unplayed, n_dropped=self._outbox.dropped))
 
     def _put(self, messages: list[ServerMessage]) -> None:
         for message in messages:

@@ -173,8 +173,11 @@ class MicroturnCodec:
             *(ServerMessage.from_json(self._event(event)) for event in report.events),
         ]
 
-    def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
-        return [ServerMessage.from_json(self._dropped("output", n_dropped, []))]
+    def encode_dropped_output(
+        self, micro_turns: Sequence[int], *, n_dropped: int
+    ) -> list[ServerMessage]:
+        ranges = [[k, k + 1] for k in micro_turns]
+        return [ServerMessage.from_json(self._dropped("output", n_dropped, ranges))]
 
     def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
         return [ServerMessage.from_json({"type": "error", "message": message})]

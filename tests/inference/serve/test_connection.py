@@ -26,6 +26,7 @@ from microturn.inference.serve.codec import (
 )
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.outbox import Outbox
+from microturn.inference.serve.protocol import MicroturnCodec
 from microturn.inference.serve.report import MicroTurnReport
 from microturn.model.streams import StreamLayout
 
@@ -69,7 +70,9 @@ class Base64Codec:
         audio = base64.b64encode(encode_pcm16(report.output.audio)).decode()
         return [ServerMessage(payload=json.dumps({"type": "delta", "audio": audio}), is_audio=True)]
 
-    def encode_dropped_output(self, n_dropped: int) -> list[ServerMessage]:
+    def encode_dropped_output(
+        self, micro_turns: Sequence[int], *, n_dropped: int
+    ) -> list[ServerMessage]:
         return []
 
     def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
@@ -129,3 +132,14 @@ def test_the_own_protocol_selects_no_subprotocol(one_row: RowBatch) -> None:
         client.websocket_connect("/ws", subprotocols=["realtime"]) as socket,
     ):
         assert socket.accepted_subprotocol is None
+
+
+def test_the_client_is_told_whose_sound_was_not_sent() -> None:
+    (message,) = MicroturnCodec(StreamLayout()).encode_dropped_output([3, 7], n_dropped=5)
+    assert json.loads(message.payload) == {
+        "type": "dropped",
+        "direction": "output",
+        "ranges": [[3, 4], [7, 8]],
+        "dropped": 5,
+        "dropped_s": 1.0,
+    }
