@@ -103,7 +103,7 @@ export class Call {
 
   // --- in ------------------------------------------------------------------------------------
   receive(message) {
-    if (["error", "warning"].includes(message.type)) return this.view.complain(message.message);
+    if (message.type === "error") return this.view.complain(message.message);
     if (message.type === "micro_turn") return this.showMicroTurn(message);
     const moved = { ...message };
     if ("time_s" in moved) moved.time_s += this.offset * this.second;

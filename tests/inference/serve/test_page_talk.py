@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from microturn.inference.agent.agent import OfflineAgent
+from microturn.inference.agent.process import start_agent
 from microturn.inference.audio import write_wav
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -107,7 +107,7 @@ def config(tmp_path: Path) -> ServeConfig:
 
 @pytest.fixture
 def page(batch: ScriptedBatch, config: ServeConfig) -> Iterator[ServedPage]:
-    with served_page(LiveEngine(batch, config, agent=OfflineAgent()), config) as page:
+    with served_page(LiveEngine(batch, config, agent=start_agent(config.agent)), config) as page:
         yield page
 
 
@@ -233,7 +233,7 @@ def test_at_the_width_of_a_phone_nothing_stands_over_anything(tab: Tab, page: Se
 
 
 def test_words_on_the_canvas_leave_each_other_room(tab: Tab, page: ServedPage) -> None:
-    """Many words in a second, and losses one after another, on a narrow canvas."""
+    """Many words in a second on a narrow canvas."""
     tab.open(page.url)
     drawn = tab.value(
         """(async () => {
@@ -253,7 +253,7 @@ def test_words_on_the_canvas_leave_each_other_room(tab: Tab, page: ServedPage) -
                 for (const side of ['user', 'agent']) {
                     lanes.word({ side, text: `number${k}`, time_s: k * 0.2 });
                 }
-                lanes.loss(`${k}.0 s dropped`);
+                lanes.lost('input', [[k, k + 1]]);
                 drawn.length = 0;
                 lanes.microTurn(k, 50);
             }
