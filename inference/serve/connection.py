@@ -74,6 +74,7 @@ class Connection:
         self._began_s = self._heard_s = self._loop.time()
         self._end: asyncio.Future[_End] = self._loop.create_future()
         self._session: LiveSession | None = None
+        self.was_shown_out = False  # for what it sent
         extensions = websocket.scope.get("extensions") or {}
         self._cut_off: Callable[[], None] = extensions.get(CUT_OFF, _leave_to_server)
 
@@ -168,6 +169,7 @@ class Connection:
         """Say that a message was wrong, whoever found it; one too many ends the conversation."""
         self._put(self._codec.encode_error(sentence, event_id=event_id))
         if not self._pace.take_error(n_bytes):
+            self.was_shown_out = True
             self._finish(_End("too many messages were wrong", CLOSE_NOT_ALLOWED))
 
     async def _send(self) -> None:
@@ -201,7 +203,9 @@ class Connection:
                 self._finish(end)
                 break
             if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect(message.get("code") or CLOSE_DONE)
+                code = message.get("code") or CLOSE_DONE
+                self.was_shown_out |= code == CLOSE_NOT_ALLOWED  # by the socket itself
+                raise WebSocketDisconnect(code)
             binary = message.get("bytes")
             data = (message.get("text") or "") if binary is None else binary
             try:

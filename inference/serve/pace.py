@@ -35,13 +35,17 @@ class Allowance:
 
     def spend(self, amount: float = 1.0) -> bool:
         """Spend an amount; False, and nothing is spent, when less is left."""
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
-        self._at = now
-        if amount > self._left:
+        if not self.holds(amount):
             return False
         self._left -= amount
         return True
+
+    def holds(self, amount: float = 1.0) -> bool:
+        """Tell whether so much is left."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        return amount <= self._left
 
 
 class ClientPace:

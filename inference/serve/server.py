@@ -152,8 +152,14 @@ def create_app(
         if refusal:
             await _turn_away(websocket, refusal, codec=codec, subprotocol=subprotocol)
             return
-        await websocket.accept(subprotocol)
-        await open_connections.serve(Connection(websocket, engine, codec=codec, config=config))
+        address = websocket.client.host if websocket.client else ""
+        await open_connections.wait_for_turn(address)
+        try:
+            await websocket.accept(subprotocol)
+        except WebSocketDisconnect:
+            return  # it did not stay
+        connection = Connection(websocket, engine, codec=codec, config=config)
+        await open_connections.serve(connection, address)
 
     return Starlette(
         routes=[

@@ -153,6 +153,25 @@ def test_a_flood_is_told_why_it_ends(
     wait_until(lambda: is_empty(server))
 
 
+def test_who_is_shown_out_again_and_again_comes_back_no_faster(
+    checkpoint: LoadedCheckpoint,
+) -> None:
+    """A flood that returns at once waits before each handshake; conversations go on."""
+    config = ServeConfig()
+    with running(LiveEngine(SleepingBatch(checkpoint, 4), config), config) as server:
+        times = []
+        with conversation(server) as neighbour:
+            for _ in range(8):
+                with open_socket("127.0.0.1", server.port) as raw:
+                    times.append(time.monotonic())
+                    with pytest.raises(OSError, match=r"reset|[Bb]roken pipe|aborted"):
+                        send_without_end(raw, "wrong")
+                answer_to(neighbour, noise(0))
+    waited = np.diff(times)
+    assert (waited[-2:] > 0.9).all()
+    assert waited.sum() < GONE_S
+
+
 @pytest.mark.parametrize("kind", ["cancel", "ping", "wrong"])
 def test_a_client_that_reads_nothing_is_cut_off_and_costs_little(
     server: Running, kind: str
