@@ -42,7 +42,7 @@ class ServedAgent:
     def start(cls, checkpoint: str, *, device: str, seed: int) -> ServedAgent:
         """Serve a checkpoint until this process ends; raises OSError when it does not come up."""
         words = ["serve", f"checkpoint={checkpoint}", f"device={device}", f"seed={seed}", "port=0"]
-        words += ["max_sessions=1", "admit_share=0", "audio_ahead_s=0"]
+        words += ["max_sessions=1", "admit_share=0", "audio_ahead_s=0", "max_behind_ms=0"]
         command = [sys.executable, "-m", "microturn.configs.main", *words]
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"

@@ -1,7 +1,7 @@
 """What hostile clients cost in time: a paced neighbour, and the place of who does not read.
 
-Each flood runs twice: at the server of the neighbour, and at another one beside it, which takes the
-same share of the machine and is what the first is compared with.
+Each flood runs in turns at the server of the neighbour and at another one beside it, which takes
+the same share of the machine and is what the first is compared with.
 """
 
 import json
@@ -21,7 +21,7 @@ from tests.support.hostile_client import BINARY, frame, open_socket
 from tests.support.serving import Served, start_sleeping, stop
 
 HELLO = json.dumps({"type": "hello", "protocol": 2})
-MICRO_TURN_S, N = 0.2, 100
+MICRO_TURN_S, N, ROUNDS = 0.2, 40, 5
 MIB = 1 << 20
 
 
@@ -66,17 +66,30 @@ def round_trips_ms(served: Served) -> np.ndarray:
     return np.array(times)
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Served, Served]]:
+    """The server of the neighbour, and the one beside it."""
+    with sleeping() as of_neighbour, sleeping() as beside:
+        yield of_neighbour, beside
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["text", "cancel", "wrong", "audio", "ping"])
-def test_a_flood_costs_a_paced_neighbour_less_than_twenty_milliseconds(kind: str) -> None:
-    with sleeping() as of_neighbour, sleeping() as beside:
-        with flooded(beside, kind):
-            alone = round_trips_ms(of_neighbour)
-        with flooded(of_neighbour, kind):
-            together = round_trips_ms(of_neighbour)
-    p99s = [float(np.percentile(times, 99)) for times in (alone, together)]
-    print(f"{kind}: p99 {p99s[1]:.1f} ms, {p99s[0]:.1f} ms beside a flood of another server")
+def test_a_flood_costs_a_paced_neighbour_less_than_twenty_milliseconds(
+    servers: tuple[Served, Served], kind: str
+) -> None:
+    of_neighbour, beside = servers
+    alone, together = [], []
+    for _ in range(ROUNDS):
+        for flooded_server, times in ((beside, alone), (of_neighbour, together)):
+            with flooded(flooded_server, kind):
+                times.append(round_trips_ms(of_neighbour))
+    p50s, p99s = np.percentile([np.ravel(alone), np.ravel(together)], (50, 99), axis=1)
+    print(
+        f"{kind}: p50 {p50s[1]:.1f} and p99 {p99s[1]:.1f} ms; "
+        f"{p50s[0]:.1f} and {p99s[0]:.1f} ms beside a flood of another server"
+    )
     assert p99s[1] - p99s[0] <= 20.0
 
 

@@ -33,7 +33,9 @@ HELLO = json.dumps({"type": "hello", "protocol": PROTOCOL_VERSION})
 
 @pytest.fixture(scope="module")
 def server(checkpoint_folder: Path) -> Iterator[Served]:
-    served = start(checkpoint_folder, "max_sessions=2", "max_waiting_micro_turns=50")
+    served = start(
+        checkpoint_folder, "max_sessions=2", "max_waiting_micro_turns=50", "max_behind_ms=0"
+    )
     yield served
     served.process.kill()
     served.process.wait()

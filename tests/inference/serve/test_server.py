@@ -43,7 +43,9 @@ class FailingBatch(RowBatch):
 
 def engine_of(batch: RowBatch, *, waiting: int = PATIENT) -> LiveEngine:
     return LiveEngine(
-        batch, ServeConfig(max_waiting_micro_turns=waiting), agent=start_agent(AgentConfig())
+        batch,
+        ServeConfig(max_waiting_micro_turns=waiting, max_behind_ms=0.0),
+        agent=start_agent(AgentConfig()),
     )
 
 
