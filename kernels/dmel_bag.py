@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from microturn.kernels.rms_norm import rms_norm
+
 
 def dmel_bag_reference(
     ids: Tensor, table: Tensor, weight: Tensor, eps: float | None = None
@@ -14,4 +16,4 @@ def dmel_bag_reference(
     """Bin ids (N, M), table (M * bins, D), norm weight (D,) to (N, D)."""
     bins = table.shape[0] // ids.shape[1]
     index = ids.long() + torch.arange(ids.shape[1], device=ids.device) * bins
-    return F.rms_norm(F.embedding_bag(index, table, mode="sum"), weight.shape, weight, eps)
+    return rms_norm(F.embedding_bag(index, table, mode="sum"), weight, eps)

@@ -1,13 +1,15 @@
-"""Expert SwiGLU layers over routed tokens: the definition, and a grouped matmul for a GPU.
+"""Expert SwiGLU layers over routed tokens: the definition, training on a CPU, and on a GPU.
 
 N tokens, K experts per token, E experts, D model width, F expert width.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from microturn.kernels.batch_invariant import matmul
 
@@ -32,6 +34,65 @@ def experts_reference(
             gate, value = matmul(chunk, up_e).chunk(2, dim=-1)
             outputs.append(matmul(F.silu(gate) * value, down_e))
     return _combine(torch.cat(outputs), order, w_NK, K)
+
+
+def experts_trained(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """Compute `experts_reference` for a backward pass on a CPU, in one precision.
+
+    Between the products nothing is done expert by expert, and products write where they belong.
+    """
+    K, flat = ids_NK.shape[1], ids_NK.reshape(-1)
+    order = torch.argsort(flat, stable=True)
+    counts = torch.bincount(flat, minlength=len(up)).tolist()
+    rows = _Sort.apply(x_ND, order, _inverse(order), K)  # type: ignore[no-untyped-call]
+    return _combine(_Layers.apply(rows, counts, up, down), order, w_NK, K)  # type: ignore[no-untyped-call]
+
+
+class _Layers(torch.autograd.Function):
+    """The layer of each expert over its rows (N*K, D), which lie expert by expert."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int], up: Tensor, down: Tensor) -> Tensor:
+        hidden = _products(rows, counts, up)
+        gate, value = hidden.chunk(2, dim=-1)
+        ctx.save_for_backward(rows, hidden, up, down)
+        ctx.counts = counts
+        return _products(F.silu(gate).mul_(value), counts, down)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None, Tensor | None]:
+        rows, hidden, up, down = ctx.saved_tensors
+        counts, (_, _, trains_up, trains_down) = ctx.counts, ctx.needs_input_grad
+        gate, value = hidden.chunk(2, dim=-1)
+        silu = F.silu(gate)
+        of_down = _outer_products(silu * value, grad, counts) if trains_down else None
+        of_mixed = _products(grad, counts, down.mT)
+        of_hidden = torch.empty_like(hidden)
+        of_gate, of_value = of_hidden.chunk(2, dim=-1)
+        torch.mul(of_mixed, silu, out=of_value)
+        slope = torch.ops.aten.silu_backward.grad_input
+        slope(of_mixed.mul_(value), gate, grad_input=of_gate)
+        of_up = _outer_products(rows, of_hidden, counts) if trains_up else None
+        return _products(of_hidden, counts, up.mT), None, of_up, of_down
+
+
+def _products(rows: Tensor, counts: Sequence[int], weights: Tensor) -> Tensor:
+    """Multiply the rows (n, in) of each expert by its matrix of (E, in, out)."""
+    result = rows.new_empty(len(rows), weights.shape[-1])
+    for part, weight, into in zip(
+        rows.split(counts), weights.unbind(), result.split(counts), strict=True
+    ):
+        torch.mm(part, weight, out=into)
+    return result
+
+
+def _outer_products(left: Tensor, right: Tensor, counts: Sequence[int]) -> Tensor:
+    """Sum the outer products of each expert's rows (n, a) and (n, b), (E, a, b)."""
+    result = left.new_empty(len(counts), left.shape[-1], right.shape[-1])
+    for a, b, into in zip(left.split(counts), right.split(counts), result.unbind(), strict=True):
+        torch.mm(a.T, b, out=into)
+    return result
 
 
 def experts_grouped(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from microturn.kernels.dmel_bag import dmel_bag_reference
-from microturn.kernels.experts import experts_grouped, experts_reference
+from microturn.kernels.experts import experts_grouped, experts_reference, experts_trained
 from microturn.kernels.pointwise import add_norm_reference, swiglu_reference
 from microturn.kernels.ring_attention import Pair, Ring, ring_attention_torch
 from microturn.kernels.router import route_reference
@@ -66,9 +66,11 @@ def route(
 
 def experts(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """Weighted sum over each token's experts, (N, D)."""
-    if not x_ND.is_cuda:
-        return experts_reference(x_ND, ids_NK, w_NK, up, down)
     trains = torch.is_grad_enabled() and (x_ND.requires_grad or up.requires_grad)
+    if not x_ND.is_cuda:
+        same = x_ND.dtype == up.dtype and not torch.is_autocast_enabled("cpu")
+        layers = experts_trained if trains and same else experts_reference
+        return layers(x_ND, ids_NK, w_NK, up, down)
     if not _HAS_TRITON or trains or len(x_ND) > DECODE_TOKENS:
         return experts_grouped(x_ND, ids_NK, w_NK, up, down)
     from microturn.kernels.experts_triton import experts_decode

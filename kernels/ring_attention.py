@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from microturn.kernels.batch_invariant import MIN_ROWS, padded
+from microturn.kernels.rms_norm import rms_norm
 
 Pair = tuple[Tensor, Tensor]
 
@@ -92,12 +93,13 @@ def project(
 
     weights of the norms of queries and keys (K,); angles: cosine and sine (..., T, K/2).
     """
-    shape = weights[0].shape
-    G, K = n_kv_heads, shape[0]
-    q, k, v = qkv.unflatten(-1, (-1, K)).split([qkv.shape[-1] // K - 2 * G, G, G], dim=2)
-    q, k = (F.rms_norm(x, shape, weight) for x, weight in zip((q, k), weights, strict=True))
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return apply_rope(q, *angles), apply_rope(k, *angles), v
+    G, K = n_kv_heads, len(weights[0])
+    H = qkv.shape[-1] // K - 2 * G
+    qk, v = qkv.unflatten(-1, (-1, K)).split([H + G, G], dim=2)
+    scales = [weight.expand(n, K) for weight, n in zip(weights, (H, G), strict=True)]
+    qk = rms_norm(qk, torch.cat(scales)).transpose(1, 2)
+    q, k = apply_rope(qk, *angles).split([H, G], dim=1)
+    return q, k, v.transpose(1, 2)
 
 
 def ring_attention_torch(

@@ -24,6 +24,7 @@ from microturn.model.attention import (
     rope_angles,
 )
 from microturn.model.config import ModelConfig
+from microturn.model.linear import RMSNorm
 from microturn.model.moe import MixtureOfExperts, SwiGLU
 
 
@@ -68,9 +69,9 @@ class Block(nn.Module):
 
     def __init__(self, cfg: ModelConfig, *, dense: bool, reach: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(cfg.d_model)
+        self.attention_norm = RMSNorm(cfg.d_model)
         self.attention = Attention(cfg, reach)
-        self.ff_norm = nn.RMSNorm(cfg.d_model)
+        self.ff_norm = RMSNorm(cfg.d_model)
         self.ff: SwiGLU | MixtureOfExperts
         self.ff = SwiGLU(cfg.d_model, cfg.d_ff) if dense else MixtureOfExperts(cfg.d_model, cfg.moe)
 
@@ -108,12 +109,12 @@ class Backbone(nn.Module):
     def __init__(self, cfg: ModelConfig, n_positions: int) -> None:
         super().__init__()
         self.cfg, self.n_positions = cfg, n_positions
-        self.norm_in = nn.RMSNorm(cfg.d_model)
+        self.norm_in = RMSNorm(cfg.d_model)
         self.blocks = nn.ModuleList(
             Block(cfg, dense=cfg.is_dense(layer), reach=n_positions * cfg.reach(layer))
             for layer in range(cfg.n_layers)
         )
-        self.norm_out = nn.RMSNorm(cfg.d_model)
+        self.norm_out = RMSNorm(cfg.d_model)
 
     def init_weights(self) -> None:
         """Draw all weights; all layers together add about as much to the stream as enters it."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels.batch_invariant import elementwise
-from microturn.model.linear import BatchInvariantLinear
+from microturn.model.linear import BatchInvariantLinear, RMSNorm
 from microturn.model.streams.layout import PATCH_SIZE
 
 EPS: Final = 1e-6
@@ -47,7 +47,7 @@ class HMLP(nn.Module):
             BatchInvariantLinear(source, width, bias=False)
             for source, width in zip(sources, widths, strict=True)
         )
-        self.norms = nn.ModuleList(nn.RMSNorm(width, eps=EPS) for width in widths)
+        self.norms = nn.ModuleList(RMSNorm(width, eps=EPS) for width in widths)
         for stage, source in zip(self.stages, sources, strict=True):
             nn.init.normal_(stage.weight, std=source**-0.5)  # type: ignore[arg-type]
 

@@ -1,8 +1,9 @@
-"""`nn.Linear` whose CPU result for a row does not depend on the batch."""
+"""Layers of `nn` with the arithmetic of `kernels`, and the same parameters."""
 
 from torch import Tensor, nn
 
 from microturn.kernels import batch_invariant
+from microturn.kernels.rms_norm import rms_norm
 
 
 class BatchInvariantLinear(nn.Linear):
@@ -14,3 +15,10 @@ class BatchInvariantLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return batch_invariant.linear(input, self.weight, self.bias)
+
+
+class RMSNorm(nn.RMSNorm):
+    """`nn.RMSNorm` with a backward pass of few operations on a CPU (`kernels/rms_norm.py`)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)

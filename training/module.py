@@ -32,6 +32,7 @@ from microturn.training.optim import build_optimizer, rate
 from microturn.training.parallel import shard_blocks
 from microturn.training.process_group import ProcessGroup, full_tensor
 from microturn.training.start.freeze import freeze, hold_rows_
+from microturn.training.start.memory import keep_freed_memory
 from microturn.training.state import State, restore_optimiser
 from microturn.training.validating.losses import ValidationLosses
 from microturn.training.validating.read_heard import read_heard
@@ -134,6 +135,8 @@ class TrainingModule(L.LightningModule):
     def on_train_start(self) -> None:
         self.processes = ProcessGroup()
         self._clock_s = time.monotonic()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         spins = self.device.type == "cpu" and "OMP_WAIT_POLICY" not in os.environ
         if spins and self.processes.rank == 0:
             print(

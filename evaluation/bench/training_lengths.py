@@ -26,6 +26,7 @@ from microturn.model.losses import compute_losses
 from microturn.model.model import InteractionModel
 from microturn.model.streams import StreamLayout
 from microturn.training.config import TrainingConfig
+from microturn.training.start.memory import keep_freed_memory
 
 MAX_SPREAD: Final = 0.15  # the dearest length over the cheapest, less one
 _MICRO_TURNS: Final = 960  # a round passes a short dialogue so often that it has that many
@@ -35,6 +36,7 @@ def run_bench_lengths(config: BenchTrainingConfig) -> int:
     """Run the command with `lengths`; exit code 1 when a micro-turn's cost depends on them."""
     torch.set_num_threads(config.threads[0])
     torch.manual_seed(0)
+    keep_freed_memory()  # as the trainer does
     cfg = load_config(TrainingConfig, [config.train], ["data=none", "out=none"])
     model = InteractionModel(cfg.model, _layout(config), VOCABULARY).train()
     dialogues = {str(n): random_lanes(model.layout, 1, n) for n in config.lengths}

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from microturn.evaluation.bench.kernels_measure import ROUTINGS, Shape, relative_error
-from microturn.kernels.experts import experts_reference
+from microturn.kernels.experts import experts_reference, experts_trained
 from microturn.kernels.experts_triton import Tile, experts_decode, experts_decode_reference
 from microturn.kernels.ops import experts
 
@@ -105,3 +105,35 @@ def test_dispatch_takes_the_decode_kernels_for_few_tokens() -> None:
     up, down = shape.weights(torch.bfloat16, device)
     inputs = shape.inputs("random", 8, torch.bfloat16, device)
     assert torch.equal(experts(*inputs, up, down), experts_decode(*inputs, up, down))
+
+
+@pytest.mark.parametrize("kind", ROUTINGS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_trained_layers_are_the_definition_with_its_gradients(kind: str, frozen: bool) -> None:
+    shape = Shape(d_model=16, n_experts=6, top_k=2, d_expert=8)
+    torch.manual_seed(0)
+    cpu = torch.device("cpu")
+    up, down = (weights.requires_grad_(not frozen) for weights in shape.weights(torch.float32, cpu))
+    x, ids, w = shape.inputs(kind, 40, torch.float32, cpu)
+    inputs = [x.requires_grad_(), w.requires_grad_(), *([] if frozen else [up, down])]
+    grad = torch.randn(x.shape)
+    results = []
+    for layers in (experts, experts_trained, experts_reference):
+        y = layers(x, ids, w, up, down)
+        results.append([y, *torch.autograd.grad(y, inputs, grad)])
+    *trained, expected = results
+    for got in trained:
+        for one, other in zip(got, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_mixed_precision_of_a_cpu_has_gradients_too() -> None:
+    shape = SHAPES[0]
+    cpu = torch.device("cpu")
+    up, down = (weights.requires_grad_() for weights in shape.weights(torch.float32, cpu))
+    inputs = shape.inputs("random", 5, torch.float32, cpu)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = experts(*inputs, up, down)
+    y.float().sum().backward()
+    assert up.grad is not None
+    assert relative_error(y.detach(), experts_reference(*inputs, up, down).detach()) < 4e-2

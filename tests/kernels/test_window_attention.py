@@ -44,6 +44,7 @@ def test_output_and_gradients_are_those_of_all_pairs(
 ) -> None:
     torch.manual_seed(0)
     H, G = heads
+    n_earlier = min(n_earlier, reach)  # the window holds no more
     sizes = [(2, H, T, 8), (2, G, n_earlier + T, 8), (2, G, n_earlier + T, 8)]
     sizes += [(G, n_sinks, 8)] * 2 if n_sinks else []
     inputs = [torch.randn(size, requires_grad=True) for size in sizes]
