@@ -22,6 +22,7 @@ let meter = null;
 const view = {
   status: (text) => ($("status").textContent = text),
   complain,
+  hint,
   number: (id, text) => ($(id).textContent = text),
   begun: (hello) => {
     lanes.begin(hello);

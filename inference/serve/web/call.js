@@ -50,6 +50,7 @@ export class Call {
     });
     if (this.ended) return sound.close();
     this.sound = sound;
+    if (sound.canceller.direct) this.view.hint("Echo may not be cancelled here: use headphones.");
     if (this.stream) sound.listenTo(this.stream);
     if (this.waiting) this.playExample(this.waiting);
   }

@@ -145,3 +145,40 @@ def test_the_playback_cushion_shrinks_again_after_a_calm_while(tab: Tab, page: S
     assert waits_ms["90000"] == pytest.approx(70, abs=10)
     assert found["dropped"] == 0
     assert found["loud"] == pytest.approx(30, abs=0.6)  # no speech was left out
+
+
+def test_sound_is_played_through_a_peer_so_that_its_echo_is_cancelled(
+    tab: Tab, page: ServedPage
+) -> None:
+    """What the page plays arrives at the other end of its own connection, and in time."""
+    tab.open(page.url)
+    found = tab.value(
+        """(async () => {
+            const { Sound } = await import('./sound.js');
+            const arrived = [];
+            window.RTCPeerConnection = class extends RTCPeerConnection {
+                constructor() {
+                    super();
+                    this.addEventListener('track', ({ streams }) => arrived.push(streams[0]));
+                }
+            };
+            const hello = { sample_rate: 16000, samples_per_micro_turn: 3200, micro_turn_ms: 200 };
+            const sound = await Sound.open(hello, { onChunk() {}, onPlayer() {} });
+            const { direct } = sound.canceller;
+            const ear = new AnalyserNode(sound.context, { fftSize: 2048 });
+            sound.context.createMediaStreamSource(arrived[0]).connect(ear);
+            const tone = Int16Array.from({ length: 3200 }, (_, i) => 8000 * Math.sin(i / 5));
+            const samples = new Float32Array(2048);
+            let loudest = 0;
+            for (let i = 0; i < 100 && loudest < 0.05; i++) {
+                sound.play(tone.slice().buffer);
+                await new Promise((resolve) => setTimeout(resolve, 100));
+                ear.getFloatTimeDomainData(samples);
+                loudest = Math.max(loudest, ...samples);
+            }
+            sound.close();
+            return { direct, loudest };
+        })()"""
+    )
+    assert found["direct"] is False
+    assert found["loudest"] > 0.05
