@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from microturn.inference.agent.agent import BackgroundAgent
+from microturn.inference.agent.client_agent import ClientAgent
 from microturn.inference.agent.delegations import (
     CardEvent,
     ConversationRecord,
@@ -30,12 +31,16 @@ from microturn.model.streams import (
     CANCEL,
     DELEGATE,
     EOS,
+    LaneText,
     StreamLayout,
     Tokenizer,
+    instructions_text,
     progress_text,
     result_text,
     typed_text,
 )
+
+ContextKind = Literal["instructions", "thinking", "commentary"]
 
 _MAX_TEXT_TOKENS: Final = 512  # waiting text beyond this is refused
 _MAX_UNPLAYED: Final = 64  # micro-turns, more than a word stays open
@@ -85,6 +90,7 @@ class Conversation:
         self.micro_turn = 0  # index of the next micro-turn
         self._tokenizer = tokenizer
         self.notes = notes
+        self._client_agent = ClientAgent()
         self._delegations = Delegations(
             agent,
             config,
@@ -162,8 +168,42 @@ class Conversation:
 
         Raises ValueError when too much waits already, and for text that the model cannot read.
         """
-        self._tokenizer.check_words(text, name="text")
-        ids = self._tokenizer.encode_lane_text(typed_text(text))
+        self._queue_text(typed_text(text), name="text")
+        self.record.typed.append(TypedMessage(text=text, micro_turn=self.micro_turn))
+
+    def delegate_to_client(self) -> None:
+        """Let the client answer delegations, with `add_context`, in place of the agent."""
+        self._delegations.delegate_to(self._client_agent)
+
+    def add_context(self, kind: ContextKind, text: str, *, delegation_id: str | None) -> None:
+        """Add text that is neither said nor typed by the user.
+
+        Commentary is for the voice: the answer to a delegation of the client's, or a result without
+        one. Thinking is progress of such a delegation; instructions are read as such. Raises
+        ValueError for what the model cannot read or say, and for an unknown id.
+        """
+        if delegation_id is not None and delegation_id not in self._client_agent.told:
+            raise ValueError(f"no delegation {delegation_id[:40]!r} was handed to the client")
+        own = delegation_id if self._delegations.is_open(delegation_id) else None
+        match kind:
+            case "commentary" if own is not None and self._client_agent.answer(own, text):
+                pass
+            case "thinking" if own is not None:
+                self._client_agent.tell_progress(own, text)
+            case "commentary":
+                line = self._delegations.speakable(text)
+                self._queue_text(result_text(line), name="commentary")
+            case "instructions":
+                self._queue_text(instructions_text(text), name="instructions")
+            case "thinking":
+                raise ValueError(
+                    "thinking is read of a delegation that is under way only; name one, or append "
+                    "commentary"
+                )
+
+    def _queue_text(self, text: LaneText, *, name: str) -> None:
+        self._tokenizer.check_words(text.words, name=name)
+        ids = self._tokenizer.encode_lane_text(text)
         if not self.layout.text_in_positions:
             raise ValueError("this model has no text input; its layout has text_in_positions=0")
         if len(self._waiting_text) + len(ids) > _MAX_TEXT_TOKENS:
@@ -172,7 +212,6 @@ class Conversation:
                 f"{_MAX_TEXT_TOKENS} at a time"
             )
         self._waiting_text.extend(ids)
-        self.record.typed.append(TypedMessage(text=text, micro_turn=self.micro_turn))
 
     def cancel(self, delegation_id: str) -> None:
         """End a delegation by its id; raises ValueError for an id that is not under way."""

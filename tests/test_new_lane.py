@@ -21,6 +21,7 @@ from microturn.inference.audio import decode_pcm16
 from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
+from microturn.inference.serve.codec import ServedModel
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.protocol import MicroturnCodec
 from microturn.inference.serve.server import create_app
@@ -294,7 +295,7 @@ def test_a_client_shows_frames_of_the_lane(checkpoint: LoadedCheckpoint) -> None
 def test_a_frame_that_fits_no_lane_is_one_sentence(
     lane: object, pixels: np.ndarray, sentence: str
 ) -> None:
-    codec = MicroturnCodec(LAYOUT)
+    codec = MicroturnCodec(ServedModel(layout=LAYOUT, name="demo"))
     codec.decode('{"type": "hello", "protocol": 2}')
     with pytest.raises(ValueError, match=re.escape(sentence)):
         codec.decode(json.dumps(shown(lane, pixels)))

@@ -129,6 +129,25 @@ class Delegations:
         self._now = 0
 
     # --- from the conversation -----------------------------------------------------------------
+    def delegate_to(self, agent: BackgroundAgent) -> None:
+        """Hand what is delegated from now on to another agent."""
+        self._agent = agent
+
+    def is_open(self, delegation_id: str | None) -> bool:
+        """Tell whether an answer to a delegation is still taken."""
+        delegation = self._under_way.get(delegation_id or "")
+        return delegation is not None and not delegation.is_closed
+
+    def speakable(self, text: str) -> str:
+        """Return a text as the voice says it; raises ValueError for what it cannot say."""
+        spoken = self._voice.speak(text, budget=self._budget)
+        if not spoken.is_all:
+            raise ValueError(
+                f"the voice of this model cannot say {clean(text, 60)!r} as a whole; send fewer "
+                "words, or words that it was trained on"
+            )
+        return spoken.line
+
     def open(self) -> None:
         """Begin a delegation, as the model says `<delegate>`."""
         n_pending = sum(not delegation.is_closed for delegation in self._under_way.values())

@@ -8,17 +8,30 @@ codec and its path in `server.PROTOCOLS`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.inference.serve.report import MicroTurnReport
+from microturn.inference.conversation import ContextKind
+from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
 
 Json = dict[str, Any]
+# Why a conversation ends: the client asked, its time was up, or anything else.
+EndKind = Literal["asked", "expired", "broken"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """What a codec knows of the server before its conversation."""
+
+    layout: StreamLayout
+    name: str  # of the model
+    longest_s: float = 0.0  # of a conversation, 0: without an end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +58,29 @@ class TypedText:
 
 @dataclass(frozen=True, kw_only=True)
 class Instructions:
-    """Instructions for the agent, before the first audio; they replace those of the server."""
+    """Instructions for the agent, before the first audio; they replace those of the server.
+
+    The model may be unable to read them. With `on_refusal` the sentence that says so goes there,
+    and the conversation goes on without them.
+    """
 
     text: str
+    on_refusal: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextText:
+    """Text for the conversation while it runs, answered with `ContextTaken` and the same id."""
+
+    kind: ContextKind
+    text: str
+    delegation_id: str | None
+    event_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelegateToClient:
+    """Before the first audio: the client itself answers what the model delegates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +95,16 @@ class Close:
     """The end of the conversation by the client."""
 
 
-ClientMessage = MicrophoneAudio | ShownFrame | TypedText | Instructions | CancelDelegation | Close
+ClientMessage = (
+    MicrophoneAudio
+    | ShownFrame
+    | TypedText
+    | Instructions
+    | ContextText
+    | DelegateToClient
+    | CancelDelegation
+    | Close
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +121,9 @@ class ServerMessage:
         return len(self.payload)
 
     @classmethod
-    def from_json(cls, values: Json) -> ServerMessage:
-        return cls(payload=json.dumps(values, separators=(",", ":"), ensure_ascii=False))
+    def from_json(cls, values: Json, *, is_audio: bool = False) -> ServerMessage:
+        payload = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+        return cls(payload=payload, is_audio=is_audio)
 
 
 class WrongMessage(ValueError):
@@ -101,9 +144,10 @@ class Codec(Protocol):
     def subprotocol(self, offered: Sequence[str]) -> str | None:
         """Select one of the client's WebSocket subprotocols, or none."""
 
-    def decode(self, data: str | bytes) -> Sequence[ClientMessage | ServerMessage]:
+    def decode(self, data: str | bytes) -> Iterable[ClientMessage | ServerMessage]:
         """Read a message into messages for the engine, and answers that are sent as they are.
 
+        They are carried out one by one; what comes after one that the engine refuses is not read.
         Raises ValueError for a wrong message, WrongMessage if it has an id, ClientRefused to end.
         """
 
@@ -118,8 +162,11 @@ class Codec(Protocol):
     ) -> list[ServerMessage]:
         """Write that the sound of these micro-turns was not sent; `n_dropped` counts all so far."""
 
-    def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
+    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
+        """Write that a `ContextText` is part of the conversation now."""
+
+    def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
         """Write one sentence about a failure, or a wrong message and the client's id of it."""
 
-    def farewell(self, reason: str) -> list[ServerMessage]:
+    def farewell(self, reason: str, *, kind: EndKind) -> list[ServerMessage]:
         """The last messages of the server."""

@@ -23,6 +23,9 @@ from microturn.inference.serve.codec import (
     ClientRefused,
     Close,
     Codec,
+    ContextText,
+    DelegateToClient,
+    EndKind,
     Instructions,
     MicrophoneAudio,
     ServerMessage,
@@ -33,7 +36,7 @@ from microturn.inference.serve.codec import (
 from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession
 from microturn.inference.serve.outbox import Outbox
 from microturn.inference.serve.pace import ClientPace
-from microturn.inference.serve.report import MicroTurnReport, Problem
+from microturn.inference.serve.report import ContextTaken, Problem, Report
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 SEND_S: Final = 10.0  # one message may take so long; a client that reads takes none of it
@@ -57,8 +60,8 @@ class _End:
 
     reason: str
     code: int
-    is_error: bool = False
-    event_id: str | None = None  # the client's id of the message that ends it
+    kind: EndKind = "broken"
+    error: WrongMessage | None = None  # told before the reason
 
 
 class Connection:
@@ -82,7 +85,7 @@ class Connection:
         try:
             session = self._session = self._engine.join(self._deliver)
         except EngineFull as error:
-            self._finish(_End(str(error), CLOSE_FULL, is_error=True))
+            self._finish(_failure(str(error), CLOSE_FULL))
             session = None
         sender = asyncio.create_task(self._send())
         try:
@@ -119,10 +122,8 @@ class Connection:
 
     async def _say_goodbye(self, end: _End, sender: asyncio.Task[None]) -> None:
         """Send what waits and why it ends, as long as the client reads."""
-        errors = []
-        if end.is_error:
-            errors = self._codec.encode_error(end.reason, event_id=end.event_id)
-        self._outbox.finish([*errors, *self._codec.farewell(end.reason)])
+        errors = self._codec.encode_error(end.error) if end.error else []
+        self._outbox.finish([*errors, *self._codec.farewell(end.reason, kind=end.kind)])
         try:
             async with asyncio.timeout(GOODBYE_S):
                 await sender
@@ -136,19 +137,22 @@ class Connection:
             self._end.set_result(end)
 
     # --- out -----------------------------------------------------------------------------------
-    def _deliver(self, message: MicroTurnReport | Problem) -> None:
+    def _deliver(self, message: Report) -> None:
         """Hand a message of the engine's thread to the event loop."""
         try:
             self._loop.call_soon_threadsafe(self._handle, message)
         except RuntimeError:  # the loop was closed: the server is going down
             return
 
-    def _handle(self, message: MicroTurnReport | Problem) -> None:
+    def _handle(self, message: Report) -> None:
         if isinstance(message, Problem):
             if message.fatal:
-                self._finish(_End(message.message, CLOSE_FAILED, is_error=True))
+                self._finish(_failure(message.message, CLOSE_FAILED))
             else:
-                self._refuse(message.message, event_id=None)
+                self._refuse(WrongMessage(message.message, event_id=message.event_id))
+            return
+        if isinstance(message, ContextTaken):
+            self._put(self._codec.encode_taken(message))
             return
         messages = self._codec.encode_report(message, dropped_output=self._outbox.dropped)
         self._put([replace(one, micro_turn=message.micro_turn) for one in messages])
@@ -163,11 +167,11 @@ class Connection:
         for message in messages:
             self._outbox.put(message)
         if self._outbox.is_overflowing:
-            self._finish(_End("the connection is too slow for its own audio", CLOSE_FAILED, True))
+            self._finish(_failure("the connection is too slow for its own audio", CLOSE_FAILED))
 
-    def _refuse(self, sentence: str, *, event_id: str | None, n_bytes: int = 0) -> None:
+    def _refuse(self, error: WrongMessage, *, n_bytes: int = 0) -> None:
         """Say that a message was wrong, whoever found it; one too many ends the conversation."""
-        self._put(self._codec.encode_error(sentence, event_id=event_id))
+        self._put(self._codec.encode_error(error))
         if not self._pace.take_error(n_bytes):
             self.was_shown_out = True
             self._finish(_End("too many messages were wrong", CLOSE_NOT_ALLOWED))
@@ -211,20 +215,20 @@ class Connection:
             try:
                 await self._read(session, data)
             except ClientRefused as error:
-                reason, event_id = str(error), error.event_id
-                self._finish(_End(reason, CLOSE_NOT_ALLOWED, is_error=True, event_id=event_id))
+                self._finish(_End(str(error), CLOSE_NOT_ALLOWED, error=error))
+            except WrongMessage as error:
+                self._refuse(error, n_bytes=len(data))
             except ValueError as error:
-                event_id = error.event_id if isinstance(error, WrongMessage) else None
-                self._refuse(str(error), event_id=event_id, n_bytes=len(data))
+                self._refuse(WrongMessage(str(error)), n_bytes=len(data))
 
     def _deadline(self) -> tuple[float, _End]:
         """Return when the conversation ends by the clock alone (the loop's), and why."""
         idle_s, longest_s = self._idle_s or math.inf, self._longest_s or math.inf
         if self._heard_s + idle_s <= self._began_s + longest_s:
             reason = f"no audio was sent for {self._idle_s:g} s"
-            return self._heard_s + idle_s, _End(reason, CLOSE_DONE)
+            return self._heard_s + idle_s, _End(reason, CLOSE_DONE, "expired")
         reason = f"the conversation has lasted {self._longest_s:g} s, which is the longest here"
-        return self._began_s + longest_s, _End(reason, CLOSE_DONE)
+        return self._began_s + longest_s, _End(reason, CLOSE_DONE, "expired")
 
     async def _read(self, session: LiveSession, data: str | bytes) -> None:
         """Carry out one message; raises ValueError for a wrong one, and one that came too fast."""
@@ -243,7 +247,7 @@ class Connection:
             session.push_audio(message.audio)
             return
         if isinstance(message, Close):
-            self._finish(_End("goodbye", CLOSE_DONE))
+            self._finish(_End("goodbye", CLOSE_DONE, "asked"))
             return
         self._pace.take_request()
         match message:
@@ -251,12 +255,31 @@ class Connection:
                 session.show(lane, frame)
             case TypedText(text=text):
                 session.type_text(text)
-            case Instructions(text=text):
-                await asyncio.to_thread(session.instruct, text)  # as long as some micro-turns
+            case Instructions():
+                await _instruct(session, message)
+            case ContextText():
+                session.add_context(message)
+            case DelegateToClient():
+                session.delegate_to_client()
             case CancelDelegation(delegation_id=delegation_id):
                 session.cancel(delegation_id)
             case _:
                 assert_never(message)
+
+
+async def _instruct(session: LiveSession, message: Instructions) -> None:
+    """Have the model read instructions, which takes as long as some micro-turns."""
+    try:
+        await asyncio.to_thread(session.instruct, message.text)
+    except ValueError as error:
+        if message.on_refusal is None:
+            raise
+        message.on_refusal(str(error))
+
+
+def _failure(sentence: str, code: int) -> _End:
+    """Return the end of a conversation that the server cannot go on with."""
+    return _End(sentence, code, error=WrongMessage(sentence))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -29,6 +29,7 @@ from microturn.inference.notes import make_notes
 from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
+from microturn.inference.serve.codec import ContextText
 from microturn.inference.serve.input_queue import BegunMicroTurn, InputQueue
 from microturn.inference.serve.live_client import Action, LiveClient, gauges_of
 from microturn.inference.serve.metrics import Metrics
@@ -77,6 +78,17 @@ class LiveSession:
     def cancel(self, delegation_id: str) -> None:
         """End a delegation; raises ValueError when too many requests wait already."""
         self._engine._act(self._client, lambda conversation: conversation.cancel(delegation_id))
+
+    def add_context(self, context: ContextText) -> None:
+        """Queue text for the conversation, answered with `ContextTaken` or a problem.
+
+        Raises ValueError when too many requests wait already.
+        """
+        self._engine._act(self._client, self._client.adding(context))
+
+    def delegate_to_client(self) -> None:
+        """Let the client answer what the model delegates, before its first audio."""
+        self._engine._act(self._client, lambda conversation: conversation.delegate_to_client())
 
     def instruct(self, text: str) -> None:
         """Begin with these instructions instead of the server's; computes on the caller's thread.

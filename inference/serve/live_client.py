@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.inference.conversation import Conversation
+from microturn.inference.serve.codec import ContextText
 from microturn.inference.serve.input_queue import InputQueue
-from microturn.inference.serve.report import Deliver, Problem
+from microturn.inference.serve.report import ContextTaken, Deliver, Problem
 from microturn.inference.sessions import Session
 from microturn.inference.tick import OpenedRow
 
@@ -67,6 +68,22 @@ class LiveClient:
                 action(self.conversation)
             except ValueError as error:
                 self.deliver(Problem(message=str(error), fatal=False))
+
+    def adding(self, context: ContextText) -> Action:
+        """Return the request to add text to the conversation; what comes of it is delivered."""
+
+        def add(conversation: Conversation) -> None:
+            at, event_id = conversation.micro_turn, context.event_id
+            try:
+                conversation.add_context(
+                    context.kind, context.text, delegation_id=context.delegation_id
+                )
+            except ValueError as error:
+                self.deliver(Problem(message=str(error), fatal=False, event_id=event_id))
+                return
+            self.deliver(ContextTaken(kind=context.kind, micro_turn=at, event_id=event_id))
+
+        return add
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -25,16 +25,18 @@ from microturn.inference.serve.codec import (
     ClientMessage,
     ClientRefused,
     Close,
+    EndKind,
     Instructions,
     Json,
     MicrophoneAudio,
+    ServedModel,
     ServerMessage,
     ShownFrame,
     TypedText,
+    WrongMessage,
 )
-from microturn.inference.serve.report import MicroTurnReport
+from microturn.inference.serve.report import ContextTaken, MicroTurnReport
 from microturn.inference.transcript import micro_turns_to_s
-from microturn.model.streams import StreamLayout
 
 PROTOCOL_VERSION: Final = 2
 PATH: Final = "/ws"
@@ -47,8 +49,8 @@ _MAX_JSON_LENGTH: Final = 16_384  # of a message without a frame
 class MicroturnCodec:
     """The protocol of `/ws` on one connection."""
 
-    def __init__(self, layout: StreamLayout) -> None:
-        self._layout = layout
+    def __init__(self, served: ServedModel) -> None:
+        self._layout = layout = served.layout
         self._pieces = Reassembler(layout.samples_per_micro_turn)
         # Reading JSON takes time and memory that its length says nothing of.
         pixels = [math.prod(shape) for shape in self._frame_shapes().values()]
@@ -179,10 +181,13 @@ class MicroturnCodec:
         ranges = [[k, k + 1] for k in micro_turns]
         return [ServerMessage.from_json(self._dropped("output", n_dropped, ranges))]
 
-    def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
-        return [ServerMessage.from_json({"type": "error", "message": message})]
+    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
+        return []  # this protocol sends no text of that kind
 
-    def farewell(self, reason: str) -> list[ServerMessage]:
+    def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
+        return [ServerMessage.from_json({"type": "error", "message": str(error)})]
+
+    def farewell(self, reason: str, *, kind: EndKind) -> list[ServerMessage]:
         return [ServerMessage.from_json({"type": "closed", "reason": reason})]
 
     def _new_losses(self, report: MicroTurnReport) -> list[ServerMessage]:

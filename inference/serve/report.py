@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from microturn.inference.conversation import ConversationEvent
+from microturn.inference.conversation import ContextKind, ConversationEvent
 from microturn.inference.micro_turn import MicroTurnOut
 
 
@@ -36,6 +36,17 @@ class Problem:
 
     message: str
     fatal: bool
+    event_id: str | None = None  # the client's id of the message that it is about
 
 
-Deliver = Callable[[MicroTurnReport | Problem], None]
+@dataclass(frozen=True, kw_only=True)
+class ContextTaken:
+    """Text of the client has become part of the conversation, before `micro_turn`."""
+
+    kind: ContextKind
+    micro_turn: int
+    event_id: str | None
+
+
+Report = MicroTurnReport | Problem | ContextTaken
+Deliver = Callable[[Report], None]

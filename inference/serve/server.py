@@ -28,25 +28,26 @@ from microturn.inference.opening import read_opening
 from microturn.inference.serve import protocol
 from microturn.inference.serve.access import Access, Refusal, read_token
 from microturn.inference.serve.admission import measured_admission
-from microturn.inference.serve.codec import Codec
+from microturn.inference.serve.codec import Codec, ServedModel, WrongMessage
 from microturn.inference.serve.connection import (
     CLOSE_NOT_ALLOWED,
     MAX_MESSAGE_BYTES,
     Connection,
 )
 from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.live import codec as live
 from microturn.inference.serve.open_connections import OpenConnections
 from microturn.inference.serve.pages import Page, SecurityHeaders
-from microturn.inference.serve.routes import routes_of
+from microturn.inference.serve.routes import model_name, routes_of
 from microturn.inference.serve.server_log import log_config
-from microturn.model.streams import StreamLayout
 
 if TYPE_CHECKING:
     import uvicorn
 
 # Path of a socket and the codec of its connections.
-PROTOCOLS: Final[dict[str, Callable[[StreamLayout], Codec]]] = {
+PROTOCOLS: Final[dict[str, Callable[[ServedModel], Codec]]] = {
     protocol.PATH: protocol.MicroturnCodec,
+    live.PATH: live.LiveCodec,
 }
 
 
@@ -144,9 +145,12 @@ def create_app(
 
     access = Access(config.token)
     open_connections = connections or OpenConnections()
+    served = ServedModel(
+        layout=engine.layout, name=model_name(config.checkpoint), longest_s=config.longest_s
+    )
 
     async def talk(websocket: WebSocket) -> None:
-        codec = PROTOCOLS[websocket.url.path](engine.layout)
+        codec = PROTOCOLS[websocket.url.path](served)
         subprotocol = codec.subprotocol(websocket.scope.get("subprotocols", ()))
         refusal = access.refusal(websocket)
         if refusal:
@@ -184,7 +188,10 @@ async def _turn_away(
         await websocket.send_denial_response(response)
         return
     sentence = refusal.sentence
-    messages = [*codec.encode_error(sentence, event_id=None), *codec.farewell(sentence)]
+    messages = [
+        *codec.encode_error(WrongMessage(sentence)),
+        *codec.farewell(sentence, kind="broken"),
+    ]
     try:
         await websocket.accept(subprotocol)
         for message in messages:

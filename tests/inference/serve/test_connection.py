@@ -4,8 +4,8 @@ import base64
 import importlib
 import inspect
 import json
-import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,14 +20,16 @@ from microturn.inference.serve.codec import (
     ClientMessage,
     ClientRefused,
     Codec,
+    EndKind,
     MicrophoneAudio,
+    ServedModel,
     ServerMessage,
     WrongMessage,
 )
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.outbox import Outbox
 from microturn.inference.serve.protocol import MicroturnCodec
-from microturn.inference.serve.report import MicroTurnReport
+from microturn.inference.serve.report import ContextTaken, MicroTurnReport
 from microturn.model.streams import StreamLayout
 
 
@@ -46,8 +48,8 @@ def test_audio_that_a_client_does_not_read_does_not_pile_up() -> None:
 class Base64Codec:
     """Audio as base64 in JSON both ways, as other realtime protocols send it."""
 
-    def __init__(self, layout: StreamLayout) -> None:
-        self._pieces = Reassembler(layout.samples_per_micro_turn)
+    def __init__(self, served: ServedModel) -> None:
+        self._pieces = Reassembler(served.layout.samples_per_micro_turn)
 
     def subprotocol(self, offered: Sequence[str]) -> str | None:
         return "realtime" if "realtime" in offered else None
@@ -75,11 +77,14 @@ class Base64Codec:
     ) -> list[ServerMessage]:
         return []
 
-    def encode_error(self, message: str, *, event_id: str | None) -> list[ServerMessage]:
-        error = {"type": "error", "message": message, "event_id": event_id}
-        return [ServerMessage.from_json(error)]
+    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
+        return []
 
-    def farewell(self, reason: str) -> list[ServerMessage]:
+    def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
+        values = {"type": "error", "message": str(error), "event_id": error.event_id}
+        return [ServerMessage.from_json(values)]
+
+    def farewell(self, reason: str, *, kind: EndKind) -> list[ServerMessage]:
         return []
 
 
@@ -118,8 +123,10 @@ def test_another_protocol_is_a_codec_and_a_path(
 def test_every_codec_has_a_path() -> None:
     methods = {name for name in vars(Codec) if not name.startswith("_")}
     codecs = set()
-    for module in pkgutil.iter_modules(serve.__path__, f"{serve.__name__}."):
-        for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+    folder = Path(server.__file__).parent
+    for path in folder.rglob("*.py"):
+        name = ".".join((serve.__name__, *path.relative_to(folder).with_suffix("").parts))
+        for _, kind in inspect.getmembers(importlib.import_module(name), inspect.isclass):
             if kind is not Codec and methods <= set(dir(kind)):
                 codecs.add(kind)
     assert codecs == set(server.PROTOCOLS.values())
@@ -135,7 +142,8 @@ def test_the_own_protocol_selects_no_subprotocol(one_row: RowBatch) -> None:
 
 
 def test_the_client_is_told_whose_sound_was_not_sent() -> None:
-    (message,) = MicroturnCodec(StreamLayout()).encode_dropped_output([3, 7], n_dropped=5)
+    served = ServedModel(layout=StreamLayout(), name="demo")
+    (message,) = MicroturnCodec(served).encode_dropped_output([3, 7], n_dropped=5)
     assert json.loads(message.payload) == {
         "type": "dropped",
         "direction": "output",

@@ -1,0 +1,379 @@
+"""GPT-Live over a WebSocket: what a client of `client.live` says and hears.
+
+The session of the engine begins with the connection; that of the protocol begins with
+`session.start` and has an id that nobody can guess.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final, assert_never
+
+from microturn.inference.agent.cards import card_to_json
+from microturn.inference.agent.delegations import CardEvent, DelegationEvent, ResultEvent
+from microturn.inference.conversation import (
+    ContextKind,
+    ConversationEvent,
+    UtteranceEndEvent,
+    WordEvent,
+)
+from microturn.inference.serve.codec import (
+    ClientMessage,
+    Close,
+    ContextText,
+    DelegateToClient,
+    EndKind,
+    Instructions,
+    Json,
+    MicrophoneAudio,
+    ServedModel,
+    ServerMessage,
+    WrongMessage,
+)
+from microturn.inference.serve.live.backend_events import BackendStream
+from microturn.inference.serve.live.client_events import (
+    AudioAppend,
+    LiveError,
+    Mute,
+    SessionClose,
+    SessionStart,
+    SessionUpdated,
+    TextAppend,
+    read_event,
+)
+from microturn.inference.serve.live.server_events import CloseReason, EventWriter, Target
+from microturn.inference.serve.live.session_config import (
+    DEFAULT_RATE,
+    BackendSettings,
+    ClientDelegation,
+    ResponsesDelegation,
+    SessionConfig,
+)
+from microturn.inference.serve.live.sound import LoudspeakerSound, MicrophoneSound
+from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+
+PATH: Final = "/v1/live/sessions"
+ALIAS_PREFIX: Final = "gpt-live-"  # clients' own defaults are taken for the model of this server
+_USAGE_S: Final = 5.0  # between two reports of usage
+_NEVER: Final = 2**31 - 1  # the last second that every reader of a Unix time can write
+_CLOSE_REASONS: Final[dict[EndKind, CloseReason]] = {
+    "asked": "close_requested",
+    "expired": "expired",
+    "broken": "connection_lost",
+}
+
+
+class LiveCodec:
+    """The protocol of `/v1/live/sessions` on one connection."""
+
+    def __init__(self, served: ServedModel) -> None:
+        self._served, self._layout = served, served.layout
+        self._events = EventWriter()
+        self._id = f"live_{secrets.token_urlsafe(16)}"
+        self._config: SessionConfig | None = None  # None before session.start
+        self._delegation: ClientDelegation | ResponsesDelegation = ClientDelegation()
+        self._expires_at = 0
+        self._set_rate(DEFAULT_RATE)
+        self._is_muted = False
+        self._n_micro_turns = 0
+        self._usage_micro_turn = self._layout.round_to_micro_turns(_USAGE_S)
+        self._has_words = {"user": False, "agent": False}
+        self._backends: dict[str, BackendStream] = {}
+        self._warning = ""
+
+    def _set_rate(self, rate: int) -> None:
+        layout = self._layout
+        self._microphone = MicrophoneSound(
+            rate=rate,
+            layout_rate=layout.sample_rate,
+            samples_per_micro_turn=layout.samples_per_micro_turn,
+        )
+        self._loudspeaker = LoudspeakerSound(rate=rate, layout_rate=layout.sample_rate)
+
+    # --- client to server ----------------------------------------------------------------------
+    def subprotocol(self, offered: Sequence[str]) -> str | None:
+        return None
+
+    def decode(self, data: str | bytes) -> Iterator[ClientMessage | ServerMessage]:
+        event = read_event(data)
+        if isinstance(event, SessionStart):
+            yield from self._start(event)
+            return
+        if self._config is None:
+            sentence = f"{event.type} came before session.start; send that first"
+            raise LiveError("session_not_started", sentence, param="type", event_id=event.event_id)
+        match event:
+            case AudioAppend():
+                yield from self._hear(event)
+            case Mute():
+                self._is_muted = event.type == "session.input_audio.mute"
+                done = "session.input_audio." + ("muted" if self._is_muted else "unmuted")
+                yield self._events.write(done, client_event_id=event.event_id)
+            case TextAppend():
+                yield self._context(event)
+            case SessionUpdated():
+                yield from self._update(event)
+            case SessionClose():
+                yield Close()
+            case _:
+                assert_never(event)
+
+    def _start(self, event: SessionStart) -> Iterator[ClientMessage | ServerMessage]:
+        """Begin the session; it has not begun until the engine took everything before the end."""
+        config, event_id = event.session, event.event_id
+        if self._config is not None:
+            sentence = "the session has started already; open another connection for another one"
+            raise LiveError("session_already_started", sentence, param="type", event_id=event_id)
+        self._check_model(config.model, event_id=event_id)
+        notices = self._notices(config)
+        if self._warning:
+            notices.append(("slow_machine", self._warning))
+        if not isinstance(config.delegation, ResponsesDelegation):
+            yield DelegateToClient()
+        if config.instructions and config.instructions.strip():
+            yield Instructions(
+                text=config.instructions,
+                on_refusal=lambda why: notices.append(("instructions_not_read", why)),
+            )
+        self._config = config
+        self._delegation = config.delegation or self._delegation
+        self._expires_at = self._expiry()
+        self._set_rate(config.rate)
+        started = "session.started"
+        yield self._events.write(started, client_event_id=event_id, session=self._resource())
+        for code, message in notices:
+            yield self._events.info(code, message, client_event_id=event_id)
+
+    def _check_model(self, name: str, *, event_id: str | None) -> None:
+        own = self._served.name
+        if name != own and not name.startswith(ALIAS_PREFIX):
+            raise LiveError(
+                "model_not_found",
+                f"there is no model {name[:80]!r} here; {own!r} is the one",
+                param="session.model",
+                event_id=event_id,
+            )
+
+    def _notices(self, config: SessionConfig) -> list[tuple[str, str]]:
+        """List what the client asks for and this server does otherwise: a code and a sentence."""
+        found = []
+        if config.model != self._served.name:
+            model = self._served.name
+            found.append(("model_alias", f"{config.model[:80]!r} is {model!r} on this server"))
+        voice = config.audio.voice if config.audio else None
+        if voice is not None:
+            sentence = f"voice {voice[:80]!r} was not used: the voice is that of the server's model"
+            found.append(("voice_not_used", sentence))
+        if config.input:
+            n = len(config.input)
+            sentence = f"{n} messages of `input` were not read: the model reads no earlier text"
+            found.append(("input_not_read", sentence))
+        delegation = config.delegation
+        if isinstance(delegation, ResponsesDelegation):
+            found += _backend_notices(delegation.responses)
+        if delegation and delegation.acknowledgement_delay_ms:
+            found.append(_DELAY_NOTICE)
+        return found
+
+    def _expiry(self) -> int:
+        longest_s = self._served.longest_s
+        return int(time.time() + longest_s) if longest_s else _NEVER
+
+    def _hear(self, event: AudioAppend) -> Iterator[MicrophoneAudio]:
+        try:
+            data = base64.b64decode(event.audio, validate=True)
+            pieces = self._microphone.push(data, muted=self._is_muted)
+        except (binascii.Error, ValueError) as error:
+            sentence = f"{event.type}: audio is not base64 of 16-bit PCM ({error})"
+            raise LiveError(
+                "invalid_audio", sentence, param="audio", event_id=event.event_id
+            ) from error
+        for piece in pieces:
+            yield MicrophoneAudio(audio=piece)
+
+    def _context(self, event: TextAppend) -> ContextText:
+        if event.delegation_id is not None and self._target == "responses":
+            sentence = (
+                "the agent of this server owns the delegations; send null, or use type client"
+            )
+            raise LiveError(
+                "invalid_value", sentence, param="delegation_id", event_id=event.event_id
+            )
+        return ContextText(
+            kind=_CONTEXT_KINDS[event.type],
+            text=event.content,
+            delegation_id=event.delegation_id,
+            event_id=event.event_id,
+        )
+
+    def _update(self, event: SessionUpdated) -> Iterator[ServerMessage]:
+        change, notices = event.session.delegation, []
+        if change is not None:
+            if change.type != self._delegation.type:
+                raise LiveError(
+                    "immutable",
+                    f"delegation is {self._delegation.type} and cannot become {change.type}",
+                    param="session.delegation.type",
+                    event_id=event.event_id,
+                )
+            given = change.model_dump(exclude_none=True, exclude={"responses"})
+            if change.type == "responses" and isinstance(self._delegation, ResponsesDelegation):
+                settings = change.responses or BackendSettings()
+                notices += _backend_notices(settings)
+                backend = self._delegation.responses
+                new = settings.model_dump(exclude_none=True)
+                given["responses"] = backend.model_copy(update=new)
+            self._delegation = self._delegation.model_copy(update=given)
+            if change.acknowledgement_delay_ms:
+                notices.append(_DELAY_NOTICE)
+        yield self._events.write(
+            "session.updated", client_event_id=event.event_id, session=self._resource()
+        )
+        for code, message in notices:
+            yield self._events.info(code, message, client_event_id=event.event_id)
+
+    # --- server to client ----------------------------------------------------------------------
+    def greeting(self, session: str, *, warning: str) -> list[ServerMessage]:
+        self._warning = warning
+        return []  # the client speaks first
+
+    def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
+        self._n_micro_turns = report.micro_turn + 1
+        messages = [self._events.audio(self._loudspeaker.push(report.output.audio))]
+        for event in report.events:
+            messages += self._event(event)
+        messages += self._losses(report)
+        if self._n_micro_turns % self._usage_micro_turn == 0:
+            messages.append(self._events.write("session.usage.updated", usage=self._usage()))
+        return messages
+
+    def encode_dropped_output(
+        self, micro_turns: Sequence[int], *, n_dropped: int
+    ) -> list[ServerMessage]:
+        spans = ", ".join(self._span(at, at + 1) for at in micro_turns)
+        sentence = f"the answer at {spans} was dropped: the client reads too slowly"
+        return [self._events.info("output_dropped", sentence)]
+
+    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
+        at_ms = self._ms(taken.micro_turn)
+        kind = f"session.{taken.kind}.appended"
+        return [
+            self._events.write(kind, client_event_id=taken.event_id, start_ms=at_ms, end_ms=at_ms)
+        ]
+
+    def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
+        if not isinstance(error, LiveError):
+            error = LiveError("invalid_request", str(error), event_id=error.event_id)
+        return [self._events.error(error)]
+
+    def farewell(self, reason: str, *, kind: EndKind) -> list[ServerMessage]:
+        if self._config is None:
+            return []
+        closed = self._events.write(
+            "session.closed",
+            reason=_CLOSE_REASONS[kind],
+            session=self._resource(),
+            usage=self._usage(),
+        )
+        return [closed]
+
+    def _event(self, event: ConversationEvent) -> Iterator[ServerMessage]:
+        match event:
+            case WordEvent(word=word):
+                # A heard word ended by its boundary, a word of the agent begins there.
+                end = word.micro_turn + (word.side == "agent")
+                space = " " if self._has_words[word.side] else ""
+                self._has_words[word.side] = True
+                yield self._events.write(
+                    f"session.{'input' if word.side == 'user' else 'output'}_transcript.delta",
+                    delta=space + word.text,
+                    start_ms=self._ms(end - 1),
+                    end_ms=self._ms(end),
+                )
+            case DelegationEvent():
+                yield from self._delegation_step(event)
+            case CardEvent(card=card):
+                yield self._events.info("card", json.dumps(card_to_json(card)))
+            case ResultEvent() | UtteranceEndEvent():
+                return  # the protocol has no event for what the model reads, nor for turns
+
+    def _delegation_step(self, event: DelegationEvent) -> Iterator[ServerMessage]:
+        step, name = event.event, event.event.delegation_id
+        if step.status == "accepted":
+            yield self._events.delegation(
+                name, target=self._target, offset_ms=self._ms(event.micro_turn)
+            )
+        if self._target == "responses":
+            stream = self._backends.setdefault(name, BackendStream(name, model=self._served.name))
+            for nested in stream.events(step):
+                yield self._events.write("response.event", event=nested, delegation_id=name)
+        elif step.status in ("failed", "cancelled"):
+            yield self._events.info(f"delegation_{step.status}", f"delegation {name}: {step.text}")
+
+    def _losses(self, report: MicroTurnReport) -> Iterator[ServerMessage]:
+        """Tell of dropped micro-turns before this one, and of its own missing input."""
+        at = report.micro_turn
+        if report.n_passed:
+            span = self._span(at - report.n_passed, at)
+            yield self._events.info("input_dropped", f"{span} got no answer: too much audio waited")
+        if report.is_missing:
+            span = self._span(at, at + 1)
+            yield self._events.info("input_missing", f"{span} went on without their audio")
+
+    def _span(self, start: int, end: int) -> str:
+        return f"{self._ms(start)} to {self._ms(end)} ms"
+
+    # --- parts of events -----------------------------------------------------------------------
+    @property
+    def _target(self) -> Target:
+        return self._delegation.type
+
+    def _ms(self, n_micro_turns: int) -> int:
+        return n_micro_turns * self._layout.micro_turn_ms
+
+    def _usage(self) -> Json:
+        return {"seconds": self._ms(self._n_micro_turns) // 1000}
+
+    def _resource(self) -> Json:
+        """Write the session as it is, the server's own choices included."""
+        config = self._config
+        assert config is not None
+        return {
+            "id": self._id,
+            "expires_at": self._expires_at,
+            "model": self._served.name,
+            "status": "active",
+            "audio": {"format": {"type": "audio/pcm", "rate": config.rate}},
+            "delegation": self._delegation.model_dump(exclude_none=True),
+            "store": bool(config.store),
+            **config.model_dump(
+                exclude_none=True, include={"instructions", "safety_identifier", "input"}
+            ),
+        }
+
+
+_CONTEXT_KINDS: Final[dict[str, ContextKind]] = {
+    "session.instructions.append": "instructions",
+    "session.thinking.append": "thinking",
+    "session.commentary.append": "commentary",
+}
+_DELAY_NOTICE: Final = (
+    "acknowledgement_delay_not_used",
+    "acknowledgement_delay_ms has no effect: the model itself decides when it acknowledges",
+)
+
+
+def _backend_notices(settings: BackendSettings) -> list[tuple[str, str]]:
+    found = []
+    if settings.model is not None:
+        sentence = f"the agent of this server answers in place of {settings.model[:80]!r}"
+        found.append(("backend_replaced", sentence))
+    if unused := settings.unused():
+        names = ", ".join(unused)
+        found.append(("backend_settings_not_used", f"the agent of this server has no {names}"))
+    return found

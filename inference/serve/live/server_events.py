@@ -1,0 +1,60 @@
+"""The events of the server, each as the dictionary that goes onto the wire.
+
+Every event but `session.output_audio.delta` has an `event_id` of its own. Times are milliseconds
+on the clock of the session, which starts with its first sample of audio.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Literal
+
+from microturn.inference.serve.codec import Json, ServerMessage
+from microturn.inference.serve.live.client_events import LiveError
+
+Target = Literal["client", "responses"]
+CloseReason = Literal["close_requested", "expired", "connection_lost"]
+
+
+class EventWriter:
+    """Writes the events of one session and numbers them."""
+
+    def __init__(self) -> None:
+        self._n_events = 0
+
+    def write(
+        self, kind: str, *, client_event_id: str | None = None, **fields: object
+    ) -> ServerMessage:
+        """Write an event; `client_event_id` is the client's id of the event that it answers."""
+        self._n_events += 1
+        values: Json = {"type": kind, "event_id": f"event_{self._n_events}", **fields}
+        if client_event_id is not None:
+            values["client_event_id"] = client_event_id
+        return ServerMessage.from_json(values)
+
+    def info(self, code: str, message: str, *, client_event_id: str | None = None) -> ServerMessage:
+        """Write a notice: something that the client asked for is not done as it asked."""
+        return self.write("info", client_event_id=client_event_id, code=code, message=message)
+
+    def error(self, error: LiveError) -> ServerMessage:
+        values: Json = {
+            "type": "server_error" if error.code == "server_error" else "invalid_request_error",
+            "code": error.code,
+            "message": str(error),
+        }
+        if error.param:
+            values["param"] = error.param
+        if error.event_id is not None:
+            values["client_event_id"] = error.event_id
+        return self.write("error", client_event_id=error.event_id, error=values)
+
+    def audio(self, pcm: bytes) -> ServerMessage:
+        delta = base64.b64encode(pcm).decode()
+        values = {"type": "session.output_audio.delta", "delta": delta}
+        return ServerMessage.from_json(values, is_audio=True)
+
+    def delegation(self, name: str, *, target: Target, offset_ms: int) -> ServerMessage:
+        values: Json = {"type": "delegation", "id": name, "target": target}
+        if target == "responses":
+            values["response_id"] = f"resp_{name}"
+        return self.write("session.delegation.created", delegation=values, offset_ms=offset_ms)
