@@ -133,7 +133,8 @@ class ServeConfig:
         1, "micro-turns that still wait after that, at most max_waiting_micro_turns"
     )
     max_behind_ms: float = option(
-        1_000.0, "the same happens when there was always one that waited for this long, 0: never"
+        1_000.0,
+        "the same happens when three wait and for this long there was always one, 0: never",
     )
     missing_input_after_ms: float = option(
         0.0,

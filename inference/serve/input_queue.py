@@ -1,10 +1,11 @@
 """The waiting input of one live session, and its clock.
 
 Micro-turns are counted on the clock of the client, which starts with its first one. Overload does
-not stop that clock: when more than `max_waiting` micro-turns wait, or there was always one that
-waited for `max_behind_s`, all but the newest `keep_waiting` are *dropped*: they keep their places,
-the model reads them in one pass with the next one, and nobody answers them. So overload costs
-answers, and no delay that stays; a burst or a short halt of the machine costs nothing.
+not stop that clock: when more than `max_waiting` micro-turns wait, or three do and for
+`max_behind_s` there was always one, all but the newest `keep_waiting` are *dropped*: they keep
+their places, the model reads them in one pass with the next one, and nobody answers them. So
+overload costs answers, and no delay that stays; a burst or a short halt of the machine costs
+nothing.
 
 Without `missing_after_s` the audio itself is the clock: a session without audio sits out. With it
 the wall clock decides: a micro-turn whose audio is not there that long after it was due goes on
@@ -16,12 +17,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from microturn.inference.micro_turn import MicroTurnIn
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
+
+_MIN_BEHIND: Final = 3  # a client that sends when it is answered has two under way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +125,10 @@ class InputQueue:
         self._n_passed = 0
         return begun
 
-    def _is_behind(self, now: float) -> bool:
-        """Tell whether some waited all the time: no burst, which is soon worked off."""
+    def _is_behind(self, now: float, n: int) -> bool:
+        """Tell whether several wait now and some did all the time, as they do not after a burst."""
         since, most = self._behind_since, self._max_behind_s
-        return bool(self._waiting) and bool(most) and since is not None and now - since >= most
+        return n >= _MIN_BEHIND and bool(most) and since is not None and now - since >= most
 
     def _n_due(self, now: float) -> int:
         """Count the micro-turns that are over, and the first one, by the wall clock."""
@@ -139,7 +143,7 @@ class InputQueue:
         n = len(self._waiting)
         if self._missing_after_s and self._started is not None:
             n = max(n, self._n_due(now - self._missing_after_s) - self.index)
-        if n + n_coming <= self._max_waiting and not self._is_behind(now):
+        if n + n_coming <= self._max_waiting and not self._is_behind(now, n + n_coming):
             return
         self._behind_since = None
         n_dropped = max(0, n + n_coming - self._keep_waiting)

@@ -15,7 +15,14 @@ from microturn.evaluation.bench.serving.clients import PacedTalk
 
 def test_the_server_alone_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "serve.json"
-    words = ["clients=2", "duration_s=3", "sleep_ms=12", "max_waiting=15", f"json={out}"]
+    words = [
+        "clients=2",
+        "duration_s=3",
+        "sleep_ms=12",
+        "max_waiting=15",
+        "max_behind_ms=[0]",
+        f"json={out}",
+    ]
     assert main(["bench", "serve", *words]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert (row["n_sent"], row["n_answered"], row["n_lost"], row["n_unaccounted"]) == (30, 30, 0, 0)

@@ -43,7 +43,9 @@ def batch(checkpoint: LoadedCheckpoint) -> ListeningBatch:
 @pytest.fixture
 def engine(batch: ListeningBatch) -> LiveEngine:
     return LiveEngine(
-        batch, ServeConfig(max_waiting_micro_turns=50), agent=start_agent(AgentConfig())
+        batch,
+        ServeConfig(max_waiting_micro_turns=50, max_behind_ms=0.0),
+        agent=start_agent(AgentConfig()),
     )
 
 

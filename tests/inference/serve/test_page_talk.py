@@ -91,7 +91,9 @@ def unruly(words: Mapping[int, str]) -> tuple[ScriptedBatch, ServeConfig]:
         backend="support.back_ends:make_unruly",
         options={"greeting": ""},
     )
-    return ScriptedBatch(known, words), ServeConfig(max_waiting_micro_turns=1_000, agent=backend)
+    return ScriptedBatch(known, words), ServeConfig(
+        max_waiting_micro_turns=1_000, max_behind_ms=0.0, agent=backend
+    )
 
 
 def test_work_that_takes_too_long_is_cancelled_by_its_button(tab: Tab) -> None:
