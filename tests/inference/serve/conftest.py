@@ -53,6 +53,7 @@ def config(tmp_path: Path) -> ServeConfig:
     return ServeConfig(
         checkpoint=str(tmp_path),
         max_waiting_micro_turns=1_000,
+        max_behind_ms=0.0,
         agent=AgentConfig(settle_s=0.0, latency_s=0.0),
     )
 
