@@ -133,19 +133,19 @@ class LiveEngine:
         self._stopping = False
         self._tick_times_ms: deque[float] = deque(maxlen=_N_TICK_TIMES)
         self._metrics = Metrics(self.layout.micro_turn_ms)
-        self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self.thread = Thread(target=self._run, name="engine", daemon=True)
 
     # --- from any thread -----------------------------------------------------------------------
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End the thread and the agent; live sessions are over."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        if self._thread.ident is not None:
-            self._thread.join(_JOIN_S)
+        if self.thread.ident is not None:
+            self.thread.join(_JOIN_S)
         if self._agent is not None:
             self._agent.close()
 

@@ -17,6 +17,7 @@ from microturn.inference.serve.engine import LiveEngine
 
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NOT_FOUND: Final = 404
+_UNAVAILABLE: Final = 503
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -35,7 +36,9 @@ def routes_of(engine: LiveEngine, *, access: Access, checkpoint: str) -> list[Ro
     }
 
     async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        if engine.thread.is_alive():
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "the engine has ended"}, status_code=_UNAVAILABLE)
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", **engine.health()})

@@ -170,6 +170,14 @@ def test_all_numbers_ask_for_the_token_and_a_sign_of_life_does_not(guarded: Test
         assert guarded.get(path, params={"token": TOKEN}).status_code == 200
 
 
+def test_the_sign_of_life_is_that_of_the_engine(one_row: RowBatch) -> None:
+    engine = LiveEngine(one_row, ServeConfig())
+    client = TestClient(create_app(engine, ServeConfig()), base_url=BASE)
+    assert client.get("/healthz").status_code == 503  # nobody has started it
+    with client:
+        assert client.get("/healthz").status_code == 200
+
+
 def test_models_are_listed_as_clients_of_that_interface_read_them(guarded: TestClient) -> None:
     listed = guarded.get("/v1/models", headers=BEARER).json()
     (model,) = listed["data"]
