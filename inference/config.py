@@ -15,7 +15,29 @@ TOKEN_VARIABLE: Final = "MICROTURN_TOKEN"
 _TRAINED: Final = "for models trained with it"
 BACKENDS: Final[dict[str, str]] = {  # of the background agent, by name
     "offline": "microturn.inference.agent.offline:make_offline",
+    "openai": "microturn.inference.agent.endpoint:make_endpoint",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointConfig:
+    """An OpenAI-compatible endpoint, such as those of vLLM, SGLang, Ollama and llama.cpp."""
+
+    url: str = option("http://127.0.0.1:8080/v1", "address of the endpoint, with its /v1")
+    model: str = option("", "name of the model; empty: the first one that the endpoint lists")
+    key_env: str = option(
+        "OPENAI_API_KEY", "environment variable that holds the key, if it has one"
+    )
+    max_tokens: int = option(512, "tokens that the model may write at once")
+    max_rounds: int = option(6, "times that it may call tools before it has to answer")
+    pictures: bool = option(
+        False, "send the newest picture of the camera; the model must have eyes"
+    )
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "agent.endpoint", max_tokens=1, max_rounds=1)
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigError(f"agent.endpoint.url={self.url} must begin with http:// or https://")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +46,13 @@ class AgentConfig:
 
     enabled: bool = option(True, "answer <delegate>")
     backend: str = option(
-        "offline", "what answers: offline, or module:name of a function that makes a back end"
+        "offline",
+        "what answers: offline, openai, or module:name of a function that makes a back end",
     )
+    endpoint: EndpointConfig = option(
+        default_factory=EndpointConfig, help="endpoint of agent.backend=openai"
+    )
+    mcp: tuple[str, ...] = option((), "MCP servers to take tools from: addresses or commands")
     options: dict[str, str] = option(
         default_factory=dict, help="settings of a back end of your own"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.package import ContextPackage
@@ -30,23 +30,37 @@ def built_in_tools(
     )
 
 
+class MoreTools(Protocol):
+    """Tools from elsewhere, which may come and go."""
+
+    async def tools(self, taken: Sequence[str]) -> tuple[Tool, ...]:
+        """Return those whose names are not taken."""
+
+    async def close(self) -> None:
+        """Let go of them."""
+
+
 class OfflineBackend:
     """Answers the user's last request with the tool whose rule finds it."""
 
-    def __init__(self, tools: Sequence[Tool]) -> None:
-        self._tools = {tool.name: tool for tool in tools}
+    def __init__(self, tools: Sequence[Tool], more: MoreTools | None = None) -> None:
+        self._tools, self._more = tuple(tools), more
 
     async def answer(self, work: Work) -> Reply:
         words = _new_words(work.package)
-        request = latest_request(tuple(self._tools.values()), words)
+        taken = [tool.name for tool in self._tools]
+        more = () if self._more is None else await self._more.tools(taken)
+        tools = {tool.name: tool for tool in (*self._tools, *more)}
+        request = latest_request(tuple(tools.values()), words)
         work.tell.progress(f"{request.tool}: {request.text}")
         if request.tool != ProgressTool.name and _TAKEN_BACK.intersection(words[: request.end]):
             for other in work.package.pending[-1:]:
                 work.tell.supersede(other.delegation_id)
-        return await self._tools[request.tool].call(request.arguments, work)
+        return await tools[request.tool].call(request.arguments, work)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        if self._more is not None:
+            await self._more.close()
 
 
 def _new_words(package: ContextPackage) -> list[str]:
@@ -62,4 +76,9 @@ def _new_words(package: ContextPackage) -> list[str]:
 
 def make_offline(config: AgentConfig) -> OfflineBackend:
     """Make the back end of `agent.backend=offline`."""
-    return OfflineBackend(built_in_tools(config))
+    if not config.mcp:
+        return OfflineBackend(built_in_tools(config))
+    from microturn.inference.agent.mcp_servers import McpServers  # mcp takes a second to import
+
+    more = McpServers(config.mcp, timeout_s=config.timeout_s)
+    return OfflineBackend(built_in_tools(config), more)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import traceback
@@ -141,6 +142,7 @@ async def work(out: IO[str]) -> None:
 def main() -> None:
     """Run the worker; what a back end prints goes to stderr, not between the events."""
     os.nice(_NICE)
+    logging.disable(logging.CRITICAL)  # libraries log what they were sent
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     asyncio.run(work(out))

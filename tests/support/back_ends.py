@@ -3,11 +3,14 @@
 import asyncio
 import os
 import time
+from queue import SimpleQueue
 from typing import Any
 
+from microturn.inference.agent.agent import OVER, AgentEvent, Job
 from microturn.inference.agent.backend import NoAnswer, Reply, Work
 from microturn.inference.agent.cards import TextCard
 from microturn.inference.agent.package import ContextPackage
+from microturn.inference.agent.process import AgentProcess
 from microturn.inference.config import AgentConfig
 from microturn.inference.transcript import TranscriptWord
 from microturn.model.streams import StreamLayout
@@ -27,6 +30,42 @@ def package(said: str, *, delegation_id: str = "d1", **more: Any) -> ContextPack
         words=(*words, unheard),
         **more,
     )
+
+
+WAIT_S = 60.0
+
+
+class Inbox:
+    """Events of one delegation."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[AgentEvent] = SimpleQueue()
+        self.put = self._queue.put
+        self.seen: list[AgentEvent] = []
+
+    def until(self, *statuses: str) -> list[AgentEvent]:
+        """Wait for an event of one of these kinds; returns all up to it."""
+        events = [self._queue.get(timeout=WAIT_S)]
+        while events[-1].status not in statuses:
+            events.append(self._queue.get(timeout=WAIT_S))
+        self.seen += events
+        return events
+
+    def until_over(self) -> AgentEvent:
+        return self.until(*OVER)[-1]
+
+    def is_empty(self) -> bool:
+        return self._queue.empty()
+
+
+def submitted(agent: AgentProcess, package: ContextPackage) -> tuple[Inbox, Job]:
+    inbox = Inbox()
+    return inbox, agent.submit(package, inbox.put)
+
+
+def end_of(agent: AgentProcess, said: str) -> AgentEvent:
+    inbox, _ = submitted(agent, package(said))
+    return inbox.until_over()
 
 
 def words_of(package: ContextPackage) -> list[str]:

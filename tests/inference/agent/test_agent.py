@@ -6,12 +6,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
-from microturn.inference.agent.agent import OVER, AgentEvent, Job
+from microturn.inference.agent.agent import OVER
 from microturn.inference.agent.cards import TextCard
 from microturn.inference.agent.package import (
     ContextPackage,
@@ -22,36 +21,7 @@ from microturn.inference.agent.package import (
 )
 from microturn.inference.agent.process import STOPPED, AgentProcess
 from microturn.inference.config import AgentConfig
-from support.back_ends import package, words_of
-
-WAIT_S = 60.0
-
-
-class Inbox:
-    """Events of one delegation."""
-
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[AgentEvent] = SimpleQueue()
-        self.put = self._queue.put
-
-    def until(self, *statuses: str) -> list[AgentEvent]:
-        events = [self._queue.get(timeout=WAIT_S)]
-        while events[-1].status not in statuses:
-            events.append(self._queue.get(timeout=WAIT_S))
-        return events
-
-    def is_empty(self) -> bool:
-        return self._queue.empty()
-
-
-def submitted(agent: AgentProcess, package: ContextPackage) -> tuple[Inbox, Job]:
-    inbox = Inbox()
-    return inbox, agent.submit(package, inbox.put)
-
-
-def end_of(agent: AgentProcess, said: str) -> AgentEvent:
-    inbox, _ = submitted(agent, package(said))
-    return inbox.until(*OVER)[-1]
+from support.back_ends import end_of, package, submitted, words_of
 
 
 @pytest.fixture(scope="module")
