@@ -40,6 +40,7 @@ from microturn.inference.serve.report import ContextTaken, Problem, Report
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 SEND_S: Final = 10.0  # one message may take so long; a client that reads takes none of it
+_AT_ONCE: Final = 8  # parts of one message, before it is the others' turn
 GOODBYE_S: Final = 3.0  # so may all that waits at the end
 # The server's extension of a socket's scope: a call that cuts the connection, without a goodbye
 # that would wait for a client that does not read.
@@ -233,7 +234,9 @@ class Connection:
     async def _read(self, session: LiveSession, data: str | bytes) -> None:
         """Carry out one message; raises ValueError for a wrong one, and one that came too fast."""
         self._pace.take_message()
-        for decoded in self._codec.decode(data):
+        for k, decoded in enumerate(self._codec.decode(data), start=1):
+            if k % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             if isinstance(decoded, ServerMessage):
                 self._put([decoded])
             else:

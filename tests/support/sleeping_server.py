@@ -7,7 +7,7 @@ With ROWS followed by the word `model` a very small model computes instead.
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -47,6 +47,9 @@ class SleepingBatch(RowBatch):
         silence = np.zeros(self.layout.samples_per_micro_turn, np.float32)
         nothing: dict[str, list[int]] = {"heard": [], "say": []}
         return {row: MicroTurnOut(audio=silence, tokens=nothing) for row in inputs}
+
+    def pass_over(self, row: int, newest: Sequence[MicroTurnIn], *, n: int) -> None:
+        time.sleep(FIRST_ROW_S)
 
 
 def very_small_checkpoint() -> LoadedCheckpoint:
