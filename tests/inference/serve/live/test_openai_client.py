@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,12 @@ import numpy as np
 import pytest
 from openai import AsyncOpenAI
 
-from microturn.inference.agent.process import start_agent
 from microturn.inference.audio import write_wav
-from microturn.inference.config import ServeConfig
-from microturn.inference.serve.engine import LiveEngine
 from microturn.model.streams.pcm import Audio
 from support.live_talk import RATE, Talk, at_24_khz, silence, talk
-from support.ruled_batch import TONE, RuledBatch, ruled_checkpoint
-from support.sleeping_server import running
+from support.ruled_batch import TONE
 
 pytestmark = pytest.mark.clients
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Address of a server for clients of OpenAI's interface."""
-    config = ServeConfig(checkpoint="runs/ruled")
-    batch = RuledBatch(ruled_checkpoint())
-    engine = LiveEngine(batch, config, agent=start_agent(config.agent))
-    with running(engine, config) as server:
-        yield f"http://127.0.0.1:{server.port}/v1"
 
 
 def question(recording: Audio) -> Audio:
