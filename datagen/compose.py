@@ -17,6 +17,7 @@ from microturn.datagen.scenarios import (
 )
 from microturn.datagen.scenarios.background.background import voice_at
 from microturn.datagen.scenarios.open.opening import draws_opening, instruct, open_with
+from microturn.datagen.scenarios.transplants.transplants import transplant
 from microturn.model.streams import normalise
 
 MAX_MISSES = 3  # segments that do not fit before the dialogue ends
@@ -51,6 +52,8 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
         at = segment.end_sample + round(float(gaps.uniform(*timing.gap_s)) * rate)
         if at >= n_samples:
             break
+    if context.cast is not None:
+        transplant(recipe, context, script)
     for number in range(recipe.channel.n_overlays):
         _overlay(context, script, SegmentBuilder(context, recipe.rng(f"overlay/{number}")))
     _third_voice(recipe, context, script)

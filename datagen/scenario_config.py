@@ -22,6 +22,8 @@ def _default_harmless() -> dict[str, str]:
     return {"transfer {number} messages": "{number} messages", "your number": "nine"}
 
 
+SOUNDS = ("background_speech", "noise", "music")
+TRANSPLANTS = SOUNDS
 INTERJECTIONS = ("nothing", "stop", "backchannel", "aside", "voice")
 
 
@@ -150,6 +152,14 @@ class ScenarioConfig:
         help="open speech: weights of what happens while the agent speaks: nothing, stop, "
         "backchannel, aside (to somebody else), voice (from afar)",
     )
+    transplants: dict[str, float] = option(
+        default_factory=lambda: dict.fromkeys(TRANSPLANTS, 0.0),
+        help=f"open speech: shares of the dialogues into which one of each is put: "
+        f"{', '.join(TRANSPLANTS)}",
+    )
+    third_voice_share: float = option(
+        0.0, "recorded: how often those who are neither agent nor user are heard, too"
+    )
     instructed_share: float = option(
         0.0, "open speech: share of the dialogues that begin with instructions on `text_in`"
     )
@@ -165,7 +175,13 @@ class ScenarioConfig:
                 f"scenarios.interjections={self.interjections} must be weights of at least 0 of "
                 f"{', '.join(INTERJECTIONS)}"
             )
-        for name in ("failed_share", "hesitations", "instructed_share"):
+        for kind, share in self.transplants.items():
+            if kind not in TRANSPLANTS or not 0 <= share <= 1:
+                raise ValueError(
+                    f"scenarios.transplants.{kind}={share} must be a share between 0 and 1 of one "
+                    f"of {', '.join(TRANSPLANTS)}"
+                )
+        for name in ("failed_share", "hesitations", "instructed_share", "third_voice_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"scenarios.{name}={getattr(self, name)} must be between 0 and 1")
         for name in (

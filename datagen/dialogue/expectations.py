@@ -34,7 +34,10 @@ def expectation_during(
             for event in timeline.events
         )
         left = any(start < word.start_sample < last for word in timeline.agent)
-        return Expect(act="resume", window_samples=(start, until)) if left and not stopped else None
+        heard = timeline.speaks("agent", start, until)  # not only a gap between two words
+        if not left or stopped or not heard:
+            return None
+        return Expect(act="resume", window_samples=(start, until))
     return None
 
 

@@ -43,4 +43,4 @@ def conversations_use(config: DatagenConfig, contents: Contents) -> dict[str, di
 def unheard_conversations(name: str, n: int, *, is_drawn: bool) -> str:
     """The warning for a corpus of whose recorded conversations nothing is heard."""
     why = "and none was drawn" if is_drawn else "and families.recorded is 0, so none is used"
-    return f"corpus {name} has {n} recorded conversations, {why}"
+    return f"corpus {name} has {n} recorded conversation{'s' if n != 1 else ''}, {why}"

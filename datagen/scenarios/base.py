@@ -211,8 +211,10 @@ class SegmentBuilder:
         """How a recording of another speaker is varied."""
         return self.bank.variants.of_other(self.rng)
 
-    def place(self, unit: Unit, start: int, *, lane: str, gain_db: float = 0.0) -> Span:
-        """Put a unit on the user's or the background's lane."""
+    def place(
+        self, unit: Unit, start: int, *, lane: str, gain_db: float = 0.0, place: str = ""
+    ) -> Span:
+        """Put a unit on the user's or the background's lane; `place` as in `Clip`."""
         end = start + unit.n_samples
         self.must_end_by(end)
         words = self.timeline.words(lane)
@@ -228,7 +230,12 @@ class SegmentBuilder:
             for word in unit.words
         ]
         clip = Clip(
-            unit=unit, start_sample=start, n_samples=unit.n_samples, lane=lane, gain_db=gain_db
+            unit=unit,
+            start_sample=start,
+            n_samples=unit.n_samples,
+            lane=lane,
+            gain_db=gain_db,
+            place=place,
         )
         self.script.clips.append(clip)
         self.end_sample = max(self.end_sample, end)

@@ -13,6 +13,7 @@ import soundfile
 
 from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME
 from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.utterance import Utterance
 
 PEOPLE = ("joe", "faye", "sparky", "trader-bob", "witch-doctor", "chief", "klunk")
 N_TURNS = 14
@@ -60,29 +61,53 @@ def write_conversations(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def recorded_rows(
-    corpus: Corpus, folder: Path, *, redacted: bool = False, words: bool = True
+    corpus: Corpus,
+    folder: Path,
+    *,
+    redacted: bool = False,
+    words: bool = True,
+    third: Sequence[float] = (),
 ) -> list[dict[str, Any]]:
-    """A call of half a minute: two people in turn on two channels, and its sound in the folder."""
+    """A call of half a minute: two people in turn on two channels, and its sound in the folder.
+
+    Both are silent from 25 s on. A `third` one says a line at each of these times, in s.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    channels = np.zeros((30 * RATE, 2), np.float32)
-    said: list[list[list[Any]]] = [[], []]
-    at = 0.4
-    for number in range(10):
-        side = number % 2
-        lines = corpus.filter(speaker=("joe", "faye")[side])
-        line = [u for u in lines if 1.5 < u.duration_s < 3.0][number]
+    channels = np.zeros((30 * RATE, 3 if third else 2), np.float32)
+    said: list[list[list[Any]]] = [[], [], []]
+
+    def say(line: Utterance, side: int, at: float) -> None:
         audio = corpus.load(line)
         first = round(at * RATE)
         channels[first : first + len(audio), side] += audio
         said[side] += [
             [w.text, round(at + w.start_s, 3), round(at + w.end_s, 3)] for w in line.words
         ]
+
+    at = 0.4
+    for number in range(10):
+        side = number % 2
+        lines = corpus.filter(speaker=("joe", "faye")[side])
+        line = [u for u in lines if 1.5 < u.duration_s < 3.0][number]
+        say(line, side, at)
         at += line.duration_s + (0.3 if number % 3 else -0.1)
+    short = [u for u in corpus.filter(speaker="sparky") if 1.0 < u.duration_s < 2.0]
+    for line, third_at in zip(short, third, strict=False):
+        say(line, 2, third_at)
     data = io.BytesIO()
     soundfile.write(data, channels, RATE, format="FLAC", subtype="PCM_16")
     (folder / "calls.tar").write_bytes(data.getvalue())
     side = {"tar": "calls.tar", "member": "call.flac", "offset": 0, "size": len(data.getvalue())}
     side["sample_rate"] = RATE
+    people = [
+        {
+            **side,
+            "speaker": f"calls-{name}",
+            "channel": number,
+            "words": said[number] if words else [],
+        }
+        for number, name in enumerate("abc"[: channels.shape[1]])
+    ]
     return [
         {
             "id": "calls/one",
@@ -92,15 +117,8 @@ def recorded_rows(
             "language": "en",
             "licence": "see default",
             "duration": 30.0,
-            "sides": [
-                {
-                    **side,
-                    "speaker": f"calls-{name}",
-                    "channel": number,
-                    "words": said[number] if words else [],
-                }
-                for number, name in enumerate(("a", "b"))
-            ],
+            "sides": people[:2],
+            **({"others": people[2:]} if third else {}),
             **({"redacted": [[8.0, 9.5]]} if redacted else {}),
         }
     ]

@@ -83,9 +83,19 @@ class RecordedConversations:
 
     def units(self, window: ConversationWindow, side: int) -> list[tuple[Unit, int]]:
         """What a side says in a window: units and the samples at which they begin in it."""
-        found, who = window.conversation, window.conversation.sides[side]
+        who = window.conversation.sides[side]
+        return self._spoken(window, who, is_agent=side == window.agent)
+
+    def third_voices(self, window: ConversationWindow) -> list[list[tuple[Unit, int]]]:
+        """The same of everybody who is on neither side."""
+        others = window.conversation.others
+        return [self._spoken(window, who, is_agent=False) for who in others]
+
+    def _spoken(
+        self, window: ConversationWindow, who: Side, *, is_agent: bool
+    ) -> list[tuple[Unit, int]]:
+        found = window.conversation
         audio = self._conversations.sound(found, who, window.start_s, window.end_s)
-        is_agent = side == window.agent
         stretches = self._stretches(window, who, audio)
         if not stretches:
             return []

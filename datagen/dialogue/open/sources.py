@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 from microturn.datagen.config import DatagenConfig
@@ -10,6 +11,7 @@ from microturn.datagen.dialogue.open.parallel_readings import ParallelReadings
 from microturn.datagen.dialogue.open.recorded_conversations import RecordedConversations
 from microturn.datagen.dialogue.open.scripted_dialogues import ScriptedDialogues
 from microturn.datagen.dialogue.open.speech import OpenSpeech
+from microturn.datagen.dialogue.sides import ANYBODY
 from microturn.datagen.dialogue.units import UnitBank
 
 
@@ -19,6 +21,11 @@ class OpenSources:
     def __init__(self, bank: UnitBank, config: DatagenConfig) -> None:
         self.config = config
         self.speech = OpenSpeech(bank, config)
+
+    def of_anybody(self) -> OpenSources:
+        """The same where anybody may be the agent."""
+        voices = replace(self.config.voices, agent=ANYBODY)
+        return OpenSources(self.speech.bank, replace(self.config, voices=voices))
 
     @cached_property
     def conversations(self) -> Conversations:

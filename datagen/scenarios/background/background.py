@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from microturn.datagen.corpora.utterance import Utterance
@@ -52,8 +54,7 @@ class BackgroundScenario:
 
     def noise(self, segment: SegmentBuilder, start: int) -> None:
         """A burst of noise in silence."""
-        burst = _burst(segment.rng, segment.draw(BURST_S), segment.rules.rate)
-        span = segment.place(burst, start, lane="background", gain_db=_level(segment))
+        span = segment.place(burst(segment), start, lane="background", gain_db=level(segment))
         window = (
             span.start_sample,
             span.end_sample + segment.rules.samples(segment.timing.background_tail_s),
@@ -77,8 +78,13 @@ class BackgroundScenario:
 
 def voice_at(segment: SegmentBuilder, start: int) -> Span:
     """Place a line of a distant voice."""
-    unit = segment.bank.line(_line(segment), segment.variant())
-    return segment.place(unit, start, lane="background", gain_db=_level(segment))
+    unit = voice(segment)
+    return segment.place(unit, start, lane="background", gain_db=level(segment))
+
+
+def voice(segment: SegmentBuilder, *, present: Collection[str] = ()) -> Unit:
+    """A drawn line of a distant voice: of nobody who is `present`."""
+    return segment.bank.line(_line(segment, present), segment.variant())
 
 
 def voice_alone(segment: SegmentBuilder, span: Span) -> None:
@@ -104,29 +110,32 @@ def _voice_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> 
     )
 
 
-def _line(segment: SegmentBuilder) -> Utterance:
+def _line(segment: SegmentBuilder, present: Collection[str]) -> Utterance:
     lines = segment.bank.lines(shortest_s=MIN_LENGTH_S, longest_s=MAX_LENGTH_S)
     cast = segment.context.cast
     if cast is not None:  # the agent's own voice is not heard around it
-        lines = lines.where(~lines.is_one_of("speaker", (cast.agent,)))
+        lines = lines.where(~lines.is_one_of("speaker", (cast.agent, *present)))
     if not lines:
         raise ValueError(
             f"no voice of split {segment.bank.split!r} can be put into the background; set "
-            "families.background=0 and channel.overlay_probability=0 or add a corpus"
+            "families.background=0, channel.overlay_probability=0 and "
+            "scenarios.transplants.background_speech=0, or add a corpus"
         )
     return lines[segment.choose(lines)]
 
 
-def _level(segment: SegmentBuilder) -> float:
+def level(segment: SegmentBuilder) -> float:
+    """Draw the level of a distant voice or a noise, in dB relative to the user."""
     return float(segment.rng.uniform(*segment.context.config.channel.background_db))
 
 
-def _burst(rng: np.random.Generator, n: int, rate: int) -> Unit:
+def burst(segment: SegmentBuilder) -> Unit:
     """Noise that swells and dies away, coloured by a drawn first-order filter."""
+    n, rng = segment.draw(BURST_S), segment.rng
     white = rng.standard_normal(n, dtype=np.float32)
     colour = np.float32(rng.uniform(-0.9, 0.9))
-    burst = white.copy()
-    burst[1:] += colour * white[:-1]
-    burst *= np.sin(np.pi * (np.arange(n, dtype=np.float32) + 0.5) / n)
-    burst *= np.float32(10 ** (-26 / 20) / np.sqrt(np.mean(np.square(burst))))
-    return Unit(source="noise", voice="", text="", audio=burst, words=(), licence="")
+    audio = white.copy()
+    audio[1:] += colour * white[:-1]
+    audio *= np.sin(np.pi * (np.arange(n, dtype=np.float32) + 0.5) / n)
+    audio *= np.float32(10 ** (-26 / 20) / np.sqrt(np.mean(np.square(audio))))
+    return Unit(source="noise", voice="", text="", audio=audio, words=(), licence="")

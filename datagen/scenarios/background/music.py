@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
+from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.event_types import MUSIC
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import into_count
@@ -50,17 +51,23 @@ class MusicScenario:
 
 
 def _play(segment: SegmentBuilder, start: int) -> Span:
+    unit, gain_db = music(segment)
+    return segment.place(unit, start, lane="background", gain_db=gain_db)
+
+
+def music(segment: SegmentBuilder) -> tuple[Unit, float]:
+    """A drawn stretch of a piece, and its level in dB relative to the user."""
     pieces = segment.bank.music()
     if not pieces:
         raise ValueError(
-            f"{segment.bank.corpus.name} has no recording tagged `music`; set families.music=0"
+            f"{segment.bank.corpus.name} has no recording tagged `music`; set "
+            "families.music=0 and scenarios.transplants.music=0"
         )
     options = segment.context.config.scenarios
     piece = pieces[segment.choose(pieces)]
     n = segment.draw(options.music_s)
     unit = segment.bank.music_from(piece, float(segment.rng.random()), n)
-    gain = float(segment.rng.uniform(*options.music_db))
-    return segment.place(unit, start, lane="background", gain_db=gain)
+    return unit, float(segment.rng.uniform(*options.music_db))
 
 
 def _music_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:

@@ -7,6 +7,7 @@ left out of the dialogue. Everything is drawn from purposes of its own.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -14,9 +15,12 @@ from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.sides import ANYBODY
 from microturn.datagen.dialogue.variants import Variants
 from microturn.datagen.scenarios.base import OpenScenario, is_open
 from microturn.datagen.scenarios.plugins import scenarios_of
+
+SHOWN: Final = 8  # names in a message
 
 
 def has_open(config: DatagenConfig) -> bool:
@@ -66,6 +70,16 @@ def _agents_of(scenario: OpenScenario, sources: OpenSources) -> dict[str, float]
         raise ValueError(
             f"families.{scenario.name}: nobody of voices.agent={config.voices.agent!r} has what it "
             f"needs in corpus={config.corpus or 'default'} for split={config.split}: "
-            f"{scenario.needs}; set its weight to 0 or add a corpus"
+            f"{scenario.needs}; {_remedy(scenario, sources)}"
         )
     return dict(sorted(agents.items()))
+
+
+def _remedy(scenario: OpenScenario, sources: OpenSources) -> str:
+    """What to do where nobody of `voices.agent` can be the agent of a family."""
+    could = scenario.agents(sources.of_anybody())
+    others = sorted(name for name, weight in could.items() if weight > 0)
+    if not others:
+        return "set its weight to 0 or add a corpus"
+    shown = f"{', '.join(others[:SHOWN])}{', ...' if len(others) > SHOWN else ''}"
+    return f"give voices.agent={ANYBODY}, or one of those who have: {shown}"

@@ -10,16 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from microturn.datagen.derive.config import DeriveConfig
 from microturn.datagen.derive.events import derive_events
 from microturn.datagen.derive.speech_units import SpokenSide
+from microturn.datagen.dialogue.expectations import agent_must_be_silent
 from microturn.datagen.dialogue.open.recorded_conversations import ConversationWindow
 from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.script import DoesNotFit
-from microturn.datagen.dialogue.timeline import Event, Timeline
+from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.dialogue import TimelineLabels, WordLabel
+from microturn.datagen.labels.event_types import BACKGROUND_SPEECH
+from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.open.floor import FIRST_S, Floor
+from microturn.model.streams import normalise
 
 MIN_WINDOW_S: Final = 4.0
 
@@ -52,6 +57,8 @@ class RecordedScenario:
         length = min(round((window.end_s - window.start_s) * rate), segment.n_samples - start)
         segment.timeline.events += derived(segment.timeline, window, start, length, rate=rate)
         segment.end_sample = start + length
+        if segment.chance_apart(segment.context.config.scenarios.third_voice_share):
+            self._third_voices(segment, recorded.third_voices(window), start)
         floor.close()
 
     def _agent(
@@ -62,6 +69,37 @@ class RecordedScenario:
         for unit, at in units:
             if start + at >= first:
                 segment.sound([(unit, start + at)])
+
+    def _third_voices(
+        self,
+        segment: SegmentBuilder,
+        voices: Sequence[Sequence[tuple[Unit, int]]],
+        start: int,
+    ) -> None:
+        """Others in the room, each at one level: the agent is silent where it was."""
+        levels_db = segment.context.config.acoustics.places.third_voice_db
+        tail = segment.rules.samples(segment.timing.background_tail_s)
+        for units in voices:
+            gain_db = round(float(segment.rng.uniform(*levels_db)), 3)
+            for unit, at in units:
+                span = segment.place(
+                    unit, start + at, lane="background", gain_db=gain_db, place="beside"
+                )
+                window = (span.start_sample, min(span.end_sample + tail, segment.n_samples))
+                expect = None
+                if agent_must_be_silent(segment.timeline, window):
+                    expect = Expect(act="stay_silent", window_samples=window)
+                segment.event(
+                    Event(
+                        type=BACKGROUND_SPEECH,
+                        start_sample=span.start_sample,
+                        end_sample=span.end_sample,
+                        speaker="background",
+                        text=normalise(span.text),
+                        expect=expect,
+                        confidence=_confidence(unit),
+                    )
+                )
 
     def _redacted(self, segment: SegmentBuilder, window: ConversationWindow, start: int) -> None:
         rate = segment.rules.rate
@@ -84,6 +122,12 @@ def derived(
         TimelineLabels(events=events), sample_rate=rate, n_samples=length
     ).events
     return [_moved(event, start, length) for event in found]
+
+
+def _confidence(unit: Unit) -> float:
+    """Of what a third voice says: that of derived events, by how its times are known."""
+    limits, timed = DeriveConfig(), all(word.times != UNKNOWN for word in unit.words)
+    return limits.words_confidence if timed else limits.activity_confidence
 
 
 def _side(words: Sequence[WordLabel], offset_s: float) -> SpokenSide:

@@ -146,6 +146,6 @@ def test_recorded_conversations_count_as_their_corpus(
     assert "| calls | 0, 1 conversations | 0, 1 conversations | 75.0% | none |" in use_lines(use)
     assert hopeless(use_of(corpus, changed)) == []
     (text,) = unheard({"calls": use_of(corpus, changed)["calls"]})
-    assert text == "corpus calls has 1 recorded conversations, and none was drawn"
+    assert text == "corpus calls has 1 recorded conversation, and none was drawn"
     (text,) = hopeless(use_of(corpus, replace(changed, only=("turn",))))
     assert text.endswith("and families.recorded is 0, so none is used")
