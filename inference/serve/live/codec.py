@@ -38,7 +38,6 @@ from microturn.inference.serve.codec import (
 from microturn.inference.serve.live.backend_events import BackendStream
 from microturn.inference.serve.live.client_events import (
     AudioAppend,
-    LiveError,
     Mute,
     SessionClose,
     SessionStart,
@@ -46,7 +45,7 @@ from microturn.inference.serve.live.client_events import (
     TextAppend,
     read_event,
 )
-from microturn.inference.serve.live.server_events import CloseReason, EventWriter, Target
+from microturn.inference.serve.live.server_events import CloseReason, LiveWriter, Target
 from microturn.inference.serve.live.session_config import (
     DEFAULT_RATE,
     BackendSettings,
@@ -54,8 +53,9 @@ from microturn.inference.serve.live.session_config import (
     ResponsesDelegation,
     SessionConfig,
 )
-from microturn.inference.serve.live.sound import LoudspeakerSound, MicrophoneSound
 from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+from microturn.inference.serve.wire.event_reader import EventError
+from microturn.inference.serve.wire.sound import LoudspeakerSound, MicrophoneSound
 
 PATH: Final = "/v1/live/sessions"
 ALIAS_PREFIX: Final = "gpt-live-"  # clients' own defaults are taken for the model of this server
@@ -73,7 +73,7 @@ class LiveCodec:
 
     def __init__(self, served: ServedModel) -> None:
         self._served, self._layout = served, served.layout
-        self._events = EventWriter()
+        self._events = LiveWriter()
         self._id = f"live_{secrets.token_urlsafe(16)}"
         self._config: SessionConfig | None = None  # None before session.start
         self._delegation: ClientDelegation | ResponsesDelegation = ClientDelegation()
@@ -106,7 +106,7 @@ class LiveCodec:
             return
         if self._config is None:
             sentence = f"{event.type} came before session.start; send that first"
-            raise LiveError("session_not_started", sentence, param="type", event_id=event.event_id)
+            raise EventError("session_not_started", sentence, param="type", event_id=event.event_id)
         match event:
             case AudioAppend():
                 yield from self._hear(event)
@@ -128,7 +128,7 @@ class LiveCodec:
         config, event_id = event.session, event.event_id
         if self._config is not None:
             sentence = "the session has started already; open another connection for another one"
-            raise LiveError("session_already_started", sentence, param="type", event_id=event_id)
+            raise EventError("session_already_started", sentence, param="type", event_id=event_id)
         self._check_model(config.model, event_id=event_id)
         notices = self._notices(config)
         if self._warning:
@@ -152,7 +152,7 @@ class LiveCodec:
     def _check_model(self, name: str, *, event_id: str | None) -> None:
         own = self._served.name
         if name != own and not name.startswith(ALIAS_PREFIX):
-            raise LiveError(
+            raise EventError(
                 "model_not_found",
                 f"there is no model {name[:80]!r} here; {own!r} is the one",
                 param="session.model",
@@ -190,7 +190,7 @@ class LiveCodec:
             pieces = self._microphone.push(data, muted=self._is_muted)
         except (binascii.Error, ValueError) as error:
             sentence = f"{event.type}: audio is not base64 of 16-bit PCM ({error})"
-            raise LiveError(
+            raise EventError(
                 "invalid_audio", sentence, param="audio", event_id=event.event_id
             ) from error
         for piece in pieces:
@@ -201,7 +201,7 @@ class LiveCodec:
             sentence = (
                 "the agent of this server owns the delegations; send null, or use type client"
             )
-            raise LiveError(
+            raise EventError(
                 "invalid_value", sentence, param="delegation_id", event_id=event.event_id
             )
         return ContextText(
@@ -215,7 +215,7 @@ class LiveCodec:
         change, notices = event.session.delegation, []
         if change is not None:
             if change.type != self._delegation.type:
-                raise LiveError(
+                raise EventError(
                     "immutable",
                     f"delegation is {self._delegation.type} and cannot become {change.type}",
                     param="session.delegation.type",
@@ -267,8 +267,8 @@ class LiveCodec:
         ]
 
     def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
-        if not isinstance(error, LiveError):
-            error = LiveError("invalid_request", str(error), event_id=error.event_id)
+        if not isinstance(error, EventError):
+            error = EventError("invalid_request", str(error), event_id=error.event_id)
         return [self._events.error(error)]
 
     def farewell(self, reason: str, *, kind: EndKind) -> list[ServerMessage]:

@@ -10,40 +10,22 @@ import base64
 from typing import Literal
 
 from microturn.inference.serve.codec import Json, ServerMessage
-from microturn.inference.serve.live.client_events import LiveError
+from microturn.inference.serve.wire.event_reader import EventError
+from microturn.inference.serve.wire.event_writer import EventWriter, error_values
 
 Target = Literal["client", "responses"]
 CloseReason = Literal["close_requested", "expired", "connection_lost"]
 
 
-class EventWriter:
-    """Writes the events of one session and numbers them."""
-
-    def __init__(self) -> None:
-        self._n_events = 0
-
-    def write(
-        self, kind: str, *, client_event_id: str | None = None, **fields: object
-    ) -> ServerMessage:
-        """Write an event; `client_event_id` is the client's id of the event that it answers."""
-        self._n_events += 1
-        values: Json = {"type": kind, "event_id": f"event_{self._n_events}", **fields}
-        if client_event_id is not None:
-            values["client_event_id"] = client_event_id
-        return ServerMessage.from_json(values)
+class LiveWriter(EventWriter):
+    """Writes events of GPT-Live; `client_event_id` is the client's id of one that is answered."""
 
     def info(self, code: str, message: str, *, client_event_id: str | None = None) -> ServerMessage:
         """Write a notice: something that the client asked for is not done as it asked."""
         return self.write("info", client_event_id=client_event_id, code=code, message=message)
 
-    def error(self, error: LiveError) -> ServerMessage:
-        values: Json = {
-            "type": "server_error" if error.code == "server_error" else "invalid_request_error",
-            "code": error.code,
-            "message": str(error),
-        }
-        if error.param:
-            values["param"] = error.param
+    def error(self, error: EventError) -> ServerMessage:
+        values = error_values(error)
         if error.event_id is not None:
             values["client_event_id"] = error.event_id
         return self.write("error", client_event_id=error.event_id, error=values)

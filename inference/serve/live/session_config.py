@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from microturn.inference.serve.wire.event_reader import Strict
 
 MAX_HISTORY: Final = 128  # messages
 MAX_INSTRUCTIONS: Final = 65_536  # characters
@@ -24,12 +26,6 @@ UNUSED_BACKEND_SETTINGS: Final = (
     "tool_choice",
     "tools",
 )
-
-
-class Strict(BaseModel):
-    """A part of a message: unknown fields and other types are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class PcmFormat(Strict):

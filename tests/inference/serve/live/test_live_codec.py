@@ -19,8 +19,9 @@ from microturn.inference.serve.codec import (
     ServerMessage,
     WrongMessage,
 )
-from microturn.inference.serve.live.client_events import UNSUPPORTED, LiveError
+from microturn.inference.serve.live.client_events import UNSUPPORTED
 from microturn.inference.serve.live.codec import LiveCodec
+from microturn.inference.serve.wire.event_reader import EventError
 from microturn.model.streams import StreamLayout
 from support.live_talk import checked
 
@@ -51,7 +52,7 @@ def started(**session: Any) -> LiveCodec:
 
 def refusal(codec: LiveCodec, event: Event | str | bytes) -> Event:
     """Send an event that is wrong; returns its `error`, read by the client's own types."""
-    with pytest.raises(LiveError) as raised:
+    with pytest.raises(EventError) as raised:
         say(codec, event)
     (message,) = codec.encode_error(raised.value)
     assert isinstance(message.payload, str)

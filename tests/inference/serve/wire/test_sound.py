@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.inference.audio import encode_pcm16
-from microturn.inference.serve.live.sound import (
+from microturn.inference.serve.wire.sound import (
     LoudspeakerSound,
     MicrophoneSound,
     StreamResampler,
