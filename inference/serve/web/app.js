@@ -91,6 +91,7 @@ function showCall(running) {
   $("talk").textContent = running ? "Stop" : "Start talking";
   $("talk").setAttribute("aria-pressed", String(running));
   $("mute").hidden = !running;
+  $("headphones").disabled = running;
   $("mute").textContent = "Mute";
   $("mute").setAttribute("aria-pressed", "false");
 }
@@ -101,13 +102,13 @@ function begin(stream) {
   hint("");
   for (const id of COUNTERS) $(id).textContent = "0";
   if (!transcript.isEmpty) transcript.note("a new conversation");
-  call = new Call(view, stream, recorder.end);
+  call = new Call(view, stream, { start: recorder.end, headphones: $("headphones").checked });
   showCall(true);
 }
 
 // --- the microphone ---------------------------------------------------------------------------
 async function useMicrophone(deviceId) {
-  const stream = await openMicrophone(deviceId);
+  const stream = await openMicrophone(deviceId, $("headphones").checked);
   releaseMicrophone();
   microphone = stream;
   meter = new LevelMeter(stream, $("level"));
@@ -137,6 +138,10 @@ $("devices").addEventListener("change", async () => {
   } catch (error) {
     complain(error.message);
   }
+});
+
+$("headphones").addEventListener("change", () => {
+  if (microphone) useMicrophone($("devices").value).catch((error) => complain(error.message));
 });
 
 // --- the conversation -------------------------------------------------------------------------

@@ -9,10 +9,11 @@ const AFTER_EXAMPLE_S = 4; // of listening, where no microphone goes on
 export class Call {
   /**
    * `view` shows what happens; without a `stream` of a microphone the call ends after examples.
-   * `start` counts the micro-turns of earlier calls, on whose clock the page goes on.
+   * `start` counts the micro-turns of earlier calls, on whose clock the page goes on. With
+   * `headphones` there is no echo to cancel.
    */
-  constructor(view, stream, start) {
-    Object.assign(this, { view, stream, start, offset: start });
+  constructor(view, stream, { start, headphones }) {
+    Object.assign(this, { view, stream, start, headphones, offset: start });
     this.sent = this.received = this.serverDropped = this.pageDropped = this.failed = 0;
     this.ended = false;
     view.status("connecting");
@@ -45,12 +46,13 @@ export class Call {
 
   async openSound(hello) {
     const sound = await Sound.open(hello, {
+      headphones: this.headphones,
       onChunk: (chunk) => this.sendAudio(chunk),
       onPlayer: (state) => this.showPlayer(state),
     });
     if (this.ended) return sound.close();
     this.sound = sound;
-    if (sound.canceller.direct) this.view.hint("Echo may not be cancelled here: use headphones.");
+    if (sound.canceller?.direct) this.view.hint("Echo may not be cancelled here: use headphones.");
     if (this.stream) sound.listenTo(this.stream);
     if (this.waiting) this.playExample(this.waiting);
   }

@@ -1,7 +1,6 @@
 // The microphone: which one, how loud, and in words why there is none.
 
-// The agent's own voice must not come back to it; noise it has learnt to live with.
-const WANTED = { echoCancellation: true, noiseSuppression: false, autoGainControl: true };
+const WANTED = { noiseSuppression: false, autoGainControl: true }; // it has learnt to live with noise
 const METER_MS = 80;
 const SENTENCES = {
   NotAllowedError: "The microphone was not allowed; allow it beside the address of this page.",
@@ -10,12 +9,16 @@ const SENTENCES = {
   OverconstrainedError: "That microphone is gone; choose another.",
 };
 
-/** Open the microphone with this id, or the usual one; throws an Error that a person can read. */
-export async function openMicrophone(deviceId) {
+/**
+ * Open the microphone with this id, or the usual one; throws an Error that a person can read. Without
+ * headphones the agent's own voice would come back to it.
+ */
+export async function openMicrophone(deviceId, headphones) {
   if (!navigator.mediaDevices) {
     throw new Error("The microphone needs https, or this page on 127.0.0.1 (see docs/serving.md).");
   }
-  const audio = deviceId ? { ...WANTED, deviceId: { exact: deviceId } } : WANTED;
+  const audio = { ...WANTED, echoCancellation: !headphones };
+  if (deviceId) audio.deviceId = { exact: deviceId };
   try {
     return await navigator.mediaDevices.getUserMedia({ audio });
   } catch (error) {

@@ -5,14 +5,15 @@ const CONNECTED_MS = 3000; // after this the loudspeaker is used directly
 
 export class Sound {
   /** Build the graph; `onChunk` gets each micro-turn to send, `onPlayer` the state of playback. */
-  static async open(hello, { onChunk, onPlayer }) {
+  static async open(hello, { headphones, onChunk, onPlayer }) {
     const context = new AudioContext({ latencyHint: "interactive" });
     await context.audioWorklet.addModule("audio-worklet.js");
     const sound = new Sound(context, hello);
     sound.capture.port.onmessage = ({ data }) => onChunk(data);
     sound.player.port.onmessage = ({ data }) => onPlayer(data);
     await context.resume();
-    sound.canceller = await playThroughPeer(context, sound.output);
+    if (headphones) sound.output.connect(context.destination);
+    else sound.canceller = await playThroughPeer(context, sound.output);
     return sound;
   }
 
@@ -98,13 +99,14 @@ export class Sound {
 async function playThroughPeer(context, node) {
   const stream = new MediaStreamAudioDestinationNode(context);
   const element = new Audio();
-  const [here, there] = [new RTCPeerConnection(), new RTCPeerConnection()];
+  const peers = [];
   const close = () => {
-    here.close();
-    there.close();
+    peers.forEach((peer) => peer.close());
     element.srcObject = null;
   };
   try {
+    peers.push(new RTCPeerConnection(), new RTCPeerConnection());
+    const [here, there] = peers;
     here.onicecandidate = ({ candidate }) => candidate && there.addIceCandidate(candidate);
     there.onicecandidate = ({ candidate }) => candidate && here.addIceCandidate(candidate);
     const arrived = new Promise((resolve) => (there.ontrack = ({ streams }) => resolve(streams[0])));
@@ -119,6 +121,7 @@ async function playThroughPeer(context, node) {
     node.connect(stream);
     return { close, direct: false };
   } catch {
+    // Some browsers have no such connections, or are told not to make them.
     close();
     node.connect(context.destination);
     return { close() {}, direct: true };
