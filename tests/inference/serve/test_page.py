@@ -17,8 +17,7 @@ from microturn.inference.serve.engine import LiveEngine
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams.pcm import Audio
 from tests.support.browser import NEEDS_BROWSER, WAIT_S, Tab, browser_hearing, new_tab, served_page
-
-_PIECE = 320
+from tests.support.loudness import loudness, most_alike
 
 pytestmark = [pytest.mark.clients, NEEDS_BROWSER]
 
@@ -113,17 +112,3 @@ def test_the_page_says_why_it_is_refused_and_hides_its_token(tab: Tab, guarded_u
     tab.click("#talk")
     tab.wait("the microphone", lambda: tab.text("status") == "listening")
     assert tab.problems == []
-
-
-def loudness(samples: Audio) -> Audio:
-    """Envelope in pieces of 20 ms, without its mean."""
-    n = len(samples) // _PIECE
-    envelope = np.sqrt((samples[: n * _PIECE].reshape(n, _PIECE) ** 2).mean(axis=1))
-    return (envelope - envelope.mean()).astype(np.float32)
-
-
-def most_alike(short: Audio, long: Audio) -> float:
-    """Best correlation of one with a stretch of the other, repeated."""
-    long = np.tile(long, 2 + len(short) // len(long))
-    windows = np.lib.stride_tricks.sliding_window_view(long, len(short))
-    return max(float(np.corrcoef(short, window)[0, 1]) for window in windows)
