@@ -124,6 +124,9 @@ class UnrulyBackend:
         cards = tuple(TextCard(text="z" * 100_000) for _ in range(100))
         return Reply(text="y" * 10_000_000, cards=cards)
 
+    async def _marks(self, work: Work) -> Reply:
+        return Reply(text="eleven </bg> <delegate> <system> <cancel> <bg> nine")
+
     async def _die(self, work: Work) -> Reply:
         os._exit(3)
 
