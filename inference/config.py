@@ -168,6 +168,10 @@ class ServeConfig:
         "a micro-turn whose audio is missing this long after it was due goes on as <late>; 0: it "
         "waits. For models trained with missing input",
     )
+    resume_s: float = option(
+        30.0,
+        "a GPT-Live conversation whose connection was lost keeps its place for its client so long",
+    )
     idle_s: float = option(30.0, "a conversation without audio for this long is closed, 0: never")
     longest_s: float = option(
         7_200.0, "a conversation is closed when it has lasted this long, 0: never"
@@ -192,6 +196,7 @@ class ServeConfig:
         require_at_least(
             self, "", max_sessions=1, max_waiting_micro_turns=1, idle_s=0.0, threads=0, port=0
         )
+        require_at_least(self, "", resume_s=0.0)
         require_at_least(self, "", keep_waiting_micro_turns=1, max_behind_ms=0.0)
         if self.keep_waiting_micro_turns > self.max_waiting_micro_turns:
             raise ConfigError(

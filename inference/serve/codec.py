@@ -162,6 +162,13 @@ class Codec(Protocol):
     ) -> list[ServerMessage]:
         """Write that the sound of these micro-turns was not sent; `n_dropped` counts all so far."""
 
+    @property
+    def token(self) -> str:
+        """What lets a client return after its connection was lost; empty: nothing does."""
+
+    def welcome_back(self, *, n_lost: int) -> list[ServerMessage]:
+        """Write that the client is back; `n_lost` messages cannot be sent again."""
+
     def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
         """Write that a `ContextText` is part of the conversation now."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
@@ -53,6 +52,7 @@ CLOSE_NOT_ALLOWED: Final = 1008
 CLOSE_FAILED: Final = 1011
 CLOSE_STOPPING: Final = 1012
 CLOSE_FULL: Final = 1013
+LOST: Final = (1005, 1006)  # nobody closed the socket, or gave no code
 
 
 @dataclass(frozen=True)
@@ -79,47 +79,99 @@ class Connection:
         self._end: asyncio.Future[_End] = self._loop.create_future()
         self._session: LiveSession | None = None
         self.was_shown_out = False  # for what it sent
-        extensions = websocket.scope.get("extensions") or {}
-        self._cut_off: Callable[[], None] = extensions.get(CUT_OFF, _leave_to_server)
+        self._resume_s = config.resume_s
+        self._next_socket: asyncio.Future[tuple[WebSocket, int]] = self._loop.create_future()
+        self._over = asyncio.Event()
+
+    @property
+    def token(self) -> str:
+        """What lets the client return; empty: nothing does."""
+        return self._codec.token if self._resume_s else ""
 
     async def serve(self) -> None:
+        """Serve the client to the end of its conversation, over another socket if it returns."""
         try:
             session = self._session = self._engine.join(self._deliver)
+            self._put(self._codec.greeting(session.name, warning=session.warning))
         except EngineFull as error:
             self._finish(_failure(str(error), CLOSE_FULL))
-            session = None
+        try:
+            while await self._serve_socket() and await self._returned():
+                pass
+        finally:
+            if self._session is not None:
+                self._session.leave()
+            self._over.set()
+
+    async def come_back(self, websocket: WebSocket, n_received: int) -> None:
+        """Go on over another socket, after `n_received` messages; returns when all is over.
+
+        Raises ValueError for more messages than were sent.
+        """
+        if self._next_socket.done():
+            raise ValueError("this session is just being resumed over another connection")
+        if not 0 <= n_received <= self._outbox.n_sent:
+            n_sent = self._outbox.n_sent
+            raise ValueError(f"received={n_received} is no number of events: {n_sent} were sent")
+        self._next_socket.set_result((websocket, n_received))
+        await self._over.wait()
+
+    async def _serve_socket(self) -> bool:
+        """Serve one socket to its end; True when the client may return over another."""
         sender = asyncio.create_task(self._send())
         try:
-            if session is not None:
-                await self._talk(session, sender)
+            if self._session is not None and await self._talk(self._session, sender):
+                return True
             if self._end.done():
                 await self._say_goodbye(self._end.result(), sender)
         except (WebSocketDisconnect, OSError):
             pass  # the client has gone
         finally:
             await _cancelled(sender)
+        return False
+
+    async def _returned(self) -> bool:
+        """Wait for the next socket of a client whose connection was lost; False: it is over."""
+        waited: list[asyncio.Future[Any]] = [self._next_socket, self._end]
+        await asyncio.wait(waited, timeout=self._resume_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._end.done() or not self._next_socket.done():
+            return False
+        self._websocket, n_received = self._next_socket.result()
+        n_lost = self._outbox.send_again(n_received)
+        self._put(self._codec.welcome_back(n_lost=n_lost))
+        self._next_socket = self._loop.create_future()
+        self._heard_s = self._loop.time()
+        return True
 
     def stop(self, reason: str) -> None:
         """End the conversation because the server stops."""
         self._finish(_End(reason, CLOSE_STOPPING))
 
-    async def _talk(self, session: LiveSession, sender: asyncio.Task[None]) -> None:
-        """Receive until something ends the conversation; the place is free afterwards.
+    async def _talk(self, session: LiveSession, sender: asyncio.Task[None]) -> bool:
+        """Receive until something ends the conversation, and free its place.
 
+        True, and its place is kept, when the connection was lost, or the client has another one.
         Raises what went wrong with the socket.
         """
-        self._put(self._codec.greeting(session.name, warning=session.warning))
         receiver = asyncio.create_task(self._receive(session))
-        ends: list[asyncio.Future[Any]] = [sender, receiver, self._end]
+        ends: list[asyncio.Future[Any]] = [sender, receiver, self._end, self._next_socket]
+        is_kept = False
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            is_lost = _is_lost(sender) or _is_lost(receiver)
+            is_kept = self._next_socket.done() or bool(is_lost and self.token)
+            is_kept &= not self._end.done()
         finally:
-            session.leave()
+            if not is_kept:
+                session.leave()
             await _cancelled(receiver)
+        if is_kept:
+            return True
         if not self._end.done():
             for task in (receiver, sender):
                 if task.done() and not task.cancelled():
                     task.result()
+        return False
 
     async def _say_goodbye(self, end: _End, sender: asyncio.Task[None]) -> None:
         """Send what waits and why it ends, as long as the client reads."""
@@ -131,6 +183,11 @@ class Connection:
                 await self._websocket.close(end.code, end.reason[:100])
         except TimeoutError:
             self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Cut the connection, where the server can."""
+        extensions = self._websocket.scope.get("extensions") or {}
+        extensions.get(CUT_OFF, _leave_to_server)()
 
     def _finish(self, end: _End) -> None:
         """End the conversation; the first reason counts."""
@@ -291,6 +348,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])  # not gather: it would hide a cancellation from outside
     if not task.cancelled():
         task.exception()  # taken note of: whoever waits for the task has seen it
+
+
+def _is_lost(task: asyncio.Task[None]) -> bool:
+    """Tell whether a task ended because the connection broke, and was not closed."""
+    failure = task.exception() if task.done() and not task.cancelled() else None
+    if isinstance(failure, WebSocketDisconnect):
+        return failure.code in LOST
+    return isinstance(failure, ConnectionError)
 
 
 def _leave_to_server() -> None:

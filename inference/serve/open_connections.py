@@ -7,7 +7,10 @@ handshake: that costs the server nothing, and a person behind the same proxy one
 from __future__ import annotations
 
 import asyncio
+from secrets import compare_digest
 from typing import Final
+
+from starlette.websockets import WebSocket
 
 from microturn.inference.serve.connection import GOODBYE_S, Connection
 from microturn.inference.serve.pace import Allowance
@@ -46,6 +49,17 @@ class OpenConnections:
             del self._tasks[task]
             if connection.was_shown_out:
                 self._remember(address)
+
+    async def resume(self, websocket: WebSocket, token: str, n_received: int) -> None:
+        """Go on with the conversation of a client whose connection was lost.
+
+        Raises ValueError when there is none with this token, and for more messages than were sent.
+        """
+        for connection in self._tasks.values():
+            if connection.token and compare_digest(connection.token.encode(), token.encode()):
+                await connection.come_back(websocket, n_received)
+                return
+        raise ValueError("this session is over or was never here; begin another one")
 
     async def stop(self) -> None:
         """End every conversation; returns when each client was told or did not listen."""

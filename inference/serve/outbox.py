@@ -12,13 +12,15 @@ from microturn.inference.serve.codec import ServerMessage
 MAX_WAITING_AUDIO: Final = 25  # micro-turns of audio that may wait for a slow connection
 MAX_WAITING_MESSAGES: Final = 500
 MAX_WAITING_BYTES: Final = 1 << 20
+MAX_KEPT_BYTES: Final = 1 << 19  # handed out already: eight seconds of GPT-Live
 
 
 class Outbox:
     """Messages that wait for the connection.
 
     When audio piles up the oldest audio is dropped and counted. When anything else does, the client
-    does not read any more: `is_overflowing` stays true and nothing more is taken in.
+    does not read any more: `is_overflowing` stays true and nothing more is taken in. The newest
+    messages that were handed out are kept, for a client whose connection was lost.
     """
 
     def __init__(self) -> None:
@@ -29,6 +31,8 @@ class Outbox:
         self.is_overflowing = False
         self.dropped = 0  # micro-turns of audio
         self._unplayed: list[int] = []
+        self._sent: deque[ServerMessage] = deque()
+        self.n_sent = self._n_kept_bytes = 0  # all that were handed out; bytes of those kept
 
     def put(self, message: ServerMessage) -> None:
         """Take in a message, unless too much waits or the last one is in already."""
@@ -58,12 +62,37 @@ class Outbox:
             await self._changed.wait()
         message = self._messages.popleft()
         self._forget(message)
+        self._keep(message)
         return message
+
+    def send_again(self, n_received: int) -> int:
+        """Put back what was handed out after the first `n_received` messages.
+
+        Returns how many of them are not kept any more.
+        """
+        n_again = min(self.n_sent - n_received, len(self._sent))
+        n_lost = self.n_sent - n_received - n_again
+        for _ in range(n_again):
+            message = self._sent.pop()
+            self._n_kept_bytes -= message.n_bytes
+            self._messages.appendleft(message)
+            self._n_audio += message.is_audio
+            self._n_bytes += message.n_bytes
+        self.n_sent = n_received
+        self._changed.set()
+        return n_lost
 
     def take_unplayed(self) -> list[int]:
         """Return the micro-turns whose audio was dropped since the last call."""
         unplayed, self._unplayed = self._unplayed, []
         return unplayed
+
+    def _keep(self, message: ServerMessage) -> None:
+        self._sent.append(message)
+        self.n_sent += 1
+        self._n_kept_bytes += message.n_bytes
+        while self._n_kept_bytes > MAX_KEPT_BYTES:
+            self._n_kept_bytes -= self._sent.popleft().n_bytes
 
     def _append(self, message: ServerMessage) -> None:
         self._messages.append(message)

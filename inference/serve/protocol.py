@@ -181,6 +181,13 @@ class MicroturnCodec:
         ranges = [[k, k + 1] for k in micro_turns]
         return [ServerMessage.from_json(self._dropped("output", n_dropped, ranges))]
 
+    @property
+    def token(self) -> str:
+        return ""
+
+    def welcome_back(self, *, n_lost: int) -> list[ServerMessage]:
+        return []
+
     def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
         return []  # this protocol sends no text of that kind
 

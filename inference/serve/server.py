@@ -162,6 +162,14 @@ def create_app(
             await websocket.accept(subprotocol)
         except WebSocketDisconnect:
             return  # it did not stay
+        token = websocket.query_params.get("resume")
+        if token is not None:
+            received = websocket.query_params.get("received", "")
+            try:
+                await open_connections.resume(websocket, token, _whole_number(received))
+            except ValueError as error:
+                await _show_out(websocket, str(error), codec=codec)
+            return
         connection = Connection(websocket, engine, codec=codec, config=config)
         await open_connections.serve(connection, address)
 
@@ -187,13 +195,27 @@ async def _turn_away(
         response = PlainTextResponse(refusal.sentence, status_code=refusal.status)
         await websocket.send_denial_response(response)
         return
-    sentence = refusal.sentence
+    try:
+        await websocket.accept(subprotocol)
+    except WebSocketDisconnect:
+        return  # it did not stay to hear
+    await _show_out(websocket, refusal.sentence, codec=codec)
+
+
+def _whole_number(text: str) -> int:
+    """Read how many events a client has received; raises ValueError for anything else."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ValueError("say with received=N how many events of the session have arrived")
+    return int(text)
+
+
+async def _show_out(websocket: WebSocket, sentence: str, *, codec: Codec) -> None:
+    """Say over an open socket why it is refused, and close it."""
     messages = [
         *codec.encode_error(WrongMessage(sentence)),
         *codec.farewell(sentence, kind="broken"),
     ]
     try:
-        await websocket.accept(subprotocol)
         for message in messages:
             assert isinstance(message.payload, str)
             await websocket.send_text(message.payload)

@@ -173,6 +173,8 @@ class LiveCodec:
             n = len(config.input)
             sentence = f"{n} messages of `input` were not read: the model reads no earlier text"
             found.append(("input_not_read", sentence))
+        if config.store:
+            found.append(("not_stored", "nothing of the session is kept once it is over"))
         delegation = config.delegation
         if isinstance(delegation, ResponsesDelegation):
             found += _backend_notices(delegation.responses)
@@ -258,6 +260,14 @@ class LiveCodec:
         spans = ", ".join(self._span(at, at + 1) for at in micro_turns)
         sentence = f"the answer at {spans} was dropped: the client reads too slowly"
         return [self._events.info("output_dropped", sentence)]
+
+    @property
+    def token(self) -> str:
+        return self._id if self._config else ""
+
+    def welcome_back(self, *, n_lost: int) -> list[ServerMessage]:
+        state = {"input_samples": self._microphone.n_samples, "lost_events": n_lost}
+        return [self._events.info("resumed", json.dumps(state))]
 
     def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
         at_ms = self._ms(taken.micro_turn)

@@ -89,6 +89,7 @@ def test_what_is_done_otherwise_is_said(url: str) -> None:
                     "model": "gpt-live-1",
                     "instructions": "You are 4 people.",
                     "audio": {"output": {"voice": "marin"}},
+                    "store": True,
                     "input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
                     "delegation": {"type": "client", "acknowledgement_delay_ms": 400},
                 }
@@ -100,6 +101,7 @@ def test_what_is_done_otherwise_is_said(url: str) -> None:
         "model_alias",
         "voice_not_used",
         "input_not_read",
+        "not_stored",
         "acknowledgement_delay_not_used",
         "instructions_not_read",
     ]
