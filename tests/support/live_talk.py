@@ -52,6 +52,20 @@ class Talk:
 
     events: list[Event] = field(default_factory=list)
     pieces: list[Audio] = field(default_factory=list)
+    # Cleared while the agent of the server works, which takes its time on the wall's clock.
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.goes_on.set()
+
+    def note(self, event: Event) -> None:
+        """Keep an event, and wait for the agent of the server from its beginning to its end."""
+        self.events.append(event)
+        if event["type"] == "session.delegation.created":
+            if event["delegation"]["target"] == "responses":
+                self.goes_on.clear()
+        elif event["type"] == "response.event" and event["event"]["type"] == "response.completed":
+            self.goes_on.set()
 
     def of_type(self, kind: str) -> list[Event]:
         return [event for event in self.events if event["type"] == kind]
@@ -85,7 +99,7 @@ async def talk(
                 if event["type"] == "session.output_audio.delta":
                     found.pieces.append(decode_pcm16(base64.b64decode(event["delta"])))
                     continue
-                found.events.append(event)
+                found.note(event)
                 if event["type"] == "session.started":
                     feeding = asyncio.create_task(_feed(connection, samples, found))
                 if answer is not None:
@@ -101,6 +115,7 @@ async def _feed(connection: AsyncLiveConnection, samples: Audio, found: Talk) ->
     for start in range(0, len(samples), PIECE):
         pcm = base64.b64encode(encode_pcm16(samples[start : start + PIECE])).decode()
         await connection.session.input_audio.append(audio=pcm)
+        await found.goes_on.wait()
         while start // (2 * PIECE) > len(found.pieces) + 1:
             await asyncio.sleep(0.002)
     await connection.session.close()

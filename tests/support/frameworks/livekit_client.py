@@ -30,13 +30,10 @@ async def weather(place: str) -> str:
 async def main(url: str, pcm: bytes) -> None:
     model = GPTLiveModel(base_url=url, api_key="none")
     session = model.session()
-    answered, seconds = asyncio.Semaphore(0), 0.0
 
     async def listen() -> None:
-        nonlocal seconds
         async for piece in session.audio_stream:
             tell(audio=base64.b64encode(bytes(piece.frame.data)).decode())
-            answered.release()
 
     session.on("transcript_delta", lambda event: tell(said=event.text))
     session.on("error", lambda event: tell(error=str(event.error)))
@@ -51,9 +48,8 @@ async def main(url: str, pcm: bytes) -> None:
     listening = asyncio.create_task(listen())
     for start in range(0, len(pcm), PIECE):
         data = pcm[start : start + PIECE]
+        await asyncio.sleep(0.1)  # as a microphone does
         session.push_audio(rtc.AudioFrame(data, RATE, 1, len(data) // 2))
-        if start >= 6 * PIECE and start % (2 * PIECE) == 0:
-            await answered.acquire()
     await asyncio.sleep(1)
     await session.aclose()
     listening.cancel()

@@ -130,7 +130,7 @@ def test_appended_text_is_answered_with_its_place_or_an_error(url: str) -> None:
                 await session.input_audio.unmute(event_id="g")
 
             await session.start(session={"model": "ruled"})
-            return await talk(connection, silence(1), answer=answer)
+            return await talk(connection, silence(4), answer=answer)
 
     found = asyncio.run(append())
     answered = {event.get("client_event_id"): event["type"] for event in found.events}
