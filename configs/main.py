@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ablate": ("microturn.evaluation.ablations", "ABLATE", "what each choice is worth, in a table"),
     "plan": ("microturn.model.cli", "PLAN", "say what a model needs and how to spread it"),
     "bench simulate": (_BENCH, "BENCH_SIMULATE", "time simulation beside lhotse"),
+    "bench mixes": (_BENCH, "BENCH_MIXES", "time mixes of simulation side by side"),
     "bench acoustics": (_BENCH, "BENCH_ACOUSTICS", "time each acoustic effect"),
     "bench loader": (_BENCH, "BENCH_LOADER", "time reading beside webdataset"),
     "bench corpus": (_BENCH, "BENCH_CORPUS", "time opening a corpus of many utterances"),

@@ -307,6 +307,10 @@ class DatagenConfig:
         part_of(self.part)
         if self.voices.people != "trained":
             self._check_unseen_users()
+        if self.voices.known_agents and self.split != "test":
+            raise ValueError(
+                "voices.known_agents=true needs split=test: in training every agent is known"
+            )
         if self.voices.transform.share and self.layout.sample_rate < MIN_TRANSFORM_HZ:
             raise ValueError(
                 f"layout.sample_rate={self.layout.sample_rate} is too low for voices.transform, "

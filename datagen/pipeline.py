@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -128,6 +129,11 @@ class Simulator:
             return None
         texts = words_of(self.config, self.bank).agent
         return {word for text in texts for word in word_list(text)}
+
+    @property
+    def known_agents(self) -> Collection[str]:
+        """People of training who may be the agents of a test."""
+        return () if self.sources is None else self.sources.speech.known_agents.keys()
 
     def recipe(self, index: int, *, only: str = "") -> Recipe:
         """Return the recipe of a dialogue; `only` makes one family play all of it."""

@@ -152,7 +152,7 @@ def make_shard(simulator: Simulator, shard: int, *, out: Place) -> Report:
             dialogue = simulator.dialogue(index)
             labels = simulator.labels(dialogue)
             writer.write(index, simulator.members(dialogue, labels))
-            statistics.add(labels, dialogue.sound)
+            statistics.add(labels, dialogue.sound, known_agents=simulator.known_agents)
             add_dialogue(contents, labels, simulator.bank.corpus)
             if index < MAX_DIALOGUES:
                 rows += [r.to_json() for r in nuisance_rows(labels, dialogue.sound.stems["user"])]

@@ -84,6 +84,11 @@ class VoicesConfig:
         ),
         "speakers who are in no training set, as users or otherwise",
     )
+    known_agents: bool = option(
+        False,
+        "split=test, `scripted`: speakers of training may be the agents of dialogues whose users "
+        "are all unseen people; else nobody in a test set is trained on",
+    )
     people: str = option(
         "trained",
         "users: trained (voices.user), unseen (split=test: others who have recorded a request), or "

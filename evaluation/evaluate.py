@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from microturn.evaluation.report.targets import check_names, check_targets, suit
 from microturn.evaluation.report.versions import versions
 from microturn.evaluation.runner import AgentSpec, PlayedSet, play_sets
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, checkpoint_digest
+from microturn.evaluation.speech.transcripts import transcripts_of
 from microturn.evaluation.suites.event_suites import event_suites
 from microturn.evaluation.suites.held_out import held_out_config, held_out_set
 from microturn.evaluation.suites.registry import MODULES, known_suites, load_suite
@@ -81,6 +82,7 @@ def evaluate(config: EvaluateConfig) -> int:
         agents=plan.agents,
         panel=plan.spec.panel,
         windows=config.windows,
+        transcripts=_transcripts(plan),
     )
     return report(plan, records)
 
@@ -233,6 +235,20 @@ def _header(plan: EvaluationPlan, source: PlayedSet) -> dict[str, Any]:
         "through": plan.spec.through,
         "silence_ms": plan.spec.silence_ms,
         "activity": asdict(plan.config.activity),
+    }
+
+
+def _transcripts(plan: EvaluationPlan) -> dict[str, Mapping[str, list[str]]]:
+    """Words of a recogniser, by set and dialogue, for the suites that show them."""
+    asked = {suite.set_name for suite in plan.suites if suite.transcribed}
+    return {
+        source.name: transcripts_of(
+            source.folder,
+            n_dialogues=source.n_dialogues,
+            workers=plan.config.workers or n_cores(),
+        )
+        for source in plan.sets
+        if source.name in asked
     }
 
 

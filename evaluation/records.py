@@ -77,8 +77,12 @@ def read_records(
     agents: Sequence[str],
     panel: Sequence[str] = (),
     windows: WindowConfig,
+    transcripts: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> Records:
-    """Observe every dialogue as every agent played it; `suites` may hold some of events."""
+    """Observe every dialogue as every agent played it; `suites` may hold some of events.
+
+    `transcripts` has a recogniser's words by set and dialogue, of the sets that it heard.
+    """
     suites = [suite for suite in suites if suite.name in MODULES]
     records = {
         agent: AgentRecord(
@@ -92,6 +96,9 @@ def read_records(
         own = [suite for suite in suites if suite.set_name == source.name]
         for held_out in source.open().read(source.n_dialogues):
             dialogue = held_out.dialogue
+            if source.name in transcripts:
+                words = transcripts[source.name][dialogue.key]
+                dialogue = replace(dialogue, recognised=tuple(words))
             dialogues.append(
                 DialogueInfo(source=source, key=dialogue.key, families=dialogue.families)
             )

@@ -37,6 +37,11 @@ def on_side(utterances: Utterances, split: str, *, unseen: Collection[str]) -> M
     return np.where(utterances.is_one_of("speaker", unseen), split == "test", stated)
 
 
+def held_out(utterances: Utterances, *, unseen: Collection[str]) -> Mask:
+    """Return which recordings (n,) are of people whom no training set holds."""
+    return utterances.is_one_of("speaker", unseen) | utterances.is_one_of("split", ("test",))
+
+
 def audible(corpus: Corpus, config: DatagenConfig) -> Utterances:
     """Return the recordings that users, or voices around them, may be made of."""
     everything = corpus.utterances

@@ -7,11 +7,12 @@ import typing
 from collections.abc import Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, Union, cast
+from typing import Any, Final, TypeVar, Union, cast
 
 from microturn.configs.load import suggestion, type_name
 
 T = TypeVar("T")
+_PLAIN: Final = frozenset({str, float, int, bool, type(None)})
 
 
 def optional(default: T) -> T:
@@ -22,16 +23,17 @@ def optional(default: T) -> T:
 
 def write_fields(value: Any) -> Any:
     """Return a dataclass as JSON values."""
-    if is_dataclass(value):
-        present = ((item, getattr(value, item.name)) for item in fields(value))
-        return {
-            item.name: write_fields(content)
-            for item, content in present
-            if not (_is_optional(item) and content == item.default)
-        }
     if isinstance(value, tuple):
         return [write_fields(item) for item in value]
-    return value
+    names = _names(type(value))
+    if names is None:
+        return value
+    content = {}
+    for name, is_optional, default in names:
+        item = getattr(value, name)
+        if not (is_optional and item == default):
+            content[name] = item if type(item) in _PLAIN else write_fields(item)
+    return content
 
 
 def read_fields(kind: type[T], value: object, *, where: str, path: str = "") -> T:
@@ -98,6 +100,17 @@ def _wrong(where: str, path: str, kind: Any, value: object) -> ValueError:
 
 def _is_optional(item: Field[Any]) -> bool:
     return bool(item.metadata.get("optional"))
+
+
+@cache
+def _names(kind: type) -> tuple[tuple[str, bool, Any], ...] | None:
+    """Names of the fields of a dataclass, whether they may be left out, and where: their defaults.
+
+    A label has a thousand values, so this is looked up and not asked again; None for other types.
+    """
+    if not is_dataclass(kind):
+        return None
+    return tuple((item.name, _is_optional(item), item.default) for item in fields(kind))
 
 
 @cache

@@ -106,6 +106,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         _heard_line(card["heard"]),
         *_transformed_lines(counts.get("speakers", {})),
+        *_known_lines(counts.get("known_agents", {}), n_dialogues=int(sums["dialogues"])),
         "",
         "## Corpora",
         *use_lines(card["corpora"]),
@@ -263,6 +264,18 @@ def _transformed_lines(takes: Mapping[str, int]) -> list[str]:
         "",
         f"Transformed voices of the same people: {transformed} of {total} takes "
         f"({transformed / total:.1%}); a take is a recording in one voice in one dialogue.",
+    ]
+
+
+def _known_lines(agents: Mapping[str, int], *, n_dialogues: int) -> list[str]:
+    """Say in how many dialogues of a test the agent's voice is known, if it is in any."""
+    if not agents:
+        return []
+    by_name = ", ".join(f"{name} {n}" for name, n in agents.items())
+    return [
+        "",
+        f"User unseen, agent known: in {sum(agents.values())} of {n_dialogues} dialogues the "
+        f"agent's voice is one of training ({by_name}); whose turns it answers, nobody there is.",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +60,7 @@ COUNTS = (
     "heard_words",
     "voices",
     "speakers",
+    "known_agents",
     "licences",
     "noise",
     "rooms",
@@ -83,8 +84,17 @@ class SetStatistics:
         self.sums: dict[str, float] = dict.fromkeys(SUMS, 0.0)
         self.turn_taking = {way: TimingTally() for way in TURN_TAKING}
 
-    def add(self, labels: DialogueLabels, sound: RenderedAudio | None = None) -> None:
-        """Count one dialogue by its labels and, if given, its sound."""
+    def add(
+        self,
+        labels: DialogueLabels,
+        sound: RenderedAudio | None = None,
+        *,
+        known_agents: Collection[str] = (),
+    ) -> None:
+        """Count one dialogue by its labels and, if given, its sound.
+
+        `known_agents`: people of training who may be the agents of a test.
+        """
         self._add_turn_taking(labels, sound)
         self.sums["dialogues"] += 1
         self.sums["seconds"] += labels.duration_s
@@ -96,6 +106,8 @@ class SetStatistics:
         for item in labels.items:
             self.counts["speakers"][f"{item.lane}: {_voice_name(item.voice)}"] += 1
             self.counts["licences"][item.licence] += 1
+        agents = {item.speaker for item in labels.items if item.lane == "agent"}
+        self.counts["known_agents"].update(agents.intersection(known_agents))
         self._add_words(labels.words)
         for event in labels.events:
             self._add_event(event, labels.words.agent)

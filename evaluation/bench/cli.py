@@ -17,12 +17,19 @@ from microturn.evaluation.bench.config import (
     BenchKernelsConfig,
     BenchLoaderConfig,
     BenchServeConfig,
+    BenchMixesConfig,
     BenchSessionConfig,
     BenchSimulateConfig,
     BenchTrainingConfig,
 )
 
 FILES = "bench"  # the folder of configs/ for these commands
+
+
+def _mixes(config: BenchMixesConfig) -> int:
+    from microturn.evaluation.bench.mixes.bench import run_bench_mixes
+
+    return run_bench_mixes(config)
 
 
 def _simulate(config: BenchSimulateConfig) -> int:
@@ -122,6 +129,13 @@ BENCH_SIMULATE = Command(
     run=_simulate,
     files=FILES,
     help="Seconds of dialogue per CPU second: microturn, lhotse, and the necessary work alone.",
+)
+
+BENCH_MIXES = Command(
+    schema=BenchMixesConfig,
+    run=_mixes,
+    files=FILES,
+    help="Dialogues per CPU second of several mixes in one run, and their start on new corpora.",
 )
 
 BENCH_ACOUSTICS = Command(

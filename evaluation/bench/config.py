@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from microturn.configs.command import option, require_at_least
 from microturn.configs.load import ConfigError
@@ -32,6 +33,31 @@ class BenchSimulateConfig:
     def warm_shards(self) -> int:
         """Shards of a round's size that are made before anything is measured."""
         return -(-self.warm_up // self.n_dialogues)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchMixesConfig:
+    """`microturn bench mixes`."""
+
+    mixes: list[str] = option(
+        default_factory=lambda: [f"datagen/{name}.yaml" for name in ("open", "human", "demo")],
+        help="configurations of `simulate`, of any names; the first is compared with the others",
+    )
+    n_dialogues: int = option(12, "dialogues of each mix in a round")
+    rounds: int = option(5, "rounds, each of other dialogues; the median of them counts")
+    warm_rounds: int = option(3, "rounds that are made first, as in a set")
+    cache: str = option("", "folder for room responses; empty: the user's cache folder")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", n_dialogues=1, rounds=1, warm_rounds=0)
+        if not self.mixes or len(set(self.names)) < len(self.mixes):
+            raise ConfigError(f"mixes={self.mixes} must be files of different names")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the mixes in tables and figures."""
+        return [Path(mix).stem for mix in self.mixes]
 
 
 @dataclass(frozen=True, kw_only=True)

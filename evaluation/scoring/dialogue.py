@@ -40,6 +40,8 @@ class Dialogue:
     families: tuple[str, ...] = ()
     users: frozenset[str] = frozenset()  # the people who speak to the agent
     channel: ChannelLabel = ChannelLabel()
+    # What a recogniser understands of the microphone; None: nobody asked one.
+    recognised: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, key: str, labels: DialogueLabels) -> Dialogue:

@@ -49,6 +49,18 @@ class Endpointer:
         self.began_s, self._quiet_s = None, 0.0
 
 
+def speech_spans(held_out: HeldOutDialogue, *, silence_s: float) -> list[Span]:
+    """Divide the microphone into stretches of speech with so much silence between them."""
+    ear, found, now_s = Endpointer(silence_s=silence_s), list[Span](), 0.0
+    for probability, now_s, frame_s in speech_frames(held_out):
+        span = ear.hear(probability, now_s, frame_s)
+        if span is not None:
+            found.append(span)
+    if ear.began_s is not None and ear.is_speech(now_s):
+        found.append((ear.began_s, now_s))
+    return found
+
+
 def speech_frames(held_out: HeldOutDialogue) -> Iterator[tuple[float, float, float]]:
     """Probability of speech in each frame of the microphone, its end and its length in seconds."""
     from microturn.evaluation.speech import silero

@@ -43,6 +43,7 @@ class Suite:
     floor: float = 0.1  # the line below which every member of the adversarial panel stays
     dialogues_of: str = ""  # the set it plays; empty: its own
     is_twin: bool = True  # of a benchmark, in a closed domain; else open speech
+    transcribed: bool = False  # a recogniser hears its dialogues, too: `Dialogue.recognised`
     oracle_note: str = ""  # why even the oracle stays below 99 %; empty: it does not
     # Metrics of every resample, (resamples, metrics); None: `measure` is called for each.
     resample: Callable[[Sequence[Observations], Draws], NDArray[np.float64]] | None = None

@@ -69,7 +69,12 @@ class Run:
             advance=self.advanced_s.append,
         )
         records = read_records(
-            [], [self.source], files=files, agents=SPEC.agents, windows=WindowConfig()
+            [],
+            [self.source],
+            files=files,
+            agents=SPEC.agents,
+            windows=WindowConfig(),
+            transcripts={},
         )
         return score_events(records.agents["oracle"].all_outcomes, seed=0)
 

@@ -64,7 +64,7 @@ class Speaker:
             [SpokenLine(id=name, duration_s=s, is_told=is_told) for name, s, is_told in facts]
         )
 
-    @property
+    @cached_property
     def told(self) -> tuple[SpokenLine, ...]:
         return tuple(line for chapter in self.chapters for line in chapter if line.is_told)
 
@@ -97,8 +97,14 @@ class OpenSpeech:
         self.bank = bank
         self._kept: OrderedDict[tuple[str, str, bool], Unit] = OrderedDict()
         self._n_kept = 0
-        self.speakers = _speakers(bank.corpus, config)
+        self.speakers = _speakers(bank.corpus, config, split=config.split)
         self.agents = tuple(matching(config.voices.agent, self.speakers))
+        # Agents of `voices.known_agents`, with their recordings on the side of training.
+        self.known_agents: dict[str, Speaker] = {}
+        if config.voices.known_agents:
+            trained = _speakers(bank.corpus, config, split="train")
+            names = matching(config.voices.agent, trained.keys() - self.speakers.keys())
+            self.known_agents = {name: trained[name] for name in names}
         self._with_something_to_tell: dict[str, tuple[str, ...]] = {
             language: tuple(
                 name
@@ -112,6 +118,10 @@ class OpenSpeech:
             for name, speaker in self.speakers.items()
             if speaker.is_stop.any() and speaker.is_backchannel.any()
         }
+
+    def agent(self, name: str) -> Speaker | None:
+        """The speaker of an agent; None for one of a recorded conversation alone."""
+        return self.speakers.get(name) or self.known_agents.get(name)
 
     def agent_unit(self, line_id: str) -> Unit:
         """A recording as the agent says it: unaltered, at the agent's level."""
@@ -131,7 +141,7 @@ class OpenSpeech:
 
     def _peers(self, agent: str) -> tuple[str, ...]:
         """Those with something to tell in the language of an agent, who may be one of them."""
-        speaker = self.speakers.get(agent)  # None for one of a recorded conversation alone
+        speaker = self.agent(agent)
         return () if speaker is None else self._with_something_to_tell[speaker.language]
 
     def interjectors(self, agent: str) -> tuple[str, ...]:
@@ -151,14 +161,14 @@ class OpenSpeech:
         return unit
 
 
-def _speakers(corpus: Corpus, config: DatagenConfig) -> dict[str, Speaker]:
+def _speakers(corpus: Corpus, config: DatagenConfig, *, split: str) -> dict[str, Speaker]:
     vocabulary, everything = config.vocabulary, corpus.utterances
     spoken = everything.where(
         ~everything.is_one_of("speaker", ("",))
         & ~everything.is_one_of("text", ("",))
         & (everything.n_words() > 0)
         & ~everything.has("tag", "music")
-        & on_side(everything, config.split, unseen=config.voices.unseen)
+        & on_side(everything, split, unseen=config.voices.unseen)
         & (everything.numbers("duration_s") <= MAX_LINE_S)
     )
     stops, is_stop = _said(

@@ -8,9 +8,9 @@ are exact. All times are samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 from microturn.datagen.dialogue.cast import Cast
@@ -86,15 +86,19 @@ class Floor:
         return self.rules.samples(seconds)
 
     # --- the user ----------------------------------------------------------------------------
-    def user(self, units: Sequence[Unit], *, asks: bool = True) -> Span | None:
+    def user(self, units: Iterable[Unit], *, asks: bool = True) -> Span | None:
         """The user's next turn: as many of these units as fit, with pauses between them.
+
+        No unit is asked for before the ones before it are placed.
 
         `asks`: the agent's next turn is its answer. Returns None if not even the first one fits.
         """
-        segment, at = self.segment, self._onset("user", units[0])
+        lines = iter(units)
+        first = next(lines)
+        segment, at = self.segment, self._onset("user", first)
         placed: list[Span] = []
         shortest = self.samples(self.human.min_pause_s)
-        for line in units:
+        for line in chain((first,), lines):
             begin = self.joint(at) if placed else at
             unit = self._until_the_end(line, begin)
             if unit is None:

@@ -70,7 +70,8 @@ class Interjections:
     def listen(self, turn: Span) -> None:
         """The agent says a backchannel into a turn of the user, where people's timing has one."""
         floor, segment = self._floor, self._segment
-        own = floor.speech.speakers[floor.cast.agent].backchannels
+        speaker = floor.speech.agent(floor.cast.agent)
+        own = () if speaker is None else speaker.backchannels
         if floor.backchannels_due < 1.0 or not own:
             return
         unit = floor.speech.agent_unit(own[segment.choose(own)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 from microturn.datagen.dialogue.open.sources import OpenSources
@@ -46,11 +47,10 @@ class Listening:
         floor, segment = self.floor, self.segment
         last = segment.draw(segment.context.config.scenarios.listening_s) + self.start
         lines = self._lines()
-        at = floor.begins("user", lines[0])
+        first = next(lines)
+        at = floor.begins("user", first)
         self.agent_end = floor.agent_end
-        for number, unit in enumerate(lines):
-            if number and at > last:
-                break
+        for number, unit in enumerate(chain((first,), lines)):
             pieces = self._pieces(unit)
             longest = MAX_HESITATIONS * floor.samples(floor.human.longest_gap_s)
             room = unit.n_samples + (longest if len(pieces) > 1 else 0)
@@ -58,12 +58,14 @@ class Listening:
             if after is None:
                 break
             at = self._line(pieces, after)
+            if at > last:
+                break
         if not segment.end_sample:
             raise DoesNotFit
         floor.close()
 
-    def _lines(self) -> list[Unit]:
-        """Lines of the user that follow one another, from a drawn one on."""
+    def _lines(self) -> Iterator[Unit]:
+        """Lines of the user that follow one another, from a drawn one on, read when asked for."""
         floor, segment = self.floor, self.segment
         chapters = [
             [line for line in chapter if line.is_told]
@@ -72,13 +74,12 @@ class Listening:
         starts = [(number, at) for number, lines in enumerate(chapters) for at in range(len(lines))]
         number, first = starts[segment.choose(starts)]
         limit = segment.context.config.scenarios.listening_s[1]
-        lines, total = [], 0.0
+        total = 0.0
         for line in (*chapters[number][first:], *chapters[number][:first]):
             if total > limit:
                 break
-            lines.append(floor.user_unit(line.id))
+            yield floor.user_unit(line.id)
             total += line.duration_s
-        return lines
 
     def _pieces(self, unit: Unit) -> list[Unit]:
         """A line, divided where the user hesitates."""

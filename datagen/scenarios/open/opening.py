@@ -103,7 +103,7 @@ def _language(context: DialogueContext) -> str:
     """The language tag of the agent."""
     assert context.sources is not None, "a dialogue of open speech"
     assert context.cast is not None, "a dialogue of open speech"
-    speaker = context.sources.speech.speakers.get(context.cast.agent)
+    speaker = context.sources.speech.agent(context.cast.agent)
     return speaker.language if speaker is not None and speaker.language else "any language"
 
 
@@ -113,7 +113,7 @@ def _place_prompt(segment: SegmentBuilder, prompt_s: float) -> int:
     assert context.sources is not None, "a dialogue of open speech"
     assert context.cast is not None, "a dialogue of open speech"
     speech = context.sources.speech
-    speaker = speech.speakers.get(context.cast.agent)
+    speaker = speech.agent(context.cast.agent)
     lines = [
         line
         for chapter in (() if speaker is None else speaker.chapters)

@@ -6,7 +6,7 @@ backchannels, asides and distant voices leave it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -52,12 +52,12 @@ class ScriptedScenario:
         eager = calm if floor.human.enabled else Interjections(floor)
         for number, turn in enumerate(turns):
             if turn.speaker != agent:
-                span = floor.user(_units(floor, turn))
+                span = floor.user(_said_by_user(floor, turn))
                 if span is None:
                     return
                 calm.listen(span)
                 continue
-            planned = floor.plan(_units(floor, turn))
+            planned = floor.plan([floor.speech.agent_unit(line_id) for line_id in turn.lines])
             if len(floor.fitting(planned)) < len(planned):
                 floor.talk_to_the_end(planned)
                 return
@@ -65,17 +65,16 @@ class ScriptedScenario:
             if after is None:
                 calm.hold(planned)
                 continue
-            stop = floor.breaks_in(planned, _units(floor, after)[0])
+            stop = floor.breaks_in(planned, next(_said_by_user(floor, after)))
             if stop is not None:
                 floor.agent(planned, stop=stop)
             else:
                 eager.hold(planned)
 
 
-def _units(floor: Floor, turn: SpeakerTurn) -> list[Unit]:
-    if turn.speaker == floor.cast.agent:
-        return [floor.speech.agent_unit(line_id) for line_id in turn.lines]
-    return [floor.user_unit(line_id, turn.speaker) for line_id in turn.lines]
+def _said_by_user(floor: Floor, turn: SpeakerTurn) -> Iterator[Unit]:
+    """Lines of a turn of somebody who is not the agent, read when asked for."""
+    return (floor.user_unit(line_id, turn.speaker) for line_id in turn.lines)
 
 
 def _window(floor: Floor, turns: Sequence[SpeakerTurn]) -> list[SpeakerTurn]:

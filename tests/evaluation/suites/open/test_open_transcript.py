@@ -38,6 +38,15 @@ def test_errors_are_counted_per_word_that_was_said(
     assert got["words_heard"] == len(heard) / 4
 
 
+def test_a_recogniser_stands_beside_where_one_heard_the_dialogue(script: HandMadeDialogue) -> None:
+    assert transcript(script, [])["pocketsphinx_word_error_rate"] is None
+    scene = script.scene(script.perform())
+    heard = replace(scene, dialogue=replace(scene.dialogue, recognised=("one", "two", "for")))
+    got = measure([observe(heard)])
+    assert got["pocketsphinx_word_error_rate"] == pytest.approx(0.5)
+    assert got["word_error_rate"] == 1.0
+
+
 def test_only_who_writes_down_gets_credit(numbers_of: Callable[[str, int], Numbers]) -> None:
     got = numbers_of("open_transcript", 6)
     assert got["oracle"]["credit"] == 1.0
