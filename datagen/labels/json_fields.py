@@ -25,7 +25,7 @@ def write_fields(value: Any) -> Any:
     """Return a dataclass as JSON values."""
     if isinstance(value, tuple):
         return [write_fields(item) for item in value]
-    names = _names(type(value))
+    names = _names(cast(Any, type(value)))
     if names is None:
         return value
     content = {}
