@@ -53,7 +53,7 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
         if at >= n_samples:
             break
     if context.cast is not None:
-        transplant(recipe, context, script)
+        transplant(recipe, context, script, families=placed)
     for number in range(recipe.channel.n_overlays):
         _overlay(context, script, SegmentBuilder(context, recipe.rng(f"overlay/{number}")))
     _third_voice(recipe, context, script)

@@ -42,6 +42,7 @@ from microturn.datagen.scenarios import (
     words_of,
 )
 from microturn.datagen.scenarios.open.casting import Casting, has_open
+from microturn.datagen.scenarios.transplants.requests import require_requests
 from microturn.datagen.sets.flac import FrameStore, encode_flac
 from microturn.datagen.video.film import films
 from microturn.datagen.video.unasked import add_unasked
@@ -115,6 +116,8 @@ class Simulator:
         self.beds = NoiseBeds.of(config, self.bank)
         self.sources = OpenSources(self.bank, config) if has_open(config) else None
         self._casting = None if self.sources is None else Casting(config, self.sources)
+        if self.sources is not None:
+            require_requests(config, self.sources)
         self._mixture = VoiceMixture(self.bank, config)
         # Audio repeats often if the agent's words start on micro-turns, and hardly otherwise.
         self._mel_cache = FineMelCache(config.layout) if config.timing.agent_on_grid else None

@@ -23,7 +23,8 @@ def _default_harmless() -> dict[str, str]:
 
 
 SOUNDS = ("background_speech", "noise", "music")
-TRANSPLANTS = SOUNDS
+REQUESTS = ("timed_cue", "spoken_cue", "delegation")
+TRANSPLANTS = (*SOUNDS, *REQUESTS)
 INTERJECTIONS = ("nothing", "stop", "backchannel", "aside", "voice")
 
 

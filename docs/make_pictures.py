@@ -49,14 +49,20 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "scripted": (75, ("turn", "user_backchannel", "pause")),
     "read_aloud": (50, ("turn", "interruption")),
     "repeat_after": (45, ("turn",)),
+    "transplants": (75, ("timed_cue", "music", "turn")),
 }
-OPEN = ("narration", "listening", "scripted", "read_aloud", "repeat_after")
+TRANSPLANTED = (
+    *("only=[scripted]", "scenarios.transplants.timed_cue=1", "scenarios.transplants.music=1"),
+    "vocabulary.cue_delay_s=[2,3]",
+)
+OPEN = ("narration", "listening", "scripted", "read_aloud", "repeat_after", "transplants")
 
 
 def draw(scenario: str, folder: Path) -> Path:
     """Draw the dialogue that has the event types and the shortest empty end."""
     n_micro_turns, event_types = SHOWN[scenario]
-    overrides = [f"only=[{scenario}]", f"out={folder / scenario}", *QUIET]
+    drawn = TRANSPLANTED if scenario == "transplants" else (f"only=[{scenario}]",)
+    overrides = [*drawn, f"out={folder / scenario}", *QUIET]
     config = load_config(
         DatagenConfig,
         ["datagen/open.yaml" if scenario in OPEN else "datagen/everything.yaml"],

@@ -50,14 +50,14 @@ def words_of(config: DatagenConfig, bank: UnitBank) -> Words:
     user: dict[str, None] = {}
     texts: dict[str, None] = {}
     for scenario in scenarios_of(config):
-        needed = _words_of(scenario, config, bank)
+        needed = needed_words(scenario, config, bank)
         agent.update(dict.fromkeys(needed.agent))
         user.update(dict.fromkeys(needed.user))
         texts.update(dict.fromkeys(needed.texts))
     return Words(agent=tuple(agent), user=tuple(user), texts=tuple(texts))
 
 
-def _words_of(scenario: Scenario, config: DatagenConfig, bank: UnitBank) -> Words:
+def needed_words(scenario: Scenario, config: DatagenConfig, bank: UnitBank) -> Words:
     """What one scenario needs: its own words, and those of the questions that it draws."""
     kinds, questions = getattr(scenario, "asks", KINDS), Questions(config.vocabulary)
     own = scenario.words(config, bank) if hasattr(scenario, "words") else Words()
@@ -79,7 +79,7 @@ def require_words(config: DatagenConfig, bank: UnitBank) -> None:
             f"words, not {config.voices.agent!r}; set its weight to 0 or name a speaker"
         )
     for scenario in scenarios_of(config):
-        needed = _words_of(scenario, config, bank)
+        needed = needed_words(scenario, config, bank)
         found = bank.lacking(agent=needed.agent, user=needed.user)
         for voice, words in found.items():
             lacking.setdefault(voice, {}).update(dict.fromkeys(words))

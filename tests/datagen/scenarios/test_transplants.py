@@ -1,4 +1,4 @@
-"""What is put into dialogues of open speech: sounds and third voices leave all else as it was."""
+"""What is put into dialogues of open speech leaves all else as it was."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ import pytest
 from microturn.configs.load import load_config
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.manifest import Corpus
-from microturn.datagen.dialogue.script import Clip
+from microturn.datagen.dialogue.script import Clip, Script
 from microturn.datagen.dialogue.timeline import Event
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.check import faults_of_timeline
+from microturn.datagen.report.verify_audio import (
+    AudioFindings,
+    AudioVerifier,
+    ScenarioDialogue,
+)
+from microturn.datagen.scenario_config import REQUESTS, SOUNDS
 from support.open_corpora import recorded_rows, write_conversations
 
 Build = Callable[..., Simulator]
 THIRD_S = (3.0, 26.0)  # when a third person speaks: among the words of both, and alone
-SOUNDS = ("background_speech", "noise", "music")
+SHORT = ("vocabulary.cue_delay_s=[1, 1]",)
+NUMBERS = DatagenConfig(out="unused").vocabulary.numbers
+LAYOUT = load_config(DatagenConfig, ["datagen/open.yaml"], ["out=unused"]).layout
+RATE, STEP = LAYOUT.sample_rate, LAYOUT.samples_per_micro_turn
 QUIET = ("channel.overlay_probability=0", "channel.zero_probability=0", "stems=true")
 FAMILIES = ("scripted", "narration", "listening", "read_aloud", "repeat_after", "recorded")
 
@@ -140,6 +149,92 @@ def test_third_voices_of_a_call_are_heard_in_the_microphone(build: Build, plain:
 
 def _is_silence(event: Event) -> bool:
     return event.expect is not None and event.expect.act == "stay_silent"
+
+
+@pytest.fixture(scope="module")
+def asked(build: Build) -> Simulator:
+    shares = (f"scenarios.transplants.{kind}=1" for kind in REQUESTS)
+    return build("scenarios.interjections.voice=0", *shares)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_requests_are_put_between_two_turns_that_stay_as_they_were(
+    plain: Simulator, asked: Simulator, family: str
+) -> None:
+    """What is said before a request stays where it was, what is said after it comes later."""
+    verifier, findings, found = AudioVerifier(RATE), AudioFindings(), set()
+    for index in range(6):
+        recipe = asked.recipe(index, only=family)
+        composed = asked.script(recipe)
+        script, timeline = composed.script, composed.script.timeline
+        before = plain.script(plain.recipe(index, only=family)).script
+        found |= {event.type for event in timeline.events if event.type in REQUESTS}
+        ours = [clip for clip in script.clips if clip.unit.voice.startswith("asterisk-en")]
+        rest = sorted((clip for clip in script.clips if clip not in ours), key=_time)
+        lags = []
+        for clip, was in zip(rest, sorted(before.clips, key=_time), strict=False):
+            assert np.array_equal(clip.unit.audio, was.unit.audio)
+            assert (clip.lane, clip.n_samples) == (was.lane, was.n_samples)
+            lags.append(clip.start_sample - was.start_sample)
+        assert lags == sorted(lags)
+        assert all(lag % STEP == 0 for lag in lags)
+        for clip in ours:
+            assert not any(
+                other.start_sample < clip.end_sample and clip.start_sample < other.end_sample
+                for other in rest
+            )
+        for event in timeline.events:
+            if event.type in REQUESTS:
+                assert event.confidence == 1.0
+                _check_request(event, script)
+        assert list(faults_of_timeline(timeline)) == []
+        sound = asked.sound(recipe, script, conditions=composed.conditions)
+        dialogue = ScenarioDialogue(recipe=recipe, script=script, n_segments=1, sound=sound)
+        verifier.verify(dialogue, findings, align=False)
+    assert findings.faults == []
+    assert found or family == "listening"  # where the user seldom yields
+
+
+def _time(clip: Clip) -> tuple[int, str]:
+    return clip.start_sample, clip.lane
+
+
+def _check_request(event: Event, script: Script) -> None:
+    """The agent says or does what is asked when it is due, and nothing that was there before."""
+    expect = event.expect
+    if expect is None:  # an agreement
+        assert event.type == "spoken_cue"
+        return
+    first, last = expect.window_samples
+    said = [w for w in script.timeline.agent if first <= w.start_sample < last]
+    assert " ".join(word.text for word in said).startswith(expect.text.split()[0])
+    assert {word.voice for word in said} == {"asterisk-en"}
+    if event.type == "delegation":
+        (result,) = [e for e in script.timeline.events if e.type == "result"]
+        assert result.expect is not None
+        assert f"<bg> {result.expect.text} </bg>" in {str(t.text) for t in script.timeline.text_in}
+    if event.type == "timed_cue":
+        seconds = NUMBERS.index(event.text.split()[0]) + 1
+        assert 0 <= said[0].start_sample - event.end_sample - seconds * RATE < STEP
+
+
+def test_a_silence_that_is_long_enough_is_used_as_it_is(build: Build) -> None:
+    """Both sides of the call are silent from 25 s on."""
+    keys = ("n_micro_turns=155", "vocabulary.cue_delay_s=[1, 1]")
+    plain, asked = build(*keys), build(*keys, "scenarios.transplants.timed_cue=1")
+    before = plain.script(plain.recipe(0, only="recorded")).script
+    script = asked.script(asked.recipe(0, only="recorded")).script
+    (event,) = [event for event in script.timeline.events if event.type == "timed_cue"]
+    assert event.start_sample > 24 * RATE
+    ours = [clip for clip in script.clips if clip.unit.voice.startswith("asterisk-en")]
+    assert _placed(clip for clip in script.clips if clip not in ours) == _placed(before.clips)
+
+
+def test_words_that_nobody_has_recorded_are_refused(build: Build) -> None:
+    with pytest.raises(ValueError, match="scenarios.transplants.spoken_cue=1.0: .* 'xyzzy' by voi"):
+        build("scenarios.transplants.spoken_cue=1", "vocabulary.numbers=[xyzzy]", *SHORT)
+    with pytest.raises(ValueError, match="scenarios.transplants needs .*voices.user='nobody', who"):
+        build("scenarios.transplants.timed_cue=1", "voices.user=nobody")
 
 
 def test_a_kind_that_is_unknown_and_a_share_that_is_none_are_refused(tmp_path: Path) -> None:
