@@ -12,7 +12,7 @@ from microturn.inference.agent.package import PendingWork
 from microturn.inference.agent.process import AgentProcess
 from microturn.inference.config import AgentConfig, EndpointConfig
 from support.back_ends import end_of, package, submitted
-from support.processes import command_of, language_model, mcp_over_http
+from support.servers.processes import command_of, language_model, mcp_over_http
 
 TOOLS = command_of("tools.py")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SERVERS = Path(__file__).resolve().parent / "servers"
+SERVERS = Path(__file__).resolve().parent
 _START_S = 60.0
 
 
