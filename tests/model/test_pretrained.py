@@ -14,7 +14,7 @@ from microturn.model.checkpoint import load_checkpoint, random_checkpoint
 from microturn.model.checkpoint_place import find_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.model import InteractionModel
-from support.fake_hub import FakeHub, serving
+from support.servers.fake_hub import FakeHub, serving
 
 FILES = ["config.yaml", "layout.json", "model.safetensors", "tokenizer.json"]
 CARD = "README.md"
