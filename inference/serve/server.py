@@ -173,9 +173,21 @@ def create_app(
         connection = Connection(websocket, engine, codec=codec, config=config)
         await open_connections.serve(connection, address)
 
+    async def refuse_kind(websocket: WebSocket) -> None:
+        """Refuse the other sockets of a session of GPT-Live, which are forks and sidebands."""
+        codec, refusal = live.LiveCodec(served), access.refusal(websocket)
+        kind = websocket.path_params["kind"][:40]
+        sentence = f"{kind!r} of a session is not supported by this server; begin a session instead"
+        if refusal:
+            await _turn_away(websocket, refusal, codec=codec, subprotocol=None)
+            return
+        await websocket.accept()
+        await _show_out(websocket, sentence, codec=codec)
+
     return Starlette(
         routes=[
             *(WebSocketRoute(path, talk) for path in PROTOCOLS),
+            WebSocketRoute(f"{live.PATH}/{{session}}/{{kind}}", refuse_kind),
             *routes_of(engine, access=access, checkpoint=config.checkpoint),
             Mount("/", Page()),
         ],

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 
 from microturn.inference.audio import write_wav
 from microturn.model.streams.pcm import Audio
-from support.live_talk import RATE, Talk, at_24_khz, silence, talk
+from support.live_talk import RATE, Talk, at_24_khz, checked, silence, talk
 from support.ruled_batch import TONE
 
 pytestmark = pytest.mark.clients
@@ -143,6 +143,18 @@ def test_appended_text_is_answered_with_its_place_or_an_error(url: str) -> None:
     assert errors["d"] == "no delegation 's9' was handed to the client"
     assert errors["e"].startswith("the voice of this model cannot say '§ 5' as a whole")
     assert found.transcript("output").startswith("eleven")
+
+
+@pytest.mark.parametrize("kind", ["fork", "attach"])
+def test_other_sockets_of_a_session_are_refused_by_name(url: str, kind: str) -> None:
+    async def refused() -> dict[str, Any]:
+        live = AsyncOpenAI(api_key="none", base_url=url).live
+        other = live.forks if kind == "fork" else live.sideband
+        async with other.connect(session_id="live_x") as connection:  # type: ignore[attr-defined]
+            return checked(await connection.recv_bytes())
+
+    error = asyncio.run(refused())["error"]
+    assert error["message"].startswith(f"'{kind}' of a session is not supported by this server")
 
 
 README = Path(__file__).resolve().parents[4] / "README.md"
