@@ -12,7 +12,7 @@ from typing import Final
 
 from microturn.datagen.corpora.waveform import joined
 from microturn.datagen.dialogue.script import Clip, Script
-from microturn.datagen.dialogue.timeline import Event, Timeline, Word
+from microturn.datagen.dialogue.timeline import Event, Expect, Timeline, Word
 
 LONG_S: Final = 3.0  # a shorter silence holds no request, and belongs to who speaks around it
 SEAM_S: Final = 0.1  # the shortest silence that can be widened
@@ -58,14 +58,27 @@ def occupied(script: Script, taken: Sequence[Samples]) -> list[Samples]:
     timeline = script.timeline
     spans = [*taken, *timeline.without_loss]
     spans += [(clip.start_sample, clip.end_sample) for clip in script.clips]
+    agent = sorted(timeline.agent, key=lambda word: word.start_sample)
     for event in timeline.events:
-        window = event.expect.window_samples if event.expect is not None else ()
-        times = (event.start_sample, event.end_sample, *window)
+        times = [event.start_sample, event.end_sample]
+        if event.expect is not None:
+            times += [*event.expect.window_samples, _said_until(event.expect, agent)]
         spans.append((min(times), max(times)))
     points = [control.sample for control in timeline.controls]
     points += [text.sample for text in timeline.text_in]
     spans += [(sample, sample + 1) for sample in points]
     return joined(spans, 1)
+
+
+def _said_until(expect: Expect, agent: Sequence[Word]) -> int:
+    """Where all is said that is expected, which may have several lines."""
+    first, end = expect.window_samples
+    left = len(expect.text.split())
+    for word in (word for word in agent if word.start_sample >= first):
+        if left <= 0:
+            break
+        left, end = left - len(word.text.split()), word.end_sample
+    return end
 
 
 def free_stretches(script: Script, taken: Sequence[Samples], *, rate: int) -> list[FreeStretch]:
@@ -77,12 +90,18 @@ def free_stretches(script: Script, taken: Sequence[Samples], *, rate: int) -> li
         for clip in script.clips
         if clip.lane in ("user", "agent")
     ]
+    heard = {  # backchannels and asides in the agent's turn
+        event.start_sample
+        for event in script.timeline.events
+        if event.expect is not None and event.expect.act == "resume"
+    }
     speech += [(text.sample, text.sample, "user") for text in script.timeline.text_in]
     found = []
     for (_, start), end in zip(blocks, ends, strict=True):
         said = max(((last, lane) for _, last, lane in speech if last <= start), default=(0, ""))[1]
         says = min(((first, lane) for first, _, lane in speech if first >= end), default=(0, ""))[1]
         is_seam = said != "user" and says == "user" and end - start >= SEAM_S * rate
+        is_seam = is_seam and end not in heard
         is_long = end - start >= LONG_S * rate
         if is_long or is_seam:
             found.append(FreeStretch(start=start, end=end, is_long=is_long, is_seam=is_seam))
