@@ -91,6 +91,13 @@ class CancelDelegation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unplayed:
+    """Micro-turns whose sound the user did not hear."""
+
+    micro_turns: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Close:
     """The end of the conversation by the client."""
 
@@ -103,6 +110,7 @@ ClientMessage = (
     | ContextText
     | DelegateToClient
     | CancelDelegation
+    | Unplayed
     | Close
 )
 
@@ -154,8 +162,13 @@ class Codec(Protocol):
     def greeting(self, session: str, *, warning: str) -> list[ServerMessage]:
         """The first messages of the server; `warning` is a sentence for the client, or empty."""
 
-    def encode_report(self, report: MicroTurnReport, *, dropped_output: int) -> list[ServerMessage]:
-        """Write one micro-turn; `dropped_output` counts dropped audio of the outbox so far."""
+    def encode_report(
+        self, report: MicroTurnReport, *, dropped_output: int
+    ) -> Sequence[ServerMessage | Unplayed]:
+        """Write one micro-turn; `dropped_output` counts dropped audio of the outbox so far.
+
+        `Unplayed` is sound that is held back.
+        """
 
     def encode_dropped_output(
         self, micro_turns: Sequence[int], *, n_dropped: int

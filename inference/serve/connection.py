@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
@@ -30,6 +31,7 @@ from microturn.inference.serve.codec import (
     ServerMessage,
     ShownFrame,
     TypedText,
+    Unplayed,
     WrongMessage,
 )
 from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession
@@ -213,13 +215,20 @@ class Connection:
             self._put(self._codec.encode_taken(message))
             return
         messages = self._codec.encode_report(message, dropped_output=self._outbox.dropped)
-        self._put([replace(one, micro_turn=message.micro_turn) for one in messages])
+        for one in messages:
+            if isinstance(one, Unplayed):
+                self._mark_unplayed(one.micro_turns)
+            else:
+                self._put([replace(one, micro_turn=message.micro_turn)])
         unplayed = self._outbox.take_unplayed()
-        for micro_turn in unplayed:
-            if self._session is not None:
-                self._session.mark_unplayed(micro_turn)
+        self._mark_unplayed(unplayed)
         if unplayed:
             self._put(self._codec.encode_dropped_output(unplayed, n_dropped=self._outbox.dropped))
+
+    def _mark_unplayed(self, micro_turns: Sequence[int]) -> None:
+        for micro_turn in micro_turns:
+            if self._session is not None:
+                self._session.mark_unplayed(micro_turn)
 
     def _put(self, messages: list[ServerMessage]) -> None:
         for message in messages:
@@ -321,6 +330,8 @@ class Connection:
                 session.add_context(message)
             case DelegateToClient():
                 session.delegate_to_client()
+            case Unplayed(micro_turns=micro_turns):
+                self._mark_unplayed(micro_turns)
             case CancelDelegation(delegation_id=delegation_id):
                 session.cancel(delegation_id)
             case _:

@@ -38,6 +38,7 @@ from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.live import codec as live
 from microturn.inference.serve.open_connections import OpenConnections
 from microturn.inference.serve.pages import Page, SecurityHeaders
+from microturn.inference.serve.realtime import codec as realtime
 from microturn.inference.serve.routes import model_name, routes_of
 from microturn.inference.serve.server_log import log_config
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 PROTOCOLS: Final[dict[str, Callable[[ServedModel], Codec]]] = {
     protocol.PATH: protocol.MicroturnCodec,
     live.PATH: live.LiveCodec,
+    realtime.PATH: realtime.RealtimeCodec,
 }
 
 

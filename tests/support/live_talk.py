@@ -30,19 +30,19 @@ def checked(data: bytes) -> Event:
     """Read an event as the client's own types do, strictly; nothing may be left over."""
     values: Event = json.loads(data)
     event = _EVENTS.validate_json(data, strict=True)
-    assert not _extra(event), f"fields that the protocol has not: {_extra(event)}"
+    assert not unknown_fields(event), f"fields that the protocol has not: {unknown_fields(event)}"
     if values["type"] == "response.event":
         _NESTED.validate_json(json.dumps(values["event"]), strict=True)
     return values
 
 
-def _extra(value: object) -> list[str]:
+def unknown_fields(value: object) -> list[str]:
     """Name the fields that the client's types do not have."""
     if isinstance(value, BaseModel):
-        below = [name for field in value.__dict__.values() for name in _extra(field)]
+        below = [name for field in value.__dict__.values() for name in unknown_fields(field)]
         return [*(value.model_extra or {}), *below]
     if isinstance(value, list):
-        return [name for item in value for name in _extra(item)]
+        return [name for item in value for name in unknown_fields(item)]
     return []
 
 
