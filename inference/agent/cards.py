@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from microturn.configs.reading import lines_of
+
 MAX_CARDS: Final = 8  # of one delegation
 MAX_TITLE: Final = 80
 MAX_TEXT: Final = 2_000
@@ -28,7 +30,7 @@ def clean(text: object, most: int, *, lines: bool = False) -> str:
     """
     head = str(text)[: 4 * most]  # no more than this is looked at, however long it is
     if lines:
-        rows = (clean(row, most) for row in head.splitlines())
+        rows = (clean(row, most) for row in lines_of(head))
         return _cut("\n".join(rows).strip(), most)
     spaced = " ".join(head.split())
     return _cut("".join(sign for sign in spaced if not _is_control(sign)), most)

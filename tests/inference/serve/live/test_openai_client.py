@@ -65,7 +65,8 @@ def test_a_delegation_to_responses_is_answered_by_the_agent_of_the_server(
     url: str, recording: Audio
 ) -> None:
     delegation = {"type": "responses", "responses": {"model": "gpt-5.6-luna", "tools": []}}
-    found = asyncio.run(converse(url, question(recording), delegation=delegation))
+    samples = np.concatenate([at_24_khz(recording), silence(12)])  # its process has to start
+    found = asyncio.run(converse(url, samples, delegation=delegation))
     assert found.transcript("output").startswith("one moment please eleven")
     (created,) = found.of_type("session.delegation.created")
     name = created["delegation"]["id"]
