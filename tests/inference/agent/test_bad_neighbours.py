@@ -29,8 +29,9 @@ def checkpoint() -> LoadedCheckpoint:
     return random_checkpoint(0, words=words)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def agent() -> Iterator[AgentProcess]:
+    """One for each test: here a time-out may pass before the process counts as one that hangs."""
     config = AgentConfig(
         backend="support.back_ends:make_unruly", options={"greeting": "hello"}, timeout_s=TIMEOUT_S
     )
