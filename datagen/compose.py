@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from microturn.datagen.dialogue.expectations import agent_must_be_silent
+from microturn.datagen.dialogue.expectations import background_voice, silence_beside
 from microturn.datagen.dialogue.recipe import Recipe
-from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
-from microturn.datagen.labels.event_types import BACKGROUND_SPEECH
+from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.scenarios import (
     REGISTRY,
     DialogueContext,
@@ -18,7 +17,6 @@ from microturn.datagen.scenarios import (
 from microturn.datagen.scenarios.background.background import voice_at
 from microturn.datagen.scenarios.open.opening import draws_opening, instruct, open_with
 from microturn.datagen.scenarios.transplants.transplants import transplant
-from microturn.model.streams import normalise
 
 MAX_MISSES = 3  # segments that do not fit before the dialogue ends
 
@@ -93,17 +91,5 @@ def _overlay(
         )
     tail = context.rules.samples(context.config.timing.background_tail_s)
     window = (span.start_sample, min(span.end_sample + tail, context.config.n_samples))
-    expect = None
-    if agent_must_be_silent(script.timeline, window):
-        expect = Expect(act="stay_silent", window_samples=window)
-    segment.event(
-        Event(
-            type=BACKGROUND_SPEECH,
-            start_sample=span.start_sample,
-            end_sample=span.end_sample,
-            speaker="background",
-            text=normalise(span.text),
-            expect=expect,
-        )
-    )
+    segment.event(background_voice(span, silence_beside(script.timeline, window)))
     script.extend(segment.script)

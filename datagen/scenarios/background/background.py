@@ -7,15 +7,15 @@ from collections.abc import Collection
 import numpy as np
 
 from microturn.datagen.corpora.utterance import Utterance
+from microturn.datagen.dialogue.expectations import background_voice
 from microturn.datagen.dialogue.script import Span
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.dialogue.units import Unit
-from microturn.datagen.labels.event_types import BACKGROUND_SPEECH, NOISE
+from microturn.datagen.labels.event_types import NOISE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.counting import into_count
 from microturn.datagen.scenarios.turns.interruption import first_turn
 from microturn.datagen.scenarios.vocabulary import AT_ONCE
-from microturn.model.streams import normalise
 
 MIN_LENGTH_S, MAX_LENGTH_S = 0.8, 4.5
 BURST_S = (0.2, 1.2)
@@ -41,7 +41,7 @@ class BackgroundScenario:
         span = voice_at(segment, onset)
         first_turn(segment, count)
         last = max(min(span.end_sample, count.end_sample), onset + 1)
-        _voice_event(segment, span, Expect(act="resume", window_samples=(onset, last)))
+        segment.event(background_voice(span, Expect(act="resume", window_samples=(onset, last))))
 
     def question(self, segment: SegmentBuilder, start: int) -> None:
         """A voice under a question, which is answered all the same."""
@@ -50,7 +50,7 @@ class BackgroundScenario:
         span = voice_at(segment, start)
         asked = segment.ask(question, start + lead)
         segment.answer(question, asked)
-        _voice_event(segment, span, None)
+        segment.event(background_voice(span))
 
     def noise(self, segment: SegmentBuilder, start: int) -> None:
         """A burst of noise in silence."""
@@ -93,21 +93,8 @@ def voice_alone(segment: SegmentBuilder, span: Span) -> None:
         span.start_sample,
         span.end_sample + segment.rules.samples(segment.timing.background_tail_s),
     )
-    _voice_event(segment, span, Expect(act="stay_silent", window_samples=window))
+    segment.event(background_voice(span, Expect(act="stay_silent", window_samples=window)))
     segment.end_sample = max(segment.end_sample, window[1])
-
-
-def _voice_event(segment: SegmentBuilder, span: Span, expect: Expect | None) -> None:
-    segment.event(
-        Event(
-            type=BACKGROUND_SPEECH,
-            start_sample=span.start_sample,
-            end_sample=span.end_sample,
-            speaker="background",
-            text=normalise(span.text),
-            expect=expect,
-        )
-    )
 
 
 def _line(segment: SegmentBuilder, present: Collection[str]) -> Utterance:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.expectations import background_voice
 from microturn.datagen.dialogue.script import DoesNotFit, Span
-from microturn.datagen.dialogue.timeline import Event
 from microturn.datagen.dialogue.units import UnitBank
-from microturn.datagen.labels.event_types import BACKGROUND_SPEECH
 from microturn.datagen.scenarios.background.background import voice_at
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, register
 from microturn.datagen.scenarios.counting import into_count
 from microturn.datagen.scenarios.turns.interruption import first_turn
-from microturn.model.streams import normalise
 
 KINDS = ("silent", "silent", "counting")
 ANSWER_SHARE = 0.5  # how often a distant voice answers
@@ -72,13 +70,5 @@ def _answered(segment: SegmentBuilder, start: int) -> int:
         span = voice_at(segment, start)
     except DoesNotFit:
         return start
-    segment.event(
-        Event(
-            type=BACKGROUND_SPEECH,
-            start_sample=span.start_sample,
-            end_sample=span.end_sample,
-            speaker="background",
-            text=normalise(span.text),
-        )
-    )
+    segment.event(background_voice(span))
     return span.end_sample

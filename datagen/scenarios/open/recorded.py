@@ -13,18 +13,16 @@ from typing import Final
 from microturn.datagen.derive.config import DeriveConfig
 from microturn.datagen.derive.events import derive_events
 from microturn.datagen.derive.speech_units import SpokenSide
-from microturn.datagen.dialogue.expectations import agent_must_be_silent
+from microturn.datagen.dialogue.expectations import background_voice, silence_beside
 from microturn.datagen.dialogue.open.recorded_conversations import ConversationWindow
 from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.script import DoesNotFit
-from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
+from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.dialogue import TimelineLabels, WordLabel
-from microturn.datagen.labels.event_types import BACKGROUND_SPEECH
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.open.floor import FIRST_S, Floor
-from microturn.model.streams import normalise
 
 MIN_WINDOW_S: Final = 4.0
 
@@ -86,20 +84,8 @@ class RecordedScenario:
                     unit, start + at, lane="background", gain_db=gain_db, place="beside"
                 )
                 window = (span.start_sample, min(span.end_sample + tail, segment.n_samples))
-                expect = None
-                if agent_must_be_silent(segment.timeline, window):
-                    expect = Expect(act="stay_silent", window_samples=window)
-                segment.event(
-                    Event(
-                        type=BACKGROUND_SPEECH,
-                        start_sample=span.start_sample,
-                        end_sample=span.end_sample,
-                        speaker="background",
-                        text=normalise(span.text),
-                        expect=expect,
-                        confidence=_confidence(unit),
-                    )
-                )
+                expect = silence_beside(segment.timeline, window)
+                segment.event(background_voice(span, expect, confidence=_confidence(unit)))
 
     def _redacted(self, segment: SegmentBuilder, window: ConversationWindow, start: int) -> None:
         rate = segment.rules.rate
