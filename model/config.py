@@ -86,6 +86,10 @@ class ModelConfig:
         default=0.3,
         metadata={"help": "largest share of noise in the own-voice patches read in training"},
     )
+    history_hushed: float = field(
+        default=0.0,
+        metadata={"help": "share of stretches of 0.8 s whose own voice is read as silence"},
+    )
     start_at: float = field(
         default=0.5,
         metadata={"help": "a text lane has a token where all but idle together are this likely"},

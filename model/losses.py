@@ -16,6 +16,7 @@ from microturn.model.noise import Noise
 from microturn.model.streams import StreamLayout
 
 MICRO_TURNS = "micro_turns"
+HUSHED_MICRO_TURNS = 4  # of a stretch of the own voice that is read as silence
 
 
 def lane_terms(layout: StreamLayout) -> list[str]:
@@ -43,6 +44,20 @@ def noised_history(patches: Tensor, noise: Noise, *, max_share: float) -> Tensor
     """Mix noise into own-voice patches, as CALM trains its history (arXiv 2509.06926)."""
     share = noise.share * max_share
     return (1 - share).sqrt() * patches + share.sqrt() * noise.history
+
+
+def hushed_history(patches: Tensor, noise: Noise, silence: Tensor, *, share: float) -> Tensor:
+    """Replace stretches of own-voice patches (B, N, P, patch_dim) by `silence` (patch_dim,).
+
+    A session whose voice missed the first patch of an utterance reads words beside a silent voice
+    from then on. Who never saw that in training stays silent until the next utterance.
+    """
+    if not share:
+        return patches
+    n = patches.shape[1]
+    begins = noise.share[:, ::HUSHED_MICRO_TURNS, :1] < share  # of no other use in such a stretch
+    hushed = begins.repeat_interleave(HUSHED_MICRO_TURNS, dim=1)[:, :n]
+    return torch.where(hushed, silence, patches)
 
 
 def previous_patches(patches: Tensor, first: Tensor) -> Tensor:
@@ -80,7 +95,9 @@ def _window_position_losses(
 ) -> tuple[dict[str, Tensor], Carried]:
     patches = model.patches(batch["audio_out"])
     read = batch if heard is None else replace(batch, lanes={**batch.lanes, "heard": heard})
-    own_voice = noised_history(patches, noise, max_share=model.cfg.history_noise)
+    silence = model.silent_patch(1)
+    history = hushed_history(patches, noise, silence[0], share=model.cfg.history_hushed)
+    own_voice = noised_history(history, noise, max_share=model.cfg.history_noise)
     hidden, past = model.forward_window(read, own_voice, carried.past if carried else None)
     losses: dict[str, Tensor] = {}
     *token_lanes, flow = lane_terms(model.layout)
@@ -88,7 +105,7 @@ def _window_position_losses(
         logits = model.unembed(hidden[lane]).float()
         targets = batch[lane].flatten()
         losses[lane] = F.cross_entropy(logits.flatten(0, -2), targets, reduction="none")
-    previous = previous_patches(patches, carried.patch if carried else model.silent_patch(1))
+    previous = previous_patches(history, carried.patch if carried else silence)
     losses[flow] = model.flow.loss(
         hidden["audio_out"].flatten(0, 2), patches.flatten(0, 2), previous.flatten(0, 2), noise.flow
     )

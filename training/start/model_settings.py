@@ -9,6 +9,7 @@ from typing import Any, Final
 _LOSS_SETTINGS: Final = frozenset(
     {
         "history_noise",
+        "history_hushed",
         "moe.z_loss",
         "moe.bias_speed",
         "flow.draws",
