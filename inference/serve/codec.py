@@ -146,6 +146,11 @@ class ClientRefused(WrongMessage):
     """The connection has to end; the sentence says why and how to fix it."""
 
 
+def frame_shapes(layout: StreamLayout) -> dict[str, tuple[int, ...]]:
+    """Shapes (H, W, 3) of the lanes that a client may send frames for, by name."""
+    return {s.name: s.shape for s in layout.declared_lanes if s.kind == "frames" and s.positions}
+
+
 class Codec(Protocol):
     """The wire format of one connection, with the state of its conversation."""
 

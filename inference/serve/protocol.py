@@ -34,6 +34,7 @@ from microturn.inference.serve.codec import (
     ShownFrame,
     TypedText,
     WrongMessage,
+    frame_shapes,
 )
 from microturn.inference.serve.report import ContextTaken, MicroTurnReport
 from microturn.inference.transcript import micro_turns_to_s
@@ -53,7 +54,7 @@ class MicroturnCodec:
         self._layout = layout = served.layout
         self._pieces = Reassembler(layout.samples_per_micro_turn)
         # Reading JSON takes time and memory that its length says nothing of.
-        pixels = [math.prod(shape) for shape in self._frame_shapes().values()]
+        pixels = [math.prod(shape) for shape in frame_shapes(layout).values()]
         self._max_json_length = _MAX_JSON_LENGTH + 4 * -(-max(pixels, default=0) // 3)
         self._greeted = False  # the client has sent its hello
 
@@ -113,7 +114,7 @@ class MicroturnCodec:
 
     def _shown_frame(self, values: Json) -> ShownFrame:
         """Decode a frame of any lane of frames of the layout."""
-        shapes = self._frame_shapes()
+        shapes = frame_shapes(self._layout)
         lane = values.get("lane")
         if not isinstance(lane, str) or lane not in shapes:
             lanes = ", ".join(shapes) or "none"
@@ -133,11 +134,6 @@ class MicroturnCodec:
             )
         return ShownFrame(lane=lane, frame=np.frombuffer(pixels, np.uint8).reshape(shape))
 
-    def _frame_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes (H, W, 3) of the lanes that a client may send frames for."""
-        specs = self._layout.declared_lanes
-        return {s.name: s.shape for s in specs if s.kind == "frames" and s.positions}
-
     # --- server to client ----------------------------------------------------------------------
     def greeting(self, session: str, *, warning: str) -> list[ServerMessage]:
         layout = self._layout
@@ -150,7 +146,7 @@ class MicroturnCodec:
             "sample_rate": layout.sample_rate,
             "samples_per_micro_turn": layout.samples_per_micro_turn,
             "micro_turn_ms": layout.micro_turn_ms,
-            "frames": {lane: shape[:2] for lane, shape in self._frame_shapes().items()},
+            "frames": {lane: shape[:2] for lane, shape in frame_shapes(layout).items()},
             "layout": {**layout.to_dict(), "hash": layout.hash},
         }
         greeting = [hello, {"type": "warning", "message": warning}] if warning else [hello]

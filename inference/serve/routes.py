@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from microturn.inference.serve.about import EXAMPLES, about_checkpoint
 from microturn.inference.serve.access import NEEDS_TOKEN, Access, Refusal
+from microturn.inference.serve.codec import frame_shapes
 from microturn.inference.serve.engine import LiveEngine
 
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,6 +29,7 @@ def routes_of(engine: LiveEngine, *, access: Access, checkpoint: str) -> list[Ro
     Refusals below `/v1` have the form that clients of that interface read.
     """
     about = about_checkpoint(Path(checkpoint))
+    frames = {lane: shape[:2] for lane, shape in frame_shapes(engine.layout).items()}
     model = {
         "id": model_name(checkpoint),
         "object": "model",
@@ -50,7 +52,7 @@ def routes_of(engine: LiveEngine, *, access: Access, checkpoint: str) -> list[Ro
         return JSONResponse(engine.metrics())
 
     async def about_json(_: Request) -> Response:
-        return JSONResponse(about.to_json())
+        return JSONResponse({**about.to_json(), "frames": frames})
 
     async def example(request: Request) -> Response:
         name = request.path_params["name"]

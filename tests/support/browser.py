@@ -92,10 +92,13 @@ class Tab:
 
 
 @contextmanager
-def browser_hearing(microphone: Path, profile: Path) -> Iterator[str]:
+def browser_hearing(
+    microphone: Path, profile: Path, *, seeing: Path | None = None
+) -> Iterator[str]:
     """Run a headless browser whose microphone plays a recording again and again.
 
-    Yields host and port of its DevTools.
+    So does its camera with the film `seeing` (YUV4MPEG2), if there is one. Yields host and port of
+    its DevTools.
     """
     assert CHROMIUM is not None
     process = subprocess.Popen(
@@ -106,6 +109,7 @@ def browser_hearing(microphone: Path, profile: Path) -> Iterator[str]:
             *("--remote-debugging-port=0", f"--user-data-dir={profile}"),
             *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
             f"--use-file-for-fake-audio-capture={microphone}",
+            *([f"--use-file-for-fake-video-capture={seeing}"] if seeing else []),
             "--autoplay-policy=no-user-gesture-required",
             "about:blank",
         ],

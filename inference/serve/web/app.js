@@ -2,9 +2,10 @@
 
 import { Background } from "./background.js";
 import { Call } from "./call.js";
+import { Camera, sightOf } from "./camera.js";
 import { showExamples } from "./examples.js";
 import { Lanes } from "./lanes.js";
-import { LevelMeter, listMicrophones, openMicrophone } from "./microphone.js";
+import { LevelMeter, listDevices, openMicrophone } from "./microphone.js";
 import { Recorder } from "./recorder.js";
 import { Transcript } from "./transcript.js";
 
@@ -14,6 +15,10 @@ const lanes = new Lanes($("lanes"));
 const transcript = new Transcript($("transcript"));
 const background = new Background($("delegations"), (id) => call?.cancel(id));
 const recorder = new Recorder();
+const camera = new Camera($("seen"), (sentence) => {
+  showCamera();
+  hint(sentence);
+});
 let call = null;
 let microphone = null; // the stream that was checked or is in use
 let meter = null;
@@ -64,6 +69,8 @@ const view = {
     background.leaveOff();
     lanes.leaveOff();
     releaseMicrophone();
+    camera.close();
+    showCamera();
     for (const element of $("type").elements) element.disabled = true;
     showCall(false);
   },
@@ -102,7 +109,8 @@ function begin(stream) {
   hint("");
   for (const id of COUNTERS) $(id).textContent = "0";
   if (!transcript.isEmpty) transcript.note("a new conversation");
-  call = new Call(view, stream, { start: recorder.end, headphones: $("headphones").checked });
+  const headphones = $("headphones").checked;
+  call = new Call(view, stream, { start: recorder.end, headphones, camera });
   showCall(true);
 }
 
@@ -112,7 +120,7 @@ async function useMicrophone(deviceId) {
   releaseMicrophone();
   microphone = stream;
   meter = new LevelMeter(stream, $("level"));
-  await listMicrophones($("devices"), stream);
+  await listDevices($("devices"), "audioinput", stream.getAudioTracks()[0]);
   for (const element of [$("devices"), $("level"), ...$("devices").labels]) element.hidden = false;
   $("check").hidden = true;
   return stream;
@@ -143,6 +151,33 @@ $("devices").addEventListener("change", async () => {
 $("headphones").addEventListener("change", () => {
   if (microphone) useMicrophone($("devices").value).catch((error) => complain(error.message));
 });
+
+// --- the camera -------------------------------------------------------------------------------
+function showCamera() {
+  $("sight").hidden = !camera.isOn;
+  $("see").setAttribute("aria-pressed", String(camera.isOn));
+  $("see").textContent = camera.isOn ? "Stop camera" : "Start camera";
+}
+
+async function useCamera(deviceId) {
+  complain("");
+  hint("");
+  try {
+    await camera.open(deviceId);
+    await camera.list($("cameras"));
+  } catch (error) {
+    complain(error.message);
+  }
+  showCamera();
+}
+
+$("see").addEventListener("click", () => {
+  if (!camera.isOn) return useCamera("");
+  camera.close();
+  showCamera();
+});
+
+$("cameras").addEventListener("change", () => useCamera($("cameras").value));
 
 // --- the conversation -------------------------------------------------------------------------
 $("talk").addEventListener("click", async () => {
@@ -195,6 +230,11 @@ showExamples({ knows: $("knows"), examples: $("examples") }, (recording) => {
   if (!call) begin(null);
   call.playExample(recording);
 }).then(
-  ({ typed }) => ($("type").hidden = !typed),
+  (about) => {
+    $("type").hidden = !about.typed;
+    const sight = sightOf(about);
+    if (sight) camera.fit(sight);
+    $("see").hidden = !sight;
+  },
   (error) => complain(error.message), // such as a token that is missing
 );

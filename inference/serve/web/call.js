@@ -10,10 +10,10 @@ export class Call {
   /**
    * `view` shows what happens; without a `stream` of a microphone the call ends after examples.
    * `start` counts the micro-turns of earlier calls, on whose clock the page goes on. With
-   * `headphones` there is no echo to cancel.
+   * `headphones` there is no echo to cancel. `camera` gives what the agent sees.
    */
-  constructor(view, stream, { start, headphones }) {
-    Object.assign(this, { view, stream, start, headphones, offset: start });
+  constructor(view, stream, { start, headphones, camera }) {
+    Object.assign(this, { view, stream, start, headphones, camera, offset: start });
     this.sent = this.received = this.serverDropped = this.pageDropped = this.failed = 0;
     this.ended = false;
     view.status("connecting");
@@ -67,6 +67,8 @@ export class Call {
   sendAudio(chunk) {
     if (!this.link.greeted || !this.link.isOpen) return;
     this.view.level("user", this.offset + this.shift + this.sentHere++, chunk);
+    const frame = this.camera.takeFrame(); // the end of the micro-turn that is sent now
+    if (frame) this.link.send(frame);
     this.link.sendAudio(chunk);
     this.view.number("sent", ++this.sent);
   }

@@ -154,10 +154,10 @@ export class Lanes {
       ["agent", ROWS.said],
     ]) {
       pen.fillStyle = colour(name);
-      // A heard word is over at its time, a said word begins there.
+      // A heard word is over at its time, a said word begins there; none begins before 0:00.
       const places = side(name).map(({ text, time_s }) => {
         const width = pen.measureText(text).width;
-        return { text, width, left: x(time_s) - (name === "user" ? width : 0) };
+        return { text, width, left: Math.max(x(0), x(time_s) - (name === "user" ? width : 0)) };
       });
       this.drawApart(pen, places, [y - 7, y + 7]);
     }

@@ -26,15 +26,12 @@ export async function openMicrophone(deviceId, headphones) {
   }
 }
 
-/** Fill a list with the microphones; their names are known once one was allowed. */
-export async function listMicrophones(select, stream) {
-  const devices = await navigator.mediaDevices.enumerateDevices();
-  const chosen = stream.getAudioTracks()[0].getSettings().deviceId;
-  const options = devices
-    .filter(({ kind }) => kind === "audioinput")
-    .map(({ deviceId, label }) => new Option(label || "microphone", deviceId));
-  select.replaceChildren(...options);
-  select.value = chosen;
+/** Fill a list with the devices of a kind; their names are known once one was allowed. */
+export async function listDevices(select, kind, track) {
+  const devices = (await navigator.mediaDevices.enumerateDevices()).filter((d) => d.kind === kind);
+  const name = ({ label }, k) => label || `${kind === "audioinput" ? "microphone" : "camera"} ${k + 1}`;
+  select.replaceChildren(...devices.map((d, k) => new Option(name(d, k), d.deviceId)));
+  select.value = track.getSettings().deviceId;
 }
 
 /** Shows the level of a stream on a meter until it is stopped. */

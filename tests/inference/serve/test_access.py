@@ -259,7 +259,8 @@ def test_a_checkpoint_tells_whose_voices_it_knows_and_plays_examples(
 
 
 def test_a_checkpoint_that_records_nothing_offers_nothing(client: TestClient) -> None:
-    assert client.get("/about.json").json() == {"voices": [], "typed": False, "examples": []}
+    nothing = {"voices": [], "typed": False, "examples": [], "frames": {}}
+    assert client.get("/about.json").json() == nothing
 
 
 @pytest.mark.parametrize(
