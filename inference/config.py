@@ -170,7 +170,7 @@ class ServeConfig:
     )
     resume_s: float = option(
         30.0,
-        "a GPT-Live conversation whose connection was lost keeps its place for its client so long",
+        "a conversation whose connection was lost keeps its place for its client so long, 0: not",
     )
     idle_s: float = option(30.0, "a conversation without audio for this long is closed, 0: never")
     longest_s: float = option(

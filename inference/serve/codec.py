@@ -32,6 +32,7 @@ class ServedModel:
     layout: StreamLayout
     name: str  # of the model
     longest_s: float = 0.0  # of a conversation, 0: without an end
+    resume_s: float = 0.0  # that a client whose connection was lost may take to return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +185,11 @@ class Codec(Protocol):
     def token(self) -> str:
         """What lets a client return after its connection was lost; empty: nothing does."""
 
-    def welcome_back(self, *, n_lost: int) -> list[ServerMessage]:
-        """Write that the client is back; `n_lost` messages cannot be sent again."""
+    def welcome_back(self, *, n_read: int, n_lost: int) -> list[ServerMessage]:
+        """Write that the client is back, and what it goes on after.
+
+        The server has read `n_read` of its messages, and cannot send `n_lost` of its own again.
+        """
 
     def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
         """Write that a `ContextText` is part of the conversation now."""

@@ -11,12 +11,22 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from microturn.inference.config import ServeConfig
+from microturn.inference.serve.closing import (
+    CLOSE_DONE,
+    CLOSE_FAILED,
+    CLOSE_FULL,
+    CLOSE_NOT_ALLOWED,
+    CLOSE_STOPPING,
+    End,
+    failure,
+    is_lost,
+)
 from microturn.inference.serve.codec import (
     CancelDelegation,
     ClientMessage,
@@ -25,7 +35,6 @@ from microturn.inference.serve.codec import (
     Codec,
     ContextText,
     DelegateToClient,
-    EndKind,
     Instructions,
     MicrophoneAudio,
     ServerMessage,
@@ -34,37 +43,20 @@ from microturn.inference.serve.codec import (
     Unplayed,
     WrongMessage,
 )
-from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession
+from microturn.inference.serve.engine import EngineFull, LiveEngine, MakeRoom
 from microturn.inference.serve.outbox import Outbox
 from microturn.inference.serve.pace import ClientPace
 from microturn.inference.serve.report import ContextTaken, Problem, Report
+from microturn.inference.serve.session.live_session import LiveSession
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 SEND_S: Final = 10.0  # one message may take so long; a client that reads takes none of it
 _AT_ONCE: Final = 8  # parts of one message, before it is the others' turn
 GOODBYE_S: Final = 3.0  # so may all that waits at the end
+HELD_S: Final = 5.0  # a full server leaves a client its place so long after its connection broke
 # The server's extension of a socket's scope: a call that cuts the connection, without a goodbye
 # that would wait for a client that does not read.
 CUT_OFF: Final = "microturn.cut_off"
-
-# Close codes of RFC 6455: 1000 done, 1008 not allowed, 1011 the server's fault, 1012 it stops,
-# 1013 try later.
-CLOSE_DONE: Final = 1000
-CLOSE_NOT_ALLOWED: Final = 1008
-CLOSE_FAILED: Final = 1011
-CLOSE_STOPPING: Final = 1012
-CLOSE_FULL: Final = 1013
-LOST: Final = (1005, 1006)  # nobody closed the socket, or gave no code
-
-
-@dataclass(frozen=True)
-class _End:
-    """Why a conversation ends, and the close code."""
-
-    reason: str
-    code: int
-    kind: EndKind = "broken"
-    error: WrongMessage | None = None  # told before the reason
 
 
 class Connection:
@@ -78,25 +70,37 @@ class Connection:
         self._outbox, self._pace = Outbox(), ClientPace(config)
         self._loop = asyncio.get_running_loop()
         self._began_s = self._heard_s = self._loop.time()
-        self._end: asyncio.Future[_End] = self._loop.create_future()
+        self._end: asyncio.Future[End] = self._loop.create_future()
         self._session: LiveSession | None = None
         self.was_shown_out = False  # for what it sent
         self._resume_s = config.resume_s
         self._next_socket: asyncio.Future[tuple[WebSocket, int]] = self._loop.create_future()
         self._over = asyncio.Event()
+        self._reading = asyncio.Lock()  # held while a message is carried out
+        self._n_read = 0  # messages of the client, over all its sockets
+        self._has_closed = False  # the client said that it goes, and gave no code
+        self.spare_from_s = math.inf  # from then on (the loop's time) another may have its place
 
     @property
     def token(self) -> str:
         """What lets the client return; empty: nothing does."""
-        return self._codec.token if self._resume_s else ""
+        return "" if self._end.done() or not self._resume_s else self._codec.token
 
-    async def serve(self) -> None:
-        """Serve the client to the end of its conversation, over another socket if it returns."""
+    @property
+    def codec(self) -> Codec:
+        return self._codec
+
+    async def serve(self, make_room: MakeRoom) -> None:
+        """Serve the client to the end of its conversation, over another socket if it returns.
+
+        `make_room` may end another conversation if the server is full.
+        """
         try:
-            session = self._session = self._engine.join(self._deliver)
+            session = self._engine.join(self._deliver, make_room=make_room)
+            self._session = session
             self._put(self._codec.greeting(session.name, warning=session.warning))
         except EngineFull as error:
-            self._finish(_failure(str(error), CLOSE_FULL))
+            self._finish(failure(str(error), CLOSE_FULL))
         try:
             while await self._serve_socket() and await self._returned():
                 pass
@@ -114,9 +118,15 @@ class Connection:
             raise ValueError("this session is just being resumed over another connection")
         if not 0 <= n_received <= self._outbox.n_sent:
             n_sent = self._outbox.n_sent
-            raise ValueError(f"received={n_received} is no number of events: {n_sent} were sent")
+            raise ValueError(f"received={n_received} is no number of messages: {n_sent} were sent")
         self._next_socket.set_result((websocket, n_received))
         await self._over.wait()
+
+    def give_place(self) -> None:
+        """End the conversation of a client that is away, for another one that is here."""
+        self._finish(End("its place was given to another client", CLOSE_FULL))
+        if self._session is not None:
+            self._session.leave()
 
     async def _serve_socket(self) -> bool:
         """Serve one socket to its end; True when the client may return over another."""
@@ -135,19 +145,23 @@ class Connection:
     async def _returned(self) -> bool:
         """Wait for the next socket of a client whose connection was lost; False: it is over."""
         waited: list[asyncio.Future[Any]] = [self._next_socket, self._end]
+        if not self._next_socket.done():
+            self.spare_from_s = self._loop.time() + (0.0 if self._has_closed else HELD_S)
         await asyncio.wait(waited, timeout=self._resume_s, return_when=asyncio.FIRST_COMPLETED)
+        self.spare_from_s, self._has_closed = math.inf, False
         if self._end.done() or not self._next_socket.done():
             return False
+        self._cut_off()  # what is left of the connection before
         self._websocket, n_received = self._next_socket.result()
         n_lost = self._outbox.send_again(n_received)
-        self._put(self._codec.welcome_back(n_lost=n_lost))
+        self._put(self._codec.welcome_back(n_read=self._n_read, n_lost=n_lost))
         self._next_socket = self._loop.create_future()
         self._heard_s = self._loop.time()
         return True
 
     def stop(self, reason: str) -> None:
         """End the conversation because the server stops."""
-        self._finish(_End(reason, CLOSE_STOPPING))
+        self._finish(End(reason, CLOSE_STOPPING))
 
     async def _talk(self, session: LiveSession, sender: asyncio.Task[None]) -> bool:
         """Receive until something ends the conversation, and free its place.
@@ -160,13 +174,16 @@ class Connection:
         is_kept = False
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            is_lost = _is_lost(sender) or _is_lost(receiver)
-            is_kept = self._next_socket.done() or bool(is_lost and self.token)
+            has_lost = is_lost(sender) or is_lost(receiver)
+            is_kept = self._next_socket.done() or bool(has_lost and self.token)
             is_kept &= not self._end.done()
         finally:
-            if not is_kept:
+            if is_kept:
+                async with self._reading:  # a message that counts as read is carried out
+                    await _cancelled(receiver)
+            else:
                 session.leave()
-            await _cancelled(receiver)
+                await _cancelled(receiver)
         if is_kept:
             return True
         if not self._end.done():
@@ -175,7 +192,7 @@ class Connection:
                     task.result()
         return False
 
-    async def _say_goodbye(self, end: _End, sender: asyncio.Task[None]) -> None:
+    async def _say_goodbye(self, end: End, sender: asyncio.Task[None]) -> None:
         """Send what waits and why it ends, as long as the client reads."""
         errors = self._codec.encode_error(end.error) if end.error else []
         self._outbox.finish([*errors, *self._codec.farewell(end.reason, kind=end.kind)])
@@ -191,7 +208,7 @@ class Connection:
         extensions = self._websocket.scope.get("extensions") or {}
         extensions.get(CUT_OFF, _leave_to_server)()
 
-    def _finish(self, end: _End) -> None:
+    def _finish(self, end: End) -> None:
         """End the conversation; the first reason counts."""
         if not self._end.done():
             self._end.set_result(end)
@@ -207,7 +224,7 @@ class Connection:
     def _handle(self, message: Report) -> None:
         if isinstance(message, Problem):
             if message.fatal:
-                self._finish(_failure(message.message, CLOSE_FAILED))
+                self._finish(failure(message.message, CLOSE_FAILED))
             else:
                 self._refuse(WrongMessage(message.message, event_id=message.event_id))
             return
@@ -234,14 +251,14 @@ class Connection:
         for message in messages:
             self._outbox.put(message)
         if self._outbox.is_overflowing:
-            self._finish(_failure("the connection is too slow for its own audio", CLOSE_FAILED))
+            self._finish(failure("the connection is too slow for its own audio", CLOSE_FAILED))
 
     def _refuse(self, error: WrongMessage, *, n_bytes: int = 0) -> None:
         """Say that a message was wrong, whoever found it; one too many ends the conversation."""
         self._put(self._codec.encode_error(error))
         if not self._pace.take_error(n_bytes):
             self.was_shown_out = True
-            self._finish(_End("too many messages were wrong", CLOSE_NOT_ALLOWED))
+            self._finish(End("too many messages were wrong", CLOSE_NOT_ALLOWED))
 
     async def _send(self) -> None:
         """Send until the last message; raises TimeoutError when one was not taken in time."""
@@ -276,26 +293,29 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 code = message.get("code") or CLOSE_DONE
                 self.was_shown_out |= code == CLOSE_NOT_ALLOWED  # by the socket itself
+                self._has_closed = "reason" in message  # uvicorn gives the one of a close frame
                 raise WebSocketDisconnect(code)
             binary = message.get("bytes")
             data = (message.get("text") or "") if binary is None else binary
             try:
-                await self._read(session, data)
+                async with self._reading:
+                    self._n_read += 1
+                    await self._read(session, data)
             except ClientRefused as error:
-                self._finish(_End(str(error), CLOSE_NOT_ALLOWED, error=error))
+                self._finish(End(str(error), CLOSE_NOT_ALLOWED, error=error))
             except WrongMessage as error:
                 self._refuse(error, n_bytes=len(data))
             except ValueError as error:
                 self._refuse(WrongMessage(str(error)), n_bytes=len(data))
 
-    def _deadline(self) -> tuple[float, _End]:
+    def _deadline(self) -> tuple[float, End]:
         """Return when the conversation ends by the clock alone (the loop's), and why."""
         idle_s, longest_s = self._idle_s or math.inf, self._longest_s or math.inf
         if self._heard_s + idle_s <= self._began_s + longest_s:
             reason = f"no audio was sent for {self._idle_s:g} s"
-            return self._heard_s + idle_s, _End(reason, CLOSE_DONE, "expired")
+            return self._heard_s + idle_s, End(reason, CLOSE_DONE, "expired")
         reason = f"the conversation has lasted {self._longest_s:g} s, which is the longest here"
-        return self._began_s + longest_s, _End(reason, CLOSE_DONE, "expired")
+        return self._began_s + longest_s, End(reason, CLOSE_DONE, "expired")
 
     async def _read(self, session: LiveSession, data: str | bytes) -> None:
         """Carry out one message; raises ValueError for a wrong one, and one that came too fast."""
@@ -316,7 +336,7 @@ class Connection:
             session.push_audio(message.audio)
             return
         if isinstance(message, Close):
-            self._finish(_End("goodbye", CLOSE_DONE, "asked"))
+            self._finish(End("goodbye", CLOSE_DONE, "asked"))
             return
         self._pace.take_request()
         match message:
@@ -348,25 +368,12 @@ async def _instruct(session: LiveSession, message: Instructions) -> None:
         message.on_refusal(str(error))
 
 
-def _failure(sentence: str, code: int) -> _End:
-    """Return the end of a conversation that the server cannot go on with."""
-    return _End(sentence, code, error=WrongMessage(sentence))
-
-
 async def _cancelled(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end, whatever that is."""
     task.cancel()
     await asyncio.wait([task])  # not gather: it would hide a cancellation from outside
     if not task.cancelled():
         task.exception()  # taken note of: whoever waits for the task has seen it
-
-
-def _is_lost(task: asyncio.Task[None]) -> bool:
-    """Tell whether a task ended because the connection broke, and was not closed."""
-    failure = task.exception() if task.done() and not task.cancelled() else None
-    if isinstance(failure, WebSocketDisconnect):
-        return failure.code in LOST
-    return isinstance(failure, ConnectionError)
 
 
 def _leave_to_server() -> None:

@@ -29,11 +29,11 @@ from microturn.inference.notes import make_notes
 from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
-from microturn.inference.serve.codec import ContextText
 from microturn.inference.serve.input_queue import BegunMicroTurn, InputQueue
-from microturn.inference.serve.live_client import Action, LiveClient, gauges_of
 from microturn.inference.serve.metrics import Metrics
 from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem
+from microturn.inference.serve.session.live_client import Action, LiveClient, gauges_of
+from microturn.inference.serve.session.live_session import LiveSession
 from microturn.inference.sessions import Session, Sessions
 from microturn.model.streams.pcm import Audio
 
@@ -42,69 +42,13 @@ _N_TICK_TIMES: Final = 1_000
 _JOIN_S: Final = 5.0
 _LATER: Final = "try again later"
 _QUEUE_LOSSES: Final = ("missing_input", "dropped", "too_late_input")
+MakeRoom = Callable[[], bool]
 # With the micro-turn that it answers.
 _Answer = tuple[LiveClient, MicroTurnOut, BegunMicroTurn]
 
 
 class EngineFull(RuntimeError):
     """Every row is in use, or one more session would not fit into real time."""
-
-
-class LiveSession:
-    """The caller's end of a session; any thread may call, and all but `instruct` return at once.
-
-    `warning` is one sentence for the client, or empty.
-    """
-
-    def __init__(self, engine: LiveEngine, client: LiveClient, *, warning: str) -> None:
-        self._engine, self._client, self.name = engine, client, client.name
-        self.warning = warning
-
-    def push_audio(self, audio: Audio) -> None:
-        """Queue the next micro-turn of the microphone."""
-        self._engine._push_audio(self._client, audio)
-
-    def show(self, lane: str, frame: NDArray[np.uint8]) -> None:
-        """Set the frame (H, W, 3) of a lane, such as `video`; it is seen until the next one.
-
-        Raises LayoutError for a lane of frames that the layout lacks and for another shape.
-        """
-        self._engine._show(self._client, lane, frame)
-
-    def type_text(self, text: str) -> None:
-        """Queue typed text; raises ValueError when too many requests wait already."""
-        self._engine._act(self._client, lambda conversation: conversation.type_text(text))
-
-    def cancel(self, delegation_id: str) -> None:
-        """End a delegation; raises ValueError when too many requests wait already."""
-        self._engine._act(self._client, lambda conversation: conversation.cancel(delegation_id))
-
-    def add_context(self, context: ContextText) -> None:
-        """Queue text for the conversation, answered with `ContextTaken` or a problem.
-
-        Raises ValueError when too many requests wait already.
-        """
-        self._engine._act(self._client, self._client.adding(context))
-
-    def delegate_to_client(self) -> None:
-        """Let the client answer what the model delegates, before its first audio."""
-        self._engine._act(self._client, lambda conversation: conversation.delegate_to_client())
-
-    def instruct(self, text: str) -> None:
-        """Begin with these instructions instead of the server's; computes on the caller's thread.
-
-        Raises ValueError the second time, after the first audio, and for what the model cannot
-        read.
-        """
-        self._engine._instruct(self._client, text)
-
-    def mark_unplayed(self, micro_turn: int) -> None:
-        """Note that the sound of a micro-turn was dropped on its way: its words were not said."""
-        self._client.unplayed.append(micro_turn)
-
-    def leave(self) -> None:
-        """End the session and free its row."""
-        self._engine._leave(self._client)
 
 
 class LiveEngine:
@@ -149,19 +93,18 @@ class LiveEngine:
         if self._agent is not None:
             self._agent.close()
 
-    def join(self, deliver: Deliver) -> LiveSession:
+    def join(self, deliver: Deliver, *, make_room: MakeRoom = lambda: False) -> LiveSession:
         """Begin a session; `deliver` is called on the engine's thread and must not block.
 
-        Raises EngineFull, with the measured number, when it would not fit into real time.
+        Where it would not fit `make_room` may end another one; it returns False when there is none
+        to end. Raises EngineFull, with the measured number, when it would not fit into real time.
         """
         with self._wake:
-            n_others = sum(not client.has_left for client in self._clients)
-            excess = self._excess(n_others + 1)
-            is_admitted = not excess or n_others < self._config.admit_always
-            refusal = self._refusal(n_others) or ("" if is_admitted else f"{excess}; {_LATER}")
-            if refusal:
-                self._metrics.count("sessions_refused")
-                raise EngineFull(refusal)
+            while refusal := self._refusal():
+                if not make_room():
+                    self._metrics.count("sessions_refused")
+                    raise EngineFull(refusal)
+            excess = self._excess(self._n_present + 1)
             self._metrics.count("sessions_opened")
             client = self._new_client(deliver)
             self._clients.append(client)
@@ -196,13 +139,19 @@ class LiveEngine:
         )
         return LiveClient(name=name, conversation=conversation, deliver=deliver, queue=queue)
 
-    def _refusal(self, n_others: int) -> str:
-        max_sessions = self._sessions.max_sessions
+    @property
+    def _n_present(self) -> int:
+        return sum(not client.has_left for client in self._clients)
+
+    def _refusal(self) -> str:
+        """Tell why one more session is refused; empty if it is not."""
+        n_others, max_sessions = self._n_present, self._sessions.max_sessions
         if self._stopping:
             return "the server is stopping"
-        return (
-            f"all {max_sessions} sessions are in use; {_LATER}" if n_others >= max_sessions else ""
-        )
+        if n_others >= max_sessions:
+            return f"all {max_sessions} sessions are in use; {_LATER}"
+        excess = "" if n_others < self._config.admit_always else self._excess(n_others + 1)
+        return f"{excess}; {_LATER}" if excess else ""
 
     def _excess(self, n: int) -> str:
         """Tell how n sessions would not fit into real time; empty if they would."""
@@ -242,7 +191,7 @@ class LiveEngine:
                 gauges["admission_expected_seconds"] = expected_ms / 1000
         return gauges
 
-    def _push_audio(self, client: LiveClient, audio: Audio) -> None:
+    def push_audio(self, client: LiveClient, audio: Audio) -> None:
         with self._wake:
             with self._counting_losses(client.queue):
                 client.queue.push_audio(audio, self._clock())
@@ -255,17 +204,17 @@ class LiveEngine:
         for name, n in zip(_QUEUE_LOSSES, before, strict=True):
             self._metrics.count(name, getattr(queue, name) - n)
 
-    def _show(self, client: LiveClient, lane: str, frame: NDArray[np.uint8]) -> None:
+    def show(self, client: LiveClient, lane: str, frame: NDArray[np.uint8]) -> None:
         self.layout.check_ready(lane, frame[None], 1)
         with self._wake:
             client.frames = {**client.frames, lane: frame.copy()}
 
-    def _act(self, client: LiveClient, action: Action) -> None:
+    def act(self, client: LiveClient, action: Action) -> None:
         with self._wake:
             client.ask(action)
             self._wake.notify()
 
-    def _instruct(self, client: LiveClient, text: str) -> None:
+    def instruct(self, client: LiveClient, text: str) -> None:
         with self._instructing:  # one at a time: reading them takes as long as some micro-turns
             if client.opened is not None:
                 raise ValueError("instructions were given already; send them once")
@@ -276,7 +225,7 @@ class LiveEngine:
             client.opened = opened
             client.conversation.record.instructions = text
 
-    def _leave(self, client: LiveClient) -> None:
+    def leave(self, client: LiveClient) -> None:
         with self._wake:
             client.has_left = True
             self._wake.notify()

@@ -12,6 +12,7 @@ from typing import Final
 
 from starlette.websockets import WebSocket
 
+from microturn.inference.serve.codec import Codec
 from microturn.inference.serve.connection import GOODBYE_S, Connection
 from microturn.inference.serve.pace import Allowance
 
@@ -44,22 +45,40 @@ class OpenConnections:
         if self._is_stopping:
             connection.stop(_STOPPED)
         try:
-            await connection.serve()
+            await connection.serve(self._make_room)
         finally:
             del self._tasks[task]
             if connection.was_shown_out:
                 self._remember(address)
 
-    async def resume(self, websocket: WebSocket, token: str, n_received: int) -> None:
+    async def resume(
+        self, websocket: WebSocket, token: str, n_received: int, *, codec: Codec
+    ) -> None:
         """Go on with the conversation of a client whose connection was lost.
 
-        Raises ValueError when there is none with this token, and for more messages than were sent.
+        Raises ValueError when there is none with this token in the protocol of `codec`, and for
+        more messages than were sent.
         """
+        await self._find(token, codec).come_back(websocket, n_received)
+
+    def _find(self, token: str, codec: Codec) -> Connection:
         for connection in self._tasks.values():
             if connection.token and compare_digest(connection.token.encode(), token.encode()):
-                await connection.come_back(websocket, n_received)
-                return
+                if type(connection.codec) is not type(codec):
+                    raise ValueError(
+                        "this session speaks another protocol; use the path at which it began"
+                    )
+                return connection
         raise ValueError("this session is over or was never here; begin another one")
+
+    def _make_room(self) -> bool:
+        """End the conversation of the client that is away longest; False when none may be ended."""
+        now_s = asyncio.get_running_loop().time()
+        longest = min(self._tasks.values(), key=lambda connection: connection.spare_from_s)
+        if longest.spare_from_s > now_s:
+            return False
+        longest.give_place()
+        return True
 
     async def stop(self) -> None:
         """End every conversation; returns when each client was told or did not listen."""

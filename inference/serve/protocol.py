@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -51,7 +52,9 @@ class MicroturnCodec:
     """The protocol of `/ws` on one connection."""
 
     def __init__(self, served: ServedModel) -> None:
+        self._served = served
         self._layout = layout = served.layout
+        self._token = secrets.token_urlsafe(16)
         self._pieces = Reassembler(layout.samples_per_micro_turn)
         # Reading JSON takes time and memory that its length says nothing of.
         pixels = [math.prod(shape) for shape in frame_shapes(layout).values()]
@@ -141,6 +144,8 @@ class MicroturnCodec:
             "type": "hello",
             "protocol": PROTOCOL_VERSION,
             "session": session,
+            "token": self._token,
+            "resume_s": self._served.resume_s,
             "format": AUDIO_FORMAT,
             "channels": CHANNELS,
             "sample_rate": layout.sample_rate,
@@ -179,10 +184,11 @@ class MicroturnCodec:
 
     @property
     def token(self) -> str:
-        return ""
+        return self._token if self._greeted else ""
 
-    def welcome_back(self, *, n_lost: int) -> list[ServerMessage]:
-        return []
+    def welcome_back(self, *, n_read: int, n_lost: int) -> list[ServerMessage]:
+        resumed = {"type": "resumed", "received": n_read, "lost": n_lost}
+        return [ServerMessage.from_json(resumed)]
 
     def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
         return []  # this protocol sends no text of that kind

@@ -28,12 +28,9 @@ from microturn.inference.opening import read_opening
 from microturn.inference.serve import protocol
 from microturn.inference.serve.access import Access, Refusal, read_token
 from microturn.inference.serve.admission import measured_admission
+from microturn.inference.serve.closing import CLOSE_NOT_ALLOWED
 from microturn.inference.serve.codec import Codec, ServedModel, WrongMessage
-from microturn.inference.serve.connection import (
-    CLOSE_NOT_ALLOWED,
-    MAX_MESSAGE_BYTES,
-    Connection,
-)
+from microturn.inference.serve.connection import MAX_MESSAGE_BYTES, Connection
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.live import codec as live
 from microturn.inference.serve.open_connections import OpenConnections
@@ -148,7 +145,10 @@ def create_app(
     access = Access(config.token)
     open_connections = connections or OpenConnections()
     served = ServedModel(
-        layout=engine.layout, name=model_name(config.checkpoint), longest_s=config.longest_s
+        layout=engine.layout,
+        name=model_name(config.checkpoint),
+        longest_s=config.longest_s,
+        resume_s=config.resume_s,
     )
 
     async def talk(websocket: WebSocket) -> None:
@@ -168,7 +168,8 @@ def create_app(
         if token is not None:
             received = websocket.query_params.get("received", "")
             try:
-                await open_connections.resume(websocket, token, _whole_number(received))
+                n_received = _whole_number(received)
+                await open_connections.resume(websocket, token, n_received, codec=codec)
             except ValueError as error:
                 await _show_out(websocket, str(error), codec=codec)
             return
@@ -219,7 +220,7 @@ async def _turn_away(
 def _whole_number(text: str) -> int:
     """Read how many events a client has received; raises ValueError for anything else."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ValueError("say with received=N how many events of the session have arrived")
+        raise ValueError("say with received=N how many messages of the session have arrived")
     return int(text)
 
 

@@ -18,7 +18,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 
-from microturn.inference.serve.connection import CLOSE_NOT_ALLOWED, CUT_OFF
+from microturn.inference.serve.closing import CLOSE_NOT_ALLOWED
+from microturn.inference.serve.connection import CUT_OFF
 from microturn.inference.serve.pace import Allowance
 
 _SLICE_BYTES: Final = 2_048  # parsed at once; of the smallest frames it holds 341

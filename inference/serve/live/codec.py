@@ -265,7 +265,7 @@ class LiveCodec:
     def token(self) -> str:
         return self._id if self._config else ""
 
-    def welcome_back(self, *, n_lost: int) -> list[ServerMessage]:
+    def welcome_back(self, *, n_read: int, n_lost: int) -> list[ServerMessage]:
         state = {"input_samples": self._microphone.n_samples, "lost_events": n_lost}
         return [self._events.info("resumed", json.dumps(state))]
 

@@ -339,7 +339,7 @@ class RealtimeCodec:
     def token(self) -> str:
         return ""  # the protocol cannot return
 
-    def welcome_back(self, *, n_lost: int) -> list[ServerMessage]:
+    def welcome_back(self, *, n_read: int, n_lost: int) -> list[ServerMessage]:
         return []
 
     def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:

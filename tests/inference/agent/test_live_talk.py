@@ -9,8 +9,9 @@ from microturn.inference.agent.agent import Emit, Job
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.serve.codec import ServerMessage
-from microturn.inference.serve.engine import LiveEngine, LiveSession
+from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.outbox import MAX_WAITING_AUDIO, Outbox
+from microturn.inference.serve.session.live_session import LiveSession
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 from support.scripted_rows import ScriptedRows
 

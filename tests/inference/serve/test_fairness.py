@@ -11,8 +11,9 @@ import torch
 from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
-from microturn.inference.serve.engine import LiveEngine, LiveSession
+from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.report import MicroTurnReport, Problem
+from microturn.inference.serve.session.live_session import LiveSession
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import DELEGATE
 from microturn.model.streams.pcm import Audio

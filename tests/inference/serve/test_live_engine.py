@@ -17,9 +17,10 @@ from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve import protocol
 from microturn.inference.serve.admission import Admission, measured_admission
-from microturn.inference.serve.engine import EngineFull, LiveEngine, LiveSession
+from microturn.inference.serve.engine import EngineFull, LiveEngine
 from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.serve.server import create_app
+from microturn.inference.serve.session.live_session import LiveSession
 from microturn.inference.sessions import Sessions
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig

@@ -20,6 +20,7 @@ from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve import connection, pace
+from microturn.inference.serve.closing import CLOSE_NOT_ALLOWED
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.serve.server import create_app
@@ -233,7 +234,7 @@ def test_a_client_of_another_version_is_refused(
         assert receive_json(socket) == {"type": "closed", "reason": error["message"]}
         with pytest.raises(WebSocketDisconnect) as caught:
             socket.receive_text()
-        assert caught.value.code == connection.CLOSE_NOT_ALLOWED
+        assert caught.value.code == CLOSE_NOT_ALLOWED
 
 
 def test_endless_garbage_is_refused(client: TestClient) -> None:
@@ -244,7 +245,7 @@ def test_endless_garbage_is_refused(client: TestClient) -> None:
         assert "messages were wrong" in event_of(socket, "closed")["reason"]
         with pytest.raises(WebSocketDisconnect) as caught:
             socket.receive_text()
-        assert caught.value.code == connection.CLOSE_NOT_ALLOWED
+        assert caught.value.code == CLOSE_NOT_ALLOWED
     assert client.get("/health").status_code == 200
 
 

@@ -163,8 +163,8 @@ def test_a_place_is_free_after_the_time_to_return() -> None:
     [
         ("resume=live_x&received=0", "this session is over or was never here"),
         ("resume=%C3%A4&received=0", "this session is over or was never here"),
-        ("resume=ID&received=99", "received=99 is no number of events: 1 were sent"),
-        ("resume=ID", "say with received=N how many events"),
+        ("resume=ID&received=99", "received=99 is no number of messages: 1 were sent"),
+        ("resume=ID", "say with received=N how many messages"),
     ],
 )
 def test_a_return_that_cannot_be_says_why(query: str, sentence: str) -> None:
