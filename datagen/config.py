@@ -19,6 +19,7 @@ MORE_FAMILIES = (
     "self_correction",
     "agent_backchannel",
     "side_talk",
+    "vocal_tic",
     "music",
     "interjection",
     "repeated_cue",

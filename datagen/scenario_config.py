@@ -25,11 +25,11 @@ def _default_harmless() -> dict[str, str]:
 SOUNDS = ("background_speech", "noise", "music")
 REQUESTS = ("timed_cue", "spoken_cue", "delegation")
 TRANSPLANTS = (*SOUNDS, *REQUESTS)
-INTERJECTIONS = ("nothing", "stop", "backchannel", "aside", "voice")
+INTERJECTIONS = ("nothing", "stop", "backchannel", "aside", "voice", "tic")
 
 
 def _default_interjections() -> dict[str, float]:
-    return dict(zip(INTERJECTIONS, (0.35, 0.25, 0.25, 0.08, 0.07), strict=True))
+    return dict(zip(INTERJECTIONS, (0.35, 0.25, 0.25, 0.08, 0.07, 0.0), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,11 @@ class ScenarioConfig:
     )
     side_talk_db: tuple[float, float] = option(
         (-9.0, -3.0), "side_talk: level of a user who has turned away"
+    )
+    vocal_tics: tuple[str, ...] = option(
+        (),
+        "vocal_tic: further transcripts of coughs, laughs and the like, in lower case without "
+        "signs, `*` for anything (`cough*`); hesitations and sounds in brackets are found alone",
     )
     music_s: tuple[float, float] = option((2.0, 5.0), "music: how long it plays")
     music_db: tuple[float, float] = option((-18.0, -6.0), "music: level relative to the user")
@@ -151,7 +156,7 @@ class ScenarioConfig:
     interjections: dict[str, float] = option(
         default_factory=_default_interjections,
         help="open speech: weights of what happens while the agent speaks: nothing, stop, "
-        "backchannel, aside (to somebody else), voice (from afar)",
+        "backchannel, aside (to somebody else), voice (from afar), tic (a cough, `um`)",
     )
     transplants: dict[str, float] = option(
         default_factory=lambda: dict.fromkeys(TRANSPLANTS, 0.0),

@@ -33,6 +33,7 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "user_backchannel": (50, ("user_backchannel",)),
     "agent_backchannel": (45, ("agent_backchannel",)),
     "side_talk": (35, ("side_talk",)),
+    "vocal_tic": (45, ("vocal_tic",)),
     "background": (35, ("background_speech",)),
     "music": (35, ("music", "turn")),
     "interjection": (45, ("interjection",)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -19,6 +19,7 @@ from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.index.catalogue import Utterances
 from microturn.datagen.corpora.index.phrases import Phrase, Phrases, Prompts
 from microturn.datagen.corpora.index.spelling import canonical
+from microturn.datagen.corpora.index.tics import tics_among
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.corpora.waveform import longest_silence
@@ -169,6 +170,22 @@ class UnitBank:
             )
             self._phrases[key] = Phrases(said, said.texts("canonical"))
         return self._phrases[key]
+
+    def tics(self, more: Sequence[str] = ()) -> Phrases:
+        """Vocal tics of other speakers of this split; `more` transcripts as in `tics_among`."""
+        everybody = self.corpus.utterances
+        others = everybody.where(
+            on_side(everybody, self.split, unseen=self._voices.unseen)
+            & ~everybody.is_one_of("speaker", (self._voices.agent, self._voices.user))
+        )
+        return tics_among(others, more=more)
+
+    def tic(self, phrase: Phrase, variant: str = "") -> Unit:
+        """A vocal tic of `tics`, with the words that are said in it."""
+        unit = self.phrase(phrase, variant)
+        return (
+            unit if phrase.text else replace(unit, text=normalise(phrase.utterance.text), words=())
+        )
 
     def lines(self, *, shortest_s: float, longest_s: float) -> Utterances:
         """Whole lines of other speakers, for voices in the background."""

@@ -7,6 +7,7 @@ every kind: the user's own, or that of another speaker who has recorded phrases 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -38,6 +39,7 @@ class VoiceMixture:
         self._asides: dict[str, Utterances] = {}
         meant = (*vocabulary.stop_phrases, *vocabulary.backchannels, *vocabulary.greetings)
         self._meant = {canonical(text) for text in meant}  # for the agent
+        self._more_tics = config.scenarios.vocal_tics
         self._own_backchannels = bank.sayable(vocabulary.backchannels)
         self._own_stops = bank.sayable(vocabulary.stop_words)
         self._speakers = tuple(sorted(set(self._short) & set(self._stops)))
@@ -90,6 +92,29 @@ class VoiceMixture:
                 fitting = fitting.where(seconds * rate <= max_samples)
             return self._phrase(rng, fitting) if fitting else None
         return self._own(rng, self._own_stops, voice) if self._own_stops else None
+
+    def tic(
+        self, rng: np.random.Generator, *, into: bool, agent: str, user: str = ""
+    ) -> Unit | None:
+        """Draw a vocal tic of anybody but the agent; None where nobody has recorded one.
+
+        One said `into` the agent's words is, where possible, of somebody who also stops the agent
+        and agrees with it. `user` is a person whose own tics are preferred.
+        """
+        names = [name for name in self._tics if name != agent]
+        if into:
+            names = [name for name in names if name in self._speakers] or names
+        if user in names:
+            names = [user]
+        if not names:
+            return None
+        phrases = self._tics[names[int(rng.integers(len(names)))]]
+        phrase = phrases[int(rng.integers(len(phrases)))]
+        return self._bank.tic(phrase, self._bank.variants.of_other(rng))
+
+    @cached_property
+    def _tics(self) -> dict[str, Phrases]:
+        return self._bank.tics(self._more_tics).by_speaker()
 
     def asides(self, speaker: str) -> Utterances:
         """Lines of a speaker, or of everybody else, that are not meant for the agent."""

@@ -71,6 +71,7 @@ INTERRUPTION: Final = "interruption"
 USER_BACKCHANNEL: Final = "user_backchannel"
 AGENT_BACKCHANNEL: Final = "agent_backchannel"
 OVERLAP: Final = "overlap"
+VOCAL_TIC: Final = "vocal_tic"
 SIDE_TALK: Final = "side_talk"
 BACKGROUND_SPEECH: Final = "background_speech"
 NOISE: Final = "noise"
@@ -92,7 +93,7 @@ VISUAL_QUESTION: Final = "visual_question"
 
 
 def _type(name: str, suite: str, colour: str, acts: tuple[str, ...], meaning: str) -> EventType:
-    takes_turn = name not in (USER_BACKCHANNEL, AGENT_BACKCHANNEL)
+    takes_turn = name not in (USER_BACKCHANNEL, AGENT_BACKCHANNEL, VOCAL_TIC)
     return EventType(
         name=name, suite=suite, acts=acts, colour=colour, meaning=meaning, takes_turn=takes_turn
     )
@@ -122,6 +123,10 @@ SHIPPED: Final = (
     _type(
         *(OVERLAP, "user_backchannel", "#3f8f5b", ("resume",)),
         "the user talks into the agent's words and does not get the floor",
+    ),
+    _type(
+        *(VOCAL_TIC, "background", "#8a6fc2", _QUIET),
+        "somebody coughs, laughs, sighs or the like, or says `um` and no more",
     ),
     _type(SIDE_TALK, "background", "#7a5aa0", _QUIET, "the user talks to another person"),
     _type(

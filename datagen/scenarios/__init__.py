@@ -3,7 +3,13 @@
 # Imported to register.
 from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
 from microturn.datagen.labels.event_types import EventType, register_event_type
-from microturn.datagen.scenarios.background import background, music, side_talk, silence  # noqa: F401
+from microturn.datagen.scenarios.background import (  # noqa: F401
+    background,
+    music,
+    side_talk,
+    silence,
+    vocal_tic,
+)
 from microturn.datagen.scenarios.base import (
     REGISTRY,
     DialogueContext,

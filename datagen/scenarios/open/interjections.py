@@ -16,6 +16,7 @@ from microturn.datagen.labels.event_types import (
     BACKGROUND_SPEECH,
     SIDE_TALK,
     USER_BACKCHANNEL,
+    VOCAL_TIC,
 )
 from microturn.datagen.scenarios.open.floor import Floor
 from microturn.model.streams import normalise
@@ -177,6 +178,19 @@ class Interjections:
                 expect=expect,
             )
         )
+        return HeldTurn(span=held)
+
+    def _tic(self, planned: Sequence[tuple[Unit, int]], onset: int) -> HeldTurn:
+        floor, segment, cast = self._floor, self._segment, self._floor.cast
+        mixture = segment.context.mixture
+        unit = mixture.tic(segment.rng, into=True, agent=cast.agent, user=cast.user)
+        if unit is None:
+            return HeldTurn(span=floor.agent(planned))
+        tic = segment.place(unit, onset, lane="user")
+        held = floor.agent(planned)
+        tail = min(held.end_sample, tic.end_sample + floor.samples(TAIL_S))
+        segment.user_event(VOCAL_TIC, tic, "resume", (onset, max(tail, tic.end_sample)))
+        floor.talked_until(tic.end_sample)
         return HeldTurn(span=held)
 
     # --- who and what ------------------------------------------------------------------------
