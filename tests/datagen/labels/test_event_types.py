@@ -73,6 +73,7 @@ def test_every_type_that_ships_has_a_suite_that_judges_its_acts() -> None:
     assert [n for n, kind in EVENT_TYPES.items() if not kind.takes_turn] == [
         "user_backchannel",
         "agent_backchannel",
+        "vocal_tic",
     ]
 
 
