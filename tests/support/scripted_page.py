@@ -1,8 +1,15 @@
 """A server whose model is scripted, for what a person does on the page."""
 
+import base64
+import io
+import json
+import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import soundfile
 
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
@@ -45,3 +52,39 @@ def start_talking(tab: Tab, page: ServedPage) -> None:
     tab.open(page.url)
     tab.click("#talk")
     tab.wait("the microphone", lambda: tab.text("status") == "listening")
+
+
+@dataclass(frozen=True)
+class Download:
+    """What the page gives to keep."""
+
+    sound: Audio  # (samples, 2): the user, the agent
+    rate: int
+    labels: dict[str, Any]
+    transcript: str
+
+
+def download(tab: Tab) -> Download:
+    """Press the button, and unpack the file."""
+    packed = tab.value(
+        """(async () => {
+            let file;
+            const make = URL.createObjectURL;
+            URL.createObjectURL = (blob) => make((file = blob));
+            HTMLAnchorElement.prototype.click = () => {};
+            document.querySelector('#download').click();
+            const bytes = new Uint8Array(await file.arrayBuffer());
+            let text = '';
+            for (const byte of bytes) text += String.fromCharCode(byte);
+            return btoa(text);
+        })()"""
+    )
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as files:
+        assert files.testzip() is None
+        sound, rate = soundfile.read(io.BytesIO(files.read("conversation.wav")), dtype="float32")
+        return Download(
+            sound=sound,
+            rate=rate,
+            labels=json.loads(files.read("conversation.json")),
+            transcript=files.read("transcript.txt").decode(),
+        )

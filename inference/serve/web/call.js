@@ -1,6 +1,7 @@
 // A conversation: its sound, and the connection to the server, which is made again when it breaks.
 
 import { Link } from "./link.js";
+import { Mail } from "./mail.js";
 import { Sound } from "./sound.js";
 
 const RETRY_S = [0.5, 1, 2, 4, 8, 15];
@@ -16,17 +17,31 @@ export class Call {
     Object.assign(this, { view, stream, start, headphones, camera, offset: start });
     this.sent = this.received = this.serverDropped = this.pageDropped = this.failed = 0;
     this.ended = false;
+    this.mail = null; // of a conversation that can go on over another connection
     view.status("connecting");
     this.connect();
   }
 
   connect() {
+    const resume = this.mail && { token: this.hello.token, received: this.mail.received };
     this.link = new Link({
-      onHello: (hello) => this.begin(hello).catch((error) => this.fail(error.message)),
+      resume,
+      onHello: (hello, answer) => {
+        this.greet(hello, answer);
+        this.begin(hello).catch((error) => this.fail(error.message));
+      },
       onMessage: (message) => this.receive(message),
       onAudio: (chunk) => this.play(chunk),
       onEnd: (state) => this.lose(state),
     });
+  }
+
+  greet(hello, answer) {
+    if (this.hello) this.view.broken();
+    this.mail = new Mail();
+    this.mail.received = 1;
+    this.send(answer);
+    if (!hello.resume_s) this.mail = null; // this server keeps nothing
   }
 
   /** The server let us in. */
@@ -57,6 +72,13 @@ export class Call {
     if (this.waiting) this.playExample(this.waiting);
   }
 
+  /** The conversation goes on: the server has read so many of our messages. */
+  goOn({ received }) {
+    this.failed = 0;
+    for (const message of this.mail.resend(received)) this.link.send(message);
+    this.showStatus();
+  }
+
   showStatus() {
     if (this.ended || !this.link.isOpen) return;
     const { example, muted } = this.sound ?? {};
@@ -64,21 +86,27 @@ export class Call {
   }
 
   // --- out -----------------------------------------------------------------------------------
+  /** Send a message now, or once the connection is there again. */
+  send(message) {
+    this.mail?.add(message);
+    this.link.send(message);
+  }
+
   sendAudio(chunk) {
-    if (!this.link.greeted || !this.link.isOpen) return;
+    if (!this.link.isOpen && !this.mail) return;
     this.view.level("user", this.offset + this.shift + this.sentHere++, chunk);
-    const frame = this.camera.takeFrame(); // the end of the micro-turn that is sent now
-    if (frame) this.link.send(frame);
-    this.link.sendAudio(chunk);
+    const frame = this.link.isOpen && this.camera.takeFrame(); // the end of this micro-turn
+    if (frame) this.send(frame);
+    this.send(chunk);
     this.view.number("sent", ++this.sent);
   }
 
   type(text) {
-    this.link.send({ type: "text", text });
+    this.send({ type: "text", text });
   }
 
   cancel(id) {
-    this.link.send({ type: "cancel", delegation_id: id });
+    this.send({ type: "cancel", delegation_id: id });
   }
 
   listenTo(stream) {
@@ -108,7 +136,9 @@ export class Call {
 
   // --- in ------------------------------------------------------------------------------------
   receive(message) {
-    if (message.type === "error") return this.view.complain(message.message);
+    if (this.mail) this.mail.received++;
+    if (message.type === "resumed") return this.goOn(message);
+    if (message.type === "error") return this.complain(message);
     if (message.type === "micro_turn") return this.showMicroTurn(message);
     const moved = { ...message };
     if ("time_s" in moved) moved.time_s += this.offset * this.second;
@@ -118,7 +148,13 @@ export class Call {
     this.view.event(moved);
   }
 
+  complain({ message }) {
+    const isResuming = this.mail && !this.link.isOpen; // `lose` begins anew if it may not
+    if (!isResuming) this.view.complain(message);
+  }
+
   play(chunk) {
+    if (this.mail) this.mail.received++;
     this.view.level("agent", this.microTurn + 1, chunk);
     this.sound?.play(chunk);
     this.view.number("received", ++this.received);
@@ -149,13 +185,16 @@ export class Call {
 
   // --- the end -------------------------------------------------------------------------------
   /** The connection is over: told by the server, or broken, and then tried again. */
-  lose({ greeted, told, reason }) {
+  lose({ open, told, reason }) {
     if (this.ended) return;
+    if (told && this.mail && !open) {
+      this.mail = null; // it is over there, and another one begins
+      return this.connect();
+    }
     if (told) return this.stop(this.hello ? reason || "the conversation is over" : "not connected");
     if (!this.hello) {
       return this.fail("The server does not answer. Is it still running?", "not connected");
     }
-    if (greeted) this.view.broken();
     if (this.failed === RETRY_S.length) {
       return this.fail("The server does not answer any more. The conversation so far is kept here.");
     }

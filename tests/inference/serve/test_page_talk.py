@@ -3,16 +3,10 @@
 The model is scripted: what it says, and when, is written down; everything else is real.
 """
 
-import base64
-import io
-import json
-import zipfile
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 
 from microturn.inference.agent.process import start_agent
 from microturn.inference.config import AgentConfig, ServeConfig
@@ -24,7 +18,7 @@ from tests.support.browser import (
     Tab,
     served_page,
 )
-from tests.support.scripted_page import SAID, ScriptedBatch, start_talking
+from tests.support.scripted_page import SAID, ScriptedBatch, download, start_talking
 
 pytestmark = [pytest.mark.clients, NEEDS_BROWSER]
 
@@ -49,30 +43,6 @@ def test_mute_is_silence_for_the_agent_and_the_conversation_goes_on(
     tab.wait("the end", lambda: tab.text("status") == "stopped")
     assert tab.is_hidden("mute")
     assert tab.problems == []
-
-
-def test_a_broken_connection_is_made_again_and_the_transcript_stays(
-    tab: Tab, page: ServedPage
-) -> None:
-    start_talking(tab, page)
-    tab.wait("words", lambda: "three" in tab.text("transcript"))
-    page.pull_cable()
-    tab.wait("the note", lambda: "the connection broke" in tab.text("transcript"))
-    tab.wait("a new connection", lambda: tab.text("status") == "listening")
-    tab.wait("words again", lambda: tab.text("transcript").count("three") == 2)
-    before, after = tab.text("transcript").split("the connection broke")
-    assert "Youeight plus three" in before
-    assert "Youeight plus three" in after
-    assert tab.is_hidden("problem")
-    # The clock of the page goes on.
-    times = tab.value("[...document.querySelectorAll('#transcript time')].map(e => e.textContent)")
-    seconds = [int(time.split(":")[0]) * 60 + int(time.split(":")[1]) for time in times]
-    assert seconds == sorted(seconds)
-    page.stop()
-    tab.wait("tries", lambda: "trying again (3 of 6)" in tab.text("status"))
-    tab.click("#talk")
-    assert tab.text("status") == "stopped"
-    assert "eight plus three" in tab.text("transcript")
 
 
 def test_background_work_shows_its_question_steps_and_result(tab: Tab, page: ServedPage) -> None:
@@ -181,27 +151,11 @@ def test_the_download_has_both_sides_and_the_labels(
     tab.wait("the last word", lambda: int(tab.text("received")) > max(SAID) + 1)
     tab.click("#talk")
     tab.wait("the end", lambda: tab.text("status") == "stopped")
-    packed = tab.value(
-        """(async () => {
-            let file;
-            const make = URL.createObjectURL;
-            URL.createObjectURL = (blob) => make((file = blob));
-            HTMLAnchorElement.prototype.click = () => {};
-            document.querySelector('#download').click();
-            const bytes = new Uint8Array(await file.arrayBuffer());
-            let text = '';
-            for (const byte of bytes) text += String.fromCharCode(byte);
-            return btoa(text);
-        })()"""
-    )
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as files:
-        assert files.testzip() is None
-        sound, rate = soundfile.read(io.BytesIO(files.read("conversation.wav")), dtype="float32")
-        labels: dict[str, Any] = json.loads(files.read("conversation.json"))
-        words = files.read("transcript.txt").decode()
-    assert rate == labels["sample_rate"] == 16_000
+    kept = download(tab)
+    labels, words = kept.labels, kept.transcript
+    assert kept.rate == labels["sample_rate"] == 16_000
     assert labels["begins_at_s"] == 0
-    user, agent = sound.T
+    user, agent = kept.sound.T
     heard = np.concatenate(batch.heard)
     n = min(len(user), len(heard))
     assert np.abs(user[:n] - heard[:n]).max() < 1e-3
