@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "check the audio of every scenario against its labels",
     ),
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
+    "reinforce": ("microturn.training.cli", "REINFORCE", "let a checkpoint learn by conversing"),
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
     "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),
     "compare": ("microturn.evaluation.cli", "COMPARE", "tell two evaluations apart"),

@@ -6,6 +6,9 @@ likely: the most likely token alone would keep an agent of open speech silent fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -21,3 +24,22 @@ def choose_token(logits: Tensor, start_at: float) -> Tensor:
     chosen = logits[..., IDLE + 1 :].argmax(-1) + (IDLE + 1)
     idle = logits.float().softmax(-1)[..., IDLE] > 1.0 - start_at
     return torch.where(idle, IDLE, chosen)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Chance in the choice of tokens: lanes with numbers are sampled, the others chosen."""
+
+    temperature: float
+    uniform: Mapping[str, Tensor]  # (B, P) in [0, 1) by lane of tokens
+
+
+def sample_token(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+    """Draw ids (...) int64 from softmax(logits (..., V) / temperature), `<idle>` as any other.
+
+    uniform (...) in [0, 1) is all chance there is: the first id whose cumulated probability lies
+    above it.
+    """
+    cumulated = (logits.float() / temperature).softmax(-1).cumsum(-1)
+    below = (cumulated <= uniform.unsqueeze(-1)).sum(-1)
+    return below.clamp_max(logits.shape[-1] - 1)  # a sum may end a little below one

@@ -30,7 +30,7 @@ from microturn.model.checkpoint_files import (
     write_checkpoint,
 )
 from microturn.model.checkpoint_place import find_checkpoint
-from microturn.model.choice import choose_token
+from microturn.model.choice import Sampling, choose_token, sample_token
 from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
@@ -304,12 +304,19 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
         return self._predicting(hidden, batch.shape), after
 
     def step(
-        self, inputs: InputTensors, state: ModelState, noise: Tensor
+        self,
+        inputs: InputTensors,
+        state: ModelState,
+        noise: Tensor,
+        *,
+        sampling: Sampling | None = None,
     ) -> tuple[OutputTensors, ModelState]:
         """Compute one micro-turn of every row; consumes `state`.
 
-        noise (B, P, patch_dim), standard normal, seeds the flow head.
+        noise (B, P, patch_dim), standard normal, seeds the flow head. Tokens are chosen without
+        chance except in the lanes of `sampling`.
         """
+        drawn = sampling.uniform if sampling else {}
         given = self._embedded(self.layout.given_lanes, inputs.given, inputs.missing_input)
         layers, seen = state.backbone.layers, state.backbone.seen
         plan, done = self.backbone.plan(state.backbone, self.layout.n_positions), 0
@@ -329,7 +336,12 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
             marks, ids = self.embed.marks(spec.name), [none]
             for index in range(spec.positions):
                 if spec.kind == "tokens":
-                    token = choose_token(self.unembed(z), self.cfg.start_at)  # (B, 1)
+                    logits = self.unembed(z)  # (B, 1, V)
+                    if sampling and spec.name in drawn:
+                        chance = drawn[spec.name][:, index, None]
+                        token = sample_token(logits, chance, sampling.temperature)
+                    else:
+                        token = choose_token(logits, self.cfg.start_at)  # (B, 1)
                     ids.append(token)
                     vector = self.embed.tokens(token)
                 else:

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from microturn.model.checkpoint import save_checkpoint
-from microturn.model.losses import lane_terms
 from microturn.model.streams import Tokenizer
 from microturn.training import state
 from microturn.training.module import Request, TrainingModule
@@ -20,7 +19,7 @@ from microturn.training.start.run_identity import RunIdentity
 from microturn.training.state import State
 from microturn.training.watch.step_times import StepTimes
 
-_LOSSES_EVERY = 10  # steps between two readings of the losses: reading waits for the device
+_HEADLINE_EVERY = 10  # steps between two readings of the losses: reading waits for the device
 
 
 class Progress(Callback):
@@ -46,7 +45,7 @@ class Progress(Callback):
         self._peak = float("nan")
         self._start_s = 0.0  # `trained_seconds` when this run started or resumed
         self._steps = 0
-        self._losses = ""
+        self._headline = ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
@@ -71,15 +70,13 @@ class Progress(Callback):
         if not pl_module.stepped:
             return
         self._steps += 1
-        if self._steps % _LOSSES_EVERY == 1:
-            values = pl_module.metrics
-            names = lane_terms(pl_module.model.layout)
-            self._losses = " ".join(f"{name} {values[f'loss/{name}']:.3f}" for name in names)
+        if self._steps % _HEADLINE_EVERY == 1:
+            self._headline = pl_module.headline()
         self.speed = self._speed(pl_module)
         rate, mfu, wait = (self.speed[n] for n in ("dialogues_per_s", "mfu", "data_wait"))
         self.bar.update(100 * pl_module.progress - self.bar.n)
         self.bar.set_postfix_str(
-            f"step {pl_module.steps} {self._losses} {rate:.1f} dialogues/s "
+            f"step {pl_module.steps} {self._headline} {rate:.1f} dialogues/s "
             f"({rate * self.dialogue_s:.0f} x real time) MFU {mfu:.0%} "
             f"data wait {wait:.1%}",
             refresh=False,
@@ -87,7 +84,7 @@ class Progress(Callback):
 
     def _speed(self, module: TrainingModule) -> dict[str, float]:
         elapsed_s = max(module.trained_seconds - self._start_s, 1e-9)
-        rate = self._steps * module.cfg.batch_size / elapsed_s
+        rate = self._steps * module.dialogues_per_step / elapsed_s
         return {
             "dialogues_per_s": rate,
             "mfu": rate * self.flops_per_dialogue / self._peak,

@@ -1,4 +1,4 @@
-"""`microturn train`."""
+"""`microturn train` and `microturn reinforce`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from microturn.configs.command import Command, build_config, starts_over
 from microturn.training.config import TrainingConfig
+from microturn.training.reinforce.config import ReinforceConfig
 
 
 def _train(cfg: TrainingConfig) -> int:
@@ -22,7 +23,13 @@ def _model_of(checkpoint: str) -> dict[str, Any]:
     return model_layer(checkpoint)
 
 
-def _on_interrupt(config: TrainingConfig, line: str) -> str:
+def _reinforce(cfg: ReinforceConfig) -> int:
+    from microturn.training.reinforce.run import reinforce
+
+    return reinforce(cfg)
+
+
+def _on_interrupt(config: TrainingConfig | ReinforceConfig, line: str) -> str:
     states = sorted((Path(config.out) / "states").glob("step*.safetensors"))
     if not states:
         return starts_over(config, line)
@@ -36,6 +43,12 @@ TRAIN = Command(
     help="train a model on simulated dialogues",
     on_interrupt=_on_interrupt,
     beneath=("init", _model_of),
+)
+REINFORCE = Command(
+    schema=ReinforceConfig,
+    run=_reinforce,
+    help="let a checkpoint learn from conversations, by what became of their events",
+    on_interrupt=_on_interrupt,
 )
 
 

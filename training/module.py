@@ -325,6 +325,21 @@ class TrainingModule(L.LightningModule):
         self.exclude_time(time.monotonic() - self._validation_start_s)
 
     # --- for callbacks -----------------------------------------------------------------------
+    @property
+    def dialogues_per_step(self) -> float:
+        """Dialogues between two moments at which a step counts as done (`stepped`)."""
+        return self.cfg.batch_size
+
+    @property
+    def passes(self) -> float:
+        """Forward and backward passes over each of them."""
+        return 1.0
+
+    def headline(self) -> str:
+        """Say how the last step went, for the progress bar."""
+        names = lane_terms(self.model.layout)
+        return " ".join(f"{name} {float(self.metrics[f'loss/{name}']):.3f}" for name in names)
+
     def unsharded_model(self) -> InteractionModel:
         """The model as one device can run it; a collective where weights are sharded."""
         if not self._is_sharded:

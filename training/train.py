@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def choose_strategy(cfg: TrainingConfig) -> Strategy | str:
 
 def trainer_arguments(cfg: TrainingConfig) -> dict[str, Any]:
     """Return the arguments of `lightning.Trainer` that the configuration decides."""
-    gpu = _has_gpu(cfg)
+    gpu = has_gpu(cfg)
     validating = {
         "val_check_interval": cfg.validate.every_steps * cfg.accumulate,
         "check_val_every_n_epoch": None,
@@ -99,7 +100,7 @@ def stand_at_step(trainer: L.Trainer, step: int) -> None:
     loop._batches_that_stepped = step
 
 
-def _silence_lightning() -> None:
+def silence_lightning() -> None:
     """Suppress Lightning's advice about features that this program does not use."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
@@ -124,7 +125,7 @@ def train(cfg: TrainingConfig, *, watch: L.Callback | None = None) -> int:
 
 
 def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
-    _silence_lightning()
+    silence_lightning()
     cluster = choose_cluster(cfg)
     if cfg.compile:
         check_compiler()
@@ -137,10 +138,10 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
         source.layout,
         source.tokenizer,
         data=data_digest(source),
-        precision=choose_precision(cfg.precision, gpu=_has_gpu(cfg)),
+        precision=choose_precision(cfg.precision, gpu=has_gpu(cfg)),
     )
     refuse_to_overwrite(out)
-    resumed = _load_state(cfg, run)
+    resumed = load_state(cfg, run)
     model = new_model(cfg, source, resumed)
     with alone_in(out) if is_first_process() else nullcontext():
         return _run(cfg, model, source, run=run, resumed=resumed, cluster=cluster, watch=watch)
@@ -169,20 +170,25 @@ def _run(
         recompute_blocks(model)
     if cfg.compile:
         compile_blocks(model)
-    return _fit(module, source, run, cluster=cluster, watch=watch)
+    return fit(module, source, run, cluster=cluster, watch=watch)
 
 
-def _fit(
+def fit(
     module: TrainingModule,
     source: Source,
     run: RunIdentity,
     *,
-    cluster: ClusterEnvironment | None,
-    watch: L.Callback | None,
+    cluster: ClusterEnvironment | None = None,
+    beside: Sequence[L.Callback] = (),
+    watch: L.Callback | None = None,
 ) -> int:
+    """Train a module to the end of its run, with states, log, progress and signals.
+
+    beside: callbacks before the progress bar. Returns 0; raises as `train` does.
+    """
     cfg = module.cfg
     out = Path(cfg.out)
-    gpu = _has_gpu(cfg)
+    gpu = has_gpu(cfg)
     precision = choose_precision(cfg.precision, gpu=gpu)
     _announce(module, source, precision)
     data = new_data(cfg, source)
@@ -212,6 +218,7 @@ def _fit(
         streaming = StreamingValidation(validation, out, source.layout, source.tokenizer)
         streaming.is_stopping = lambda: stop.requested
         callbacks.append(streaming)
+    callbacks += beside
     callbacks.append(_progress(module, source, times, half="bf16" in precision))
     if watch is not None:
         callbacks.append(watch)
@@ -259,13 +266,13 @@ def _progress(module: TrainingModule, source: Source, times: StepTimes, *, half:
 
     return Progress(
         dialogue_s=source.layout.duration_s(n),
-        flops_per_dialogue=n * flops_per_micro_turn(module.model, n),
+        flops_per_dialogue=module.passes * n * flops_per_micro_turn(module.model, n),
         measure_peak=peak,
         times=times,
     )
 
 
-def _load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
+def load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
     """Load the last state of the run folder, if any, and check that it fits this run."""
     states = state.saved_states(Path(cfg.out))
     if not cfg.resume or not states:
@@ -285,7 +292,8 @@ def _load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
     return here
 
 
-def _has_gpu(cfg: TrainingConfig) -> bool:
+def has_gpu(cfg: TrainingConfig) -> bool:
+    """Tell whether the run computes on a GPU."""
     return cfg.accelerator != "cpu" and torch.cuda.is_available()
 
 

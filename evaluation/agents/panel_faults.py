@@ -91,7 +91,7 @@ def never_stops(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
     rest = [
         word for word in sample.dialogue.intended_words if (word.text, word.start_s) not in recorded
     ]
-    quiet = _without(played, [(word.start_s, word.end_s) for word in rest])
+    quiet = without(played, [(word.start_s, word.end_s) for word in rest])
     return add(quiet, habits, [(word.start_s, word.text) for word in rest])
 
 
@@ -103,7 +103,7 @@ def stops_at_any_sound(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
         if event.act == "resume":
             ends = [e.start_s for e in dialogue.events if e.act and e.start_s > event.end_s]
             cuts.append((event.start_s + _REACTS_S, min([*ends, dialogue.duration_s])))
-    return _without(oracle(sample), cuts)
+    return without(oracle(sample), cuts)
 
 
 def hisser(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
@@ -132,10 +132,10 @@ def constant_delay(sample: HeldOutDialogue, habits: Habits) -> AgentOutput:
             step = after - before if together else habits.delays_s[1] - habits.delays_s[0]
             gaps.append(gaps[-1] + max(step, 0.2))
         said += [(at, text) for at, (_, text) in zip(gaps, own.replies, strict=False)]
-    return add(_without(played, [(0.0, played.duration_s)]), habits, said)
+    return add(without(played, [(0.0, played.duration_s)]), habits, said)
 
 
-def _without(played: AgentOutput, spans: list[Span]) -> AgentOutput:
+def without(played: AgentOutput, spans: list[Span]) -> AgentOutput:
     """Return the output without what it says in these spans."""
     audio, rate = played.audio.copy(), played.sample_rate
     for start, end in spans:

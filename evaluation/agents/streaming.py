@@ -71,10 +71,12 @@ def _micro_turn_of(time_s: float, layout: StreamLayout) -> int:
 
 
 @dataclass(kw_only=True)
-class _StreamedDialogue:
-    """One dialogue streamed through a row."""
+class StreamedDialogue:
+    """One dialogue, micro-turn by micro-turn: what the agent is given, and what it has made."""
 
     sample: HeldOutDialogue
+    layout: StreamLayout
+    tokenizer: Tokenizer
     user: NDArray[np.float32]  # (N, samples_per_micro_turn)
     given: Mapping[str, NDArray[Any]]  # (N, ...) lanes that are neither sound nor text
     missing_input: NDArray[np.bool_] | None  # (N,) micro-turns without input
@@ -85,6 +87,100 @@ class _StreamedDialogue:
     say: list[list[int]] = field(default_factory=list)
     heard: list[list[int]] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls, sample: HeldOutDialogue, layout: StreamLayout, tokenizer: Tokenizer
+    ) -> StreamedDialogue:
+        """Load the sample for an agent of this layout.
+
+        An agent without a lane plays the sample without it: a blind one is scored as blind.
+        """
+        audio = sample.load_user()
+        n = len(audio) // layout.samples_per_micro_turn
+        arrivals: dict[int, list[TextLabel]] = {}
+        for message in sample.dialogue.messages:
+            if not message.is_result:
+                arrivals.setdefault(_micro_turn_of(message.time_s, layout), []).append(message)
+        lanes = {spec.name for spec in layout.ready_lanes}
+        return cls(
+            sample=sample,
+            layout=layout,
+            tokenizer=tokenizer,
+            user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
+            given={lane: array for lane, array in sample.load_given().items() if lane in lanes},
+            missing_input=sample.load_missing_input(),
+            results=scripted_results(sample.dialogue, layout),
+            arrivals=arrivals,
+        )
+
+    @property
+    def n_micro_turns(self) -> int:
+        return len(self.user)
+
+    def next_input(self) -> MicroTurnIn:
+        """Return the input of the next micro-turn; its text counts as read."""
+        k, missing = len(self.audio), self.missing_input
+        return MicroTurnIn(
+            audio=self.user[k],
+            text_in=self._read_text(k),
+            missing_input=missing is not None and k < len(missing) and bool(missing[k]),
+            given={lane: array[k] for lane, array in self.given.items() if k < len(array)},
+        )
+
+    def _read_text(self, k: int) -> list[int]:
+        """Return the next ids of the text that has arrived, as many as there are positions."""
+        for message in self.arrivals.get(k, ()):
+            self.waiting.extend(self.tokenizer.encode_lane_text(message.read))
+        n = min(len(self.waiting), self.layout.text_in_positions)
+        return [self.waiting.popleft() for _ in range(n)]
+
+    def keep(self, output: MicroTurnOut) -> None:
+        """Keep what the agent made of that input; a `<delegate>` has its result sent."""
+        k = len(self.audio)
+        self.audio.append(output.audio)
+        self.say.append([int(token) for token in output.say])
+        self.heard.append([int(token) for token in output.heard])
+        if DELEGATE in self.say[-1]:
+            self._delegate(k)
+
+    def _delegate(self, k: int) -> None:
+        """Start the background agent on the oldest open request; without one nothing happens.
+
+        It is as slow as in the script, and never earlier.
+        """
+        for result in self.results:
+            if result.asked_micro_turn <= k:
+                self.results.remove(result)
+                scripted = _micro_turn_of(result.message.time_s, self.layout)
+                arrives = max(k + result.delay_micro_turns, scripted)
+                if arrives < self.n_micro_turns:
+                    self.arrivals.setdefault(arrives, []).append(result.message)
+                    late_s = (arrives - scripted) * self.layout.micro_turn_s
+                    self.deliveries.append(
+                        Delivery(
+                            time_s=result.message.time_s + late_s,
+                            scripted_s=result.message.time_s,
+                            text=result.message.text,
+                        )
+                    )
+                return
+
+    def output(self) -> AgentOutput:
+        """Place what was made in micro-turn k where it is played: in micro-turn k + 1."""
+        layout = self.layout
+        silence = np.zeros(layout.samples_per_micro_turn, np.float32)
+        say = self.say[:-1]  # the last would sound after the end
+        return AgentOutput(
+            audio=np.concatenate([silence, *self.audio[:-1]]),
+            sample_rate=layout.sample_rate,
+            words=words_of_lane(say, self.tokenizer, layout, shift=1),
+            delegates_s=tuple(
+                (row + 1) * layout.micro_turn_s for row, ids in enumerate(say) if DELEGATE in ids
+            ),
+            deliveries=tuple(self.deliveries),
+            heard=words_of_lane(self.heard, self.tokenizer, layout, shift=0),
+        )
 
 
 class StreamedAgent:
@@ -97,103 +193,20 @@ class StreamedAgent:
         """Stream the samples, as many at once as there are rows; yields outputs in order."""
         n_rows = self._batch.n_rows
         for first in range(0, len(samples), n_rows):
-            dialogues = [self._begin(sample) for sample in samples[first : first + n_rows]]
+            dialogues = [
+                StreamedDialogue.begin(sample, self._layout, self._tokenizer)
+                for sample in samples[first : first + n_rows]
+            ]
             for row in range(n_rows):
                 self._batch.reset(row)
-            for k in range(max(len(dialogue.user) for dialogue in dialogues)):
+            for k in range(max(dialogue.n_micro_turns for dialogue in dialogues)):
                 self._step(k, dialogues)
-            yield from (self._finish(dialogue) for dialogue in dialogues)
+            yield from (dialogue.output() for dialogue in dialogues)
 
-    def _begin(self, sample: HeldOutDialogue) -> _StreamedDialogue:
-        layout = self._layout
-        audio = sample.load_user()
-        n = len(audio) // layout.samples_per_micro_turn
-        arrivals: dict[int, list[TextLabel]] = {}
-        for message in sample.dialogue.messages:
-            if not message.is_result:
-                arrivals.setdefault(_micro_turn_of(message.time_s, layout), []).append(message)
-        return _StreamedDialogue(
-            sample=sample,
-            user=audio[: n * layout.samples_per_micro_turn].reshape(n, -1),
-            given=self._given(sample),
-            missing_input=sample.load_missing_input(),
-            results=scripted_results(sample.dialogue, layout),
-            arrivals=arrivals,
-        )
-
-    def _given(self, sample: HeldOutDialogue) -> dict[str, NDArray[Any]]:
-        """Load the sample's arrays of lanes that the layout of the agent has.
-
-        An agent without a lane plays the sample without it: a blind one is scored as blind.
-        """
-        lanes = {spec.name for spec in self._layout.ready_lanes}
-        return {lane: array for lane, array in sample.load_given().items() if lane in lanes}
-
-    def _step(self, k: int, dialogues: Sequence[_StreamedDialogue]) -> None:
+    def _step(self, k: int, dialogues: Sequence[StreamedDialogue]) -> None:
         """Run micro-turn k of every dialogue that is not over."""
-        live = {row: d for row, d in enumerate(dialogues) if k < len(d.user)}
-        inputs = {row: self._input(dialogue, k) for row, dialogue in live.items()}
+        live = {row: d for row, d in enumerate(dialogues) if k < d.n_micro_turns}
+        inputs = {row: dialogue.next_input() for row, dialogue in live.items()}
         outputs = self._batch.step_rows(inputs)
         for row, dialogue in live.items():
-            self._keep(dialogue, outputs[row], k=k)
-
-    def _input(self, dialogue: _StreamedDialogue, k: int) -> MicroTurnIn:
-        missing = dialogue.missing_input
-        return MicroTurnIn(
-            audio=dialogue.user[k],
-            text_in=self._read_text(dialogue, k),
-            missing_input=missing is not None and k < len(missing) and bool(missing[k]),
-            given={lane: array[k] for lane, array in dialogue.given.items() if k < len(array)},
-        )
-
-    def _read_text(self, dialogue: _StreamedDialogue, k: int) -> list[int]:
-        """Return the next ids of the text that has arrived, as many as there are positions."""
-        for message in dialogue.arrivals.get(k, ()):
-            dialogue.waiting.extend(self._tokenizer.encode_lane_text(message.read))
-        n = min(len(dialogue.waiting), self._layout.text_in_positions)
-        return [dialogue.waiting.popleft() for _ in range(n)]
-
-    def _keep(self, dialogue: _StreamedDialogue, output: MicroTurnOut, *, k: int) -> None:
-        dialogue.audio.append(output.audio)
-        dialogue.say.append([int(token) for token in output.say])
-        dialogue.heard.append([int(token) for token in output.heard])
-        if DELEGATE in dialogue.say[-1]:
-            self._delegate(dialogue, k)
-
-    def _delegate(self, dialogue: _StreamedDialogue, k: int) -> None:
-        """Start the background agent on the oldest open request; without one nothing happens.
-
-        It is as slow as in the script, and never earlier.
-        """
-        for result in dialogue.results:
-            if result.asked_micro_turn <= k:
-                dialogue.results.remove(result)
-                scripted = _micro_turn_of(result.message.time_s, self._layout)
-                arrives = max(k + result.delay_micro_turns, scripted)
-                if arrives < len(dialogue.user):
-                    dialogue.arrivals.setdefault(arrives, []).append(result.message)
-                    late_s = (arrives - scripted) * self._layout.micro_turn_s
-                    dialogue.deliveries.append(
-                        Delivery(
-                            time_s=result.message.time_s + late_s,
-                            scripted_s=result.message.time_s,
-                            text=result.message.text,
-                        )
-                    )
-                return
-
-    def _finish(self, dialogue: _StreamedDialogue) -> AgentOutput:
-        """Place the output of micro-turn k where it is played: in micro-turn k + 1."""
-        layout = self._layout
-        silence = np.zeros(layout.samples_per_micro_turn, np.float32)
-        say = dialogue.say[:-1]  # the last would sound after the end
-        return AgentOutput(
-            audio=np.concatenate([silence, *dialogue.audio[:-1]]),
-            sample_rate=layout.sample_rate,
-            words=words_of_lane(say, self._tokenizer, layout, shift=1),
-            delegates_s=tuple(
-                (row + 1) * layout.micro_turn_s for row, ids in enumerate(say) if DELEGATE in ids
-            ),
-            deliveries=tuple(dialogue.deliveries),
-            heard=words_of_lane(dialogue.heard, self._tokenizer, layout, shift=0),
-        )
+            dialogue.keep(outputs[row])

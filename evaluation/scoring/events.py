@@ -47,12 +47,9 @@ def score(scored: ScoredDialogue) -> list[Outcome]:
     Events of too little confidence are counted alone; the agent may still do what they expect.
     """
     asking = [event for event in scored.dialogue.events if event.act]
-    sure = [event for event in asking if event.confidence >= scored.windows.min_confidence]
-    outcomes: list[Outcome] = [
-        replace(_score_event(scored, event), clean=scored.clean(event)) for event in sure
-    ]
+    outcomes: list[Outcome] = [outcome for _, outcome in event_outcomes(scored)]
     if any(event.confidence < 1 for event in asking):
-        n_unsure = len(asking) - len(sure)
+        n_unsure = len(asking) - len(outcomes)
         outcomes.append(UnsureOutcome(n_unsure=n_unsure, n_events=len(asking)))
     outcomes.append(score_idle(scored))
     if scored.trace.heard is not None:
@@ -60,6 +57,15 @@ def score(scored: ScoredDialogue) -> list[Outcome]:
     if scored.saying is not None:
         outcomes.append(score_sound(scored.saying, len(scored.written)))
     return outcomes
+
+
+def event_outcomes(scored: ScoredDialogue) -> list[tuple[EventLabel, EventOutcome]]:
+    """Every event that expects something and is sure enough to be scored, with its outcome."""
+    return [
+        (event, replace(_score_event(scored, event), clean=scored.clean(event)))
+        for event in scored.dialogue.events
+        if event.act and event.confidence >= scored.windows.min_confidence
+    ]
 
 
 def _score_event(scored: ScoredDialogue, event: EventLabel) -> EventOutcome:
@@ -256,22 +262,13 @@ def score_result(scored: ScoredDialogue, event: EventLabel) -> ResultOutcome:
 
 def score_idle(scored: ScoredDialogue) -> IdleOutcome:
     """Micro-turns that no answer explains, and speech in them."""
-    dialogue, floors = scored.dialogue, scored.floors
-    micro_turn_s = dialogue.micro_turn_s
-    n_silent = n_spurious = 0
-    due: list[tuple[float, float]] = []
-    for k in range(round(dialogue.duration_s / micro_turn_s)):
-        start_s, end_s = k * micro_turn_s, (k + 1) * micro_turn_s
-        if any(before(a, end_s) and after(b, start_s) for a, b in floors):
-            continue
-        n_silent += 1
-        due.append((start_s, end_s))
-        spoken_s = scored.activity.seconds_in(start_s, end_s)
-        n_spurious += spoken_s * 1000 > scored.windows.spurious_ms
+    micro_turn_s, silences = scored.dialogue.micro_turn_s, scored.due_silences
+    due = [(k * micro_turn_s, (k + 1) * micro_turn_s) for k in silences]
     onsets = [start for start, _ in scored.utterances if any(a <= start < b for a, b in due)]
+    n_silent = len(silences)
     return IdleOutcome(
         n_silent=n_silent,
-        n_spurious=n_spurious,
+        n_spurious=sum(silences.values()),
         n_onsets=len(onsets),
         n_false_delegates=len(scored.false_delegates),
         silent_s=n_silent * micro_turn_s,

@@ -19,7 +19,7 @@ from microturn.evaluation.scoring.activity import (
 from microturn.evaluation.scoring.agent_output import SpokenWord, Trace
 from microturn.evaluation.scoring.answers import Answer, answers_of, too_much_said
 from microturn.evaluation.scoring.dialogue import Dialogue
-from microturn.evaluation.scoring.moments import SAME_S, after, begins_in, lead
+from microturn.evaluation.scoring.moments import SAME_S, after, before, begins_in, lead
 from microturn.evaluation.scoring.restraint import (
     false_delegates,
     unasked_talk,
@@ -110,6 +110,18 @@ class ScoredDialogue:
         """Utterances that no answer explains, each as its unasked parts."""
         least_s = self.windows.spurious_ms / 1000
         return unasked_talk(self.activity, self.floors, least_s=least_s)
+
+    @cached_property
+    def due_silences(self) -> dict[int, bool]:
+        """Micro-turns that no answer explains, each with whether there is speech in it."""
+        micro_turn_s = self.dialogue.micro_turn_s
+        found = {}
+        for k in range(round(self.dialogue.duration_s / micro_turn_s)):
+            start_s, end_s = k * micro_turn_s, (k + 1) * micro_turn_s
+            if not any(before(a, end_s) and after(b, start_s) for a, b in self.floors):
+                spoken_s = self.activity.seconds_in(start_s, end_s)
+                found[k] = spoken_s * 1000 > self.windows.spurious_ms
+        return found
 
     @cached_property
     def false_delegates(self) -> list[float]:
