@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from microturn.datagen.dialogue.expectations import background_voice, silence_beside
 from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.script import OVERLAY
 from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.scenarios import (
     REGISTRY,
@@ -46,6 +47,7 @@ def write_script(recipe: Recipe, context: DialogueContext) -> tuple[Script, list
                 break
             continue
         script.extend(segment.script)
+        script.parts.append((name, segment.script))
         placed.append(name)
         at = segment.end_sample + round(float(gaps.uniform(*timing.gap_s)) * rate)
         if at >= n_samples:
@@ -93,3 +95,4 @@ def _overlay(
     window = (span.start_sample, min(span.end_sample + tail, context.config.n_samples))
     segment.event(background_voice(span, silence_beside(script.timeline, window)))
     script.extend(segment.script)
+    script.parts.append((OVERLAY, segment.script))

@@ -75,7 +75,8 @@ class LiveSource:
             return Tokenizer.load(path)
 
     @cached_property
-    def _simulator(self) -> Simulator:
+    def simulator(self) -> Simulator:
+        """Build it once in each process."""
         return Simulator(self.config, rooms=self.rooms, tokenizer=self.tokenizer)
 
     def __len__(self) -> int:
@@ -87,18 +88,18 @@ class LiveSource:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, "blas"):  # as in the workers of `microturn simulate`
-            return self._simulator.dialogue(index).lanes
+            return self.simulator.dialogue(index).lanes
 
     def agent(self, index: int) -> NDArray[np.float32]:
         """Simulate the agent's voice in one dialogue, without its lanes."""
-        recipe = self._simulator.recipe(index)
-        script, _, conditions = self._simulator.script(recipe)
-        pcm = self._simulator.sound(recipe, script, conditions=conditions).agent
+        recipe = self.simulator.recipe(index)
+        script, _, conditions = self.simulator.script(recipe)
+        pcm = self.simulator.sound(recipe, script, conditions=conditions).agent
         return from_pcm16(pcm)
 
     def contents(self) -> Contents:
         """Return whoever may be heard, since nothing is drawn yet; sentences and rooms are open."""
-        contents, corpus = Contents(), self._simulator.bank.corpus
+        contents, corpus = Contents(), self.simulator.bank.corpus
         heard = audible(corpus, self.config)
         seconds = heard.numbers("duration_s").tolist()
         for facts in zip(heard.texts("speaker"), identities_of(heard), seconds, strict=True):
@@ -107,7 +108,7 @@ class LiveSource:
         contents.credits = {
             credit for some in (heard, agent, music) for credit in credits_of(some, corpus)
         }
-        contents.said = self._simulator.agent_words
+        contents.said = self.simulator.agent_words
         return contents
 
     def __getstate__(self) -> dict[str, object]:

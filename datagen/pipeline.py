@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microturn.datagen.acoustics.conditions import AcousticConditions, draw_conditions
 from microturn.datagen.acoustics.noise import NoiseBeds
@@ -62,19 +63,25 @@ class ComposedDialogue(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulatedDialogue:
-    """One simulated dialogue: script, audio and lanes."""
+class RenderedDialogue:
+    """One dialogue as it sounds: script and audio."""
 
     recipe: Recipe
     script: Script
     families: list[str]
     conditions: AcousticConditions
     sound: RenderedAudio
-    lanes: Lanes
 
     @property
     def timeline(self) -> Timeline:
         return self.script.timeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedDialogue(RenderedDialogue):
+    """One simulated dialogue with its lanes."""
+
+    lanes: Lanes
 
 
 def open_corpus(config: DatagenConfig) -> Corpus:
@@ -122,7 +129,7 @@ class Simulator:
         # Audio repeats often if the agent's words start on micro-turns, and hardly otherwise.
         self._mel_cache = FineMelCache(config.layout) if config.timing.agent_on_grid else None
         self._frames = FrameStore() if config.timing.agent_on_grid else None
-        self._renderer = Renderer(config, rooms, beds=self.beds)
+        self.renderer = Renderer(config, rooms, beds=self.beds)
         self._rules = Rules(config.layout, agent_on_grid=config.timing.agent_on_grid)
 
     @cached_property
@@ -172,38 +179,46 @@ class Simulator:
         timeline.sort()
         return ComposedDialogue(script, families, conditions)
 
-    def dialogue(self, index: int) -> SimulatedDialogue:
+    def rendered(self, index: int) -> RenderedDialogue:
+        """Simulate a dialogue without its lanes."""
         recipe = self.recipe(index)
         script, families, conditions = self.script(recipe)
         if recipe.cast is not None:
             recipe = replace(recipe, voice=_main_voice(script) or recipe.voice)
         sound = self.sound(recipe, script, conditions=conditions)
-        layout, n = self.config.layout, self.config.n_micro_turns
+        return RenderedDialogue(
+            recipe=recipe, script=script, families=families, conditions=conditions, sound=sound
+        )
+
+    def dialogue(self, index: int) -> SimulatedDialogue:
+        rendered = self.rendered(index)
+        layout = self.config.layout
         lanes = pack(
-            script.timeline,
-            sound,
+            rendered.timeline,
+            rendered.sound,
             layout=layout,
             tokenizer=self.tokenizer,
             with_audio_in=self.config.features,
-            given=films(
-                recipe, self.config.video, acts=script.acts, n_micro_turns=n, layout=layout
-            ),
+            given=self.films(rendered),
             mel_cache=self._mel_cache,
         )
-        return SimulatedDialogue(
-            recipe=recipe,
-            script=script,
-            families=families,
-            conditions=conditions,
-            sound=sound,
-            lanes=lanes,
+        return SimulatedDialogue(**vars(rendered), lanes=lanes)
+
+    def films(self, dialogue: RenderedDialogue) -> dict[str, NDArray[np.uint8]]:
+        """Draw the frames (N, H, W, 3) of each lane of frames."""
+        return films(
+            dialogue.recipe,
+            self.config.video,
+            acts=dialogue.script.acts,
+            n_micro_turns=self.config.n_micro_turns,
+            layout=self.config.layout,
         )
 
     def sound(
         self, recipe: Recipe, script: Script, *, conditions: AcousticConditions
     ) -> RenderedAudio:
         """Render a dialogue without its lanes."""
-        return self._renderer.render(recipe, script, conditions=conditions)
+        return self.renderer.render(recipe, script, conditions=conditions)
 
     def members(
         self, dialogue: SimulatedDialogue, labels: DialogueLabels | None = None
@@ -223,7 +238,7 @@ class Simulator:
                 files[f"stem_{name}.flac"] = encode_flac(to_pcm16(stem), rate)
         return files
 
-    def labels(self, dialogue: SimulatedDialogue) -> DialogueLabels:
+    def labels(self, dialogue: RenderedDialogue) -> DialogueLabels:
         """Return the labels of a dialogue."""
         recipe, layout = dialogue.recipe, self.config.layout
         timeline = dialogue.timeline.labels(layout.sample_rate)

@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
         ("report",),
         ("simulate", "live", "export", "fit"),
+        ("closed_loop",),
         ("cli",),
     ),
     "inference": (

@@ -66,7 +66,7 @@ def draw_conditions(
         line=_line(config, recipe),
         network=_network(config, recipe, timeline),
     )
-    timeline.events += [*_events(config, recipe, timeline, conditions)]
+    timeline.events += channel_events(config, recipe, timeline, conditions)
     return conditions
 
 
@@ -181,6 +181,13 @@ def _stalls(
         free_from, n_stalls = last + 2 * step, n_stalls - 1
         if not n_stalls:
             return
+
+
+def channel_events(
+    config: DatagenConfig, recipe: Recipe, timeline: Timeline, conditions: AcousticConditions
+) -> list[Event]:
+    """Return the events of conditions that happen at a time, with what a timeline expects then."""
+    return [*_events(config, recipe, timeline, conditions)]
 
 
 def _events(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from microturn.datagen.acoustics import mix
 from microturn.datagen.labels.setting import EchoPathLabel
@@ -65,14 +66,23 @@ def driven(audio: Audio, drive: float) -> Audio:
     return distorted
 
 
-def learned(agent: Audio, path: EchoPath, *, sample_rate: int) -> Audio:
-    """Return the gain of the canceller's echo estimate; it adapts while the agent speaks."""
-    assert path.erle_db is not None
-    n = -(-len(agent) // ACTIVE_STEP)
+def active_steps(audio: Audio) -> npt.NDArray[np.bool_]:
+    """Return which stretches of `ACTIVE_STEP` samples are louder than `ACTIVE_DB`."""
+    n = -(-len(audio) // ACTIVE_STEP)
     padded = np.zeros(n * ACTIVE_STEP, np.float32)
-    padded[: len(agent)] = agent
+    padded[: len(audio)] = audio
     power = np.square(padded.reshape(n, ACTIVE_STEP)).mean(axis=1)
-    active_s = np.cumsum(power > 10 ** (ACTIVE_DB / 10)) * (ACTIVE_STEP / sample_rate)
+    active: npt.NDArray[np.bool_] = power > 10 ** (ACTIVE_DB / 10)
+    return active
+
+
+def learned(agent: Audio, path: EchoPath, *, sample_rate: int, n_before: int = 0) -> Audio:
+    """Return the gain of the canceller's echo estimate; it adapts while the agent speaks.
+
+    `n_before` steps were active before the audio begins.
+    """
+    assert path.erle_db is not None
+    active_s = (n_before + np.cumsum(active_steps(agent))) * (ACTIVE_STEP / sample_rate)
     erle_db = path.erle_db * (1.0 - np.exp(-active_s / max(path.converge_s, 1e-3)))
     gain = (1.0 - 10 ** (-erle_db / 20)).astype(np.float32)
     return np.repeat(gain, ACTIVE_STEP)[: len(agent)]

@@ -41,7 +41,7 @@ class Filter:
                 f"a response of {len(response)} samples is longer than {FFT_SIZE // 2}; cut it off"
             )
         self.n_taps = len(response)
-        self._delay = delay  # samples by which the response lags, compensated here
+        self.delay = delay  # samples by which the response lags, compensated here
         self._spectrum = fft.rfft(response, FFT_SIZE)
         taps = np.flatnonzero(response)
         self._changes_nothing = taps.tolist() == [delay] and response[delay] == 1.0
@@ -67,7 +67,7 @@ class Filter:
         out[np.flatnonzero(~sounding)] = 0.0
         out[-1] = 0.0
         out[places + 1, :tail] += filtered[:, block:]
-        return out.reshape(-1)[self._delay : self._delay + n]
+        return out.reshape(-1)[self.delay : self.delay + n]
 
 
 def joined(room: Audio, band: Audio) -> Filter:
@@ -122,12 +122,14 @@ class Mixture:
             for audio in self._sounding():
                 audio[start:end] = 0.0
 
-    def limit(self) -> None:
-        """Scale all sources down together if their sum would clip."""
+    def limit(self) -> np.float32:
+        """Scale all sources down together if their sum would clip; returns the gain."""
         peak = float(max(self.total.max(), -self.total.min())) if len(self.total) else 0.0
-        if peak > MAX_PEAK:
+        gain = np.float32(MAX_PEAK / peak if peak > MAX_PEAK else 1.0)
+        if gain < 1.0:
             for audio in self._sounding():
-                audio *= np.float32(MAX_PEAK / peak)
+                audio *= gain
+        return gain
 
     def _sounding(self) -> list[Audio]:
         """Return every non-silent array once: with a single source, stem and sum are the same."""

@@ -49,6 +49,8 @@ class RenderedAudio:
     stems: dict[str, Audio]  # only the user's voice unless the configuration has stems=true
     room: RoomLabel
     channel: ChannelLabel
+    level: float  # power of the user's voice, which noise is measured against
+    limit: np.float32  # gain that keeps the microphone from clipping
 
 
 class Renderer:
@@ -69,9 +71,7 @@ class Renderer:
         self, recipe: Recipe, script: Script, *, conditions: AcousticConditions
     ) -> RenderedAudio:
         n, channel = self._config.n_samples, recipe.channel
-        positions = talker_positions(
-            channel, script.clips, rooms=self._rooms, far_user=conditions.far_user
-        )
+        positions = self.positions(recipe, script, conditions)
         agent = self._dry(script.clips, "agent", n)
         gain = np.float32(10 ** (channel.gain_db / 20))
         voice = self._wet(positions[:1], channel.low_pass_hz, gain)
@@ -84,9 +84,9 @@ class Renderer:
         microphone.add("dither", self._dither(recipe, n))
         if conditions.stretches:
             microphone.add("stretches", self._stretches(conditions, level, n))
-        zeroed = self._zeroed(recipe, script)
+        zeroed = self.zeroed(recipe, script)
         microphone.zero(zeroed)
-        microphone.limit()
+        limit = microphone.limit()
         if not (conditions.line.is_clean and not conditions.network.lost):
             microphone.add("line", self._line(conditions, microphone.total))
         return RenderedAudio(
@@ -96,7 +96,27 @@ class Renderer:
             stems=microphone.stems,
             room=self._room_label(recipe, positions),
             channel=self._channel_label(recipe, conditions, zeroed),
+            level=level,
+            limit=limit,
         )
+
+    def positions(
+        self, recipe: Recipe, script: Script, conditions: AcousticConditions
+    ) -> list[TalkerPosition]:
+        """Return the user's position, then those of other voices."""
+        return talker_positions(
+            recipe.channel, script.clips, rooms=self._rooms, far_user=conditions.far_user
+        )
+
+    def still(self, recipe: Recipe, conditions: AcousticConditions, *, level: float) -> Audio:
+        """Return what sounds whoever speaks: noise, its floor and its stretches, a new array."""
+        n = self._config.n_samples
+        still = self._noise(recipe, level) + self._dither(recipe, n)
+        return still + self._stretches(conditions, level, n) if conditions.stretches else still
+
+    def speaker_response(self, recipe: Recipe) -> Audio:
+        """Return the response of the room of a dialogue to the agent's loudspeaker."""
+        return self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker.response
 
     def _wet(
         self, positions: Sequence[TalkerPosition], cutoff_hz: float, gain: np.float32
@@ -105,7 +125,7 @@ class Renderer:
         total = self._silence
         for position in positions:
             dry = self._dry(position.clips, position.lane, len(total))
-            wet = self._filter(position, cutoff_hz)(dry)
+            wet = self.filter_at(position, cutoff_hz)(dry)
             total = wet if total is self._silence else total + wet
         if total is not self._silence:
             total *= gain
@@ -139,7 +159,8 @@ class Renderer:
                 audio[clip.start_sample : clip.end_sample] += piece
         return audio
 
-    def _filter(self, position: TalkerPosition, cutoff_hz: float) -> mix.Filter:
+    def filter_at(self, position: TalkerPosition, cutoff_hz: float) -> mix.Filter:
+        """Return what a place and the band of the microphone make of a voice."""
         step = mix.LOW_PASS_STEP_HZ
         cutoff = round(cutoff_hz / step) * step
         key = (*position.key, cutoff)
@@ -158,10 +179,10 @@ class Renderer:
         if conditions.echo is not None:
             loudspeaker = self._loudspeaker(channel.room, conditions.echo)
             echo = loudspeaker.echo(agent, conditions.echo, sample_rate=self._rate)
-        lag = self._echo_lag(recipe, conditions)
+        lag = self.echo_lag(recipe, conditions)
         return mix.delayed(echo, lag, gain_db=channel.echo_db)
 
-    def _echo_lag(self, recipe: Recipe, conditions: AcousticConditions) -> int:
+    def echo_lag(self, recipe: Recipe, conditions: AcousticConditions) -> int:
         """Return the delay in samples: that of the equipment, plus the time of flight in a room."""
         place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
         flight = place.delay_samples if conditions.echo is not None else 0.0
@@ -207,7 +228,7 @@ class Renderer:
         offset = float(recipe.rng("dither place").random())
         return self._beds.cut("dither", offset, n=n, gain=level)
 
-    def _zeroed(self, recipe: Recipe, script: Script) -> list[tuple[int, int]]:
+    def zeroed(self, recipe: Recipe, script: Script) -> list[tuple[int, int]]:
         """Draw a span of digital silence; none if a voice sounds in it."""
         n = round(recipe.channel.zero_s * self._rate)
         if not n or n >= self._config.n_samples:
@@ -246,7 +267,7 @@ class Renderer:
         if conditions.echo is None:
             return None
         place = self._rooms[recipe.channel.room % len(self._rooms)].loudspeaker
-        lag_ms = round(self._echo_lag(recipe, conditions) * 1000 / self._rate, 4)
+        lag_ms = round(self.echo_lag(recipe, conditions) * 1000 / self._rate, 4)
         return conditions.echo.label(loudspeaker_m=place.distance_m, lag_ms=lag_ms)
 
     def _stretch_label(self, stretch: Stretch) -> StretchLabel:

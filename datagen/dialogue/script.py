@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from microturn.datagen.dialogue.camera_acts import Acts
-from microturn.datagen.dialogue.timeline import Timeline
+from microturn.datagen.dialogue.timeline import Timeline, Word
 from microturn.datagen.dialogue.units import Unit
+
+OVERLAY = "overlay"  # stands for a family where a voice was put over the dialogue
 
 
 class DoesNotFit(Exception):
@@ -31,11 +33,15 @@ class Clip:
 
 @dataclass(kw_only=True)
 class Script:
-    """A timeline and the clips that make it sound."""
+    """A timeline and the clips that make it sound.
+
+    `parts` are the scripts of which it was put together, each with its family.
+    """
 
     timeline: Timeline
     clips: list[Clip] = field(default_factory=list)
     acts: Acts = field(default_factory=Acts)  # in front of the camera
+    parts: list[tuple[str, Script]] = field(default_factory=list)
 
     def extend(self, other: Script) -> None:
         self.timeline.extend(other.timeline)
@@ -50,3 +56,18 @@ class Span:
     start_sample: int
     end_sample: int
     text: str
+
+
+def words_at(unit: Unit, start: int) -> list[Word]:
+    """Return the words of a unit that sounds from a sample on."""
+    return [
+        Word(
+            text=word.text,
+            start_sample=start + word.start_sample,
+            end_sample=start + word.end_sample,
+            source=unit.source,
+            voice=unit.voice,
+            times=word.times,
+        )
+        for word in unit.words
+    ]

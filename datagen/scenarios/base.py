@@ -19,7 +19,7 @@ from microturn.datagen.dialogue.cast import Cast
 from microturn.datagen.dialogue.human_timing import Pace
 from microturn.datagen.dialogue.open.sources import OpenSources
 from microturn.datagen.dialogue.rules import RESPOND_S, Rules
-from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span
+from microturn.datagen.dialogue.script import Clip, DoesNotFit, Script, Span, words_at
 from microturn.datagen.dialogue.timeline import Control, Event, Expect, TextArrival, Timeline, Word
 from microturn.datagen.dialogue.units import Unit, UnitBank
 from microturn.datagen.dialogue.voice_mixture import VoiceMixture
@@ -217,18 +217,7 @@ class SegmentBuilder:
         """Put a unit on the user's or the background's lane; `place` as in `Clip`."""
         end = start + unit.n_samples
         self.must_end_by(end)
-        words = self.timeline.words(lane)
-        words += [
-            Word(
-                text=word.text,
-                start_sample=start + word.start_sample,
-                end_sample=start + word.end_sample,
-                source=unit.source,
-                voice=unit.voice,
-                times=word.times,
-            )
-            for word in unit.words
-        ]
+        self.timeline.words(lane).extend(words_at(unit, start))
         clip = Clip(
             unit=unit,
             start_sample=start,
@@ -265,7 +254,7 @@ class SegmentBuilder:
         first = end = planned[0][1]
         spoken: list[str] = []
         for unit, start in planned:
-            full = self._agent_words(unit, start)
+            full = words_at(unit, start)
             self.timeline.intended += full
             if stop is not None and start >= stop:
                 continue
@@ -284,19 +273,6 @@ class SegmentBuilder:
         for word in words:
             if word.start_sample < end:
                 self.timeline.agent.append(_cut_at(word, end))
-
-    def _agent_words(self, unit: Unit, start: int) -> list[Word]:
-        return [
-            Word(
-                text=word.text,
-                start_sample=start + word.start_sample,
-                end_sample=start + word.end_sample,
-                source=unit.source,
-                voice=unit.voice,
-                times=word.times,
-            )
-            for word in unit.words
-        ]
 
     def give_way(self, onset: int) -> int:
         """First silent micro-turn of an agent that is interrupted at `onset`."""

@@ -144,7 +144,7 @@ def test_no_two_talkers_share_a_response(
 def test_more_voices_than_places_are_next_door_and_then_refused(loud: Simulator) -> None:
     recipe = loud.recipe(0)
     clip = next(c for c in loud.script(recipe)[0].clips if c.lane == "background")
-    rooms = loud._renderer._rooms
+    rooms = loud.renderer._rooms
     n_places = len(rooms) * len(rooms[0].far)
     clips = [replace(clip, unit=replace(clip.unit, voice=f"v{k}")) for k in range(n_places + 1)]
     positions = talker_positions(recipe.channel, clips[:-1], rooms=rooms, far_user=False)
@@ -182,7 +182,7 @@ def rendered(simulator: Simulator, index: int, **echo: Any) -> tuple[SimulatedDi
     assert conditions.echo is not None
     path = replace(conditions.echo, **echo)
     changed = replace(conditions, echo=path)
-    sound = simulator._renderer.render(recipe, script, conditions=changed)
+    sound = simulator.renderer.render(recipe, script, conditions=changed)
     lanes = simulator.dialogue(index).lanes
     dialogue = SimulatedDialogue(
         recipe=recipe,
@@ -222,7 +222,7 @@ def test_the_echo_is_silent_when_the_agent_is(echoing: Simulator) -> None:
     for index in range(4):
         for erle_db in (None, 20.0):
             dialogue, echo = rendered(echoing, index, drive=1.0, erle_db=erle_db)
-            room = echoing._renderer._rooms[dialogue.sound.room.id]
+            room = echoing.renderer._rooms[dialogue.sound.room.id]
             lag_ms = dialogue.sound.channel.echo_path.lag_ms
             lag, tail = round(lag_ms * RATE / 1000), len(room.loudspeaker.response)
             may_sound = np.zeros(len(echo), np.bool_)
@@ -257,7 +257,7 @@ def test_a_canceller_learns_while_the_agent_speaks(echoing: Simulator) -> None:
         path = replace(conditions.echo, erle_db=erle_db, drive=0.0, converge_s=1.0)
         changed = replace(conditions, echo=path)
         channel = replace(recipe.channel, echo_db=-20.0, echo_ms=0.0, zero_s=0.0)
-        stems = echoing._renderer.render(
+        stems = echoing.renderer.render(
             replace(recipe, channel=channel), script, conditions=changed
         ).stems
         return mix.active_power(stems["echo"], [span])

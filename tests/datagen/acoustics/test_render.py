@@ -27,7 +27,7 @@ def dialogue_with(simulator: Simulator, index: int, **channel: object) -> Simula
     recipe: Recipe = simulator.recipe(index)
     recipe = replace(recipe, channel=replace(recipe.channel, **channel))
     script, families, conditions = simulator.script(recipe)
-    sound = simulator._renderer.render(recipe, script, conditions=conditions)
+    sound = simulator.renderer.render(recipe, script, conditions=conditions)
     return SimulatedDialogue(
         recipe=recipe,
         script=script,

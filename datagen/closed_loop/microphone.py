@@ -1,0 +1,92 @@
+"""The microphone of a dialogue whose agent and user are only known as they speak.
+
+It is the sum that `acoustics/render.py` makes. What depends on a whole dialogue there, the level
+that noise is measured against and the gain against clipping, is that of the planned dialogue.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from microturn.datagen.acoustics.conditions import AcousticConditions
+from microturn.datagen.acoustics.mix import LOW_PASS_TAPS, Filter
+from microturn.datagen.acoustics.render import RenderedAudio, Renderer
+from microturn.datagen.acoustics.streamed import StreamedEcho
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.recipe import Recipe
+from microturn.datagen.dialogue.script import Clip, Script
+from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
+
+AHEAD: Final = LOW_PASS_TAPS // 2  # samples by which the band limit rings before a sound
+
+
+class Microphone:
+    """Sums voices, noise and the agent's echo, one micro-turn after the other."""
+
+    def __init__(
+        self,
+        config: DatagenConfig,
+        renderer: Renderer,
+        recipe: Recipe,
+        script: Script,
+        conditions: AcousticConditions,
+        *,
+        rendered: RenderedAudio,
+    ) -> None:
+        channel, layout = recipe.channel, config.layout
+        self._n, self._block = config.n_samples, layout.samples_per_micro_turn
+        self._filters: dict[int, Filter] = {}  # by clip
+        for position in renderer.positions(recipe, script, conditions):
+            for clip in position.clips:
+                self._filters[id(clip)] = renderer.filter_at(position, channel.low_pass_hz)
+        self._gain = np.float32(10 ** (channel.gain_db / 20))
+        self._limit = rendered.limit
+        self._still = renderer.still(recipe, conditions, level=rendered.level)
+        self._zeroed = renderer.zeroed(recipe, script)
+        self._voices = np.zeros(self._n, np.float32)
+        self._sounding: list[tuple[int, int]] = []
+        self._echo = None
+        if channel.echo_db is not None:
+            self._echo = StreamedEcho(
+                renderer.speaker_response(recipe),
+                conditions.echo,
+                gain_db=channel.echo_db,
+                lag=renderer.echo_lag(recipe, conditions),
+                sample_rate=layout.sample_rate,
+                block=self._block,
+            )
+        self._done = 0  # samples
+
+    def place(self, clip: Clip, start: int) -> None:
+        """Let a clip of the plan sound from a sample on, at least `AHEAD` after what was heard."""
+        if start < self._done + AHEAD:
+            raise ValueError(f"a clip cannot sound from {start} on: {self._done} was heard already")
+        fits = self._filters[id(clip)]
+        dry = clip.unit.audio[: clip.n_samples]
+        if clip.gain_db:
+            dry = dry * np.float32(10 ** (clip.gain_db / 20))
+        padded = np.zeros(fits.delay + len(dry) + fits.n_taps, np.float32)
+        padded[fits.delay : fits.delay + len(dry)] = dry
+        wet = fits(padded)
+        first = start - fits.delay
+        skipped = max(-first, 0)
+        wet = wet[skipped : self._n - first]
+        self._voices[first + skipped : first + skipped + len(wet)] += wet
+        self._sounding.append((start, start + len(dry)))
+
+    def block(self, agent: Audio) -> Audio:
+        """Return the next micro-turn (T,) of whole 16-bit steps, while the agent's sound plays."""
+        first, last = self._done, self._done + self._block
+        total = self._voices[first:last] * self._gain
+        if self._echo is not None:
+            total += self._echo(agent)
+        total += self._still[first:last]
+        for start, end in self._zeroed:
+            a, b = max(start, first), min(end, last)
+            if a < b and not any(s < b and a < e for s, e in self._sounding):
+                total[a - first : b - first] = 0.0
+        total *= self._limit
+        self._done = last
+        return from_pcm16(to_pcm16(total))

@@ -1,0 +1,337 @@
+"""The simulated user: does what was planned when what it hears of the agent gives the reason.
+
+Whatever is not in the plan is drawn by name: how long it waits for an answer, whether it asks
+again, whether it leaves the floor to an agent that speaks into its pause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from microturn.datagen.closed_loop.micro_turn import Kind, Occurrence
+from microturn.datagen.closed_loop.microphone import AHEAD
+from microturn.datagen.closed_loop.plan import STEP, Act, DialoguePlan, Errand
+from microturn.datagen.closed_loop.replies import OVERTIME_S, HeardReply, ReplyListener
+from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S
+from microturn.datagen.dialogue.script import Clip
+from microturn.datagen.dialogue.seeds import rng_for
+from microturn.datagen.dialogue.timeline import Event
+
+PATIENCE_S: Final = (2.0, 4.0)  # that an answer is waited for, beyond its planned time
+ASK_AGAIN_SHARE: Final = 0.6  # of unanswered requests; each only once
+YIELD_SHARE: Final = 0.5  # of the pauses into which the agent speaks
+BARGED_S: Final = 0.2  # so much sound in a pause is speech
+PAUSE_S: Final = 0.25  # a longer silence between two words may be taken for the end
+GO_ON_S: Final = 1.5  # after something that did not come, the next thing follows within this
+FREE_S: Final = 0.6  # an agent that is silent for so long has ended
+DELEGATE_S: Final = 4.0  # a request is no longer passed on after this
+
+
+@dataclass(kw_only=True, eq=False)
+class PerformedAct:
+    """An act as it is being done."""
+
+    act: Act
+    start_sample: int
+    n_begun: int = 0  # clips that sound or have sounded
+    stopped_at: int | None = None  # the rest was not said
+
+    @property
+    def shift(self) -> int:
+        return self.start_sample - self.act.start_sample
+
+    @property
+    def end_sample(self) -> int:
+        if self.stopped_at is not None:
+            return self.stopped_at
+        return self.act.end_sample + self.shift
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        return self.act.clips[: self.n_begun]
+
+    def events(self) -> Iterator[Event]:
+        """Yield what has come of its events."""
+        for event in self.act.events:
+            moved = shifted(event, self.shift)
+            if self.stopped_at is None or moved.end_sample <= self.start_sample + (
+                self.act.clips[self.n_begun].start_sample - self.act.start_sample
+            ):
+                yield moved
+
+
+@dataclass(kw_only=True, eq=False)
+class ErrandState:
+    """An errand, when its result arrives, and whether it will."""
+
+    errand: Errand
+    arrives: int | None = None
+    failed: bool = False
+
+
+class SimulatedUser:
+    """Everything around the agent that speaks, in steps of `STEP` samples."""
+
+    def __init__(self, plan: DialoguePlan, *, seed: int, index: int) -> None:
+        self.plan = plan
+        self._seed, self._index = seed, index
+        self.listener = ReplyListener(
+            plan.replies,
+            rate=plan.rate,
+            silence=round(SAME_UTTERANCE_S * plan.rate),
+            patience=self._patience,
+        )
+        self.performed: list[PerformedAct] = []
+        self.never: list[Act] = []
+        self.errands = [ErrandState(errand=errand) for errand in plan.errands]
+        self.occurrences: list[Occurrence] = []  # since they were last taken
+        self._pending = 0  # number of the next act
+        self._attempts: dict[int, int] = {}
+        self._skipped_at: int | None = None  # when the act before was given up
+        self._retry: tuple[Act, int] | None = None  # and since when it is wanted
+        self._expect(-1, 0)
+
+    # --- one step ----------------------------------------------------------------------------
+    def speak(self) -> list[tuple[Clip, int]]:
+        """Return the clips that begin in the next step, and the sample at which each does."""
+        now = len(self.listener.heard) * STEP
+        until = now + STEP + AHEAD
+        begun = list(self._overlays(until))
+        self._fail_errands(now)
+        while True:
+            begun += self._go_on(until)
+            if not self._begin_next(now, until):
+                return begun
+
+    def hear(self, sounds: bool) -> None:
+        """Hear the agent in this step."""
+        missed = self.listener.listen(sounds)
+        if missed is not None:
+            self._unanswered(missed, len(self.listener.heard) * STEP)
+
+    def delegated(self, sample: int) -> None:
+        """The agent passes a request on at a sample; without an open one nothing happens."""
+        for state in self.errands:
+            asked = any(p.act.number == state.errand.act for p in self.performed)
+            if asked and state.arrives is None and not state.failed:
+                state.arrives = sample + state.errand.delay
+                shift = state.arrives - state.errand.text.sample
+                number = self.errands.index(state)
+                self.listener.expect(self._told(number), shift)
+                return
+
+    def close(self) -> None:
+        """The dialogue is over: what has not begun never comes."""
+        for act in self.plan.acts[self._pending :]:
+            self._skip(act, self.plan.n_samples)
+
+    # --- acts --------------------------------------------------------------------------------
+    def _begin_next(self, now: int, until: int) -> bool:
+        """Begin or skip the next act if it is time; returns whether there may be another."""
+        if self._retry is not None:
+            return self._try_again(now)
+        if self._pending >= len(self.plan.acts):
+            return False
+        act = self.plan.acts[self._pending]
+        due = self._due(act, now)
+        if due is None:
+            self._skip(act, now)
+            return True
+        if due >= until:
+            return False
+        start = max(due, now + AHEAD)
+        if start + act.reach > self.plan.n_samples:
+            self._skip(act, now)
+            return True
+        self._pending += 1
+        self._perform(act, start)
+        return True
+
+    def _due(self, act: Act, now: int) -> int | None:
+        """When an act begins as far as is known; None: it has lost its reason."""
+        trigger, far = act.trigger, self.plan.n_samples
+        if trigger.kind == "begin":
+            return trigger.delay
+        if trigger.kind == "act":
+            if self._skipped_at is not None:
+                return self._skipped_at + min(act.gap, self._samples(GO_ON_S))
+            return self.performed[-1].start_sample + trigger.delay
+        reply = self.listener.replies[trigger.reply]
+        if trigger.kind == "into":
+            if reply.absent_since is not None or reply.over:
+                return None
+            return far if reply.onset is None else reply.onset + trigger.delay
+        if reply.absent_since is not None:
+            due = reply.absent_since + min(trigger.delay, self._samples(GO_ON_S))
+            return self._after_own(act, due)
+        if reply.onset is None:
+            return far
+        planned = reply.planned
+        overtime = reply.onset + 2 * (planned.end - planned.onset) + self._samples(OVERTIME_S)
+        if not reply.over and now >= overtime:
+            return self._after_own(act, now)
+        ended = reply.end(trigger.delay, trigger.n_heard, rate=self.plan.rate)
+        return far if ended is None else self._after_own(act, ended)
+
+    def _after_own(self, act: Act, due: int) -> int:
+        """Not before the same voice has ended what it says."""
+        own = [p.end_sample for p in self.performed if p.act.lane == act.lane]
+        return max([due, *(end + min(act.gap, self._samples(0.3)) for end in own[-1:])])
+
+    def _perform(self, act: Act, start: int) -> None:
+        performance = PerformedAct(act=act, start_sample=start)
+        self.performed.append(performance)
+        self._skipped_at = None
+        if act.lane == "user":
+            self._expect(act.number, performance.shift)
+
+    def _expect(self, cause: int, shift: int) -> None:
+        """What is said because of an act is waited for."""
+        self.listener.expect(self._caused(cause), shift)
+
+    def _caused(self, cause: int) -> Iterator[HeardReply]:
+        return (
+            reply
+            for reply in self.listener.replies
+            if reply.planned.cause == cause and reply.planned.errand < 0
+        )
+
+    def _told(self, number: int) -> Iterator[HeardReply]:
+        return (r for r in self.listener.replies if r.planned.errand == number)
+
+    def _skip(self, act: Act, now: int) -> None:
+        """An act never comes, and nothing that it would have brought."""
+        self._pending = act.number + 1
+        self._skipped_at = now
+        self.never.append(act)
+        self.listener.give_up(self._caused(act.number), now)
+        for number, state in enumerate(self.errands):
+            if state.errand.act == act.number:
+                state.failed = True
+                self.listener.give_up(self._told(number), now)
+        for event in act.events or (None,):
+            self._note("never", now, event, act)
+
+    # --- while somebody speaks ---------------------------------------------------------------
+    def _go_on(self, until: int) -> Iterator[tuple[Clip, int]]:
+        """Yield the clips of acts that have begun, as their time comes."""
+        for performance in self.performed:
+            clips = performance.act.clips
+            while performance.stopped_at is None and performance.n_begun < len(clips):
+                clip = clips[performance.n_begun]
+                start = clip.start_sample + performance.shift
+                if start >= until:
+                    break
+                if self._yields(performance, start):
+                    break
+                performance.n_begun += 1
+                yield clip, start
+                if performance.n_begun == len(clips):
+                    for event in performance.events():
+                        self._note("came", start, event, performance.act)
+
+    def _yields(self, performance: PerformedAct, start: int) -> bool:
+        """Whether the agent has spoken into the pause that ends now, and gets the floor."""
+        act, number = performance.act, performance.n_begun
+        if not number or act.lane != "user":
+            return False
+        ended = act.clips[number - 1].end_sample
+        if act.clips[number].start_sample - ended < self._samples(PAUSE_S):
+            return False
+        planned = self.plan.audible[ended // STEP : act.clips[number].start_sample // STEP]
+        heard = self.listener.sounded_in(ended + performance.shift, start)
+        if planned.any() or heard < self._samples(BARGED_S):
+            return False
+        if not self._chance("yield", act, YIELD_SHARE):
+            return False
+        performance.stopped_at = ended + performance.shift
+        self._note("yielded", start, None, act)
+        self._retry = (act, start)
+        return True
+
+    def _try_again(self, now: int) -> bool:
+        """Say again what an agent broke off, once it is silent."""
+        assert self._retry is not None
+        act, since = self._retry
+        if self.listener.quiet < self._samples(FREE_S) and now < since + self._samples(OVERTIME_S):
+            return False
+        self._retry = None
+        start = now + AHEAD
+        if start + act.reach > self.plan.n_samples:
+            self.listener.give_up(self._caused(act.number), now)
+            self._note("gave_up", now, None, act)
+            return True
+        self._note("asked_again", start, None, act)
+        self._perform(act, start)
+        return True
+
+    # --- in vain -----------------------------------------------------------------------------
+    def _unanswered(self, missed: HeardReply, now: int) -> None:
+        """A reply has not come: the user asks again, or goes on without it."""
+        if missed.planned.cause < 0:
+            return
+        act = self.plan.acts[missed.planned.cause]
+        first = next(self._caused(act.number), None) is missed
+        waits = missed.planned.onset >= act.end_sample
+        start = now + AHEAD
+        fits = start + act.reach <= self.plan.n_samples
+        n = self._attempts.get(act.number, 0)
+        if first and waits and fits and not n and self._chance("ask again", act, ASK_AGAIN_SHARE):
+            self._attempts[act.number] = n + 1
+            self._note("asked_again", start, None, act)
+            self._perform(act, start)
+        elif first and waits:
+            self._note("gave_up", now, None, act)
+
+    def _fail_errands(self, now: int) -> None:
+        """Requests that the agent has not passed on in time come to nothing."""
+        for number, state in enumerate(self.errands):
+            if state.arrives is not None or state.failed:
+                continue
+            ended = [p.end_sample for p in self.performed if p.act.number == state.errand.act]
+            if ended and now > ended[-1] + self._samples(DELEGATE_S):
+                state.failed = True
+                self.listener.give_up(self._told(number), now)
+                for event in state.errand.events:
+                    self._note("never", now, event, None)
+
+    # --- the rest ----------------------------------------------------------------------------
+    def _overlays(self, until: int) -> Iterator[tuple[Clip, int]]:
+        """Yield voices over the dialogue, which come at their time."""
+        for clip, _ in self.plan.overlays:
+            if until - STEP <= clip.start_sample < until or (
+                until == STEP + AHEAD and clip.start_sample < until
+            ):
+                yield clip, max(clip.start_sample, AHEAD)
+
+    def _note(self, kind: Kind, sample: int, event: Event | None, act: Act | None) -> None:
+        family = "" if act is None else act.family
+        self.occurrences.append(Occurrence(kind=kind, sample=sample, event=event, family=family))
+
+    def _samples(self, seconds: float) -> int:
+        return round(seconds * self.plan.rate)
+
+    def _patience(self, reply: int) -> int:
+        attempt = self._attempts.get(self.plan.replies[reply].cause, 0)
+        rng = rng_for(self._seed, self._index, f"closed loop/patience/{reply}/{attempt}")
+        return self._samples(float(rng.uniform(*PATIENCE_S)))
+
+    def _chance(self, purpose: str, act: Act, share: float) -> bool:
+        rng = rng_for(self._seed, self._index, f"closed loop/{purpose}/{act.number}")
+        return bool(rng.random() < share)
+
+
+def shifted(event: Event, samples: int) -> Event:
+    """Return an event that happens later, with its window."""
+    expect = event.expect
+    if expect is not None:
+        first, last = expect.window_samples
+        expect = replace(expect, window_samples=(first + samples, last + samples))
+    return replace(
+        event,
+        start_sample=event.start_sample + samples,
+        end_sample=event.end_sample + samples,
+        expect=expect,
+    )
