@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final, Literal
 
 from microturn.configs.command import option, require_at_least
@@ -133,6 +133,17 @@ class ServeConfig:
         "", "certificate in PEM, its chain included; the server then speaks https and wss"
     )
     ssl_keyfile: str = option("", "private key of the certificate, if its file has none")
+    proxy: str = option(
+        "",
+        "address or network of the reverse proxy, such as 127.0.0.1: what it says in "
+        "X-Forwarded-For are the addresses of the clients",
+    )
+    connections_per_address: int = option(
+        64,
+        "connections of one address at once, and a quarter as many new ones a second, 0: any "
+        "number of them and of requests",
+    )
+    sessions_per_address: int = option(0, "sessions of one address at once, 0: any number")
     max_sessions: int = option(4, "sessions at once; one more is refused, not queued")
     admit_share: float = option(
         0.7,
@@ -197,6 +208,12 @@ class ServeConfig:
             self, "", max_sessions=1, max_waiting_micro_turns=1, idle_s=0.0, threads=0, port=0
         )
         require_at_least(self, "", resume_s=0.0)
+        require_at_least(self, "", connections_per_address=0, sessions_per_address=0)
+        if self.proxy and not _is_network(self.proxy):
+            raise ConfigError(
+                f"proxy={self.proxy} must be an address or a network, such as 127.0.0.1 or "
+                "10.0.0.0/8"
+            )
         require_at_least(self, "", keep_waiting_micro_turns=1, max_behind_ms=0.0)
         if self.keep_waiting_micro_turns > self.max_waiting_micro_turns:
             raise ConfigError(
@@ -217,6 +234,14 @@ class ServeConfig:
             raise ConfigError(f"port={self.port} is above 65535")
         if self.ssl_keyfile and not self.ssl_certfile:
             raise ConfigError("ssl_keyfile needs ssl_certfile, the certificate of the key")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -22,6 +22,7 @@ from microturn.inference.config import TOKEN_VARIABLE, ServeConfig, is_loopback
 
 NEEDS_TOKEN: Final = 401  # of HTTP: unauthorized
 FORBIDDEN: Final = 403
+TOO_MANY: Final = 429
 _SHOWN: Final = 80  # characters of a client's own text in a sentence
 
 
@@ -70,19 +71,25 @@ class Access:
             if connection.scope["type"] == "websocket" and "origin" not in connection.headers:
                 return None  # a program: browsers name the page of every socket
             return self._stranger(connection) or self._foreign_page(connection)
-        by_header = _bearer(connection)
-        given = by_header or connection.query_params.get("token", "")
+        by_header, given = _tokens(connection)
         if not given:
             return Refusal(
                 sentence="this server needs its token: add ?token=... to the address, or send the "
                 "header Authorization: Bearer ...",
                 status=NEEDS_TOKEN,
             )
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
+        if not self._is_token(given):
             sentence = "this is not the token of the server; ask whoever started it"
             return Refusal(sentence=sentence, status=NEEDS_TOKEN)
         # No page can set the header, but any page may hold an address with a token in it.
         return None if by_header else self._foreign_page(connection)
+
+    def knows(self, connection: HTTPConnection) -> bool:
+        """Tell whether a request brings the token; without one on the server, all do."""
+        return not self._token or self._is_token(_tokens(connection)[1])
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token.encode())
 
     @staticmethod
     def _stranger(connection: HTTPConnection) -> Refusal | None:
@@ -108,6 +115,12 @@ class Access:
             "server itself, and let a proxy pass the header Host on unchanged"
         )
         return Refusal(sentence=sentence, status=FORBIDDEN)
+
+
+def _tokens(connection: HTTPConnection) -> tuple[str, str]:
+    """Return the token of the header, and that of header or address; empty where there is none."""
+    by_header = _bearer(connection)
+    return by_header, by_header or connection.query_params.get("token", "")
 
 
 def _bearer(connection: HTTPConnection) -> str:

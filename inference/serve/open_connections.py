@@ -1,8 +1,4 @@
-"""The conversations of a server: each is told when it stops, and nobody comes back too soon.
-
-Whoever was shown out may come back at once, and a flood does. Its address then waits before each
-handshake: that costs the server nothing, and a person behind the same proxy one second.
-"""
+"""The conversations of a server: each is told when it stops."""
 
 from __future__ import annotations
 
@@ -14,13 +10,8 @@ from starlette.websockets import WebSocket
 
 from microturn.inference.serve.codec import Codec
 from microturn.inference.serve.connection import GOODBYE_S, Connection
-from microturn.inference.serve.pace import Allowance
 
 _STOPPED: Final = "the server stops"
-_MAX_SHOWN_OUT: Final = 5  # times that an address is shown out before it has to wait
-_SHOWN_OUT_PER_S: Final = 0.5  # so often one of them is forgiven
-_WAIT_S: Final = 1.0
-_MAX_ADDRESSES: Final = 1_000  # that are remembered
 
 
 class OpenConnections:
@@ -29,15 +20,8 @@ class OpenConnections:
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[None], Connection] = {}
         self._is_stopping = False
-        self._shown_out: dict[str, Allowance] = {}  # by address, the newest last
 
-    async def wait_for_turn(self, address: str) -> None:
-        """Wait, before a handshake, if this address was shown out again and again."""
-        allowance = self._shown_out.get(address)
-        if allowance is not None and not allowance.holds():
-            await asyncio.sleep(_WAIT_S)
-
-    async def serve(self, connection: Connection, address: str) -> None:
+    async def serve(self, connection: Connection) -> None:
         """Serve one client until its conversation ends."""
         task = asyncio.current_task()
         assert task is not None
@@ -48,8 +32,6 @@ class OpenConnections:
             await connection.serve(self._make_room)
         finally:
             del self._tasks[task]
-            if connection.was_shown_out:
-                self._remember(address)
 
     async def resume(
         self, websocket: WebSocket, token: str, n_received: int, *, codec: Codec
@@ -87,12 +69,3 @@ class OpenConnections:
             connection.stop(_STOPPED)
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=2 * GOODBYE_S)
-
-    def _remember(self, address: str) -> None:
-        allowance = self._shown_out.pop(address, None)
-        if allowance is None:
-            allowance = Allowance(most=_MAX_SHOWN_OUT, per_s=_SHOWN_OUT_PER_S)
-        allowance.spend()
-        self._shown_out[address] = allowance
-        if len(self._shown_out) > _MAX_ADDRESSES:
-            del self._shown_out[next(iter(self._shown_out))]

@@ -95,6 +95,16 @@ def model_name(checkpoint: str) -> str:
     return folder.parent.name if folder.name == "checkpoint" else folder.name
 
 
+def too_many_requests(path: str, refusal: Refusal) -> Response:
+    """Answer whoever asks too often, and close the connection."""
+    if path.startswith("/v1/"):
+        response = _api_error(refusal.sentence, status=refusal.status, code="rate_limit_exceeded")
+    else:
+        response = _refusal(refusal)
+    response.headers.update({"Connection": "close", "Retry-After": "1"})
+    return response
+
+
 def _refusal(refusal: Refusal) -> Response:
     return PlainTextResponse(
         refusal.sentence, status_code=refusal.status, headers=_challenge(refusal)

@@ -28,10 +28,12 @@ from microturn.inference.opening import read_opening
 from microturn.inference.serve import protocol
 from microturn.inference.serve.access import Access, Refusal, read_token
 from microturn.inference.serve.admission import measured_admission
-from microturn.inference.serve.closing import CLOSE_NOT_ALLOWED
+from microturn.inference.serve.closing import CLOSE_FULL, CLOSE_NOT_ALLOWED
 from microturn.inference.serve.codec import Codec, ServedModel, WrongMessage
 from microturn.inference.serve.connection import MAX_MESSAGE_BYTES, Connection
 from microturn.inference.serve.engine import LiveEngine
+from microturn.inference.serve.gate.gate import PEER, Gate
+from microturn.inference.serve.gate.request_limit import RequestLimit, refusal_of
 from microturn.inference.serve.live import codec as live
 from microturn.inference.serve.open_connections import OpenConnections
 from microturn.inference.serve.pages import Page, SecurityHeaders
@@ -94,22 +96,26 @@ def make_server(engine: LiveEngine, config: ServeConfig) -> uvicorn.Server:
     """Build the server around one engine; a listening socket is all that it needs to run."""
     import uvicorn
 
-    from microturn.inference.serve.uvicorn_server import DrainingServer, GuardedSocket
+    from microturn.inference.serve.uvicorn_server import GuardedHttp, GuardedServer, GuardedSocket
 
-    connections = OpenConnections()
+    connections, gate = OpenConnections(), Gate(config)
     settings = uvicorn.Config(
-        create_app(engine, config, connections),
+        create_app(engine, config, connections, gate),
         log_level="warning",
         log_config=log_config(),
         access_log=False,
         ssl_certfile=config.ssl_certfile or None,
         ssl_keyfile=config.ssl_keyfile or None,
+        loop="asyncio",
+        http=GuardedHttp,
         ws=GuardedSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
+        proxy_headers=bool(config.proxy),
+        forwarded_allow_ips=config.proxy,
         timeout_graceful_shutdown=3,
     )
-    return DrainingServer(settings, drain=connections.stop)
+    return GuardedServer(settings, gate=gate, drain=connections.stop)
 
 
 def run_server(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -127,11 +133,15 @@ def run_server(server: uvicorn.Server, listener: socket.socket) -> None:
 
 
 def create_app(
-    engine: LiveEngine, config: ServeConfig, connections: OpenConnections | None = None
+    engine: LiveEngine,
+    config: ServeConfig,
+    connections: OpenConnections | None = None,
+    gate: Gate | None = None,
 ) -> Starlette:
     """Build the application around one engine; it starts and stops the engine.
 
-    Its conversations are kept in `connections`, for whoever has to tell them that it stops.
+    Its conversations are kept in `connections`, for whoever has to tell them that it stops. What
+    each address asks for is counted at `gate`.
     """
 
     @asynccontextmanager
@@ -142,7 +152,7 @@ def create_app(
         finally:
             await asyncio.to_thread(engine.stop)
 
-    access = Access(config.token)
+    access, gate = Access(config.token), gate or Gate(config)
     open_connections = connections or OpenConnections()
     served = ServedModel(
         layout=engine.layout,
@@ -154,16 +164,17 @@ def create_app(
     async def talk(websocket: WebSocket) -> None:
         codec = PROTOCOLS[websocket.url.path](served)
         subprotocol = codec.subprotocol(websocket.scope.get("subprotocols", ()))
-        refusal = access.refusal(websocket)
+        refusal = refusal_of(websocket, gate, access) or access.refusal(websocket)
         if refusal:
             await _turn_away(websocket, refusal, codec=codec, subprotocol=subprotocol)
             return
-        address = websocket.client.host if websocket.client else ""
-        await open_connections.wait_for_turn(address)
+        host = websocket.client.host if websocket.client else ""
+        await gate.wait_for_turn(host)
         try:
             await websocket.accept(subprotocol)
         except WebSocketDisconnect:
             return  # it did not stay
+        gate.keep((websocket.scope.get("extensions") or {}).get(PEER))
         token = websocket.query_params.get("resume")
         if token is not None:
             received = websocket.query_params.get("received", "")
@@ -173,12 +184,22 @@ def create_app(
             except ValueError as error:
                 await _show_out(websocket, str(error), codec=codec)
             return
+        sentence = gate.begin_session(host)
+        if sentence:
+            await _show_out(websocket, sentence, codec=codec, code=CLOSE_FULL)
+            return
         connection = Connection(websocket, engine, codec=codec, config=config)
-        await open_connections.serve(connection, address)
+        try:
+            await open_connections.serve(connection)
+        finally:
+            gate.end_session(host)
+            if connection.was_shown_out:
+                gate.show_out(host)
 
     async def refuse_kind(websocket: WebSocket) -> None:
         """Refuse the other sockets of a session of GPT-Live, which are forks and sidebands."""
-        codec, refusal = live.LiveCodec(served), access.refusal(websocket)
+        codec = live.LiveCodec(served)
+        refusal = refusal_of(websocket, gate, access) or access.refusal(websocket)
         kind = websocket.path_params["kind"][:40]
         sentence = f"{kind!r} of a session is not supported by this server; begin a session instead"
         if refusal:
@@ -194,7 +215,10 @@ def create_app(
             *routes_of(engine, access=access, checkpoint=config.checkpoint),
             Mount("/", Page()),
         ],
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(RequestLimit, gate=gate, access=access),
+        ],
         lifespan=lifespan,
     )
 
@@ -224,7 +248,9 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
-async def _show_out(websocket: WebSocket, sentence: str, *, codec: Codec) -> None:
+async def _show_out(
+    websocket: WebSocket, sentence: str, *, codec: Codec, code: int = CLOSE_NOT_ALLOWED
+) -> None:
     """Say over an open socket why it is refused, and close it."""
     messages = [
         *codec.encode_error(WrongMessage(sentence)),
@@ -234,7 +260,7 @@ async def _show_out(websocket: WebSocket, sentence: str, *, codec: Codec) -> Non
         for message in messages:
             assert isinstance(message.payload, str)
             await websocket.send_text(message.payload)
-        await websocket.close(CLOSE_NOT_ALLOWED, sentence[:100])
+        await websocket.close(code, sentence[:100])
     except WebSocketDisconnect:
         return  # it did not stay to hear
 

@@ -7,12 +7,14 @@ for either. `tests/inference/serve/test_hostile_clients.py` holds each of these 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
@@ -20,6 +22,8 @@ from websockets.frames import Frame
 
 from microturn.inference.serve.closing import CLOSE_NOT_ALLOWED
 from microturn.inference.serve.connection import CUT_OFF
+from microturn.inference.serve.gate.accepting import Accepting
+from microturn.inference.serve.gate.gate import PEER, Gate
 from microturn.inference.serve.pace import Allowance
 
 _SLICE_BYTES: Final = 2_048  # parsed at once; of the smallest frames it holds 341
@@ -30,6 +34,47 @@ _MAX_LATE_BYTES: Final = 1 << 18
 # Pings, pongs and pieces of messages.
 _MAX_SMALL_FRAMES: Final = 500
 _SMALL_FRAMES_PER_S: Final = 50.0
+_REQUEST_S: Final = 10.0  # for the head of a request, from the connection or its first byte on
+# Of requests: nothing here takes a body.
+_MAX_REQUEST_BYTES: Final = 1 << 20
+_REQUEST_BYTES_PER_S: Final = float(1 << 18)
+
+
+class GuardedHttp(H11Protocol):
+    """A connection of HTTP that is cut when no request comes, or more bytes than requests have."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._bytes = Allowance(most=_MAX_REQUEST_BYTES, per_s=_REQUEST_BYTES_PER_S)
+        self._patience: TimerHandle | None = None
+        self._is_over = False
+        self._wait_for_request()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._bytes.spend(len(data)):
+            self.transport.abort()
+            return
+        super().data_received(data)
+        self._wait_for_request()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        self._is_over = True
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_over = True
+        self._wait_for_request()
+        super().connection_lost(exc)
+
+    def _wait_for_request(self) -> None:
+        """Wait for so long, or no longer where a request is being answered."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if self._is_over or not is_idle:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+        elif self._patience is None:
+            self._patience = self.loop.call_later(_REQUEST_S, self.transport.abort)
 
 
 class GuardedSocket(WebSocketsSansIOProtocol):
@@ -127,7 +172,9 @@ class GuardedSocket(WebSocketsSansIOProtocol):
 
     # --- the end -------------------------------------------------------------------------------
     async def run_asgi(self) -> None:
-        self.scope["extensions"] = {**(self.scope["extensions"] or {}), CUT_OFF: self._cut_off}  # type: ignore[dict-item]
+        extensions: dict[str, Any] = dict(self.scope["extensions"] or {})
+        extensions |= {CUT_OFF: self._cut_off, PEER: self.client}
+        self.scope["extensions"] = extensions
         await super().run_asgi()
         if not self.disconnected:  # closing waits for a client that does not read
             self._cut = self.loop.call_later(_CLOSE_S, self._cut_off)
@@ -147,15 +194,31 @@ class GuardedSocket(WebSocketsSansIOProtocol):
         self.transport.abort()
 
 
-class DrainingServer(uvicorn.Server):
-    """A server that stops in order: no new clients, a goodbye to each, then the connections."""
+class GuardedServer(uvicorn.Server):
+    """A server with a gate, which stops in order.
 
-    def __init__(self, config: uvicorn.Config, *, drain: Callable[[], Awaitable[None]]) -> None:
+    No new clients, a goodbye to each, then the connections.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, *, gate: Gate, drain: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
-        self._drain = drain
+        self._gate, self._drain = gate, drain
+        self._accepting: list[Accepting] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup([])  # which accepts whoever comes
+        for listener in sockets or ():
+            self._accepting.append(
+                Accepting(listener, self._gate, self._protocol, certificate=self.config.ssl)
+            )
+
+    def _protocol(self) -> GuardedHttp:
+        return GuardedHttp(self.config, self.server_state, self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
+        for accepting in self._accepting:
+            accepting.close()
         await self._drain()
         await super().shutdown(sockets)

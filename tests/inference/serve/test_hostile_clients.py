@@ -59,7 +59,11 @@ def checkpoint() -> LoadedCheckpoint:
 @pytest.fixture(scope="module")
 def server(checkpoint: LoadedCheckpoint) -> Iterator[Running]:
     config = ServeConfig(
-        max_sessions=4, max_waiting_micro_turns=50, max_behind_ms=0.0, resume_s=0.2
+        max_sessions=4,
+        max_waiting_micro_turns=50,
+        max_behind_ms=0.0,
+        connections_per_address=0,  # hundreds come from here; tests of its own are in `gate`
+        resume_s=0.2,
     )
     engine = LiveEngine(RowBatch(checkpoint, 4), config)
     with running(engine, config) as server:
