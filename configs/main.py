@@ -60,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench training": (_BENCH, "BENCH_TRAINING", "time steps beside bare matrix products"),
     "bench session": (_BENCH, "BENCH_SESSION", "time micro-turns of live sessions"),
     "bench serve": (_BENCH, "BENCH_SERVE", "time the server, and what overload costs"),
+    "bench clients": (_BENCH, "BENCH_CLIENTS", "let real clients talk to the server"),
     "bench kernels": (_BENCH, "BENCH_KERNELS", "check and time the kernels"),
     "bench gpu-kernels": (_BENCH, "BENCH_GPU_KERNELS", "check, time and tune the kernels on a GPU"),
     "bench gpu-sessions": (

@@ -9,6 +9,7 @@ from typing import Any
 from microturn.configs.command import Command, starts_over
 from microturn.evaluation.bench.config import (
     BenchAcousticsConfig,
+    BenchClientsConfig,
     BenchCorpusConfig,
     BenchDeriveConfig,
     BenchGpuKernelsConfig,
@@ -76,6 +77,12 @@ def _serve(config: BenchServeConfig) -> int:
     from microturn.evaluation.bench.serving.bench import run_bench_serve
 
     return run_bench_serve(config)
+
+
+def _clients(config: BenchClientsConfig) -> int:
+    from microturn.evaluation.bench.clients.bench import run_bench_clients
+
+    return run_bench_clients(config)
 
 
 def _kernels(config: BenchKernelsConfig) -> int:
@@ -185,6 +192,13 @@ BENCH_SERVE = Command(
     run=_serve,
     files=FILES,
     help="What the server adds to a micro-turn, and what becomes of each chunk under overload.",
+)
+
+BENCH_CLIENTS = Command(
+    schema=BenchClientsConfig,
+    run=_clients,
+    files=FILES,
+    help="Let every real client that is installed talk to the server with recorded speech.",
 )
 
 BENCH_KERNELS = Command(

@@ -236,6 +236,19 @@ class BenchServeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchClientsConfig:
+    """`microturn bench clients`."""
+
+    environment: str = option(
+        "frameworks", "folder with the clients that need an environment of their own"
+    )
+    checkpoint: str = option(
+        "", "folder of a trained model; empty: rules that hear, ask for help and give way"
+    )
+    json: str = option("", "write the figures to this file, - for stdout")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchKernelsConfig:
     """`microturn bench kernels`; sizes of 0 are 1024/64/4/512 on a GPU, the tiny model's else."""
 

@@ -1,4 +1,4 @@
-"""The server of `bench serve`: the real one on a process of its own, over a chosen batch."""
+"""The server of the benches: the real one on a process of its own, over a chosen batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -22,18 +22,20 @@ from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, load_checkpoint, random_checkpoint
 
+if TYPE_CHECKING:
+    from microturn.inference.serve.engine import LiveEngine
+
 _START_S: Final = 120.0
 _STOP_S: Final = 20.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServedBatch:
-    """What the server runs."""
+class Servable(Protocol):
+    """What a server can run on another process."""
 
-    serve: ServeConfig
-    sleep_ms: float  # of a micro-turn without a model; 0: the model
-    passed_share: float  # of that, to read what was dropped
-    checkpoint: str  # empty: tiny with random weights
+    @property
+    def serve(self) -> ServeConfig: ...
+
+    def engine(self) -> LiveEngine: ...
 
 
 class SleepingBatch(RowBatch):
@@ -58,6 +60,36 @@ class SleepingBatch(RowBatch):
         self.micro_turns[row] += n
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServedBatch:
+    """A model without a background agent, or a batch that sleeps."""
+
+    serve: ServeConfig
+    sleep_ms: float  # of a micro-turn without a model; 0: the model
+    passed_share: float  # of that, to read what was dropped
+    checkpoint: str  # empty: tiny with random weights
+
+    def engine(self) -> LiveEngine:
+        from microturn.inference.serve.engine import LiveEngine
+
+        n_rows = self.serve.max_sessions
+        if self.checkpoint:
+            loaded = load_checkpoint(self.checkpoint)
+        else:
+            loaded = random_checkpoint(0, config=shipped_model("model/tiny.yaml"))
+        if self.sleep_ms:
+            sleep_s = self.sleep_ms / 1000
+            passed_s = self.passed_share * sleep_s
+            sleeping = SleepingBatch(loaded, n_rows, sleep_s=sleep_s, passed_s=passed_s)
+            return LiveEngine(sleeping, self.serve)
+        batch = RowBatch(loaded, n_rows)
+        silence = np.zeros(loaded.layout.samples_per_micro_turn, np.float32)
+        batch.step_rows({row: MicroTurnIn(audio=silence) for row in range(n_rows)})  # allocates
+        for row in range(n_rows):
+            batch.reset(row)
+        return LiveEngine(batch, self.serve)
+
+
 @dataclass(frozen=True)
 class RunningServer:
     """Addresses of a server that answers."""
@@ -68,14 +100,25 @@ class RunningServer:
     def socket_url(self) -> str:
         return f"ws://{self.address}/ws"
 
+    @property
+    def openai_url(self) -> str:
+        """Base address for clients of OpenAI's interface."""
+        return f"http://{self.address}/v1"
+
     def metrics(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{self.address}/metrics.json", timeout=30) as response:
+        return self._read("metrics.json")
+
+    def health(self) -> dict[str, Any]:
+        return self._read("health")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://{self.address}/{name}", timeout=30) as response:
             values: dict[str, Any] = json.load(response)
         return values
 
 
 @contextmanager
-def running(served: ServedBatch) -> Iterator[RunningServer]:
+def running(served: Servable) -> Iterator[RunningServer]:
     """Run a server on a process of its own; raises OSError when it does not come up."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -93,40 +136,11 @@ def running(served: ServedBatch) -> Iterator[RunningServer]:
         process.join(_STOP_S)
 
 
-def _run(served: ServedBatch, pipe: Pipe) -> None:
-    import uvicorn
-
-    from microturn.inference.serve.connection import MAX_MESSAGE_BYTES
-    from microturn.inference.serve.engine import LiveEngine
-    from microturn.inference.serve.server import create_app, listen
+def _run(served: Servable, pipe: Pipe) -> None:
+    from microturn.inference.serve.server import listen, make_server
 
     torch.set_num_threads(served.serve.threads or os.cpu_count() or 1)
-    n_rows = served.serve.max_sessions
-    if served.checkpoint:
-        loaded = load_checkpoint(served.checkpoint)
-    else:
-        loaded = random_checkpoint(0, config=shipped_model("model/tiny.yaml"))
-    batch = RowBatch(loaded, n_rows)
-    if served.sleep_ms:
-        sleep_s = served.sleep_ms / 1000
-        passed_s = served.passed_share * sleep_s
-        batch = SleepingBatch(loaded, n_rows, sleep_s=sleep_s, passed_s=passed_s)
-    else:
-        silence = np.zeros(loaded.layout.samples_per_micro_turn, np.float32)
-        batch.step_rows({row: MicroTurnIn(audio=silence) for row in range(n_rows)})  # allocates
-        for row in range(n_rows):
-            batch.reset(row)
-    app = create_app(LiveEngine(batch, served.serve), served.serve)
+    server = make_server(served.engine(), served.serve)
     with listen("127.0.0.1", 0) as listener:
         pipe.send("{}:{}".format(*listener.getsockname()[:2]))
-        uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
-                ws_per_message_deflate=False,
-                timeout_graceful_shutdown=3,
-            )
-        ).run(sockets=[listener])
+        server.run(sockets=[listener])

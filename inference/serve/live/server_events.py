@@ -20,6 +20,11 @@ CloseReason = Literal["close_requested", "expired", "connection_lost"]
 class LiveWriter(EventWriter):
     """Writes events of GPT-Live; `client_event_id` is the client's id of one that is answered."""
 
+    def write(self, kind: str, *, is_audio: bool = False, **fields: object) -> ServerMessage:
+        """Write an event; fields that are None are left out."""
+        given = {name: value for name, value in fields.items() if value is not None}
+        return super().write(kind, is_audio=is_audio, **given)
+
     def info(self, code: str, message: str, *, client_event_id: str | None = None) -> ServerMessage:
         """Write a notice: something that the client asked for is not done as it asked."""
         return self.write("info", client_event_id=client_event_id, code=code, message=message)

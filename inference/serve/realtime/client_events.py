@@ -9,7 +9,11 @@ from pydantic import Field, TypeAdapter
 
 from microturn.inference.serve.codec import Json
 from microturn.inference.serve.realtime.items import Items, message
-from microturn.inference.serve.realtime.session_config import MAX_INSTRUCTIONS, RealtimeSession
+from microturn.inference.serve.realtime.session_config import (
+    MAX_INSTRUCTIONS,
+    RealtimeOutput,
+    RealtimeSession,
+)
 from microturn.inference.serve.wire.event_reader import EventReader, Strict
 
 MAX_TEXT: Final = 4_000  # characters of a message
@@ -98,6 +102,11 @@ class ItemRetrieve(RealtimeEvent):
     item_id: str
 
 
+class ItemDelete(RealtimeEvent):
+    type: Literal["conversation.item.delete"]
+    item_id: str
+
+
 class ItemTruncate(RealtimeEvent):
     type: Literal["conversation.item.truncate"]
     item_id: str
@@ -105,9 +114,19 @@ class ItemTruncate(RealtimeEvent):
     audio_end_ms: Annotated[int, Field(ge=0)]
 
 
+class ResponseAudio(Strict):
+    output: RealtimeOutput | None = None
+
+
 class ResponseSettings(Strict):
+    """`response` of `response.create`: wishes, and else what holds of every response."""
+
     instructions: Annotated[str, Field(max_length=MAX_INSTRUCTIONS)] | None = None
     metadata: dict[str, str] | None = None
+    tool_choice: Literal["auto", "none"] | None = None
+    audio: ResponseAudio | None = None
+    conversation: Literal["auto"] | None = None
+    max_output_tokens: Literal["inf"] | None = None
     output_modalities: Annotated[list[Literal["audio"]], Field(max_length=1)] | None = None
 
 
@@ -126,6 +145,7 @@ ClientEvent = (
     | BufferAppend
     | ItemCreate
     | ItemRetrieve
+    | ItemDelete
     | ItemTruncate
     | ResponseCreate
     | ResponseCancel
@@ -139,7 +159,6 @@ UNSUPPORTED: Final = {
     "input_audio_buffer.commit": "the model hears audio as it comes and takes turns itself",
     "input_audio_buffer.clear": "what was sent is heard already",
     "output_audio_buffer.clear": "cancel the response, and truncate its item",
-    "conversation.item.delete": "the model does not forget what it heard",
 }
 _READER: Final = EventReader(
     _EVENTS,
@@ -148,6 +167,7 @@ _READER: Final = EventReader(
         BufferAppend,
         ItemCreate,
         ItemRetrieve,
+        ItemDelete,
         ItemTruncate,
         ResponseCreate,
         ResponseCancel,

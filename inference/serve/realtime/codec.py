@@ -28,7 +28,6 @@ from microturn.inference.serve.codec import (
     MicrophoneAudio,
     ServedModel,
     ServerMessage,
-    ShownFrame,
     TypedText,
     Unplayed,
     WrongMessage,
@@ -38,9 +37,9 @@ from microturn.inference.serve.realtime.client_events import (
     FunctionOutput,
     InputImage,
     ItemCreate,
+    ItemDelete,
     ItemRetrieve,
     ItemTruncate,
-    Message,
     RealtimeUpdate,
     ResponseCancel,
     ResponseCreate,
@@ -49,7 +48,7 @@ from microturn.inference.serve.realtime.client_events import (
 )
 from microturn.inference.serve.realtime.items import Items, message
 from microturn.inference.serve.realtime.listening import HeardItems
-from microturn.inference.serve.realtime.pictures import read_picture
+from microturn.inference.serve.realtime.pictures import show_picture
 from microturn.inference.serve.realtime.responses import Response
 from microturn.inference.serve.realtime.session_config import (
     RATE,
@@ -114,6 +113,8 @@ class RealtimeCodec:
                     yield from self._create_item(event)
                 case ItemRetrieve(item_id=item_id):
                     yield self._retrieve(item_id)
+                case ItemDelete():
+                    yield from self._delete(event)
                 case ItemTruncate():
                     yield from self._truncate(event)
                 case ResponseCreate():
@@ -174,7 +175,8 @@ class RealtimeCodec:
             return
         for index, part in enumerate(item.content):
             if isinstance(part, InputImage):
-                yield self._shown(item, part, param=f"item.content.{index}.image_url")
+                param = f"item.content.{index}.image_url"
+                yield show_picture(self._layout, part.image_url, role=item.role, param=param)
             elif item.role == "user":
                 yield TypedText(text=part.text)
         if item.role == "user":
@@ -191,19 +193,6 @@ class RealtimeCodec:
         ticket = event.event_id or f"{_OWN_TICKET}{self._n_waiting}"
         self._waiting[ticket] = written(event.item, self._items)
         return ContextText(kind=kind, text=text, delegation_id=call_id, event_id=ticket)
-
-    def _shown(self, item: Message, part: InputImage, *, param: str) -> ShownFrame:
-        specs = self._layout.declared_lanes
-        lane = next((s for s in specs if s.kind == "frames" and s.positions), None)
-        if lane is None or item.role != "user":
-            sentence = "this model has no eyes: its layout has no lane of frames"
-            if lane is not None:
-                sentence = "pictures come from the user: send them with role user"
-            raise EventError("input_image_not_supported", sentence, param=param)
-        try:
-            return ShownFrame(lane=lane.name, frame=read_picture(part.image_url, lane.shape))
-        except ValueError as error:
-            raise EventError("invalid_value", str(error), param=param) from error
 
     def _retrieve(self, item_id: str) -> ServerMessage:
         item = self._items.get(item_id)
@@ -229,6 +218,18 @@ class RealtimeCodec:
             audio_end_ms=min(event.audio_end_ms, len(spoken.micro_turns) * piece_ms),
         )
 
+    def _delete(self, event: ItemDelete) -> Iterator[ClientMessage | ServerMessage]:
+        """Drop an item of which nothing was played."""
+        spoken = self._items.remove_spoken(event.item_id)
+        if spoken is None:
+            sentence = (
+                f"{event.item_id[:80]!r} is no audio of the agent, and the model does not forget "
+                "what it heard"
+            )
+            raise EventError("item_delete_invalid_item_id", sentence, param="item_id")
+        yield Unplayed(micro_turns=tuple(spoken.micro_turns))
+        yield self._events.write("conversation.item.deleted", item_id=event.item_id)
+
     def _ask_for_response(self, event: ResponseCreate) -> Iterator[ClientMessage]:
         """Note the wish: the model decides itself when it speaks, and the next response is it."""
         settings = event.response
@@ -245,7 +246,8 @@ class RealtimeCodec:
     def _cancel(self, event: ResponseCancel) -> Iterator[ServerMessage]:
         response = self._response
         if response is None or event.response_id not in (None, response.id):
-            sentence = "there is no such response under way"
+            # LiveKit knows the error by these words of the protocol's own server.
+            sentence = "Cancellation failed: no such response is under way"
             raise EventError("response_cancel_not_active", sentence, param="response_id")
         self._response, self._is_hushed = None, True
         yield from response.close("client_cancelled")

@@ -68,6 +68,13 @@ class Items:
         self._spoken[item.id] = item
         return self.add(item.to_json("in_progress"))
 
+    def remove_spoken(self, item_id: str) -> SpokenItem | None:
+        """Drop an item of the agent, and return it if there was one."""
+        spoken = self._spoken.pop(item_id, None)
+        if spoken is not None:
+            self._items.pop(item_id, None)
+        return spoken
+
     def get(self, item_id: str) -> Json | None:
         return self._items.get(item_id)
 

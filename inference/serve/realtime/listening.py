@@ -89,9 +89,8 @@ class HeardItems:
         return self._began * self._micro_turn_ms / 1000
 
     def _item(self, status: str) -> Json:
-        part: Json = {"type": "input_audio"}
-        if status == "completed":
-            part["transcript"] = " ".join(self._words)
+        transcript = " ".join(self._words) if status == "completed" else None
+        part: Json = {"type": "input_audio", "transcript": transcript}
         return message(self._next_id, "user", [part], status=status)
 
     def _about_item(self, kind: str, item: Json) -> ServerMessage:

@@ -9,6 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.inference.serve.codec import ShownFrame
+from microturn.inference.serve.wire.event_reader import EventError
+from microturn.model.streams import StreamLayout
+
 MAX_PIXELS: Final = 2_000_000  # decoding more would keep the other clients waiting
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
 
@@ -31,3 +35,18 @@ def read_picture(url: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             f"image_url holds no PNG, JPEG or WebP of at most {MAX_PIXELS} pixels ({error})"
         ) from error
     return np.asarray(frame, np.uint8)
+
+
+def show_picture(layout: StreamLayout, url: str, *, role: str, param: str) -> ShownFrame:
+    """Read a picture for the model's lane of frames; raises EventError about `param`."""
+    specs = layout.declared_lanes
+    lane = next((s for s in specs if s.kind == "frames" and s.positions), None)
+    if lane is None or role != "user":
+        sentence = "this model has no eyes: its layout has no lane of frames"
+        if lane is not None:
+            sentence = "pictures come from the user: send them with role user"
+        raise EventError("input_image_not_supported", sentence, param=param)
+    try:
+        return ShownFrame(lane=lane.name, frame=read_picture(url, lane.shape))
+    except ValueError as error:
+        raise EventError("invalid_value", str(error), param=param) from error

@@ -25,6 +25,7 @@ class Response:
         self._output: list[Json] = []
         self._spoken: SpokenItem | None = None
         self._spoken_index = 0
+        self._before: str | None = None  # the item before the spoken one
         self.is_interrupted = False  # the user has begun to speak since
 
     def open(self) -> ServerMessage:
@@ -54,9 +55,9 @@ class Response:
         self._spoken_index = len(self._output)
         item = self._spoken.to_json("in_progress")
         self._output.append(item)
-        before = self._items.add_spoken(self._spoken)
+        self._before = self._items.add_spoken(self._spoken)
         yield self._item_event("response.output_item.added", self._spoken_index)
-        yield self._events.write("conversation.item.added", item=item, previous_item_id=before)
+        yield self._about_spoken("conversation.item.added", item)
         part = {"type": "audio", "transcript": ""}
         yield self._part_event("response.content_part.added", part=part)
 
@@ -69,7 +70,7 @@ class Response:
         yield self._part_event("response.output_audio_transcript.done", transcript=transcript)
         part = {"type": "audio", "transcript": transcript}
         yield self._part_event("response.content_part.done", part=part)
-        yield self._events.write("conversation.item.done", item=item)
+        yield self._about_spoken("conversation.item.done", item)
         yield self._item_event("response.output_item.done", self._spoken_index)
 
     # --- functions -----------------------------------------------------------------------------
@@ -123,6 +124,9 @@ class Response:
         return self._events.write(
             kind, response_id=self.id, output_index=index, item=self._output[index]
         )
+
+    def _about_spoken(self, kind: str, item: Json) -> ServerMessage:
+        return self._events.write(kind, item=item, previous_item_id=self._before)
 
     def _part_event(self, kind: str, *, is_audio: bool = False, **fields: object) -> ServerMessage:
         """Write an event about the spoken part."""

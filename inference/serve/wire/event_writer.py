@@ -13,10 +13,9 @@ class EventWriter:
         self._n_events = 0
 
     def write(self, kind: str, *, is_audio: bool = False, **fields: object) -> ServerMessage:
-        """Write an event; fields that are None are left out."""
+        """Write an event; a field that is None is null."""
         self._n_events += 1
-        values: Json = {"type": kind, "event_id": f"event_{self._n_events}"}
-        values |= {name: value for name, value in fields.items() if value is not None}
+        values: Json = {"type": kind, "event_id": f"event_{self._n_events}", **fields}
         return ServerMessage.from_json(values, is_audio=is_audio)
 
 

@@ -31,7 +31,17 @@ def checked(data: str | bytes) -> Event:
     values: Event = json.loads(data)
     allowed = _BESIDE_TYPES if values["type"].startswith("session.") else set()
     assert set(unknown_fields(event)) <= allowed, unknown_fields(event)
+    if values["type"].startswith("conversation.item.") and "item" in values:
+        _check_item(values)
     return values
+
+
+def _check_item(event: Event) -> None:
+    """Check what the Python types let a server leave out, and other clients need."""
+    if event["type"].endswith((".added", ".done")):
+        assert "previous_item_id" in event
+    for part in event["item"].get("content", ()):
+        assert "transcript" in part or not part["type"].endswith("_audio")
 
 
 class Talk:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from openai import AsyncOpenAI
 
+from microturn.evaluation.bench.clients.ruled import TONE
 from microturn.inference.audio import write_wav
 from microturn.model.streams.pcm import Audio
 from support.live_talk import RATE, Talk, at_24_khz, checked, silence, talk
-from support.ruled_batch import TONE
 
 pytestmark = pytest.mark.clients
 

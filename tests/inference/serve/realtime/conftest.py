@@ -4,19 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from microturn.evaluation.bench.clients.ruled import HearingBatch, ruled_checkpoint
 from microturn.inference.agent.process import start_agent
 from microturn.inference.config import ServeConfig
 from microturn.inference.serve.engine import LiveEngine
-from support.ruled_batch import HEARD, RuledBatch, ruled_checkpoint
 from support.sleeping_server import running
-
-
-class HearingBatch(RuledBatch):
-    """Hears the first word again in each stretch of sound after the last one of the rules."""
-
-    def _hear(self, loud: bool) -> list[int]:
-        begins = loud and not self.was_loud
-        return super()._hear(loud) or (self.tokenizer.encode(HEARD[0]) if begins else [])
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from microturn.evaluation.bench.clients.ruled import REPEATS, TONE
 from microturn.model.streams.pcm import Audio
 from support.live_talk import at_24_khz, silence
-from support.ruled_batch import REPEATS, TONE
 from support.wire.realtime_talk import Event, Talk, talking
 
 pytestmark = pytest.mark.clients
@@ -52,6 +52,10 @@ def test_words_a_function_call_and_an_interruption(url: str, recording: Audio) -
             await talk.until("conversation.item.truncated")
             await connection.conversation.item.retrieve(item_id=item["id"])
             await talk.until("conversation.item.retrieved")
+            await connection.conversation.item.delete(item_id=item["id"])
+            await talk.until("conversation.item.deleted")
+            await connection.conversation.item.delete(item_id=item["id"], event_id="again")
+            await talk.until("error")
             return talk, call
 
     talk, call = asyncio.run(converse())
@@ -79,7 +83,12 @@ def test_words_a_function_call_and_an_interruption(url: str, recording: Audio) -
     assert truncated["audio_end_ms"] == 390
     (retrieved,) = talk.of_type("conversation.item.retrieved")
     assert retrieved["item"]["content"][0]["transcript"] == "eleven eleven"
-    assert not talk.of_type("error")
+    assert talk.of_type("conversation.item.deleted")[0]["item_id"] == item["id"]
+    (error,) = talk.of_type("error")
+    assert (error["error"]["code"], error["error"]["event_id"]) == (
+        "item_delete_invalid_item_id",
+        "again",
+    )
 
 
 def test_the_agent_of_the_server_answers_without_functions(url: str, recording: Audio) -> None:

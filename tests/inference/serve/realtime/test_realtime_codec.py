@@ -174,6 +174,7 @@ def test_every_event_of_the_client_library_is_read_or_named_as_unsupported() -> 
         "session.update",
         "input_audio_buffer.append",
         "conversation.item.create",
+        "conversation.item.delete",
         "conversation.item.retrieve",
         "conversation.item.truncate",
         "response.create",
@@ -214,12 +215,31 @@ PICTURE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
             },
             "item_truncate_invalid_item_id",
         ),
+        ({"type": "conversation.item.delete", "item_id": "x"}, "item_delete_invalid_item_id"),
         ({"type": "response.cancel"}, "response_cancel_not_active"),
         ({"type": "response.create", "response": {"input": []}}, "unknown_parameter"),
+        ({"type": "response.create", "response": {"tool_choice": "required"}}, "invalid_value"),
+        ({"type": "response.create", "response": {"conversation": "none"}}, "invalid_value"),
     ],
 )
 def test_a_wrong_event_is_a_typed_error(event: Event | str | bytes, code: str) -> None:
     assert refusal(RealtimeCodec(SERVED), event)["code"] == code
+
+
+def test_a_response_may_be_asked_for_with_what_holds_of_every_response() -> None:
+    holds: Event = {
+        "tool_choice": "auto",
+        "conversation": "auto",
+        "max_output_tokens": "inf",
+        "output_modalities": ["audio"],
+        "audio": {"output": {"voice": "marin", "format": {"type": "audio/pcm", "rate": 24_000}}},
+    }
+    assert say(RealtimeCodec(SERVED), {"type": "response.create", "response": holds}) == []
+
+
+def test_livekit_knows_a_cancellation_that_came_too_late_by_its_words() -> None:
+    error = refusal(RealtimeCodec(SERVED), {"type": "response.cancel"})
+    assert error["message"].startswith("Cancellation failed")
 
 
 def test_typed_text_and_instructions_are_items() -> None:

@@ -1,12 +1,14 @@
 """A model of rules: it hears words, delegates, says results and gives way.
 
-A model that can do that takes minutes of training, so rules stand in for it where a test is about
-server, engine, conversation and agent, which are real. `HEARD` are the words that it hears, one for
-each stretch of sound; after the last one it delegates. A result it says `REPEATS` times, until it
-is interrupted by sound.
+A model that can do that takes minutes of training, so rules stand in for it where server, engine,
+conversation, agent and client are what matters. `HEARD` are the words that it hears, one for each
+stretch of sound; after the last one it delegates. A result it says `REPEATS` times, until it is
+interrupted by sound.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,7 +17,6 @@ from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
 from microturn.model.streams import BG, BG_END, DELEGATE, EOS
-from support.sleeping_server import VERY_SMALL
 
 HEARD: Final = ("eight", "plus", "three")
 MOMENT: Final = ("one", "moment", "please")
@@ -37,6 +38,8 @@ class RuledBatch(RowBatch):
         self.to_say: list[list[int]] = []
 
     def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
+        if not inputs:
+            return {}
         micro_turn = inputs[0]
         loud = float(np.sqrt(np.mean(np.square(micro_turn.audio)))) > _LOUD
         heard, say = self._hear(loud), self._say(micro_turn.text_in, loud)
@@ -54,8 +57,8 @@ class RuledBatch(RowBatch):
             self.to_say = [[DELEGATE, *first], *rest]
         return self.tokenizer.encode(HEARD[self.n_heard - 1])
 
-    def _say(self, text_in: object, loud: bool) -> list[int]:
-        for token_id in text_in:  # type: ignore[attr-defined]
+    def _say(self, text_in: Sequence[int], loud: bool) -> list[int]:
+        for token_id in text_in:
             if token_id == BG:
                 self.result = []
             elif token_id == BG_END and self.result is not None:
@@ -69,6 +72,15 @@ class RuledBatch(RowBatch):
         return self.to_say.pop(0) if self.to_say else []
 
 
+class HearingBatch(RuledBatch):
+    """Hears the first word again in each stretch of sound after the last one of the rules."""
+
+    def _hear(self, loud: bool) -> list[int]:
+        begins = loud and not self.was_loud
+        return super()._hear(loud) or (self.tokenizer.encode(HEARD[0]) if begins else [])
+
+
 def ruled_checkpoint() -> LoadedCheckpoint:
+    """Words and layout of the rules; the network of it is not used."""
     words = (*HEARD, *MOMENT, "eleven", "twelve", "you", "are", "kind")
-    return random_checkpoint(5, config=VERY_SMALL, words=words)
+    return random_checkpoint(5, words=words)
