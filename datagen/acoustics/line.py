@@ -18,6 +18,8 @@ TAPS: Final = 32  # of the interpolation between samples
 PHASES: Final = 2048  # positions between two samples at which it is tabulated
 BAND_TAPS: Final = 161  # of the telephone band, at its own rate
 HALF_TAPS: Final = 49  # of the resampling to half the rate and back; its delay is 24 samples
+# Samples on either side that a sample of the telephone depends on.
+TELEPHONE_REACH: Final = 2 * (HALF_TAPS // 2) + 2 * (BAND_TAPS // 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +53,10 @@ def through(line: Line, audio: Audio, *, sample_rate: int) -> Audio:
     return audio
 
 
-def clipped(audio: Audio, over_db: float) -> Audio:
-    """Clip the signal at `over_db` below its peak."""
-    limit = np.float32(np.abs(audio).max(initial=0.0) * 10 ** (-over_db / 20))
+def clipped(audio: Audio, over_db: float, *, peak: float | None = None) -> Audio:
+    """Clip the signal at `over_db` below its peak, or below that of the whole it is part of."""
+    top = np.abs(audio).max(initial=0.0) if peak is None else peak
+    limit = np.float32(top * 10 ** (-over_db / 20))
     cut: Audio = np.clip(audio, -limit, limit)
     return cut
 
@@ -61,22 +64,35 @@ def clipped(audio: Audio, over_db: float) -> Audio:
 def drifted(audio: Audio, ppm: float) -> Audio:
     """Resample to a clock that is `ppm` millionths slow: sample n is taken at n * (1 + ppm).
 
-    Both clocks agree at sample 0. A windowed sinc interpolates between samples; long runs of
-    samples share the same integer part of the shift, so that their windows are views.
+    Both clocks agree at sample 0. A windowed sinc interpolates between samples.
     """
-    n, step = len(audio), 1.0 + ppm * 1e-6
-    beyond = TAPS + max(0, int(n * (step - 1.0)) + 1)  # samples past the end are silent
-    padded = np.concatenate([np.zeros(TAPS, np.float32), audio, np.zeros(beyond, np.float32)])
+    return drifted_part(padded_for_drift(audio, ppm), ppm, first=0, last=len(audio))
+
+
+def padded_for_drift(audio: Audio, ppm: float) -> Audio:
+    """Return a signal with the silence around it that `drifted_part` may reach into."""
+    n = len(audio)
+    beyond = TAPS + max(0, int(n * ppm * 1e-6) + 1)
+    return np.concatenate([np.zeros(TAPS, np.float32), audio, np.zeros(beyond, np.float32)])
+
+
+def drifted_part(padded: Audio, ppm: float, *, first: int, last: int) -> Audio:
+    """Return samples `first` to `last` of a signal on the other clock.
+
+    Long runs of samples share the integer part of the shift, so that their windows are views.
+    """
+    step = 1.0 + ppm * 1e-6
     windows = np.lib.stride_tricks.sliding_window_view(padded, TAPS)
-    table, out = _interpolators(), np.zeros(n, np.float32)
-    start = 0
-    while start < n:
+    table, out = _interpolators(), np.zeros(last - first, np.float32)
+    start = first
+    while start < last:
         shift = int(np.floor(start * step)) - start
-        end = _same_shift(start, shift, step, n)
+        end = _same_shift(start, shift, step, last)
         position = np.arange(start, end) * step - np.arange(start + shift, end + shift)
         phase = np.clip(np.rint(position * PHASES), 0, PHASES).astype(np.intp)
-        first = start + shift + TAPS // 2 + 1  # of the window, in padded samples
-        out[start:end] = np.einsum("nt,nt->n", windows[first : first + end - start], table[phase])
+        at = start + shift + TAPS // 2 + 1  # of the window, in padded samples
+        part = np.einsum("nt,nt->n", windows[at : at + end - start], table[phase])
+        out[start - first : end - first] = part
         start = end
     return out
 

@@ -97,27 +97,49 @@ def missing_micro_turns(
 def concealed(audio: Audio, spans: Sequence[Span], *, method: str, sample_rate: int) -> Audio:
     """Fill lost spans with silence, the last packet, or the last pitch period."""
     out = audio.copy()
-    if method == "zero":
-        for start, end in spans:
-            out[start:end] = 0.0
-        return out
-    join = round(JOIN_S * sample_rate)
-    for start, end in spans:
-        if method == "pitch":
-            period = _pitch(out, start, sample_rate)
-        else:
-            period = min(end - start, start, round(COMPARED_S * sample_rate))
-        if period < 2:
-            out[start:end] = 0.0
-            continue
-        filling = np.resize(out[start - period : start], end - start + join)
-        filling = filling * _fading(len(filling), sample_rate)
-        out[start:end] = filling[: end - start]
-        rest = min(join, len(out) - end)
-        ramp = np.arange(1, rest + 1, dtype=np.float32) / np.float32(join + 1)
-        out[end : end + rest] *= ramp
-        out[end : end + rest] += filling[end - start :][:rest] * (1 - ramp)
+    concealment = Concealment(spans, method=method, sample_rate=sample_rate)
+    concealment.fill(out, first=0, last=len(out))
     return out
+
+
+class Concealment:
+    """Fills lost spans of a signal that comes piece by piece."""
+
+    def __init__(self, spans: Sequence[Span], *, method: str, sample_rate: int) -> None:
+        self._spans, self._method, self._rate = spans, method, sample_rate
+        self._join = round(JOIN_S * sample_rate) if method != "zero" else 0
+        self._fillings: dict[Span, Audio] = {}  # with the join; zeros where nothing came before
+
+    def fill(self, out: Audio, *, first: int, last: int) -> None:
+        """Fill what is lost in [first, last) of a signal (T,) that is filled up to there."""
+        for span in self._spans:
+            start, end = span
+            if start >= last or end + self._join <= first:
+                continue
+            if span not in self._fillings:
+                self._fillings[span] = self._filling(out, span)
+            filling = self._fillings[span]
+            a, b = max(start, first), min(end, last)
+            out[a:b] = filling[a - start : max(b - start, 0)]
+            a, b = max(end, first), min(end + len(filling) - (end - start), last, len(out))
+            if a < b:
+                ramp = np.arange(1 + a - end, 1 + b - end, dtype=np.float32)
+                ramp /= np.float32(self._join + 1)
+                out[a:b] *= ramp
+                out[a:b] += filling[a - start : b - start] * (1 - ramp)
+
+    def _filling(self, out: Audio, span: Span) -> Audio:
+        """Return what stands for a span and is mixed into what follows it."""
+        start, end = span
+        period = 0
+        if self._method == "pitch":
+            period = _pitch(out, start, self._rate)
+        elif self._method != "zero":
+            period = min(end - start, start, round(COMPARED_S * self._rate))
+        if period < 2:
+            return np.zeros(end - start, np.float32)
+        filling = np.resize(out[start - period : start], end - start + self._join)
+        return filling * _fading(len(filling), self._rate)
 
 
 def _pitch(audio: Audio, end: int, sample_rate: int) -> int:

@@ -51,6 +51,7 @@ class RenderedAudio:
     channel: ChannelLabel
     level: float  # power of the user's voice, which noise is measured against
     limit: np.float32  # gain that keeps the microphone from clipping
+    peak: float  # of the microphone before line and network
 
 
 class Renderer:
@@ -87,6 +88,7 @@ class Renderer:
         zeroed = self.zeroed(recipe, script)
         microphone.zero(zeroed)
         limit = microphone.limit()
+        peak = float(np.abs(microphone.total).max(initial=0.0))
         if not (conditions.line.is_clean and not conditions.network.lost):
             microphone.add("line", self._line(conditions, microphone.total))
         return RenderedAudio(
@@ -98,6 +100,7 @@ class Renderer:
             channel=self._channel_label(recipe, conditions, zeroed),
             level=level,
             limit=limit,
+            peak=peak,
         )
 
     def positions(

@@ -29,6 +29,7 @@ from microturn.datagen.closed_loop.plan import DialoguePlan, plan_dialogue
 from microturn.datagen.closed_loop.user import SimulatedUser
 from microturn.datagen.dialogue.timeline import TextArrival, Timeline
 from microturn.datagen.labels.dialogue import DialogueLabels
+from microturn.datagen.labels.event_types import ECHO
 from microturn.datagen.live import LiveSource
 from microturn.datagen.pack import say_tokens
 from microturn.datagen.pipeline import RenderedDialogue
@@ -48,12 +49,10 @@ FAMILIES: Final = frozenset(
             "recall",
             "forbidden",
         ),
-        *("one_word", "overlap", "count", "recount"),
+        *("one_word", "overlap", "count", "recount", "conversation"),
+        *("scripted", "narration", "listening", "read_aloud", "repeat_after"),
     }
 )
-
-LINE_FAULTS: Final = ("clip_probability", "drift_probability", "telephone_probability")
-NETWORK_FAULTS: Final = ("loss_probability", "stall_probability")
 
 
 class Environment:
@@ -70,14 +69,12 @@ class Environment:
                 f"families.{unknown[0]} has no user that reacts; set it to 0, or give only= some "
                 f"of {', '.join(sorted(FAMILIES))}"
             )
-        acoustics = source.config.acoustics
-        faults = {
-            **{f"line.{name}": getattr(acoustics.line, name) for name in LINE_FAULTS},
-            **{f"network.{name}": getattr(acoustics.network, name) for name in NETWORK_FAULTS},
-        }
-        fault = next((name for name, share in faults.items() if share), None)
-        if fault is not None:
-            raise ValueError(f"acoustics.{fault} cannot be played in a closed loop; set it to 0")
+        if any(source.config.scenarios.transplants.values()):
+            raise ValueError(
+                "scenarios.transplants cannot be played in a closed loop; set all to 0"
+            )
+        if source.config.voices.voice_prompt_s[1] > 0:
+            raise ValueError("voices.voice_prompt_s cannot be played in a closed loop; set it to 0")
         self.source, self.index, self.seed = source, index, seed
         self.layout = source.layout
         self._say: list[tuple[int, ...]] = []
@@ -91,15 +88,7 @@ class Environment:
         self._agent = np.zeros(n, np.float32)
         self._say, self._occurrences = [], []
         self._user = SimulatedUser(self.plan, seed=self.seed, index=self.index)
-        dialogue = self._planned
-        self._microphone = Microphone(
-            self.source.config,
-            self.source.simulator.renderer,
-            dialogue.recipe,
-            dialogue.script,
-            dialogue.conditions,
-            rendered=dialogue.sound,
-        )
+        self._microphone = self._new_microphone()
         self._unread: deque[int] = deque()
         self._n_texts = 0
         self._k = -1
@@ -163,11 +152,9 @@ class Environment:
         user = self._open()
         block = self.layout.samples_per_micro_turn
         first, last = self._k * block, (self._k + 1) * block
-        arrived = [(t.sample, t.text) for t in user.plan.texts]
-        arrived += [(s.arrives, s.errand.text.text) for s in user.errands if s.arrives is not None]
-        for sample, text in sorted(arrived, key=lambda item: item[0]):
-            if first <= sample < last:
-                self._unread.extend(self.source.tokenizer.encode_lane_text(text))
+        for arrival in sorted(user.arrivals, key=lambda item: item.sample):
+            if first <= arrival.sample < last:
+                self._unread.extend(self.source.tokenizer.encode_lane_text(arrival.text))
         n = min(len(self._unread), self.layout.text_in_positions)
         return tuple(self._unread.popleft() for _ in range(n))
 
@@ -184,7 +171,12 @@ class Environment:
         tail = round(config.timing.background_tail_s * self.layout.sample_rate)
         timeline = history(user, now=now, tail=tail)
         dialogue = self._planned
-        timeline.events += channel_events(config, dialogue.recipe, timeline, dialogue.conditions)
+        timeline.events += [
+            event
+            for event in channel_events(config, dialogue.recipe, timeline, dialogue.conditions)
+            if event.start_sample < now
+            and (event.type != ECHO or self._agent[event.start_sample : event.end_sample].any())
+        ]
         timeline.sort()
         return timeline
 
@@ -210,11 +202,8 @@ class Environment:
     @property
     def deliveries(self) -> tuple[TextArrival, ...]:
         """Results of the background agent that have arrived."""
-        return tuple(
-            TextArrival(text=state.errand.text.text, sample=state.arrives)
-            for state in self._open().errands
-            if state.arrives is not None and state.arrives < len(self.agent_audio())
-        )
+        now = (self._k + 1) * self.layout.samples_per_micro_turn
+        return tuple(one for one in self._open().results if one.sample < now)
 
     def agent_audio(self) -> NDArray[np.float32]:
         """Return what the agent has played so far (T,)."""
@@ -237,11 +226,27 @@ class Environment:
     def _given(self) -> dict[str, NDArray[Any]]:
         return {**self.source.simulator.films(self._planned)}
 
+    def _new_microphone(self) -> Microphone:
+        dialogue = self._planned
+        return Microphone(
+            self.source.config,
+            self.source.simulator.renderer,
+            dialogue.recipe,
+            dialogue.script,
+            dialogue.conditions,
+            rendered=dialogue.sound,
+        )
+
     @cached_property
     def plan(self) -> DialoguePlan:
         """The planned dialogue in acts and utterances."""
         dialogue = self._planned
-        return plan_dialogue(dialogue.script, dialogue.sound, rate=self.layout.sample_rate)
+        return plan_dialogue(
+            dialogue.script,
+            dialogue.sound,
+            rate=self.layout.sample_rate,
+            ahead=self._new_microphone().ahead,
+        )
 
     def recorded(self) -> list[Played]:
         """Return what the planned agent plays, by the micro-turn in which it decides on it."""

@@ -7,7 +7,7 @@ began them: that is what the scores compare an agent with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from microturn.datagen.closed_loop.plan import DialoguePlan
@@ -15,7 +15,7 @@ from microturn.datagen.closed_loop.replies import HeardReply
 from microturn.datagen.closed_loop.user import SimulatedUser, shifted
 from microturn.datagen.dialogue.expectations import silence_beside
 from microturn.datagen.dialogue.script import words_at
-from microturn.datagen.dialogue.timeline import Event, TextArrival, Timeline, Word
+from microturn.datagen.dialogue.timeline import Event, Timeline, Word
 from microturn.datagen.labels.event_types import INTERRUPTION
 
 
@@ -27,14 +27,15 @@ def history(user: SimulatedUser, *, now: int, tail: int) -> Timeline:
     plan = user.plan
     timeline = Timeline(n_samples=plan.n_samples)
     for performance in user.performed:
-        words = timeline.words(performance.act.lane)
         for clip in performance.clips:
-            words += words_at(clip.unit, clip.start_sample + performance.shift)
+            timeline.words(clip.lane).extend(
+                words_at(clip.unit, clip.start_sample + performance.shift)
+            )
         timeline.events += [e for e in performance.events() if e.start_sample < now]
     for clip, _ in plan.overlays:
         if clip.start_sample < now:
             timeline.background += words_at(clip.unit, clip.start_sample)
-    timeline.text_in = [text for text in plan.texts if text.sample < now]
+    timeline.text_in = [text for text in user.arrivals if text.sample < now]
     _tell(user, timeline, now)
     _answer(user, timeline)
     timeline.without_loss = list(plan.without_loss)
@@ -43,13 +44,11 @@ def history(user: SimulatedUser, *, now: int, tail: int) -> Timeline:
 
 
 def _tell(user: SimulatedUser, timeline: Timeline, now: int) -> None:
-    """Add the results that have arrived."""
+    """Add the events of results that have arrived."""
     for number, state in enumerate(user.errands):
         if state.arrives is None or state.arrives >= min(now, timeline.n_samples):
             continue
-        text = state.errand.text
-        timeline.text_in.append(TextArrival(text=text.text, sample=state.arrives))
-        shift = state.arrives - text.sample
+        shift = state.arrives - state.errand.text.sample
         for event in state.errand.events:
             moved = shifted(event, shift)
             wait = _floor_shift(user, number) - shift
@@ -80,17 +79,22 @@ def _answer(user: SimulatedUser, timeline: Timeline) -> None:
         if _goes_on(user, reply):  # nobody broke it off
             _complete(timeline, planned.words, planned.intended)
             words = planned.intended
-        for source, words_of in ((timeline.agent, words), (timeline.intended, planned.intended)):
-            source += [
-                replace(w, start_sample=w.start_sample + moved, end_sample=w.end_sample + moved)
-                for w in words_of
-                if w.start_sample + moved < timeline.n_samples
-            ]
+        timeline.agent += [w for w in _moved(words, moved) if w.start_sample < timeline.n_samples]
+        timeline.intended += _moved(planned.intended, moved)
         timeline.controls += [
             replace(control, sample=control.sample + moved)
             for control in planned.controls
             if control.sample + moved < timeline.n_samples
         ]
+
+
+def _moved(words: Sequence[Word], samples: int) -> list[Word]:
+    return [
+        replace(
+            word, start_sample=word.start_sample + samples, end_sample=word.end_sample + samples
+        )
+        for word in words
+    ]
 
 
 def _goes_on(user: SimulatedUser, reply: HeardReply) -> bool:

@@ -13,13 +13,13 @@ import numpy as np
 from microturn.datagen.acoustics.conditions import AcousticConditions
 from microturn.datagen.acoustics.mix import LOW_PASS_TAPS, Filter
 from microturn.datagen.acoustics.render import RenderedAudio, Renderer
-from microturn.datagen.acoustics.streamed import StreamedEcho
+from microturn.datagen.acoustics.streamed import StreamedEcho, StreamedLine
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import Clip, Script
 from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
 
-AHEAD: Final = LOW_PASS_TAPS // 2  # samples by which the band limit rings before a sound
+BAND_AHEAD: Final = LOW_PASS_TAPS // 2  # samples by which the band limit rings before a sound
 
 
 class Microphone:
@@ -57,12 +57,23 @@ class Microphone:
                 sample_rate=layout.sample_rate,
                 block=self._block,
             )
+        self._line = StreamedLine(
+            conditions.line,
+            conditions.network,
+            n=self._n,
+            peak=rendered.peak,
+            rate=layout.sample_rate,
+        )
+        self.ahead = BAND_AHEAD + self._line.ahead
+        self._total = np.zeros(self._n, np.float32)
+        self._echoed = np.zeros(self._n, np.float32)
+        self._n_mixed = 0  # samples of the sum that are final
         self._done = 0  # samples
 
     def place(self, clip: Clip, start: int) -> None:
-        """Let a clip of the plan sound from a sample on, at least `AHEAD` after what was heard."""
-        if start < self._done + AHEAD:
-            raise ValueError(f"a clip cannot sound from {start} on: {self._done} was heard already")
+        """Let a clip of the plan sound from a sample on, at least `ahead` after what was heard."""
+        if self._n_mixed and start < self._n_mixed + BAND_AHEAD:
+            raise ValueError(f"a clip cannot sound from {start} on: {self._n_mixed} are mixed")
         fits = self._filters[id(clip)]
         dry = clip.unit.audio[: clip.n_samples]
         if clip.gain_db:
@@ -79,14 +90,22 @@ class Microphone:
     def block(self, agent: Audio) -> Audio:
         """Return the next micro-turn (T,) of whole 16-bit steps, while the agent's sound plays."""
         first, last = self._done, self._done + self._block
-        total = self._voices[first:last] * self._gain
         if self._echo is not None:
-            total += self._echo(agent)
+            self._echoed[first:last] = self._echo(agent)
+            coming = self._echo.ahead(self._line.ahead)[: self._n - last]
+            self._echoed[last : last + len(coming)] = coming
+        self._mix(min(last + self._line.ahead, self._n))
+        self._done = last
+        return from_pcm16(to_pcm16(self._line(self._total, first=first, last=last)))
+
+    def _mix(self, last: int) -> None:
+        """Sum what sounds up to a sample."""
+        first, self._n_mixed = self._n_mixed, last
+        total = self._voices[first:last] * self._gain
+        total += self._echoed[first:last]
         total += self._still[first:last]
         for start, end in self._zeroed:
             a, b = max(start, first), min(end, last)
             if a < b and not any(s < b and a < e for s, e in self._sounding):
                 total[a - first : b - first] = 0.0
-        total *= self._limit
-        self._done = last
-        return from_pcm16(to_pcm16(total))
+        self._total[first:last] = total * self._limit

@@ -8,7 +8,7 @@ after the act before. With the agent of the plan every act falls on its planned 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from microturn.datagen.acoustics.echo import ACTIVE_STEP, active_steps
 from microturn.datagen.acoustics.render import RenderedAudio
-from microturn.datagen.closed_loop.microphone import AHEAD
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S
 from microturn.datagen.dialogue.script import OVERLAY, Clip, Script
 from microturn.datagen.dialogue.timeline import Control, Event, TextArrival, Timeline, Word
@@ -26,6 +25,7 @@ from microturn.model.streams.pcm import from_pcm16
 
 STEP: Final = ACTIVE_STEP  # samples of one step of what a user hears
 HESITATION_S: Final = 1.05  # a longer silence of a user ends what it says in one go
+TYPED: Final = "typed"  # the lane of acts that are texts
 REACTION_S: Final = 0.1  # nobody reacts to anything sooner
 # In these the user goes on whatever the agent says or does not say meanwhile.
 KEEPS_TALKING: Final = ("agent_backchannel", "interjection", "spoken_cue", "translation")
@@ -57,9 +57,15 @@ class Act:
     start_sample: int
     end_sample: int
     clips: tuple[Clip, ...]
+    text: TextArrival | None  # that is typed
     events: tuple[Event, ...]
     trigger: Trigger
     gap: int  # from the end of what the same voice said before
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is the user's, so that the agent may answer it."""
+        return self.lane != "background"
 
     @property
     def reach(self) -> int:
@@ -101,6 +107,7 @@ class DialoguePlan:
 
     n_samples: int
     rate: int
+    ahead: int  # samples by which what users do is known before it is heard
     acts: tuple[Act, ...]
     errands: tuple[Errand, ...]
     replies: tuple[PlannedReply, ...]
@@ -111,8 +118,13 @@ class DialoguePlan:
     audible: NDArray[np.bool_] = field(repr=False)  # the planned agent by step
 
 
-def plan_dialogue(script: Script, rendered: RenderedAudio, *, rate: int) -> DialoguePlan:
-    """Take a script apart whose agent sounds as rendered."""
+def plan_dialogue(
+    script: Script, rendered: RenderedAudio, *, rate: int, ahead: int
+) -> DialoguePlan:
+    """Take a script apart whose agent sounds as rendered.
+
+    What users do has to be known `ahead` samples before it is heard.
+    """
     timeline = script.timeline
     audible = active_steps(from_pcm16(rendered.agent))
     spans = _utterances(audible, round(SAME_UTTERANCE_S * rate))
@@ -127,13 +139,14 @@ def plan_dialogue(script: Script, rendered: RenderedAudio, *, rate: int) -> Dial
     )
     acts: list[Act] = []
     for number, draft in enumerate(drafts):
-        acts.append(_triggered(draft, acts, spans, audible, number=number, rate=rate))
+        acts.append(_triggered(draft, acts, spans, audible, number=number, rate=rate, ahead=ahead))
     errands = tuple(_errands(timeline, acts))
     owned = {id(e) for act in acts for e in act.events} | {id(e) for x in errands for e in x.events}
     parts = [part for family, part in script.parts if family != OVERLAY]
     return DialoguePlan(
         n_samples=timeline.n_samples,
         rate=rate,
+        ahead=ahead,
         acts=tuple(acts),
         errands=errands,
         replies=tuple(_replies(timeline, spans, audible, acts, errands, parts, rate)),
@@ -147,7 +160,9 @@ def plan_dialogue(script: Script, rendered: RenderedAudio, *, rate: int) -> Dial
             *(e for e in timeline.events if e.speaker == "scene"),
         ),
         texts=tuple(
-            text for text in timeline.text_in if all(text is not errand.text for errand in errands)
+            text
+            for text in timeline.text_in
+            if id(text) not in {id(a.text) for a in acts} | {id(e.text) for e in errands}
         ),
         without_loss=tuple(timeline.without_loss),
         audible=audible,
@@ -180,33 +195,53 @@ def _acts(family: str, part: Script, rate: int) -> Iterator[Act]:
         else:
             groups.append([clip])
     groups += [[clip] for clip in part.clips if clip.lane == "background"]
-    groups.sort(key=lambda clips: clips[0].start_sample)
-    events: dict[int, list[Event]] = {number: [] for number in range(len(groups))}
+    drafts = [_draft(family, clips[0].lane, clips=clips) for clips in groups]
+    for text in part.timeline.text_in:
+        if not text.text.is_result:
+            drafts.append(_draft(family, TYPED, text=text))
+    drafts.sort(key=lambda draft: draft.start_sample)
+    events: dict[int, list[Event]] = {number: [] for number in range(len(drafts))}
     for event in part.timeline.events:
-        owner = _owner(event, groups)
+        owner = _owner(event, drafts)
         if owner is not None:
             events[owner].append(event)
-    for number, clips in enumerate(groups):
-        yield Act(
-            number=-1,
-            family=family,
-            lane=clips[0].lane,
-            start_sample=clips[0].start_sample,
-            end_sample=max(clip.end_sample for clip in clips),
-            clips=tuple(clips),
-            events=tuple(events[number]),
-            trigger=Trigger(kind="begin", delay=0),
-            gap=0,
-        )
+    for number, draft in enumerate(drafts):
+        own = tuple(events[number])
+        ends = [e.end_sample for e in own] if draft.lane == TYPED else []
+        yield replace(draft, events=own, end_sample=max([draft.end_sample, *ends]))
 
 
-def _owner(event: Event, groups: Sequence[Sequence[Clip]]) -> int | None:
-    """Return the group that an event belongs to: that of its voice, else the last before it."""
+def _draft(
+    family: str, lane: str, *, clips: Sequence[Clip] = (), text: TextArrival | None = None
+) -> Act:
+    """Return an act that has no number, trigger and events yet."""
+    start = clips[0].start_sample if text is None else text.sample
+    return Act(
+        number=-1,
+        family=family,
+        lane=lane,
+        start_sample=start,
+        end_sample=max((clip.end_sample for clip in clips), default=start),
+        clips=tuple(clips),
+        text=text,
+        events=(),
+        trigger=Trigger(kind="begin", delay=0),
+        gap=0,
+    )
+
+
+def _owner(event: Event, drafts: Sequence[Act]) -> int | None:
+    """Return the act that an event belongs to: that of its voice, else the last before it."""
     if event.type == RESULT:
         return None
-    before = [n for n, clips in enumerate(groups) if clips[0].start_sample <= event.start_sample]
-    own = [n for n in before if groups[n][0].lane == event.speaker]
-    return max(own or before, default=None)
+    before = [n for n, draft in enumerate(drafts) if draft.start_sample <= event.start_sample]
+    typed = [
+        n
+        for n in before
+        if drafts[n].lane == TYPED and drafts[n].start_sample == event.start_sample
+    ]
+    own = [n for n in before if drafts[n].lane == event.speaker]
+    return max(typed or own or before, default=None)
 
 
 def _triggered(
@@ -217,11 +252,12 @@ def _triggered(
     *,
     number: int,
     rate: int,
+    ahead: int,
 ) -> Act:
     """Return an act with what it waits for."""
     gap = act.start_sample - max((a.end_sample for a in before if a.lane == act.lane), default=0)
     previous = before[-1].start_sample if before else 0
-    decided = max((act.start_sample - AHEAD) // STEP, 0)  # the step in which it is begun
+    decided = max((act.start_sample - ahead) // STEP, 0)  # the step in which it is begun
     known = max(decided - round(REACTION_S * rate) // STEP, 0)
     heard = np.flatnonzero(audible[:known])
     trigger = Trigger(kind="act" if before else "begin", delay=act.start_sample - previous)
@@ -233,29 +269,19 @@ def _triggered(
             trigger = Trigger(kind="into", delay=act.start_sample - first * STEP, reply=reply)
         elif end * STEP > previous:
             delay = act.start_sample - end * STEP
-            n_heard = _n_before_silence(audible[first:end], delay)
+            n_heard = _n_before_silence(audible[first:end], delay - ahead)
             trigger = Trigger(kind="after", delay=delay, reply=reply, n_heard=n_heard)
-    return Act(
-        number=number,
-        family=act.family,
-        lane=act.lane,
-        start_sample=act.start_sample,
-        end_sample=act.end_sample,
-        clips=act.clips,
-        events=act.events,
-        trigger=trigger,
-        gap=gap,
-    )
+    return replace(act, number=number, trigger=trigger, gap=gap)
 
 
 def _n_before_silence(audible: NDArray[np.bool_], delay: int) -> int:
-    """Return after how many steps of an utterance a silence of `delay` samples is its end.
+    """Return after how many steps of an utterance a silence of `delay` samples ends it.
 
     From more than half of it on, and after the last silence inside it that is as long.
     """
     heard = np.flatnonzero(audible)
     silences = np.diff(heard) - 1
-    long = np.flatnonzero(silences * STEP >= delay - AHEAD - 2 * STEP)
+    long = np.flatnonzero(silences * STEP >= delay - 2 * STEP)
     inside = int(long[-1]) + 2 if len(long) else 1
     return max(inside, round(0.6 * len(heard)))
 
@@ -269,7 +295,7 @@ def _errands(timeline: Timeline, acts: Sequence[Act]) -> Iterator[Errand]:
         requests = [
             act.number
             for act in acts
-            if asked is not None and act.lane == "user" and act.start_sample < asked
+            if asked is not None and act.asks and act.start_sample < asked
         ]
         if asked is None or not requests or not text.text.is_result:
             continue
@@ -295,7 +321,7 @@ def _replies(
     gate = 0
     for number, (first, end) in enumerate(spans):
         onset = first * STEP
-        asked = [act for act in acts if act.lane == "user" and act.start_sample < onset]
+        asked = [act for act in acts if act.asks and act.start_sample < onset]
         cause = asked[-1] if asked else None
         text = " ".join(word.text for word in words[number])
         told = [n for n, errand in enumerate(errands) if _tells(errand, onset, text)]

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from microturn.datagen.closed_loop.micro_turn import Kind, Occurrence
-from microturn.datagen.closed_loop.microphone import AHEAD
 from microturn.datagen.closed_loop.plan import STEP, Act, DialoguePlan, Errand
 from microturn.datagen.closed_loop.replies import OVERTIME_S, HeardReply, ReplyListener
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S
 from microturn.datagen.dialogue.script import Clip
 from microturn.datagen.dialogue.seeds import rng_for
-from microturn.datagen.dialogue.timeline import Event
+from microturn.datagen.dialogue.timeline import Event, TextArrival
 
 PATIENCE_S: Final = (2.0, 4.0)  # that an answer is waited for, beyond its planned time
 ASK_AGAIN_SHARE: Final = 0.6  # of unanswered requests; each only once
@@ -97,7 +96,7 @@ class SimulatedUser:
     def speak(self) -> list[tuple[Clip, int]]:
         """Return the clips that begin in the next step, and the sample at which each does."""
         now = len(self.listener.heard) * STEP
-        until = now + STEP + AHEAD
+        until = now + STEP + self.plan.ahead
         begun = list(self._overlays(until))
         self._fail_errands(now)
         while True:
@@ -122,6 +121,21 @@ class SimulatedUser:
                 self.listener.expect(self._told(number), shift)
                 return
 
+    @property
+    def arrivals(self) -> list[TextArrival]:
+        """Texts that have arrived or are on their way."""
+        typed = [replace(p.act.text, sample=p.start_sample) for p in self.performed if p.act.text]
+        return [*self.plan.texts, *typed, *self.results]
+
+    @property
+    def results(self) -> list[TextArrival]:
+        """Those of the background agent."""
+        return [
+            replace(state.errand.text, sample=state.arrives)
+            for state in self.errands
+            if state.arrives is not None
+        ]
+
     def close(self) -> None:
         """The dialogue is over: what has not begun never comes."""
         for act in self.plan.acts[self._pending :]:
@@ -141,7 +155,7 @@ class SimulatedUser:
             return True
         if due >= until:
             return False
-        start = max(due, now + AHEAD)
+        start = max(due, self._soonest(now))
         if start + act.reach > self.plan.n_samples:
             self._skip(act, now)
             return True
@@ -184,8 +198,11 @@ class SimulatedUser:
         performance = PerformedAct(act=act, start_sample=start)
         self.performed.append(performance)
         self._skipped_at = None
-        if act.lane == "user":
+        if act.asks:
             self._expect(act.number, performance.shift)
+        if act.text is not None:
+            for event in performance.events():
+                self._note("came", start, event, act)
 
     def _expect(self, cause: int, shift: int) -> None:
         """What is said because of an act is waited for."""
@@ -258,7 +275,7 @@ class SimulatedUser:
         if self.listener.quiet < self._samples(FREE_S) and now < since + self._samples(OVERTIME_S):
             return False
         self._retry = None
-        start = now + AHEAD
+        start = self._soonest(now)
         if start + act.reach > self.plan.n_samples:
             self.listener.give_up(self._caused(act.number), now)
             self._note("gave_up", now, None, act)
@@ -275,7 +292,7 @@ class SimulatedUser:
         act = self.plan.acts[missed.planned.cause]
         first = next(self._caused(act.number), None) is missed
         waits = missed.planned.onset >= act.end_sample
-        start = now + AHEAD
+        start = self._soonest(now)
         fits = start + act.reach <= self.plan.n_samples
         n = self._attempts.get(act.number, 0)
         if first and waits and fits and not n and self._chance("ask again", act, ASK_AGAIN_SHARE):
@@ -301,10 +318,13 @@ class SimulatedUser:
     def _overlays(self, until: int) -> Iterator[tuple[Clip, int]]:
         """Yield voices over the dialogue, which come at their time."""
         for clip, _ in self.plan.overlays:
-            if until - STEP <= clip.start_sample < until or (
-                until == STEP + AHEAD and clip.start_sample < until
-            ):
-                yield clip, max(clip.start_sample, AHEAD)
+            begins = until - STEP <= clip.start_sample < until
+            if begins or (not self.listener.heard and clip.start_sample < until):
+                yield clip, clip.start_sample
+
+    def _soonest(self, now: int) -> int:
+        """The first sample of which nothing has been heard yet."""
+        return now + self.plan.ahead if now else 0
 
     def _note(self, kind: Kind, sample: int, event: Event | None, act: Act | None) -> None:
         family = "" if act is None else act.family

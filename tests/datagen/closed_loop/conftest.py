@@ -33,6 +33,17 @@ def open_source(demo: LiveSource) -> OpenSource:
 
 
 @pytest.fixture(scope="session")
+def people(open_source: OpenSource) -> LiveSource:
+    """Conversations in people's timing, over lines and networks with faults."""
+    return open_source("datagen/human.yaml", "n_micro_turns=150", "channel.echo_probability=0.6")
+
+
+@pytest.fixture(scope="session")
+def open_speech(open_source: OpenSource) -> LiveSource:
+    return open_source("datagen/open.yaml", "n_micro_turns=150")
+
+
+@pytest.fixture(scope="session")
 def everything(open_source: OpenSource) -> LiveSource:
     """All closed families that need no camera, in rooms with echo."""
     blind = [f"families.visual_{name}=0" for name in ("count", "span", "question")]

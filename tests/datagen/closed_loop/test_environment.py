@@ -17,6 +17,7 @@ from microturn.datagen.closed_loop.micro_turn import MicroTurn, Occurrence, Play
 from microturn.datagen.dialogue.timeline import Event, Timeline
 from microturn.datagen.labels.event_types import (
     BACKGROUND_SPEECH,
+    ECHO,
     INTERRUPTION,
     RESULT,
     TURN,
@@ -72,7 +73,11 @@ def check_oracle(source: LiveSource, index: int) -> None:
     environment = Environment(source, index)
     heard, occurred = episode(environment, environment.recorded())
     offline = planned.sound.user / np.float32(32768)
-    assert np.abs(sound_of(heard) - offline).max() <= STEP
+    difference = np.abs(sound_of(heard) - offline)
+    if planned.conditions.line.law is None:
+        assert difference.max() <= STEP
+    else:  # where both lie on two sides of an edge between steps of G.711
+        assert np.mean(difference > STEP) < 1e-3
     timeline = environment.timeline()
     for name in LISTS:
         assert getattr(timeline, name) == getattr(planned.timeline, name), name
@@ -93,6 +98,25 @@ def test_the_planned_agent_makes_it_the_planned_dialogue(demo: LiveSource, index
 @settings(max_examples=15, deadline=None)
 def test_so_it_is_in_every_closed_family(everything: LiveSource, index: int) -> None:
     check_oracle(everything, index)
+
+
+@given(index=st.integers(0, 10**6))
+@settings(max_examples=6, deadline=None)
+def test_so_it_is_in_conversations_over_bad_lines(people: LiveSource, index: int) -> None:
+    check_oracle(people, index)
+
+
+@given(index=st.integers(0, 10**6))
+@settings(max_examples=6, deadline=None)
+def test_so_it_is_in_open_speech(open_speech: LiveSource, index: int) -> None:
+    check_oracle(open_speech, index)
+
+
+def test_an_agent_that_is_silent_has_no_echo(everything: LiveSource) -> None:
+    for index in range(8):
+        environment = Environment(everything, index)
+        episode(environment, [])
+        assert of_type(environment.timeline(), ECHO) == []
 
 
 def test_an_impulse_comes_back_as_the_offline_echo(everything: LiveSource) -> None:
