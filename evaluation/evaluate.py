@@ -175,7 +175,8 @@ def _sets(
             workers=config.workers,
         )
         n_dialogues = min(_limit(config, n_sets=len(by_set)) or n_dialogues, n_dialogues)
-        yield PlayedSet.of(name, dialogues, n_dialogues=n_dialogues)
+        by_speech = any(suite.by_speech for suite in players)
+        yield PlayedSet.of(name, dialogues, n_dialogues=n_dialogues, by_speech=by_speech)
 
 
 def check_socket(

@@ -18,6 +18,7 @@ from microturn.evaluation.agents.panel import panel_of
 from microturn.evaluation.config import SILENCE_MS, ActivityConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
+from microturn.evaluation.speech.silero import speech_spans
 from microturn.evaluation.speech.voice import AgentVoice, words_needed
 from microturn.evaluation.traces import TraceFile
 
@@ -35,14 +36,18 @@ class PlayedSet:
     folder: str
     n_dialogues: int
     dialogue_s: float  # length of one dialogue
+    by_speech: bool = False  # whether a detector of speech listens to the agents
 
     @classmethod
-    def of(cls, name: str, dialogues: DialogueSet, *, n_dialogues: int) -> PlayedSet:
+    def of(
+        cls, name: str, dialogues: DialogueSet, *, n_dialogues: int, by_speech: bool = False
+    ) -> PlayedSet:
         return cls(
             name=name,
             folder=str(dialogues.reader.folder),
             n_dialogues=n_dialogues,
             dialogue_s=dialogues.layout.duration_s(dialogues.reader.n_micro_turns),
+            by_speech=by_speech,
         )
 
     @property
@@ -149,11 +154,14 @@ class Player:
 
     def _trace(self, name: str, dialogue: HeldOutDialogue, output: AgentOutput) -> Trace:
         assert self._voice is not None
+        assert self._source is not None
+        by_speech = self._source.by_speech
         trace = Trace.of(
             output,
             self._activity,
             sounds=self._voice.listen(output),
             missing_input=dialogue.load_missing_input(),
+            speech=speech_spans(output.audio, output.sample_rate) if by_speech else None,
         )
         if self._spec.recognise and name == CHECKPOINT:
             trace = replace(trace, recognised=self._voice.recognise(output))

@@ -17,7 +17,7 @@ from microturn.configs.files import write_atomically
 from microturn.configs.reading import lines_of
 from microturn.evaluation.scoring.agent_output import Trace
 
-FORMAT: Final = 5  # bump when the lines of a trace file mean something else
+FORMAT: Final = 6  # bump when the lines of a trace file mean something else
 
 
 class TraceFile:

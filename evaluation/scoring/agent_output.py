@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from microturn.datagen.labels.time_classes import ALIGNED, KNOWN
 from microturn.evaluation.config import ActivityConfig
-from microturn.evaluation.scoring.activity import Activity
+from microturn.evaluation.scoring.activity import Activity, Span
 from microturn.model.streams import CONTROL_TOKENS, StreamLayout, Tokenizer
 
 MAX_WORD_S = 1.0
@@ -83,6 +83,7 @@ class Trace:
     sounds: tuple[HeardWord, ...] | None = None  # what its sound says; None: not listened to
     missing_input: tuple[int, ...] = ()  # micro-turns whose input did not arrive in time
     recognised: tuple[SpokenWord, ...] | None = None  # words of the sound alone; None: not asked
+    speech: tuple[Span, ...] | None = None  # when the sound is speech; None: not asked
 
     @classmethod
     def of(
@@ -91,9 +92,11 @@ class Trace:
         config: ActivityConfig,
         sounds: tuple[HeardWord, ...] | None = None,
         missing_input: NDArray[np.bool_] | None = None,
+        speech: tuple[Span, ...] | None = None,
     ) -> Trace:
         return cls(
             sounds=sounds,
+            speech=speech,
             missing_input=()
             if missing_input is None
             else tuple(int(k) for k in np.flatnonzero(missing_input)),
@@ -114,11 +117,13 @@ class Trace:
             "sounds": None if self.sounds is None else [list(astuple(s)) for s in self.sounds],
             "missing_input": list(self.missing_input),
             "recognised": None if self.recognised is None else _words_to_json(self.recognised),
+            "speech": None if self.speech is None else [list(span) for span in self.speech],
         }
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Trace:
         heard, sounds, recognised = entry["heard"], entry["sounds"], entry["recognised"]
+        speech = entry["speech"]
         return cls(
             activity=Activity.from_json(entry["activity"]),
             words=_words_from_json(entry["words"]),
@@ -128,6 +133,7 @@ class Trace:
             sounds=None if sounds is None else tuple(_heard_word(row) for row in sounds),
             missing_input=tuple(entry["missing_input"]),
             recognised=None if recognised is None else _words_from_json(recognised),
+            speech=None if speech is None else tuple((start, end) for start, end in speech),
         )
 
 

@@ -85,6 +85,17 @@ def network() -> SileroNetwork:
     return model.eval()
 
 
+def speech_spans(audio: NDArray[np.float32], sample_rate: int) -> tuple[tuple[float, float], ...]:
+    """Return when audio (T,) holds speech, in seconds: frames more likely speech than not."""
+    if sample_rate != SAMPLE_RATE:
+        from scipy.signal import resample_poly
+
+        audio = resample_poly(audio, SAMPLE_RATE, sample_rate).astype(np.float32)
+    is_speech = np.concatenate([[False], speech_probabilities(audio) >= 0.5, [False]])
+    edges = np.flatnonzero(is_speech[1:] != is_speech[:-1]) * (FRAME / SAMPLE_RATE)
+    return tuple((float(start), float(end)) for start, end in edges.reshape(-1, 2))
+
+
 def speech_probabilities(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """One probability per 32 ms of audio (T,) at 16 kHz; the last frame is padded."""
     n = -(-len(audio) // FRAME)

@@ -10,6 +10,7 @@ from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.speech.silero import speech_spans
 from microturn.evaluation.speech.voice import AgentVoice
 from microturn.evaluation.suites.suite import Measured, Observations, Suite
 from support.hand_made import HandMadeDialogue, WriteSet, all_families, rarer, write_shard_set
@@ -55,6 +56,7 @@ def observe_agent(
                     activity,
                     sounds=voice.listen(output),
                     missing_input=dialogue.load_missing_input(),
+                    speech=speech_spans(output.audio, output.sample_rate),
                 ),
                 WindowConfig(),
             )

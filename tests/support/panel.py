@@ -8,6 +8,7 @@ from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import Trace
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.speech.silero import speech_spans
 from microturn.evaluation.speech.voice import AgentVoice
 
 # Whose sound is listened to, which costs time: who is right without it scores no less.
@@ -32,6 +33,7 @@ def played_by_all(
                 activity,
                 sounds=voice.listen(output) if name in _HEARD else None,
                 missing_input=sample.load_missing_input(),
+                speech=speech_spans(output.audio, output.sample_rate),
             )
             scenes.append(ScoredDialogue(sample.dialogue, trace, WindowConfig()))
         yield name, scenes

@@ -2,6 +2,7 @@
 
 In open speech no words are right, so timing alone counts: a turn is taken within 0.8 s of its end,
 a pause is none, the agent falls silent when it is interrupted and goes on through a backchannel.
+Sound counts where a detector of speech hears any in it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from microturn.evaluation.scoring.events import (
     score_turn,
 )
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.scoring.wordless import wordless
 from microturn.evaluation.suites.credit import told_apart
 from microturn.evaluation.suites.statistics import Estimate, median, share
 from microturn.evaluation.suites.suite import CREDIT, Measured, Observations, Suite
@@ -33,6 +35,7 @@ def observe(scored: ScoredDialogue) -> Observations:
 
     A name with `clean_` before it counts only what nothing unasked stands beside.
     """
+    scored = wordless(scored)
     found: Observations = {name: [] for name in (*_SHARES, *_CLEAN, *_MEDIANS)}
     for event in scored.dialogue.events:
         if event.confidence < scored.windows.min_confidence:
@@ -140,6 +143,7 @@ SUITE: Final = Suite(
     observe=observe,
     measure=measure,
     is_twin=False,
+    by_speech=True,
     oracle_note="The program that listens hears words in it that nobody wrote, once in a while.",
     n_dialogues=32,
     meanings={

@@ -43,5 +43,25 @@ def test_it_hears_speech_and_not_silence(speech: np.ndarray) -> None:
     assert found[: second - 2].max() < 0.3
 
 
+def test_speech_is_found_where_it_is_and_nothing_in_hum_clicks_and_noise(
+    speech: np.ndarray,
+) -> None:
+    spans = silero.speech_spans(speech, silero.SAMPLE_RATE)
+    end_s = len(speech) / silero.SAMPLE_RATE
+    assert sum(end - start for start, end in spans) > 0.5 * (end_s - 2.0)
+    assert spans[0][0] >= 0.9
+    assert spans[-1][1] <= end_s - 0.5
+    half = silero.speech_spans(speech[::2].copy(), silero.SAMPLE_RATE // 2)
+    assert half[0][0] == pytest.approx(spans[0][0], abs=0.1)
+
+    rng = np.random.default_rng(0)
+    times = np.arange(3 * silero.SAMPLE_RATE) / silero.SAMPLE_RATE
+    clicks = np.zeros(len(times), np.float32)
+    clicks[::4000] = 0.8
+    for sound in (0.3 * np.sin(2 * np.pi * 120 * times), clicks, 0.1 * rng.normal(size=len(times))):
+        found = silero.speech_spans(sound.astype(np.float32), silero.SAMPLE_RATE)
+        assert sum(end - start for start, end in found) < 0.1
+
+
 def test_no_sound_has_no_probabilities() -> None:
     assert silero.speech_probabilities(np.zeros(0, np.float32)).shape == (0,)

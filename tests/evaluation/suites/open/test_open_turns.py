@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from microturn.evaluation.report.markdown import worlds_of
 from microturn.evaluation.report.scores import AgentScores, RunInfo, Scores
-from microturn.evaluation.scoring.agent_output import SpokenWord
+from microturn.evaluation.scoring.agent_output import HeardWord, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
+from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.suites.open import turns
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.score_suite import score_suite
@@ -30,7 +32,12 @@ def open_dialogue(script: HandMadeDialogue) -> HandMadeDialogue:
 
 
 def talk(script: HandMadeDialogue, *said: SpokenWord) -> Measured:
-    return turns.measure([turns.observe(script.scene(script.perform(*said)))])
+    return turns.measure([turns.observe(heard_as_speech(script.scene(script.perform(*said))))])
+
+
+def heard_as_speech(scored: ScoredDialogue) -> ScoredDialogue:
+    """All sound is speech to the detector."""
+    return replace(scored, trace=replace(scored.trace, speech=tuple(scored.runs)))
 
 
 def other_words(script: HandMadeDialogue) -> list[SpokenWord]:
@@ -44,6 +51,29 @@ def test_timing_counts_and_words_do_not(script: HandMadeDialogue) -> None:
         assert got[name] == 1.0, name
     assert got["false_starts"] == 0.0
     assert got["turn_latency_s"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_sound_that_is_no_speech_takes_no_turn(script: HandMadeDialogue) -> None:
+    """A voice that hums in time, at words that it writes."""
+    scored = script.scene(script.perform(*other_words(open_dialogue(script))))
+    got = turns.measure([turns.observe(replace(scored, trace=replace(scored.trace, speech=())))])
+    for name in ("taken_in_time", "stopped_in_time", "went_on"):
+        assert got[name] == 0.0, name
+
+
+def test_speech_takes_turns_that_no_recording_of_words_explains(script: HandMadeDialogue) -> None:
+    """A checkpoint has a voice of its own: none of its words is found in the set's recordings."""
+    open_dialogue(script)
+    scored = heard_as_speech(script.scene(script.perform(*other_words(script))))
+    unlike = tuple(HeardWord(text="", start_s=a, end_s=b) for a, b in scored.utterances)
+    trace = replace(scored.trace, sounds=unlike)
+    got = turns.measure([turns.observe(replace(scored, trace=trace))])
+    assert got["taken_in_time"] == got["stopped_in_time"] == got["went_on"] == 1.0
+
+
+def test_a_performance_without_the_detector_is_refused(script: HandMadeDialogue) -> None:
+    with pytest.raises(ValueError, match="nobody listened"):
+        turns.observe(script.scene(script.perform(*other_words(open_dialogue(script)))))
 
 
 def test_speech_that_begins_in_a_pause_is_a_false_start(script: HandMadeDialogue) -> None:
