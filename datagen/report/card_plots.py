@@ -57,11 +57,18 @@ def _steps(axis: Axes, histogram: Mapping[str, int], way: str) -> None:
     axis.stairs(heights, edges, color=COLOURS[way], label=way, linewidth=1.3)
 
 
+def _share_of_target(value: float | None, target: float) -> float:
+    """Return 1 on target, of a target of zero 1 plus what was measured."""
+    if value is None:
+        return math.nan
+    return value / target if target else 1.0 + value
+
+
 def _targets(axis: Axes, human: Mapping[str, Any]) -> None:
     """Plot the measures as multiples of their targets."""
     rows = list(reversed(human["targets"]))
     for way, colour in COLOURS.items():
-        values = [math.nan if row[way] is None else row[way] / row["target"] for row in rows]
+        values = [_share_of_target(row[way], row["target"]) for row in rows]
         axis.plot(values, range(len(rows)), "o", color=colour, markersize=5, alpha=0.8)
     width = human["tolerance"]
     axis.axvspan(1 - width, 1 + width, color="#cdebc8", zorder=0)

@@ -93,14 +93,19 @@ def targets_of(human: HumanTimingConfig) -> tuple[Target, ...]:
 def judged(
     human: HumanTimingConfig, measures: Mapping[str, Mapping[str, float | None]]
 ) -> list[dict[str, Any]]:
-    """Compare every target with its measures; `off` is the larger difference, as a share."""
+    """Compare every target with its measures; `off` is the larger difference, as a share.
+
+    Of a target of zero, such as no overlaps, it is the difference itself.
+    """
     rows = []
     for target in targets_of(human):
         measured = {way: measures[way][target.name] for way in WAYS}
         known = [value for value in measured.values() if value is not None]
         off = None
         if len(known) == len(WAYS):
-            off = round(max(abs(value - target.value) for value in known) / target.value, 4)
+            off = round(
+                max(abs(value - target.value) for value in known) / (target.value or 1.0), 4
+            )
         rows.append(
             {
                 "name": target.name,

@@ -304,3 +304,16 @@ def test_what_was_not_measured_is_a_miss() -> None:
     card = make_card(SetStatistics(), facts, human=HUMAN)
     assert len(missed_targets(card)) == len(targets_of(HUMAN))
     assert "**no**" in card_text(card)
+
+
+def test_a_target_of_zero_is_judged_by_the_difference_itself() -> None:
+    """Nobody overlaps: a share of zero has no tenth to be off by."""
+    human = replace(HUMAN, overlapped_changes=0.0)
+    name = "overlapped_changes"
+    measures = {target.name: target.value for target in targets_of(human)}
+    for measured, ok in ((0.04, True), (0.2, False)):
+        measures[name] = measured
+        row = next(
+            r for r in judged(human, {"sound": measures, "words": measures}) if r["name"] == name
+        )
+        assert (row["off"], row["ok"]) == (measured, ok)
