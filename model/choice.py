@@ -26,6 +26,22 @@ def choose_token(logits: Tensor, start_at: float) -> Tensor:
     return torch.where(idle, IDLE, chosen)
 
 
+def draw_token(
+    logits: Tensor, start_at: float, *, temperature: float, uniform: Tensor, sounding: Tensor
+) -> Tensor:
+    """Choose ids (...) int64 from logits (..., V): to begin without chance, all else by it.
+
+    sounding (...): whether the voice is heard. While it is, the token is that of `sample_token`
+    with uniform (...): words follow each other as they were learnt to. While it is not, there is a
+    word where `choose_token` has one, drawn in the same way: the most likely one is always the
+    same, such as "oh", and who chooses it never begins a story.
+    """
+    words = sample_token(logits[..., IDLE + 1 :], uniform, temperature) + (IDLE + 1)
+    idle = logits.float().softmax(-1)[..., IDLE] > 1.0 - start_at
+    begun = torch.where(idle, IDLE, words)
+    return torch.where(sounding, sample_token(logits, uniform, temperature), begun)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Chance in the choice of tokens: lanes with numbers are sampled, the others chosen."""

@@ -94,6 +94,10 @@ class ModelConfig:
         default=0.5,
         metadata={"help": "a text lane has a token where all but idle together are this likely"},
     )
+    say_temperature: float = field(
+        default=0.0,
+        metadata={"help": "temperature at which a word of `say` is drawn, 0: the most likely"},
+    )
     video_channels: tuple[int, ...] = field(
         default=(64, 128, 256),
         metadata={"help": "widths inside the video stem, where the layout has the lane"},
@@ -115,6 +119,8 @@ class ModelConfig:
             raise ValueError(f"model.d_model={self.d_model} must be a multiple of 8")
         if self.window < 1:
             raise ValueError(f"model.window={self.window} must be at least 1 micro-turn")
+        if self.say_temperature < 0:
+            raise ValueError(f"model.say_temperature={self.say_temperature} must be 0 or more")
         if self.global_every < 0:
             raise ValueError(f"model.global_every={self.global_every} must be 0 (none) or more")
         if self.global_every and self.global_window < self.window:

@@ -30,13 +30,14 @@ from microturn.model.checkpoint_files import (
     write_checkpoint,
 )
 from microturn.model.checkpoint_place import find_checkpoint
-from microturn.model.choice import Sampling, choose_token, sample_token
+from microturn.model.choice import Sampling, choose_token, draw_token, sample_token
 from microturn.model.config import ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.streams import LaneSpec, StreamLayout, Tokenizer
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
+from microturn.model.streams.packing import SILENT_LOG_MEL
 from microturn.model.vocoders.registry import build_vocoder
 
 # Quieter bands are inaudible; without a floor digital silence lies many deviations below speech.
@@ -234,6 +235,10 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
         normal = patches.flatten(1).unflatten(-1, (-1, self.layout.n_mels))
         return (normal * self.mel_std + self.mel_mean).clamp(PATCH_FLOOR, LOG_MAX)
 
+    def is_sounding(self, patch: Tensor) -> Tensor:
+        """Tell of each own patch (B, patch_dim) whether there is sound in it, (B,) bool."""
+        return self.log_mel(patch[:, None]).amax((-1, -2)) > SILENT_LOG_MEL
+
     def silent_patch(self, rows: int) -> Tensor:
         """Make the patch of digital silence, (rows, patch_dim)."""
         silence = torch.zeros(rows, 1, self.layout.fine_frames_per_micro_turn, self.layout.n_mels)
@@ -313,8 +318,8 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
     ) -> tuple[OutputTensors, ModelState]:
         """Compute one micro-turn of every row; consumes `state`.
 
-        noise (B, P, patch_dim), standard normal, seeds the flow head. Tokens are chosen without
-        chance except in the lanes of `sampling`.
+        noise (B, P, patch_dim), standard normal, seeds the flow head, and the words where there is
+        a `say_temperature`. Else tokens are chosen without chance except in lanes of `sampling`.
         """
         drawn = sampling.uniform if sampling else {}
         given = self._embedded(self.layout.given_lanes, inputs.given, inputs.missing_input)
@@ -340,6 +345,15 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
                     if sampling and spec.name in drawn:
                         chance = drawn[spec.name][:, index, None]
                         token = sample_token(logits, chance, sampling.temperature)
+                    elif spec.name == "say" and self.cfg.say_temperature:
+                        token = draw_token(
+                            logits,
+                            self.cfg.start_at,
+                            temperature=self.cfg.say_temperature,
+                            # One number of many: the flow head does not miss it.
+                            uniform=torch.special.ndtr(noise[:, 0, index, None]),
+                            sounding=self.is_sounding(state.patch)[:, None],
+                        )
                     else:
                         token = choose_token(logits, self.cfg.start_at)  # (B, 1)
                     ids.append(token)

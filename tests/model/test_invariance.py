@@ -41,6 +41,7 @@ CASES = [
     pytest.param(replace(ODD, n_sinks=0, moe=MoEConfig(n_experts=0)), WIDE, id="dense"),
     pytest.param(TINY, TINY_LAYOUT, id="tiny"),
 ]
+DRAWN = pytest.param(replace(TINY, say_temperature=1.0), TINY_LAYOUT, id="drawn words")
 N = 12  # micro-turns, beyond every window
 
 
@@ -110,7 +111,7 @@ def rows_of(state: ModelState, rows: list[int]) -> ModelState:
     return ModelState(replace(backbone, seen=backbone.seen[rows]), state.patch[rows])
 
 
-@pytest.mark.parametrize(("config", "layout"), CASES)
+@pytest.mark.parametrize(("config", "layout"), [*CASES, DRAWN])
 def test_a_session_has_its_bits_alone_and_with_strangers(
     config: ModelConfig, layout: StreamLayout
 ) -> None:

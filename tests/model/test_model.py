@@ -16,7 +16,7 @@ from microturn.model.checkpoint import (
     random_checkpoint,
     save_checkpoint,
 )
-from microturn.model.choice import choose_token
+from microturn.model.choice import choose_token, draw_token
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.losses import compute_losses
 from microturn.model.model import InputTensors
@@ -96,6 +96,35 @@ def test_a_word_is_chosen_where_all_words_together_are_likely_enough() -> None:
     assert choose_token(share.log(), 0.5) == 7
     assert choose_token(share.log(), 0.7) == 0
     assert choose_token(torch.stack([share.log(), share.log() * 3]), 0.5).tolist() == [7, 0]
+
+
+def test_a_voice_begins_by_likelihood_and_goes_on_by_chance() -> None:
+    shares = torch.tensor([0.4, 0.1, 0.3, 0.2])
+
+    def drawn(*, start_at: float, sounding: bool, temperature: float = 1.0) -> torch.Tensor:
+        uniform = (torch.arange(1000) + 0.5) / 1000
+        return draw_token(
+            shares.log().expand(1000, 4),
+            start_at,
+            temperature=temperature,
+            uniform=uniform,
+            sounding=torch.full((1000,), sounding),
+        ).bincount(minlength=4)
+
+    assert drawn(start_at=0.7, sounding=False).tolist() == [1000, 0, 0, 0]
+    words = drawn(start_at=0.5, sounding=False)
+    assert words.tolist() == pytest.approx([0, 1000 / 6, 500, 2000 / 6], abs=2)
+    assert drawn(start_at=0.7, sounding=True).tolist() == pytest.approx([400, 100, 300, 200], abs=2)
+    assert drawn(start_at=0.5, sounding=False, temperature=0.01).tolist() == [0, 0, 1000, 0]
+
+
+def test_the_voice_sounds_where_a_band_is_audible() -> None:
+    model = random_checkpoint(0).model
+    silence = model.silent_patch(2)
+    louder = silence.clone()
+    louder[1, 3] += 1.5 / model.mel_std[3]  # log10 magnitudes above the floor of -4
+    assert model.is_sounding(silence).tolist() == [False, False]
+    assert model.is_sounding(louder).tolist() == [False, True]
 
 
 def test_backbone_steps_of_any_size_equal_forward() -> None:

@@ -10,6 +10,8 @@ _LOSS_SETTINGS: Final = frozenset(
     {
         "history_noise",
         "history_hushed",
+        "start_at",
+        "say_temperature",
         "moe.z_loss",
         "moe.bias_speed",
         "flow.draws",
