@@ -65,7 +65,7 @@ class RolloutConfig:
 class HeldOutConfig:
     """Conversations that are not learned from, held without chance before, meanwhile and after."""
 
-    environment: str = option("", "as `environment`, of other people; empty: none are held")
+    environment: str = option("", "as `environment`, of others; empty: none are held")
     n_dialogues: int = option(16, "conversations, all at once")
     every_steps: int = option(50, "optimiser steps between two times")
 

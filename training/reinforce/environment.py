@@ -7,12 +7,16 @@ of recorded dialogues, whose user hears nothing and goes on as recorded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.datagen.closed_loop.environment import Environment
+from microturn.datagen.live import PREFIX, LiveSource
+from microturn.evaluation.agents import closed_loop
 from microturn.evaluation.agents.streaming import StreamedDialogue
 from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import Trace
@@ -42,7 +46,7 @@ class User(Protocol):
         """Begin again; returns the input of the first micro-turn."""
         ...
 
-    def step(self, played: MicroTurnOut) -> tuple[Observed, Any, bool]:
+    def step(self, agent: MicroTurnOut, /) -> tuple[Observed, Any, bool]:
         """Take what the agent made; returns the next input, news, and whether it is the last.
 
         The answer to the last input would sound after the end, so nobody asks for it.
@@ -63,9 +67,43 @@ class Users(Protocol):
         ...
 
 
-def open_users(environment: str) -> Users:
-    """Open an environment; raises ValueError or OSError where there is none."""
+def open_users(environment: str, tokenizer: Path) -> Users:
+    """Open an environment; raises ValueError or OSError where there is none.
+
+    tokenizer: file of the agent's, in which dialogues that are simulated are written too.
+    """
+    if environment.startswith(PREFIX):
+        return ReactiveUsers.open(environment, tokenizer)
     return RecordedUsers.open(environment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReactiveUsers:
+    """The dialogues of a configuration, whose users react to what the agent does."""
+
+    source: LiveSource
+
+    @classmethod
+    def open(cls, name: str, tokenizer: Path) -> ReactiveUsers:
+        """Open `live:FILE.yaml key=value ...`; raises ValueError for what has no such user."""
+        source = LiveSource.open(name)
+        users = cls(source=replace(source, tokenizer_json=tokenizer.read_text(encoding="utf-8")))
+        users.begin(0)
+        return users
+
+    @property
+    def layout(self) -> StreamLayout:
+        return self.source.layout
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.source.tokenizer
+
+    def begin(self, number: int) -> Environment:
+        return Environment(self.source, number, seed=number)
+
+    def scored(self, user: Environment) -> ScoredDialogue:
+        return closed_loop.scored(user)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +144,9 @@ class RecordedUser:
         self.stream = StreamedDialogue.begin(stream.sample, stream.layout, stream.tokenizer)
         return self.stream.next_input()
 
-    def step(self, played: MicroTurnOut) -> tuple[MicroTurnIn, tuple[()], bool]:
+    def step(self, agent: MicroTurnOut, /) -> tuple[MicroTurnIn, tuple[()], bool]:
         stream = self.stream
-        stream.keep(played)
+        stream.keep(agent)
         following = stream.next_input()
         done = len(stream.audio) + 1 >= stream.n_micro_turns
         if done:  # what answers the last micro-turn is never heard

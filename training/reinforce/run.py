@@ -12,7 +12,7 @@ import torch
 from microturn.configs.load import save_config
 from microturn.model.card import weights_digest
 from microturn.model.checkpoint import load_checkpoint, save_checkpoint
-from microturn.model.checkpoint_files import WEIGHTS, StoredCheckpoint
+from microturn.model.checkpoint_files import TOKENIZER, WEIGHTS, StoredCheckpoint
 from microturn.training.build import new_model
 from microturn.training.reading.digest import data_digest
 from microturn.training.reinforce.config import ReinforceConfig
@@ -34,7 +34,8 @@ def reinforce(cfg: ReinforceConfig, *, watch: L.Callback | None = None) -> int:
     silence_lightning()
     torch.set_num_threads(cfg.threads or max(1, len(os.sched_getaffinity(0))))
     out, folder = Path(cfg.out), folder_of(cfg.checkpoint)
-    users, source = open_users(cfg.environment), open_source(cfg.data)
+    users = open_users(cfg.environment, folder / TOKENIZER)
+    source = open_source(cfg.data)
     stored = StoredCheckpoint.read(folder)
     for name, other in (("environment", users), ("data", source)):
         _check_fits(name, stored, other)
@@ -71,7 +72,7 @@ def reinforce(cfg: ReinforceConfig, *, watch: L.Callback | None = None) -> int:
 def _held_out(cfg: ReinforceConfig, stored: StoredCheckpoint) -> list[L.Callback]:
     if not cfg.held_out.environment:
         return []
-    users = open_users(cfg.held_out.environment)
+    users = open_users(cfg.held_out.environment, stored.folder / TOKENIZER)
     _check_fits("held_out.environment", stored, users)
     longest = cfg.rollout.max_micro_turns
     return [HeldOut(cfg.held_out, cfg.reward, Path(cfg.out), users, longest=longest)]
