@@ -183,6 +183,9 @@ class ServeConfig:
         30.0,
         "a conversation whose connection was lost keeps its place for its client so long, 0: not",
     )
+    rewind_s: float = option(
+        0.0, "a client may take back the last micro-turns of its conversation, so far at most"
+    )
     idle_s: float = option(30.0, "a conversation without audio for this long is closed, 0: never")
     longest_s: float = option(
         7_200.0, "a conversation is closed when it has lasted this long, 0: never"
@@ -207,7 +210,7 @@ class ServeConfig:
         require_at_least(
             self, "", max_sessions=1, max_waiting_micro_turns=1, idle_s=0.0, threads=0, port=0
         )
-        require_at_least(self, "", resume_s=0.0)
+        require_at_least(self, "", resume_s=0.0, rewind_s=0.0)
         require_at_least(self, "", connections_per_address=0, sessions_per_address=0)
         if self.proxy and not _is_network(self.proxy):
             raise ConfigError(

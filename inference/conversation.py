@@ -8,19 +8,20 @@ back through `text_in`. `talk` and `serve` both use it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from microturn.inference.agent.agent import BackgroundAgent
 from microturn.inference.agent.client_agent import ClientAgent
-from microturn.inference.agent.delegations import (
+from microturn.inference.agent.delegation import (
     CardEvent,
     ConversationRecord,
     Delegation,
     DelegationEvent,
-    Delegations,
     ResultEvent,
 )
+from microturn.inference.agent.delegations import Delegations
 from microturn.inference.agent.package import TypedMessage
 from microturn.inference.agent.speakable import Speakable
 from microturn.inference.config import AgentConfig
@@ -117,6 +118,31 @@ class Conversation:
     @property
     def delegations(self) -> list[Delegation]:
         return self._delegations.all
+
+    # --- going back, and twins ------------------------------------------------------------------
+    def copy(self) -> Conversation:
+        """Return the conversation as it is now; what its agent works on is the same work."""
+        kept = copy(self)
+        record = self.record
+        words = list(record.transcript.words)
+        kept.record = replace(record, transcript=Transcript(words=words), typed=list(record.typed))
+        kept.notes = None if self.notes is None else self.notes.copy()
+        kept._delegations = self._delegations.copy(kept.record)
+        kept._heard, kept._said = self._heard.copy(), self._said.copy()
+        kept._waiting_text, kept._events = deque(self._waiting_text), list(self._events)
+        kept._unplayed = deque(self._unplayed, maxlen=_MAX_UNPLAYED)
+        return kept
+
+    def go_back_to(self, earlier: Conversation) -> None:
+        """Leave off for an earlier copy, which goes on: work that was begun since then ends."""
+        self._delegations.go_back_to(earlier._delegations)
+
+    def twin(self, name: str) -> Conversation:
+        """Return a conversation of its own with the same past; it shares the work under way."""
+        twin = self.copy()
+        twin._client_agent = self._client_agent.twin()
+        twin._delegations.become_twin(name, client=twin._client_agent)
+        return twin
 
     # --- between micro-turns -------------------------------------------------------------------
     def next_text(self) -> list[int]:

@@ -35,9 +35,18 @@ def device_name(device: torch.device) -> str:
 
 
 def load_rows(
-    checkpoint: str, n_rows: int, *, seed: int, threads: int, device: str = "auto"
+    checkpoint: str,
+    n_rows: int,
+    *,
+    seed: int,
+    threads: int,
+    device: str = "auto",
+    rewind_s: float = 0.0,
 ) -> RowBatch:
-    """Load a checkpoint folder; raises FileNotFoundError where there is none."""
+    """Load a checkpoint folder, with rows that go back by `rewind_s`.
+
+    Raises FileNotFoundError where there is none.
+    """
     if not Path(checkpoint).is_dir():
         raise FileNotFoundError(
             f"{checkpoint}: no checkpoint here; `make demo` trains one, "
@@ -46,4 +55,5 @@ def load_rows(
     loaded = load_checkpoint(checkpoint, device=choose_device(device))
     if threads:
         torch.set_num_threads(threads)
-    return RowBatch(loaded, n_rows, seed=seed)
+    rewind = loaded.layout.round_to_micro_turns(rewind_s)
+    return RowBatch(loaded, n_rows, seed=seed, rewind=rewind)

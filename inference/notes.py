@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 
 from microturn.inference.config import NotesConfig
@@ -74,6 +75,13 @@ class Notes:
         if self._line is not None and not self._left:
             self._line.sent, self._line = micro_turn, None
         return ids
+
+    def copy(self) -> Notes:
+        """Return the notes as they are now."""
+        kept = copy(self)
+        state = (self._lines, self._draft, self._line, self._left)
+        kept._lines, kept._draft, kept._line, kept._left = deepcopy(state)
+        return kept
 
     def interrupt(self) -> None:
         """Let other text go first; the line under way is sent from its start later."""

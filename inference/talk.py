@@ -10,7 +10,7 @@ from typing import Any, Final
 from microturn.configs.files import make_folder, write_atomically
 from microturn.configs.load import save_config
 from microturn.inference.agent.cards import card_to_json
-from microturn.inference.agent.delegations import Delegation
+from microturn.inference.agent.delegation import Delegation
 from microturn.inference.agent.process import start_agent
 from microturn.inference.answered_recording import AnsweredRecording, answer_recording
 from microturn.inference.audio import read_recording, write_wav

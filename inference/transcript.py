@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -49,6 +50,12 @@ class WordStream:
         self._ids += new
         self._times += [micro_turn + PLAYED_AFTER] * len(new)
         return self._complete_words(keep_last=bool(new))
+
+    def copy(self) -> WordStream:
+        """Return the stream as it is now."""
+        kept = copy(self)
+        kept._ids, kept._times = list(self._ids), list(self._times)
+        return kept
 
     def flush(self) -> list[TranscriptWord]:
         """Return the word that is still open, at the end of a conversation."""

@@ -36,6 +36,12 @@ class ClientAgent:
         job = self.told[package.delegation_id] = _ClientJob(package.delegation_id, emit)
         return job
 
+    def twin(self) -> ClientAgent:
+        """Make the agent of a copied conversation, whose client is another one."""
+        agent = ClientAgent()
+        agent.told = dict(self.told)
+        return agent
+
     def close(self) -> None:
         """Do nothing: the work is the client's."""
 

@@ -6,96 +6,36 @@ A delegation that fails or takes too long is such a text, too, so that nobody wa
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
-from typing import Any, Final, Literal
+from copy import copy
+from itertools import count
+from operator import itemgetter
+from typing import Final
 
-from numpy.typing import NDArray
-
-from microturn.inference.agent.agent import OVER, AgentEvent, BackgroundAgent, Job, Status
+from microturn.inference.agent.agent import OVER, AgentEvent, BackgroundAgent, Status
 from microturn.inference.agent.cards import MAX_CARDS, Card, TextCard, clean
+from microturn.inference.agent.client_agent import ClientAgent
+from microturn.inference.agent.delegation import (
+    CardEvent,
+    ConversationRecord,
+    Delegation,
+    DelegationEvent,
+    ResultEvent,
+    ResultStatus,
+)
 from microturn.inference.agent.package import (
     ContextPackage,
     EarlierResult,
     PendingWork,
     Still,
-    TypedMessage,
 )
+from microturn.inference.agent.shared_work import SharedWork
 from microturn.inference.agent.speakable import Speakable, spoken_sentences
 from microturn.inference.config import AgentConfig
-from microturn.inference.transcript import Transcript
 from microturn.model.streams import FAILED_RESULT, StreamLayout
 
 _ABOUT_WORDS: Final = 12  # of the user's last words say what a delegation is about
 _MAX_WAITING: Final = 16  # partial results that wait for their time
 _MAX_EVENTS: Final = 1_000  # of one delegation that are kept
-
-ResultStatus = Literal["progress", "partial", "final", "failed"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DelegationEvent:
-    """A delegation took a step."""
-
-    micro_turn: int
-    event: AgentEvent
-    about: str  # the user's last words before it
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultEvent:
-    """Words of a delegation for `text_in`: a result, a part of it, progress or a failure."""
-
-    micro_turn: int
-    delegation_id: str
-    text: str
-    status: ResultStatus
-
-
-@dataclass(frozen=True, kw_only=True)
-class CardEvent:
-    """A card of a delegation is to be shown; `number` counts within the delegation."""
-
-    micro_turn: int
-    delegation_id: str
-    number: int
-    card: Card
-
-
-@dataclass(kw_only=True)
-class ConversationRecord:
-    """What a conversation knows, and its context packages are made of."""
-
-    transcript: Transcript = field(default_factory=Transcript)
-    typed: list[TypedMessage] = field(default_factory=list)
-    instructions: str = ""
-    frames: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # the newest, by lane
-
-
-@dataclass(kw_only=True)
-class Delegation:
-    """One request that the model handed over."""
-
-    id: str
-    micro_turn: int
-    about: str
-    job: Job | None = None
-    read_micro_turn: int | None = None  # when its agent got the conversation
-    progress: str = ""
-    is_closed: bool = False  # its agent is done, or it was ended here
-    is_over: bool = False  # nothing more of it will be said
-    events: list[DelegationEvent] = field(default_factory=list)
-    cards: list[Card] = field(default_factory=list)
-    results: list[ResultEvent] = field(default_factory=list)  # what the model was told
-    waiting: deque[tuple[ResultStatus, str]] = field(default_factory=deque)
-    unsaid: list[str] = field(default_factory=list)  # parts that the voice could not say
-    n_tokens: int = 0  # of its results so far
-
-    @property
-    def status(self) -> Status | None:
-        return self.events[-1].event.status if self.events else None
 
 
 class Delegations:
@@ -124,9 +64,9 @@ class Delegations:
         self._timeout = layout.round_to_micro_turns(config.timeout_s)
         self._budget = layout.text_in_positions * layout.round_to_micro_turns(config.result_s)
         self._under_way: dict[str, Delegation] = {}
-        self._inbox: SimpleQueue[AgentEvent] = SimpleQueue()
         self._events: list[DelegationEvent | CardEvent | ResultEvent] = []
         self._now = 0
+        self._numbers = count(1)  # never twice the same, also after going back
 
     # --- from the conversation -----------------------------------------------------------------
     def delegate_to(self, agent: BackgroundAgent) -> None:
@@ -152,7 +92,7 @@ class Delegations:
         """Begin a delegation, as the model says `<delegate>`."""
         n_pending = sum(not delegation.is_closed for delegation in self._under_way.values())
         delegation = Delegation(
-            id=f"{self._name}d{len(self.all) + 1}", micro_turn=self._now, about=self._about()
+            id=f"{self._name}d{next(self._numbers)}", micro_turn=self._now, about=self._about()
         )
         self.all.append(delegation)
         self._under_way[delegation.id] = delegation
@@ -164,7 +104,7 @@ class Delegations:
     def advance(self, micro_turn: int) -> None:
         """Take every delegation as far as the clock and its agent allow."""
         self._now = micro_turn
-        self._drain_inbox()
+        self._read_events(list(self._under_way.values()))
         for delegation in list(self._under_way.values()):
             self._advance(delegation)
 
@@ -189,38 +129,71 @@ class Delegations:
         events, self._events = self._events, []
         return events
 
+    # --- going back, and twins ------------------------------------------------------------------
+    def copy(self, record: ConversationRecord) -> Delegations:
+        """Return them as they are now, with the record of a copied conversation."""
+        kept = copy(self)
+        kept.all = [delegation.copy() for delegation in self.all]
+        kept._under_way = {d.id: d for d in kept.all if d.id in self._under_way}
+        kept._events = list(self._events)
+        kept._record = record
+        return kept
+
+    def go_back_to(self, earlier: Delegations) -> None:
+        """End the work that `earlier`, a copy of these, knows nothing of, and hold the rest."""
+        for delegation in self._under_way.values():
+            if delegation.id not in earlier._under_way:
+                self._let_go(delegation)
+        earlier._hold()
+
+    def become_twin(self, name: str, *, client: ClientAgent) -> None:
+        """Go on as those of a conversation of its own, `name`, that was copied from another one.
+
+        What the client of the other one was asked, the client of this one is asked again.
+        """
+        self._name, self._numbers = name, copy(self._numbers)
+        if isinstance(self._agent, ClientAgent):
+            self._agent = client
+            for delegation in self._under_way.values():
+                if not delegation.is_closed:
+                    delegation.work = None
+        self._hold()
+
+    def _hold(self) -> None:
+        for delegation in self._under_way.values():
+            if delegation.work is not None:
+                delegation.work.hold(self._name)
+
     # --- the way of a delegation ---------------------------------------------------------------
     def _advance(self, delegation: Delegation) -> None:
         age = self._now - delegation.micro_turn
-        if not delegation.is_closed and delegation.job is None and age >= self._settle:
+        if not delegation.is_closed and delegation.work is None and age >= self._settle:
             assert self._agent is not None
             package = self._package(delegation)
             delegation.read_micro_turn, delegation.about = self._now, self._about()
-            delegation.job = self._agent.submit(package, self._inbox.put)
-            self._drain_inbox()
+            delegation.work, delegation.n_read = SharedWork(), 0
+            delegation.work.start(self._agent, package, holder=self._name)
+            self._read_events([delegation])
         if age < self._latency:
             return
         if self._wait:
             self._wait_for(delegation)
         elif not delegation.is_closed and age >= self._timeout:
             self._close(delegation, "failed", text=f"no answer within {self._config.timeout_s:g} s")
-            if delegation.job is not None:
-                delegation.job.cancel()
+            self._let_go(delegation)
         self._deliver(delegation)
 
     def _wait_for(self, delegation: Delegation) -> None:
-        while not delegation.is_closed:
-            try:
-                self._receive(self._inbox.get(timeout=self._config.timeout_s))
-            except Empty:
-                timeout = self._config.timeout_s
-                self._close(delegation, "failed", text=f"no answer within {timeout:g} s")
+        while delegation.work is not None and not delegation.is_closed:
+            n, timeout_s = delegation.n_read, self._config.timeout_s
+            self._read_events([delegation], timeout_s=timeout_s)
+            if delegation.n_read == n:
+                self._close(delegation, "failed", text=f"no answer within {timeout_s:g} s")
 
     def _cancel(self, delegation: Delegation) -> None:
         delegation.waiting.clear()
         if not delegation.is_closed:
-            if delegation.job is not None:
-                delegation.job.cancel()
+            self._let_go(delegation)
             self._close(delegation, "cancelled", text="cancelled")
         self._end(delegation)
 
@@ -234,12 +207,20 @@ class Delegations:
         self._under_way.pop(delegation.id, None)
 
     # --- events of the agent -------------------------------------------------------------------
-    def _drain_inbox(self) -> None:
-        while True:
-            try:
-                self._receive(self._inbox.get_nowait())
-            except Empty:
-                return
+    def _read_events(self, delegations: list[Delegation], *, timeout_s: float = 0.0) -> None:
+        """Read what is new of these delegations, in the order in which it was said."""
+        new: list[tuple[int, AgentEvent]] = []
+        for delegation in delegations:
+            if delegation.work is not None:
+                said = delegation.work.events_after(delegation.n_read, timeout_s=timeout_s)
+                delegation.n_read += len(said)
+                new += said
+        for _, event in sorted(new, key=itemgetter(0)):
+            self._receive(event)
+
+    def _let_go(self, delegation: Delegation) -> None:
+        if delegation.work is not None:
+            delegation.work.let_go(self._name)
 
     def _receive(self, event: AgentEvent) -> None:
         delegation = self._under_way.get(event.delegation_id)
@@ -273,8 +254,7 @@ class Delegations:
         old = self._under_way.get(delegation_id)
         if old is None or old is by or old.is_closed:
             return
-        if old.job is not None:
-            old.job.cancel()
+        self._let_go(old)
         self._close(old, "cancelled", text=f"{by.id} takes its place")
 
     def _show(self, delegation: Delegation, card: Card) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.inference.conversation import ContextKind
-from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+from microturn.inference.serve.report import Done, MicroTurnReport
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
 
@@ -33,6 +33,7 @@ class ServedModel:
     name: str  # of the model
     longest_s: float = 0.0  # of a conversation, 0: without an end
     resume_s: float = 0.0  # that a client whose connection was lost may take to return
+    max_rewind: int = 0  # micro-turns that a client may take back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,13 @@ class CancelDelegation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GoBack:
+    """Forget the last micro-turns of audio and all that came of them, answered with `WentBack`."""
+
+    n_micro_turns: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unplayed:
     """Micro-turns whose sound the user did not hear."""
 
@@ -111,6 +119,7 @@ ClientMessage = (
     | ContextText
     | DelegateToClient
     | CancelDelegation
+    | GoBack
     | Unplayed
     | Close
 )
@@ -136,11 +145,11 @@ class ServerMessage:
 
 
 class WrongMessage(ValueError):
-    """A wrong message of the client, with the client's own id of it."""
+    """A wrong message of the client, with the client's own id of it and a code for programs."""
 
-    def __init__(self, sentence: str, *, event_id: str | None = None) -> None:
+    def __init__(self, sentence: str, *, event_id: str | None = None, code: str = "") -> None:
         super().__init__(sentence)
-        self.event_id = event_id
+        self.event_id, self.code = event_id, code
 
 
 class ClientRefused(WrongMessage):
@@ -191,8 +200,8 @@ class Codec(Protocol):
         The server has read `n_read` of its messages, and cannot send `n_lost` of its own again.
         """
 
-    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
-        """Write that a `ContextText` is part of the conversation now."""
+    def encode_done(self, done: Done) -> list[ServerMessage]:
+        """Write that a request of the client was carried out."""
 
     def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
         """Write one sentence about a failure, or a wrong message and the client's id of it."""

@@ -35,6 +35,7 @@ from microturn.inference.serve.codec import (
     Codec,
     ContextText,
     DelegateToClient,
+    GoBack,
     Instructions,
     MicrophoneAudio,
     ServerMessage,
@@ -46,7 +47,7 @@ from microturn.inference.serve.codec import (
 from microturn.inference.serve.engine import EngineFull, LiveEngine, MakeRoom
 from microturn.inference.serve.outbox import Outbox
 from microturn.inference.serve.pace import ClientPace
-from microturn.inference.serve.report import ContextTaken, Problem, Report
+from microturn.inference.serve.report import MicroTurnReport, Problem, Report
 from microturn.inference.serve.session.live_session import LiveSession
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
@@ -228,8 +229,8 @@ class Connection:
             else:
                 self._refuse(WrongMessage(message.message, event_id=message.event_id))
             return
-        if isinstance(message, ContextTaken):
-            self._put(self._codec.encode_taken(message))
+        if not isinstance(message, MicroTurnReport):
+            self._put(self._codec.encode_done(message))
             return
         messages = self._codec.encode_report(message, dropped_output=self._outbox.dropped)
         for one in messages:
@@ -348,6 +349,8 @@ class Connection:
                 await _instruct(session, message)
             case ContextText():
                 session.add_context(message)
+            case GoBack(n_micro_turns=n_micro_turns):
+                await asyncio.wrap_future(session.go_back(n_micro_turns))
             case DelegateToClient():
                 session.delegate_to_client()
             case Unplayed(micro_turns=micro_turns):

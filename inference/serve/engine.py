@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Condition, Lock, Thread
@@ -25,14 +26,14 @@ from microturn.inference.agent.agent import BackgroundAgent
 from microturn.inference.config import ServeConfig
 from microturn.inference.conversation import Conversation
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
-from microturn.inference.notes import make_notes
 from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
+from microturn.inference.serve.codec import WrongMessage
 from microturn.inference.serve.input_queue import BegunMicroTurn, InputQueue
 from microturn.inference.serve.metrics import Metrics
-from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem
-from microturn.inference.serve.session.live_client import Action, LiveClient, gauges_of
+from microturn.inference.serve.report import Deliver, MicroTurnReport, Problem, WentBack
+from microturn.inference.serve.session.live_client import Action, LiveClient, gauges_of, new_client
 from microturn.inference.serve.session.live_session import LiveSession
 from microturn.inference.sessions import Session, Sessions
 from microturn.model.streams.pcm import Audio
@@ -79,6 +80,11 @@ class LiveEngine:
         self._metrics = Metrics(self.layout.micro_turn_ms)
         self.thread = Thread(target=self._run, name="engine", daemon=True)
 
+    @property
+    def max_rewind(self) -> int:
+        """Micro-turns that a session can go back."""
+        return self._batch.max_rewind
+
     # --- from any thread -----------------------------------------------------------------------
     def start(self) -> None:
         self.thread.start()
@@ -106,38 +112,16 @@ class LiveEngine:
                     raise EngineFull(refusal)
             excess = self._excess(self._n_present + 1)
             self._metrics.count("sessions_opened")
-            client = self._new_client(deliver)
+            client = new_client(
+                self._sessions,
+                self._config,
+                name=f"s{self._metrics.counters['sessions_opened']}",
+                agent=self._agent,
+                deliver=deliver,
+            )
             self._clients.append(client)
             warning = f"answers may come late: {excess}" if excess else ""
             return LiveSession(self, client, warning=warning)
-
-    def _new_client(self, deliver: Deliver) -> LiveClient:
-        name = f"s{self._metrics.counters['sessions_opened']}"
-        notes = make_notes(
-            self._config.notes,
-            tokenizer=self._batch.tokenizer,
-            layout=self.layout,
-            window=self._batch.model.cfg.window,
-        )
-        conversation = Conversation(
-            self.layout,
-            self._batch.tokenizer,
-            agent=self._agent,
-            config=self._config.agent,
-            name=f"{name}-",
-            notes=notes,
-            speakable=self._batch.said,
-            instructions=self._config.instructions,
-        )
-        queue = InputQueue(
-            self.layout,
-            max_waiting=self._config.max_waiting_micro_turns,
-            keep_waiting=self._config.keep_waiting_micro_turns,
-            max_behind_s=self._config.max_behind_ms / 1000,
-            missing_after_s=self._config.missing_input_after_ms / 1000,
-            max_passed=self._sessions.reach,
-        )
-        return LiveClient(name=name, conversation=conversation, deliver=deliver, queue=queue)
 
     @property
     def _n_present(self) -> int:
@@ -213,6 +197,22 @@ class LiveEngine:
         with self._wake:
             client.ask(action)
             self._wake.notify()
+
+    def go_back(self, client: LiveClient, n: int) -> Future[None]:
+        done: Future[None] = Future()
+
+        def go_back(_: Conversation) -> None:
+            try:
+                with self._wake:
+                    to = client.go_back(n, self._sessions)
+            except ValueError as error:
+                done.set_exception(WrongMessage(str(error), code="cannot_rewind"))
+                return
+            client.deliver(WentBack(micro_turn=to))
+            done.set_result(None)
+
+        self.act(client, go_back)
+        return done
 
     def instruct(self, client: LiveClient, text: str) -> None:
         with self._instructing:  # one at a time: reading them takes as long as some micro-turns
@@ -318,7 +318,7 @@ class LiveEngine:
                 self._sessions.pass_over(client.session, passed, n=begun.n_passed)
             with client.alone():
                 if begun.n_passed:
-                    client.conversation.pass_over(begun.n_passed)
+                    client.pass_over(begun.n_passed)
                 ids = client.next_text()
             if client.has_left:
                 continue

@@ -77,7 +77,7 @@ class InputQueue:
     def push_audio(self, audio: Audio, now: float) -> None:
         """Append a micro-turn of audio, for which others may be dropped."""
         if self._started is None:
-            self._started = now
+            self._started = now - self.index * self._micro_turn_s
         if not self._waiting:
             self._behind_since = None
         elif self._behind_since is None:
@@ -89,6 +89,33 @@ class InputQueue:
             while len(self._waiting) > room:
                 self._waiting.popleft()
                 self.too_late_input += 1
+
+    @property
+    def end(self) -> int:
+        """The place of the next micro-turn of audio that arrives."""
+        return self.index + len(self._waiting)
+
+    @property
+    def n_read(self) -> int:
+        """Micro-turns that the model has read or answered."""
+        return self.index - self._n_passed
+
+    def rewind(self, to: int) -> None:
+        """Forget all from micro-turn `to` on; the audio that arrives next has its place.
+
+        Raises ValueError where dropped micro-turns before it were forgotten already.
+        """
+        n_passed = min(self._n_passed, max(0, to - self.n_read))
+        n_forgotten = self._n_passed - len(self._passed)
+        if n_forgotten and 0 < n_passed < self._n_passed:
+            raise ValueError(f"micro-turn {to} is in a long stretch that got no answer")
+        while self._waiting and self.end > to:
+            self._waiting.pop()
+        while self._passed and n_passed < self._n_passed:
+            self._passed.pop()
+            self._n_passed -= 1
+        self.index, self._n_passed = min(self.index, to), n_passed
+        self._started = self._behind_since = None
 
     def missing_at(self) -> float | None:
         """Return when the next input counts as missing, if the wall clock decides that."""

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from microturn.inference.agent.cards import card_to_json
-from microturn.inference.agent.delegations import CardEvent, DelegationEvent, ResultEvent
+from microturn.inference.agent.delegation import CardEvent, DelegationEvent, ResultEvent
 from microturn.inference.audio import Reassembler, encode_pcm16
 from microturn.inference.conversation import ConversationEvent, UtteranceEndEvent, WordEvent
 from microturn.inference.serve.codec import (
@@ -27,6 +27,7 @@ from microturn.inference.serve.codec import (
     ClientRefused,
     Close,
     EndKind,
+    GoBack,
     Instructions,
     Json,
     MicrophoneAudio,
@@ -37,7 +38,7 @@ from microturn.inference.serve.codec import (
     WrongMessage,
     frame_shapes,
 )
-from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+from microturn.inference.serve.report import Done, MicroTurnReport, WentBack
 from microturn.inference.transcript import micro_turns_to_s
 
 PROTOCOL_VERSION: Final = 2
@@ -146,6 +147,7 @@ class MicroturnCodec:
             "session": session,
             "token": self._token,
             "resume_s": self._served.resume_s,
+            "max_rewind": self._served.max_rewind,
             "format": AUDIO_FORMAT,
             "channels": CHANNELS,
             "sample_rate": layout.sample_rate,
@@ -190,11 +192,17 @@ class MicroturnCodec:
         resumed = {"type": "resumed", "received": n_read, "lost": n_lost}
         return [ServerMessage.from_json(resumed)]
 
-    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
-        return []  # this protocol sends no text of that kind
+    def encode_done(self, done: Done) -> list[ServerMessage]:
+        if not isinstance(done, WentBack):
+            return []  # this protocol asks for nothing else
+        self._pieces = Reassembler(self._layout.samples_per_micro_turn)
+        time_s = micro_turns_to_s(done.micro_turn, self._layout)
+        values = {"type": "rewound", "micro_turn": done.micro_turn, "time_s": time_s}
+        return [ServerMessage.from_json(values)]
 
     def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
-        return [ServerMessage.from_json({"type": "error", "message": str(error)})]
+        code = {"code": error.code} if error.code else {}
+        return [ServerMessage.from_json({"type": "error", **code, "message": str(error)})]
 
     def farewell(self, reason: str, *, kind: EndKind) -> list[ServerMessage]:
         return [ServerMessage.from_json({"type": "closed", "reason": reason})]
@@ -281,11 +289,19 @@ def _text_field(values: Json, name: str) -> str:
     return text
 
 
+def _count_field(values: Json, name: str) -> int:
+    count = values.get(name)
+    if type(count) is not int or count < 1:
+        raise ValueError(f"message {values['type']!r} needs a number from 1 on in {name!r}")
+    return count
+
+
 _HELLO: Final = "hello"
 _FRAME: Final = "frame"
 # Messages of the client after its hello, by type.
 _DECODERS: Final[Mapping[str, Callable[[Json], ClientMessage]]] = {
     "text": lambda values: TypedText(text=_text_field(values, "text")),
     "cancel": lambda values: CancelDelegation(delegation_id=_text_field(values, "delegation_id")),
+    "rewind": lambda values: GoBack(n_micro_turns=_count_field(values, "micro_turns")),
     "close": lambda _: Close(),
 }

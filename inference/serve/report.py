@@ -48,5 +48,13 @@ class ContextTaken:
     event_id: str | None
 
 
-Report = MicroTurnReport | Problem | ContextTaken
+@dataclass(frozen=True, kw_only=True)
+class WentBack:
+    """The session went back at the client's request: the audio that comes now is `micro_turn`."""
+
+    micro_turn: int
+
+
+Done = ContextTaken | WentBack
+Report = MicroTurnReport | Problem | Done
 Deliver = Callable[[Report], None]

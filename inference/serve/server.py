@@ -64,6 +64,7 @@ def serve_sessions(config: ServeConfig) -> int:
             seed=config.seed,
             threads=config.threads,
             device=config.device,
+            rewind_s=config.rewind_s,
         )
         check_notes(config.notes, batch.layout)
         opening = read_opening(
@@ -159,6 +160,7 @@ def create_app(
         name=model_name(config.checkpoint),
         longest_s=config.longest_s,
         resume_s=config.resume_s,
+        max_rewind=engine.max_rewind,
     )
 
     async def talk(websocket: WebSocket) -> None:

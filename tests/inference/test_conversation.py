@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from microturn.inference.agent.agent import AgentEvent, BackgroundAgent, Emit, Job
-from microturn.inference.agent.delegations import DelegationEvent, ResultEvent
+from microturn.inference.agent.delegation import DelegationEvent, ResultEvent
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.agent.process import AgentProcess
 from microturn.inference.answered_recording import AnsweredRecording, answer_recording

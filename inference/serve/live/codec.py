@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, assert_never
 
 from microturn.inference.agent.cards import card_to_json
-from microturn.inference.agent.delegations import CardEvent, DelegationEvent, ResultEvent
+from microturn.inference.agent.delegation import CardEvent, DelegationEvent, ResultEvent
 from microturn.inference.conversation import (
     ContextKind,
     ConversationEvent,
@@ -53,7 +53,7 @@ from microturn.inference.serve.live.session_config import (
     ResponsesDelegation,
     SessionConfig,
 )
-from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+from microturn.inference.serve.report import ContextTaken, Done, MicroTurnReport
 from microturn.inference.serve.wire.event_reader import EventError
 from microturn.inference.serve.wire.sound import LoudspeakerSound, MicrophoneSound
 
@@ -269,11 +269,13 @@ class LiveCodec:
         state = {"input_samples": self._microphone.n_samples, "lost_events": n_lost}
         return [self._events.info("resumed", json.dumps(state))]
 
-    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
-        at_ms = self._ms(taken.micro_turn)
-        kind = f"session.{taken.kind}.appended"
+    def encode_done(self, done: Done) -> list[ServerMessage]:
+        if not isinstance(done, ContextTaken):
+            return []  # this protocol asks for nothing else
+        at_ms = self._ms(done.micro_turn)
+        kind = f"session.{done.kind}.appended"
         return [
-            self._events.write(kind, client_event_id=taken.event_id, start_ms=at_ms, end_ms=at_ms)
+            self._events.write(kind, client_event_id=done.event_id, start_ms=at_ms, end_ms=at_ms)
         ]
 
     def encode_error(self, error: WrongMessage) -> list[ServerMessage]:

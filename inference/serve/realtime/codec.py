@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, assert_never
 
 from microturn.inference.agent.cards import card_to_json
-from microturn.inference.agent.delegations import CardEvent, DelegationEvent
+from microturn.inference.agent.delegation import CardEvent, DelegationEvent
 from microturn.inference.conversation import ContextKind, ConversationEvent, WordEvent
 from microturn.inference.serve.codec import (
     ClientMessage,
@@ -57,8 +57,8 @@ from microturn.inference.serve.realtime.session_config import (
     choose_function,
     describe_session,
 )
-from microturn.inference.serve.realtime.turns import AGENT_QUIET, Turns
-from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+from microturn.inference.serve.realtime.turns import AGENT_QUIET, Turns, is_said_from
+from microturn.inference.serve.report import ContextTaken, Done, MicroTurnReport
 from microturn.inference.serve.wire.event_reader import EventError
 from microturn.inference.serve.wire.event_writer import EventWriter, error_values
 from microturn.inference.serve.wire.sound import LoudspeakerSound, MicrophoneSound
@@ -265,7 +265,7 @@ class RealtimeCodec:
         if self._listening.is_open and self._response is not None:
             self._response.is_interrupted = True
         # Words of a response that ends here come before its end, words of the next one after it.
-        later = [event for event in report.events if _is_said_from(event, at)]
+        later = [event for event in report.events if is_said_from(event, at)]
         for event in report.events:
             if event not in later:
                 written += self._event(event)
@@ -344,8 +344,9 @@ class RealtimeCodec:
     def welcome_back(self, *, n_read: int, n_lost: int) -> list[ServerMessage]:
         return []
 
-    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
-        item = self._waiting.pop(taken.event_id or "", None)
+    def encode_done(self, done: Done) -> list[ServerMessage]:
+        ticket = done.event_id if isinstance(done, ContextTaken) else None
+        item = self._waiting.pop(ticket or "", None)
         return list(self._add(item)) if item is not None else []
 
     def encode_error(self, error: WrongMessage) -> list[ServerMessage]:
@@ -391,14 +392,3 @@ class RealtimeCodec:
             tools=self._tools,
             chosen=self._chosen,
         )
-
-
-def _is_said_from(event: ConversationEvent, micro_turn: int) -> bool:
-    """Tell whether an event is a word of the agent in the sound of this micro-turn or a later one.
-
-    A word begins to sound at its boundary, which is in the sound of the micro-turn before.
-    """
-    match event:
-        case WordEvent(word=word):
-            return word.side == "agent" and word.micro_turn > micro_turn
-    return False

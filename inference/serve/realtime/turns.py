@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from microturn.inference.conversation import ConversationEvent, WordEvent
 from microturn.model.streams import CONTROL_TOKENS, EOS
 from microturn.model.streams.pcm import Audio
 
@@ -51,3 +52,14 @@ class Turns:
 
 def _is_loud(audio: Audio) -> bool:
     return float(np.sqrt(np.mean(np.square(audio)))) > _QUIET_RMS
+
+
+def is_said_from(event: ConversationEvent, micro_turn: int) -> bool:
+    """Tell whether an event is a word of the agent in the sound of this micro-turn or a later one.
+
+    A word begins to sound at its boundary, which is in the sound of the micro-turn before.
+    """
+    match event:
+        case WordEvent(word=word):
+            return word.side == "agent" and word.micro_turn > micro_turn
+    return False

@@ -12,11 +12,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.inference.agent.agent import BackgroundAgent
+from microturn.inference.config import ServeConfig
 from microturn.inference.conversation import Conversation
+from microturn.inference.notes import make_notes
 from microturn.inference.serve.codec import ContextText
 from microturn.inference.serve.input_queue import InputQueue
 from microturn.inference.serve.report import ContextTaken, Deliver, Problem
-from microturn.inference.sessions import Session
+from microturn.inference.serve.session.moments import Moments
+from microturn.inference.sessions import Session, Sessions
 from microturn.inference.tick import OpenedRow
 
 log = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ class LiveClient:
     conversation: Conversation
     deliver: Deliver
     queue: InputQueue
+    past: Moments
     actions: deque[Action] = field(default_factory=deque)
     unplayed: deque[int] = field(default_factory=lambda: deque(maxlen=_MAX_UNPLAYED))
     frames: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # the newest, by lane
@@ -47,8 +52,40 @@ class LiveClient:
         """Tell the conversation what it has to know, and return its ids for `text_in`."""
         while self.unplayed:
             self.conversation.mark_unplayed(self.unplayed.popleft())
+        self.past.keep(self.conversation)
         self.conversation.record.frames = self.frames
         return self.conversation.next_text()
+
+    def pass_over(self, n: int) -> None:
+        """Let `n` micro-turns pass that the model made nothing in."""
+        n_early = max(0, n - self.past.most)
+        self.conversation.pass_over(n_early)
+        for _ in range(n - n_early):
+            self.past.keep(self.conversation)
+            self.conversation.pass_over(1)
+
+    def go_back(self, n: int, sessions: Sessions) -> int:
+        """Go back `n` micro-turns from the last one that arrived; returns the next one's place.
+
+        Raises ValueError when less is kept.
+        """
+        if not self.past.most:
+            raise ValueError("this server keeps nothing to go back to; start it with rewind_s=10")
+        n_read, to = self.queue.n_read, self.queue.end - n
+        oldest = n_read if self.past.oldest is None else self.past.oldest
+        if self.session is not None:
+            oldest = max(oldest, sessions.oldest(self.session))
+        if to < oldest:
+            most = self.queue.end - oldest
+            raise ValueError(f"cannot go back {n} micro-turns: {most} are kept at this moment")
+        self.queue.rewind(to)
+        if to < n_read and self.session is not None:
+            sessions.rewind(self.session, to=to)
+            earlier = self.past.go_back(to)
+            self.conversation.go_back_to(earlier)
+            self.conversation, self.frames = earlier, earlier.record.frames
+            self.unplayed.clear()
+        return to
 
     def ask(self, action: Action) -> None:
         """Queue a request; raises ValueError when too many wait already."""
@@ -107,6 +144,46 @@ class LiveClient:
             "lag_ms": round(self.lag_ms, 3),
             "lead_ms": round(micro_turn_ms - self.lag_ms, 3),
         }
+
+
+def new_client(
+    sessions: Sessions,
+    config: ServeConfig,
+    *,
+    name: str,
+    agent: BackgroundAgent | None,
+    deliver: Deliver,
+) -> LiveClient:
+    """Make a client whose conversation begins with its first audio."""
+    batch, layout = sessions.batch, sessions.layout
+    notes = make_notes(
+        config.notes, tokenizer=batch.tokenizer, layout=layout, window=batch.model.cfg.window
+    )
+    conversation = Conversation(
+        layout,
+        batch.tokenizer,
+        agent=agent,
+        config=config.agent,
+        name=f"{name}-",
+        notes=notes,
+        speakable=batch.said,
+        instructions=config.instructions,
+    )
+    queue = InputQueue(
+        layout,
+        max_waiting=config.max_waiting_micro_turns,
+        keep_waiting=config.keep_waiting_micro_turns,
+        max_behind_s=config.max_behind_ms / 1000,
+        missing_after_s=config.missing_input_after_ms / 1000,
+        max_passed=sessions.reach,
+    )
+    return LiveClient(
+        name=name,
+        conversation=conversation,
+        deliver=deliver,
+        queue=queue,
+        past=Moments(batch.max_rewind),
+    )
 
 
 def gauges_of(clients: Sequence[LiveClient], micro_turn_ms: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,8 @@ class SessionEngine(Protocol):
     def act(self, client: LiveClient, action: Action) -> None: ...
 
     def instruct(self, client: LiveClient, text: str) -> None: ...
+
+    def go_back(self, client: LiveClient, n: int) -> Future[None]: ...
 
     def leave(self, client: LiveClient) -> None: ...
 
@@ -73,6 +76,14 @@ class LiveSession:
         read.
         """
         self._engine.instruct(self._client, text)
+
+    def go_back(self, n_micro_turns: int) -> Future[None]:
+        """Forget the last micro-turns of audio and all that came of them; answered by `WentBack`.
+
+        No audio may be pushed until the future is done. It has a WrongMessage where the session
+        does not go back so far; ValueError is raised when too many requests wait already.
+        """
+        return self._engine.go_back(self._client, n_micro_turns)
 
     def mark_unplayed(self, micro_turn: int) -> None:
         """Note that the sound of a micro-turn was dropped on its way: its words were not said."""

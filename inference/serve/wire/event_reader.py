@@ -25,8 +25,8 @@ class EventError(WrongMessage):
     def __init__(
         self, code: str, sentence: str, *, param: str | None = None, event_id: str | None = None
     ) -> None:
-        super().__init__(sentence, event_id=event_id)
-        self.code, self.param = code, param
+        super().__init__(sentence, event_id=event_id, code=code)
+        self.param = param
 
 
 class EventReader(Generic[Event]):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.inference.agent.delegations import DelegationEvent
+from microturn.inference.agent.delegation import DelegationEvent
 from microturn.inference.agent.process import AgentProcess
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn

@@ -7,13 +7,13 @@ import pytest
 
 from microturn.inference.agent.agent import AgentEvent, Emit, Job, Status
 from microturn.inference.agent.cards import Card, ListCard, TextCard
-from microturn.inference.agent.delegations import (
+from microturn.inference.agent.delegation import (
     CardEvent,
     ConversationRecord,
     DelegationEvent,
-    Delegations,
     ResultEvent,
 )
+from microturn.inference.agent.delegations import Delegations
 from microturn.inference.agent.package import ContextPackage, TypedMessage
 from microturn.inference.agent.speakable import Speakable
 from microturn.inference.config import AgentConfig

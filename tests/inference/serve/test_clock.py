@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from microturn.inference.agent.agent import AgentEvent, Emit, Job
-from microturn.inference.agent.delegations import ResultEvent
+from microturn.inference.agent.delegation import ResultEvent
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.conversation import WordEvent

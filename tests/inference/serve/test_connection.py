@@ -29,7 +29,7 @@ from microturn.inference.serve.codec import (
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.outbox import Outbox
 from microturn.inference.serve.protocol import MicroturnCodec
-from microturn.inference.serve.report import ContextTaken, MicroTurnReport
+from microturn.inference.serve.report import Done, MicroTurnReport
 from microturn.model.streams import StreamLayout
 
 
@@ -77,7 +77,7 @@ class Base64Codec:
     ) -> list[ServerMessage]:
         return []
 
-    def encode_taken(self, taken: ContextTaken) -> list[ServerMessage]:
+    def encode_done(self, done: Done) -> list[ServerMessage]:
         return []
 
     def encode_error(self, error: WrongMessage) -> list[ServerMessage]:

@@ -2,86 +2,31 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pytest
 import websockets
-from websockets.asyncio.client import ClientConnection
 
 from microturn.inference.audio import encode_pcm16
-from microturn.inference.config import ServeConfig
-from microturn.inference.rows import RowBatch
 from microturn.inference.serve import connection
-from microturn.inference.serve.engine import LiveEngine
 from microturn.model.streams.pcm import Audio
 from tests.support.hostile_client import CLOSE, frame, open_socket
-from tests.support.sleeping_server import Running, running, very_small_checkpoint
+from tests.support.sleeping_server import Running
+from tests.support.wire.socket_talk import (
+    WAIT_S,
+    Message,
+    TalkingClient,
+    begin,
+    conversation_of,
+    is_type,
+    noise,
+    refusal,
+    server_with,
+    wait_until,
+)
 
-WAIT_S: Final = 20.0
 PIECE: Final = 1_500  # samples: two of them are no micro-turn
-# What a micro-turn tells of the machine, and not of the conversation.
-OF_THE_MACHINE: Final = ("lag_ms", "waiting", "deadline_missed", "token", "session")
-
-Message = str | bytes
-
-
-class TalkingClient:
-    """A client that keeps what it has sent until it is over, over all its connections."""
-
-    def __init__(self, server: Running) -> None:
-        self._server, self.token = server, ""
-        self.sent: list[Message] = []
-        self.received: list[Message] = []
-
-    def connect(self, **query: object) -> websockets.connect:
-        words = "&".join(f"{name}={value}" for name, value in query.items())
-        return websockets.connect(f"{self._server.socket_url}?{words}", max_size=None)
-
-    async def send(self, socket: ClientConnection, message: Message) -> None:
-        self.sent.append(message)
-        await socket.send(message)
-
-    async def receive(self, socket: ClientConnection) -> Message:
-        message = await asyncio.wait_for(socket.recv(), WAIT_S)
-        self.received.append(message)
-        return message
-
-    async def greet(self, socket: ClientConnection) -> None:
-        self.token = json.loads(await self.receive(socket))["token"]
-        await self.send(socket, '{"type": "hello", "protocol": 2}')
-
-    async def resume(self, socket: ClientConnection) -> dict[str, Any]:
-        """Read what was lost on the way here, and send again what was lost on the way there."""
-        while not is_type(message := await self.receive(socket), "resumed"):
-            pass
-        state: dict[str, Any] = json.loads(message)
-        for lost in self.sent[state["received"] :]:
-            await socket.send(lost)
-        return state
-
-    @property
-    def n_answers(self) -> int:
-        return sum(isinstance(message, bytes) for message in self.received)
-
-
-def is_type(message: Message, kind: str) -> bool:
-    return isinstance(message, str) and json.loads(message)["type"] == kind
-
-
-def conversation_of(messages: list[Message]) -> list[object]:
-    """What was said and told, without what depends on the machine."""
-    told: list[object] = []
-    for message in messages:
-        values = message if isinstance(message, bytes) else json.loads(message)
-        if isinstance(values, dict):
-            if values["type"] == "resumed":
-                continue
-            values = {k: v for k, v in values.items() if k not in OF_THE_MACHINE}
-        told.append(values)
-    return told
 
 
 async def talk(server: Running, samples: Audio, breaks: list[int]) -> list[Message]:
@@ -104,28 +49,12 @@ async def talk(server: Running, samples: Audio, breaks: list[int]) -> list[Messa
             if end < len(pieces):
                 socket.transport.abort()
                 continue
-            await client.send(socket, '{"type": "close"}')
-            while not is_type(await client.receive(socket), "closed"):
-                pass
+            await client.close(socket)
     return client.received
 
 
-def server_with(n_rows: int = 1, **settings: Any) -> Any:
-    settings = {"max_waiting_micro_turns": 100, "max_behind_ms": 0.0, "admit_share": 0, **settings}
-    config = ServeConfig(max_sessions=n_rows, **settings)
-    return running(LiveEngine(RowBatch(very_small_checkpoint(), n_rows), config), config)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_resumed_conversation_has_the_bits_of_an_unbroken_one() -> None:
-    rng = np.random.default_rng(0)
-    samples = (0.1 * rng.standard_normal(40 * 3_200)).astype(np.float32)
+    samples = noise(0, 40)
     with server_with() as server:
         whole = asyncio.run(talk(server, samples, []))
         wait_until(lambda: server.n_sessions == 0)
@@ -134,27 +63,6 @@ def test_a_resumed_conversation_has_the_bits_of_an_unbroken_one() -> None:
     assert conversation_of(broken) == conversation_of(whole)
     assert sum(isinstance(message, bytes) for message in broken) == 40
     assert any(np.frombuffer(m, "<i2").any() for m in broken if isinstance(m, bytes))
-
-
-async def begin(server: Running) -> tuple[TalkingClient, ClientConnection]:
-    client = TalkingClient(server)
-    socket = await client.connect()
-    await client.greet(socket)
-    await client.send(socket, bytes(6_400))
-    while not client.n_answers:  # so the hello was read
-        await client.receive(socket)
-    return client, socket
-
-
-async def refusal(server: Running, path: str) -> str:
-    """Return the sentence of a server that refuses a client in its own protocol."""
-    async with websockets.connect(f"ws://127.0.0.1:{server.port}{path}") as socket:
-        error = json.loads(await socket.recv())
-        assert json.loads(await socket.recv())["type"] == "closed"
-        with pytest.raises(websockets.ConnectionClosedError, match="1008"):
-            await socket.recv()
-    sentence: str = error["message"]
-    return sentence
 
 
 def test_a_client_may_return_before_the_server_has_missed_it() -> None:

@@ -179,7 +179,7 @@ def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
         ("not json", "has to be a JSON object"),
         ("[" * 10_000, "has to be a JSON object"),
         ("[" * 100_000, "a text message has 100000 characters; send at most 16384, and audio in"),
-        ("[]", "message type null is none of hello, frame, text, cancel, close"),
+        ("[]", "message type null is none of hello, frame, text, cancel, rewind, close"),
         ('{"type": "dance"}', 'message type "dance" is none of'),
         ('{"type": ["a"]}', "is none of"),
         ('{"type": "text"}', "needs a text in 'text'"),

@@ -101,7 +101,8 @@ def client_of(server: Running) -> AsyncOpenAI:
 
 
 def server_with(**settings: Any) -> Any:
-    config = ServeConfig(checkpoint="runs/m", max_waiting_micro_turns=100, **settings)
+    patient = {"max_waiting_micro_turns": 100, "max_behind_ms": 0.0}
+    config = ServeConfig(checkpoint="runs/m", **{**patient, **settings})
     engine = LiveEngine(RowBatch(very_small_checkpoint(), 1), config)
     return running(engine, config)
 

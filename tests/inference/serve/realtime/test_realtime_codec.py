@@ -255,7 +255,7 @@ def test_typed_text_and_instructions_are_items() -> None:
     assert isinstance(context, ContextText)
     assert (context.kind, context.text) == ("instructions", "hello")
     taken = ContextTaken(kind="instructions", micro_turn=3, event_id=context.event_id)
-    added, done = read(codec.encode_taken(taken))
+    added, done = read(codec.encode_done(taken))
     assert (added["previous_item_id"], added["item"]["role"]) == ("mine", "system")
 
 
@@ -267,7 +267,7 @@ def test_a_refused_text_is_no_item_and_its_error_has_the_id_that_the_client_gave
     (error,) = read(codec.encode_error(WrongMessage("no", event_id=context.event_id)))
     assert "event_id" not in error["error"]
     taken = ContextTaken(kind="instructions", micro_turn=3, event_id=context.event_id)
-    assert codec.encode_taken(taken) == []
+    assert codec.encode_done(taken) == []
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
