@@ -23,11 +23,17 @@ from numpy.typing import NDArray
 from microturn.datagen.acoustics.conditions import channel_events
 from microturn.datagen.acoustics.echo import active_steps
 from microturn.datagen.closed_loop.history import history
-from microturn.datagen.closed_loop.micro_turn import MicroTurn, Occurrence, Output, Played
+from microturn.datagen.closed_loop.micro_turn import (
+    Episode,
+    MicroTurn,
+    Occurrence,
+    Output,
+    Played,
+)
 from microturn.datagen.closed_loop.microphone import Microphone
 from microturn.datagen.closed_loop.plan import DialoguePlan, plan_dialogue
 from microturn.datagen.closed_loop.user import SimulatedUser
-from microturn.datagen.dialogue.timeline import TextArrival, Timeline
+from microturn.datagen.dialogue.timeline import Timeline
 from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.labels.event_types import ECHO
 from microturn.datagen.live import LiveSource
@@ -199,11 +205,17 @@ class Environment:
         """What was planned and will not happen: without a reason it cannot be right or wrong."""
         return tuple(one for one in self._occurrences if one.kind == "never")
 
-    @property
-    def deliveries(self) -> tuple[TextArrival, ...]:
-        """Results of the background agent that have arrived."""
+    def episode(self) -> Episode:
+        """Return all that scores need, which can be sent to another process."""
         now = (self._k + 1) * self.layout.samples_per_micro_turn
-        return tuple(one for one in self._open().results if one.sample < now)
+        return Episode(
+            index=self.index,
+            labels=self.labels(),
+            agent_audio=self.agent_audio(),
+            say=self.say,
+            results=tuple(one for one in self._open().results if one.sample < now),
+            never=self.never,
+        )
 
     def agent_audio(self) -> NDArray[np.float32]:
         """Return what the agent has played so far (T,)."""

@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.datagen.dialogue.timeline import Event
+from microturn.datagen.dialogue.timeline import Event, TextArrival
+from microturn.datagen.labels.dialogue import DialogueLabels
 
 Kind = Literal["came", "never", "asked_again", "gave_up", "yielded"]
 
@@ -57,3 +58,15 @@ class Occurrence:
     sample: int  # when it was decided
     event: Event | None = None  # at the time at which it happened, or was planned
     family: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """What has happened in an environment so far, and what its agent did."""
+
+    index: int
+    labels: DialogueLabels
+    agent_audio: NDArray[np.float32]  # (T,)
+    say: tuple[tuple[int, ...], ...]  # token ids by the micro-turn in which they were decided
+    results: tuple[TextArrival, ...]  # of the background agent, that have arrived
+    never: tuple[Occurrence, ...]  # what will not happen and counts for nothing

@@ -37,13 +37,13 @@ def run_in_processes(factory: Factory, shards: Sequence[int], *, workers: int) -
     processes: dict[Connection, BaseProcess] = {}
     done = False
     try:
-        with _environment(ONE_THREAD):
+        with variables_set(ONE_THREAD):
             for _ in range(min(workers, len(shards))):
                 ours, theirs = context.Pipe()
                 process: BaseProcess = context.Process(
                     target=_work, args=(factory, theirs), daemon=True
                 )
-                with _interrupts_blocked():
+                with interrupts_blocked():
                     process.start()
                 theirs.close()
                 processes[ours] = process
@@ -96,7 +96,7 @@ def _receive(connection: Connection, process: BaseProcess) -> Report:
 def _work(factory: Factory, connection: Connection) -> None:
     """Run tasks until the parent sends None."""
     leave_to_parent()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     try:
         task = factory()
         while (shard := connection.recv()) is not None:
@@ -109,7 +109,8 @@ def _work(factory: Factory, connection: Connection) -> None:
         pass
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
+    """Wait for the parent, in a thread of its own, and end with it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -117,7 +118,7 @@ def _exit_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Block signals that ask to end: processes started inside never receive them.
 
     This process does after the block.
@@ -133,7 +134,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def variables_set(variables: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the processes started inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -103,7 +103,7 @@ class ReactiveUsers:
         return Environment(self.source, number, seed=number)
 
     def scored(self, user: Environment) -> ScoredDialogue:
-        return closed_loop.scored(user)
+        return closed_loop.scored(user.episode(), self.source)
 
 
 @dataclass(frozen=True, kw_only=True)

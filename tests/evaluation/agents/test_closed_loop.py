@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from microturn.datagen.closed_loop.environment import Environment
-from microturn.datagen.closed_loop.micro_turn import MicroTurn, Output, Played
+from microturn.datagen.closed_loop.micro_turn import Episode, MicroTurn, Output, Played
 from microturn.datagen.live import LiveSource
 from microturn.evaluation.agents.closed_loop import output_of, play, scored
 from microturn.evaluation.scoring.events import score
@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> LiveSource:
     )
 
 
-def played(source: LiveSource, *, delay: int = 0, silent: bool = False) -> Iterator[Environment]:
+def played(source: LiveSource, *, delay: int = 0, silent: bool = False) -> Iterator[Episode]:
     """Episodes of the planned agent, that much later, or of a silent one."""
     for index in range(N):
         environment = Environment(source, index)
@@ -45,8 +45,7 @@ def played(source: LiveSource, *, delay: int = 0, silent: bool = False) -> Itera
         def answer(_: MicroTurn, turns: Iterator[Output] = turns) -> Output:
             return next(turns, SILENT)
 
-        play(environment, answer)
-        yield environment
+        yield play(environment, answer)
 
 
 def is_right(outcome: object) -> bool | None:
@@ -71,14 +70,16 @@ def is_right(outcome: object) -> bool | None:
 
 
 def test_the_planned_agent_does_everything_right(source: LiveSource) -> None:
-    judged = [is_right(one) for env in played(source) for one in score(scored(env))]
+    judged = [is_right(one) for episode in played(source) for one in score(scored(episode, source))]
     assert judged.count(True) > 60
     assert judged.count(False) == 0
 
 
 def test_an_agent_may_be_late_once(source: LiveSource) -> None:
     """The user waits for it, so that what follows is in time: nothing is said against the plan."""
-    outcomes = [one for env in played(source, delay=3) for one in score(scored(env))]
+    outcomes = [
+        one for episode in played(source, delay=3) for one in score(scored(episode, source))
+    ]
     turns = [one for one in outcomes if isinstance(one, TurnOutcome)]
     late = [one for one in turns if one.latency_s is not None and one.latency_s >= 0.75]
     assert N / 4 < len(late) <= N
@@ -92,8 +93,8 @@ def test_an_agent_may_be_late_once(source: LiveSource) -> None:
 
 
 def test_a_silent_agent_answers_nothing_and_is_not_interrupted(source: LiveSource) -> None:
-    for environment in played(source, silent=True):
-        outcomes = score(scored(environment))
+    for episode in played(source, silent=True):
+        outcomes = score(scored(episode, source))
         assert not [one for one in outcomes if isinstance(one, StopOutcome | ResultOutcome)]
         assert not any(one.in_window for one in outcomes if isinstance(one, TurnOutcome))
-        assert output_of(environment).words == ()
+        assert output_of(episode, source).words == ()

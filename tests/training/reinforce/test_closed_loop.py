@@ -34,8 +34,8 @@ def mean_reward(source: LiveSource, agent: Callable[[LiveSource, int], Answer]) 
     for index in range(N_DIALOGUES):
         environment = Environment(source, index)
         answer, numbers = agent(source, index), count()
-        play(environment, partial(_answered, answer, numbers))
-        totals.append(rewards_of(scored(environment), RewardConfig()).total)
+        episode = play(environment, partial(_answered, answer, numbers))
+        totals.append(rewards_of(scored(episode, environment.source), RewardConfig()).total)
     return float(np.mean(totals))
 
 
