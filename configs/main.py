@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench simulate": (_BENCH, "BENCH_SIMULATE", "time simulation beside lhotse"),
     "bench mixes": (_BENCH, "BENCH_MIXES", "time mixes of simulation side by side"),
     "bench acoustics": (_BENCH, "BENCH_ACOUSTICS", "time each acoustic effect"),
+    "bench environment": (_BENCH, "BENCH_ENVIRONMENT", "time users that react"),
     "bench loader": (_BENCH, "BENCH_LOADER", "time reading beside webdataset"),
     "bench corpus": (_BENCH, "BENCH_CORPUS", "time opening a corpus of many utterances"),
     "bench derive": (_BENCH, "BENCH_DERIVE", "check derived events against exact labels"),

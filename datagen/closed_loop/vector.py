@@ -35,7 +35,7 @@ from microturn.datagen.executors.task import ONE_THREAD
 from microturn.datagen.live import LiveSource
 
 
-class Step(NamedTuple):
+class SteppedEnvironment(NamedTuple):
     """What an environment answers to a micro-turn of its agent."""
 
     heard: MicroTurn
@@ -81,7 +81,7 @@ class VectorEnvironment:
         heard = self._ask("reset", wanted)
         return [heard[n] for n in sorted(wanted)]
 
-    def step(self, agents: Sequence[Output] | Mapping[int, Output]) -> list[Step]:
+    def step(self, agents: Sequence[Output] | Mapping[int, Output]) -> list[SteppedEnvironment]:
         """Run a micro-turn of all environments, or of those given by number, in their order."""
         outputs = dict(agents.items() if isinstance(agents, Mapping) else enumerate(agents))
         if not isinstance(agents, Mapping) and len(agents) != self._n:
@@ -184,8 +184,8 @@ class _Environments:
             self._open[number] = Environment(self._source, index, seed=self._seed)
         return self._open[number].reset()
 
-    def _step(self, number: int, output: Played) -> Step:
-        return Step(*self._open[number].step(output))
+    def _step(self, number: int, output: Played) -> SteppedEnvironment:
+        return SteppedEnvironment(*self._open[number].step(output))
 
     def _episode(self, number: int, _: None) -> Episode:
         return self._open[number].episode()

@@ -12,6 +12,7 @@ from microturn.evaluation.bench.config import (
     BenchClientsConfig,
     BenchCorpusConfig,
     BenchDeriveConfig,
+    BenchEnvironmentConfig,
     BenchGpuKernelsConfig,
     BenchGpuSessionsConfig,
     BenchGpuTrainingConfig,
@@ -97,6 +98,12 @@ def _acoustics(config: BenchAcousticsConfig) -> int:
     return run_bench_acoustics(config)
 
 
+def _environment(config: BenchEnvironmentConfig) -> int:
+    from microturn.evaluation.bench.environment.bench import run_bench_environment
+
+    return run_bench_environment(config)
+
+
 def _gpu_kernels(config: BenchGpuKernelsConfig) -> int:
     from microturn.evaluation.bench.gpu_steps import bench_device
 
@@ -150,6 +157,13 @@ BENCH_ACOUSTICS = Command(
     run=_acoustics,
     files=FILES,
     help="CPU time of each acoustic effect, and of the responses of a room.",
+)
+
+BENCH_ENVIRONMENT = Command(
+    schema=BenchEnvironmentConfig,
+    run=_environment,
+    files=FILES,
+    help="CPU time of a micro-turn of the closed loop, beside two convolutions and a sum.",
 )
 
 BENCH_LOADER = Command(

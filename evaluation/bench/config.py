@@ -74,6 +74,24 @@ class BenchAcousticsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchEnvironmentConfig:
+    """`microturn bench environment`."""
+
+    mixes: list[str] = option(
+        default_factory=lambda: [f"datagen/{name}.yaml" for name in ("demo", "human", "open")],
+        help="configurations of `simulate`, with users that react",
+    )
+    n_episodes: int = option(12, "episodes of each mix; the median of them counts")
+    warm_up: int = option(6, "episodes that are played first, as in a longer run")
+    n_micro_turns: int = option(300, "length of an episode in micro-turns")
+    cache: str = option("", "folder for room responses; empty: the user's cache folder")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", n_episodes=1, warm_up=0, n_micro_turns=2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchLoaderConfig:
     """`microturn bench loader`."""
 
