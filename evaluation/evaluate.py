@@ -30,7 +30,12 @@ from microturn.evaluation.scoring.dialogue_set import DialogueSet, checkpoint_di
 from microturn.evaluation.speech.transcripts import transcripts_of
 from microturn.evaluation.suites.event_suites import event_suites
 from microturn.evaluation.suites.held_out import held_out_config, held_out_set
-from microturn.evaluation.suites.registry import MODULES, known_suites, load_suite
+from microturn.evaluation.suites.registry import (
+    MODULES,
+    known_suites,
+    load_suite,
+    suites_of_any_set,
+)
 from microturn.evaluation.suites.suite import Suite
 from microturn.evaluation.traces import TraceFile
 from microturn.model.streams import StreamLayout
@@ -92,7 +97,7 @@ def check(config: EvaluateConfig) -> None:
     """Raise ConfigError for a configuration without an agent or with unknown names."""
     if bool(config.checkpoint) == bool(config.baseline):
         raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(BASELINES)}")
-    known = tuple(event_suites()) if config.data else known_suites()
+    known = suites_of_any_set() if config.data else known_suites()
     for name in config.suites:
         if name not in known:
             where = " for data=" if name in MODULES else ""

@@ -13,7 +13,7 @@ def format_value(metric: str, value: float | None) -> str:
         return f"{value:.2f}/min"
     if metric.endswith("_s"):
         return f"{value:.2f} s"
-    if metric.endswith(("_error", "_n")):
+    if metric.endswith(("_error", "_n", "_per_turn")):
         return f"{value:.2f}"
     if metric.endswith("_jsd"):
         return f"{value:.3f}"

@@ -62,13 +62,14 @@ def score(scored: ScoredDialogue) -> list[Outcome]:
 def event_outcomes(scored: ScoredDialogue) -> list[tuple[EventLabel, EventOutcome]]:
     """Every event that expects something and is sure enough to be scored, with its outcome."""
     return [
-        (event, replace(_score_event(scored, event), clean=scored.clean(event)))
+        (event, replace(score_event(scored, event), clean=scored.clean(event)))
         for event in scored.dialogue.events
         if event.act and event.confidence >= scored.windows.min_confidence
     ]
 
 
-def _score_event(scored: ScoredDialogue, event: EventLabel) -> EventOutcome:
+def score_event(scored: ScoredDialogue, event: EventLabel) -> EventOutcome:
+    """Return the outcome of one event; raises ValueError for an act without a score."""
     if event.type == RESULT:
         return score_result(scored, event)
     try:

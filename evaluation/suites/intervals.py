@@ -34,7 +34,8 @@ _CORRELATION: Final = 0.1  # within dialogues, as long as too few tell
 _N_TELLING: Final = 4  # dialogues that weigh as much as that assumption
 _MIN_SPREAD: Final = 4  # dialogues below which percentiles say nothing
 
-_FREE_SUFFIXES: Final = ("_s", "_error", "_n", "_jsd")  # of metrics without an upper limit of 1
+# Of metrics without an upper limit of 1.
+_FREE_SUFFIXES: Final = ("_s", "_error", "_n", "_jsd", "_per_turn")
 
 
 def confidence_interval(

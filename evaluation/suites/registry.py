@@ -28,6 +28,7 @@ MODULES: Final[dict[str, str]] = {
     "network": "conditions.network",
     "long_session": "conditions.long_session",
     "people": "conditions.people",
+    "tau_voice": "tau_voice",
     "open_turns": "open.turns",
     "open_transcript": "open.transcript",
     "read_aloud": "open.read_aloud",
@@ -37,6 +38,11 @@ MODULES: Final[dict[str, str]] = {
 def known_suites() -> tuple[str, ...]:
     """Names of all suites: those with a module, then those of events."""
     return (*MODULES, *event_suites())
+
+
+def suites_of_any_set() -> tuple[str, ...]:
+    """Names of the suites that can score any set: those of events, and tau-voice's measures."""
+    return (*event_suites(), "tau_voice")
 
 
 def load_suite(name: str) -> Suite:

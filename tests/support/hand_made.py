@@ -78,7 +78,13 @@ class HandMadeDialogue:
         window_s: tuple[float, float] = more.get("window", (start_s, end_s))  # type: ignore[assignment]
         expect = ExpectLabel(act=act, text=str(more.get("answer", "")), window_s=window_s)
         self.events.append(
-            EventLabel(type=type_, start_s=start_s, end_s=end_s, expect=expect if act else None)
+            EventLabel(
+                type=type_,
+                start_s=start_s,
+                end_s=end_s,
+                speaker=str(more.get("speaker", "user")),
+                expect=expect if act else None,
+            )
         )
 
     def says(self, text: str, start_s: float, *, until_s: float = 1e9) -> None:
