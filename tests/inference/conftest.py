@@ -1,5 +1,6 @@
 """Real recordings of a person, and a tiny untrained model in a checkpoint folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,15 @@ def checkpoint_folder(
     folder = tmp_path_factory.mktemp("checkpoint")
     save_checkpoint(folder, checkpoint.model, checkpoint.tokenizer)
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Bits are the same on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

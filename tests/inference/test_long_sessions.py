@@ -1,6 +1,5 @@
 """Beyond the window: what a model still knows, and the words that come back as notes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -25,14 +24,6 @@ WINDOW = 4
 
 
 # --- the window at depth ---------------------------------------------------------------------
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def backbone_of(n_layers: int) -> Backbone:
     config = ModelConfig(
         d_model=48, n_layers=n_layers, n_heads=4, d_ff=64, window=WINDOW, moe=MoEConfig(n_experts=0)

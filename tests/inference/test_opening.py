@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,35 +23,19 @@ from microturn.inference.tick import OpenedRow
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import LoadedCheckpoint, random_checkpoint
 from microturn.model.choice import choose_token
-from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InputTensors
 from microturn.model.streams import EOS, IDLE, SYSTEM, Lanes, StreamLayout, pack_user_audio
 from microturn.model.streams.opening import MIN_VOICE_S, cut_voice, pack_opening
 from microturn.model.streams.pcm import Audio
-from microturn.model.vocoders.config import VocoderConfig
+from support.small_model import SMALL
 
 LAYOUT = StreamLayout()
 RATE, STEP = LAYOUT.sample_rate, LAYOUT.samples_per_micro_turn
 REWIND, N = 6, 9
-CONFIG = ModelConfig(
-    d_model=48,
-    n_layers=2,
-    n_heads=4,
-    d_ff=64,
-    window=16,
-    moe=MoEConfig(n_experts=4, d_expert=16),
-    flow=FlowConfig(width=32, depth=2, steps=2),
-    vocoder=VocoderConfig(kind="istft", width=16, layers=2),
-)
+CONFIG = replace(SMALL, window=16)
 SAYS = "eight plus three"
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Micro-turns that nobody answers: the model reads them in one pass and its clock goes on."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,38 +11,22 @@ from microturn.inference.rows import RowBatch
 from microturn.inference.sessions import Sessions
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
-from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InputTensors
 from microturn.model.streams import IDLE, LayoutError, pack_user_audio
-from microturn.model.vocoders.config import VocoderConfig
+from support.small_model import SMALL
 
 LAYOUT = replace(TINY_LAYOUT, video_rows=1, video_cols=1)
 SAMPLES = LAYOUT.samples_per_micro_turn
 REWIND, SEED = 6, 3
 BEFORE, GAP, AFTER = 7, 4, 8
-CONFIG = ModelConfig(
-    d_model=48,
-    n_layers=2,
-    n_heads=4,
-    d_ff=64,
-    window=5,
-    moe=MoEConfig(n_experts=4, d_expert=16),
-    flow=FlowConfig(width=32, depth=2, steps=2),
-    vocoder=VocoderConfig(kind="istft", width=16, layers=2),
-)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> LoadedCheckpoint:
-    return random_checkpoint(11, config=CONFIG, layout=LAYOUT)
+    return random_checkpoint(11, config=SMALL, layout=LAYOUT)
 
 
 def turns_of(seed: int, n: int) -> list[MicroTurnIn]:
@@ -173,8 +156,8 @@ def test_of_a_gap_longer_than_the_model_looks_back_the_end_is_read(
     checkpoint: LoadedCheckpoint,
 ) -> None:
     """What was before it is forgotten, the count of micro-turns is not."""
-    assert batch_of(checkpoint).reach == CONFIG.window
-    newest, after = turns_of(5, CONFIG.window), turns_of(6, 1 + REWIND)
+    assert batch_of(checkpoint).reach == SMALL.window
+    newest, after = turns_of(5, SMALL.window), turns_of(6, 1 + REWIND)
     outputs = []
     for past in (1, 2):
         batch = batch_of(checkpoint, 2)

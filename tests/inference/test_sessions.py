@@ -3,13 +3,11 @@
 import gc
 import itertools
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,35 +15,20 @@ from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.sessions import Session, Sessions, SessionsFull
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
-from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
+from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout
 from microturn.model.vocoders.config import VocoderConfig
+from support.small_model import SMALL
 
 N_ROWS, REWIND = 4, 6
-SMALL = ModelConfig(
-    d_model=48,
-    n_layers=2,
-    n_heads=4,
-    d_ff=64,
-    window=5,
-    moe=MoEConfig(n_experts=4, d_expert=16),
-    flow=FlowConfig(width=32, depth=2, steps=2),
-)
-LEARNED = VocoderConfig(kind="istft", width=16, layers=2)
 MODELS = {
     "griffin_lim": (replace(SMALL, vocoder=VocoderConfig(kind="griffin_lim")), TINY_LAYOUT),
-    "istft": (replace(SMALL, vocoder=LEARNED), TINY_LAYOUT),
+    "istft": (SMALL, TINY_LAYOUT),
     "wide": (replace(SMALL, n_sinks=2, global_every=2, global_window=9), StreamLayout()),
     "tiny": (replace(ModelConfig(), window=5), TINY_LAYOUT),
 }
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=list(MODELS))
@@ -57,7 +40,7 @@ def checkpoint(request: pytest.FixtureRequest) -> LoadedCheckpoint:
 @pytest.fixture(scope="module")
 def small() -> LoadedCheckpoint:
     """The quickest one: without the rounds of Griffin-Lim."""
-    return random_checkpoint(11, config=replace(SMALL, vocoder=LEARNED))
+    return random_checkpoint(11, config=SMALL)
 
 
 def micro_turn(checkpoint: LoadedCheckpoint, seed: int, **more: Any) -> MicroTurnIn:

@@ -12,37 +12,17 @@ from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
-from microturn.inference.serve.report import MicroTurnReport, Problem
-from microturn.inference.serve.session.live_session import LiveSession
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import DELEGATE
 from microturn.model.streams.pcm import Audio
-from tests.support.sleeping_server import very_small_checkpoint
+from support.ears import opened
+from support.sleeping_server import very_small_checkpoint
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> LoadedCheckpoint:
     torch.set_num_threads(1)
     return very_small_checkpoint()
-
-
-class Ear:
-    """Keeps the messages of an engine."""
-
-    def __init__(self) -> None:
-        self.reports: list[MicroTurnReport] = []
-        self.problems: list[Problem] = []
-
-    def __call__(self, message: MicroTurnReport | Problem) -> None:
-        if isinstance(message, MicroTurnReport):
-            self.reports.append(message)
-        else:
-            self.problems.append(message)
-
-
-def opened(engine: LiveEngine) -> tuple[LiveSession, Ear]:
-    ear = Ear()
-    return engine.join(ear), ear
 
 
 def noise(k: int) -> Audio:

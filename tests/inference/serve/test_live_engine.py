@@ -18,30 +18,18 @@ from microturn.inference.rows import RowBatch
 from microturn.inference.serve import protocol
 from microturn.inference.serve.admission import Admission, measured_admission
 from microturn.inference.serve.engine import EngineFull, LiveEngine
-from microturn.inference.serve.report import MicroTurnReport, Problem
 from microturn.inference.serve.server import create_app
-from microturn.inference.serve.session.live_session import LiveSession
 from microturn.inference.sessions import Sessions
 from microturn.model.checkpoint import TINY_LAYOUT, LoadedCheckpoint, random_checkpoint
-from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.streams import LayoutError
-from microturn.model.vocoders.config import VocoderConfig
+from support.ears import Ear, opened
+from support.sleeping_server import VERY_SMALL, very_small_checkpoint
 
 SEEING = replace(TINY_LAYOUT, video_rows=1, video_cols=1)
 P = TINY_LAYOUT.micro_turn_s
 SAMPLES = TINY_LAYOUT.samples_per_micro_turn
 HOUR = 18_000
 HELLO = {"type": "hello", "protocol": protocol.PROTOCOL_VERSION}
-VERY_SMALL = ModelConfig(
-    d_model=16,
-    n_layers=1,
-    n_heads=1,
-    d_ff=16,
-    window=8,
-    moe=MoEConfig(n_experts=0),
-    flow=FlowConfig(width=16, depth=1, steps=1),
-    vocoder=VocoderConfig(kind="istft", width=8, layers=1),
-)
 
 
 class Clock:
@@ -68,7 +56,7 @@ class Timed(RowBatch):
 
 @pytest.fixture(scope="module")
 def very_small() -> LoadedCheckpoint:
-    return random_checkpoint(5, config=VERY_SMALL)
+    return very_small_checkpoint()
 
 
 @pytest.fixture
@@ -91,25 +79,6 @@ def engine_of(
 def noise(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return (0.1 * rng.standard_normal(SAMPLES)).astype(np.float32)
-
-
-class Ear:
-    """Keeps the messages of an engine."""
-
-    def __init__(self) -> None:
-        self.reports: list[MicroTurnReport] = []
-        self.problems: list[Problem] = []
-
-    def __call__(self, message: MicroTurnReport | Problem) -> None:
-        if isinstance(message, MicroTurnReport):
-            self.reports.append(message)
-        else:
-            self.problems.append(message)
-
-
-def opened(engine: LiveEngine) -> tuple[LiveSession, Ear]:
-    ear = Ear()
-    return engine.join(ear), ear
 
 
 def test_all_ready_sessions_share_one_tick(very_small: LoadedCheckpoint, clock: Clock) -> None:
