@@ -126,6 +126,12 @@ class ScenarioConfig:
     filler: str = option("thank you for your patience", "errand: said when the wait grows long")
     filler_after_s: float = option(3.0, "errand: seconds of silence after which it is said")
     cancel_probability: float = option(0.15, "errand: how often the user calls it off")
+    progress_share: float = option(
+        0.0,
+        "errand: how often the background agent tells how far it is, `<bg> <system> five seconds "
+        "</bg>`, and the user asks for it; the agent says the newest it was told",
+    )
+    progress_request: str = option("hold time", "errand: how the user asks how far it is")
     slots: tuple[str, ...] = option(
         ("password", "extension", "location", "work", "family"),
         "recall: what can be remembered: `SLOT is NUMBER NUMBER`, later `SLOT`",
@@ -187,7 +193,8 @@ class ScenarioConfig:
                     f"scenarios.transplants.{kind}={share} must be a share between 0 and 1 of one "
                     f"of {', '.join(TRANSPLANTS)}"
                 )
-        for name in ("failed_share", "hesitations", "instructed_share", "third_voice_share"):
+        shares = ("failed_share", "progress_share", "hesitations", "instructed_share")
+        for name in (*shares, "third_voice_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"scenarios.{name}={getattr(self, name)} must be between 0 and 1")
         for name in (

@@ -43,6 +43,7 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "translation": (35, ("translation",)),
     "delegation": (45, ("delegation", "result")),
     "errand": (60, ("delegation", "result", "turn")),
+    "progress": (60, ("delegation", "result", "turn")),
     "recall": (45, ("recall", "turn")),
     "forbidden": (25, ("forbidden",)),
     "narration": (70, ("interruption", "turn", "user_backchannel")),
@@ -52,17 +53,24 @@ SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "repeat_after": (45, ("turn",)),
     "transplants": (75, ("timed_cue", "music", "turn")),
 }
-TRANSPLANTED = (
-    *("only=[scripted]", "scenarios.transplants.timed_cue=1", "scenarios.transplants.music=1"),
-    "vocabulary.cue_delay_s=[2,3]",
-)
+# What is drawn for a picture that is not named after its scenario.
+DRAWN = {
+    "transplants": (
+        *("only=[scripted]", "scenarios.transplants.timed_cue=1", "scenarios.transplants.music=1"),
+        "vocabulary.cue_delay_s=[2,3]",
+    ),
+    "progress": (
+        *("only=[errand]", "scenarios.progress_share=1", "scenarios.cancel_probability=0"),
+        "scenarios.errand_questions=[0,0]",
+    ),
+}
 OPEN = ("narration", "listening", "scripted", "read_aloud", "repeat_after", "transplants")
 
 
 def draw(scenario: str, folder: Path) -> Path:
     """Draw the dialogue that has the event types and the shortest empty end."""
     n_micro_turns, event_types = SHOWN[scenario]
-    drawn = TRANSPLANTED if scenario == "transplants" else (f"only=[{scenario}]",)
+    drawn = DRAWN.get(scenario, (f"only=[{scenario}]",))
     overrides = [*drawn, f"out={folder / scenario}", *QUIET]
     config = load_config(
         DatagenConfig,

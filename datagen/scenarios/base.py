@@ -31,6 +31,7 @@ from microturn.model.streams import (
     DELEGATE,
     EOS,
     FAILED_RESULT,
+    LaneText,
     Tokenizer,
     result_text,
 )
@@ -326,8 +327,12 @@ class SegmentBuilder:
 
     def arrive(self, text: str, sample: int) -> int:
         """A background result reaches the agent; returns the first micro-turn that knows all."""
-        self.timeline.text_in.append(TextArrival(text=result_text(text), sample=sample))
-        return self.known_at(text, sample)
+        self.tell(result_text(text), sample)
+        return self.known_at(result_text(text), sample)
+
+    def tell(self, text: LaneText, sample: int) -> None:
+        """A text arrives on `text_in`."""
+        self.timeline.text_in.append(TextArrival(text=text, sample=sample))
 
     def worked_out(self, task: Question) -> Question:
         """The task with the answer that the background agent comes to: a share of them fail."""
@@ -335,10 +340,10 @@ class SegmentBuilder:
             return replace(task, answer=(FAILED_RESULT,))
         return task
 
-    def known_at(self, text: str, sample: int) -> int:
-        """The first micro-turn that knows all of a result that arrives at a sample."""
+    def known_at(self, text: LaneText, sample: int) -> int:
+        """The first micro-turn that knows all of a text that arrives at a sample."""
         layout = self.context.config.layout
-        n_tokens = len(self.context.tokenizer.encode_lane_text(result_text(text)))
+        n_tokens = len(self.context.tokenizer.encode_lane_text(text))
         micro_turns = -(-n_tokens // max(layout.text_in_positions, 1))
         return layout.micro_turn_of(sample) + micro_turns
 

@@ -24,6 +24,9 @@ CONTROL_TOKENS: Final = (
 )
 IDLE, EOS, DELEGATE, CANCEL, BG, BG_END, USER, SYSTEM, LATE, UNK = range(len(CONTROL_TOKENS))
 
+# How a label begins that holds the progress of background work; `<bg> <system>` could be a result
+# that begins with the word system.
+_PROGRESS: Final = "<progress>"
 # The result that stands for one that will not come: the background agent failed, or took too long.
 FAILED_RESULT: Final = "i'm sorry"
 
@@ -38,6 +41,8 @@ class LaneText:
 
     def __str__(self) -> str:
         """Write it as labels hold it, such as `<bg> eleven </bg>`; `read_text` reads it again."""
+        if self.before == (BG, SYSTEM):
+            return f"{_PROGRESS} {self.words}"
         before, after = ((CONTROL_TOKENS[i] for i in ids) for ids in (self.before, self.after))
         return " ".join((*before, self.words, *after))
 
@@ -80,18 +85,21 @@ def note_text(words: str, *, of_user: bool) -> LaneText:
 def read_text(text: str) -> LaneText:
     """Read a text of `text_in` from a label: the outer control tokens count, all else is words.
 
-    Raises ValueError for a text that is no result, no typed text and no instructions.
+    Raises ValueError for a text that is none of those below.
     """
     first, _, words = text.partition(" ")
     end = CONTROL_TOKENS[BG_END]
     if first == CONTROL_TOKENS[BG] and words.endswith(end):
         return result_text(words.removesuffix(end).removesuffix(" "))
+    if first == _PROGRESS:
+        return progress_text(words)
     if first == CONTROL_TOKENS[USER]:
         return typed_text(words)
     if first == CONTROL_TOKENS[SYSTEM]:
         return instructions_text(words)
     raise ValueError(
-        f"the text {text[:40]!r} must be `<bg> WORDS </bg>`, `<user> WORDS` or `<system> WORDS`"
+        f"the text {text[:40]!r} must be `<bg> WORDS </bg>`, `{_PROGRESS} WORDS`, `<user> WORDS` "
+        "or `<system> WORDS`"
     )
 
 

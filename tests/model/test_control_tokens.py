@@ -32,7 +32,7 @@ from microturn.model.streams import (
 from support.hostile import TEXTS, WORDS, control_ids
 
 TOKENIZER = Tokenizer.train([" ".join(WORDS)] * 50, vocab_size=200)
-MAKERS = (result_text, typed_text, instructions_text)
+MAKERS = (result_text, progress_text, typed_text, instructions_text)
 
 
 @given(TEXTS)

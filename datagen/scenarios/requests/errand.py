@@ -1,7 +1,9 @@
 """A request that takes the background agent a while, and what happens meanwhile.
 
 The user may ask other things, which are answered first, or call the errand off; when it has been
-silent for long, the agent says a filler; the result is said at the first free moment.
+silent for long, the agent says a filler; the result is said at the first free moment. In a share of
+the errands (`scenarios.progress_share`) the background agent tells how far it is, of which the
+agent says nothing until the user asks.
 """
 
 from __future__ import annotations
@@ -16,8 +18,12 @@ from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.labels.event_types import DELEGATION, RESULT, TURN
 from microturn.datagen.scenarios.base import SegmentBuilder, Words, failure_words, register
 from microturn.datagen.scenarios.vocabulary import AT_ONCE, Question
+from microturn.model.streams import progress_text, result_text
 
 CALL_OFF, CALLED_OFF = ("no", "thank you"), "cancelled"
+REPORTS = (1, 2)  # of the progress of one errand
+REPORT_GAP_S = (0.2, 0.9)  # before each of them, and before the user asks
+LEFT = "seconds"  # what a report counts
 
 
 @dataclass(kw_only=True)
@@ -37,8 +43,13 @@ class ErrandScenario:
     asks = (*AT_ONCE, "task")
 
     def words(self, config: DatagenConfig, bank: UnitBank) -> Words:
-        failure = failure_words(config).agent
-        return Words(agent=(config.scenarios.filler, CALLED_OFF, *failure), user=CALL_OFF)
+        options = config.scenarios
+        agent = [options.filler, CALLED_OFF, *failure_words(config).agent]
+        user = list(CALL_OFF)
+        if options.progress_share:
+            agent += [*config.vocabulary.numbers, LEFT]
+            user.append(options.progress_request)
+        return Words(agent=tuple(agent), user=tuple(user))
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         options, rules = segment.context.config.scenarios, segment.rules
@@ -59,6 +70,8 @@ class ErrandScenario:
         if segment.chance(options.cancel_probability):
             self._call_off(segment, wait)
             return
+        if segment.chance_apart(options.progress_share):
+            self._ask_how_far(segment, wait)
         while not self._step(segment, wait):
             pass
 
@@ -66,7 +79,7 @@ class ErrandScenario:
         """What happens first: a question, a filler or the result; True when that was the result."""
         options, rules = segment.context.config.scenarios, segment.rules
         # Known is what arrived a micro-turn ago; the message itself is placed at the end.
-        known = segment.known_at(_message(wait), wait.arrival)
+        known = segment.known_at(result_text(_message(wait)), wait.arrival)
         result = rules.boundary(max(known, rules.free(wait.quiet_from)))
         filler = rules.boundary(
             rules.next_boundary(wait.quiet_from + rules.samples(options.filler_after_s))
@@ -81,6 +94,31 @@ class ErrandScenario:
             return False
         self._result(segment, wait, result)
         return True
+
+    def _ask_how_far(self, segment: SegmentBuilder, wait: _Wait) -> None:
+        """Reports arrive, of numbers that fall; the user asks, and the newest is the answer."""
+        options, rules = segment.context.config.scenarios, segment.rules
+        numbers = segment.context.config.vocabulary.numbers
+        # Silence must not grow so long that the filler is due.
+        latest = wait.quiet_from + rules.samples(options.filler_after_s - YIELD_S)
+        at, answer = wait.quiet_from, tuple[str, ...]()
+        drawn = sorted(
+            (segment.choose(numbers) for _ in range(segment.whole(REPORTS))), reverse=True
+        )
+        for k, number in enumerate(drawn):
+            told = (numbers[number], LEFT)
+            text, arrival = progress_text(" ".join(told)), at + segment.draw(REPORT_GAP_S)
+            known = rules.boundary(segment.known_at(text, arrival))
+            if k and known + rules.samples(REPORT_GAP_S[0]) > latest:
+                break
+            segment.tell(text, arrival)
+            at, answer = known, told
+        question = Question(kind="progress", words=(options.progress_request,), answer=answer)
+        start = min(at + segment.draw(REPORT_GAP_S), max(at, latest))
+        asked = segment.ask(question, start, may_pause=False)
+        wait.quiet_from = segment.answer(question, asked).end_sample
+        # A result that arrives before would be the better answer.
+        wait.arrival = max(wait.arrival, wait.quiet_from + segment.draw(REPORT_GAP_S))
 
     def _question(self, segment: SegmentBuilder, wait: _Wait, start: int) -> None:
         question = segment.questions.turn(segment.rng)

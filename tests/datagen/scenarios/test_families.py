@@ -243,7 +243,8 @@ def test_an_errand_ends_in_its_result_or_is_called_off(trained: Simulator, index
     errands = events_of(timeline, "delegation", "delegate")
     results = events_of(timeline, "result")
     assert tokens.count("<delegate>") == len(errands) == len(results) + tokens.count("<cancel>")
-    for event, arrival in zip(results, timeline.text_in, strict=True):
+    arrivals = [text for text in timeline.text_in if text.text.is_result]
+    for event, arrival in zip(results, arrivals, strict=True):
         _, first, last = expected(event)
         word = next(w for w in timeline.agent if first <= w.start_sample < last)
         assert word.start_sample > arrival.sample
