@@ -200,6 +200,13 @@ class Codec(Protocol):
         The server has read `n_read` of its messages, and cannot send `n_lost` of its own again.
         """
 
+    def become_twin(self, other: Codec) -> None:
+        """Go on, before the first message, from what the client of `other` has sent so far.
+
+        `other` has a token and is of the same protocol. `BecameTwin` comes when it has written all
+        that belongs to the past of both.
+        """
+
     def encode_done(self, done: Done) -> list[ServerMessage]:
         """Write that a request of the client was carried out."""
 

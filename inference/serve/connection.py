@@ -64,9 +64,16 @@ class Connection:
     """One client from its greeting to its end."""
 
     def __init__(
-        self, websocket: WebSocket, engine: LiveEngine, *, codec: Codec, config: ServeConfig
+        self,
+        websocket: WebSocket,
+        engine: LiveEngine,
+        *,
+        codec: Codec,
+        config: ServeConfig,
+        source: Connection | None = None,  # whose conversation this one begins as a twin of
     ) -> None:
         self._websocket, self._engine, self._codec = websocket, engine, codec
+        self._source = source
         self._idle_s, self._longest_s = config.idle_s, config.longest_s
         self._outbox, self._pace = Outbox(), ClientPace(config)
         self._loop = asyncio.get_running_loop()
@@ -97,8 +104,7 @@ class Connection:
         `make_room` may end another conversation if the server is full.
         """
         try:
-            session = self._engine.join(self._deliver, make_room=make_room)
-            self._session = session
+            session = self._session = self._join(make_room)
             self._put(self._codec.greeting(session.name, warning=session.warning))
         except EngineFull as error:
             self._finish(failure(str(error), CLOSE_FULL))
@@ -109,6 +115,13 @@ class Connection:
             if self._session is not None:
                 self._session.leave()
             self._over.set()
+
+    def _join(self, make_room: MakeRoom) -> LiveSession:
+        if self._source is None:
+            return self._engine.join(self._deliver, make_room=make_room)
+        assert self._source._session is not None
+        self._codec.become_twin(self._source.codec)
+        return self._source._session.fork(self._deliver)
 
     async def come_back(self, websocket: WebSocket, n_received: int) -> None:
         """Go on over another socket, after `n_received` messages; returns when all is over.

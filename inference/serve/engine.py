@@ -99,6 +99,15 @@ class LiveEngine:
         if self._agent is not None:
             self._agent.close()
 
+    def fork(self, source: LiveClient, deliver: Deliver) -> LiveSession:
+        """Begin a session as the twin of another one; raises EngineFull as `join` does."""
+        with self._wake:
+            session = self.join(deliver)
+            twin = self._clients[-1]
+            twin.twin_of, twin.queue = source, source.queue.twin()
+            self._wake.notify()
+            return session
+
     def join(self, deliver: Deliver, *, make_room: MakeRoom = lambda: False) -> LiveSession:
         """Begin a session; `deliver` is called on the engine's thread and must not block.
 
@@ -242,7 +251,7 @@ class LiveEngine:
     def _has_work(self) -> bool:
         now = self._clock()
         return self._stopping or any(
-            c.actions or c.has_left or c.queue.is_ready(now) for c in self._clients
+            c.actions or c.has_left or c.twin_of or c.queue.is_ready(now) for c in self._clients
         )
 
     def _seconds_until_missing(self) -> float | None:
@@ -270,6 +279,9 @@ class LiveEngine:
 
     def _settle(self, client: LiveClient) -> None:
         """Carry out one request of a client between two micro-turns."""
+        if client.twin_of is not None:
+            with self._wake:
+                client.become_twin(self._sessions)
         client.carry_out()
         if client.has_left:
             with client.alone():

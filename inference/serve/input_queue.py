@@ -16,6 +16,7 @@ with *missing input* (`<late>`), and audio that arrives after all, beyond the ro
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,7 +78,7 @@ class InputQueue:
     def push_audio(self, audio: Audio, now: float) -> None:
         """Append a micro-turn of audio, for which others may be dropped."""
         if self._started is None:
-            self._started = now - self.index * self._micro_turn_s
+            self._started = now - self.end * self._micro_turn_s
         if not self._waiting:
             self._behind_since = None
         elif self._behind_since is None:
@@ -116,6 +117,25 @@ class InputQueue:
             self._n_passed -= 1
         self.index, self._n_passed = min(self.index, to), n_passed
         self._started = self._behind_since = None
+
+    def twin(self) -> InputQueue:
+        """Return a queue of its own with the same waiting input; it has counted no losses."""
+        twin = copy(self)
+        twin._waiting, twin._passed = self._waiting.copy(), self._passed.copy()
+        twin._started = twin._behind_since = None
+        twin.missing_input = twin.dropped = twin.too_late_input = 0
+        return twin
+
+    def skip_to(self, n_read: int) -> None:
+        """Leave out what the model has read up to there."""
+        while self.n_read < n_read and self._n_passed:
+            self._n_passed -= 1
+            if len(self._passed) > self._n_passed:
+                self._passed.popleft()
+        while self.n_read < n_read:
+            if self._waiting:
+                self._waiting.popleft()
+            self.index += 1
 
     def missing_at(self) -> float | None:
         """Return when the next input counts as missing, if the wall clock decides that."""

@@ -41,9 +41,10 @@ class OpenConnections:
         Raises ValueError when there is none with this token in the protocol of `codec`, and for
         more messages than were sent.
         """
-        await self._find(token, codec).come_back(websocket, n_received)
+        await self.find(token, codec).come_back(websocket, n_received)
 
-    def _find(self, token: str, codec: Codec) -> Connection:
+    def find(self, token: str, codec: Codec) -> Connection:
+        """Return the conversation that has this token; raises ValueError as `resume` does."""
         for connection in self._tasks.values():
             if connection.token and compare_digest(connection.token.encode(), token.encode()):
                 if type(connection.codec) is not type(codec):

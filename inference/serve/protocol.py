@@ -13,6 +13,7 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from microturn.inference.serve.codec import (
     ClientMessage,
     ClientRefused,
     Close,
+    Codec,
     EndKind,
     GoBack,
     Instructions,
@@ -38,7 +40,7 @@ from microturn.inference.serve.codec import (
     WrongMessage,
     frame_shapes,
 )
-from microturn.inference.serve.report import Done, MicroTurnReport, WentBack
+from microturn.inference.serve.report import ContextTaken, Done, MicroTurnReport, WentBack
 from microturn.inference.transcript import micro_turns_to_s
 
 PROTOCOL_VERSION: Final = 2
@@ -192,12 +194,18 @@ class MicroturnCodec:
         resumed = {"type": "resumed", "received": n_read, "lost": n_lost}
         return [ServerMessage.from_json(resumed)]
 
+    def become_twin(self, other: Codec) -> None:
+        assert isinstance(other, MicroturnCodec)
+        self._pieces = deepcopy(other._pieces)
+
     def encode_done(self, done: Done) -> list[ServerMessage]:
-        if not isinstance(done, WentBack):
-            return []  # this protocol asks for nothing else
-        self._pieces = Reassembler(self._layout.samples_per_micro_turn)
+        if isinstance(done, ContextTaken):
+            return []  # this protocol sends no such text
+        if isinstance(done, WentBack):
+            self._pieces = Reassembler(self._layout.samples_per_micro_turn)
         time_s = micro_turns_to_s(done.micro_turn, self._layout)
-        values = {"type": "rewound", "micro_turn": done.micro_turn, "time_s": time_s}
+        kind = "rewound" if isinstance(done, WentBack) else "forked"
+        values = {"type": kind, "micro_turn": done.micro_turn, "time_s": time_s}
         return [ServerMessage.from_json(values)]
 
     def encode_error(self, error: WrongMessage) -> list[ServerMessage]:

@@ -55,6 +55,13 @@ class WentBack:
     micro_turn: int
 
 
-Done = ContextTaken | WentBack
+@dataclass(frozen=True, kw_only=True)
+class BecameTwin:
+    """The session has the past of another one now: the audio that comes next is `micro_turn`."""
+
+    micro_turn: int
+
+
+Done = ContextTaken | WentBack | BecameTwin
 Report = MicroTurnReport | Problem | Done
 Deliver = Callable[[Report], None]

@@ -164,7 +164,9 @@ def create_app(
     )
 
     async def talk(websocket: WebSocket) -> None:
-        codec = PROTOCOLS[websocket.url.path](served)
+        origin = websocket.path_params.get("session") or websocket.query_params.get("fork")
+        path = live.PATH if "session" in websocket.path_params else websocket.url.path
+        codec = PROTOCOLS[path](served)
         subprotocol = codec.subprotocol(websocket.scope.get("subprotocols", ()))
         refusal = refusal_of(websocket, gate, access) or access.refusal(websocket)
         if refusal:
@@ -190,7 +192,13 @@ def create_app(
         if sentence:
             await _show_out(websocket, sentence, codec=codec, code=CLOSE_FULL)
             return
-        connection = Connection(websocket, engine, codec=codec, config=config)
+        try:
+            source = open_connections.find(origin, codec) if origin is not None else None
+            connection = Connection(websocket, engine, codec=codec, config=config, source=source)
+        except ValueError as error:
+            gate.end_session(host)
+            await _show_out(websocket, str(error), codec=codec)
+            return
         try:
             await open_connections.serve(connection)
         finally:
@@ -199,7 +207,7 @@ def create_app(
                 gate.show_out(host)
 
     async def refuse_kind(websocket: WebSocket) -> None:
-        """Refuse the other sockets of a session of GPT-Live, which are forks and sidebands."""
+        """Refuse the other sockets of a session of GPT-Live, which are sidebands."""
         codec = live.LiveCodec(served)
         refusal = refusal_of(websocket, gate, access) or access.refusal(websocket)
         kind = websocket.path_params["kind"][:40]
@@ -213,6 +221,7 @@ def create_app(
     return Starlette(
         routes=[
             *(WebSocketRoute(path, talk) for path in PROTOCOLS),
+            WebSocketRoute(f"{live.PATH}/{{session}}/fork", talk),
             WebSocketRoute(f"{live.PATH}/{{session}}/{{kind}}", refuse_kind),
             *routes_of(engine, access=access, checkpoint=config.checkpoint),
             Mount("/", Page()),

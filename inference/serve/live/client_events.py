@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
-from microturn.inference.serve.live.session_config import SessionConfig, SessionUpdate
+from microturn.inference.serve.live.session_config import ForkConfig, SessionConfig, SessionUpdate
 from microturn.inference.serve.wire.event_reader import EventReader, Strict
 
 MAX_CONTENT: Final = 4_000  # characters of an appended text; the protocol allows 500 tokens
@@ -19,6 +19,11 @@ class LiveEvent(Strict):
 class SessionStart(LiveEvent):
     type: Literal["session.start"]
     session: SessionConfig
+
+
+class ForkStart(LiveEvent):
+    type: Literal["session.start"]
+    session: ForkConfig
 
 
 class SessionUpdated(LiveEvent):
@@ -49,10 +54,15 @@ class SessionClose(LiveEvent):
     type: Literal["session.close"]
 
 
-ClientEvent = SessionStart | SessionUpdated | AudioAppend | Mute | TextAppend | SessionClose
+LaterEvent = SessionUpdated | AudioAppend | Mute | TextAppend | SessionClose
+ClientEvent = SessionStart | LaterEvent
+ForkEvent = ForkStart | LaterEvent
 
 _EVENTS: Final[TypeAdapter[ClientEvent]] = TypeAdapter(
     Annotated[ClientEvent, Field(discriminator="type")]
+)
+_FORK_EVENTS: Final[TypeAdapter[ForkEvent]] = TypeAdapter(
+    Annotated[ForkEvent, Field(discriminator="type")]
 )
 # Events that GPT-Live has and this server has not, and what to do instead.
 UNSUPPORTED: Final = {
@@ -66,13 +76,16 @@ UNSUPPORTED: Final = {
 }
 
 
-_READER: Final = EventReader(
-    _EVENTS,
-    kinds=(SessionStart, SessionUpdated, AudioAppend, Mute, TextAppend, SessionClose),
-    unsupported=UNSUPPORTED,
-)
+_LATER: Final = (SessionUpdated, AudioAppend, Mute, TextAppend, SessionClose)
+_READER: Final = EventReader(_EVENTS, kinds=(SessionStart, *_LATER), unsupported=UNSUPPORTED)
+_FORK_READER: Final = EventReader(_FORK_EVENTS, kinds=(ForkStart, *_LATER), unsupported=UNSUPPORTED)
 
 
 def read_event(data: str | bytes) -> ClientEvent:
     """Read one message of the client; raises EventError."""
     return _READER.read(data)
+
+
+def read_fork_event(data: str | bytes) -> ForkEvent:
+    """Read one message of the client of a fork; raises EventError."""
+    return _FORK_READER.read(data)

@@ -12,6 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import Final, assert_never
 
 from microturn.inference.agent.cards import card_to_json
@@ -25,6 +26,7 @@ from microturn.inference.conversation import (
 from microturn.inference.serve.codec import (
     ClientMessage,
     Close,
+    Codec,
     ContextText,
     DelegateToClient,
     EndKind,
@@ -38,34 +40,33 @@ from microturn.inference.serve.codec import (
 from microturn.inference.serve.live.backend_events import BackendStream
 from microturn.inference.serve.live.client_events import (
     AudioAppend,
+    ForkStart,
     Mute,
     SessionClose,
     SessionStart,
     SessionUpdated,
     TextAppend,
     read_event,
+    read_fork_event,
 )
-from microturn.inference.serve.live.server_events import CloseReason, LiveWriter, Target
+from microturn.inference.serve.live.notices import check_model, notices_of, update_notices
+from microturn.inference.serve.live.server_events import CLOSE_REASONS, LiveWriter, Target
 from microturn.inference.serve.live.session_config import (
     DEFAULT_RATE,
+    AudioConfig,
     BackendSettings,
     ClientDelegation,
     ResponsesDelegation,
+    ResponsesUpdate,
     SessionConfig,
 )
-from microturn.inference.serve.report import ContextTaken, Done, MicroTurnReport
+from microturn.inference.serve.report import BecameTwin, ContextTaken, Done, MicroTurnReport
 from microturn.inference.serve.wire.event_reader import EventError
 from microturn.inference.serve.wire.sound import LoudspeakerSound, MicrophoneSound
 
 PATH: Final = "/v1/live/sessions"
-ALIAS_PREFIX: Final = "gpt-live-"  # clients' own defaults are taken for the model of this server
 _USAGE_S: Final = 5.0  # between two reports of usage
 _NEVER: Final = 2**31 - 1  # the last second that every reader of a Unix time can write
-_CLOSE_REASONS: Final[dict[EndKind, CloseReason]] = {
-    "asked": "close_requested",
-    "expired": "expired",
-    "broken": "connection_lost",
-}
 
 
 class LiveCodec:
@@ -76,6 +77,9 @@ class LiveCodec:
         self._events = LiveWriter()
         self._id = f"live_{secrets.token_urlsafe(16)}"
         self._config: SessionConfig | None = None  # None before session.start
+        self._inherited: SessionConfig | None = None  # of the session that this is a twin of
+        self._source: LiveCodec | None = None  # its codec, until both have the same past
+        self._held: list[ServerMessage] = []  # answers before session.start
         self._delegation: ClientDelegation | ResponsesDelegation = ClientDelegation()
         self._expires_at = 0
         self._set_rate(DEFAULT_RATE)
@@ -100,9 +104,17 @@ class LiveCodec:
         return None
 
     def decode(self, data: str | bytes) -> Iterator[ClientMessage | ServerMessage]:
-        event = read_event(data)
-        if isinstance(event, SessionStart):
-            yield from self._start(event)
+        event = read_event(data) if self._inherited is None else read_fork_event(data)
+        if isinstance(event, SessionStart | ForkStart):
+            if self._config is not None:
+                sentence = "the session has started already; open another connection"
+                raise EventError(
+                    "session_already_started", sentence, param="type", event_id=event.event_id
+                )
+            if isinstance(event, SessionStart):
+                yield from self._start(event)
+            else:
+                yield from self._start_twin(event)
             return
         if self._config is None:
             sentence = f"{event.type} came before session.start; send that first"
@@ -126,11 +138,8 @@ class LiveCodec:
     def _start(self, event: SessionStart) -> Iterator[ClientMessage | ServerMessage]:
         """Begin the session; it has not begun until the engine took everything before the end."""
         config, event_id = event.session, event.event_id
-        if self._config is not None:
-            sentence = "the session has started already; open another connection for another one"
-            raise EventError("session_already_started", sentence, param="type", event_id=event_id)
-        self._check_model(config.model, event_id=event_id)
-        notices = self._notices(config)
+        check_model(config.model, own=self._served.name, event_id=event_id)
+        notices = notices_of(config, model=self._served.name)
         if self._warning:
             notices.append(("slow_machine", self._warning))
         if not isinstance(config.delegation, ResponsesDelegation):
@@ -149,38 +158,32 @@ class LiveCodec:
         for code, message in notices:
             yield self._events.info(code, message, client_event_id=event_id)
 
-    def _check_model(self, name: str, *, event_id: str | None) -> None:
-        own = self._served.name
-        if name != own and not name.startswith(ALIAS_PREFIX):
-            raise EventError(
-                "model_not_found",
-                f"there is no model {name[:80]!r} here; {own!r} is the one",
-                param="session.model",
-                event_id=event_id,
-            )
-
-    def _notices(self, config: SessionConfig) -> list[tuple[str, str]]:
-        """List what the client asks for and this server does otherwise: a code and a sentence."""
-        found = []
-        if config.model != self._served.name:
-            model = self._served.name
-            found.append(("model_alias", f"{config.model[:80]!r} is {model!r} on this server"))
-        voice = config.audio.voice if config.audio else None
-        if voice is not None:
-            sentence = f"voice {voice[:80]!r} was not used: the voice is that of the server's model"
-            found.append(("voice_not_used", sentence))
-        if config.input:
-            n = len(config.input)
-            sentence = f"{n} messages of `input` were not read: the model reads no earlier text"
-            found.append(("input_not_read", sentence))
-        if config.store:
-            found.append(("not_stored", "nothing of the session is kept once it is over"))
-        delegation = config.delegation
-        if isinstance(delegation, ResponsesDelegation):
-            found += _backend_notices(delegation.responses)
-        if delegation and delegation.acknowledgement_delay_ms:
-            found.append(_DELAY_NOTICE)
-        return found
+    def _start_twin(self, event: ForkStart) -> Iterator[ServerMessage]:
+        """Begin the session of a twin, as the other one but for what the client gives."""
+        given, config = event.session, self._inherited
+        assert config is not None
+        change = given.delegation
+        if change is not None:
+            self._change_delegation(change, event_id=event.event_id)
+        form = given.audio.format if given.audio else None
+        if form is not None and form.rate != config.rate:
+            self._set_rate(form.rate)
+            output = config.audio.output if config.audio else None
+            audio = AudioConfig(format=form, output=output)
+            config = config.model_copy(update={"audio": audio})
+        if given.store is not None:
+            config = config.model_copy(update={"store": given.store})
+        self._config, self._expires_at = config, self._expiry()
+        notices = update_notices(change) if change is not None else []
+        if self._warning:
+            notices.append(("slow_machine", self._warning))
+        yield self._events.write(
+            "session.started", client_event_id=event.event_id, session=self._resource()
+        )
+        for code, message in notices:
+            yield self._events.info(code, message, client_event_id=event.event_id)
+        yield from self._held
+        self._held = []
 
     def _expiry(self) -> int:
         longest_s = self._served.longest_s
@@ -214,30 +217,33 @@ class LiveCodec:
         )
 
     def _update(self, event: SessionUpdated) -> Iterator[ServerMessage]:
-        change, notices = event.session.delegation, []
+        change = event.session.delegation
         if change is not None:
-            if change.type != self._delegation.type:
-                raise EventError(
-                    "immutable",
-                    f"delegation is {self._delegation.type} and cannot become {change.type}",
-                    param="session.delegation.type",
-                    event_id=event.event_id,
-                )
-            given = change.model_dump(exclude_none=True, exclude={"responses"})
-            if change.type == "responses" and isinstance(self._delegation, ResponsesDelegation):
-                settings = change.responses or BackendSettings()
-                notices += _backend_notices(settings)
-                backend = self._delegation.responses
-                new = settings.model_dump(exclude_none=True)
-                given["responses"] = backend.model_copy(update=new)
-            self._delegation = self._delegation.model_copy(update=given)
-            if change.acknowledgement_delay_ms:
-                notices.append(_DELAY_NOTICE)
+            self._change_delegation(change, event_id=event.event_id)
         yield self._events.write(
             "session.updated", client_event_id=event.event_id, session=self._resource()
         )
-        for code, message in notices:
+        for code, message in update_notices(change) if change is not None else ():
             yield self._events.info(code, message, client_event_id=event.event_id)
+
+    def _change_delegation(
+        self, change: ClientDelegation | ResponsesUpdate, *, event_id: str | None
+    ) -> None:
+        if change.type != self._delegation.type:
+            raise EventError(
+                "immutable",
+                f"delegation is {self._delegation.type} and cannot become {change.type}",
+                param="session.delegation.type",
+                event_id=event_id,
+            )
+        given = change.model_dump(exclude_none=True, exclude={"responses"})
+        if isinstance(change, ResponsesUpdate) and isinstance(
+            self._delegation, ResponsesDelegation
+        ):
+            settings = change.responses or BackendSettings()
+            new = settings.model_dump(exclude_none=True)
+            given["responses"] = self._delegation.responses.model_copy(update=new)
+        self._delegation = self._delegation.model_copy(update=given)
 
     # --- server to client ----------------------------------------------------------------------
     def greeting(self, session: str, *, warning: str) -> list[ServerMessage]:
@@ -252,6 +258,9 @@ class LiveCodec:
         messages += self._losses(report)
         if self._n_micro_turns % self._usage_micro_turn == 0:
             messages.append(self._events.write("session.usage.updated", usage=self._usage()))
+        if self._config is None:  # a twin that answers what the other one has heard already
+            self._held += messages
+            return []
         return messages
 
     def encode_dropped_output(
@@ -269,7 +278,19 @@ class LiveCodec:
         state = {"input_samples": self._microphone.n_samples, "lost_events": n_lost}
         return [self._events.info("resumed", json.dumps(state))]
 
+    def become_twin(self, other: Codec) -> None:
+        assert isinstance(other, LiveCodec)
+        assert other._config is not None
+        self._source, self._inherited, self._delegation = other, other._config, other._delegation
+        self._set_rate(other._config.rate)
+        self._microphone, self._is_muted = deepcopy(other._microphone), other._is_muted
+
     def encode_done(self, done: Done) -> list[ServerMessage]:
+        if isinstance(done, BecameTwin) and self._source is not None:
+            source, self._source = self._source, None
+            if self._loudspeaker.rate == source._loudspeaker.rate:
+                self._loudspeaker = deepcopy(source._loudspeaker)
+            self._has_words, self._backends = dict(source._has_words), deepcopy(source._backends)
         if not isinstance(done, ContextTaken):
             return []  # this protocol asks for nothing else
         at_ms = self._ms(done.micro_turn)
@@ -288,7 +309,7 @@ class LiveCodec:
             return []
         closed = self._events.write(
             "session.closed",
-            reason=_CLOSE_REASONS[kind],
+            reason=CLOSE_REASONS[kind],
             session=self._resource(),
             usage=self._usage(),
         )
@@ -374,18 +395,3 @@ _CONTEXT_KINDS: Final[dict[str, ContextKind]] = {
     "session.thinking.append": "thinking",
     "session.commentary.append": "commentary",
 }
-_DELAY_NOTICE: Final = (
-    "acknowledgement_delay_not_used",
-    "acknowledgement_delay_ms has no effect: the model itself decides when it acknowledges",
-)
-
-
-def _backend_notices(settings: BackendSettings) -> list[tuple[str, str]]:
-    found = []
-    if settings.model is not None:
-        sentence = f"the agent of this server answers in place of {settings.model[:80]!r}"
-        found.append(("backend_replaced", sentence))
-    if unused := settings.unused():
-        names = ", ".join(unused)
-        found.append(("backend_settings_not_used", f"the agent of this server has no {names}"))
-    return found

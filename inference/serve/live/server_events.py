@@ -7,14 +7,20 @@ on the clock of the session, which starts with its first sample of audio.
 from __future__ import annotations
 
 import base64
-from typing import Literal
+from typing import Final, Literal
 
-from microturn.inference.serve.codec import Json, ServerMessage
+from microturn.inference.serve.codec import EndKind, Json, ServerMessage
 from microturn.inference.serve.wire.event_reader import EventError
 from microturn.inference.serve.wire.event_writer import EventWriter, error_values
 
 Target = Literal["client", "responses"]
 CloseReason = Literal["close_requested", "expired", "connection_lost"]
+
+CLOSE_REASONS: Final[dict[EndKind, CloseReason]] = {
+    "asked": "close_requested",
+    "expired": "expired",
+    "broken": "connection_lost",
+}
 
 
 class LiveWriter(EventWriter):

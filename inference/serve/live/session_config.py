@@ -136,6 +136,18 @@ class SessionConfig(Strict):
         return chosen.rate if chosen else DEFAULT_RATE
 
 
+class ForkAudio(Strict):
+    format: PcmFormat | None = None
+
+
+class ForkConfig(Strict):
+    """`session` of `session.start` of a fork: what shall differ from the session that it forks."""
+
+    audio: ForkAudio | None = None
+    delegation: ResponsesUpdate | None = None
+    store: bool | None = None
+
+
 class SessionUpdate(Strict):
     """`session` of `session.update`."""
 

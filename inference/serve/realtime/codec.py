@@ -20,6 +20,7 @@ from microturn.inference.agent.delegation import CardEvent, DelegationEvent
 from microturn.inference.conversation import ContextKind, ConversationEvent, WordEvent
 from microturn.inference.serve.codec import (
     ClientMessage,
+    Codec,
     ContextText,
     DelegateToClient,
     EndKind,
@@ -343,6 +344,9 @@ class RealtimeCodec:
 
     def welcome_back(self, *, n_read: int, n_lost: int) -> list[ServerMessage]:
         return []
+
+    def become_twin(self, other: Codec) -> None:
+        raise ValueError("this protocol has no twins")
 
     def encode_done(self, done: Done) -> list[ServerMessage]:
         ticket = done.event_id if isinstance(done, ContextTaken) else None

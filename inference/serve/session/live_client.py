@@ -18,7 +18,7 @@ from microturn.inference.conversation import Conversation
 from microturn.inference.notes import make_notes
 from microturn.inference.serve.codec import ContextText
 from microturn.inference.serve.input_queue import InputQueue
-from microturn.inference.serve.report import ContextTaken, Deliver, Problem
+from microturn.inference.serve.report import BecameTwin, ContextTaken, Deliver, Problem
 from microturn.inference.serve.session.moments import Moments
 from microturn.inference.sessions import Session, Sessions
 from microturn.inference.tick import OpenedRow
@@ -44,6 +44,7 @@ class LiveClient:
     frames: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # the newest, by lane
     opened: OpenedRow | None = None  # with instructions of its own
     session: Session | None = None  # from its first micro-turn on
+    twin_of: LiveClient | None = None  # until it has the other one's past
     deadline_missed: int = 0
     lag_ms: float = 0.0  # of the last micro-turn
     has_left: bool = False
@@ -63,6 +64,26 @@ class LiveClient:
         for _ in range(n - n_early):
             self.past.keep(self.conversation)
             self.conversation.pass_over(1)
+
+    def become_twin(self, sessions: Sessions) -> None:
+        """Take over the past of the client that it is to be a twin of, between two micro-turns.
+
+        Its queue was copied before, so that both go on with the same input.
+        """
+        source, self.twin_of = self.twin_of, None
+        assert source is not None
+        if source.has_left:
+            self.has_left = True
+            sentence = "the session ended before its twin had begun"
+            self.deliver(Problem(message=sentence, fatal=True))
+            return
+        with self.alone():
+            self.conversation = source.conversation.twin(f"{self.name}-")
+            self.frames, self.opened = source.frames, source.opened
+            if source.session is not None:
+                self.session = sessions.fork(source.session)
+                self.queue.skip_to(sessions.micro_turns(self.session))
+            self.deliver(BecameTwin(micro_turn=self.queue.end))
 
     def go_back(self, n: int, sessions: Sessions) -> int:
         """Go back `n` micro-turns from the last one that arrived; returns the next one's place.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.inference.serve.codec import ContextText
+from microturn.inference.serve.report import Deliver
 from microturn.inference.serve.session.live_client import Action, LiveClient
 from microturn.model.streams.pcm import Audio
 
@@ -25,6 +26,8 @@ class SessionEngine(Protocol):
     def instruct(self, client: LiveClient, text: str) -> None: ...
 
     def go_back(self, client: LiveClient, n: int) -> Future[None]: ...
+
+    def fork(self, source: LiveClient, deliver: Deliver) -> LiveSession: ...
 
     def leave(self, client: LiveClient) -> None: ...
 
@@ -84,6 +87,13 @@ class LiveSession:
         does not go back so far; ValueError is raised when too many requests wait already.
         """
         return self._engine.go_back(self._client, n_micro_turns)
+
+    def fork(self, deliver: Deliver) -> LiveSession:
+        """Begin a session with the same past and waiting input; the same audio has the same answer.
+
+        `BecameTwin` comes first. Raises EngineFull as `LiveEngine.join` does.
+        """
+        return self._engine.fork(self._client, deliver)
 
     def mark_unplayed(self, micro_turn: int) -> None:
         """Note that the sound of a micro-turn was dropped on its way: its words were not said."""

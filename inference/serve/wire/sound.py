@@ -89,6 +89,7 @@ class LoudspeakerSound:
     """What the agent says, as the client wants it."""
 
     def __init__(self, *, rate: int, layout_rate: int) -> None:
+        self.rate = rate
         self._resampler = StreamResampler(rate=layout_rate, new_rate=rate)
 
     def push(self, samples: Audio) -> bytes:
