@@ -1,4 +1,4 @@
-"""The two carriers of a micro-turn between socket and model: its input and its output."""
+"""What goes between socket and model: a micro-turn's input and output, and gaps without answers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ class MicroTurnIn:
     # Further given lanes by name, as `Lanes` holds them: the newest frame (H, W, 3) of `video`.
     # A lane that is not in here is idle.
     given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """`n` micro-turns of a session, one after the other, that get no answer."""
+
+    n: int
+    # Their input without text; of more than the model looks back the last so many.
+    newest: Sequence[MicroTurnIn]
 
 
 @dataclass(frozen=True, kw_only=True)

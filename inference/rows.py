@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.tick import OpenedRow, Tick
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams import IDLE, Lanes
@@ -70,30 +70,35 @@ class RowBatch:
         """Micro-turns that the model looks back."""
         return max(self.model.backbone.reaches) // self.layout.n_positions
 
-    def pass_over(self, row: int, newest: Sequence[MicroTurnIn], *, n: int) -> None:
-        """Advance one row by `n` micro-turns that get no answer; the other rows stay as they are.
+    def pass_over(self, gaps: Mapping[int, Gap]) -> None:
+        """Advance the given rows by micro-turns that get no answer; the other rows stay.
 
-        The model reads what the user said and showed in them, and its own silence, in one pass,
-        which costs a fraction of `n` steps. `newest` is their input without text, or that of the
-        last `reach` of them if there are more: then all before is forgotten.
-        Raises ValueError for another number and for input of a wrong shape.
+        The model reads what the user said and showed in them, and its own silence, in one pass for
+        all rows, which costs a fraction of as many steps and has the bits of one pass for each.
+        `newest` are the last `reach` if there are more: then all before is forgotten.
+        Raises ValueError for another number and for input of a wrong shape; no row changes then.
         """
-        if len(newest) != min(n, self.reach):
-            raise ValueError(
-                f"{len(newest)} inputs for {n} micro-turns; pass those of the last {self.reach}"
-            )
-        if not newest:
-            return
-        for micro_turn in newest:
-            self._check_audio({row: micro_turn})
-            self._check_given(micro_turn)
-        forget, end = n > len(newest), int(self.micro_turns[row]) + n
-        lanes = self._listened(row, newest, end=end, forget=forget)
-        self.tick.pass_over(row, lanes, forget=forget)
-        self.micro_turns[row] = end
-        self.oldest[row] = max(self.oldest[row], end - self.max_rewind)
-        if forget:
-            self._before[row], self.oldest[row] = len(newest) - end, end
+        for row, gap in gaps.items():
+            if len(gap.newest) != min(gap.n, self.reach):
+                raise ValueError(
+                    f"{len(gap.newest)} inputs for {gap.n} micro-turns; pass those of the last "
+                    f"{self.reach}"
+                )
+            for micro_turn in gap.newest:
+                self._check_audio({row: micro_turn})
+                self._check_given(micro_turn)
+        gaps = {row: gap for row, gap in gaps.items() if gap.n}
+        forget = {row for row, gap in gaps.items() if gap.n > len(gap.newest)}
+        lanes = {}
+        for row, gap in gaps.items():
+            end = int(self.micro_turns[row]) + gap.n
+            lanes[row] = self._listened(row, gap.newest, end=end, forget=row in forget)
+            self.micro_turns[row] = end
+            self.oldest[row] = max(self.oldest[row], end - self.max_rewind)
+            if row in forget:
+                self._before[row], self.oldest[row] = len(gap.newest) - end, end
+        if lanes:
+            self.tick.pass_over(lanes, forget=forget)
 
     def _listened(
         self, row: int, inputs: Sequence[MicroTurnIn], *, end: int, forget: bool

@@ -13,10 +13,10 @@ one hears, says or sounds like (fp32 on one thread).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.tick import OpenedRow
 
@@ -78,13 +78,13 @@ class Sessions:
         outputs = self.batch.step_rows({rows[session]: i for session, i in inputs.items()})
         return {session: outputs[row] for session, row in rows.items()}
 
-    def pass_over(self, session: Session, newest: Sequence[MicroTurnIn], *, n: int) -> None:
-        """Let `n` micro-turns of a session pass that get no answer, in one pass over their input.
+    def pass_over(self, gaps: Mapping[Session, Gap]) -> None:
+        """Let micro-turns of these sessions pass that get no answer; the agent is silent in them.
 
-        `newest` is the input of all of them without text, or of the last `reach` if there are more;
-        the agent is silent in them. Raises ValueError as `RowBatch.pass_over` does.
+        One pass reads what all of these sessions heard in them. Raises ValueError for a closed
+        session, and as `RowBatch.pass_over` does.
         """
-        self.batch.pass_over(self._row(session), newest, n=n)
+        self.batch.pass_over({self._row(session): gap for session, gap in gaps.items()})
 
     @property
     def reach(self) -> int:

@@ -7,9 +7,10 @@ and nothing is copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
@@ -166,24 +167,49 @@ class Tick:
                 carried=[tensor[0] + 0 for tensor in (state.patch, *_tensors(voice))],
             )
 
-    def pass_over(self, row: int, lanes: Lanes, *, forget: bool) -> None:
-        """Read micro-turns in which the agent made nothing into a row, in one pass.
+    def pass_over(self, lanes: Mapping[int, Lanes], *, forget: Collection[int]) -> None:
+        """Read micro-turns in which the agent made nothing into rows, those of all rows together.
 
-        `lanes` hold the input; its made lanes are idle. With `forget` nothing before them counts.
+        `lanes` hold the input by row; made lanes are idle. In rows to `forget` nothing before them
+        counts.
         """
         with torch.inference_mode(), self._on_device:
-            if forget:
+            for row in forget:
                 self._state.backbone.reset_(row)
-            before = int(self._state.backbone.seen[row]) // self.model.layout.n_positions
-            batch = LaneBatch.collate([lanes]).to(self.device)
-            patches = self.model.patches(batch["audio_out"])
-            state = _map(lambda tensor: tensor[row : row + 1], self._state)
-            _, after = self.model.prefill(batch, patches, state)
-            self._state.backbone.seen[row] = after.backbone.seen[0]
-            for tensor, past, first in zip(self._carried, self._past, self._initial, strict=True):
-                tensor[row] = first
-                for k in range(lanes.n_micro_turns if self._max_rewind else 0):
-                    past[(before + k + 1) % (self._max_rewind + 1), row] = first
+            n_positions, n_boundaries = self.model.layout.n_positions, self._max_rewind + 1
+            before = {row: int(self._state.backbone.seen[row]) // n_positions for row in lanes}
+            batch = LaneBatch.collate(list(lanes.values())).to(self.device)
+            done = 0
+            # Up to the end of the shortest all rows, up to that of the next all but it, and so on:
+            # a row that went on beyond its end would write over keys that it needs.
+            for end in sorted({part.n_micro_turns for part in lanes.values()}):
+                which = [k for k, part in enumerate(lanes.values()) if part.n_micro_turns >= end]
+                index = torch.tensor(which, device=self.device)
+                piece = batch.window(done, end)
+                piece = piece.map(partial(torch.index_select, dim=0, index=index))
+                self._read_([list(lanes)[k] for k in which], piece)
+                done = end
+            for row, passed in lanes.items():
+                for tensor, past, first in zip(
+                    self._carried, self._past, self._initial, strict=True
+                ):
+                    tensor[row] = first
+                    for k in range(passed.n_micro_turns if self._max_rewind else 0):
+                        past[(before[row] + k + 1) % n_boundaries, row] = first
+
+    def _read_(self, rows: Sequence[int], batch: LaneBatch) -> None:
+        """Read the same number of micro-turns into the backbone of several rows."""
+        patches, index = self.model.patches(batch["audio_out"]), torch.tensor(rows)
+        is_view = rows[-1] - rows[0] == len(rows) - 1  # one row, or neighbours: nothing is copied
+        places: Any = slice(rows[0], rows[-1] + 1) if is_view else index.to(self.device)
+        state = _map(lambda tensor: tensor[places], self._state)
+        _, after = self.model.prefill(batch, patches, state)
+        if not is_view:
+            for tensor, read in zip(
+                _tensors(self._state.backbone), _tensors(state.backbone), strict=True
+            ):
+                tensor[places] = read
+        self._state.backbone.seen[places] = after.backbone.seen
 
     def rewind(self, row: int, *, to: int) -> None:
         """Restore a row at the boundary after `to` micro-turns, which its rings still hold."""

@@ -219,7 +219,7 @@ class BenchServeConfig:
     duration_s: float = option(60.0, "seconds that each row lasts")
     sleep_ms: float = option(0.0, "a batch that sleeps so long in place of the model, 0: the model")
     passed_share: float = option(
-        0.2, "it sleeps this share of that to read what one session has dropped"
+        0.25, "it sleeps this share of that to read what sessions have dropped"
     )
     checkpoint: str = option("", "folder of a trained model, empty: tiny with random weights")
     max_waiting: int = option(5, "`max_waiting_micro_turns` of the server")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from microturn.inference.agent.agent import BackgroundAgent
 from microturn.inference.config import ServeConfig
 from microturn.inference.conversation import Conversation
-from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.opening import LoadedOpening
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.admission import Admission
@@ -318,6 +318,7 @@ class LiveEngine:
 
     def _run_model(self, clients: list[LiveClient]) -> list[_Answer]:
         """Return the output of each client that is there, and the micro-turn that it answers."""
+        gaps: dict[Session, Gap] = {}
         inputs: dict[Session, MicroTurnIn] = {}
         turns: list[tuple[LiveClient, Session, BegunMicroTurn]] = []
         for client in clients:
@@ -327,7 +328,7 @@ class LiveEngine:
                 begun = client.queue.next_input(self._clock())
             if begun.n_passed:
                 passed = [replace(turn, given=client.frames) for turn in begun.passed]
-                self._sessions.pass_over(client.session, passed, n=begun.n_passed)
+                gaps[client.session] = Gap(n=begun.n_passed, newest=passed)
             with client.alone():
                 if begun.n_passed:
                     client.pass_over(begun.n_passed)
@@ -337,6 +338,7 @@ class LiveEngine:
             self._metrics.count("tokens_given", len(ids))
             inputs[client.session] = replace(begun.input, text_in=ids, given=client.frames)
             turns.append((client, client.session, begun))
+        self._sessions.pass_over(gaps)
         outputs = self._sessions.step_sessions(inputs)
         return [(client, outputs[session], begun) for client, session, begun in turns]
 

@@ -3,9 +3,10 @@
 Micro-turns are counted on the clock of the client, which starts with its first one. Overload does
 not stop that clock: when more than `max_waiting` micro-turns wait, or three do and for
 `max_behind_s` there was always one, all but the newest `keep_waiting` are *dropped*: they keep
-their places, the model reads them in one pass with the next one, and nobody answers them. So
-overload costs answers, and no delay that stays; a burst or a short halt of the machine costs
-nothing.
+their places, the model reads them in one pass with the next one, and nobody answers them. From
+then on those that have waited for a micro-turn when the next one begins are dropped, too, until
+there were none for `_CALM_S`. So overload costs answers, and no delay that stays; a burst or a
+short halt of a machine that keeps up costs nothing.
 
 Without `missing_after_s` the audio itself is the clock: a session without audio sits out. With it
 the wall clock decides: a micro-turn whose audio is not there that long after it was due goes on
@@ -27,6 +28,7 @@ from microturn.model.streams import StreamLayout
 from microturn.model.streams.pcm import Audio
 
 _MIN_BEHIND: Final = 3  # a client that sends when it is answered has two under way
+_CALM_S: Final = 5.0  # overload is over when nothing had to be dropped for so long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class InputQueue:
         self._n_passed = 0
         self._started: float | None = None
         self._behind_since: float | None = None  # from then on there was always one that waited
+        self._overloaded_until: float | None = None
         self.index = 0  # of the next micro-turn
         self.missing_input = 0  # micro-turns begun without their audio
         self.dropped = 0  # micro-turns that get no answer
@@ -151,6 +154,7 @@ class InputQueue:
     def next_input(self, now: float) -> BegunMicroTurn:
         """Begin the next micro-turn, which must be ready."""
         self._drop(now, n_coming=0)
+        self._drop_aged(now)
         if self._waiting:
             audio, arrived = self._waiting.popleft()
             micro_turn = MicroTurnIn(audio=audio)
@@ -193,10 +197,22 @@ class InputQueue:
         if n + n_coming <= self._max_waiting and not self._is_behind(now, n + n_coming):
             return
         self._behind_since = None
-        n_dropped = max(0, n + n_coming - self._keep_waiting)
-        for _ in range(n_dropped):
+        self._drop_oldest(max(0, n + n_coming - self._keep_waiting), now)
+
+    def _drop_aged(self, now: float) -> None:
+        """Under overload, drop what has waited for a micro-turn: the newest is answered instead."""
+        if self._overloaded_until is None or now >= self._overloaded_until:
+            return
+        aged = sum(now - arrived >= self._micro_turn_s for _, arrived in self._waiting)
+        self._drop_oldest(min(aged, len(self._waiting) - self._keep_waiting), now)
+
+    def _drop_oldest(self, n: int, now: float) -> None:
+        if n <= 0:
+            return
+        for _ in range(n):
             sound = MicroTurnIn(audio=self._waiting.popleft()[0]) if self._waiting else None
             self._passed.append(sound or self._missing)
-        self._n_passed += n_dropped
-        self.index += n_dropped
-        self.dropped += n_dropped
+        self._overloaded_until = now + _CALM_S
+        self._n_passed += n
+        self.index += n
+        self.dropped += n

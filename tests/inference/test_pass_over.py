@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.sessions import Sessions
 from microturn.model.batch import LaneBatch
@@ -63,7 +63,7 @@ def test_a_session_goes_on_as_a_model_that_heard_the_gap_and_was_silent_in_it(
     model, turns = checkpoint.model, turns_of(1, BEFORE + GAP + AFTER)
     batch = batch_of(checkpoint)
     outputs = run(batch, turns[:BEFORE])
-    batch.pass_over(0, turns[BEFORE : BEFORE + GAP], n=GAP)
+    batch.pass_over({0: Gap(n=GAP, newest=turns[BEFORE : BEFORE + GAP])})
     assert batch.micro_turns[0] == BEFORE + GAP
     outputs += run(batch, turns[BEFORE + GAP :])
 
@@ -116,7 +116,7 @@ def test_the_gap_of_one_changes_no_bit_of_another(
     expected = [run(batch_of(checkpoint, rewind=rewind), other)]
     alone = batch_of(checkpoint, rewind=rewind)
     first = run(alone, turns[:7])
-    alone.pass_over(0, turns[7:12], n=5)
+    alone.pass_over({0: Gap(n=5, newest=turns[7:12])})
     expected.append(first + run(alone, turns[12:]))
     sessions = Sessions(batch_of(checkpoint, 3, rewind=rewind))
     steady, gapped = sessions.open(), sessions.open()
@@ -124,7 +124,7 @@ def test_the_gap_of_one_changes_no_bit_of_another(
     for k in range(20):
         inputs = {steady: other[k]}
         if k == 11:
-            sessions.pass_over(gapped, turns[7:12], n=5)
+            sessions.pass_over({gapped: Gap(n=5, newest=turns[7:12])})
         if not 7 <= k < 12:
             inputs[gapped] = turns[k]
         outputs = sessions.step_sessions(inputs)
@@ -139,14 +139,14 @@ def test_a_session_goes_back_to_before_its_gap_and_into_it(checkpoint: LoadedChe
     turns = turns_of(1, 20)
     batch = batch_of(checkpoint)
     run(batch, turns[:7])
-    batch.pass_over(0, turns[7:11], n=4)
+    batch.pass_over({0: Gap(n=4, newest=turns[7:11])})
     expected = run(batch, turns[11:13])
     batch.rewind(0, to=11)
     assert same(run(batch, turns[11:13]), expected)
     batch.rewind(0, to=9)  # as if only two had been passed over
     shorter = batch_of(checkpoint)
     run(shorter, turns[:7])
-    shorter.pass_over(0, turns[7:9], n=2)
+    shorter.pass_over({0: Gap(n=2, newest=turns[7:9])})
     assert same(run(batch, turns[9:13]), run(shorter, turns[9:13]))
     batch.rewind(0, to=7)
     assert same(run(batch, turns[7:13]), run(batch_of(checkpoint), turns[:13])[7:])
@@ -162,7 +162,7 @@ def test_of_a_gap_longer_than_the_model_looks_back_the_end_is_read(
     for past in (1, 2):
         batch = batch_of(checkpoint, 2)
         run(batch, turns_of(past, 11), row=1)
-        batch.pass_over(1, newest, n=100)
+        batch.pass_over({1: Gap(n=100, newest=newest)})
         assert batch.micro_turns.tolist() == [0, 111]
         with pytest.raises(ValueError, match="the oldest kept here is 111"):
             batch.rewind(1, to=110)
@@ -180,10 +180,48 @@ def test_a_wrong_gap_is_refused_and_changes_nothing(checkpoint: LoadedCheckpoint
     short = replace(turns[3], audio=turns[3].audio[1:])
     blind = replace(turns[3], given={"video": np.zeros((8, 8, 3), np.uint8)})
     with pytest.raises(ValueError, match="1 inputs for 2 micro-turns; pass those of the last 5"):
-        batch.pass_over(0, turns[3:4], n=2)
+        batch.pass_over({0: Gap(n=2, newest=turns[3:4])})
     with pytest.raises(ValueError, match="a micro-turn needs"):
-        batch.pass_over(0, [turns[3], short], n=2)
+        batch.pass_over({0: Gap(n=2, newest=[turns[3], short])})
     with pytest.raises(LayoutError, match="video is uint8"):
-        batch.pass_over(0, [turns[3], blind], n=2)
-    batch.pass_over(0, [], n=0)
+        batch.pass_over({0: Gap(n=2, newest=[turns[3], blind])})
+    batch.pass_over({0: Gap(n=0, newest=[])})
     assert same(run(batch, turns[3:]), run(batch_of(checkpoint), turns)[3:])
+
+
+@pytest.mark.parametrize("rewind", [0, REWIND])
+@pytest.mark.parametrize(
+    "lengths",
+    [{0: 3, 1: 3, 2: 3}, {0: 4, 1: 1, 2: 2}, {0: 2, 2: 5}, {1: 1, 2: 40}, {2: 2, 0: 2}, {1: 0}],
+    ids=str,
+)
+def test_gaps_of_several_rows_in_one_pass_have_the_bits_of_one_after_the_other(
+    checkpoint: LoadedCheckpoint, lengths: dict[int, int], rewind: int
+) -> None:
+    """Of equal and of other lengths, of neighbours and of rows with another one between them."""
+    turns = [turns_of(row, 30) for row in range(3)]
+    together, alone = (batch_of(checkpoint, 3, rewind=rewind) for _ in range(2))
+    for k in range(BEFORE):
+        for batch in (together, alone):
+            batch.step_rows({row: turns[row][k] for row in range(3)})
+    reach = together.reach
+    gaps = {
+        row: Gap(n=n, newest=turns[row][BEFORE : BEFORE + min(n, reach)])
+        for row, n in lengths.items()
+    }
+    together.pass_over(gaps)
+    for row, gap in gaps.items():
+        alone.pass_over({row: gap})
+    for k in range(20, 20 + AFTER):
+        inputs = {row: turns[row][k] for row in range(3)}
+        found, expected = together.step_rows(inputs), alone.step_rows(inputs)
+        assert same(list(found.values()), list(expected.values()))
+    assert together.micro_turns.tolist() == alone.micro_turns.tolist()
+    if rewind:
+        for row in range(3):
+            to = max(int(together.oldest[row]), int(together.micro_turns[row]) - rewind)
+            for batch in (together, alone):
+                batch.rewind(row, to=to)
+        inputs = {row: turns[row][3] for row in range(3)}
+        found, expected = together.step_rows(inputs), alone.step_rows(inputs)
+        assert same(list(found.values()), list(expected.values()))

@@ -7,7 +7,7 @@ With ROWS followed by the word `model` a very small model computes instead.
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ import uvicorn
 from microturn.configs.load import load_config
 from microturn.configs.signals import raising_interrupts
 from microturn.inference.config import ServeConfig
-from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.server import listen, make_server, run_server, url_of
@@ -48,8 +48,8 @@ class SleepingBatch(RowBatch):
         nothing: dict[str, list[int]] = {"heard": [], "say": []}
         return {row: MicroTurnOut(audio=silence, tokens=nothing) for row in inputs}
 
-    def pass_over(self, row: int, newest: Sequence[MicroTurnIn], *, n: int) -> None:
-        time.sleep(FIRST_ROW_S)
+    def pass_over(self, gaps: Mapping[int, Gap]) -> None:
+        time.sleep(FIRST_ROW_S if gaps else 0.0)
 
 
 def very_small_checkpoint() -> LoadedCheckpoint:

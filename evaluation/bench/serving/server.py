@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -18,7 +18,7 @@ import torch
 
 from microturn.inference.config import ServeConfig
 from microturn.inference.load import shipped_model
-from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import LoadedCheckpoint, load_checkpoint, random_checkpoint
 
@@ -55,9 +55,11 @@ class SleepingBatch(RowBatch):
         tokens: dict[str, list[int]] = {"heard": [], "say": []}
         return dict.fromkeys(inputs, MicroTurnOut(audio=self._silence, tokens=tokens))
 
-    def pass_over(self, row: int, newest: Sequence[MicroTurnIn], *, n: int) -> None:
-        time.sleep(self._passed_s)
-        self.micro_turns[row] += n
+    def pass_over(self, gaps: Mapping[int, Gap]) -> None:
+        if gaps:
+            time.sleep(self._passed_s)
+        for row, gap in gaps.items():
+            self.micro_turns[row] += gap.n
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from microturn.inference.agent.delegation import ResultEvent
 from microturn.inference.agent.package import ContextPackage
 from microturn.inference.config import AgentConfig, ServeConfig
 from microturn.inference.conversation import WordEvent
-from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
+from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.client import talk_to_server
 from microturn.inference.serve.engine import LiveEngine
@@ -39,11 +39,13 @@ class CountingBatch(RowBatch):
     def clock(self) -> float:
         return self.now
 
-    def pass_over(self, row: int, newest: Sequence[MicroTurnIn], *, n: int) -> None:
-        first = int(self.micro_turns[row]) + n - len(newest)
-        super().pass_over(row, newest, n=n)
-        for k, micro_turn in enumerate(newest):
-            self.listen(micro_turn, first + k)
+    def pass_over(self, gaps: Mapping[int, Gap]) -> None:
+        before = self.micro_turns.copy()
+        super().pass_over(gaps)
+        for row, gap in gaps.items():
+            first = int(before[row]) + gap.n - len(gap.newest)
+            for k, micro_turn in enumerate(gap.newest):
+                self.listen(micro_turn, first + k)
 
     def step_rows(self, inputs: Mapping[int, MicroTurnIn]) -> dict[int, MicroTurnOut]:
         now = int(self.micro_turns[0])

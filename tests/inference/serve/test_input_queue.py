@@ -100,6 +100,32 @@ def test_what_waits_for_long_is_overload_and_a_burst_is_not() -> None:
     assert halted.dropped == 0
 
 
+def test_overload_costs_answers_and_no_delay_until_it_is_over() -> None:
+    """A tick takes 1.25 micro-turns for 20 s, then a fifth of one, with a halt of four later."""
+    queue, now, arriving = InputQueue(LAYOUT, max_waiting=5, max_behind_s=1.0, max_passed=8), 0.0, 0
+    waited: list[float] = []
+    lost: list[float] = []  # when
+    while now < 200 * P:
+        if 160 * P <= now < 160.5 * P:
+            now += 4 * P
+        while arriving * P <= now:
+            queue.push_audio(numbered(arriving % 100), arriving * P)
+            arriving += 1
+        if not queue.is_ready(now):
+            now = arriving * P
+            continue
+        begun = queue.next_input(now)
+        lost += [now] * begun.n_passed
+        waited.append(now - begun.arrived)
+        now += (1.25 if now < 100 * P else 0.2) * P
+        if lost and now < 100 * P:
+            assert waited[-1] < P
+    assert lost[0] < 20 * P
+    assert 18 <= len(lost) <= 22  # a fifth
+    assert max(lost) < 101 * P
+    assert max(waited[-50:]) > 3 * P  # of the halt, which costs nothing any more
+
+
 def test_audio_that_is_absent_when_due_is_missing_and_dropped_when_it_arrives() -> None:
     queue = InputQueue(LAYOUT, max_waiting=5, missing_after_s=0.1)
     queue.push_audio(numbered(0), 10.0)
