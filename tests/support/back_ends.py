@@ -39,15 +39,16 @@ class Inbox:
     """Events of one delegation."""
 
     def __init__(self) -> None:
+        self.wait_s = WAIT_S
         self._queue: SimpleQueue[AgentEvent] = SimpleQueue()
         self.put = self._queue.put
         self.seen: list[AgentEvent] = []
 
     def until(self, *statuses: str) -> list[AgentEvent]:
         """Wait for an event of one of these kinds; returns all up to it."""
-        events = [self._queue.get(timeout=WAIT_S)]
+        events = [self._queue.get(timeout=self.wait_s)]
         while events[-1].status not in statuses:
-            events.append(self._queue.get(timeout=WAIT_S))
+            events.append(self._queue.get(timeout=self.wait_s))
         self.seen += events
         return events
 
