@@ -1,11 +1,14 @@
 """Micro-turns that nobody answers: the model reads them in one pass and its clock goes on."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from microturn.inference.load import shipped_model
 from microturn.inference.micro_turn import Gap, MicroTurnIn, MicroTurnOut
 from microturn.inference.rows import RowBatch
 from microturn.inference.sessions import Sessions
@@ -225,3 +228,31 @@ def test_gaps_of_several_rows_in_one_pass_have_the_bits_of_one_after_the_other(
         inputs = {row: turns[row][3] for row in range(3)}
         found, expected = together.step_rows(inputs), alone.step_rows(inputs)
         assert same(list(found.values()), list(expected.values()))
+
+
+@pytest.mark.slow
+def test_one_pass_for_four_rows_takes_less_than_four_passes() -> None:
+    """Processor time of `tiny` for docs/performance.md, in turns."""
+    batch = RowBatch(random_checkpoint(0, config=shipped_model("model/tiny.yaml")), 4)
+    audio = (0.1 * np.random.default_rng(0).standard_normal((4, SAMPLES))).astype(np.float32)
+    turns = [MicroTurnIn(audio=part) for part in audio]
+    one, four = (Gap(n=n, newest=turns[:n]) for n in (1, 4))
+    works: dict[str, Callable[[], object]] = {
+        "an answer of one": lambda: batch.step_rows({0: turns[0]}),
+        "answers of four": lambda: batch.step_rows(dict(enumerate(turns))),
+        "a gap of one in one": lambda: batch.pass_over({0: one}),
+        "a gap of four in one": lambda: batch.pass_over({0: four}),
+        "gaps of one in four": lambda: batch.pass_over(dict.fromkeys(range(4), one)),
+        "gaps of four in four": lambda: batch.pass_over(dict.fromkeys(range(4), four)),
+        "gaps of four in four, one by one": lambda: [batch.pass_over({r: four}) for r in range(4)],
+    }
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(15 + 20):  # the first are with short pasts
+        for name, work in works.items():
+            started = time.thread_time()
+            work()
+            times[name].append((time.thread_time() - started) * 1000)
+    medians = {name: float(np.median(ms[20:])) for name, ms in times.items()}
+    for name, ms in medians.items():
+        print(f"{name}: {ms:.1f} ms")
+    assert medians["gaps of four in four"] < 0.7 * medians["gaps of four in four, one by one"]

@@ -9,7 +9,7 @@ import pytest
 
 from microturn.inference.audio import encode_pcm16
 from microturn.inference.config import ServeConfig
-from microturn.inference.micro_turn import MicroTurnIn
+from microturn.inference.micro_turn import Gap, MicroTurnIn
 from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.input_queue import InputQueue
@@ -208,7 +208,8 @@ def test_micro_turns_without_an_answer_are_taken_back_as_well() -> None:
     session = sessions.open()
     for piece in np.split(noise(0, 2), 2):
         sessions.step_session(session, MicroTurnIn(audio=piece))
-    sessions.pass_over(session, [MicroTurnIn(audio=noise(1, 3)[:3_200])], n=1)
+    gap = Gap(n=1, newest=[MicroTurnIn(audio=noise(1, 3)[:3_200])])
+    sessions.pass_over({session: gap})
     answer = sessions.step_session(session, MicroTurnIn(audio=noise(2, 1)))
     assert sorted(steps.sound()) == [0, 1, 3]
     assert steps.sound()[3] == encode_pcm16(answer.audio)
