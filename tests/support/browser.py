@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,17 @@ def browser_hearing(
     So does its camera with the film `seeing` (YUV4MPEG2), if there is one. Yields host and port of
     its DevTools.
     """
+    films = [f"--use-file-for-fake-video-capture={seeing}"] if seeing else []
+    fake = f"--use-file-for-fake-audio-capture={microphone}"
+    with browser_with(profile, "--use-fake-device-for-media-stream", fake, *films) as browser:
+        yield browser
+
+
+@contextmanager
+def browser_with(
+    profile: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run a headless browser; yields host and port of its DevTools."""
     assert CHROMIUM is not None
     process = subprocess.Popen(
         [
@@ -107,15 +118,15 @@ def browser_hearing(
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
             *("--no-first-run", "--disable-extensions", "--disable-background-networking"),
             *("--remote-debugging-port=0", f"--user-data-dir={profile}"),
-            *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
-            f"--use-file-for-fake-audio-capture={microphone}",
-            *([f"--use-file-for-fake-video-capture={seeing}"] if seeing else []),
+            "--use-fake-ui-for-media-stream",
             "--autoplay-policy=no-user-gesture-required",
+            *flags,
             "about:blank",
         ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        env=environment,
     )
     assert process.stderr is not None
     found = None
