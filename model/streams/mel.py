@@ -27,6 +27,7 @@ FINE_LEVELS: Final = 256
 FINE_N_FFT: Final = 1024
 FINE_OVERLAP: Final = 4  # the fine window spans this many hops
 _MAGNITUDE_FLOOR: Final = 1e-10
+_BLOCK: Final = 16  # micro-turns at once: what is made of them stays in the core's cache
 
 
 def _hertz_to_mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,7 +76,7 @@ def _log_mel(
     Micro-turns of digital silence, most of those of a listening agent, are equal and computed
     only once.
     """
-    sounding = _sounding(padded, n, frames * hop)
+    sounding = _sounding(padded, n, frames * hop, window - hop)
     if len(sounding) == n:
         return _log_mel_of(padded, sounding, frames, hop, window, n_fft, rate)
     log = np.empty((n, frames, N_MELS), np.float32)
@@ -85,15 +86,15 @@ def _log_mel(
     return log
 
 
-def _sounding(padded: NDArray[np.float32], n: int, chunk: int) -> NDArray[np.intp]:
-    """Find the micro-turns with a nonzero sample in one of their windows, and perhaps a few more.
+def _sounding(padded: NDArray[np.float32], n: int, chunk: int, n_history: int) -> NDArray[np.intp]:
+    """Find the micro-turns with a nonzero sample in one of their windows.
 
-    The windows of micro-turn k lie within the chunks k and k + 1 of the padded sound.
+    Those of micro-turn k are chunk k of the padded sound, and the beginning of the next one.
     """
     whole = np.zeros((n + 1) * chunk, np.bool_)
     whole[: len(padded)] = padded[: len(whole)] != 0.0
-    chunks: NDArray[np.bool_] = np.any(whole.reshape(n + 1, chunk), axis=1)
-    return np.flatnonzero(chunks[:-1] | chunks[1:])
+    chunks = whole.reshape(n + 1, chunk)
+    return np.flatnonzero(chunks[:-1].any(axis=1) | chunks[1:, :n_history].any(axis=1))
 
 
 @cache
@@ -116,8 +117,12 @@ def _log_mel_of(
     rate: int,
 ) -> NDArray[np.float32]:
     view = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
-    rows = micro_turns[:, None] * frames + np.arange(frames)
-    return _log_mel_of_windows(view[rows], n_fft, rate)
+    log = np.empty((len(micro_turns), frames, N_MELS), np.float32)
+    for first in range(0, len(micro_turns), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        rows = micro_turns[block, None] * frames + np.arange(frames)
+        log[block] = _log_mel_of_windows(view[rows], n_fft, rate)
+    return log
 
 
 def _log_mel_of_windows(windows: NDArray[np.float32], n_fft: int, rate: int) -> NDArray[np.float32]:
