@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -204,22 +205,25 @@ def _write(config: CorpusAddConfig, folder: Path | None, part: Path) -> dict[str
         licence=source.licence,
         licence_from=source.licence_from,
     )
-    writer = CorpusWriter(part)
     outcomes = _checked(settings, recordings, config.workers or os.cpu_count() or 1)
-    for outcome in tqdm(outcomes, total=len(recordings), desc=source.name, unit="recording"):
-        writer.add(outcome)
-        if config.strict and writer.skipped:
-            first = writer.skipped[0]
-            raise ValueError(f"{first.place}: {first.reason}; without strict=true it is skipped")
-    writer.close()
-    if not writer.utterances:
+    with closing(CorpusWriter(part)) as writer:
+        for outcome in tqdm(outcomes, total=len(recordings), desc=source.name, unit="recording"):
+            writer.add(outcome)
+            if config.strict and writer.skipped:
+                first = writer.skipped[0]
+                raise ValueError(
+                    f"{first.place}: {first.reason}; without strict=true it is skipped"
+                )
+    if not writer.n_utterances:
         first = writer.skipped[0]
         raise ValueError(
             f"none of the {len(recordings)} recordings of {config.source} can be used; the first, "
             f"{first.place}: {first.reason}"
         )
-    scripted = write_scripted(part, source.name, source.dialogues, writer.stored)
     corpus = Corpus.open(part)  # verifies that the folder can be read, and makes its index
+    scripted = write_scripted(
+        part, source.name, source.dialogues, corpus=corpus, stored=writer.stored
+    )
     shutil.rmtree(part / "unpacked", ignore_errors=True)
     summary = summary_of(source.name, source.form, writer, corpus)
     return summary | ({"scripted": scripted} if scripted else {})

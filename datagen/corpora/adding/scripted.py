@@ -8,22 +8,29 @@ from pathlib import Path
 
 from microturn.datagen.corpora.conversations.parts import DialogueParts, whole_runs
 from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME
-from microturn.datagen.corpora.utterance import Utterance
+from microturn.datagen.corpora.manifest import Corpus
 
 
 def write_scripted(
-    folder: Path, name: str, dialogues: Iterable[DialogueParts], stored: Mapping[str, Utterance]
+    folder: Path,
+    name: str,
+    dialogues: Iterable[DialogueParts],
+    *,
+    corpus: Corpus,
+    stored: Mapping[str, str],
 ) -> dict[str, int]:
     """Write `conversations.jsonl` of a corpus; returns the counts of dialogues and of turns.
 
-    `stored` are its utterances by the id of their recording. `left_out` counts turns that were
-    skipped, belong to one that was, or would put people of both splits together. A source without
-    dialogues gets no file and no counts.
+    `stored` are the ids of its utterances by those of their recordings. `left_out` counts turns
+    that were skipped, belong to one that was, or would put people of both splits together. A source
+    without dialogues gets no file and no counts.
     """
     dialogues = list(dialogues)
     if not dialogues:
         return {}
-    runs = [run for dialogue in dialogues for run in whole_runs(dialogue, stored)]
+    names = {name for dialogue in dialogues for part in dialogue.parts for name in part}
+    utterances = {name: corpus[stored[name]] for name in names if name in stored}
+    runs = [run for dialogue in dialogues for run in whole_runs(dialogue, utterances)]
     with (folder / CONVERSATIONS_NAME).open("w", encoding="utf-8") as file:
         for run in runs:
             line = run.conversation(name).to_json()

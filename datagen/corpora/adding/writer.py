@@ -19,25 +19,33 @@ TAR_BYTES: Final = 2**30  # a new tar begins after this many
 
 
 class CorpusWriter:
-    """Writes accepted recordings into tars, and lists the skipped ones."""
+    """Writes accepted recordings into tars and the manifest, and lists the skipped ones.
+
+    Of a recording that is written, its names and the digest of its sound stay in memory.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._manifest = (folder / MANIFEST_NAME).open("w", encoding="utf-8")
         self._tar: tarfile.TarFile | None = None
-        self._digests: dict[str, str] = {}
+        self._digests: dict[bytes, str] = {}
         self._ids: set[str] = set()
-        self.utterances: list[Utterance] = []
         self.skipped: list[SkippedRecording] = []
         self.mended: Counter[str] = Counter()
-        self.stored: dict[str, Utterance] = {}  # by recording; of equal sounds all name the first
+        self.stored: dict[str, str] = {}  # ids by recording; of equal sounds all name the first
         self._n_tars = 0
+
+    @property
+    def n_utterances(self) -> int:
+        """How many recordings are written."""
+        return len(self._ids)
 
     def add(self, outcome: AcceptedRecording | SkippedRecording) -> None:
         if isinstance(outcome, SkippedRecording):
             self.skipped.append(outcome)
             return
         utterance = outcome.utterance
-        twin = self._digests.setdefault(outcome.digest, utterance.id)
+        twin = self._digests.setdefault(bytes.fromhex(outcome.digest), utterance.id)
         name = utterance.id.partition("/")[2]
         reason = f"it is the same sound as {twin}" if twin != utterance.id else ""
         if utterance.id in self._ids:
@@ -49,20 +57,21 @@ class CorpusWriter:
             self.skipped.append(skipped)
             self.stored.setdefault(name, self.stored[twin.partition("/")[2]])
             return
-        self._ids.add(utterance.id)
         self.mended.update(outcome.mended)
-        self.utterances.append(self._stored(utterance, outcome.data))
-        self.stored[name] = self.utterances[-1]
+        line = self._stored(utterance, outcome.data).to_json()
+        self._manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._ids.add(utterance.id)
+        self.stored[name] = utterance.id
 
     def find(self, outcome: AcceptedRecording) -> str:
         """Return the id under which a recording is stored; "" if it is not."""
         if outcome.utterance.id in self._ids:
             return outcome.utterance.id
-        return self._digests.get(outcome.digest, "")
+        return self._digests.get(bytes.fromhex(outcome.digest), "")
 
     def _stored(self, utterance: Utterance, data: bytes) -> Utterance:
         """Append a file; returns the utterance with its position."""
-        member = f"{len(self.utterances):08d}{utterance.member}"
+        member = f"{self.n_utterances:08d}{utterance.member}"
         name, offset = self.append(member, BytesIO(data), size=len(data))
         return replace(utterance, tar=name, member=member, offset=offset)
 
@@ -75,6 +84,7 @@ class CorpusWriter:
         info.size = size
         offset = self._tar.offset + tarfile.BLOCKSIZE
         self._tar.addfile(info, data)
+        self._tar.getmembers().clear()  # which nobody asks for
         return f"audio-{self._n_tars - 1:04d}.tar", offset
 
     def _begin(self) -> None:
@@ -85,12 +95,10 @@ class CorpusWriter:
         self._n_tars += 1
 
     def close(self) -> None:
-        """Close the last tar and write the manifest and the list of skipped recordings."""
+        """Close the last tar and the manifest, and write the list of skipped recordings."""
+        self._manifest.close()
         if self._tar is not None:
             self._tar.close()
         with (self._folder / SKIPPED_NAME).open("w", encoding="utf-8") as file:
             for skipped in self.skipped:
                 file.write(json.dumps(vars(skipped), ensure_ascii=False) + "\n")
-        with (self._folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
-            for utterance in self.utterances:
-                file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")

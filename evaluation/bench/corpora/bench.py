@@ -11,8 +11,10 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ from tqdm import tqdm
 
 from microturn.datagen.acoustics.rooms import ensure_bank
 from microturn.datagen.config import DatagenConfig, RoomsConfig
+from microturn.datagen.corpora.adding.writer import CorpusWriter
+from microturn.datagen.corpora.checking import AcceptedRecording
 from microturn.datagen.corpora.index.manifest_columns import utterance_of
 from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus
 from microturn.datagen.dialogue.units import UnitBank
@@ -42,6 +46,7 @@ ROWS: Final = {
     "worker": "ours: a worker of `simulate`, ready for its first dialogue",
     "drawn": "ours: the same worker, 10,000 utterances read",
     "prepare": "ours: tokenizer and use of the corpus, once for a set",
+    "added": "ours: what `corpus add` writes, without reading sound",
     "lhotse": "lhotse: lazy manifest, choose one speaker",
     "arrow": "pyarrow: read_json, choose one speaker",
     "datasets_index": "datasets: first opening, which makes Arrow files",
@@ -141,6 +146,7 @@ class CorpusJob:
             "worker": self._worker,
             "drawn": self._drawn,
             "prepare": self._prepare,
+            "added": self._added,
         }
         return works[self.row]
 
@@ -163,6 +169,21 @@ class CorpusJob:
         corpus = open_corpus(self._config)
         use_of(corpus, self._config)
         return make_tokenizer(self._config, UnitBank(corpus, self._config))
+
+    def _added(self) -> CorpusWriter:
+        """Write every utterance of the manifest, each with another sound of one byte."""
+        folder = self.folder / "added"
+        folder.mkdir()
+        manifest = (self.folder / MANIFEST_NAME).open("rb")
+        with manifest, closing(CorpusWriter(folder)) as writer:
+            for line in manifest:
+                utterance = utterance_of(line)
+                digest = sha256(utterance.id.encode()).hexdigest()
+                place = utterance.member
+                writer.add(
+                    AcceptedRecording(utterance=utterance, data=b"0", digest=digest, place=place)
+                )
+        return writer
 
 
 def _read_bytes(manifest: Path) -> int:
