@@ -17,6 +17,7 @@ from microturn.datagen.pipeline import encode_npz
 from microturn.datagen.sets import shards
 from microturn.datagen.sets.shards import StoredDialogue
 from microturn.datagen.sets.storage import place
+from microturn.datagen.sets.tar_members import tar_members
 from microturn.inference.audio import decode_pcm16
 from microturn.inference.config import ServeConfig
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
@@ -162,7 +163,7 @@ def test_a_dialogue_keeps_the_lane_in_a_shard(checkpoint: LoadedCheckpoint, tmp_
 
 def stored_dialogue(path: Path) -> StoredDialogue:
     with path.open("rb") as file:
-        places = {name: (start, size) for name, start, size in shards.tar_members(file)}
+        places = {name: (start, size) for name, start, size in tar_members(file)}
         members = {}
         for name, (start, size) in places.items():
             file.seek(start)

@@ -16,10 +16,10 @@ from microturn.datagen.sets.shards import (
     TOKENIZER_NAME,
     StoredDialogue,
     lanes_of,
-    tar_members,
 )
 from microturn.datagen.sets.storage import Place, local_copy, place, read_range
 from microturn.datagen.sets.tar_copies import PIPE, piped, seekable
+from microturn.datagen.sets.tar_members import tar_members
 from microturn.model.streams import Lanes, StreamLayout, Tokenizer
 from microturn.model.streams.lanes import MISSING_INPUT_ARRAY
 from microturn.model.streams.layout import STREAMS

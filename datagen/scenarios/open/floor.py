@@ -22,8 +22,8 @@ from microturn.datagen.dialogue.timeline import Event, Expect, Timeline
 from microturn.datagen.dialogue.unit_pieces import divided, gaps_of
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.event_types import INTERRUPTION, PAUSE, TURN
-from microturn.datagen.labels.time_classes import UNKNOWN
-from microturn.datagen.scenarios.base import DialogueContext, SegmentBuilder
+from microturn.datagen.scenarios.base import SegmentBuilder
+from microturn.datagen.scenarios.open.agent_words import broken_off, text_fits
 from microturn.datagen.scenarios.turns.turn_taking_history import (
     share_from_here,
     turn_taking_until,
@@ -32,7 +32,6 @@ from microturn.datagen.scenarios.turns.turn_taking_history import (
 FIRST_S: Final = 1.0  # of the dialogue, before which the agent says nothing
 LAST_S: Final = 1.5  # of the dialogue, in which the agent begins no turn that it cannot end
 STOPPABLE_S: Final = 1.6  # a shorter turn of the agent is not broken off
-BEGUN_S: Final = 0.04  # of a word that is broken off; less of it is not said
 LEFT_S: Final = 1.2  # what the last turn leaves of the dialogue, on average
 LONGER: Final = 6  # as many more pauses are made long: sound has more short ones than words do
 PER_CHANGE_S: Final = 4.5  # from one change of speaker to the next, on average
@@ -380,33 +379,6 @@ class Floor:
             raise DoesNotFit
 
 
-def text_fits(timelines: Sequence[Timeline], context: DialogueContext) -> bool:
-    """Whether all of the agent's words can be written before they are said, as packing does it."""
-    layout, encode = context.config.layout, context.tokenizer.encode
-    items = [(control.sample, 1) for timeline in timelines for control in timeline.controls]
-    items += [
-        (word.start_sample, len(encode(word.text)) if word.times != UNKNOWN else 0)
-        for timeline in timelines
-        for word in timeline.agent
-    ]
-    limit = float("inf")
-    for sample, n_tokens in sorted(items, reverse=True):
-        first = (layout.micro_turn_of(sample) - 1) * layout.say_positions
-        limit = min(float(first), limit - n_tokens)
-    return limit >= 0
-
-
 def _end(planned: Sequence[tuple[Unit, int]]) -> int:
     unit, start = planned[-1]
     return start + unit.n_samples
-
-
-def broken_off(planned: Sequence[tuple[Unit, int]], stop: int, *, rate: int) -> int:
-    """Where sound ends that is broken off at a sample: inside a word, or at the end of one."""
-    begun = stop - round(BEGUN_S * rate)
-    words = [
-        (start + word.start_sample, start + word.end_sample)
-        for unit, start in planned
-        for word in unit.words
-    ]
-    return min(stop, max((end for start, end in words if start < begun), default=stop))

@@ -17,7 +17,7 @@ from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.event_types import AGENT_BACKCHANNEL
 from microturn.datagen.labels.time_classes import UNKNOWN
 from microturn.datagen.scenarios.base import DialogueContext, SegmentBuilder
-from microturn.datagen.scenarios.open.floor import broken_off, text_fits
+from microturn.datagen.scenarios.open.agent_words import broken_off, text_fits
 from microturn.model.streams import (
     LaneText,
     StreamLayout,

@@ -16,7 +16,7 @@ from microturn.datagen.dialogue.recipe import Recipe
 from microturn.datagen.dialogue.script import DoesNotFit, Script
 from microturn.datagen.scenario_config import REQUESTS
 from microturn.datagen.scenarios.base import REGISTRY, DialogueContext, SegmentBuilder
-from microturn.datagen.scenarios.open.floor import text_fits
+from microturn.datagen.scenarios.open.agent_words import text_fits
 from microturn.datagen.scenarios.plugins import needed_words
 from microturn.datagen.scenarios.transplants.stretches import (
     FreeStretch,

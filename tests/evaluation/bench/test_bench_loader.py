@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.configs.main import main
-from microturn.datagen.sets.shards import ShardReader, tar_members
+from microturn.datagen.sets.shards import ShardReader
+from microturn.datagen.sets.tar_members import tar_members
 from microturn.evaluation.bench.loader import ROWS, _from_sound
 
 

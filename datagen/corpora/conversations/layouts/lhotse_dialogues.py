@@ -26,7 +26,7 @@ from microturn.datagen.corpora.conversations.described import (
 from microturn.datagen.corpora.recordings import FileSound, split_named
 from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.datagen.labels.time_classes import GIVEN, INTERPOLATED, UNKNOWN
-from microturn.datagen.sets.shards import tar_members
+from microturn.datagen.sets.tar_members import tar_members
 
 Row = dict[str, Any]
 _TOLERANCE_S: Final = 0.1  # of words after their supervision
