@@ -278,7 +278,9 @@ class DatagenConfig:
         "", "comma-separated corpora, each a name, folder or URL; empty: the one that ships"
     )
     cache: str = option(
-        "", "folder for room responses and analyses of voices; empty: the user's cache folder"
+        "",
+        "folder for room responses, decoded recordings and analyses of voices; empty: the user's "
+        "cache folder",
     )
     json: str = option("", "write the data card to this file (- for stdout)")
     families: dict[str, float] = option(

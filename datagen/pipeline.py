@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.configs.paths import cache_folder
 from microturn.datagen.acoustics.conditions import AcousticConditions, draw_conditions
 from microturn.datagen.acoustics.noise import NoiseBeds
 from microturn.datagen.acoustics.render import RenderedAudio, Renderer
@@ -85,7 +86,8 @@ class SimulatedDialogue(RenderedDialogue):
 
 
 def open_corpus(config: DatagenConfig) -> Corpus:
-    return open_corpora(config.corpus, sample_rate=config.layout.sample_rate)
+    cache = cache_folder(config.cache)
+    return open_corpora(config.corpus, sample_rate=config.layout.sample_rate, cache=cache)
 
 
 def make_tokenizer(config: DatagenConfig, bank: UnitBank) -> Tokenizer:

@@ -152,9 +152,13 @@ def _content(utterance: Utterance) -> tuple[str, str, float]:
     return utterance.speaker, utterance.text, round(utterance.duration_s, 3)
 
 
-def open_corpora(names: str, *, sample_rate: int | None = None) -> Corpus:
-    """Open the corpora named by `corpus=`, several as one."""
-    corpora = [Corpus.open(folder, sample_rate=sample_rate) for folder in folders_of(names)]
+def open_corpora(
+    names: str, *, sample_rate: int | None = None, cache: Path | None = None
+) -> Corpus:
+    """Open the corpora named by `corpus=`, several as one; `cache` as in `Corpus.open`."""
+    corpora = [
+        Corpus.open(folder, sample_rate=sample_rate, cache=cache) for folder in folders_of(names)
+    ]
     return corpora[0] if len(corpora) == 1 else Corpora(corpora)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from microturn.datagen.corpora.index.catalogue import Catalogue, Rows, Utterances
+from microturn.datagen.corpora.index.decoded_sounds import DecodedSounds, is_kept
 from microturn.datagen.corpora.index.lines import LineIndex
 from microturn.datagen.corpora.index.manifest_columns import REBUILD, utterance_of
 from microturn.datagen.corpora.index.manifest_index import open_manifest
@@ -54,21 +55,31 @@ class Corpus:
         read: Callable[[int], Utterance],
         *,
         sample_rate: int | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.folder = folder
         self.name = str(folder)  # in messages
         self.catalogue = catalogue
         self.sample_rate = sample_rate or StreamLayout().sample_rate
+        self._decoded: DecodedSounds | None = None
+        if cache is not None and is_kept(float(catalogue["duration_s"].sum()), self.sample_rate):
+            self._decoded = DecodedSounds(cache, self.sample_rate)
         self.utterance = lru_cache(CACHED_UTTERANCES)(read)  # by row
         self._row_of = lru_cache(CACHED_UTTERANCES)(catalogue.row_of)
         self._cache: OrderedDict[str, Audio] = OrderedDict()
         self._cached_bytes = 0
 
     @staticmethod
-    def open(folder: str | Place = DEFAULT_FOLDER, *, sample_rate: int | None = None) -> Corpus:
+    def open(
+        folder: str | Place = DEFAULT_FOLDER,
+        *,
+        sample_rate: int | None = None,
+        cache: Path | None = None,
+    ) -> Corpus:
         """Open a corpus in a folder or at a URL, and check its manifest against its tars.
 
-        A corpus of recorded conversations alone has an empty manifest.
+        A corpus of recorded conversations alone has an empty manifest. Decoded recordings of a
+        small one are kept in the `cache` folder, if one is given.
         """
         folder = place(folder)
         manifest = folder / MANIFEST_NAME
@@ -82,7 +93,7 @@ class Corpus:
         catalogue = Catalogue(index.columns)
         _check_tars(folder, catalogue)
         read = partial(_read, manifest, index, catalogue)
-        return Corpus(folder, catalogue, read, sample_rate=sample_rate)
+        return Corpus(folder, catalogue, read, sample_rate=sample_rate, cache=cache)
 
     @cached_property
     def utterances(self) -> Utterances:
@@ -180,12 +191,16 @@ class Corpus:
 
     def _decode(self, utterance: Utterance) -> Audio:
         tar = self.folder / utterance.tar
-        stored = read_range(tar, start=utterance.offset, size=utterance.size)
-        try:
-            piece = read_sound(bytes(stored))
-        except SoundError as error:
-            raise ValueError(f"{tar}: {utterance.member}: {error}; {REBUILD}.") from error
-        return resample(to_mono(piece.samples)[0], piece.rate, new_rate=self.sample_rate)
+        stored = bytes(read_range(tar, start=utterance.offset, size=utterance.size))
+
+        def decode() -> Audio:
+            try:
+                piece = read_sound(stored)
+            except SoundError as error:
+                raise ValueError(f"{tar}: {utterance.member}: {error}; {REBUILD}.") from error
+            return resample(to_mono(piece.samples)[0], piece.rate, new_rate=self.sample_rate)
+
+        return decode() if self._decoded is None else self._decoded.of(stored, decode)
 
 
 def _read(manifest: Place, index: LineIndex, catalogue: Catalogue, row: int) -> Utterance:

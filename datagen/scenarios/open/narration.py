@@ -46,7 +46,7 @@ class NarrationScenario:
             raise DoesNotFit
         read = 0
         while lines:
-            passage = lines[: segment.whole(PASSAGE)]
+            passage = [floor.speech.agent_unit(one) for one in lines[: segment.whole(PASSAGE)]]
             planned = floor.fitting(floor.plan(passage))
             if not planned:
                 break
@@ -62,8 +62,8 @@ class NarrationScenario:
             raise DoesNotFit
         floor.close()
 
-    def _lines(self, floor: Floor) -> list[Unit]:
-        """Lines of the agent that follow one another, from a drawn one on."""
+    def _lines(self, floor: Floor) -> list[str]:
+        """Ids of lines of the agent that follow one another, from a drawn one on."""
         segment = floor.segment
         chapters = [
             [line for line in chapter if line.is_told]
@@ -74,7 +74,7 @@ class NarrationScenario:
         n = segment.whole(segment.context.config.scenarios.narrated_lines)
         chapter = chapters[number]
         first = max(min(first, len(chapter) - n), 0)
-        return [floor.speech.agent_unit(line.id) for line in chapter[first : first + n]]
+        return [line.id for line in chapter[first : first + n]]
 
     def _goes_on(self, floor: Floor) -> bool:
         """The user asks the agent to go on, if there is time for it and for an answer."""

@@ -34,10 +34,13 @@ def test_every_mix_has_its_figures_and_a_missed_goal_is_an_exit_code(
         rate, seconds = figures["dialogues_per_cpu_second"], figures["seconds_per_cpu_second"]
         assert figures["seconds_per_dialogue"] == 8.0
         assert seconds == pytest.approx(8.0 * rate, rel=0.01)
+        assert figures["first_dialogues_per_cpu_second"] > 0
+    # Both mixes are of one corpus, which is decoded once.
+    assert result["mixes"]["reading"]["decoding_s"] > result["mixes"]["asking"]["decoding_s"]
     assert not result["reached"]
     reading, asking = (mix["dialogues_per_cpu_second"] for mix in result["mixes"].values())
     assert result["ratios"]["reading_vs_asking"] == pytest.approx(reading / asking, rel=0.02)
-    assert "(goal 1e+09)" in capsys.readouterr().out
+    assert "(goal 1e+09), not decoded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
