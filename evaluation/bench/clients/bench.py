@@ -45,10 +45,15 @@ def run_bench_clients(config: BenchClientsConfig) -> int:
     )
     question, rows = recorded_question(), []
     with running(ServedTalker(serve=serve)) as server:
-        rows.append(_own_row(server, question))
-        for client in CLIENTS:
+        n_dropped = 0
+        for client in (None, *CLIENTS):
             _wait_until_free(server)
-            rows.append(row_of_client(client, environment, server.openai_url, question))
+            if client is None:
+                row = _own_row(server, question)
+            else:
+                row = row_of_client(client, environment, server.openai_url, question)
+            before, n_dropped = n_dropped, int(server.metrics()["dropped"])
+            rows.append(blame_the_machine(row, n_dropped=n_dropped - before))
     result = {"rows": rows, "checkpoint": serve.checkpoint}
     publish(result, format_clients(result), config)
     failed = [row["client"] for row in rows if row["faults"]]
@@ -70,6 +75,14 @@ def row_of_client(
     command = client.command(environment, url)
     talk = asyncio.run(talk_through(command, question, folder=folder))
     return row_of_talk(client.name, version, talk, talks=client.talks)
+
+
+def blame_the_machine(row: dict[str, Any], *, n_dropped: int) -> dict[str, Any]:
+    """Say of a conversation that failed that the server was too slow to hear all of it."""
+    if not (row["faults"] and n_dropped):
+        return row
+    sentence = f"the machine is too slow: {n_dropped} micro-turns of sound were not answered"
+    return {**row, "faults": [*row["faults"], sentence]}
 
 
 def _own_row(server: RunningServer, question: RecordedQuestion) -> dict[str, Any]:

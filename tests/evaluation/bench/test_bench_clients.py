@@ -14,6 +14,7 @@ import pytest
 
 from microturn.configs.reading import lines_of
 from microturn.evaluation.bench.clients.bench import (
+    blame_the_machine,
     format_clients,
     row_of_client,
     row_of_talk,
@@ -123,6 +124,16 @@ def test_what_a_talk_lacks_is_said() -> None:
         "no result came back",
         "nothing was there to interrupt",
     ]
+
+
+def test_a_slow_machine_is_a_reason_where_something_failed() -> None:
+    late = blame_the_machine({"faults": ["heard 'eight'"]}, n_dropped=3)
+    assert late["faults"] == [
+        "heard 'eight'",
+        "the machine is too slow: 3 micro-turns of sound were not answered",
+    ]
+    assert blame_the_machine({"faults": []}, n_dropped=3)["faults"] == []
+    assert blame_the_machine({"faults": ["x"]}, n_dropped=0)["faults"] == ["x"]
 
 
 def test_the_page_of_clients_has_the_commands_that_install_what_is_run() -> None:
