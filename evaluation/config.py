@@ -111,7 +111,12 @@ class EvaluateConfig:
     """`microturn evaluate`."""
 
     data: str = option(
-        "", "folder of a shard set to play; empty: the sets of the suites, which are simulated"
+        "",
+        "folder of a shard set to play; empty: the sets of the suites, which are simulated; "
+        "with loop=closed a configuration of simulate, and keys of it: `FILE.yaml split=test`",
+    )
+    loop: Literal["recorded", "closed"] = option(
+        "recorded", "play recorded dialogues, or talk with users who react to the agent"
     )
     out: str = option(help="folder for scores.json, scores.md and pictures")
     checkpoint: str = option("", "folder of a checkpoint; leave empty with baseline=")

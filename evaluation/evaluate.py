@@ -62,6 +62,10 @@ class EvaluationPlan:
 
 def evaluate(config: EvaluateConfig) -> int:
     """Run the command; 0 done, 1 a target was missed. Resumes a run that was interrupted."""
+    if config.loop == "closed":
+        from microturn.evaluation.closed_loop import evaluate_closed
+
+        return evaluate_closed(config)
     check(config)
     plan = make_plan(config)
     out = Path(config.out)

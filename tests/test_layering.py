@@ -68,6 +68,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("runner",),
         ("records",),
         ("report",),
+        ("closed_loop",),
         (
             *("validation", "evaluate", "compare", "model_card", "examples", "reconstruct"),
             *("demo_estimate", "demo_report"),

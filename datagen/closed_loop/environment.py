@@ -205,6 +205,11 @@ class Environment:
         """What was planned and will not happen: without a reason it cannot be right or wrong."""
         return tuple(one for one in self._occurrences if one.kind == "never")
 
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """What has become of planned events so far."""
+        return tuple(self._occurrences)
+
     def episode(self) -> Episode:
         """Return all that scores need, which can be sent to another process."""
         now = (self._k + 1) * self.layout.samples_per_micro_turn

@@ -105,7 +105,7 @@ class Performance:
             (number, answer)
             for number, answer in enumerate(self.answers)
             if number not in self.answered
-            and _is_request(answer.event)
+            and is_request(answer.event)
             and from_s <= answer.event.start_s < until_s
         ]
         if not found:
@@ -224,7 +224,7 @@ class Performance:
         return _slice(self.recorded, word.start_s, word.end_s, self.held_out.sample_rate)
 
 
-def _is_request(event: EventLabel) -> bool:
+def is_request(event: EventLabel) -> bool:
     """Whether the user asks for an answer, and not a result that arrives."""
     return event.act in _ANSWERED and event.speaker == "user" and event.type != RESULT
 
@@ -234,7 +234,7 @@ def _is_result_of(event: EventLabel, message: TextLabel) -> bool:
 
 
 def _is_typed(event: EventLabel, dialogue: Dialogue) -> bool:
-    return _is_request(event) and any(
+    return is_request(event) and any(
         message.read.is_typed and abs(message.time_s - event.start_s) < SAME_S
         for message in dialogue.messages
     )

@@ -40,6 +40,9 @@ _NAMES: Final = {
 }
 
 
+State = tuple[Tensor, Tensor]  # of the LSTM
+
+
 class SileroNetwork(nn.Module):
     """Magnitude spectrum, four convolutions, an LSTM, one probability per frame."""
 
@@ -62,11 +65,11 @@ class SileroNetwork(nn.Module):
             x = convolution(x).relu()
         return x.squeeze(-1)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """frames (N, context + frame samples) of one recording, in order -> (N,)."""
+    def forward(self, frames: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """frames (N, context + frame samples), in order -> (N,), and the state after them."""
         pieces = [self.encode(piece) for piece in frames.split(_FRAMES_AT_ONCE)]
-        x, _ = self.lstm(torch.cat(pieces).unsqueeze(0))  # (1, N, 128)
-        return self.final_conv(x.relu().transpose(1, 2)).sigmoid().flatten()
+        x, state = self.lstm(torch.cat(pieces).unsqueeze(0), state)  # (1, N, 128)
+        return self.final_conv(x.relu().transpose(1, 2)).sigmoid().flatten(), state
 
 
 @cache
@@ -103,5 +106,26 @@ def speech_probabilities(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     padded[_CONTEXT : _CONTEXT + len(audio)] = torch.from_numpy(audio)
     frames = padded.unfold(0, _CONTEXT + FRAME, FRAME) if n else padded.new_zeros((0, FRAME))
     with torch.inference_mode():
-        found = network()(frames) if n else frames.new_zeros(0)
+        found = network()(frames)[0] if n else frames.new_zeros(0)
     return found.numpy()
+
+
+class SpeechStream:
+    """`speech_probabilities` of sound that comes piece by piece."""
+
+    def __init__(self) -> None:
+        self._heard = np.zeros(_CONTEXT, np.float32)  # the context, and less than a frame
+        self._state: State | None = None
+
+    def hear(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take in audio (T,); return the probabilities of the frames that are whole with it."""
+        heard = np.concatenate([self._heard, audio])
+        n = (len(heard) - _CONTEXT) // FRAME
+        self._heard = heard[n * FRAME :]
+        if not n:
+            return np.zeros(0, np.float32)
+        frames = torch.from_numpy(heard[: _CONTEXT + n * FRAME]).unfold(0, _CONTEXT + FRAME, FRAME)
+        with torch.inference_mode():
+            found, self._state = network()(frames, self._state)
+        probabilities: NDArray[np.float32] = found.numpy()
+        return probabilities

@@ -36,6 +36,16 @@ def test_it_gives_the_numbers_of_the_package(speech: np.ndarray) -> None:
     assert np.abs(found - theirs).max() < 1e-4
 
 
+@pytest.mark.parametrize("piece", [3200, 500, 7000])
+def test_it_hears_the_same_piece_by_piece(speech: np.ndarray, piece: int) -> None:
+    whole = silero.speech_probabilities(speech)
+    stream = silero.SpeechStream()
+    parts = [stream.hear(speech[at : at + piece]) for at in range(0, len(speech), piece)]
+    found = np.concatenate(parts)
+    assert len(found) == len(speech) // silero.FRAME
+    assert np.abs(found - whole[: len(found)]).max() < 1e-5
+
+
 def test_it_hears_speech_and_not_silence(speech: np.ndarray) -> None:
     found = silero.speech_probabilities(speech)
     second = silero.SAMPLE_RATE // silero.FRAME

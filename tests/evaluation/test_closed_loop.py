@@ -1,0 +1,117 @@
+"""`microturn evaluate loop=closed`: agents talk with users who react, and are scored as ever."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microturn.configs.load import ConfigError
+from microturn.configs.main import main
+from microturn.datagen.closed_loop.environment import Environment
+from microturn.datagen.live import LiveSource
+from microturn.evaluation.agents.closed_loop import play
+from microturn.evaluation.agents.performance import RecordedWords
+from microturn.evaluation.agents.talking import HalfDuplexTalker, dialogue_of, microphone_of
+from microturn.evaluation.closed_loop import ReactingUsers, check
+from microturn.evaluation.config import EvaluateConfig
+from microturn.model.checkpoint import random_checkpoint, save_checkpoint
+
+KEYS = "rooms.n_rooms=2 rooms.method=tail"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def evaluate(out: Path, cache: Path, *words: str) -> dict[str, Any]:
+    data = f"data=evaluation/suites/tau_voice.yaml {KEYS} n_micro_turns=60"
+    fixed = [data, f"out={out}", "loop=closed", "n_dialogues=3", f"cache={cache}"]
+    assert main(["evaluate", *fixed, *words]) == 0
+    scores: dict[str, Any] = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    return scores
+
+
+@pytest.fixture(scope="module")
+def users(cache: Path) -> ReactingUsers:
+    name = f"live:evaluation/suites/tau_voice.yaml {KEYS} n_micro_turns=60 cache={cache}"
+    return ReactingUsers(source=LiveSource.open(name), n=3)
+
+
+def test_the_oracle_has_full_credit(cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    scores = evaluate(folder, cache, "baseline=oracle", "n_pictures=1")
+    assert scores["suites"]["tau_voice"]["metrics"]["response_rate"] == 1.0
+    assert scores["suites"]["overall"]["headline"] == 1.0
+    assert {path.suffix for path in (folder / "pictures").iterdir()} == {".png", ".wav"}
+    assert json.loads((folder / "users.json").read_text()) == {"oracle": {}}
+    assert "## What the users did" in (folder / "scores.md").read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_stands_beside_the_baselines_whatever_the_batch(
+    cache: Path, tmp_path: Path
+) -> None:
+    loaded = random_checkpoint()
+    save_checkpoint(tmp_path / "checkpoint", loaded.model, loaded.tokenizer)
+    words = (f"checkpoint={tmp_path / 'checkpoint'}", "n_pictures=0", "device=cpu")
+    scores = evaluate(tmp_path / "both", cache, *words, "batch_size=3")
+    assert list(scores["timing"]) == ["checkpoint", "oracle", "half_duplex", "always", "silent"]
+    silent = scores["baselines"]["silent"]["suites"]["tau_voice"]["metrics"]
+    assert silent["response_rate"] == 0.0
+    assert silent["yield_rate"] is None
+    always = scores["baselines"]["always"]["suites"]["tau_voice"]["metrics"]
+    assert always["yield_rate"] == 0.0
+    did = json.loads((tmp_path / "both" / "users.json").read_text())
+    assert did["silent"]["never"] + did["silent"]["gave_up"] > 0
+    alone = evaluate(tmp_path / "alone", cache, *words, "batch_size=1", "baselines=false")
+    assert alone["suites"]["tau_voice"]["metrics"] == scores["suites"]["tau_voice"]["metrics"]
+
+
+def test_half_duplex_answers_what_it_heard_and_says_it(users: ReactingUsers) -> None:
+    voice = RecordedWords.of(lambda: iter(users.planned))
+    talker = HalfDuplexTalker(voice=voice, silence_s=0.5)
+    environments = users.begin()
+    outputs = list(talker.talk(environments))
+    n_right = 0
+    for environment, output in zip(environments, outputs, strict=True):
+        said = [(word.text, word.start_s) for word in output.words]
+        for event in dialogue_of(environment).events:
+            if event.act == "respond":
+                after = [text for text, start_s in said if start_s > event.end_s]
+                n_right += tuple(after[: len(event.expected)]) == event.expected
+    assert n_right >= 2
+
+
+def test_what_the_microphone_heard_can_be_heard_again(users: ReactingUsers) -> None:
+    environment = Environment(users.source, 0)
+    turns, heard = iter(environment.recorded()), []
+
+    def answer(observed: Any) -> Any:
+        heard.append(observed.audio)
+        return next(turns)
+
+    play(environment, answer)
+    again = microphone_of(environment)
+    block = environment.layout.samples_per_micro_turn
+    for k, audio in enumerate(heard):
+        assert (again[k * block : (k + 1) * block] == audio).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"data": ""}, "needs data=FILE.yaml"),
+        ({"baseline": "endpointing"}, "endpointing has no closed loop"),
+        ({"baseline": ""}, "give either checkpoint"),
+        ({"through": "server"}, "through=server has no closed loop"),
+        ({"suites": ["fdb_v1"]}, "suites has 'fdb_v1'"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(words: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"out": "x", "data": "demo.yaml", "baseline": "silent"}
+    config = EvaluateConfig(loop="closed", **{**given, **words})
+    with pytest.raises(ConfigError, match=message):
+        check(config)
