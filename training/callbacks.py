@@ -19,7 +19,7 @@ from microturn.training.start.run_identity import RunIdentity
 from microturn.training.state import State
 from microturn.training.watch.step_times import StepTimes
 
-_HEADLINE_EVERY = 10  # steps between two readings of the losses: reading waits for the device
+_HEADLINE_S = 1.0  # between two readings of the losses: reading waits for the device
 
 
 class Progress(Callback):
@@ -45,7 +45,7 @@ class Progress(Callback):
         self._peak = float("nan")
         self._start_s = 0.0  # `trained_seconds` when this run started or resumed
         self._steps = 0
-        self._headline = ""
+        self._headline, self._headline_s = "", -_HEADLINE_S
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
@@ -70,8 +70,9 @@ class Progress(Callback):
         if not pl_module.stepped:
             return
         self._steps += 1
-        if self._steps % _HEADLINE_EVERY == 1:
-            self._headline = pl_module.headline()
+        now_s = time.monotonic()
+        if now_s - self._headline_s >= _HEADLINE_S:
+            self._headline, self._headline_s = pl_module.headline(), now_s
         self.speed = self._speed(pl_module)
         rate, mfu, wait = (self.speed[n] for n in ("dialogues_per_s", "mfu", "data_wait"))
         self.bar.update(100 * pl_module.progress - self.bar.n)

@@ -31,7 +31,7 @@ def of_chosen(log_probs: Tensor, rollout: Rollout) -> Tensor:
 class PolicyTerms:
     """Means over the micro-turns of a rollout."""
 
-    policy: Tensor  # what is minimised for the reward
+    policy: Tensor  # what is minimised for the reward; of conversations that have an advantage
     kl: Tensor  # nats of a micro-turn, from the frozen model
     entropy: Tensor  # nats of a micro-turn; no gradient
     clipped: Tensor  # share of the micro-turns with an advantage that clipping holds
@@ -64,8 +64,10 @@ def policy_terms(
         entropy = -(probs * log_probs).sum((-1, -2))
         counted = (advantages != 0).float() * real
         beyond = (ratio * advantages > held * advantages).float() * counted
+    # Groups whose conversations all went alike say nothing, and must not weaken those that do.
+    telling = (advantages != 0).any(1, keepdim=True).float() * real
     return PolicyTerms(
-        policy=-mean(gained),
+        policy=-(gained * telling).sum() / telling.sum().clamp_min(1),
         kl=mean((probs * (log_probs - frozen)).sum((-1, -2))),
         entropy=mean(entropy),
         clipped=beyond.sum() / counted.sum().clamp_min(1),

@@ -77,7 +77,8 @@ def roll_out(
     was_training = model.training
     model.eval()
     try:
-        return _roll_out(model, users, seeds, temperature, max_micro_turns)
+        with torch.autocast(model.unembed.weight.device.type, enabled=False):  # as a session
+            return _roll_out(model, users, seeds, temperature, max_micro_turns)
     finally:
         model.train(was_training)
 

@@ -78,6 +78,16 @@ def test_what_has_changed_enough_is_left_alone(
     assert bool(model.unembed.weight.grad.any()) == (clipped == 0.0)
 
 
+def test_conversations_that_went_alike_do_not_weaken_the_others(
+    model: InteractionModel, rollout: Rollout
+) -> None:
+    before = chosen_by(model, rollout)
+    advantages = torch.zeros_like(before)
+    advantages[0, :6] = 1.0
+    terms = terms_of(model, rollout, before=before, advantages=advantages)
+    assert float(terms.policy) == pytest.approx(-6 / before.shape[1], rel=1e-4)
+
+
 def test_divergence_and_entropy_are_those_of_the_distributions(
     model: InteractionModel, rollout: Rollout
 ) -> None:
