@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from microturn.configs.files import write_atomically
 from microturn.configs.reading import lines_of
 from microturn.evaluation.report.pictures import draw_dialogue, write_mix
 from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites import tau_voice
 from microturn.evaluation.suites.event_suites import score_events
 from microturn.training.module import seed_of
 from microturn.training.reinforce.config import HeldOutConfig, RewardConfig
@@ -83,6 +86,7 @@ class HeldOut(Callback):
         row = {
             "step": module.steps,
             **rewards,
+            **_interaction(scored),
             "suites": {suite: one.to_json() for suite, one in suites.items()},
         }
         with (self.folder / "scores.jsonl").open("a", encoding="utf-8") as file:
@@ -91,3 +95,11 @@ class HeldOut(Callback):
         tqdm.write(f"held out at step {module.steps}: {named}", file=sys.stderr)
         self._last_step = module.steps
         module.exclude_time(time.monotonic() - start_s)
+
+
+def _interaction(scored: Sequence[ScoredDialogue]) -> dict[str, float | None]:
+    """The measures of tau-voice; None where nothing asked for one."""
+    measured = tau_voice.measure([tau_voice.observe(one) for one in scored])
+    return {
+        f"tau_voice/{name}": None if one is None else float(one) for name, one in measured.items()
+    }

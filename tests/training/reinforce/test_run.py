@@ -92,6 +92,7 @@ def test_the_log_has_rewards_and_the_divergence(straight: Path) -> None:
 def test_held_out_conversations_are_held_before_meanwhile_and_after(straight: Path) -> None:
     lines = (straight / "held_out" / "scores.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 4, 6]
+    assert "tau_voice/response_rate" in json.loads(lines[-1])
     for step in (0, 4, 6):
         assert (straight / "held_out" / f"step{step:06d}.png").stat().st_size > 0
         assert (straight / "held_out" / f"step{step:06d}.wav").stat().st_size > 0
