@@ -297,7 +297,9 @@ def check_certificate(config: ServeConfig) -> None:
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket; raises OSError with the way out when the port is not free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Only where the protocol is named does asyncio send small messages at once, without waiting
+    # for the last one to be acknowledged (up to 40 ms).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

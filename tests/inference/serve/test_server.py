@@ -1,6 +1,8 @@
 """The application in process: what goes in and out of the socket, and what goes wrong."""
 
+import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,7 @@ from microturn.inference.serve import connection, pace
 from microturn.inference.serve.closing import CLOSE_NOT_ALLOWED
 from microturn.inference.serve.engine import LiveEngine
 from microturn.inference.serve.report import MicroTurnReport, Problem
-from microturn.inference.serve.server import create_app
+from microturn.inference.serve.server import create_app, listen
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams.pcm import Audio
 
@@ -378,3 +380,24 @@ def test_dropped_input_is_reported_on_the_socket(
             "dropped_s": 0.8,
         }
         assert event_of(socket, "micro_turn")["micro_turn"] == 5
+
+
+def test_small_messages_leave_at_once() -> None:
+    """The kernel would hold the second of two back until the first is acknowledged."""
+    held_back: list[int] = []
+
+    class Asked(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted = transport.get_extra_info("socket")
+            held_back.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0)
+
+    async def connect() -> None:
+        with listen("127.0.0.1", 0) as listener:
+            async with await asyncio.get_running_loop().create_server(Asked, sock=listener):
+                _, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+                while not held_back:
+                    await asyncio.sleep(0.01)
+                writer.close()
+
+    asyncio.run(asyncio.wait_for(connect(), 10))
+    assert held_back == [False]
