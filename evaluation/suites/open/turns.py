@@ -144,7 +144,7 @@ SUITE: Final = Suite(
     measure=measure,
     is_twin=False,
     by_speech=True,
-    oracle_note="The program that listens hears words in it that nobody wrote, once in a while.",
+    oracle_note="The detector of speech hears none in one of the recorded replies.",
     n_dialogues=32,
     meanings={
         CREDIT: "the lower of turns taken + pauses left - 1, and stopped + went on - 1, with "
