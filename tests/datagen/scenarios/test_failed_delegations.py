@@ -19,7 +19,8 @@ N = 30
 
 
 def config_with(config: DatagenConfig, share: float, *more: str) -> DatagenConfig:
-    overrides = ["out=unused", f"scenarios.failed_share={share}", *more]
+    shares = [f"scenarios.failed_share={share}", "scenarios.progress_share=0"]
+    overrides = ["out=unused", *shares, *more]
     return replace(
         load_config(DatagenConfig, ["datagen/everything.yaml"], overrides), rooms=config.rooms
     )

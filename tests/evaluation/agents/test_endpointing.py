@@ -13,6 +13,7 @@ from microturn.evaluation.config import ActivityConfig, WindowConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.speech.silero import speech_spans
 from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.suite import Measured
@@ -35,9 +36,14 @@ def play(
 
 def scenes(samples: list[HeldOutDialogue], played: list[AgentOutput]) -> list[ScoredDialogue]:
     return [
-        ScoredDialogue(sample.dialogue, Trace.of(one, ActivityConfig()), WindowConfig())
+        ScoredDialogue(sample.dialogue, trace_of(one), WindowConfig())
         for sample, one in zip(samples, played, strict=True)
     ]
+
+
+def trace_of(output: AgentOutput) -> Trace:
+    speech = speech_spans(output.audio, output.sample_rate)
+    return Trace.of(output, ActivityConfig(), speech=speech)
 
 
 def measured(samples: list[HeldOutDialogue], played: list[AgentOutput]) -> Measured:

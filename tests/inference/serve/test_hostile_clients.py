@@ -201,7 +201,7 @@ def test_a_client_that_reads_nothing_is_cut_off_and_costs_little(
     finally:
         raw.close()
     assert most < 20 * MIB
-    wait_until(lambda: descriptors() == files)
+    wait_until(lambda: descriptors() <= files)
 
 
 def test_two_hundred_who_vanish_leave_nothing_behind(
@@ -225,7 +225,7 @@ def test_two_hundred_who_vanish_leave_nothing_behind(
         vanish(k)
     wait_until(lambda: is_empty(server))
     assert resident_bytes() - before < 5 * MIB
-    wait_until(lambda: descriptors() == files)
+    wait_until(lambda: descriptors() <= files)
     with conversation(server) as client:  # every row works as if it were new
         alone = RowBatch(checkpoint, 1)
         for k in range(3):
@@ -297,7 +297,7 @@ def test_nonsense_of_two_thousand_events_changes_no_bit_of_a_neighbour(
         wait_until(lambda: server.n_sessions == server.n_sockets == 1)
     assert memory[-1] - memory[len(memory) // 5] < 5 * MIB
     assert not caplog.records  # nothing that a stranger says is a fault of the server
-    wait_until(lambda: is_empty(server) and descriptors() == files)
+    wait_until(lambda: is_empty(server) and descriptors() <= files)
 
 
 def test_when_the_server_stops_each_client_is_told(checkpoint: LoadedCheckpoint) -> None:

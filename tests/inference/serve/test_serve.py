@@ -33,9 +33,8 @@ HELLO = json.dumps({"type": "hello", "protocol": PROTOCOL_VERSION})
 
 @pytest.fixture(scope="module")
 def server(checkpoint_folder: Path) -> Iterator[Served]:
-    served = start(
-        checkpoint_folder, "max_sessions=2", "max_waiting_micro_turns=50", "max_behind_ms=0"
-    )
+    waits = ("max_waiting_micro_turns=50", "max_behind_ms=0", "resume_s=1")
+    served = start(checkpoint_folder, "max_sessions=2", *waits)
     yield served
     served.process.kill()
     served.process.wait()
@@ -152,10 +151,10 @@ def code_of_the_end(client: ClientConnection) -> int | None:
 
 
 def wait_until_empty(server: Served) -> None:
-    for _ in range(500):
+    for _ in range(100):  # more often than 30 times a second an address may not ask
         if server.health()["sessions"] == 0:
             return
-        threading.Event().wait(0.02)
+        threading.Event().wait(0.1)
     pytest.fail("a session was never closed")
 
 
