@@ -27,13 +27,12 @@ def wordless(scored: ScoredDialogue) -> ScoredDialogue:
     if speech is None:
         raise ValueError("the performance cannot be scored by its speech: nobody listened for it")
     said = [span for span in scored.utterances if _seconds_in(span, speech) >= LEAST_SPEECH_S]
-    other = [span for span in scored.utterances if span not in said]
     trace = replace(
         scored.trace,
         words=tuple(SpokenWord(text=_ANY, start_s=start, end_s=end) for start, end in said),
         sounds=tuple(
             HeardWord(text=_ANY if span in said else "", start_s=span[0], end_s=span[1])
-            for span in sorted([*said, *other])
+            for span in scored.utterances
         ),
     )
     return replace(scored, trace=trace)
