@@ -6,6 +6,7 @@ from microturn.configs.command import option
 from microturn.datagen.acoustics.config import AcousticsConfig as AcousticsConfig
 from microturn.datagen.acoustics.config import ChannelConfig as ChannelConfig
 from microturn.datagen.acoustics.config import RoomsConfig as RoomsConfig
+from microturn.datagen.closed_loop.config import ReactionConfig
 from microturn.datagen.scenario_config import ScenarioConfig
 from microturn.datagen.video.config import VideoConfig
 from microturn.datagen.voices_config import MIN_TRANSFORM_HZ
@@ -228,6 +229,9 @@ class TimingConfig:
         (0.4, 0.4), "an interrupted agent falls silent at the first micro-turn this long after"
     )
     human: HumanTimingConfig = field(default_factory=HumanTimingConfig)
+    reactions: ReactionConfig = option(
+        default_factory=ReactionConfig, help="users of the closed loop alone, who hear the agent"
+    )
 
     def __post_init__(self) -> None:
         low, high = self.yield_after_s

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from microturn.datagen.acoustics.conditions import channel_events
 from microturn.datagen.acoustics.echo import active_steps
+from microturn.datagen.closed_loop.draws import Draws
 from microturn.datagen.closed_loop.history import history
 from microturn.datagen.closed_loop.micro_turn import (
     Episode,
@@ -93,7 +94,7 @@ class Environment:
         n = self.source.config.n_samples
         self._agent = np.zeros(n, np.float32)
         self._say, self._occurrences = [], []
-        self._user = SimulatedUser(self.plan, seed=self.seed, index=self.index)
+        self._user = SimulatedUser(self.plan, self._draws)
         self._microphone = self._new_microphone()
         self._unread: deque[int] = deque()
         self._n_texts = 0
@@ -263,6 +264,16 @@ class Environment:
             dialogue.sound,
             rate=self.layout.sample_rate,
             ahead=self._new_microphone().ahead,
+        )
+
+    @property
+    def _draws(self) -> Draws:
+        return Draws(
+            timing=self.source.config.timing,
+            seed=self.seed,
+            index=self.index,
+            rate=self.layout.sample_rate,
+            micro_turn=self.layout.samples_per_micro_turn,
         )
 
     def recorded(self) -> list[Played]:

@@ -14,8 +14,6 @@ from microturn.datagen.closed_loop.plan import STEP, PlannedReply
 
 GOES_ON_S: Final = 1.0  # an utterance that lasts so long past the moment is taken for the reply
 SAID_S: Final = 0.2  # and one that ends, if so much of it was heard after the moment
-LONG_SILENCE_S: Final = 0.8  # ends an utterance of which more was expected
-OVERTIME_S: Final = 3.0  # a user waits so much longer than expected for an agent to end
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,9 +46,12 @@ class HeardReply:
         self.onset, self.absent_since, self.over = None, None, False
         self.n_heard = self.n_past_gate = 0
 
-    def end(self, delay: int, n_heard: int, *, rate: int) -> int | None:
-        """When a user speaks who wants to `delay` samples after its end; None: not known yet."""
-        silence = max(self.planned.longest_gap + STEP, round(LONG_SILENCE_S * rate))
+    def end(self, delay: int, n_heard: int, *, silence: int) -> int | None:
+        """When a user speaks who wants to `delay` samples after its end; None: not known yet.
+
+        `silence` in samples ends it where more was expected, if it has none as long inside.
+        """
+        silence = max(self.planned.longest_gap + STEP, silence)
         if self.n_heard >= n_heard:
             return self.last_heard + delay
         if self.over:

@@ -10,22 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from microturn.datagen.closed_loop.draws import Draws
 from microturn.datagen.closed_loop.micro_turn import Kind, Occurrence
 from microturn.datagen.closed_loop.plan import STEP, Act, DialoguePlan, Errand
-from microturn.datagen.closed_loop.replies import OVERTIME_S, HeardReply, ReplyListener
+from microturn.datagen.closed_loop.replies import HeardReply, ReplyListener
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S
 from microturn.datagen.dialogue.script import Clip
-from microturn.datagen.dialogue.seeds import rng_for
 from microturn.datagen.dialogue.timeline import Event, TextArrival
 
-PATIENCE_S: Final = (2.0, 4.0)  # that an answer is waited for, beyond its planned time
-ASK_AGAIN_SHARE: Final = 0.6  # of unanswered requests; each only once
-YIELD_SHARE: Final = 0.5  # of the pauses into which the agent speaks
-BARGED_S: Final = 0.2  # so much sound in a pause is speech
 PAUSE_S: Final = 0.25  # a longer silence between two words may be taken for the end
-GO_ON_S: Final = 1.5  # after something that did not come, the next thing follows within this
-FREE_S: Final = 0.6  # an agent that is silent for so long has ended
-DELEGATE_S: Final = 4.0  # a request is no longer passed on after this
 
 
 @dataclass(kw_only=True, eq=False)
@@ -73,9 +66,9 @@ class ErrandState:
 class SimulatedUser:
     """Everything around the agent that speaks, in steps of `STEP` samples."""
 
-    def __init__(self, plan: DialoguePlan, *, seed: int, index: int) -> None:
+    def __init__(self, plan: DialoguePlan, draws: Draws) -> None:
         self.plan = plan
-        self._seed, self._index = seed, index
+        self._draws, self._takes = draws, draws.reactions
         self.listener = ReplyListener(
             plan.replies,
             rate=plan.rate,
@@ -170,7 +163,7 @@ class SimulatedUser:
             return trigger.delay
         if trigger.kind == "act":
             if self._skipped_at is not None:
-                return self._skipped_at + min(act.gap, self._samples(GO_ON_S))
+                return self._skipped_at + min(act.gap, self._samples(self._takes.go_on_s))
             return self.performed[-1].start_sample + trigger.delay
         reply = self.listener.replies[trigger.reply]
         if trigger.kind == "into":
@@ -178,15 +171,16 @@ class SimulatedUser:
                 return None
             return far if reply.onset is None else reply.onset + trigger.delay
         if reply.absent_since is not None:
-            due = reply.absent_since + min(trigger.delay, self._samples(GO_ON_S))
+            due = reply.absent_since + min(trigger.delay, self._samples(self._takes.go_on_s))
             return self._after_own(act, due)
         if reply.onset is None:
             return far
         planned = reply.planned
-        overtime = reply.onset + 2 * (planned.end - planned.onset) + self._samples(OVERTIME_S)
-        if not reply.over and now >= overtime:
+        overtime = self._samples(self._takes.overtime_s)
+        if not reply.over and now >= reply.onset + 2 * (planned.end - planned.onset) + overtime:
             return self._after_own(act, now)
-        ended = reply.end(trigger.delay, trigger.n_heard, rate=self.plan.rate)
+        silence = self._samples(self._takes.ended_s)
+        ended = reply.end(trigger.delay, trigger.n_heard, silence=silence)
         return far if ended is None else self._after_own(act, ended)
 
     def _after_own(self, act: Act, due: int) -> int:
@@ -259,9 +253,9 @@ class SimulatedUser:
             return False
         planned = self.plan.audible[ended // STEP : act.clips[number].start_sample // STEP]
         heard = self.listener.sounded_in(ended + performance.shift, start)
-        if planned.any() or heard < self._samples(BARGED_S):
+        if planned.any() or heard < self._samples(self._takes.barge_in_s):
             return False
-        if not self._chance("yield", act, YIELD_SHARE):
+        if not self._draws.chance(f"yield/{act.number}", self._takes.yield_share, at=start):
             return False
         performance.stopped_at = ended + performance.shift
         self._note("yielded", start, None, act)
@@ -272,7 +266,8 @@ class SimulatedUser:
         """Say again what an agent broke off, once it is silent."""
         assert self._retry is not None
         act, since = self._retry
-        if self.listener.quiet < self._samples(FREE_S) and now < since + self._samples(OVERTIME_S):
+        overtime = self._samples(self._takes.overtime_s)
+        if self.listener.quiet < self._draws.free(since) and now < since + overtime:
             return False
         self._retry = None
         start = self._soonest(now)
@@ -295,12 +290,16 @@ class SimulatedUser:
         start = self._soonest(now)
         fits = start + act.reach <= self.plan.n_samples
         n = self._attempts.get(act.number, 0)
-        if first and waits and fits and not n and self._chance("ask again", act, ASK_AGAIN_SHARE):
+        if first and waits and fits and not n and self._asks_again(act, now):
             self._attempts[act.number] = n + 1
             self._note("asked_again", start, None, act)
             self._perform(act, start)
         elif first and waits:
             self._note("gave_up", now, None, act)
+
+    def _asks_again(self, act: Act, now: int) -> bool:
+        share = self._takes.ask_again_share
+        return self._draws.chance(f"ask again/{act.number}", share, at=now)
 
     def _fail_errands(self, now: int) -> None:
         """Requests that the agent has not passed on in time come to nothing."""
@@ -308,7 +307,7 @@ class SimulatedUser:
             if state.arrives is not None or state.failed:
                 continue
             ended = [p.end_sample for p in self.performed if p.act.number == state.errand.act]
-            if ended and now > ended[-1] + self._samples(DELEGATE_S):
+            if ended and now > ended[-1] + self._samples(self._takes.delegate_s):
                 state.failed = True
                 self.listener.give_up(self._told(number), now)
                 for event in state.errand.events:
@@ -331,16 +330,11 @@ class SimulatedUser:
         self.occurrences.append(Occurrence(kind=kind, sample=sample, event=event, family=family))
 
     def _samples(self, seconds: float) -> int:
-        return round(seconds * self.plan.rate)
+        return self._draws.samples(seconds)
 
     def _patience(self, reply: int) -> int:
         attempt = self._attempts.get(self.plan.replies[reply].cause, 0)
-        rng = rng_for(self._seed, self._index, f"closed loop/patience/{reply}/{attempt}")
-        return self._samples(float(rng.uniform(*PATIENCE_S)))
-
-    def _chance(self, purpose: str, act: Act, share: float) -> bool:
-        rng = rng_for(self._seed, self._index, f"closed loop/{purpose}/{act.number}")
-        return bool(rng.random() < share)
+        return self._draws.patience(reply, attempt)
 
 
 def shifted(event: Event, samples: int) -> Event:

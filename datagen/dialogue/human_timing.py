@@ -68,7 +68,7 @@ class Pace:
         """The next of an evenly spread sequence in (0, 1)."""
         n = self._drawn.get(purpose, 0)
         self._drawn[purpose] = n + 1
-        return _inside((self._phase(purpose) + (n + 1) * GOLDEN) % 1.0)
+        return inside((self._phase(purpose) + (n + 1) * GOLDEN) % 1.0)
 
     def chance(self, purpose: str, probability: float) -> bool:
         return self.even(purpose) < probability
@@ -110,7 +110,7 @@ class Pace:
         self._drawn = dict(mark)
 
     def _latent(self, purpose: str) -> float:
-        return NORMAL.inv_cdf(_inside(self._phase(purpose)))
+        return NORMAL.inv_cdf(inside(self._phase(purpose)))
 
     def _phase(self, purpose: str) -> float:
         """Where the sequence of a purpose begins: evenly spread over the dialogues of a set."""
@@ -127,8 +127,9 @@ def log_normal(z: float, median: float, sigma: float, within: tuple[float, float
     lowest, highest = (NORMAL.cdf(math.log(edge / median) / sigma) for edge in within)
     u = NORMAL.cdf(z)
     u = 0.5 + (u - 0.5) * 2.0 * ((0.5 - lowest) if u < 0.5 else (highest - 0.5))
-    return median * math.exp(sigma * NORMAL.inv_cdf(_inside(u)))
+    return median * math.exp(sigma * NORMAL.inv_cdf(inside(u)))
 
 
-def _inside(u: float) -> float:
+def inside(u: float) -> float:
+    """Keep a share away from 0 and 1, where a normal law has no value."""
     return min(max(u, 1e-6), 1.0 - 1e-6)
