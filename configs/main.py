@@ -38,6 +38,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
     "reinforce": ("microturn.training.cli", "REINFORCE", "let a checkpoint learn by conversing"),
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
+    "evaluate change": (
+        "microturn.evaluation.cli",
+        "EVALUATE_CHANGE",
+        "compare a checkpoint before and after a training",
+    ),
     "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),
     "compare": ("microturn.evaluation.cli", "COMPARE", "tell two evaluations apart"),
     "model-card": ("microturn.evaluation.cli", "MODEL_CARD", "write the card of a checkpoint"),

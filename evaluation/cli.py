@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from microturn.configs.command import Command, starts_over
+from microturn.evaluation.change.config import ChangeConfig
 from microturn.evaluation.config import (
     CompareConfig,
     EvaluateConfig,
@@ -40,6 +41,12 @@ def _fdb(config: FdbConfig) -> int:
     from microturn.evaluation.suites.fdb.folder import evaluate_fdb
 
     return evaluate_fdb(config)
+
+
+def _change(config: ChangeConfig) -> int:
+    from microturn.evaluation.change.change import evaluate_change
+
+    return evaluate_change(config)
 
 
 def _traces_kept(config: EvaluateConfig, line: str) -> str:
@@ -91,6 +98,12 @@ EXAMPLES = Command(
     run=_examples,
     positionals=("data",),
     help="Give a checkpoint recordings that its page plays to it: users of test dialogues.",
+)
+
+EVALUATE_CHANGE = Command(
+    schema=ChangeConfig,
+    run=_change,
+    help="Let checkpoints before and after a training talk with users who react, and compare them.",
 )
 
 EVALUATE_FDB = Command(

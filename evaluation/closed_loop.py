@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from microturn.configs.command import write_json
 from microturn.configs.devices import choose_device
 from microturn.configs.files import make_folder, write_atomically
 from microturn.configs.load import ConfigError, load_config, save_config
@@ -40,11 +39,12 @@ from microturn.evaluation.agents.talking import (
 )
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.records import AgentRecord, Records
-from microturn.evaluation.report import markdown, panel
+from microturn.evaluation.report import markdown
 from microturn.evaluation.report.observations import write_observations
 from microturn.evaluation.report.pictures import draw_dialogue, write_mix
 from microturn.evaluation.report.plots import draw_plots
-from microturn.evaluation.report.scores import RunInfo, SetInfo, score_run, write_scores
+from microturn.evaluation.report.publish import check_pages, publish
+from microturn.evaluation.report.scores import RunInfo, Scores, SetInfo, score_run, write_scores
 from microturn.evaluation.report.targets import check_targets
 from microturn.evaluation.report.versions import versions
 from microturn.evaluation.runner import CHECKPOINT
@@ -61,6 +61,8 @@ SET: Final = "closed_loop"
 TALKERS: Final = tuple(name for name in BASELINES if name != "endpointing")
 N_DIALOGUES: Final = 48
 QUICK: Final = 8
+
+Did = Mapping[str, Counter[str]]  # what the users did, by agent
 WHAT_USERS_DID: Final = {
     "never": "planned events without an occasion, such as an interruption of a silent agent",
     "asked_again": "requests that the user repeated",
@@ -88,6 +90,18 @@ class ReactingUsers:
 def evaluate_closed(config: EvaluateConfig) -> int:
     """Run the command; 0 done, 1 a target was missed."""
     check(config)
+    scores, did = _score(config)
+    about = _about_users(did)
+    text, tables = markdown.markdown(scores) + about, markdown.tables(scores) + about
+    return publish(config, scores, text=text, tables=tables.rstrip())
+
+
+def score_closed(config: EvaluateConfig) -> Scores:
+    """Let the agents talk with the users, and write all of the folder but its text."""
+    return _score(config)[0]
+
+
+def _score(config: EvaluateConfig) -> tuple[Scores, Did]:
     out = Path(config.out)
     make_folder(out)
     save_config(out / "config.yaml", config)
@@ -100,7 +114,7 @@ def evaluate_closed(config: EvaluateConfig) -> int:
     did: dict[str, Counter[str]] = {}
     for name, talker in talkers(config, users):
         records[name], did[name] = _record(name, talker, users, voice, suites, config)
-    return _report(config, users, suites, records, did)
+    return _written(config, users, suites, records, did), did
 
 
 def check(config: EvaluateConfig) -> None:
@@ -120,6 +134,7 @@ def check(config: EvaluateConfig) -> None:
     for name in config.suites:
         if name not in suites_of_any_set():
             raise ConfigError(f"suites has {name!r}; there are {', '.join(suites_of_any_set())}")
+    check_pages(config)
 
 
 def open_source(config: EvaluateConfig) -> LiveSource:
@@ -246,13 +261,14 @@ def _draw(folder: Path, name: str, scored: ScoredDialogue, environment: Environm
 
 
 # --- the report ----------------------------------------------------------------------------------
-def _report(
+def _written(
     config: EvaluateConfig,
     users: ReactingUsers,
     suites: Sequence[Suite],
     records: Mapping[str, AgentRecord],
-    did: Mapping[str, Counter[str]],
-) -> int:
+    did: Did,
+) -> Scores:
+    """Score the records, and write what programs and eyes read."""
     out = Path(config.out)
     found = Records(
         dialogues=(),
@@ -266,17 +282,7 @@ def _report(
     counts = {name: dict(sorted(one.items())) for name, one in did.items()}
     write_atomically(out / "users.json", json.dumps(counts, indent=2) + "\n")
     draw_plots(out, scores, records=found.agents)
-    text = markdown.markdown(scores) + _about_users(did)
-    write_atomically(out / "scores.md", text)
-    if config.panel:
-        write_atomically(out / "panel.md", panel.markdown(scores) + "\n")
-    write_json(scores.to_json(), config.json)
-    if config.json != "-":
-        print(markdown.summary(scores))
-        for sentence in panel.crossed(scores):
-            print(f"the adversarial panel crosses a line: {sentence}")
-        print(f"see {out / 'scores.md'} and {out / 'pictures'}")
-    return 1 if any(one.missed for one in scores.targets) else 0
+    return scores
 
 
 def _info(config: EvaluateConfig, users: ReactingUsers) -> RunInfo:
@@ -299,7 +305,7 @@ def _info(config: EvaluateConfig, users: ReactingUsers) -> RunInfo:
     )
 
 
-def _about_users(did: Mapping[str, Counter[str]]) -> str:
+def _about_users(did: Did) -> str:
     """What the users did because of each agent, as a table."""
     names = [name for name in did if name not in PANEL]
     lines = [

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.configs.command import write_json
 from microturn.configs.devices import uses_gpu
-from microturn.configs.files import make_folder, write_atomically
+from microturn.configs.files import make_folder
 from microturn.configs.load import ConfigError, save_config
 from microturn.configs.paths import cache_folder
 from microturn.datagen.executors.task import n_cores
@@ -19,9 +18,10 @@ from microturn.evaluation.agents.baselines import BASELINES
 from microturn.evaluation.agents.panel import PANEL
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.records import FROM_AUDIO, Records, read_records
-from microturn.evaluation.report import gallery, markdown, panel
+from microturn.evaluation.report import gallery, markdown
 from microturn.evaluation.report.observations import write_observations
 from microturn.evaluation.report.plots import draw_plots
+from microturn.evaluation.report.publish import check_pages, publish
 from microturn.evaluation.report.scores import RunInfo, SetInfo, score_run, write_scores
 from microturn.evaluation.report.targets import check_names, check_targets, suites_with_targets
 from microturn.evaluation.report.versions import versions
@@ -110,10 +110,7 @@ def check(config: EvaluateConfig) -> None:
         check_names(config.targets, known)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if config.table:
-        markdown.check_page(Path(config.table))
-    if config.panel_table:
-        markdown.check_page(Path(config.panel_table), marks=panel.MARKS)
+    check_pages(config)
 
 
 def make_plan(config: EvaluateConfig) -> EvaluationPlan:
@@ -279,21 +276,8 @@ def report(plan: EvaluationPlan, records: Records) -> int:
     n_pictures = min(config.n_pictures, 1) if config.quick else config.n_pictures
     pictures = gallery.choose(records, suites, n=n_pictures)
     gallery.draw(out / "pictures", pictures, spec=plan.spec, config=config)
-    write_atomically(out / "scores.md", markdown.markdown(scores, pictures))
-    if config.table:
-        markdown.put_into(Path(config.table), markdown.tables(scores))
-    if config.panel:
-        text = panel.markdown(scores)
-        write_atomically(out / "panel.md", text + "\n")
-        if config.panel_table:
-            markdown.put_into(Path(config.panel_table), text, marks=panel.MARKS)
-    write_json(scores.to_json(), config.json)
-    if config.json != "-":
-        print(markdown.summary(scores))
-        for sentence in panel.crossed(scores):
-            print(f"the adversarial panel crosses a line: {sentence}")
-        print(f"see {out / 'scores.md'} and {out / 'pictures'}")
-    return 1 if any(one.missed for one in checks) else 0
+    text, tables = markdown.markdown(scores, pictures), markdown.tables(scores)
+    return publish(config, scores, text=text, tables=tables)
 
 
 def _info(plan: EvaluationPlan) -> RunInfo:

@@ -73,6 +73,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
             *("validation", "evaluate", "compare", "model_card", "examples", "reconstruct"),
             *("demo_estimate", "demo_report"),
         ),
+        ("change",),
         ("demo",),
         ("ablations", "bench"),
         ("cli",),
