@@ -10,6 +10,7 @@ from pathlib import Path
 
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME, SCRIPTED
+from microturn.datagen.corpora.index.packed_lines import lines_file
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
 from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.sets.storage import names, size_of
@@ -23,7 +24,7 @@ _WORDS = (
 def counts_markdown(corpus: Corpus) -> str:
     """Format minutes, speakers, tags, splits, size, cuts and dialogues as Markdown tables."""
     parts = [_sources(corpus), _tags(corpus), _speakers(corpus), _digits(corpus)]
-    if (corpus.folder / CONVERSATIONS_NAME).is_file():
+    if lines_file(corpus.folder, CONVERSATIONS_NAME).is_file():
         parts.append(_dialogues(corpus))
     return "\n\n".join(parts)
 

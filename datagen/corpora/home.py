@@ -11,6 +11,7 @@ import numpy as np
 
 from microturn.configs.paths import data_folder
 from microturn.datagen.corpora.index.catalogue import Catalogue, Rows, Utterances, joined
+from microturn.datagen.corpora.index.packed_lines import content_of, lines_file
 from microturn.datagen.corpora.manifest import (
     CONVERSATIONS_NAME,
     DEFAULT_FOLDER,
@@ -22,7 +23,6 @@ from microturn.datagen.sets.storage import place
 from microturn.model.streams.pcm import Audio
 
 DEFAULT_NAME = "default"  # name of the corpus that ships
-_PIECE_BYTES: Final = 1 << 20  # of a manifest, read at once
 SCENES_FOLDER: Final = DEFAULT_FOLDER.parent / "scenes"  # whole dialogues, which also ship
 SHIPPED: Final = {DEFAULT_NAME: DEFAULT_FOLDER, SCENES_FOLDER.name: SCENES_FOLDER}  # by name
 
@@ -52,15 +52,19 @@ def _n_pieces(pieces: Sequence[str]) -> int:
     """Count the pieces that are one name: a folder's own name may hold commas."""
     for n in range(len(pieces), 1, -1):
         name = ",".join(pieces[:n]).strip()
-        if not (Path(name) / MANIFEST_NAME).is_file():
+        if not is_corpus(Path(name)):
             continue
-        others = (Path(_folder(piece.strip())) / MANIFEST_NAME for piece in pieces[:n])
-        if all(other.is_file() for other in others):
+        if all(is_corpus(Path(_folder(piece.strip()))) for piece in pieces[:n]):
             raise ValueError(
                 f"corpus={name!r} is the name of a folder and a list of others; rename it"
             )
         return n
     return 1
+
+
+def is_corpus(folder: Path) -> bool:
+    """Whether a folder holds a corpus."""
+    return lines_file(folder, MANIFEST_NAME).is_file()
 
 
 def _folder(name: str) -> str:
@@ -163,13 +167,13 @@ def open_corpora(
 
 
 def digest_of(names: str) -> str:
-    """Return the digest that identifies the recordings of `corpus=`."""
+    """Return the digest that identifies the recordings of `corpus=`, gzipped or not."""
     digest = sha256()
     for folder in folders_of(names):
-        for file in (place(folder) / MANIFEST_NAME, place(folder) / CONVERSATIONS_NAME):
-            if file.name == CONVERSATIONS_NAME and not file.is_file():
+        for name in (MANIFEST_NAME, CONVERSATIONS_NAME):
+            file = lines_file(place(folder), name)
+            if name == CONVERSATIONS_NAME and not file.is_file():
                 continue
-            with file.open("rb") as stream:
-                while piece := stream.read(_PIECE_BYTES):
-                    digest.update(piece)
+            for piece in content_of(file):
+                digest.update(piece)
     return digest.hexdigest()

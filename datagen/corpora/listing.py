@@ -10,8 +10,8 @@ from typing import Any
 from microturn.configs.paths import data_folder
 from microturn.datagen.corpora.adding.summary import SUMMARY_NAME, count
 from microturn.datagen.corpora.conversations.reader import Conversations
-from microturn.datagen.corpora.home import SHIPPED, corpora_home
-from microturn.datagen.corpora.manifest import MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.home import SHIPPED, corpora_home, is_corpus
+from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.packages import PACKAGES
 
 
@@ -23,8 +23,8 @@ def list_corpora(folder: str = "") -> list[dict[str, Any]]:
     if not folder and data_folder() is None:  # nothing can have been added without out=
         return rows
     home = Path(folder) if folder else corpora_home()
-    inside = [home] if (home / MANIFEST_NAME).is_file() else sorted(home.glob("*"))
-    return rows + [_row(path.name, path) for path in inside if (path / MANIFEST_NAME).is_file()]
+    inside = [home] if is_corpus(home) else sorted(home.glob("*"))
+    return rows + [_row(path.name, path) for path in inside if is_corpus(path)]
 
 
 def _row(name: str, folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from microturn.datagen.corpora.index.decoded_sounds import DecodedSounds, is_kep
 from microturn.datagen.corpora.index.lines import LineIndex
 from microturn.datagen.corpora.index.manifest_columns import REBUILD, utterance_of
 from microturn.datagen.corpora.index.manifest_index import open_manifest
+from microturn.datagen.corpora.index.packed_lines import lines_file
 from microturn.datagen.corpora.languages import language_tag
 from microturn.datagen.corpora.utterance import QUALITIES, Utterance
 from microturn.datagen.corpora.waveform import resampled
@@ -82,13 +83,13 @@ class Corpus:
         small one are kept in the `cache` folder, if one is given.
         """
         folder = place(folder)
-        manifest = folder / MANIFEST_NAME
+        manifest = lines_file(folder, MANIFEST_NAME)
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no corpus folder {folder}; {REBUILD}.")
         if not manifest.is_file():
             raise FileNotFoundError(f"{folder} holds no {MANIFEST_NAME}; {REBUILD}.")
         index = open_manifest(manifest)
-        if not len(index) and not (folder / CONVERSATIONS_NAME).is_file():
+        if not len(index) and not lines_file(folder, CONVERSATIONS_NAME).is_file():
             raise ValueError(f"{manifest} is empty; {REBUILD}.")
         catalogue = Catalogue(index.columns)
         _check_tars(folder, catalogue)

@@ -17,6 +17,7 @@ import pytest
 from microturn.configs.main import main
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME
 from microturn.datagen.sets.shards import ShardReader, sha256_of
+from support.shipped_lines import shipped_manifest
 
 SMALL = ("rooms.n_rooms=2", "rooms.method=tail", "n_micro_turns=50", "seed=3")
 COMMAND = [sys.executable, "-m", "microturn.configs.main"]
@@ -34,8 +35,9 @@ def corpus(tmp_path: Path) -> Path:
     for path in DEFAULT_FOLDER.iterdir():
         if path.suffix == ".tar":
             (folder / path.name).symlink_to(path)
-        elif path.is_file():
+        elif path.is_file() and path.suffix != ".gz":
             (folder / path.name).write_bytes(path.read_bytes())
+    (folder / MANIFEST_NAME).write_bytes(shipped_manifest())
     return folder
 
 

@@ -25,6 +25,7 @@ from microturn.datagen.sets.shards import ShardReader
 from microturn.datagen.simulate import simulate
 from microturn.evaluation.scoring.dialogue import joined_words, split_words
 from microturn.model.streams import IDLE, pack_dialogue
+from support.shipped_lines import shipped_lines
 
 FAMILIES = {"background": 1.0, "side_talk": 2.0, "turn": 1.0}
 
@@ -36,7 +37,7 @@ def doubtful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tar in DEFAULT_FOLDER.glob("*.tar"):
         (folder / tar.name).symlink_to(tar)
     with (folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
-        for text in (DEFAULT_FOLDER / MANIFEST_NAME).read_text(encoding="utf-8").splitlines():
+        for text in shipped_lines():
             row = json.loads(text)
             words = row["words"]
             if row["source"] == "amazon-queen" and len(words) > 1:

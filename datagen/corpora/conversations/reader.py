@@ -25,6 +25,7 @@ from microturn.datagen.corpora.conversations.record import (
     Side,
 )
 from microturn.datagen.corpora.home import folders_of
+from microturn.datagen.corpora.index.packed_lines import lines_file
 from microturn.datagen.corpora.manifest import resample
 from microturn.datagen.sets.storage import Place, place, size_of
 from microturn.model.streams.layout import StreamLayout
@@ -39,7 +40,7 @@ class Conversations:
 
     def __init__(self, folders: Sequence[Place], *, sample_rate: int | None = None) -> None:
         self.sample_rate = sample_rate or StreamLayout().sample_rate
-        paths = dict.fromkeys(folder / CONVERSATIONS_NAME for folder in folders)
+        paths = dict.fromkeys(lines_file(folder, CONVERSATIONS_NAME) for folder in folders)
         self._files = [ConversationColumns(path) for path in paths if path.is_file()]
         self.rows = ConversationRows(self._files)
         _check_ids(self._files)

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from microturn.datagen.corpora.alignment.aligner import UNSCORED, Aligned, Aligner
 from microturn.datagen.corpora.alignment.cache import CachedAligner
 from microturn.datagen.corpora.alignment.matching import words_of
+from microturn.datagen.corpora.conversations.record import CorpusConversation
 from microturn.datagen.corpora.counts import counts_markdown
 from microturn.datagen.corpora.cut_selection import cuts_of
 from microturn.datagen.corpora.cutting import RATE, voiced_span
@@ -45,7 +46,9 @@ from microturn.datagen.corpora.default_corpus.asterisk import (
     tags_of,
     texts,
 )
+from microturn.datagen.corpora.default_corpus.opus import opus
 from microturn.datagen.corpora.default_corpus.queen_selection import SelectedLine, select
+from microturn.datagen.corpora.index.packed_lines import write_packed
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus, resample
 from microturn.datagen.corpora.packages import DOC, download
 from microturn.datagen.corpora.utterance import AlignedWord, Cut, Utterance
@@ -130,9 +133,7 @@ def build(root: Path, out: Path) -> None:
     picks = select(archive.clips(), QUEEN_BYTES)
     utterances += whole_pairs(write_tar(out / "amazon-queen.tar", lines(aligner, archive, picks)))
     utterances += write_tar(out / "music.tar", music(root))
-    with (out / MANIFEST_NAME).open("w", encoding="utf-8") as file:
-        for utterance in utterances:
-            file.write(json.dumps(utterance.to_json(), ensure_ascii=False) + "\n")
+    write_lines(out / MANIFEST_NAME, utterances)
     copy_licences(root, out / "LICENCES", PACKAGES)
     counts = counts_markdown(Corpus.open(out))
     readme = Path(__file__).with_name("default_readme.md").read_text(encoding="utf-8")
@@ -155,7 +156,8 @@ def english_prompts(
             )
             continue
         cuts = cuts_of(audio, aligned.words, scores=aligned.scores, chooser=aligner)
-        yield prompt(voice, key, text=text, audio=audio, words=aligned.words, cuts=cuts)
+        words = aligned.words
+        yield prompt(voice, key, text=text, audio=audio, words=words, cuts=cuts, codec="flac")
 
 
 def verifies(aligner: Aligner, aligned: Aligned, *, audio: Audio, text: str) -> bool:
@@ -178,7 +180,7 @@ def word_prompts(root: Path, voice: SoundPackage) -> Iterator[StoredUtterance]:
         start_s, end_s = voiced_span(audio)
         word = AlignedWord(text=text, start_s=start_s, end_s=end_s)
         cut = Cut(word=0, start_s=start_s, end_s=end_s, score=0.0, quality="clean")
-        yield prompt(voice, key, text=text, audio=audio, words=(word,), cuts=(cut,))
+        yield prompt(voice, key, text=text, audio=audio, words=(word,), cuts=(cut,), codec="opus")
 
 
 def prompt(
@@ -189,9 +191,10 @@ def prompt(
     audio: Audio,
     words: tuple[AlignedWord, ...],
     cuts: tuple[Cut, ...],
+    codec: str,
 ) -> StoredUtterance:
     start_s, end_s = voiced_span(audio)
-    data = flac(audio)
+    data = flac(audio) if codec == "flac" else opus(audio, RATE)
     utterance = Utterance(
         id=f"{voice.speaker}/{key}",
         source="asterisk",
@@ -206,7 +209,7 @@ def prompt(
         end_s=end_s,
         sample_rate=RATE,
         tar="",
-        member=f"{voice.speaker}/{key}.flac",
+        member=f"{voice.speaker}/{key}.{codec}",
         offset=0,
         size=len(data),
         licence=voice.licence,
@@ -287,7 +290,7 @@ def music(root: Path) -> Iterator[StoredUtterance]:
     """Yield an excerpt of each track of the music on hold."""
     for path in sorted((root / MUSIC).glob("*.g722")):
         audio = decode_g722(path)[MUSIC_FROM_S * RATE : (MUSIC_FROM_S + MUSIC_S) * RATE]
-        data = flac(audio)
+        data = opus(audio, RATE)
         utterance = Utterance(
             id=f"music/{path.stem}",
             source="music",
@@ -302,7 +305,7 @@ def music(root: Path) -> Iterator[StoredUtterance]:
             end_s=round(len(audio) / RATE, 4),
             sample_rate=RATE,
             tar="",
-            member=f"{path.stem}.flac",
+            member=f"{path.stem}.opus",
             offset=0,
             size=len(data),
             licence="CC-BY-SA-3.0",
@@ -316,6 +319,12 @@ def flac(audio: Audio) -> bytes:
     out = io.BytesIO()
     soundfile.write(out, audio, RATE, format="FLAC", subtype="PCM_16", compression_level=1.0)
     return out.getvalue()
+
+
+def write_lines(path: Path, entries: Sequence[Utterance] | Sequence[CorpusConversation]) -> None:
+    """Write a manifest, or a list of conversations, gzipped."""
+    lines = (json.dumps(entry.to_json(), ensure_ascii=False) + "\n" for entry in entries)
+    write_packed(path, "".join(lines).encode())
 
 
 def write_tar(path: Path, stored: Iterator[StoredUtterance]) -> list[Utterance]:

@@ -21,7 +21,7 @@ from typing import Final
 from microturn.configs.paths import cache_folder
 from microturn.datagen.corpora.alignment.cache import CachedAligner
 from microturn.datagen.corpora.conversations.parts import DialogueParts, DialogueRun, whole_runs
-from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME, CorpusConversation
+from microturn.datagen.corpora.conversations.record import CONVERSATIONS_NAME
 from microturn.datagen.corpora.counts import counts_markdown, table
 from microturn.datagen.corpora.default_corpus.amazon_queen import ARCHIVE_PATH, Archive, VoicedLine
 from microturn.datagen.corpora.default_corpus.build import (
@@ -30,6 +30,7 @@ from microturn.datagen.corpora.default_corpus.build import (
     copy_licences,
     lines,
     run_build,
+    write_lines,
     write_tar,
 )
 from microturn.datagen.corpora.default_corpus.queen_dialogues import dialogues
@@ -81,8 +82,8 @@ def build(root: Path, out: Path) -> None:
     used = {_clip(utterance) for run in chosen for utterance in run.utterances}
     placed = write_tar(out / TAR, (stored[name] for name in used & stored.keys()))
     utterances = [*placed, *(ships[name] for name in used - stored.keys())]
-    _write(out / MANIFEST_NAME, sorted(utterances, key=lambda utterance: utterance.id))
-    _write(out / CONVERSATIONS_NAME, [run.conversation(SOURCE) for run in chosen])
+    write_lines(out / MANIFEST_NAME, sorted(utterances, key=lambda utterance: utterance.id))
+    write_lines(out / CONVERSATIONS_NAME, [run.conversation(SOURCE) for run in chosen])
     copy_licences(root, out / "LICENCES", [GAME])
     authors = {SOURCE: default.attribution_of(utterances[0])}
     (out / ATTRIBUTION_NAME).write_text(json.dumps(authors, indent=1) + "\n", encoding="utf-8")
@@ -188,12 +189,6 @@ _FATES: Final = (
 
 def _names(runs: Sequence[DialogueRun]) -> set[str]:
     return {_clip(utterance) for found in runs for utterance in found.utterances}
-
-
-def _write(path: Path, entries: Sequence[Utterance] | Sequence[CorpusConversation]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for entry in entries:
-            file.write(json.dumps(entry.to_json(), ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import mmap
 import re
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import file_digest, sha256
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from microturn.configs.files import replacing
 from microturn.configs.paths import cache_folder
+from microturn.datagen.corpora.index.packed_lines import is_packed, unpacked
 from microturn.datagen.sets.storage import Place, read_range
 from microturn.model.streams.npz import read_npz
 
@@ -42,7 +44,7 @@ class LineIndex:
 
     file: Path  # of a URL the local copy
     sha256: str  # of the file
-    starts: NDArray[np.int64]  # (n + 1,) byte at which each line begins, and the end
+    starts: NDArray[np.int64]  # (n + 1,) byte of the unpacked file where a line begins, and the end
     columns: Mapping[str, NDArray[Any]]
 
     def __len__(self) -> int:
@@ -51,7 +53,13 @@ class LineIndex:
     def line(self, row: int) -> bytes:
         """Read one line from the file, its end included."""
         start, end = int(self.starts[row]), int(self.starts[row + 1])
+        if is_packed(self.file):
+            return self._unpacked[start:end]
         return bytes(read_range(self.file, start=start, size=end - start))
+
+    @cached_property
+    def _unpacked(self) -> bytes:
+        return unpacked(self.file.read_bytes(), self.file)
 
 
 def open_index(
@@ -64,7 +72,8 @@ def open_index(
 
     `columns` gets the lines in order, as bytes with their ends (\n, \r\n or \r), and returns arrays
     without Python objects; its errors are passed on and nothing is written. `code` are the modules
-    that decide what the arrays hold. Raises OSError if the file cannot be read.
+    that decide what the arrays hold. Raises OSError if the file cannot be read, and ValueError if
+    it is gzipped and damaged.
     """
     local = file if isinstance(file, Path) else _fetched(file)
     code_digest = _digest_of_code(code)
@@ -80,7 +89,11 @@ def open_index(
 def _make(local: Path, columns: Callable[[Iterator[bytes]], Columns], code: str) -> LineIndex:
     digest, starts = sha256(), array("q", [0])
     with local.open("rb") as stream:
-        arrays = columns(_lines(stream, starts, digest.update))
+        if is_packed(local):
+            digest.update(stored := stream.read())
+            arrays = columns(_lines(io.BytesIO(unpacked(stored, local)), starts))
+        else:
+            arrays = columns(_lines(_taken(stream, digest.update), starts))
     arrays |= {
         _STARTS: np.array(starts, np.int64),
         _FILE: np.frombuffer(digest.digest(), np.uint8),
@@ -97,11 +110,14 @@ def _make(local: Path, columns: Callable[[Iterator[bytes]], Columns], code: str)
     return _index_of(local, arrays)
 
 
-def _lines(
-    stream: io.BufferedReader, starts: array[int], take: Callable[[bytes], object]
-) -> Iterator[bytes]:
-    for block in stream:  # up to a \n
+def _taken(stream: Iterable[bytes], take: Callable[[bytes], object]) -> Iterator[bytes]:
+    for block in stream:
         take(block)
+        yield block
+
+
+def _lines(blocks: Iterable[bytes], starts: array[int]) -> Iterator[bytes]:
+    for block in blocks:  # up to a \n
         for line in _LINE.findall(block) if b"\r" in block else (block,):
             starts.append(starts[-1] + len(line))
             yield line

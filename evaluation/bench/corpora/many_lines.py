@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME
+from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME, Corpus
 
 SHORT_WORDS: Final = 2  # a text of more words is another one in every copy
 
@@ -19,8 +19,7 @@ def write_corpus(folder: Path, n: int) -> None:
     Each copy of a line has an id of its own, a speaker of its own unless it is a prompt (which are
     the voices of agent and user), and another text unless it is short, as backchannels are.
     """
-    with (DEFAULT_FOLDER / MANIFEST_NAME).open(encoding="utf-8") as stream:
-        lines = [json.loads(line) for line in stream]
+    lines = [utterance.to_json() for utterance in Corpus.open()]
     folder.mkdir()
     for tar in sorted({line["tar"] for line in lines}):
         shutil.copy(DEFAULT_FOLDER / tar, folder)

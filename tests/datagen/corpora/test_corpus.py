@@ -215,5 +215,5 @@ def test_bytes_that_are_no_sound_are_named(tmp_path: Path, corpus: Corpus) -> No
     tar = small_copy(tmp_path, corpus) / "music.tar"
     tar.write_bytes(bytes(tar.stat().st_size))
     broken = Corpus.open(tmp_path)
-    with pytest.raises(ValueError, match="reno_project-system.flac: the file cannot be decoded"):
+    with pytest.raises(ValueError, match="reno_project-system.opus: the file cannot be decoded"):
         broken.load(broken.utterances[0])

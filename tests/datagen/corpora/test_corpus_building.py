@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from microturn.datagen.corpora.cutting import RATE, cut_word, voiced_span
 from microturn.datagen.corpora.default_corpus import asterisk
 from microturn.datagen.corpora.default_corpus.amazon_queen import Archive, VoicedLine, pairs
+from microturn.datagen.corpora.default_corpus.opus import opus
 from microturn.datagen.corpora.default_corpus.queen_selection import (
     HELD_OUT,
     select,
     speaker_name,
 )
+from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.pronunciations import pronounce
 from microturn.datagen.corpora.tags import tags_of
 from microturn.datagen.corpora.utterance import AlignedWord
@@ -145,3 +149,20 @@ def test_unknown_words_get_a_pronunciation() -> None:
     assert pronounce("xray") == "EH K S R EY"
     assert pronounce("azura") == "AE Z ER AE"
     assert pronounce("ssh") == "SH"
+
+
+def test_opus_has_the_same_bytes_and_as_many_samples() -> None:
+    sound = Corpus.open().load(Corpus.open()["asterisk-en/digits/7"])
+    stored = opus(sound, RATE)
+    assert opus(sound, RATE) == stored, "the number of the stream is not drawn"
+    assert len(stored) < 7_000 * len(sound) / RATE
+    decoded, rate = soundfile.read(io.BytesIO(stored), dtype="float32")
+    assert (len(decoded), rate) == (len(sound), RATE)
+    assert 10 * np.log10(np.sum(sound**2) / np.sum((sound - decoded) ** 2)) > 10
+
+
+def test_recordings_in_opus_are_as_long_as_before() -> None:
+    corpus = Corpus.open()
+    for utterance in (corpus["asterisk-fr/digits/7"], corpus["music/reno_project-system"]):
+        assert utterance.member.endswith(".opus")
+        assert abs(len(corpus.load(utterance)) - utterance.duration_s * RATE) <= 1

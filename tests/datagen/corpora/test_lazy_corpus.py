@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microturn.configs.reading import lines_of
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.corpora.adding.summary import count
 from microturn.datagen.corpora.alignment.matching import words_of
@@ -27,13 +26,13 @@ from microturn.datagen.pipeline import make_tokenizer
 from microturn.datagen.report.corpora_use import use_of
 from microturn.datagen.report.heard import credit_of, credits_of, identities_of, identity_of
 from microturn.model.streams import normalise
+from support.shipped_lines import shipped_lines
 
 
 @pytest.fixture(scope="module")
 def eager() -> list[Utterance]:
     """Every line of the shipped manifest as an object."""
-    text = (DEFAULT_FOLDER / MANIFEST_NAME).read_text(encoding="utf-8")
-    return [Utterance.from_json(json.loads(line)) for line in lines_of(text)]
+    return [Utterance.from_json(json.loads(line)) for line in shipped_lines()]
 
 
 @pytest.fixture

@@ -14,9 +14,11 @@ import pytest
 
 from microturn.datagen.corpora.index import lines, strings
 from microturn.datagen.corpora.index.lines import Columns, LineIndex, open_index
+from microturn.datagen.corpora.index.packed_lines import content_of, lines_file, write_packed
 from microturn.datagen.corpora.index.strings import StringColumn, Strings
-from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, MANIFEST_NAME
+from microturn.datagen.corpora.manifest import MANIFEST_NAME
 from microturn.datagen.sets.storage import place
+from support.shipped_lines import shipped_lines
 
 CODE = (strings,)
 
@@ -42,9 +44,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "corpus"
     folder.mkdir()
-    with (DEFAULT_FOLDER / MANIFEST_NAME).open("rb") as stream:
-        content = b"".join(line for line, _ in zip(stream, range(300), strict=False))
-    (folder / MANIFEST_NAME).write_bytes(content)
+    text = "".join(f"{line}\n" for line in shipped_lines()[:300])
+    (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
     return folder / MANIFEST_NAME
 
 
@@ -130,6 +131,23 @@ def test_a_file_at_a_url_is_read_from_a_copy(file: Path, tmp_path: Path) -> None
     stored.pipe_file("/lines/manifest.jsonl", changed)
     file.write_bytes(changed)
     check(open_index(remote, columns=speakers, code=CODE), file)
+
+
+def test_a_gzipped_file_is_read_as_the_plain_one(file: Path) -> None:
+    plain = opened(file)
+    write_packed(file, file.read_bytes())
+    assert lines_file(file.parent, MANIFEST_NAME) == file, "both are there"
+    gzipped = file.with_name(f"{file.name}.gz")
+    found = opened(gzipped)
+    assert [found.line(row) for row in range(len(found))] == [plain.line(r) for r in range(300)]
+    assert said_by(found) == said_by(plain)
+    assert b"".join(content_of(gzipped)) == file.read_bytes()
+    file.unlink()
+    assert lines_file(file.parent, MANIFEST_NAME) == gzipped
+    open_index(gzipped, columns=never, code=CODE)
+    gzipped.write_bytes(gzipped.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="manifest.jsonl.gz is damaged"):
+        opened(gzipped)
 
 
 def test_processes_that_make_it_at_once_write_the_same(file: Path) -> None:
