@@ -67,7 +67,7 @@ WHAT_USERS_DID: Final = {
     "never": "planned events without an occasion, such as an interruption of a silent agent",
     "asked_again": "requests that the user repeated",
     "gave_up": "requests that the user no longer waits for",
-    "yielded": "times that the user left the floor to an agent that spoke into a pause",
+    "yielded": "times that the user left the floor to an agent that spoke into a pause or a word",
 }
 
 

@@ -21,7 +21,15 @@ class ReactionConfig:
         0.6, "of users whose request is not answered: they repeat it, once"
     )
     yield_share: float = option(
-        0.5, "of users to whom the agent speaks in a pause: they leave it the floor"
+        0.5, "of users into whose pause or words the agent speaks: they leave it the floor"
+    )
+    rest_share: float = option(
+        0.5, "of those who have left it: they say the rest afterwards, the others all again"
+    )
+    reaction_s: tuple[float, float] = option(
+        (0.2, 0.5),
+        "after so long a user gives way to an agent that speaks into their words, at the end of a "
+        "word; with timing.human.enabled its law of overlaps is drawn from",
     )
     barge_in_s: float = option(0.2, "so much sound of the agent in a pause is speech")
     free_s: float = option(0.6, "an agent that is silent for so long has left the floor again")
@@ -37,13 +45,14 @@ class ReactionConfig:
     )
 
     def __post_init__(self) -> None:
-        low, high = self.patience_s
-        if not 0 <= low <= high:
-            raise ValueError(
-                f"timing.reactions.patience_s={[low, high]} must be two rising numbers of at "
-                "least 0"
-            )
-        for name in ("ask_again_share", "yield_share"):
+        for name in ("patience_s", "reaction_s"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high:
+                raise ValueError(
+                    f"timing.reactions.{name}={[low, high]} must be two rising numbers of at least "
+                    "0"
+                )
+        for name in ("ask_again_share", "yield_share", "rest_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f"timing.reactions.{name}={getattr(self, name)} must be between 0 and 1"

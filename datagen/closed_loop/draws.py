@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from microturn.datagen.closed_loop.config import ReactionConfig
+from microturn.datagen.closed_loop.plan import REACTION_S
 from microturn.datagen.config import TimingConfig
 from microturn.datagen.dialogue.human_timing import MIN_CHANGE_S, NORMAL, inside, log_normal
 from microturn.datagen.dialogue.seeds import rng_for
@@ -40,6 +41,19 @@ class Draws:
         """How much longer than planned a reply is waited for, the first time or again."""
         rng = rng_for(self.seed, self.index, f"closed loop/patience/{reply}/{attempt}")
         return self.samples(float(rng.uniform(*self.reactions.patience_s)))
+
+    def reaction(self, at: int) -> int:
+        """How long after the agent's onset a user gives way to it in the middle of their words.
+
+        In human timing the law of how long two people overlap.
+        """
+        rng, human = self._rng("reaction", at), self.timing.human
+        if not human.enabled:
+            return self.samples(float(rng.uniform(*self.reactions.reaction_s)))
+        z = NORMAL.inv_cdf(inside(float(rng.random())))
+        within = (MIN_CHANGE_S, human.longest_overlap_s)
+        overlap_s = log_normal(z, human.overlap_median_s, human.overlap_sigma, within)
+        return self.samples(max(overlap_s, REACTION_S))
 
     def free(self, at: int) -> int:
         """How long an agent is silent before a user speaks whom it has broken off.

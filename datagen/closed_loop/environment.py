@@ -141,8 +141,11 @@ class Environment:
         """Go on by one micro-turn in which the agent sounds like this."""
         user = self._open()
         for sounds in active_steps(sound).tolist():
-            for clip, start in user.speak():
-                self._microphone.place(clip, start)
+            for one in user.speak():
+                if one.stop is None:
+                    self._microphone.place(one.clip, one.start)
+                else:
+                    self._microphone.break_off(one.clip, one.start, one.stop)
             user.hear(sounds)
         audio = self._microphone.block(sound)
         self._k += 1

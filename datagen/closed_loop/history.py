@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from microturn.datagen.closed_loop.performed import shifted
 from microturn.datagen.closed_loop.plan import DialoguePlan
 from microturn.datagen.closed_loop.replies import HeardReply
-from microturn.datagen.closed_loop.user import SimulatedUser, shifted
+from microturn.datagen.closed_loop.user import SimulatedUser
 from microturn.datagen.dialogue.expectations import silence_beside
 from microturn.datagen.dialogue.script import words_at
 from microturn.datagen.dialogue.timeline import Event, Timeline, Word
@@ -27,10 +28,7 @@ def history(user: SimulatedUser, *, now: int, tail: int) -> Timeline:
     plan = user.plan
     timeline = Timeline(n_samples=plan.n_samples)
     for performance in user.performed:
-        for clip in performance.clips:
-            timeline.words(clip.lane).extend(
-                words_at(clip.unit, clip.start_sample + performance.shift)
-            )
+        timeline.words(performance.act.spoken_lane).extend(performance.words())
         timeline.events += [e for e in performance.events() if e.start_sample < now]
     for clip, _ in plan.overlays:
         if clip.start_sample < now:

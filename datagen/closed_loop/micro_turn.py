@@ -51,7 +51,7 @@ class Occurrence:
     never        it will not happen: the agent gave no reason for it, or the time is over
     asked_again  the user repeats what was not answered
     gave_up      the user no longer waits for an answer
-    yielded      the user leaves the floor to an agent that spoke into a pause
+    yielded      the user leaves the floor to an agent that spoke into a pause or their words
     """
 
     kind: Kind

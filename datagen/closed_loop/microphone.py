@@ -20,6 +20,7 @@ from microturn.datagen.dialogue.script import Clip, Script
 from microturn.model.streams.pcm import Audio, from_pcm16, to_pcm16
 
 BAND_AHEAD: Final = LOW_PASS_TAPS // 2  # samples by which the band limit rings before a sound
+FADE_S: Final = 0.02  # of a voice that breaks off
 
 
 class Microphone:
@@ -37,6 +38,7 @@ class Microphone:
     ) -> None:
         channel, layout = recipe.channel, config.layout
         self._n, self._block = config.n_samples, layout.samples_per_micro_turn
+        self._rate = layout.sample_rate
         self._filters: dict[int, Filter] = {}  # by clip
         for position in renderer.positions(recipe, script, conditions):
             for clip in position.clips:
@@ -74,8 +76,23 @@ class Microphone:
         """Let a clip of the plan sound from a sample on, at least `ahead` after what was heard."""
         if self._n_mixed and start < self._n_mixed + BAND_AHEAD:
             raise ValueError(f"a clip cannot sound from {start} on: {self._n_mixed} are mixed")
+        dry = self._add(clip, clip.unit.audio[: clip.n_samples], start)
+        self._sounding.append((start, start + len(dry)))
+
+    def break_off(self, clip: Clip, start: int, stop: int) -> None:
+        """Let a clip that sounds since `start` fade out from sample `stop` on."""
+        if stop < self._n_mixed + BAND_AHEAD:
+            raise ValueError(f"a clip cannot end at {stop}: {self._n_mixed} are mixed")
+        rest = clip.unit.audio[stop - start : clip.n_samples].copy()
+        n = min(len(rest), round(FADE_S * self._rate))
+        rest[:n] *= np.linspace(0.0, 1.0, n, dtype=np.float32)
+        self._add(clip, -rest, stop)
+        self._sounding.remove((start, start + clip.n_samples))
+        self._sounding.append((start, stop + n))
+
+    def _add(self, clip: Clip, dry: Audio, start: int) -> Audio:
+        """Add sound of a clip from a sample on, through its filter."""
         fits = self._filters[id(clip)]
-        dry = clip.unit.audio[: clip.n_samples]
         if clip.gain_db:
             dry = dry * np.float32(10 ** (clip.gain_db / 20))
         padded = np.zeros(fits.delay + len(dry) + fits.n_taps, np.float32)
@@ -85,7 +102,7 @@ class Microphone:
         skipped = max(-first, 0)
         wet = wet[skipped : self._n - first]
         self._voices[first + skipped : first + skipped + len(wet)] += wet
-        self._sounding.append((start, start + len(dry)))
+        return dry
 
     def block(self, agent: Audio) -> Audio:
         """Return the next micro-turn (T,) of whole 16-bit steps, while the agent's sound plays."""

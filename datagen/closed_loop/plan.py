@@ -63,6 +63,11 @@ class Act:
     gap: int  # from the end of what the same voice said before
 
     @property
+    def spoken_lane(self) -> str:
+        """The lane of the voice, that of the user where a text is typed."""
+        return "background" if self.lane == "background" else "user"
+
+    @property
     def asks(self) -> bool:
         """Whether it is the user's, so that the agent may answer it."""
         return self.lane != "background"

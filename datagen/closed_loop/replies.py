@@ -40,8 +40,8 @@ class HeardReply:
         shift = self.shift or 0
         return shift if self.onset is None else max(shift, self.onset - self.planned.onset)
 
-    def wait_again(self, shift: int, patience: int) -> None:
-        """The user has asked again."""
+    def wait_again(self, shift: int | None, patience: int) -> None:
+        """The user has asked again; None: will do so."""
         self.shift, self.patience = shift, patience
         self.onset, self.absent_since, self.over = None, None, False
         self.n_heard = self.n_past_gate = 0
@@ -76,6 +76,7 @@ class ReplyListener:
         self._quiet = self._silent_steps  # steps of silence so far
         self._current: HeardReply | None = None
         self.heard: list[bool] = []  # by step
+        self.began: int | None = None  # first sample of what the agent says, or said last
 
     @property
     def quiet(self) -> int:
@@ -91,6 +92,13 @@ class ReplyListener:
         for reply in replies:
             reply.wait_again(shift, self._patience(reply.planned.number))
 
+    def forget(self, replies: Iterator[HeardReply]) -> None:
+        """What these are replies to was broken off: they are expected once it has been said."""
+        for reply in replies:
+            if reply is self._current:
+                self._current = None
+            reply.wait_again(None, 0)
+
     def give_up(self, replies: Iterator[HeardReply], now: int) -> None:
         """These will not come."""
         for reply in replies:
@@ -103,6 +111,8 @@ class ReplyListener:
         self.heard.append(sounds)
         fresh = sounds and self._quiet >= self._silent_steps
         self._quiet = 0 if sounds else self._quiet + 1
+        if fresh:
+            self.began = start
         awaited = next((reply for reply in self.replies if reply.is_awaited), None)
         if awaited is None or awaited.shift is None:
             self._hear_more(start, sounds=sounds)

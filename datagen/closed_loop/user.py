@@ -1,66 +1,27 @@
 """The simulated user: does what was planned when what it hears of the agent gives the reason.
 
 Whatever is not in the plan is drawn by name: how long it waits for an answer, whether it asks
-again, whether it leaves the floor to an agent that speaks into its pause.
+again, whether it leaves the floor to an agent that speaks into its pause or its words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 from microturn.datagen.closed_loop.draws import Draws
+from microturn.datagen.closed_loop.floor import Attempt, Floor
 from microturn.datagen.closed_loop.micro_turn import Kind, Occurrence
-from microturn.datagen.closed_loop.plan import STEP, Act, DialoguePlan, Errand
+from microturn.datagen.closed_loop.performed import (
+    ErrandState,
+    PerformedAct,
+    Sound,
+    needs_agent,
+)
+from microturn.datagen.closed_loop.plan import STEP, Act, DialoguePlan
 from microturn.datagen.closed_loop.replies import HeardReply, ReplyListener
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S
-from microturn.datagen.dialogue.script import Clip
 from microturn.datagen.dialogue.timeline import Event, TextArrival
-
-PAUSE_S: Final = 0.25  # a longer silence between two words may be taken for the end
-
-
-@dataclass(kw_only=True, eq=False)
-class PerformedAct:
-    """An act as it is being done."""
-
-    act: Act
-    start_sample: int
-    n_begun: int = 0  # clips that sound or have sounded
-    stopped_at: int | None = None  # the rest was not said
-
-    @property
-    def shift(self) -> int:
-        return self.start_sample - self.act.start_sample
-
-    @property
-    def end_sample(self) -> int:
-        if self.stopped_at is not None:
-            return self.stopped_at
-        return self.act.end_sample + self.shift
-
-    @property
-    def clips(self) -> tuple[Clip, ...]:
-        return self.act.clips[: self.n_begun]
-
-    def events(self) -> Iterator[Event]:
-        """Yield what has come of its events."""
-        for event in self.act.events:
-            moved = shifted(event, self.shift)
-            if self.stopped_at is None or moved.end_sample <= self.start_sample + (
-                self.act.clips[self.n_begun].start_sample - self.act.start_sample
-            ):
-                yield moved
-
-
-@dataclass(kw_only=True, eq=False)
-class ErrandState:
-    """An errand, when its result arrives, and whether it will."""
-
-    errand: Errand
-    arrives: int | None = None
-    failed: bool = False
 
 
 class SimulatedUser:
@@ -82,16 +43,20 @@ class SimulatedUser:
         self._pending = 0  # number of the next act
         self._attempts: dict[int, int] = {}
         self._skipped_at: int | None = None  # when the act before was given up
-        self._retry: tuple[Act, int] | None = None  # and since when it is wanted
+        self._floor = Floor(plan, draws, self.listener)
+        self._retry: Attempt | None = None  # what an agent has broken off
         self._expect(-1, 0)
 
     # --- one step ----------------------------------------------------------------------------
-    def speak(self) -> list[tuple[Clip, int]]:
-        """Return the clips that begin in the next step, and the sample at which each does."""
+    def speak(self) -> list[Sound]:
+        """Return the clips that begin or break off in the next step."""
         now = len(self.listener.heard) * STEP
         until = now + STEP + self.plan.ahead
         begun = list(self._overlays(until))
         self._fail_errands(now)
+        broken = self._floor.taken_in_words(self.performed, now, until)
+        if broken is not None:
+            begun += self._break_off(broken, now)
         while True:
             begun += self._go_on(until)
             if not self._begin_next(now, until):
@@ -106,7 +71,7 @@ class SimulatedUser:
     def delegated(self, sample: int) -> None:
         """The agent passes a request on at a sample; without an open one nothing happens."""
         for state in self.errands:
-            asked = any(p.act.number == state.errand.act for p in self.performed)
+            asked = self._whole(state.errand.act)
             if asked and state.arrives is None and not state.failed:
                 state.arrives = sample + state.errand.delay
                 shift = state.arrives - state.errand.text.sample
@@ -130,7 +95,12 @@ class SimulatedUser:
         ]
 
     def close(self) -> None:
-        """The dialogue is over: what has not begun never comes."""
+        """The dialogue is over: what has not begun or was broken off never comes."""
+        for performance in self.performed:
+            if performance.stopped_at is None:
+                self._tell(performance, self.plan.n_samples)
+        if self._retry is not None:
+            self._leave_off(self._retry, self.plan.n_samples)
         for act in self.plan.acts[self._pending :]:
             self._skip(act, self.plan.n_samples)
 
@@ -188,15 +158,19 @@ class SimulatedUser:
         own = [p.end_sample for p in self.performed if p.act.lane == act.lane]
         return max([due, *(end + min(act.gap, self._samples(0.3)) for end in own[-1:])])
 
-    def _perform(self, act: Act, start: int) -> None:
-        performance = PerformedAct(act=act, start_sample=start)
+    def _perform(self, act: Act, start: int, earlier: PerformedAct | None = None) -> None:
+        """Begin an act, or the rest of one that was broken off, or say it again."""
+        again = any(p.act is act for p in self.performed)
+        if earlier is None:
+            performance = PerformedAct(act=act, start_sample=start, again=again)
+        else:
+            performance = earlier.rest(start)
         self.performed.append(performance)
         self._skipped_at = None
         if act.asks:
             self._expect(act.number, performance.shift)
         if act.text is not None:
-            for event in performance.events():
-                self._note("came", start, event, act)
+            self._tell(performance, start)
 
     def _expect(self, cause: int, shift: int) -> None:
         """What is said because of an act is waited for."""
@@ -226,7 +200,7 @@ class SimulatedUser:
             self._note("never", now, event, act)
 
     # --- while somebody speaks ---------------------------------------------------------------
-    def _go_on(self, until: int) -> Iterator[tuple[Clip, int]]:
+    def _go_on(self, until: int) -> Iterator[Sound]:
         """Yield the clips of acts that have begun, as their time comes."""
         for performance in self.performed:
             clips = performance.act.clips
@@ -235,54 +209,73 @@ class SimulatedUser:
                 start = clip.start_sample + performance.shift
                 if start >= until:
                     break
-                if self._yields(performance, start):
+                if self._floor.taken_in_pause(performance, start):
+                    self._break_off(performance, start)
                     break
                 performance.n_begun += 1
-                yield clip, start
-                if performance.n_begun == len(clips):
-                    for event in performance.events():
-                        self._note("came", start, event, performance.act)
+                yield Sound(clip=clip, start=start)
+            if performance.stopped_at is None and performance.end_sample <= until:
+                self._tell(performance, until)
 
-    def _yields(self, performance: PerformedAct, start: int) -> bool:
-        """Whether the agent has spoken into the pause that ends now, and gets the floor."""
-        act, number = performance.act, performance.n_begun
-        if not number or act.lane != "user":
-            return False
-        ended = act.clips[number - 1].end_sample
-        if act.clips[number].start_sample - ended < self._samples(PAUSE_S):
-            return False
-        planned = self.plan.audible[ended // STEP : act.clips[number].start_sample // STEP]
-        heard = self.listener.sounded_in(ended + performance.shift, start)
-        if planned.any() or heard < self._samples(self._takes.barge_in_s):
-            return False
-        if not self._draws.chance(f"yield/{act.number}", self._takes.yield_share, at=start):
-            return False
-        performance.stopped_at = ended + performance.shift
-        self._note("yielded", start, None, act)
-        self._retry = (act, start)
-        return True
+    def _tell(self, performance: PerformedAct, sample: int) -> None:
+        """Note the events that came of what has been said, once."""
+        if not performance.told:
+            performance.told = True
+            for event in performance.events():
+                self._note("came", sample, event, performance.act)
+
+    def _break_off(self, performance: PerformedAct, now: int) -> list[Sound]:
+        """The user has stopped, and wants to say it again, or the rest."""
+        act = performance.act
+        self._tell(performance, now)
+        self._note("yielded", now, None, act)
+        self.listener.forget(self._caused(act.number))
+        self._retry = self._floor.attempt_after(performance, now)
+        for event in performance.unsaid():
+            if needs_agent(event) and not self._retry.goes_on:
+                self._note("never", now, event, act)
+        return performance.broken_clips()
 
     def _try_again(self, now: int) -> bool:
         """Say again what an agent broke off, once it is silent."""
-        assert self._retry is not None
-        act, since = self._retry
+        retry = self._retry
+        assert retry is not None
         overtime = self._samples(self._takes.overtime_s)
-        if self.listener.quiet < self._draws.free(since) and now < since + overtime:
+        if self.listener.quiet < retry.quiet and now < retry.since + overtime:
             return False
         self._retry = None
-        start = self._soonest(now)
-        if start + act.reach > self.plan.n_samples:
-            self.listener.give_up(self._caused(act.number), now)
-            self._note("gave_up", now, None, act)
+        start, act = self._soonest(now), retry.broken.act
+        if start + retry.reach > self.plan.n_samples:
+            self._leave_off(retry, now)
             return True
+        self._end_pause(retry.broken, start)
         self._note("asked_again", start, None, act)
-        self._perform(act, start)
+        self._perform(act, start, retry.broken if retry.goes_on else None)
         return True
+
+    def _leave_off(self, retry: Attempt, now: int) -> None:
+        """What was broken off is not said any more."""
+        act = retry.broken.act
+        self._end_pause(retry.broken, now)
+        self.listener.give_up(self._caused(act.number), now)
+        self._note("gave_up", now, None, act)
+        for event in retry.broken.unsaid():
+            if retry.goes_on or not needs_agent(event):
+                self._note("never", now, event, act)
+
+    def _end_pause(self, broken: PerformedAct, sample: int) -> None:
+        broken.resumed_at = sample
+        if broken.pause is not None:
+            self._note("came", sample, broken.pause, broken.act)
+
+    def _whole(self, number: int) -> bool:
+        """Whether all of an act was said, or is being said."""
+        return any(p.act.number == number and p.stopped_at is None for p in self.performed)
 
     # --- in vain -----------------------------------------------------------------------------
     def _unanswered(self, missed: HeardReply, now: int) -> None:
         """A reply has not come: the user asks again, or goes on without it."""
-        if missed.planned.cause < 0:
+        if missed.planned.cause < 0 or self._retry is not None:
             return
         act = self.plan.acts[missed.planned.cause]
         first = next(self._caused(act.number), None) is missed
@@ -306,7 +299,11 @@ class SimulatedUser:
         for number, state in enumerate(self.errands):
             if state.arrives is not None or state.failed:
                 continue
-            ended = [p.end_sample for p in self.performed if p.act.number == state.errand.act]
+            ended = [
+                p.end_sample
+                for p in self.performed
+                if p.act.number == state.errand.act and p.stopped_at is None
+            ]
             if ended and now > ended[-1] + self._samples(self._takes.delegate_s):
                 state.failed = True
                 self.listener.give_up(self._told(number), now)
@@ -314,12 +311,12 @@ class SimulatedUser:
                     self._note("never", now, event, None)
 
     # --- the rest ----------------------------------------------------------------------------
-    def _overlays(self, until: int) -> Iterator[tuple[Clip, int]]:
+    def _overlays(self, until: int) -> Iterator[Sound]:
         """Yield voices over the dialogue, which come at their time."""
         for clip, _ in self.plan.overlays:
             begins = until - STEP <= clip.start_sample < until
             if begins or (not self.listener.heard and clip.start_sample < until):
-                yield clip, clip.start_sample
+                yield Sound(clip=clip, start=clip.start_sample)
 
     def _soonest(self, now: int) -> int:
         """The first sample of which nothing has been heard yet."""
@@ -335,17 +332,3 @@ class SimulatedUser:
     def _patience(self, reply: int) -> int:
         attempt = self._attempts.get(self.plan.replies[reply].cause, 0)
         return self._draws.patience(reply, attempt)
-
-
-def shifted(event: Event, samples: int) -> Event:
-    """Return an event that happens later, with its window."""
-    expect = event.expect
-    if expect is not None:
-        first, last = expect.window_samples
-        expect = replace(expect, window_samples=(first + samples, last + samples))
-    return replace(
-        event,
-        start_sample=event.start_sample + samples,
-        end_sample=event.end_sample + samples,
-        expect=expect,
-    )
