@@ -211,7 +211,9 @@ class HumanTimingConfig:
 class TimingConfig:
     """When things happen, in seconds; the agent itself follows `datagen/dialogue/rules.py`."""
 
-    agent_on_grid: bool = option(True, "the agent's words start on micro-turn boundaries")
+    agent_on_grid: bool = option(
+        True, "the agent's words start on micro-turn boundaries; in open speech its answers do"
+    )
     lead_in_s: tuple[float, float] = option((0.3, 1.6), "silence before the first segment")
     gap_s: tuple[float, float] = option((0.4, 1.5), "silence between two segments")
     word_gap_s: tuple[float, float] = option((0.02, 0.12), "silence between two words of a user")

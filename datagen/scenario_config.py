@@ -176,6 +176,9 @@ class ScenarioConfig:
         0.0, "open speech: share of the dialogues that begin with instructions on `text_in`"
     )
     listening_s: tuple[float, float] = option((8.0, 30.0), "listening: how long the user talks")
+    listening_share: float = option(
+        0.5, "listening: share of the ends of lines at which the agent says that it listens"
+    )
     hesitations: float = option(
         0.4, "listening: share of the gaps between two words that become a hesitation"
     )
@@ -193,8 +196,11 @@ class ScenarioConfig:
                     f"scenarios.transplants.{kind}={share} must be a share between 0 and 1 of one "
                     f"of {', '.join(TRANSPLANTS)}"
                 )
-        shares = ("failed_share", "progress_share", "hesitations", "instructed_share")
-        for name in (*shares, "third_voice_share"):
+        shares = (
+            *("failed_share", "progress_share", "hesitations", "instructed_share"),
+            *("listening_share", "third_voice_share"),
+        )
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"scenarios.{name}={getattr(self, name)} must be between 0 and 1")
         for name in (

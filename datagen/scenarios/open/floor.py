@@ -268,7 +268,7 @@ class Floor:
             said = self.agent_end + self.samples(JOINT_S[1]) if self.agent_end else 0
             earliest = max(earliest, said, self.samples(FIRST_S))
         if not self.side:
-            return max(self.end, earliest)
+            return self._turn_at(side, max(self.end, earliest))
         if side == "user" and self.interrupts_at is not None:
             return self.interrupts_at
         if side == self.side:
@@ -279,9 +279,15 @@ class Floor:
             if offset < 0 and not may_overlap:
                 offset = self.samples(self.pace.gap(side))
             longest = min(self.length, unit.n_samples) // 2
-            onset = max(self.end + max(offset, -longest), earliest)
+            onset = self._turn_at(side, max(self.end + max(offset, -longest), earliest))
             self.silence += max(onset - self.end, 0)
         return max(onset, earliest)
+
+    def _turn_at(self, side: str, sample: int) -> int:
+        """Where a turn begins that is due at a sample: the agent's may wait for the clock."""
+        if side == "agent" and self.rules.on_grid:
+            return self.rules.boundary(self.rules.next_boundary(sample))
+        return sample
 
     def _draw(self, side: str) -> int:
         """Offset of a speaker who takes over: negative when both speak."""

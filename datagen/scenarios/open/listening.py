@@ -16,7 +16,6 @@ from microturn.datagen.labels.event_types import AGENT_BACKCHANNEL
 from microturn.datagen.scenarios.base import SegmentBuilder, register
 from microturn.datagen.scenarios.open.floor import Floor
 
-LISTENING_SHARE: Final = 0.5  # of the ends of lines at which the agent says that it listens
 MAX_HESITATIONS: Final = 2  # in one line
 
 
@@ -109,7 +108,7 @@ class Listening:
         """Where the next line begins, with or without a word of the agent; None if none fits."""
         floor, segment = self.floor, self.segment
         own = floor.speech.speakers[floor.cast.agent].backchannels
-        listens = bool(own) and segment.chance(LISTENING_SHARE)
+        listens = bool(own) and segment.chance(segment.context.config.scenarios.listening_share)
         pause_s = segment.context.config.scenarios.listening_pause_s
         after = at + segment.draw(pause_s) if listens else floor.joint(at)
         if after + n_samples > segment.n_samples:

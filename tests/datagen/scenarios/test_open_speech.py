@@ -16,6 +16,7 @@ from microturn.datagen.dialogue.rules import STOP_S
 from microturn.datagen.dialogue.script import Script
 from microturn.datagen.dialogue.sides import is_pattern, matching
 from microturn.datagen.dialogue.timeline import Event
+from microturn.datagen.labels.event_types import AGENT_BACKCHANNEL, TURN
 from microturn.datagen.pipeline import ComposedDialogue, Simulator
 from microturn.datagen.report.check import faults_of_timeline
 from microturn.datagen.scenarios import REGISTRY, is_open
@@ -155,6 +156,36 @@ def test_the_agent_listens_through_every_hesitation(spoken: Simulator) -> None:
     assert pauses > N
     assert inside > 5, "hesitations inside a recorded line"
     assert points > 3
+
+
+@pytest.mark.parametrize("on_grid", [True, False])
+def test_answers_begin_on_micro_turns_where_they_should(
+    config: DatagenConfig, simulator_for: Build, on_grid: bool
+) -> None:
+    human = replace(OPEN.timing.human, overlapped_changes=0.0)
+    timing = replace(OPEN.timing, agent_on_grid=on_grid, human=human)
+    families = {"narration": 1.0, "scripted": 1.0}
+    simulator = simulator_for(replace(OPEN, rooms=config.rooms, timing=timing, families=families))
+    step = OPEN.layout.samples_per_micro_turn
+    rests = []
+    for index in range(N):
+        script = simulator.script(simulator.recipe(index)).script
+        begun = [clip.start_sample for clip in script.clips if clip.lane == "agent"]
+        for turn in events_of(script, TURN):
+            rests.append(min(at for at in begun if at > turn.end_sample - step) % step)
+    assert rests
+    assert on_grid == (max(rests) == 0)
+
+
+def test_a_listener_says_nothing_where_the_share_of_listening_is_none(
+    config: DatagenConfig, simulator_for: Build
+) -> None:
+    scenarios = replace(OPEN.scenarios, listening_share=0.0)
+    silent = simulator_for(replace(OPEN, rooms=config.rooms, scenarios=scenarios))
+    for index in range(N):
+        script = composed(silent, "listening", index).script
+        assert not script.timeline.agent
+        assert not events_of(script, AGENT_BACKCHANNEL)
 
 
 def test_scripted_turns_are_played_in_their_order(spoken: Simulator) -> None:
