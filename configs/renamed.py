@@ -15,7 +15,7 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
         "max_late_micro_turns": "max_waiting_micro_turns",
         "late_after_ms": "missing_input_after_ms",
     },
-    "TrainingConfig": {"listen": "streaming_validation"},
+    "TrainingConfig": {"listen": "streaming_validation", "strategy": "parallel.shard"},
     "RoomsConfig": {"rt60": "rt60_s", "longest": "max_response_s"},
     "StretchConfig": {"most": "max_stretches", "length": "length_s"},
     "EchoConfig": {"converge": "converge_s"},

@@ -33,7 +33,7 @@ def experts_reference(
         if len(chunk):
             gate, value = matmul(chunk, up_e).chunk(2, dim=-1)
             outputs.append(matmul(F.silu(gate) * value, down_e))
-    return _combine(torch.cat(outputs), order, w_NK, K)
+    return combine(torch.cat(outputs), order, w_NK, K)
 
 
 def experts_trained(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ def experts_trained(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down
     K, flat = ids_NK.shape[1], ids_NK.reshape(-1)
     order = torch.argsort(flat, stable=True)
     counts = torch.bincount(flat, minlength=len(up)).tolist()
-    rows = _Sort.apply(x_ND, order, _inverse(order), K)  # type: ignore[no-untyped-call]
-    return _combine(_Layers.apply(rows, counts, up, down), order, w_NK, K)  # type: ignore[no-untyped-call]
+    rows = Sort.apply(x_ND, order, inverse_of(order), K)  # type: ignore[no-untyped-call]
+    return combine(_Layers.apply(rows, counts, up, down), order, w_NK, K)  # type: ignore[no-untyped-call]
 
 
 class _Layers(torch.autograd.Function):
@@ -106,14 +106,14 @@ def experts_grouped(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down
     counts.scatter_add_(0, flat, torch.ones_like(flat, dtype=torch.int32))
     offsets = counts.cumsum(0, dtype=torch.int32)
     dtype = torch.bfloat16
-    rows = _Sort.apply(x_ND.to(dtype), order, _inverse(order), K)  # type: ignore[no-untyped-call]
+    rows = Sort.apply(x_ND.to(dtype), order, inverse_of(order), K)  # type: ignore[no-untyped-call]
     hidden = F.grouped_mm(rows, up.to(dtype), offs=offsets)
     gate, value = hidden.chunk(2, dim=-1)
     rows = F.grouped_mm((F.silu(gate) * value).contiguous(), down.to(dtype), offs=offsets)
-    return _combine(rows.to(x_ND.dtype), order, w_NK, K)
+    return combine(rows.to(x_ND.dtype), order, w_NK, K)
 
 
-class _Sort(torch.autograd.Function):
+class Sort(torch.autograd.Function):
     """Each token's row once per pair, in the order of pairs; its backward gathers, too.
 
     The backward of indexing would sum with atomics or sort again.
@@ -145,14 +145,14 @@ class _Unsort(torch.autograd.Function):
         return grad[order], None, None
 
 
-def _inverse(order: Tensor) -> Tensor:
+def inverse_of(order: Tensor) -> Tensor:
     inverse = torch.empty_like(order)
     inverse[order] = torch.arange(len(order), device=order.device)
     return inverse
 
 
-def _combine(rows: Tensor, order: Tensor, w_NK: Tensor, K: int) -> Tensor:
+def combine(rows: Tensor, order: Tensor, w_NK: Tensor, K: int) -> Tensor:
     """Undo the sorting and sum each token's K weighted rows in slot order."""
-    unsorted = _Unsort.apply(rows, order, _inverse(order))  # type: ignore[no-untyped-call]
+    unsorted = _Unsort.apply(rows, order, inverse_of(order))  # type: ignore[no-untyped-call]
     per_token = unsorted.view(-1, K, rows.shape[-1])
     return (per_token * w_NK.unsqueeze(-1).to(rows.dtype)).sum(1)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from microturn.kernels import ops
+from microturn.kernels.expert_exchange import ExpertExchange
 from microturn.model.config import MoEConfig
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
@@ -54,6 +55,7 @@ class MixtureOfExperts(nn.Module):
         self.shared = SwiGLU(d_model, S * width) if S else None
         self.register_buffer("selection_bias", torch.zeros(E))
         self.register_buffer("load", torch.zeros(E), persistent=False)
+        self.exchange: ExpertExchange | None = None  # None: all experts are on this device
         self.z_loss: Tensor | None = None
         self.chosen: Tensor | None = None  # (N, K) of the last forward pass in training
         self.real: Tensor | None = None  # (N,) of the same: 1 where it was no padding; None: all
@@ -116,15 +118,24 @@ class MixtureOfExperts(nn.Module):
         return self._mix(x_ND, *self.route(x_ND)).view_as(x)
 
     def _mix(self, x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, w_NS: Tensor) -> Tensor:
+        if self.exchange is not None:
+            return self._mix_exchanged(self.exchange, x_ND, ids_NK, w_NK, w_NS)
         y_ND = ops.experts(x_ND, ids_NK, w_NK, self.up, self.down)
-        if self.shared is not None:
-            y_ND = y_ND + self._shared(x_ND, w_NS)
+        if self.shared is not None:  # one wide layer, each expert scaled by its own weight
+            y_ND = y_ND + self.shared.down(ops.swiglu(self.shared.up(x_ND), w_NS))
         return y_ND
 
-    def _shared(self, x_ND: Tensor, w_NS: Tensor) -> Tensor:
-        """Compute all shared experts as one wide layer, each scaled by its own weight."""
-        assert self.shared is not None
-        return self.shared.down(ops.swiglu(self.shared.up(x_ND), w_NS))
+    def _mix_exchanged(
+        self, exchange: ExpertExchange, x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, w_NS: Tensor
+    ) -> Tensor:
+        """Mix with experts of other devices: the shared ones are computed while rows travel."""
+        trip = exchange.send(x_ND, ids_NK, self.cfg.n_experts)
+        hidden = None if self.shared is None else ops.swiglu(self.shared.up(x_ND), w_NS)
+        trip.compute(self.up, self.down)
+        if self.shared is None or hidden is None:
+            return trip.combine(w_NK)
+        y_ND = self.shared.down(hidden)
+        return trip.combine(w_NK) + y_ND
 
     @torch.no_grad()
     def update_bias_(self) -> Tensor:

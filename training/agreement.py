@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import lightning as L
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from microturn.training.config import TrainingConfig
 
@@ -41,6 +41,11 @@ def check_trainer(trainer: L.Trainer, cfg: TrainingConfig) -> None:
             "the rate reaches zero; give both the same number"
         )
     strategy = trainer.strategy
+    if cfg.parallel.is_sharded and not isinstance(strategy, ModelParallelStrategy):
+        raise ValueError(
+            "Trainer(strategy=...) keeps whole weights on each device, which contradicts "
+            "parallel.shard and parallel.expert; give Trainer(**trainer_arguments(cfg))"
+        )
     if isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs.get("broadcast_buffers", True):
         raise ValueError(
             "Trainer(strategy=ddp) copies the first device's counts of experts over those of the "

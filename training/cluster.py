@@ -29,7 +29,7 @@ def choose_cluster(
     tasks = slurm_tasks(variables)
     if not tasks or TorchElasticEnvironment.detect():
         return None
-    n_devices = cfg.devices * cfg.nodes
+    n_devices = cfg.n_devices
     if tasks == 1:  # this process starts the others
         return LightningEnvironment()
     if tasks != n_devices:

@@ -29,6 +29,45 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParallelConfig:
+    """How the devices of a run share its weights (training/parallel.py); all read other dialogues.
+
+    data x shard x expert is the number of devices.
+    """
+
+    data: int = option(0, "groups of devices that each keep all weights, 0: as many as there are")
+    shard: int = option(1, "devices of a group that share each weight")
+    expert: int = option(
+        1, "devices that the routed experts are split over; other weights are shared by them too"
+    )
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "parallel", data=0, shard=1, expert=1)
+
+    @property
+    def group_size(self) -> int:
+        """Devices that keep all weights together."""
+        return self.shard * self.expert
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a device keeps a part of the weights only."""
+        return self.group_size > 1
+
+    def on(self, n_devices: int) -> ParallelConfig:
+        """Return the same with the number of groups; ValueError where the devices do not fit."""
+        data = self.data or max(1, n_devices // self.group_size)
+        if data * self.group_size != n_devices:
+            keys = [f"parallel.{name}" for name in ("data", "shard", "expert")]
+            given = " x ".join(keys if self.data else keys[1:])
+            kind = "must be" if self.data else "must divide"
+            raise ValueError(
+                f"{given}={(self.data or 1) * self.group_size} {kind} nodes x devices={n_devices}"
+            )
+        return replace(self, data=data)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StreamingValidationConfig:
     """Streaming validation: test dialogues streamed through sessions and scored."""
 
@@ -145,9 +184,8 @@ class TrainingConfig:
     accelerator: str = option("auto", "Lightning accelerator: auto, cpu or gpu")
     devices: int = option(1, "GPUs, or processes on a CPU, per machine")
     nodes: int = option(1, "machines")
-    strategy: str = option(
-        "ddp",
-        "how several devices share the work: ddp (a copy of the model each) or fsdp (a share)",
+    parallel: ParallelConfig = option(
+        default_factory=ParallelConfig, help="how several devices share the weights"
     )
     activation_checkpointing: bool = option(
         False, "compute blocks a second time for the backward pass instead of keeping them"
@@ -168,7 +206,6 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         self._check_one_of("precision", ("auto", "32", "bf16"))
         self._check_one_of("log", ("csv", "tensorboard", "both"))
-        self._check_one_of("strategy", ("ddp", "fsdp"))
         self._check_at_least(1, "max_steps", "batch_size", "accumulate", "checkpoints_kept")
         self._check_at_least(1, "log_steps", "devices", "nodes")
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
@@ -176,18 +213,31 @@ class TrainingConfig:
         self._check_at_least(1, "bucket_steps")
         if 0 != self.divergence <= 1:
             raise ValueError(f"divergence={self.divergence:g} must be above 1, or 0")
-        if self.heard.own_share and self.strategy == "fsdp":
-            raise ValueError("heard.own_share needs whole weights on a device; give strategy=ddp")
+        self._check_parallel()
         require_at_least(self.validate, "validate", every_steps=1, n_dialogues=1, patience=0)
         if self.carry and not self.crop_micro_turns:
             raise ValueError("carry=true needs the length of a window: give crop_micro_turns=N")
-        if self.carry and self.strategy == "fsdp" and self.devices * self.nodes > 1:
-            raise ValueError("carry=true does not work with strategy=fsdp; give strategy=ddp")
         if self.batch_size % self.n_micro_batches:
             raise ValueError(
                 f"batch_size={self.batch_size} must be a multiple of nodes x devices x accumulate="
                 f"{self.n_micro_batches}"
             )
+
+    def _check_parallel(self) -> None:
+        parallel = self.parallel.on(self.n_devices)
+        n_experts = self.model.moe.n_experts
+        if n_experts % parallel.expert or (parallel.expert > 1 and not n_experts):
+            raise ValueError(
+                f"parallel.expert={parallel.expert} must divide model.moe.n_experts={n_experts}"
+            )
+        if not parallel.is_sharded:
+            return
+        for name, is_set in (("heard.own_share", self.heard.own_share), ("carry", self.carry)):
+            if is_set:
+                raise ValueError(
+                    f"{name} needs whole weights on a device; leave out parallel.shard and "
+                    "parallel.expert"
+                )
 
     def for_dialogues(self, n_dialogues: int) -> TrainingConfig:
         """Return the same with `max_steps` where the length of the run is given in epochs."""
@@ -202,9 +252,14 @@ class TrainingConfig:
         return 0 if self.carry else self.crop_micro_turns
 
     @property
+    def n_devices(self) -> int:
+        """Devices of all machines."""
+        return self.nodes * self.devices
+
+    @property
     def n_micro_batches(self) -> int:
         """Micro-batches of a step, over all devices."""
-        return self.nodes * self.devices * self.accumulate
+        return self.n_devices * self.accumulate
 
     def _check_one_of(self, name: str, known: tuple[str, ...]) -> None:
         if getattr(self, name) not in known:

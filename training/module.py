@@ -28,8 +28,8 @@ from microturn.training.agreement import (
 )
 from microturn.training.config import TrainingConfig
 from microturn.training.data import MicroBatch
-from microturn.training.optim import build_optimizer, rate
-from microturn.training.parallel import shard_blocks
+from microturn.training.optim import build_optimizer, clip_gradients_, rate
+from microturn.training.parallel import shard_model
 from microturn.training.process_group import ProcessGroup, full_tensor
 from microturn.training.start.freeze import freeze, hold_rows_
 from microturn.training.start.memory import keep_freed_memory
@@ -97,10 +97,9 @@ class TrainingModule(L.LightningModule):
             check_trainer(self.trainer, self.cfg)
 
     def configure_model(self) -> None:
-        use_fsdp = self.cfg.strategy == "fsdp" and self.trainer.world_size > 1
-        if use_fsdp and not self._is_sharded:
-            assert self.device_mesh is not None
-            shard_blocks(self.model, self.device_mesh["data_parallel"])
+        if self.cfg.parallel.is_sharded and not self._is_sharded:
+            parallel = self.cfg.parallel.on(self.trainer.world_size)
+            shard_model(self.model, parallel, self.trainer.strategy.root_device.type)
 
     @property
     def _is_sharded(self) -> bool:
@@ -282,8 +281,7 @@ class TrainingModule(L.LightningModule):
         """Clip, and stop before a step that would spoil the weights."""
         hold_rows_(self.model.embed.lane, self._trained_marks)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = full_tensor(torch.nn.utils.clip_grad_norm_(parameters, self.cfg.optim.clip))
-        self.metrics["gradient"] = norm
+        self.metrics["gradient"] = norm = clip_gradients_(parameters, self.cfg.optim.clip)
         finite = torch.isfinite(norm.sum() + self.metrics["loss/loss"])
         if self.processes.any(not bool(finite)):
             raise ValueError(self._not_finite_message())

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from microturn.model.param_groups import ParamGroup, param_groups
 from microturn.training.config import OptimConfig
-from microturn.training.process_group import full_tensor, local_shard, shard_like
+from microturn.training.process_group import full_tensor, local_shard, n_copies, shard_like
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic Newton-Schulz iteration of the Muon paper
 
@@ -111,6 +112,24 @@ class MuonAdamW(torch.optim.Optimizer):
         values = [local_shard(p) for p in parameters]
         torch._foreach_mul_(values, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_addcdiv_(values, m_hat, denominator, value=-group["lr"])
+
+
+def clip_gradients_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale all gradients so that their norm is `max_norm` at most; return what it was.
+
+    As `torch.nn.utils.clip_grad_norm_`, which knows no weights of several meshes: those of sharded
+    models all have the same number of copies. A collective where they are sharded.
+    """
+    given = [p for p in parameters if p.grad is not None]
+    grads = _local_grads(given)
+    norm = torch.nn.utils.get_total_norm(grads)
+    copies = n_copies(given[0]) if given else 0
+    if copies:
+        squares = norm.double().square() / copies
+        dist.all_reduce(squares)
+        norm = squares.sqrt().to(norm.dtype)
+    torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def _local_grads(parameters: list[Tensor]) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from math import prod
 
 import torch
 import torch.distributed as dist
@@ -69,6 +70,16 @@ def shard_like(full: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return full
     return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def n_copies(t: Tensor) -> int:
+    """Count the devices that hold the same shard of a tensor; 0 where it is not sharded."""
+    from torch.distributed.tensor import DTensor
+
+    if not isinstance(t, DTensor):
+        return 0
+    sizes = zip(t.device_mesh.shape, t.placements, strict=True)
+    return prod(size for size, placement in sizes if placement.is_replicate())
 
 
 def is_first_process() -> bool:

@@ -55,11 +55,10 @@ def choose_precision(precision: str, *, gpu: bool) -> str:
 
 def choose_strategy(cfg: TrainingConfig) -> Strategy | str:
     """Choose how the devices of a run share its work."""
-    world_size = cfg.devices * cfg.nodes
-    if world_size == 1:
+    if cfg.n_devices == 1:
         return "auto"
-    if cfg.strategy == "fsdp":
-        return ModelParallelStrategy(data_parallel_size=world_size, tensor_parallel_size=1)
+    if cfg.parallel.is_sharded:  # its mesh is not used: ours has three dimensions
+        return ModelParallelStrategy(data_parallel_size=cfg.n_devices, tensor_parallel_size=1)
     # Buffers count what each device sees; they are summed once per step, not copied before it.
     return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
 
@@ -255,14 +254,14 @@ def _progress(module: TrainingModule, source: Source, times: StepTimes, *, half:
         """Rate of the faster precision that the run computes in; bf16 leaves some work in fp32."""
         single = matmul_rate(module.device, torch.float32)
         if not half:
-            return cfg.devices * cfg.nodes * single
+            return cfg.n_devices * single
         bf16 = matmul_rate(module.device, torch.bfloat16)
         if bf16 < single:
             print_once(
                 f"training: precision=bf16 is slower than 32 here: matrix products run at "
                 f"{bf16 / 1e9:.1f} GFLOP/s against {single / 1e9:.1f}; give precision=32"
             )
-        return cfg.devices * cfg.nodes * max(single, bf16)
+        return cfg.n_devices * max(single, bf16)
 
     return Progress(
         dialogue_s=source.layout.duration_s(n),
@@ -303,8 +302,9 @@ def _announce(module: TrainingModule, source: Source, precision: str) -> None:
     held = sum(p.numel() for p in module.model.parameters() if not p.requires_grad)
     frozen = f", {held:,} frozen" if held else ""
     start = f"resuming at step {module.steps}" if module.steps else "starting"
-    world_size = cfg.devices * cfg.nodes
-    shared = f"{world_size} devices ({cfg.strategy}), " if world_size > 1 else ""
+    way = cfg.parallel.on(cfg.n_devices)
+    split = f"data {way.data} x shard {way.shard} x expert {way.expert}"
+    shared = f"{cfg.n_devices} devices ({split}), " if cfg.n_devices > 1 else ""
     print_once(
         f"training: {total:,} parameters ({active:,} active{frozen}), {len(source)} dialogues, "
         f"{cfg.batch_size} per step, {shared}{precision}, {torch.get_num_threads()} threads; "

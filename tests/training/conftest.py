@@ -1,6 +1,7 @@
 """A small shard set and a way to train on it, for all tests of training."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +69,34 @@ class Server:
     def wait(self, pid: int) -> int:
         """Its exit status; minus the signal that killed it."""
         return self._ask(wait=pid)
+
+    def start_ranks(self, words: list[str], errors: Path, n: int = 2) -> list[int]:
+        """Start all ranks of a run as a launcher such as torchrun does; returns their ids."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {
+            "WORLD_SIZE": str(n),
+            "LOCAL_WORLD_SIZE": str(n),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "TORCHELASTIC_RUN_ID": "test",
+            "GROUP_RANK": "0",
+        }
+        return [
+            self.start(
+                [*words, f"devices={n}"],
+                errors.with_name(f"{errors.name}{rank}"),
+                env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(n)
+        ]
+
+    def wait_for_ranks(self, pids: list[int], errors: Path, first: int = 0) -> None:
+        """Assert that all ranks end well, the first one with exit status `first`."""
+        said = [errors.with_name(f"{errors.name}{rank}") for rank in range(len(pids))]
+        codes = [self.wait(pid) for pid in pids]
+        assert codes == [first, *[0] * (len(pids) - 1)], "\n".join(p.read_text() for p in said)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -42,35 +41,6 @@ def one(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("one") / "run"
     assert main(["train", *words_of(data, out)]) == 0
     return out
-
-
-def two_processes(server: Any, words: list[str], errors: Path) -> list[int]:
-    """Start both ranks of a run as a launcher such as torchrun does; returns their ids."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": "test",
-        "GROUP_RANK": "0",
-    }
-    return [
-        server.start(
-            [*words, "devices=2"],
-            errors.with_name(f"{errors.name}{rank}"),
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in (0, 1)
-    ]
-
-
-def both_done(server: Any, pids: list[int], errors: Path, first: int = 0) -> None:
-    said = [errors.with_name(f"{errors.name}{rank}") for rank in (0, 1)]
-    codes = [server.wait(pid) for pid in pids]
-    assert codes == [first, 0], "\n".join(path.read_text() for path in said)
 
 
 def apart(one: dict[str, Tensor], other: dict[str, Tensor], names: list[str]) -> float:
@@ -144,7 +114,7 @@ def test_two_processes_take_the_steps_of_one(
     server: Any, data: Path, one: Path, tmp_path: Path
 ) -> None:
     out, errors = tmp_path / "run", tmp_path / "errors"
-    both_done(server, two_processes(server, words_of(data, out, "accumulate=2"), errors), errors)
+    server.wait_for_ranks(server.start_ranks(words_of(data, out, "accumulate=2"), errors), errors)
     assert_equal_steps(one, out)
     assert len((tmp_path / "errors1").read_text()) == 0  # the first one speaks for both
 
@@ -153,13 +123,13 @@ def test_sharded_weights_take_the_steps_of_one_and_go_on_from_its_state(
     server: Any, data: Path, one: Path, tmp_path: Path
 ) -> None:
     out, errors = tmp_path / "run", tmp_path / "errors"
-    words = words_of(data, out, "strategy=fsdp")
-    both_done(server, two_processes(server, words, errors), errors)
+    words = words_of(data, out, "parallel.shard=2")
+    server.wait_for_ranks(server.start_ranks(words, errors), errors)
     assert_equal_steps(one, out)
     for path in saved_states(out)[2:]:
         path.unlink()
     shutil.copy(path_of(one, 2), path_of(out, 2))
-    both_done(server, two_processes(server, words, errors), errors)
+    server.wait_for_ranks(server.start_ranks(words, errors), errors)
     assert "resuming at step 2" in (tmp_path / "errors0").read_text()
     a, b = (load_file(path_of(run, STEPS)) for run in (one, out))
     assert apart(a, b, [n for n in a if n.startswith("model/")]) < WEIGHT_TOLERANCE
@@ -167,12 +137,12 @@ def test_sharded_weights_take_the_steps_of_one_and_go_on_from_its_state(
 
 def test_one_of_two_processes_is_interrupted(server: Any, data: Path, tmp_path: Path) -> None:
     out, errors = tmp_path / "run", tmp_path / "errors"
-    pids = two_processes(server, words_of(data, out, "max_steps=100000"), errors)
+    pids = server.start_ranks(words_of(data, out, "max_steps=100000"), errors)
     end = time.monotonic() + 120
     while not saved_states(out) and time.monotonic() < end:
         time.sleep(0.05)
     os.kill(pids[1], signal.SIGINT)
-    both_done(server, pids, errors, first=128 + signal.SIGINT)
+    server.wait_for_ranks(pids, errors, first=128 + signal.SIGINT)
     assert load(saved_states(out)[-1]).step > 0
 
 
@@ -186,18 +156,18 @@ def test_what_one_of_two_processes_cannot_read_stops_both(
     (out / "states").mkdir(parents=True)
     shutil.copy(path_of(one, 2), path_of(out, 2))
     words = words_of(tmp_path / "set", out)
-    both_done(server, two_processes(server, words, errors), errors, first=1)
+    server.wait_for_ranks(server.start_ranks(words, errors), errors, first=1)
     assert (tmp_path / "errors0").read_text().count(f"microturn train: {tar}") == 1
     assert [load(path).step for path in saved_states(out)] == [2]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("axis", ["data", "shard"])
 def test_devices_are_launched_from_the_command_line(
-    strategy: str, data: Path, one: Path, tmp_path: Path
+    axis: str, data: Path, one: Path, tmp_path: Path
 ) -> None:
-    words = words_of(data, tmp_path, "devices=2", f"strategy={strategy}")
+    words = words_of(data, tmp_path, "devices=2", f"parallel.{axis}=2")
     command = [sys.executable, "-m", "microturn.configs.main", "train", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

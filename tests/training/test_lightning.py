@@ -183,6 +183,15 @@ def test_a_trainer_that_contradicts_the_configuration_is_refused(
         check_trainer(trainer, cfg)
 
 
+def test_a_trainer_that_cannot_share_weights_is_refused(data: Path, tmp_path: Path) -> None:
+    from microturn.training.agreement import check_trainer
+
+    cfg = config(data, tmp_path, "devices=2", "batch_size=2", "parallel.shard=2")
+    trainer = L.Trainer(**{**trainer_arguments(config(data, tmp_path)), **QUIET, "logger": False})
+    with pytest.raises(ValueError, match="keeps whole weights on each device.*parallel.shard"):
+        check_trainer(trainer, cfg)
+
+
 def test_the_trainers_own_clip_is_allowed_where_it_says_the_same(
     data: Path, tmp_path: Path
 ) -> None:
