@@ -13,6 +13,7 @@ from typing import Final
 from microturn.datagen.closed_loop.plan import STEP, PlannedReply
 
 GOES_ON_S: Final = 1.0  # an utterance that lasts so long past the moment is taken for the reply
+CLICK_S: Final = 0.1  # of sound before the moment says nothing: what follows it is a new onset
 SAID_S: Final = 0.2  # and one that ends, if so much of it was heard after the moment
 
 
@@ -26,7 +27,8 @@ class HeardReply:
     onset: int | None = None
     last_heard: int = 0  # end of the last step with sound
     n_heard: int = 0  # steps with sound
-    n_past_gate: int = 0  # of an utterance that began before it was waited for
+    n_before_gate: int = 0  # of an utterance that began before it was waited for
+    n_past_gate: int = 0  # of the same
     over: bool = False
     absent_since: int | None = None
 
@@ -44,7 +46,7 @@ class HeardReply:
         """The user has asked again; None: will do so."""
         self.shift, self.patience = shift, patience
         self.onset, self.absent_since, self.over = None, None, False
-        self.n_heard = self.n_past_gate = 0
+        self.n_heard = self.n_before_gate = self.n_past_gate = 0
 
     def end(self, delay: int, n_heard: int, *, silence: int) -> int | None:
         """When a user speaks who wants to `delay` samples after its end; None: not known yet.
@@ -74,6 +76,7 @@ class ReplyListener:
         self.replies = [HeardReply(planned=reply) for reply in planned]
         self._rate, self._silent_steps, self._patience = rate, silence // STEP, patience
         self._quiet = self._silent_steps  # steps of silence so far
+        self._n_said = 0  # steps with sound since it began
         self._current: HeardReply | None = None
         self.heard: list[bool] = []  # by step
         self.began: int | None = None  # first sample of what the agent says, or said last
@@ -110,6 +113,8 @@ class ReplyListener:
         start = len(self.heard) * STEP
         self.heard.append(sounds)
         fresh = sounds and self._quiet >= self._silent_steps
+        onset = sounds and self._quiet > 0
+        self._n_said = sounds + (0 if fresh else self._n_said)
         self._quiet = 0 if sounds else self._quiet + 1
         if fresh:
             self.began = start
@@ -117,7 +122,7 @@ class ReplyListener:
         if awaited is None or awaited.shift is None:
             self._hear_more(start, sounds=sounds)
             return None
-        self._match(awaited, start, sounds=sounds, fresh=fresh)
+        self._match(awaited, start, sounds=sounds, fresh=fresh, onset=onset)
         if awaited.onset is not None:
             return None
         self._hear_more(start, sounds=sounds)
@@ -136,13 +141,18 @@ class ReplyListener:
             elif self._quiet >= self._silent_steps:
                 current.over = True
 
-    def _match(self, awaited: HeardReply, start: int, *, sounds: bool, fresh: bool) -> None:
+    def _match(
+        self, awaited: HeardReply, start: int, *, sounds: bool, fresh: bool, onset: bool
+    ) -> None:
         assert awaited.shift is not None
         planned = awaited.planned
         gate = planned.gate + awaited.shift
         if start + STEP <= gate:
+            awaited.n_before_gate = 0 if self._quiet >= self._silent_steps else self._n_said
             return
-        if sounds and fresh:
+        after_click = onset and awaited.n_past_gate >= planned.n_early
+        after_click &= 0 < awaited.n_before_gate * STEP <= round(CLICK_S * self._rate)
+        if sounds and (fresh or after_click):
             self._begin(awaited, start, n_heard=1, last_heard=start + STEP)
             return
         seconds = GOES_ON_S if sounds else SAID_S

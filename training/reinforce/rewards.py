@@ -16,6 +16,7 @@ who says everything would always be right. Unasked speech has a price for each m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, floor
@@ -76,17 +77,18 @@ def rewards_of(scored: ScoredDialogue, cfg: RewardConfig) -> Rewarded:
     """Find the rewards of a performance."""
     micro_turn_s = scored.dialogue.micro_turn_s
     n = round(scored.dialogue.duration_s / micro_turn_s)
-    seen: dict[str, int] = {}
+    seen: Counter[tuple[str, str]] = Counter()
     rewards: list[Reward] = []
     for event, outcome in event_outcomes(scored):
-        number = seen[event.type] = seen.get(event.type, 0) + 1
+        seen[event.type, event.text] += 1  # what is asked again moves no other request's name
+        number = seen[event.type, event.text]
         for kind, became, (start_s, end_s) in _judged(scored, event, outcome):
             # What micro-turn k makes sounds in the next one.
             first = max(floor(start_s / micro_turn_s) - 1, 0)
             rewards.append(
                 Reward(
                     kind=kind,
-                    name=f"{kind} {event.type} {number}",
+                    name=f"{kind} {event.type} {event.text} {number}",
                     value=float(getattr(cfg, became)),
                     became=became,
                     first=first,
