@@ -59,6 +59,15 @@ def _traces_kept(config: EvaluateConfig, line: str) -> str:
     return f"{n} dialogues are kept in {folder}; continue with: {line}"
 
 
+def _talks_kept(config: ChangeConfig, line: str) -> str:
+    from microturn.evaluation.traces import n_dialogues
+
+    n = sum(n_dialogues(path) for path in Path(config.out).glob("*/*/traces/*.jsonl"))
+    if not n:
+        return starts_over(config, line)
+    return f"{n} conversations are kept in {config.out}; continue with: {line}"
+
+
 def _answers_kept(config: FdbConfig, line: str) -> str:
     from microturn.evaluation.suites.fdb.folder import tasks_of
     from microturn.evaluation.suites.fdb.folder_files import find_items
@@ -103,6 +112,7 @@ EXAMPLES = Command(
 EVALUATE_CHANGE = Command(
     schema=ChangeConfig,
     run=_change,
+    on_interrupt=_talks_kept,
     help="Let checkpoints before and after a training talk with users who react, and compare them.",
 )
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.configs.devices import uses_gpu
 from microturn.configs.files import make_folder
 from microturn.configs.load import ConfigError, save_config
 from microturn.configs.paths import cache_folder
@@ -25,7 +24,7 @@ from microturn.evaluation.report.publish import check_pages, publish
 from microturn.evaluation.report.scores import RunInfo, SetInfo, score_run, write_scores
 from microturn.evaluation.report.targets import check_names, check_targets, suites_with_targets
 from microturn.evaluation.report.versions import versions
-from microturn.evaluation.runner import AgentSpec, PlayedSet, play_sets
+from microturn.evaluation.runner import AgentSpec, PlayedSet, n_processes, play_sets
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, checkpoint_digest
 from microturn.evaluation.speech.transcripts import transcripts_of
 from microturn.evaluation.suites.event_suites import event_suites
@@ -63,7 +62,7 @@ class EvaluationPlan:
 def evaluate(config: EvaluateConfig) -> int:
     """Run the command; 0 done, 1 a target was missed. Resumes a run that was interrupted."""
     if config.loop == "closed":
-        from microturn.evaluation.closed_loop import evaluate_closed
+        from microturn.evaluation.closed_loop.closed_loop import evaluate_closed
 
         return evaluate_closed(config)
     check(config)
@@ -81,7 +80,7 @@ def evaluate(config: EvaluateConfig) -> int:
             plan.spec,
             files=files,
             activity=config.activity,
-            workers=_workers(config),
+            workers=n_processes(config),
             advance=advance,
         )
     records = read_records(
@@ -218,17 +217,6 @@ def _spec(config: EvaluateConfig) -> AgentSpec:
         through=config.through,
         panel=tuple(PANEL) if config.panel else (),
     )
-
-
-def _workers(config: EvaluateConfig) -> int:
-    """Number of processes; a GPU and a server exist once."""
-    if config.workers:
-        return config.workers
-    if config.checkpoint and config.through == "server":
-        return 1
-    if config.checkpoint and uses_gpu(config.device):
-        return 1
-    return n_cores()
 
 
 def _header(plan: EvaluationPlan, source: PlayedSet) -> dict[str, Any]:

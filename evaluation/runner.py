@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from microturn.configs.devices import choose_device
+from microturn.configs.devices import choose_device, uses_gpu
 from microturn.datagen.executors.run import run_tasks
-from microturn.datagen.executors.task import Report, Task
+from microturn.datagen.executors.task import Report, Task, n_cores
 from microturn.evaluation.agents.baselines import Agent, baseline
 from microturn.evaluation.agents.panel import panel_of
-from microturn.evaluation.config import SILENCE_MS, ActivityConfig
+from microturn.evaluation.config import SILENCE_MS, ActivityConfig, EvaluateConfig
 from microturn.evaluation.scoring.agent_output import AgentOutput, Trace
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, HeldOutDialogue
 from microturn.evaluation.speech.silero import speech_spans
@@ -180,6 +180,17 @@ def checkpoint_agent(spec: AgentSpec) -> Agent:
 
     loaded = load_checkpoint(spec.checkpoint, choose_device(spec.device))
     return StreamedAgent(RowBatch(loaded, spec.batch_size, seed=spec.seed))
+
+
+def n_processes(config: EvaluateConfig) -> int:
+    """Number of processes that play; a GPU and a server exist once."""
+    if config.workers:
+        return config.workers
+    if config.checkpoint and config.through == "server":
+        return 1
+    if config.checkpoint and uses_gpu(config.device):
+        return 1
+    return n_cores()
 
 
 def play_sets(

@@ -1,8 +1,8 @@
 """`traces/SET.jsonl`: every agent in every dialogue of a set, so that a run can resume.
 
-A line per dialogue: of each agent the words, the times of its speech and its delegations. Scores
-are computed from it anew each time. The first line says what the traces depend on; traces of other
-inputs are not mixed in.
+A line per dialogue: of each agent the words, the times of its speech and its delegations, and facts
+of a dialogue that nobody can look up elsewhere. Scores are computed from it anew each time. The
+first line says what the traces depend on; traces of other inputs are not mixed in.
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ class TraceFile:
     def __contains__(self, key: str) -> bool:
         return key in self._lines
 
-    def add(self, key: str, traces: Mapping[str, Trace]) -> None:
-        line = {"key": key, "agents": {name: trace.to_json() for name, trace in traces.items()}}
+    def add(
+        self, key: str, traces: Mapping[str, Trace], *, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep a dialogue; `facts` are JSON."""
+        agents = {name: trace.to_json() for name, trace in traces.items()}
+        line = {"key": key, "agents": agents, **({"facts": facts} if facts else {})}
         self._lines[key] = line
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_text(line))
@@ -42,6 +46,11 @@ class TraceFile:
         """Return the trace of each agent in a dialogue."""
         agents = self._lines[key]["agents"]
         return {name: Trace.from_json(entry) for name, entry in agents.items()}
+
+    def facts(self, key: str) -> Mapping[str, Any]:
+        """Return the facts that were kept of a dialogue."""
+        facts: Mapping[str, Any] = self._lines[key]["facts"]
+        return facts
 
     def _open(self) -> None:
         rows = list(_complete_rows(self._path))

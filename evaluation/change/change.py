@@ -17,7 +17,7 @@ from microturn.configs.load import ConfigError, save_config
 from microturn.evaluation.change.config import ChangeConfig
 from microturn.evaluation.change.measured import Change, Run, changes
 from microturn.evaluation.change.table import MARKS, state, table
-from microturn.evaluation.closed_loop import check, score_closed
+from microturn.evaluation.closed_loop.closed_loop import check, score_closed
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.report import markdown
 from microturn.evaluation.report.observations import read_observations

@@ -49,7 +49,7 @@ def held_out_set(
 ) -> DialogueSet:
     """Open the suite's set below `cache`, simulating it unless it is there."""
     config = held_out_config(suite, n_dialogues=n_dialogues, layout=layout)
-    folder = cache / "suites" / f"{suite.set_name}-{_digest(config)[:16]}"
+    folder = cache / "suites" / f"{suite.set_name}-{config_digest(config)[:16]}"
     if not (folder / "index.json").is_file():
         executor = "serial" if workers == 1 else config.executor
         config = replace(config, out=str(folder), workers=workers, executor=executor)
@@ -67,7 +67,7 @@ def _shaped(layout: StreamLayout, model: StreamLayout) -> StreamLayout:
     return replace(layout, **sizes)
 
 
-def _digest(config: DatagenConfig) -> str:
+def config_digest(config: DatagenConfig) -> str:
     """Digest of everything that determines the dialogues."""
     settings: dict[str, Any] = {
         name: value for name, value in asdict(config).items() if name not in FREE_KEYS

@@ -10,12 +10,15 @@ import pytest
 
 from microturn.configs.load import ConfigError
 from microturn.configs.main import main
+from microturn.configs.reading import lines_of
 from microturn.datagen.closed_loop.environment import Environment
 from microturn.datagen.live import LiveSource
 from microturn.evaluation.agents.closed_loop import play
 from microturn.evaluation.agents.performance import RecordedWords
 from microturn.evaluation.agents.talking import HalfDuplexTalker, dialogue_of, microphone_of
-from microturn.evaluation.closed_loop import ReactingUsers, check
+from microturn.evaluation.closed_loop import talks
+from microturn.evaluation.closed_loop.closed_loop import check
+from microturn.evaluation.closed_loop.users import ReactingUsers
 from microturn.evaluation.config import EvaluateConfig
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 
@@ -29,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluate(out: Path, cache: Path, *words: str) -> dict[str, Any]:
     data = f"data=evaluation/suites/tau_voice.yaml {KEYS} n_micro_turns=60"
-    fixed = [data, f"out={out}", "loop=closed", "n_dialogues=3", f"cache={cache}"]
+    fixed = [data, f"out={out}", "loop=closed", "n_dialogues=3", f"cache={cache}", "workers=1"]
     assert main(["evaluate", *fixed, *words]) == 0
     scores: dict[str, Any] = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     return scores
@@ -37,7 +40,8 @@ def evaluate(out: Path, cache: Path, *words: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def users(cache: Path) -> ReactingUsers:
-    name = f"live:evaluation/suites/tau_voice.yaml {KEYS} n_micro_turns=60 cache={cache}"
+    asks = "timing.reactions.ask_again_share=1"  # whoever gets no answer asks again
+    name = f"live:evaluation/suites/tau_voice.yaml {KEYS} {asks} n_micro_turns=60 cache={cache}"
     return ReactingUsers(source=LiveSource.open(name), n=3)
 
 
@@ -51,13 +55,13 @@ def test_the_oracle_has_full_credit(cache: Path, tmp_path: Path) -> None:
     assert "## What the users did" in (folder / "scores.md").read_text(encoding="utf-8")
 
 
-def test_a_checkpoint_stands_beside_the_baselines_whatever_the_batch(
+def test_a_checkpoint_stands_beside_the_baselines_whatever_the_batch_and_the_processes(
     cache: Path, tmp_path: Path
 ) -> None:
     loaded = random_checkpoint()
     save_checkpoint(tmp_path / "checkpoint", loaded.model, loaded.tokenizer)
     words = (f"checkpoint={tmp_path / 'checkpoint'}", "n_pictures=0", "device=cpu")
-    scores = evaluate(tmp_path / "both", cache, *words, "batch_size=3")
+    scores = evaluate(tmp_path / "both", cache, *words, "batch_size=3", "workers=2")
     assert list(scores["timing"]) == ["checkpoint", "oracle", "half_duplex", "always", "silent"]
     silent = scores["baselines"]["silent"]["suites"]["tau_voice"]["metrics"]
     assert silent["response_rate"] == 0.0
@@ -68,6 +72,35 @@ def test_a_checkpoint_stands_beside_the_baselines_whatever_the_batch(
     assert did["silent"]["never"] + did["silent"]["gave_up"] > 0
     alone = evaluate(tmp_path / "alone", cache, *words, "batch_size=1", "baselines=false")
     assert alone["suites"]["tau_voice"]["metrics"] == scores["suites"]["tau_voice"]["metrics"]
+    held = [(tmp_path / name / "traces" / "checkpoint.jsonl") for name in ("both", "alone")]
+    assert held[0].read_bytes() == held[1].read_bytes()
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("baseline=silent", "batch_size=1", "n_pictures=1")
+    whole = evaluate(tmp_path, cache, *words)
+    traces = tmp_path / "traces" / "silent.jsonl"
+    bytes_before = traces.read_bytes()
+    header, first, second, _ = lines_of(traces.read_text(encoding="utf-8"))
+    traces.write_text(f"{header}\n{first}\n{second[:80]}", encoding="utf-8")
+    begun = []
+    hold = talks._Conversations.hold
+
+    def counted(self: Any, batch: talks.TalkBatch) -> Any:
+        begun.append(batch.first)
+        return hold(self, batch)
+
+    monkeypatch.setattr(talks._Conversations, "hold", counted)
+    assert evaluate(tmp_path, cache, *words) == whole
+    assert begun == [1, 2]
+    assert traces.read_bytes() == bytes_before
+    (tmp_path / "pictures" / "silent-00000000.wav").unlink()
+    assert evaluate(tmp_path, cache, *words) == whole
+    assert begun == [1, 2, 0], "a picture that is missing is drawn again"
+    evaluate(tmp_path, cache, *words, "silence_ms=400")
+    assert begun == [1, 2, 0, 0, 1, 2], "other settings start over"
 
 
 def test_half_duplex_answers_what_it_heard_and_says_it(users: ReactingUsers) -> None:
