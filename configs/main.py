@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from microturn.configs.command import Command
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+RANK_LOST = 75  # EX_TEMPFAIL: the same command goes on
 
 _BENCH = "microturn.evaluation.bench.cli"
 

@@ -187,6 +187,11 @@ class TrainingConfig:
     parallel: ParallelConfig = option(
         default_factory=ParallelConfig, help="how several devices share the weights"
     )
+    silence_s: float = option(
+        60.0,
+        "seconds without a sign of life of a rank, or of standstill while others wait for it, "
+        "after which the run ends and names it; 0: no watch",
+    )
     activation_checkpointing: bool = option(
         False, "compute blocks a second time for the backward pass instead of keeping them"
     )
@@ -211,6 +216,8 @@ class TrainingConfig:
         self._check_at_least(0, "seed", "loader_workers", "checkpoint_steps", "checkpoint_minutes")
         self._check_at_least(0, "max_epochs", "skip_damaged", "crop_micro_turns")
         self._check_at_least(1, "bucket_steps")
+        if 0 != self.silence_s < 5:
+            raise ValueError(f"silence_s={self.silence_s:g} must be at least 5, or 0 for no watch")
         if 0 != self.divergence <= 1:
             raise ValueError(f"divergence={self.divergence:g} must be above 1, or 0")
         self._check_parallel()

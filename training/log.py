@@ -15,6 +15,7 @@ from tqdm import tqdm
 from microturn.configs.files import replacing
 from microturn.training.module import TrainingModule
 from microturn.training.watch.expert_loads import DeadExperts
+from microturn.training.watch.slow_ranks import SlowRanks
 from microturn.training.watch.step_times import StepTimes
 
 
@@ -96,12 +97,12 @@ class Logging(Callback):
     """Logs every few steps: all losses, norm of the gradient, rate, loads of experts, seconds.
 
     Losses are those of the whole step, over all devices; loads by lane and seconds are those of
-    the first device. Dead experts are named on stderr.
+    the first device. Dead experts and slow ranks are named on stderr.
     """
 
     def __init__(self, kind: str, folder: Path, *, every_steps: int, times: StepTimes) -> None:
         self.kind, self.folder, self.every_steps = kind, folder, every_steps
-        self.times, self._dead = times, DeadExperts()
+        self.times, self._dead, self._slow = times, DeadExperts(), SlowRanks()
         self.logs: list[Log] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -120,12 +121,19 @@ class Logging(Callback):
             return
         metrics = pl_module.metrics | pl_module.lane_loads()
         values = {name: float(value) for name, value in metrics.items()}
-        values |= {"seconds": pl_module.trained_seconds, **self.times.take()}
+        times = self.times.take()
+        values |= {"seconds": pl_module.trained_seconds, **times}
+        slow = ""
+        if pl_module.processes.world_size > 1:
+            parts = pl_module.processes.gather(self._slow.own_part(times))
+            ranks, slow = self._slow.compare(parts)
+            values |= ranks
         for log in self.logs:
             log.write(pl_module.steps, values)
         dead = self._dead.take()
-        if dead and trainer.is_global_zero:
-            tqdm.write(f"training: step {pl_module.steps}: hardly used: {dead}", file=sys.stderr)
+        for text in (f"hardly used: {dead}" if dead else "", slow):
+            if text and trainer.is_global_zero:
+                tqdm.write(f"training: step {pl_module.steps}: {text}", file=sys.stderr)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for log in self.logs:

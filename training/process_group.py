@@ -11,6 +11,8 @@ import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from microturn.training.fleet.place import HERE
+
 
 class ProcessGroup:
     """All processes of the run. Small values go through the CPU, so that no GPU is waited for."""
@@ -26,7 +28,8 @@ class ProcessGroup:
         if self._group is None:
             return dict(values)
         packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
-        dist.all_reduce(packed, group=self._group)
+        with HERE.meeting():
+            dist.all_reduce(packed, group=self._group)
         return dict(zip(sorted(values), packed.tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
@@ -38,7 +41,8 @@ class ProcessGroup:
         if self._group is None:
             return [text]
         texts: list[str] = [""] * self.world_size
-        dist.all_gather_object(texts, text, group=self._group)
+        with HERE.meeting():
+            dist.all_gather_object(texts, text, group=self._group)
         return texts
 
     def sum_(self, tensors: list[Tensor]) -> None:
@@ -46,7 +50,8 @@ class ProcessGroup:
         if self.world_size == 1 or not tensors:
             return
         flat = torch.cat([t.flatten() for t in tensors])
-        dist.all_reduce(flat)
+        with HERE.meeting():
+            dist.all_reduce(flat)
         for t, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             t.copy_(total.view_as(t))
 

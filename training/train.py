@@ -18,8 +18,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from microturn.configs.load import save_config
-from microturn.configs.signals import Interrupted
+from microturn.configs.load import ConfigError, save_config
+from microturn.configs.main import FAILED, WRONG_USAGE
+from microturn.configs.signals import Interrupted, code_of, number_of
 from microturn.model.checkpoint import save_checkpoint
 from microturn.model.model import InteractionModel
 from microturn.training import state
@@ -27,6 +28,8 @@ from microturn.training.build import new_data, new_model, new_module
 from microturn.training.callbacks import Progress, SaveState
 from microturn.training.cluster import choose_cluster
 from microturn.training.config import TrainingConfig
+from microturn.training.fleet.callbacks import WaitForData, WatchRanks
+from microturn.training.fleet.children import launch_with_observer
 from microturn.training.flops import flops_per_micro_turn, matmul_rate
 from microturn.training.log import Logging
 from microturn.training.module import TrainingModule
@@ -115,17 +118,30 @@ def train(cfg: TrainingConfig, *, watch: L.Callback | None = None) -> int:
     watch: a callback that comes after all others, for measurements. Raises ValueError or OSError
     for what a user can fix, and KeyboardInterrupt once a stopped run is saved.
     """
+    ranks = WatchRanks(cfg.silence_s, Path(cfg.out))
     try:
-        return _train(cfg, watch)
-    except (ValueError, OSError, KeyboardInterrupt):
-        if is_first_process():
+        code = _train(cfg, ranks, watch)
+        ranks.leave()
+        return code
+    except BaseException as error:
+        ranks.report(error)
+        if is_first_process() or not isinstance(error, ValueError | OSError | KeyboardInterrupt):
             raise
-        return 0  # all processes stop for the same reason; the first one reports it
+        # Of ranks that have met the first one reports it; the exit code is that of all.
+        return exit_code_of(error)
 
 
-def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code with which the command ends on an error, as configs/main.py gives it."""
+    if isinstance(error, KeyboardInterrupt):
+        return code_of(number_of(error))
+    return WRONG_USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _train(cfg: TrainingConfig, ranks: WatchRanks, watch: L.Callback | None) -> int:
     silence_lightning()
     cluster = choose_cluster(cfg)
+    ranks.meet(cfg, cluster, gpu=has_gpu(cfg))
     if cfg.compile:
         check_compiler()
     torch.set_num_threads(cfg.threads or max(1, len(os.sched_getaffinity(0)) // cfg.devices))
@@ -143,7 +159,16 @@ def _train(cfg: TrainingConfig, watch: L.Callback | None) -> int:
     resumed = load_state(cfg, run)
     model = new_model(cfg, source, resumed)
     with alone_in(out) if is_first_process() else nullcontext():
-        return _run(cfg, model, source, run=run, resumed=resumed, cluster=cluster, watch=watch)
+        return _run(
+            cfg,
+            model,
+            source,
+            run=run,
+            resumed=resumed,
+            cluster=cluster,
+            ranks=ranks,
+            watch=watch,
+        )
 
 
 def _run(
@@ -154,6 +179,7 @@ def _run(
     run: RunIdentity,
     resumed: State | None,
     cluster: ClusterEnvironment | None,
+    ranks: WatchRanks,
     watch: L.Callback | None,
 ) -> int:
     """Train in a run folder that nothing else trains in."""
@@ -169,7 +195,7 @@ def _run(
         recompute_blocks(model)
     if cfg.compile:
         compile_blocks(model)
-    return fit(module, source, run, cluster=cluster, watch=watch)
+    return fit(module, source, run, cluster=cluster, ranks=ranks, watch=watch)
 
 
 def fit(
@@ -178,12 +204,14 @@ def fit(
     run: RunIdentity,
     *,
     cluster: ClusterEnvironment | None = None,
+    ranks: WatchRanks | None = None,
     beside: Sequence[L.Callback] = (),
     watch: L.Callback | None = None,
 ) -> int:
     """Train a module to the end of its run, with states, log, progress and signals.
 
-    beside: callbacks before the progress bar. Returns 0; raises as `train` does.
+    ranks: their watch, where they have met. beside: callbacks before the progress bar. Returns 0;
+    raises as `train` does.
     """
     cfg = module.cfg
     out = Path(cfg.out)
@@ -207,7 +235,8 @@ def fit(
     )
     times = StepTimes()
     log = Logging(cfg.log, out / "log", every_steps=cfg.log_steps, times=times)
-    callbacks: list[L.Callback] = [times, stop, log, divergence, saver]
+    ranks = ranks or WatchRanks(cfg.silence_s, out)
+    callbacks: list[L.Callback] = [ranks, times, stop, log, divergence, saver]
     if cfg.validate.data:
         callbacks.append(KeepBest(cfg.validate, out, source.tokenizer, saver.notes))
     if cfg.streaming_validation.data:
@@ -224,7 +253,7 @@ def fit(
     more = make_callbacks(cfg.callbacks)
     trainer = L.Trainer(
         **trainer_arguments(cfg),
-        callbacks=callbacks + more,
+        callbacks=[*callbacks, *more, WaitForData()],
         logger=make_logger(cfg.logger, out / "lightning") or False,
         enable_checkpointing=any(isinstance(one, Checkpoint) for one in more),
         enable_progress_bar=False,
@@ -232,6 +261,7 @@ def fit(
         default_root_dir=out,
         plugins=cluster,
     )
+    launch_with_observer(trainer)
     stand_at_step(trainer, module.steps)
     with stop.handling_signals():
         try:

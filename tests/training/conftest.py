@@ -70,8 +70,17 @@ class Server:
         """Its exit status; minus the signal that killed it."""
         return self._ask(wait=pid)
 
-    def start_ranks(self, words: list[str], errors: Path, n: int = 2) -> list[int]:
-        """Start all ranks of a run as a launcher such as torchrun does; returns their ids."""
+    def start_ranks(
+        self,
+        words: list[str],
+        errors: Path,
+        n: int = 2,
+        more: dict[int, list[str]] | None = None,
+    ) -> list[int]:
+        """Start all ranks of a run as a launcher such as torchrun does; returns their ids.
+
+        more: further words of single ranks.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -85,18 +94,18 @@ class Server:
         }
         return [
             self.start(
-                [*words, f"devices={n}"],
+                [*words, f"devices={n}", *(more or {}).get(rank, [])],
                 errors.with_name(f"{errors.name}{rank}"),
                 env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             )
             for rank in range(n)
         ]
 
-    def wait_for_ranks(self, pids: list[int], errors: Path, first: int = 0) -> None:
-        """Assert that all ranks end well, the first one with exit status `first`."""
+    def wait_for_ranks(self, pids: list[int], errors: Path, code: int = 0) -> None:
+        """Assert that all ranks end with the same exit status."""
         said = [errors.with_name(f"{errors.name}{rank}") for rank in range(len(pids))]
         codes = [self.wait(pid) for pid in pids]
-        assert codes == [first, *[0] * (len(pids) - 1)], "\n".join(p.read_text() for p in said)
+        assert codes == [code] * len(pids), "\n".join(p.read_text() for p in said)
 
 
 @pytest.fixture(scope="session")

@@ -142,7 +142,7 @@ def test_one_of_two_processes_is_interrupted(server: Any, data: Path, tmp_path: 
     while not saved_states(out) and time.monotonic() < end:
         time.sleep(0.05)
     os.kill(pids[1], signal.SIGINT)
-    server.wait_for_ranks(pids, errors, first=128 + signal.SIGINT)
+    server.wait_for_ranks(pids, errors, code=128 + signal.SIGINT)
     assert load(saved_states(out)[-1]).step > 0
 
 
@@ -156,7 +156,7 @@ def test_what_one_of_two_processes_cannot_read_stops_both(
     (out / "states").mkdir(parents=True)
     shutil.copy(path_of(one, 2), path_of(out, 2))
     words = words_of(tmp_path / "set", out)
-    server.wait_for_ranks(server.start_ranks(words, errors), errors, first=1)
+    server.wait_for_ranks(server.start_ranks(words, errors), errors, code=1)
     assert (tmp_path / "errors0").read_text().count(f"microturn train: {tar}") == 1
     assert [load(path).step for path in saved_states(out)] == [2]
 
