@@ -57,6 +57,7 @@ FAMILIES: Final = frozenset(
             "forbidden",
         ),
         *("one_word", "overlap", "count", "recount", "conversation"),
+        *("hush", "long_memory"),
         *("scripted", "narration", "listening", "read_aloud", "repeat_after"),
     }
 )
@@ -75,10 +76,6 @@ class Environment:
             raise ValueError(
                 f"families.{unknown[0]} has no user that reacts; set it to 0, or give only= some "
                 f"of {', '.join(sorted(FAMILIES))}"
-            )
-        if any(source.config.scenarios.transplants.values()):
-            raise ValueError(
-                "scenarios.transplants cannot be played in a closed loop; set all to 0"
             )
         if source.config.voices.voice_prompt_s[1] > 0:
             raise ValueError("voices.voice_prompt_s cannot be played in a closed loop; set it to 0")

@@ -14,7 +14,7 @@ from microturn.datagen.closed_loop.performed import shifted
 from microturn.datagen.closed_loop.plan import DialoguePlan
 from microturn.datagen.closed_loop.replies import HeardReply
 from microturn.datagen.closed_loop.user import SimulatedUser
-from microturn.datagen.dialogue.expectations import silence_beside
+from microturn.datagen.dialogue.expectations import expectation_during, silence_beside
 from microturn.datagen.dialogue.script import words_at
 from microturn.datagen.dialogue.timeline import Event, Timeline, Word
 from microturn.datagen.labels.event_types import INTERRUPTION
@@ -30,7 +30,7 @@ def history(user: SimulatedUser, *, now: int, tail: int) -> Timeline:
     for performance in user.performed:
         timeline.words(performance.act.spoken_lane).extend(performance.words())
         timeline.events += [e for e in performance.events() if e.start_sample < now]
-    for clip, _ in plan.overlays:
+    for clip in (overlay.clip for overlay in plan.overlays):
         if clip.start_sample < now:
             timeline.background += words_at(clip.unit, clip.start_sample)
     timeline.text_in = [text for text in user.arrivals if text.sample < now]
@@ -121,10 +121,16 @@ def _complete(timeline: Timeline, said: tuple[Word, ...], intended: tuple[Word, 
 
 def _overheard(plan: DialoguePlan, timeline: Timeline, now: int, tail: int) -> Iterator[Event]:
     """Yield events that come at their time, with what can be expected of the agent then."""
-    for _, event in plan.overlays:
-        if event.start_sample < now:
-            window = (event.start_sample, min(event.end_sample + tail, timeline.n_samples))
-            yield replace(event, expect=silence_beside(timeline, window))
+    for overlay in plan.overlays:
+        event = overlay.event
+        start, end = event.start_sample, event.end_sample
+        if start >= now:
+            continue
+        window = (start, min(end + tail, timeline.n_samples))
+        expect = silence_beside(timeline, window)
+        if overlay.goes_on:
+            expect = expectation_during(timeline, start, end, rate=plan.rate, tail=tail)
+        yield replace(event, expect=expect)
     for event in plan.fixed:
         if event.start_sample < now:
             keeps = event.expect is None or silence_beside(timeline, event.expect.window_samples)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from microturn.datagen.acoustics.echo import ACTIVE_STEP, active_steps
 from microturn.datagen.acoustics.render import RenderedAudio
 from microturn.datagen.dialogue.expectations import SAME_UTTERANCE_S
-from microturn.datagen.dialogue.script import OVERLAY, Clip, Script
+from microturn.datagen.dialogue.script import OVERLAY, SOUND, Clip, Script
 from microturn.datagen.dialogue.timeline import Control, Event, TextArrival, Timeline, Word
 from microturn.datagen.labels.event_types import RESULT
 from microturn.model.streams import CONTROL_TOKENS, DELEGATE
@@ -28,6 +28,7 @@ HESITATION_S: Final = 1.05  # a longer silence of a user ends what it says in on
 TYPED: Final = "typed"  # the lane of acts that are texts
 REACTION_S: Final = 0.1  # nobody reacts to anything sooner
 # In these the user goes on whatever the agent says or does not say meanwhile.
+OVER: Final = (OVERLAY, SOUND)  # parts that wait for nobody
 KEEPS_TALKING: Final = ("agent_backchannel", "interjection", "spoken_cue", "translation")
 
 
@@ -107,6 +108,15 @@ class PlannedReply:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Overlay:
+    """A voice or a sound that comes at its time."""
+
+    clip: Clip
+    event: Event
+    goes_on: bool  # an agent that speaks then is to go on
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DialoguePlan:
     """A dialogue in acts and utterances, and what does not wait for anybody."""
 
@@ -116,7 +126,7 @@ class DialoguePlan:
     acts: tuple[Act, ...]
     errands: tuple[Errand, ...]
     replies: tuple[PlannedReply, ...]
-    overlays: tuple[tuple[Clip, Event], ...]  # voices over the dialogue
+    overlays: tuple[Overlay, ...]  # voices and sounds over the dialogue
     fixed: tuple[Event, ...]  # at their time in any case
     texts: tuple[TextArrival, ...]
     without_loss: tuple[tuple[int, int], ...]
@@ -137,7 +147,7 @@ def plan_dialogue(
         (
             draft
             for family, part in script.parts
-            if family != OVERLAY
+            if family not in OVER
             for draft in _acts(family, part, rate)
         ),
         key=lambda draft: (draft.start_sample, draft.lane == "user"),
@@ -147,7 +157,7 @@ def plan_dialogue(
         acts.append(_triggered(draft, acts, spans, audible, number=number, rate=rate, ahead=ahead))
     errands = tuple(_errands(timeline, acts))
     owned = {id(e) for act in acts for e in act.events} | {id(e) for x in errands for e in x.events}
-    parts = [part for family, part in script.parts if family != OVERLAY]
+    parts = [part for family, part in script.parts if family not in OVER]
     return DialoguePlan(
         n_samples=timeline.n_samples,
         rate=rate,
@@ -156,9 +166,9 @@ def plan_dialogue(
         errands=errands,
         replies=tuple(_replies(timeline, spans, audible, acts, errands, parts, rate)),
         overlays=tuple(
-            (part.clips[0], part.timeline.events[0])
+            Overlay(clip=part.clips[0], event=part.timeline.events[0], goes_on=family == SOUND)
             for family, part in script.parts
-            if family == OVERLAY
+            if family in OVER
         ),
         fixed=(
             *(e for part in parts for e in part.timeline.events if id(e) not in owned),

@@ -313,7 +313,7 @@ class SimulatedUser:
     # --- the rest ----------------------------------------------------------------------------
     def _overlays(self, until: int) -> Iterator[Sound]:
         """Yield voices over the dialogue, which come at their time."""
-        for clip, _ in self.plan.overlays:
+        for clip in (overlay.clip for overlay in self.plan.overlays):
             begins = until - STEP <= clip.start_sample < until
             if begins or (not self.listener.heard and clip.start_sample < until):
                 yield Sound(clip=clip, start=clip.start_sample)

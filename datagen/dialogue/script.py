@@ -9,6 +9,7 @@ from microturn.datagen.dialogue.timeline import Timeline, Word
 from microturn.datagen.dialogue.units import Unit
 
 OVERLAY = "overlay"  # stands for a family where a voice was put over the dialogue
+SOUND = "sound"  # and this where a sound was that the agent goes on through
 
 
 class DoesNotFit(Exception):

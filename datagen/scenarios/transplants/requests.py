@@ -94,8 +94,9 @@ def _put(
     changed = widened(script, how)
     if not text_fits([changed.timeline, built.timeline], context):
         return False
-    script.timeline, script.clips = changed.timeline, changed.clips
+    script.timeline, script.clips, script.parts = changed.timeline, changed.clips, changed.parts
     script.extend(built.script)
+    script.parts.append((kind, built.script))
     taken[:] = [*how.moved(taken), (start, end)]
     return True
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from microturn.datagen.dialogue.expectations import expectation_during
-from microturn.datagen.dialogue.script import Script
+from microturn.datagen.dialogue.script import SOUND, Script
 from microturn.datagen.dialogue.timeline import Event
 from microturn.datagen.dialogue.units import Unit
 from microturn.datagen.labels.event_types import BACKGROUND_SPEECH, MUSIC, NOISE
@@ -45,6 +45,7 @@ def add_sound(segment: SegmentBuilder, script: Script, kind: str) -> None:
         )
     )
     script.extend(segment.script)
+    script.parts.append((SOUND, segment.script))
 
 
 def _voice(segment: SegmentBuilder, script: Script) -> tuple[Unit, float]:

@@ -6,18 +6,19 @@ and what no longer fits is left out from a moment on at which nobody speaks. Not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from microturn.datagen.corpora.waveform import joined
 from microturn.datagen.dialogue.script import Clip, Script
-from microturn.datagen.dialogue.timeline import Event, Expect, Timeline, Word
+from microturn.datagen.dialogue.timeline import Event, Expect, TextArrival, Timeline, Word
 
 LONG_S: Final = 3.0  # a shorter silence holds no request, and belongs to who speaks around it
 SEAM_S: Final = 0.1  # the shortest silence that can be widened
 LOST_S: Final = 10.0  # of the end of a dialogue that may become silent when what spoke there goes
 
+T = TypeVar("T")
 Samples = tuple[int, int]  # first and end
 
 
@@ -125,36 +126,70 @@ def widening(
 
 
 def widened(script: Script, how: Widening) -> Script:
-    """Return a script in which a stretch is wider."""
-    old = script.timeline
-    timeline = Timeline(
-        n_samples=old.n_samples,
-        user=_words(old.user, how),
-        agent=_words(old.agent, how),
-        background=_words(old.background, how),
-        intended=_words(old.intended, how),
-        controls=[
-            replace(c, sample=c.sample + how.later(c.sample))
-            for c in old.controls
-            if how.keeps(c.sample)
-        ],
-        events=[_event(event, how) for event in old.events if how.keeps(event.start_sample)],
-        text_in=[
-            replace(t, sample=t.sample + how.later(t.sample))
-            for t in old.text_in
-            if how.keeps(t.sample)
-        ],
-        without_loss=how.moved(old.without_loss),
-    )
-    return Script(timeline=timeline, clips=_clips(script.clips, how), acts=script.acts)
+    """Return a script in which a stretch is wider, and so are its parts."""
+    return _Later(how).script(script)
 
 
-def _clips(clips: Iterable[Clip], how: Widening) -> list[Clip]:
-    return [
-        replace(clip, start_sample=clip.start_sample + how.later(clip.start_sample))
-        for clip in clips
-        if how.keeps(clip.start_sample)
-    ]
+class _Later:
+    """Moves a script and its parts, which share their clips, events and texts with it."""
+
+    def __init__(self, how: Widening) -> None:
+        self._how = how
+        self._moved: dict[int, tuple[object, Any]] = {}  # what something became, by its id
+
+    def script(self, script: Script) -> Script:
+        how = self._how
+        clips = [self._once(c, self._clip) for c in script.clips if how.keeps(c.start_sample)]
+        return Script(
+            timeline=self._timeline(script.timeline),
+            clips=clips,
+            acts=script.acts,
+            parts=[(family, self.script(part)) for family, part in script.parts],
+        )
+
+    def _timeline(self, old: Timeline) -> Timeline:
+        how = self._how
+        return Timeline(
+            n_samples=old.n_samples,
+            user=_words(old.user, how),
+            agent=_words(old.agent, how),
+            background=_words(old.background, how),
+            intended=_words(old.intended, how),
+            controls=[
+                replace(c, sample=c.sample + how.later(c.sample))
+                for c in old.controls
+                if how.keeps(c.sample)
+            ],
+            events=[self._once(e, self._event) for e in old.events if how.keeps(e.start_sample)],
+            text_in=[self._once(t, self._text) for t in old.text_in if how.keeps(t.sample)],
+            without_loss=how.moved(old.without_loss),
+        )
+
+    def _once(self, old: T, move: Callable[[T], T]) -> T:
+        """Return what something becomes, the same object each time."""
+        if id(old) not in self._moved:
+            self._moved[id(old)] = (old, move(old))
+        moved: T = self._moved[id(old)][1]
+        return moved
+
+    def _clip(self, clip: Clip) -> Clip:
+        return replace(clip, start_sample=clip.start_sample + self._how.later(clip.start_sample))
+
+    def _text(self, text: TextArrival) -> TextArrival:
+        return replace(text, sample=text.sample + self._how.later(text.sample))
+
+    def _event(self, event: Event) -> Event:
+        """An event is in one piece with what it expects: both come later, or neither."""
+        by, expect = self._how.later(event.start_sample), event.expect
+        if expect is not None:
+            first, last = expect.window_samples
+            expect = replace(expect, window_samples=(first + by, last + by))
+        return replace(
+            event,
+            start_sample=event.start_sample + by,
+            end_sample=event.end_sample + by,
+            expect=expect,
+        )
 
 
 def _words(words: Iterable[Word], how: Widening) -> list[Word]:
@@ -167,17 +202,3 @@ def _words(words: Iterable[Word], how: Widening) -> list[Word]:
         for word in words
         if how.keeps(word.start_sample)
     ]
-
-
-def _event(event: Event, how: Widening) -> Event:
-    """An event is in one piece with what it expects: both come later, or neither."""
-    by, expect = how.later(event.start_sample), event.expect
-    if expect is not None:
-        first, last = expect.window_samples
-        expect = replace(expect, window_samples=(first + by, last + by))
-    return replace(
-        event,
-        start_sample=event.start_sample + by,
-        end_sample=event.end_sample + by,
-        expect=expect,
-    )

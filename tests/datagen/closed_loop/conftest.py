@@ -40,7 +40,9 @@ def people(open_source: OpenSource) -> LiveSource:
 
 @pytest.fixture(scope="session")
 def open_speech(open_source: OpenSource) -> LiveSource:
-    return open_source("datagen/open.yaml", "n_micro_turns=150")
+    kinds = ("music", "noise", "background_speech", "timed_cue", "spoken_cue", "delegation")
+    transplants = (f"scenarios.transplants.{kind}=0.5" for kind in kinds)
+    return open_source("datagen/open.yaml", "n_micro_turns=150", *transplants)
 
 
 @pytest.fixture(scope="session")

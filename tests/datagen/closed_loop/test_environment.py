@@ -221,7 +221,7 @@ def test_a_voice_in_the_room_waits_for_nobody(demo: LiveSource) -> None:
     environment = next(e for i in range(40) if (e := Environment(demo, i)).plan.overlays)
     episode(environment, [])
     came = [event.start_sample for event in of_type(environment.timeline(), BACKGROUND_SPEECH)]
-    assert {clip.start_sample for clip, _ in environment.plan.overlays} <= {*came}
+    assert {one.clip.start_sample for one in environment.plan.overlays} <= {*came}
 
 
 def test_an_agent_that_never_stops_is_talked_over(demo: LiveSource) -> None:

@@ -104,6 +104,7 @@ def test_a_run_learns_from_users_who_react(words: Words, tmp_path: Path) -> None
 def test_users_that_cannot_react_are_refused(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    live = "environment=live:datagen/smoke.yaml only=[hush]"
+    seen = "only=[visual_count] layout.video_rows=2 layout.video_cols=2"
+    live = f"environment=live:datagen/smoke.yaml {seen}"
     assert main(["reinforce", *words(tmp_path / "run", live)]) == 1
     assert "has no user that reacts" in capsys.readouterr().err
