@@ -64,6 +64,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench loader": (_BENCH, "BENCH_LOADER", "time reading beside webdataset"),
     "bench corpus": (_BENCH, "BENCH_CORPUS", "time opening a corpus of many utterances"),
     "bench derive": (_BENCH, "BENCH_DERIVE", "check derived events against exact labels"),
+    "bench plan": (_BENCH, "BENCH_PLAN", "what plan says beside what training takes"),
     "bench training": (_BENCH, "BENCH_TRAINING", "time steps beside bare matrix products"),
     "bench session": (_BENCH, "BENCH_SESSION", "time micro-turns of live sessions"),
     "bench serve": (_BENCH, "BENCH_SERVE", "time the server, and what overload costs"),

@@ -10,6 +10,7 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
     "BenchGpuKernelsConfig": {"max_seconds": "max_s"},
     "BenchGpuSessionsConfig": {"max_seconds": "max_s"},
     "BenchGpuTrainingConfig": {"max_seconds": "max_s"},
+    "PlanConfig": {"mfu": "utilisation", "checkpointing": "activation_checkpointing"},
     "EvaluateConfig": {"n_worst": "n_pictures"},
     "ServeConfig": {
         "max_late_micro_turns": "max_waiting_micro_turns",

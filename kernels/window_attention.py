@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-_BLOCKS_PER_WINDOW = 5  # a block of queries reads a fifth more than its window
-_MIN_BLOCK = 64
+BLOCKS_PER_WINDOW = 5  # a block of queries reads a fifth more than its window
+MIN_BLOCK = 64
 _GPU_BLOCK = 128  # that of the kernels of flex_attention
 _MIN_GPU_HEAD = 16  # numbers; its kernels take no smaller heads
 
@@ -70,7 +70,7 @@ class Window:
             scores = torch.zeros(unread.shape, device=device).masked_fill_(unread, -torch.inf)
             return F.pad(scores, (n_sinks, 0)) if n_sinks else scores
 
-        size = max(_MIN_BLOCK, reach // _BLOCKS_PER_WINDOW)
+        size = max(MIN_BLOCK, reach // BLOCKS_PER_WINDOW)
         if E == 0 and (n_head <= size or device.type == "cuda"):
             head: list[tuple[int, Tensor | None]] = [(n_head, None)]
         else:

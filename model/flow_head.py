@@ -19,7 +19,7 @@ from microturn.model.linear import BatchInvariantLinear
 from microturn.model.noise import FlowNoise
 from microturn.model.param_groups import ParamGroup
 
-_TIME_FEATURES = 64
+TIME_FEATURES = 64
 _T_MAX = 0.98  # keeps the velocity's 1 / (1 - t) bounded in the loss
 
 
@@ -59,7 +59,7 @@ class FlowHead(nn.Module):
         self.previous_in = BatchInvariantLinear(patch_dim, cfg.width)
         self.condition_in = BatchInvariantLinear(d_model, cfg.width)
         self.time_in = nn.Sequential(
-            BatchInvariantLinear(_TIME_FEATURES, cfg.width),
+            BatchInvariantLinear(TIME_FEATURES, cfg.width),
             nn.SiLU(),
             BatchInvariantLinear(cfg.width, cfg.width),
         )
@@ -78,7 +78,7 @@ class FlowHead(nn.Module):
 
     def _time(self, t: Tensor) -> Tensor:
         """Embed t (N,) in [0, 1] by sinusoidal features, (N, W)."""
-        half = _TIME_FEATURES // 2
+        half = TIME_FEATURES // 2
         rates = torch.exp(-math.log(1000.0) * torch.arange(half, device=t.device) / half)
         angles = 1000.0 * t.unsqueeze(-1) * rates
         features = torch.cat([angles.cos(), angles.sin()], dim=-1)

@@ -19,6 +19,7 @@ from microturn.evaluation.bench.config import (
     BenchKernelsConfig,
     BenchLoaderConfig,
     BenchMixesConfig,
+    BenchPlanConfig,
     BenchServeConfig,
     BenchSessionConfig,
     BenchSimulateConfig,
@@ -66,6 +67,12 @@ def _training(config: BenchTrainingConfig) -> int:
     from microturn.evaluation.bench.training import run_bench_training
 
     return run_bench_training(config)
+
+
+def _plan(config: BenchPlanConfig) -> int:
+    from microturn.evaluation.bench.planned.bench import run_bench_plan
+
+    return run_bench_plan(config)
 
 
 def _session(config: BenchSessionConfig) -> int:
@@ -192,6 +199,13 @@ BENCH_TRAINING = Command(
     run=_training,
     files=FILES,
     help="FLOP rate of training steps beside a replay of the same matrix products.",
+)
+
+BENCH_PLAN = Command(
+    schema=BenchPlanConfig,
+    run=_plan,
+    files=FILES,
+    help="Memory and time of training steps beside what `microturn plan` says of them.",
 )
 
 BENCH_SESSION = Command(

@@ -177,6 +177,34 @@ class BenchTrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchPlanConfig:
+    """`microturn bench plan`."""
+
+    data: str = option("", "shard set with features; empty: one is simulated")
+    simulate: str = option("datagen/demo.yaml", "without data: configuration of the simulated set")
+    runs: list[str] = option(
+        default_factory=lambda: [
+            "training/tiny.yaml",
+            "training/tiny.yaml batch_size=16",
+            "training/tiny.yaml batch_size=16 accumulate=2",
+            "training/tiny.yaml activation_checkpointing=true",
+            "training/small.yaml batch_size=2 precision=32",
+            "training/small.yaml batch_size=4 precision=32",
+        ],
+        help="words of `train` of each run that is planned and measured",
+    )
+    steps: int = option(4, "measured steps of each run, each beside products")
+    warm_up: int = option(4, "steps of each run that are not timed")
+    n_dialogues: int = option(64, "without data: dialogues that are simulated")
+    json: str = option("", "write the numbers to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", steps=1, warm_up=1, n_dialogues=1)
+        if not self.runs:
+            raise ConfigError("runs=[] must name a configuration of `train` at least")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchSessionConfig:
     """`microturn bench session`."""
 

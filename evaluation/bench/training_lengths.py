@@ -96,13 +96,13 @@ def peak_growth_mb(model: InteractionModel, dialogue: LaneBatch) -> float:
         return float("nan")
     ctypes.CDLL(None).malloc_trim(0)  # else a pass takes what the last one left
     clear.write_text("5", encoding="utf-8")  # the peak starts over
-    before = _kilobytes(status, "VmRSS")
+    before = kilobytes(status, "VmRSS")
     _pass(model, dialogue)
     _forget_gradients(list(model.parameters()))
-    return (_kilobytes(status, "VmHWM") - before) / 1e3
+    return (kilobytes(status, "VmHWM") - before) / 1e3
 
 
-def _kilobytes(status: Path, name: str) -> int:
+def kilobytes(status: Path, name: str) -> int:
     lines = lines_of(status.read_text(encoding="utf-8"))
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,7 @@ class Counts:
     parts: dict[str, tuple[int, int]]  # total and active
     routed: int
     matrices: int
+    matrix_shapes: dict[tuple[int, ...], int]  # how many matrices, or stacks, have a shape
     largest_block: int  # without routed experts and sinks
     cache: int  # numbers in one session's caches
 
@@ -51,7 +53,7 @@ def count(model: InteractionModel) -> Counts:
     moe = model.cfg.moe
     parts: dict[str, tuple[int, int]] = {}
     routed = matrices = 0
-    groups = param_groups(model)
+    groups, shapes = param_groups(model), Counter[tuple[int, ...]]()
     for name, parameter in model.named_parameters():
         part, size = part_of(name, parameter), parameter.numel()
         active = size
@@ -60,7 +62,9 @@ def count(model: InteractionModel) -> Counts:
             routed += size
         before = parts.get(part, (0, 0))
         parts[part] = before[0] + size, before[1] + active
-        matrices += size * (groups[parameter] is ParamGroup.MATRIX)
+        if groups[parameter] is ParamGroup.MATRIX:
+            matrices += size
+            shapes[tuple(parameter.shape)] += 1
     blocks = [
         sum(p.numel() for p in block.parameters() if p.dim() < 3) for block in model.backbone.blocks
     ]
@@ -71,6 +75,7 @@ def count(model: InteractionModel) -> Counts:
         parts=dict(sorted(parts.items(), key=lambda item: -item[1][0])),
         routed=routed,
         matrices=matrices,
+        matrix_shapes=dict(shapes),
         largest_block=max(blocks),
         cache=sum(c.k.numel() + c.v.numel() for c in state.layers),
     )

@@ -1,9 +1,11 @@
-"""FLOPs of a micro-turn: matrices and attention, two per multiply-add.
+"""FLOPs of a micro-turn and of an update: matrices and attention, two per multiply-add.
 
 Norms, tables, softmax and the choice of experts count nothing.
 """
 
 from __future__ import annotations
+
+from math import prod
 
 from microturn.model.config import ModelConfig
 from microturn.model.hmlp import FOLDS
@@ -36,6 +38,13 @@ def forward_flops(
         "words": 2.0 * words * vocab_size * D,
         "flow": layout.audio_out_positions * flow_flops(cfg, layout.patch_dim, training=training),
     }
+
+
+def muon_flops(shape: tuple[int, ...]) -> float:
+    """Count five Newton-Schulz rounds of a matrix, or of each of a stack (`training/optim.py`)."""
+    *stack, rows, columns = shape
+    short, long = sorted((rows, columns))
+    return prod(stack) * 5.0 * (4 * short * short * long + 2 * short**3)
 
 
 def projection_weights(cfg: ModelConfig) -> int:

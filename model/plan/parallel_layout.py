@@ -1,35 +1,38 @@
 """Layouts of training over GPUs: memory and traffic of each, and the choice between them.
 
-States (weights, gradients, optimiser) are in fp32 and fully sharded over all GPUs, as FSDP keeps
-them; a block's weights are gathered in bf16 when it runs. Tensor parallelism cuts a position's
-arithmetic (heads, hidden widths, vocabulary; activations between by sequence), expert parallelism
-keeps whole experts apart and sends positions to them. Bytes; time in seconds.
+A layout is what `microturn train` runs (`training/parallel.py`): `data` groups of GPUs that keep
+all weights, each of `shard` x `expert` GPUs that share them. A block gathers its weights to
+compute; routed experts are split over `expert` neighbours, and positions are sent to them. Every
+GPU reads other dialogues. Bytes; time in seconds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, prod
 
+from microturn.model.plan import activations
 from microturn.model.plan.config import PlanConfig
 from microturn.model.plan.count import Counts
 
 _FP32, _BF16 = 4, 2
+_MUON_COPIES = 5  # of the matrices that Newton-Schulz takes at once: mixed, normed, rounds
+# A process on a CPU over what it uses: glibc's heap, which the trainer lets keep what it frees, has
+# 1.54 to 1.71 times that after some steps (bench plan).
+_HEAP = 1.65
 RESERVED = 0.1  # share of a GPU's memory for libraries, buffers of collectives and fragments
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One layout of training; `data` ranks read different dialogues."""
+    """One layout of training; all GPUs read different dialogues."""
 
     data: int
-    tensor: int
+    shard: int
     expert: int
     memory: dict[str, float]  # bytes per GPU, by use
+    bytes: float  # its peak per GPU
     traffic: dict[str, tuple[float, float]]  # bytes per GPU and step, seconds
-
-    @property
-    def bytes(self) -> float:
-        return sum(self.memory.values())
 
     @property
     def seconds(self) -> float:
@@ -37,18 +40,15 @@ class Layout:
 
 
 def layouts(config: PlanConfig, counts: Counts) -> list[Layout]:
-    """List the layouts that divide evenly, least time for traffic first."""
-    model, gpus, node = config.model, config.gpus, config.machine.node_gpus
-    tensors = [t for t in _divisors(gpus) if t <= node and model.n_kv_heads % t == 0]
-    experts = [e for e in _divisors(gpus) if (model.moe.n_experts or 1) % e == 0]
-    even = [t for t in tensors if config.dialogues % (gpus // t) == 0]
-    if not even:
-        raise ValueError(
-            f"batch_size={config.dialogues} cannot be dealt evenly to {gpus} GPUs; "
-            f"use a multiple of {gpus // max(tensors)}"
-        )
-    ways = [_layout(config, counts, t, e) for t in even for e in experts]
-    return sorted(ways, key=lambda way: (way.seconds, way.tensor, way.expert))
+    """List the layouts that `train` accepts, least time for traffic first."""
+    n_experts = config.model.moe.n_experts or 1
+    ways = [
+        _layout(config, counts, group // expert, expert)
+        for group in _divisors(config.gpus)
+        for expert in _divisors(group)
+        if n_experts % expert == 0
+    ]
+    return sorted(ways, key=lambda way: (way.seconds, way.shard, way.expert))
 
 
 def choose(config: PlanConfig, counts: Counts) -> Layout:
@@ -61,10 +61,11 @@ def choose(config: PlanConfig, counts: Counts) -> Layout:
     least = min(ways, key=lambda way: way.bytes)
     kind, size = max(least.memory.items(), key=lambda item: item[1])
     raise ValueError(
-        f"does not fit: the leanest layout (tensor={least.tensor}, expert={least.expert}) needs "
-        f"{least.bytes / 1e9:.1f} GB per GPU, {kind} {size / 1e9:.1f} GB of it, and "
-        f"{room / 1e9:.1f} GB of machine.memory_gb={config.machine.memory_gb:g} can be used; "
-        "give more gpus, fewer micro_turns or a smaller batch_size"
+        f"does not fit: the leanest layout (parallel.shard={least.shard}, "
+        f"parallel.expert={least.expert}) needs {least.bytes / 1e9:.1f} GB per GPU, {kind} "
+        f"{size / 1e9:.1f} GB of it, and {room / 1e9:.1f} GB of "
+        f"machine.memory_gb={config.machine.memory_gb:g} can be used; give more gpus, more "
+        "accumulate, fewer micro_turns or a smaller batch_size"
     )
 
 
@@ -73,103 +74,136 @@ def available(config: PlanConfig) -> float:
     return config.machine.memory_gb * 1e9 * (1 - RESERVED)
 
 
-def _layout(config: PlanConfig, counts: Counts, tensor: int, expert: int) -> Layout:
-    data = config.gpus // tensor
-    memory = _states(config, counts) | _working(config, counts, tensor, expert)
-    return Layout(data, tensor, expert, memory, _traffic(config, counts, tensor, expert))
+def _layout(config: PlanConfig, counts: Counts, shard: int, expert: int) -> Layout:
+    memory = _states(config, counts, shard, expert)
+    memory["gathered weights"] = _gathered(config, counts, shard, expert)
+    memory["activations"] = _activations(config)
+    memory["update"] = _update(config, counts, shard, expert)
+    data = config.gpus // (shard * expert)
+    traffic = _traffic(config, counts, shard, expert)
+    return Layout(data, shard, expert, memory, _peak(config, memory), traffic)
 
 
-def _states(config: PlanConfig, counts: Counts) -> dict[str, float]:
-    optimizer = counts.matrices + 2 * (counts.total - counts.matrices)
+def _peak(config: PlanConfig, memory: dict[str, float]) -> float:
+    """Compute the peak: a backward pass begins with all activations, an update has all gradients.
+
+    Gradients of earlier micro-batches are there all the time.
+    """
+    computing = memory["gathered weights"] + memory["activations"]
+    if config.accumulate > 1:
+        computing += memory["gradients"]
+    updating = memory["gradients"] + memory["update"]
+    used = memory["weights"] + memory["optimizer"] + max(computing, updating)
+    return used if config.accelerator == "gpu" else _HEAP * used
+
+
+def routed_share(config: PlanConfig, shard: int, expert: int) -> float:
+    """Compute the share of the routed experts that the fullest GPU keeps: it cuts none."""
+    n_experts = config.model.moe.n_experts or 1
+    return ceil(n_experts / expert / shard) / n_experts
+
+
+def _held(config: PlanConfig, counts: Counts, shard: int, expert: int) -> tuple[float, float]:
+    """Count the weights that a GPU keeps: matrices, and all others."""
+    group = shard * expert
+    routed = counts.routed * routed_share(config, shard, expert)
+    others = counts.total - counts.matrices
+    return routed + (counts.matrices - counts.routed) / group, others / group
+
+
+def _states(config: PlanConfig, counts: Counts, shard: int, expert: int) -> dict[str, float]:
+    matrices, others = _held(config, counts, shard, expert)
     return {
-        "weights": _FP32 * counts.total / config.gpus,
-        "gradients": _FP32 * counts.total / config.gpus,
-        "optimizer": _FP32 * optimizer / config.gpus,
+        "weights": _FP32 * (matrices + others),
+        "optimizer": _FP32 * (matrices + 2 * others),
+        "gradients": _FP32 * (matrices + others),
     }
 
 
-def _gathered(config: PlanConfig, counts: Counts, tensor: int, expert: int) -> tuple[float, float]:
-    """Count one block's weights that a GPU gathers to run it: around the experts, and experts."""
-    n_moe = sum(not config.model.is_dense(layer) for layer in range(config.model.n_layers))
-    experts = counts.routed / n_moe / expert if n_moe else 0.0
-    return counts.largest_block / tensor, experts
+def _update(config: PlanConfig, counts: Counts, shard: int, expert: int) -> float:
+    """Compute what the optimiser needs beside its states (`training/optim.py`).
 
-
-def _working(config: PlanConfig, counts: Counts, tensor: int, expert: int) -> dict[str, float]:
-    around, experts = _gathered(config, counts, tensor, expert)
-    model = config.model
-    # Two blocks in bf16 (one runs, one arrives), the gradients of one, both tables.
-    tables = 2 * config.vocab_size * model.d_model / tensor
-    gathered = (around + experts) * (2 * _BF16 + _FP32) + tables * _BF16
-    turns = micro_turns_of_a_rank(config, tensor)
-    positions = turns * config.layout.n_positions
-    block, flow = block_activations(config), turns * flow_activations(config)
-    kept = (
-        model.n_layers * model.d_model + block if config.checkpointing else model.n_layers * block
+    Muon takes all matrices of a shape at once on a GPU, one by one on a CPU; a GPU orthogonalises
+    its own experts, and whole single matrices.
+    """
+    share = routed_share(config, shard, expert)
+    at_once = max(
+        prod(shape) * (n if config.accelerator == "gpu" else 1) * (share if len(shape) > 2 else 1)
+        for shape, n in counts.matrix_shapes.items()
     )
-    words = config.layout.heard_positions + config.layout.say_positions
-    logits = turns * words * config.vocab_size
-    return {
-        "gathered weights": gathered,
-        "activations": _BF16 * (positions * kept + flow) / tensor,
-        "logits": (_BF16 + _FP32) * logits / tensor,
-    }
+    _, others = _held(config, counts, shard, expert)
+    return _FP32 * max(_MUON_COPIES * at_once, 2 * others)
 
 
-def micro_turns_of_a_rank(config: PlanConfig, tensor: int) -> int:
-    """Count the micro-turns that the GPUs of one dialogue read in a step."""
-    return config.dialogues * tensor // config.gpus * config.micro_turns
+def _experts_of_a_block(config: PlanConfig, counts: Counts, expert: int) -> float:
+    n_moe = sum(not config.model.is_dense(layer) for layer in range(config.model.n_layers))
+    return counts.routed / n_moe / expert if n_moe else 0.0
 
 
-def block_activations(config: PlanConfig) -> int:
-    """Count the numbers that the backward pass of the largest block needs, per position."""
-    model, moe = config.model, config.model.moe
-    D = model.d_model
-    attention = 4 * D + (model.n_heads + 2 * model.n_kv_heads) * model.head_dim
-    dense = D + 3 * model.d_ff
-    mixed = D + 3 * moe.n_active * moe.d_expert + 2 * moe.top_k * D if moe.n_experts else 0
-    return attention + max(dense, mixed)
+def _gathered(config: PlanConfig, counts: Counts, shard: int, expert: int) -> float:
+    """Compute what a GPU keeps of weights that it shares, while it computes.
+
+    In fp32 two blocks (one runs, one arrives) and the gradients of one, both word tables and the
+    gradients of one. For bf16 a copy of what products read: of a block that is computed again, or
+    of all blocks.
+    """
+    table = config.vocab_size * config.model.d_model
+    experts = _experts_of_a_block(config, counts, expert)
+    gathered = 0.0
+    if shard * expert > 1:
+        gathered += 3 * _FP32 * (counts.largest_block + table)
+    if shard > 1:
+        gathered += 3 * _FP32 * experts
+    if config.precision == "bf16":
+        blocks = counts.matrices - counts.routed * (1 - 1 / expert)
+        one = counts.largest_block + experts
+        gathered += _BF16 * (table + (one if config.activation_checkpointing else blocks))
+    return gathered
 
 
-def flow_activations(config: PlanConfig) -> int:
-    """Count the numbers that the backward pass of the flow head needs, per micro-turn."""
-    flow, layout = config.model.flow, config.layout
-    each = 2 * layout.patch_dim + flow.depth * 10 * flow.width
-    return layout.audio_out_positions * flow.draws * each
+def _activations(config: PlanConfig) -> float:
+    """Compute what forward keeps for backward, all at once (`activations.py`)."""
+    model, turns = config.model, config.micro_turns_at_once
+    blocks = [activations.block(config, layer) for layer in range(model.n_layers)]
+    per_position = sum(kept.bytes(config) for kept in blocks)
+    if config.activation_checkpointing:
+        inputs = activations.Kept(model.n_layers * model.d_model)
+        per_position = inputs.bytes(config) + max(kept.bytes(config) for kept in blocks)
+    per_turn = config.layout.n_positions * per_position + activations.ends(config).bytes(config)
+    return turns * per_turn + activations.vocoder(config).bytes(config)
 
 
 def _traffic(
-    config: PlanConfig, counts: Counts, tensor: int, expert: int
+    config: PlanConfig, counts: Counts, shard: int, expert: int
 ) -> dict[str, tuple[float, float]]:
     """Compute the bytes that a GPU sends in one step, and their time if nothing hides it."""
     model, node = config.model, config.machine.node_gpus
+    group = shard * expert
+    data = config.gpus // group
     n_moe = sum(not model.is_dense(layer) for layer in range(model.n_layers))
-    passes = 3 if config.checkpointing else 2  # forward, forward again, backward
-    outside = counts.total - counts.routed
-    positions = micro_turns_of_a_rank(config, tensor) * config.layout.n_positions
-    # Weights are gathered in bf16 for each pass and gradients scattered once in fp32.
-    each = _BF16 * passes + _FP32
-    data, replicas = config.gpus // tensor, config.gpus // expert
+    passes = 3 if config.activation_checkpointing else 2  # forward, forward again, backward
+    positions = config.accumulate * config.micro_turns_at_once * config.layout.n_positions
+    # In each micro-batch weights are gathered twice and gradients scattered once, all in fp32.
+    each = 3 * _FP32 * config.accumulate
     sent = {
         "gather and scatter": (
-            each * outside / tensor * (data - 1) / data,
-            config.gpus > node and data > 1,
+            each * (counts.total - counts.routed) * (group - 1) / group,
+            group > node,
         ),
         "gather and scatter experts": (
-            each * counts.routed / expert * (replicas - 1) / replicas,
-            config.gpus > node and replicas > 1,
+            each * counts.routed / expert * (shard - 1) / shard,
+            group > node,
+        ),
+        # A ring sends what it sums twice.
+        "sum over groups": (
+            2 * _FP32 * sum(_held(config, counts, shard, expert)) * (data - 1) / data,
+            config.gpus > node,
         ),
         # To the experts and back, in every pass.
         "to experts": (
-            2 * passes * n_moe * _BF16 * positions / tensor * model.moe.top_k * model.d_model
-            * (expert - 1) / expert,
+            2 * passes * n_moe * config.bytes_of_products * positions * model.moe.top_k
+            * model.d_model * (expert - 1) / expert,
             expert > node,
-        ),
-        # After attention and after the feed-forward layer, in every pass, gather and scatter.
-        "tensor": (
-            2 * passes * model.n_layers * 2 * _BF16 * positions * model.d_model
-            * (tensor - 1) / tensor,
-            False,
         ),
     }  # fmt: skip
     speed = {False: config.machine.node_gb_s * 1e9, True: config.machine.network_gb_s * 1e9}

@@ -1,26 +1,30 @@
 """`microturn plan`: counts are the module's own, the arithmetic adds up, errors are sentences."""
 
 import json
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, UntypedStorage
 
-from microturn.configs.load import load_config
+from microturn.configs.load import load_config, save_config
 from microturn.configs.main import main
 from microturn.model.checkpoint import random_checkpoint
 from microturn.model.config import ModelConfig, MoEConfig
 from microturn.model.hmlp import FOLDS
 from microturn.model.model import InteractionModel
+from microturn.model.plan.activations import block
 from microturn.model.plan.config import PlanConfig
 from microturn.model.plan.count import count, meta_model
-from microturn.model.plan.flops import forward_flops, mean_reach
+from microturn.model.plan.flops import forward_flops, mean_reach, muon_flops
 from microturn.model.plan.parallel_layout import available, choose, layouts
 from microturn.model.plan.plan import plan
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import PATCH_SIZE
-from microturn.training.config import OptimConfig
-from microturn.training.optim import build_optimizer
+from microturn.training.config import OptimConfig, ParallelConfig, TrainingConfig
+from microturn.training.optim import build_optimizer, orthogonalise
 
 SIZES = ["model/tiny.yaml", "model/small.yaml", "model/base.yaml"]
 
@@ -32,12 +36,16 @@ def test_tml_small_is_what_was_announced(tmp_path: Path) -> None:
     assert result["parameters_total"] == pytest.approx(276e9, rel=0.02)
     assert result["parameters_active"] == pytest.approx(12e9, rel=0.02)
     ways = result["parallel"]
-    assert ways["data"] * ways["tensor"] == 512
-    assert result["memory_per_gpu"]["total"] < result["memory_per_gpu"]["available"]
+    assert ways["data"] * ways["shard"] * ways["expert"] == 512
+    assert result["memory_per_gpu"]["peak"] < result["memory_per_gpu"]["available"]
     # The rule of thumb: 6 operations per active weight and position, tables aside.
     per_position = result["flops_per_micro_turn"]["training"]["forward_and_backward"] / 62
     assert per_position == pytest.approx(6 * 11.0e9, rel=0.1)
-    assert result["tokens_per_s"] == pytest.approx(512 * 989e12 * 0.35 / per_position)
+    # A third more for what is computed again, and the optimiser.
+    passes = 4 / 3 * per_position / (512 * 989e12 * 0.35)
+    assert 1 / result["tokens_per_s"] == pytest.approx(passes, rel=0.1)
+    work = result["flops_per_step_and_gpu"]
+    assert result["step"]["seconds"] == pytest.approx(sum(work.values()) / (989e12 * 0.35))
 
 
 @pytest.mark.parametrize("file", SIZES)
@@ -125,16 +133,180 @@ def test_folds_are_those_of_a_patch() -> None:
 
 
 def test_the_way_taken_fits_and_none_that_fits_has_less_traffic() -> None:
-    config = load_config(PlanConfig, ["model/base.yaml"], ["gpus=16", "machine.memory_gb=6"])
+    config = load_config(PlanConfig, ["model/base.yaml"], ["gpus=16", "machine.memory_gb=20"])
     counts = count(meta_model(config.model, config.layout, config.vocab_size))
     way = choose(config, counts)
     assert way.bytes <= available(config)
-    assert way.data * way.tensor == 16
+    assert way.data * way.shard * way.expert == 16
     for other in layouts(config, counts):
         assert other.seconds >= way.seconds or other.bytes > available(config)
     less = [w.memory["activations"] for w in layouts(config, counts)]
-    config = load_config(PlanConfig, ["model/base.yaml"], ["gpus=16", "checkpointing=false"])
+    config = load_config(
+        PlanConfig, ["model/base.yaml"], ["gpus=16", "activation_checkpointing=false"]
+    )
     assert min(w.memory["activations"] for w in layouts(config, counts)) > min(less)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("model/tiny.yaml", []),
+        ("model/small.yaml", ["gpus=6", "machine.memory_gb=3"]),
+        ("model/base.yaml", ["gpus=8", "batch_size=64", "accumulate=2", "precision=32"]),
+        ("model/base.yaml", ["gpus=16", "machine.memory_gb=20"]),
+        ("model/tml_small.yaml", ["gpus=512"]),
+        ("model/tml_small.yaml", ["gpus=2048", "accumulate=1"]),
+    ],
+)
+def test_train_accepts_what_the_plan_prints(
+    file: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", file, *words]) == 0
+    said = capsys.readouterr().out
+    printed = said.split("as keys of microturn train:\n")[1].split("\n  data")[0]
+    config = load_config(PlanConfig, [file], words)
+    model = tmp_path / "model.yaml"
+    save_config(model, TrainingModel(model=config.model))
+    keys = printed.replace("\\\n", " ").split()
+    read = load_config(TrainingConfig, [str(model)], ["data=SET", "out=RUN", *keys])
+    assert read.n_devices == config.gpus
+    assert read.batch_size == config.dialogues
+    assert read.parallel == read.parallel.on(config.gpus)  # nothing is left to be guessed
+    assert read.model == config.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingModel:
+    """The section of a configuration of `train` that says what is trained."""
+
+    model: ModelConfig
+
+
+def test_every_layout_is_one_that_train_accepts() -> None:
+    config = load_config(PlanConfig, ["model/base.yaml"], ["gpus=24"])
+    counts = count(meta_model(config.model, config.layout, config.vocab_size))
+    ways = layouts(config, counts)
+    assert len(ways) == len({(w.data, w.shard, w.expert) for w in ways}) > 10
+    for way in ways:
+        parallel = ParallelConfig(data=way.data, shard=way.shard, expert=way.expert)
+        read = TrainingConfig(
+            data="SET", out="RUN", model=config.model, nodes=3, devices=8, batch_size=24,
+            parallel=parallel,
+        )  # fmt: skip
+        assert read.parallel.on(24) == parallel
+
+
+def test_states_by_hand() -> None:
+    """Sixteen numbers for a vector's weight, twelve for a matrix's; a group shares them."""
+    config = load_config(PlanConfig, ["model/base.yaml"], ["gpus=8"])
+    counts = count(meta_model(config.model, config.layout, config.vocab_size))
+    ways = {(w.shard, w.expert): w.memory for w in layouts(config, counts)}
+    states = {
+        way: sum(m[k] for k in ("weights", "gradients", "optimizer")) for way, m in ways.items()
+    }
+    whole = 16 * counts.total - 4 * counts.matrices
+    assert states[1, 1] == whole
+    assert states[8, 1] == states[1, 8] == states[2, 4] == pytest.approx(whole / 8)
+    # 40 experts over 16 GPUs: the fullest keeps three of them, and not two and a half.
+    config = load_config(PlanConfig, ["model/base.yaml"], ["gpus=16"])
+    weights = {(w.shard, w.expert): w.memory["weights"] for w in layouts(config, counts)}
+    assert weights[16, 1] == 4 * (3 / 40 * counts.routed + (counts.total - counts.routed) / 16)
+
+
+def test_traffic_by_hand() -> None:
+    words = ["gpus=16", "batch_size=32", "micro_turns=10"]
+    config = load_config(PlanConfig, ["model/base.yaml"], words)
+    counts = count(meta_model(config.model, config.layout, config.vocab_size))
+    way = next(w for w in layouts(config, counts) if (w.shard, w.expert) == (2, 4))
+    others = counts.total - counts.routed
+    # Gathered twice, scattered once, four bytes each; seven eighths come from other GPUs.
+    assert way.traffic["gather and scatter"][0] == 12 * others * 7 / 8
+    assert way.traffic["gather and scatter experts"][0] == 12 * counts.routed / 4 / 2
+    assert way.traffic["sum over groups"][0] == pytest.approx(8 * counts.total / 8 / 2)
+    # Two dialogues of ten micro-turns of fourteen positions, to four experts and back, in bf16,
+    # forward, again and backward, in fifteen layers; three quarters are elsewhere.
+    rows = 2 * 10 * 14 * 4
+    assert way.traffic["to experts"][0] == 2 * 3 * 15 * 2 * rows * 1024 * 3 / 4
+    rates = {name: size / seconds for name, (size, seconds) in way.traffic.items()}
+    assert rates == pytest.approx(dict.fromkeys(rates, 450000000000.0) | {"sum over groups": 50e9})
+
+
+@pytest.mark.parametrize("n", [40, 100])
+@pytest.mark.parametrize("file", ["model/tiny.yaml", "model/small.yaml"])
+def test_activations_are_those_that_autograd_keeps(file: str, n: int) -> None:
+    words = ["accelerator=cpu", "precision=32", f"micro_turns={n}", "model.n_layers=3"]
+    config = load_config(PlanConfig, [file], words)
+    model = InteractionModel(config.model, config.layout, config.vocab_size)
+    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    B, T = 4, n * config.layout.n_positions
+    x = torch.randn(B, T, config.model.d_model, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.backbone(x)
+    counted = sum(storage.nbytes() for storage in kept.values()) / (B * T)
+    blocks = [block(config, layer).bytes(config) for layer in range(3)]
+    norms = 2 * 4 * config.model.d_model
+    assert sum(blocks) + norms == pytest.approx(counted, rel=0.05)
+
+
+def test_muon_flops_are_those_that_run() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for shape in ((6, 10), (3, 24, 8)):
+        with FlopCounterMode(display=False) as counter:
+            orthogonalise(torch.randn(shape))
+        assert counter.get_total_flops() == muon_flops(shape)
+
+
+HOURS = ["model/tml_small.yaml", "gpus=512"]
+
+
+def conversations(*words: str) -> list[dict[str, float]]:
+    result = plan(load_config(PlanConfig, [HOURS[0]], ["gpus=512", *words]))
+    rows: list[dict[str, float]] = result["conversations"]
+    return rows
+
+
+def test_a_row_of_conversations_by_hand() -> None:
+    result = plan(load_config(PlanConfig, [HOURS[0]], ["gpus=512", "conversations.hours=[8000]"]))
+    (row,) = result["conversations"]
+    assert row["dialogues"] == 480_000  # of a minute
+    assert row["positions"] == 8000 * 3600 * 5 * 62
+    assert row["steps"] == 235  # of 2,048 dialogues
+    assert row["simulation_cpu_hours"] == pytest.approx(8000 / 644)
+    assert row["shard_bytes"] == pytest.approx(8000 * 3600 * 27_800)
+    step_s = max(result["step"]["seconds"], result["traffic_seconds"])
+    assert row["gpu_hours"] == pytest.approx(512 * 235 * step_s / 3600)
+    assert row["states"] == int(235 * step_s / 3600) + 1
+    assert row["state_bytes"] == row["states"] * result["state_bytes"]
+    # Weights and one number for a matrix, two for all else, in fp32: 8.05 bytes for a parameter.
+    assert result["state_bytes"] == pytest.approx(8.03 * result["parameters_total"], rel=0.01)
+
+
+def test_more_hours_cost_more() -> None:
+    rows = conversations("conversations.hours=[8000,20000,100000,1000000]")
+    for less, more in pairwise(rows):
+        assert all(more[name] > less[name] for name in less)
+    (once,) = conversations("conversations.hours=[100000]")
+    (twice,) = conversations("conversations.hours=[100000]", "conversations.epochs=2")
+    assert twice["gpu_hours"] == pytest.approx(2 * once["gpu_hours"], rel=1e-3)
+    assert twice["shard_bytes"] == once["shard_bytes"]
+
+
+def test_a_cpu_needs_no_tensor_cores() -> None:
+    words = ["accelerator=cpu", "machine.tflops=0.1", "precision=32"]
+    result = plan(load_config(PlanConfig, ["model/tiny.yaml"], words))
+    work = result["flops_per_step_and_gpu"]
+    passes = sum(work.values()) - work["optimizer"]
+    seconds = (passes / 0.58 + work["optimizer"] / 0.95) / 1e11
+    assert result["step"]["seconds"] == pytest.approx(seconds)
 
 
 def test_a_dense_model_has_no_experts_to_spread() -> None:
@@ -149,14 +321,19 @@ def test_a_dense_model_has_no_experts_to_spread() -> None:
     [
         (["gpus=0"], 2, "gpus=0 must be at least 1"),
         (["gpus=two"], 2, "gpus"),
-        (["mfu=1.5"], 2, "mfu=1.5 must lie in (0, 1]"),
+        (["utilisation=1.5"], 2, "utilisation=1.5 must lie in [0, 1]"),
+        (["mfu=0.4"], 2, "utilisation"),
+        (["precision=fp8"], 2, "precision=fp8 is none of bf16, 32"),
+        (["gpus=12"], 2, "gpus=12 must be whole nodes of machine.node_gpus=8"),
+        (["conversations.hours=[10,-1]"], 2, "conversations.hours=[10.0, -1.0] must be above 0"),
+        (["conversations.kb_per_s=0"], 2, "conversations.kb_per_s=0.0 must be above 0"),
         (["vocab_size=0"], 2, "vocab_size=0 must be at least 1"),
         (["machine.tflops=0"], 2, "machine.tflops=0.0 must be above 0"),
         (["model.n_heads=31"], 2, "n_heads=31"),
         (["model.video_channels=[8]"], 2, "model.video_channels=[8] must have 3 widths"),
         (["model.moe.d_expert=12"], 2, "d_expert=12"),
         (["gpus=8"], 1, "does not fit: the leanest layout"),
-        (["gpus=512", "batch_size=100"], 1, "batch_size=100 cannot be dealt evenly to 512 GPUs"),
+        (["gpus=512", "batch_size=100"], 2, "batch_size=100 must be a multiple of gpus x accum"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -170,7 +347,8 @@ def test_the_text_says_what_the_json_says(capsys: pytest.CaptureFixture[str]) ->
     assert main(["plan", "model/tiny.yaml"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("parameters 4.26 M, active 3.43 M")
-    for part in ("routed experts", "memory per GPU", "traffic per GPU", "session cache"):
+    parts = ("routed experts", "memory per GPU", "traffic per GPU", "session cache", "devices=1")
+    for part in parts:
         assert part in said
     assert main(["plan", "model/tiny.yaml", "json=-"]) == 0
     assert json.loads(capsys.readouterr().out)["parallel"]["data"] == 1
