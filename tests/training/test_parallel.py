@@ -1,6 +1,6 @@
 """Layouts of shared weights and split experts: the steps are those of one process.
 
-Processes talk by gloo on the CPU. Tolerances and measures are those of test_devices.py.
+Processes talk by gloo on the CPU. Tolerances and measures are those of fleet/test_devices.py.
 """
 
 from __future__ import annotations

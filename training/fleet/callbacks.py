@@ -18,7 +18,7 @@ from microturn.training.config import TrainingConfig
 from microturn.training.fleet.children import ChildLauncher, children_of
 from microturn.training.fleet.meeting import meet
 from microturn.training.fleet.place import BACKWARD, BETWEEN, DATA, FORWARD, HERE, OPTIMISER
-from microturn.training.fleet.watch import Watch
+from microturn.training.fleet.watch import RankWatch
 from microturn.training.module import TrainingModule
 from microturn.training.process_group import ProcessGroup
 from microturn.training.state import saved_states
@@ -34,7 +34,7 @@ class WatchRanks(Callback):
 
     def __init__(self, limit_s: float, out: Path) -> None:
         self.limit_s, self.out = limit_s, out
-        self.watch: Watch | None = None
+        self.watch: RankWatch | None = None
 
     def meet(self, cfg: TrainingConfig, cluster: ClusterEnvironment | None, *, gpu: bool) -> None:
         """Meet the ranks that a launcher has started; those that the command starts meet in fit."""
@@ -51,7 +51,7 @@ class WatchRanks(Callback):
     ) -> None:
         if not self.limit_s:
             return
-        self.watch = Watch(
+        self.watch = RankWatch(
             dist.distributed_c10d._get_default_store(),
             rank=dist.get_rank(),
             world_size=dist.get_world_size(),

@@ -18,7 +18,7 @@ PATIENCE: Final = 3  # times the longest pause so far: steps of minutes are no s
 
 
 @dataclass
-class Heard:
+class HeardRank:
     """The last beat of a rank, and when it changed, on this process's monotonic clock."""
 
     beat: Beat
@@ -34,14 +34,14 @@ class Roster:
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self.ranks: dict[int, Heard] = {}
+        self.ranks: dict[int, HeardRank] = {}
         self._cut_off_s: float | None = None
         self._failed_s: float | None = None
 
     def hear(self, rank: int, beat: Beat, now_s: float) -> None:
         """Take note of the beat that the store holds of a rank, which may be an old one."""
         if rank not in self.ranks:
-            self.ranks[rank] = Heard(beat, now_s, now_s)
+            self.ranks[rank] = HeardRank(beat, now_s, now_s)
             return
         heard = self.ranks[rank]
         if beat.number != heard.beat.number:
@@ -111,7 +111,7 @@ class Roster:
             )
         return None
 
-    def _stands(self, heard: Heard, now_s: float) -> bool:
+    def _stands(self, heard: HeardRank, now_s: float) -> bool:
         limit_s = self.limit_s * (LONG_WORK if heard.beat.may_take_long else 1)
         longest_s = max(heard.beat.longest_s for heard in self.ranks.values())
         return now_s - heard.mark_s > max(limit_s, PATIENCE * longest_s)

@@ -21,14 +21,14 @@ from microturn.configs.main import RANK_LOST
 from microturn.training.fleet.beat import Beat, Verdict, beat_of
 from microturn.training.fleet.children import ChildLauncher
 from microturn.training.fleet.place import HERE
-from microturn.training.fleet.roster import CUT_OFF_S, GRACE_S, Heard, Roster, silent
+from microturn.training.fleet.roster import CUT_OFF_S, GRACE_S, HeardRank, Roster, silent
 
 BEAT_S: Final = 1.0
 STORE_S: Final = 30.0  # for the store to answer; longer than any pause of a busy machine
 LEAVE_S: Final = 10.0  # for a main thread that ends by itself
 
 
-class Watch:
+class RankWatch:
     """Beats of this rank, and the end of the process where the run cannot go on.
 
     store: of the process group. speaks: whether this rank reports the loss of the first one.
@@ -63,7 +63,7 @@ class Watch:
         self._told = threading.Event()  # the store has the last word of this rank
         self._answer_s = time.monotonic()
         self._store_error = ""
-        self._first: Heard | None = None  # the first rank, as this one hears it
+        self._first: HeardRank | None = None  # the first rank, as this one hears it
         self._goes_on, self._children = goes_on, children
 
     # --- for the main thread -----------------------------------------------------------------
@@ -130,7 +130,7 @@ class Watch:
             first = Beat.from_json(self._store.get(_key(0)))
             now_s = time.monotonic()
             if self._first is None or first.number != self._first.beat.number:
-                self._first = Heard(first, now_s, now_s)
+                self._first = HeardRank(first, now_s, now_s)
             return
         known = [rank for rank in range(self.world_size) if self._knows(rank)]
         for rank, text in zip(known, self._store.multi_get([*map(_key, known)]), strict=True):
