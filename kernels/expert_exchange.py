@@ -77,7 +77,7 @@ class Trip:
     def combine(self, w_NK: Tensor) -> Tensor:
         """Sum each token's K weighted rows, (N, D)."""
         rows = _Finish.apply(self.rows, self.way)  # type: ignore[no-untyped-call]
-        return combine(rows.to(self.dtype), self.order, w_NK, w_NK.shape[1])
+        return combine(rows.to(self.dtype), self.order, inverse_of(self.order), w_NK)
 
 
 @dataclass(eq=False)

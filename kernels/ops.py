@@ -1,6 +1,7 @@
 """The operations that the model calls; each takes a Triton kernel or PyTorch.
 
-The kernels serve inference on a GPU: they have no backward. Importing this file imports no Triton.
+The kernels serve inference on a GPU: they have no backward. Noise, which has none, is drawn by one
+in training, too. Importing this file imports no Triton.
 Every operation has its definition in a file of its name and its kernel in `NAME_triton.py`.
 """
 
@@ -9,11 +10,12 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from microturn.kernels.dmel_bag import dmel_bag_reference
+from microturn.kernels.dmel_bag import dmel_bag_reference, dmel_bag_trained
 from microturn.kernels.experts import experts_grouped, experts_reference, experts_trained
 from microturn.kernels.pointwise import add_norm_reference, swiglu_reference
 from microturn.kernels.ring_attention import Pair, Ring, ring_attention_torch
 from microturn.kernels.router import route_reference
+from microturn.kernels.row_noise import row_noise_reference
 
 # Up to this many tokens the kernels of `experts_triton` serve, above it the grouped matmul. H100,
 # d=1024, 64 experts, top-4, ff=512, bf16: 89 against 169 us at 128 tokens, 149 against 175 at 256.
@@ -47,10 +49,31 @@ def swiglu(x: Tensor, scale: Tensor | None = None) -> Tensor:
 def dmel_bag(ids: Tensor, table: Tensor, weight: Tensor) -> Tensor:
     """Bin ids (N, M), table (M * bins, D) and the weight of an RMSNorm (D,) to (N, D)."""
     if not has_kernels(table):
-        return dmel_bag_reference(ids, table, weight)
+        trains = table.is_cuda and torch.is_grad_enabled()
+        return (dmel_bag_trained if trains else dmel_bag_reference)(ids, table, weight)
     from microturn.kernels.dmel_bag_triton import dmel_bag_triton
 
     return dmel_bag_triton(ids, table, weight, torch.finfo(table.dtype).eps)
+
+
+def row_noise(
+    seeds: list[int],
+    shape: tuple[int, int, int],
+    *,
+    n_uniform: int,
+    n_normal: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Uniform (n_uniform, B, N, P) and normal (n_normal, B, N, P, size) of B seeds.
+
+    shape is (N, P, size). The numbers of a seed and a place are always the same on a CPU, and
+    others, always the same, on a GPU.
+    """
+    if device.type != "cuda" or not _HAS_TRITON:
+        return row_noise_reference(seeds, shape, n_uniform, n_normal, device)
+    from microturn.kernels.row_noise_triton import row_noise_triton
+
+    return row_noise_triton(seeds, shape, n_uniform, n_normal, device)
 
 
 def route(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_CHUNK = 32  # micro-turns
+from microturn.kernels import ops
 
 
 @dataclass(frozen=True)
@@ -59,29 +59,12 @@ class Noise:
 
         The noise of a micro-turn depends on nothing but its row's seed and its place: neither on
         the rest of the batch nor on N, so padding changes nothing, and a batch may be cut into
-        micro-batches or spread over devices. A generator's numbers depend on how many are drawn at
-        once; therefore it always draws for `_CHUNK` micro-turns, the last ones for nobody.
+        micro-batches or spread over devices.
         """
-        N, P, size = shape
-        B = len(seeds)
-        uniform = torch.empty(3 + n_draws, B, N, P, device=device)
-        normal = torch.empty(1 + n_draws, B, N, P, size, device=device)
-        numbers = torch.empty(_CHUNK, P, 3 + n_draws, device=device)
-        patches = torch.empty(_CHUNK, P, size, device=device)
-        generator = torch.Generator(device)
-        for row, seed in enumerate(seeds):
-            generator.manual_seed(seed)
-            for first in range(0, N, _CHUNK):
-                chunk = slice(first, min(N, first + _CHUNK))
-                n = chunk.stop - first
-                numbers.uniform_(generator=generator)
-                uniform[:, row, chunk] = numbers[:n].movedim(-1, 0)
-                for draw in normal:
-                    # In place where all of it is used: these are the large ones.
-                    into = draw[row, chunk] if n == _CHUNK else patches
-                    into.normal_(generator=generator)
-                    if n < _CHUNK:
-                        draw[row, chunk] = patches[:n]
+        size = shape[-1]
+        uniform, normal = ops.row_noise(
+            seeds, shape, n_uniform=3 + n_draws, n_normal=1 + n_draws, device=device
+        )
         flow = FlowNoise(
             drop_condition=uniform[1].reshape(-1, 1),
             drop_previous=uniform[2].reshape(-1, 1),

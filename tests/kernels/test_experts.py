@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from microturn.evaluation.bench.kernels_measure import ROUTINGS, Shape, relative_error
-from microturn.kernels.experts import experts_reference, experts_trained
+from microturn.kernels.experts import experts_reference, experts_trained, pairs_by_expert
 from microturn.kernels.experts_triton import Tile, experts_decode, experts_decode_reference
 from microturn.kernels.ops import experts
 
@@ -137,3 +137,12 @@ def test_mixed_precision_of_a_cpu_has_gradients_too() -> None:
     y.float().sum().backward()
     assert up.grad is not None
     assert relative_error(y.detach(), experts_reference(*inputs, up, down).detach()) < 4e-2
+
+
+@pytest.mark.parametrize("n_experts", [5, 256, 300])
+def test_pairs_are_sorted_by_expert_in_their_order(n_experts: int) -> None:
+    ids = torch.randint(n_experts - 1, (40, 3)) + (torch.arange(40)[:, None] > 2)
+    order, ends = pairs_by_expert(ids, n_experts)
+    assert torch.equal(order, torch.argsort(ids.flatten(), stable=True))
+    counts = torch.bincount(ids.flatten(), minlength=n_experts)
+    assert torch.equal(ends, counts.cumsum(0).int())
