@@ -70,6 +70,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench serve": (_BENCH, "BENCH_SERVE", "time the server, and what overload costs"),
     "bench clients": (_BENCH, "BENCH_CLIENTS", "let real clients talk to the server"),
     "bench kernels": (_BENCH, "BENCH_KERNELS", "check and time the kernels"),
+    "bench gpu": (_BENCH, "BENCH_GPU", "every figure of a GPU in one short table"),
     "bench gpu-kernels": (_BENCH, "BENCH_GPU_KERNELS", "check, time and tune the kernels on a GPU"),
     "bench gpu-sessions": (
         _BENCH,

@@ -5,7 +5,7 @@ selection sees, then normalise the scores of the selected and the shared experts
 N tokens, D width, E routed experts, S shared ones, K selected, F expert width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -137,18 +137,23 @@ class MixtureOfExperts(nn.Module):
         y_ND = self.shared.down(hidden)
         return trip.combine(w_NK) + y_ND
 
-    @torch.no_grad()
-    def update_bias_(self) -> Tensor:
-        """Take one balancing step (sign rule, mean-centred); return and clear the loads (E,).
 
-        The bias of a frozen router holds still: it would route otherwise with the same weights.
-        """
-        load = self.load.clone()
-        if self.router.weight.requires_grad:
-            delta = self.cfg.bias_speed * torch.sign(load.mean() - load)
-            self.selection_bias += delta - delta.mean()
-        self.load.zero_()
-        return load
+@torch.no_grad()
+def balance_(routers: Sequence[MixtureOfExperts]) -> Tensor:
+    """Take one balancing step of each router (sign rule, mean-centred); return and clear the loads.
+
+    All have E experts and one speed; loads (R, E). A GPU takes as long for all at once as for one.
+    The bias of a frozen router holds still: it would route otherwise with the same weights.
+    """
+    loads = torch.stack([router.load for router in routers])
+    delta = torch.sign(loads.mean(-1, keepdim=True) - loads) * routers[0].cfg.bias_speed
+    steps = (delta - delta.mean(-1, keepdim=True)).unbind()
+    trained = [i for i, router in enumerate(routers) if router.router.weight.requires_grad]
+    if trained:
+        biases = [routers[i].selection_bias for i in trained]
+        torch._foreach_add_(biases, [steps[i] for i in trained])
+    torch._foreach_zero_([router.load for router in routers])
+    return loads
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import compute_losses, lane_terms
 from microturn.model.model import InteractionModel
+from microturn.model.moe import balance_
 from microturn.model.noise import Noise
 from microturn.model.windows import losses_in_windows
 from microturn.training.agreement import (
@@ -291,8 +292,10 @@ class TrainingModule(L.LightningModule):
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.processes.sum_([router.load for router in self._routers.values()])
-        self.loads = {name: router.update_bias_() for name, router in self._routers.items()}
-        self.metrics |= load_metrics([*self.loads.values()])
+        if self._routers:
+            loads = balance_([*self._routers.values()])
+            self.loads = dict(zip(self._routers, loads.unbind(), strict=True))
+            self.metrics |= load_metrics(loads)
         self.steps += 1
         self.stepped, self._computed = True, []
         self._update_clock()

@@ -13,6 +13,7 @@ from microturn.evaluation.bench.config import (
     BenchCorpusConfig,
     BenchDeriveConfig,
     BenchEnvironmentConfig,
+    BenchGpuConfig,
     BenchGpuKernelsConfig,
     BenchGpuSessionsConfig,
     BenchGpuTrainingConfig,
@@ -111,29 +112,35 @@ def _environment(config: BenchEnvironmentConfig) -> int:
     return run_bench_environment(config)
 
 
+def _gpu(config: BenchGpuConfig) -> int:
+    from microturn.evaluation.bench.gpu.parts import run_bench_gpu
+
+    return run_bench_gpu(config)
+
+
 def _gpu_kernels(config: BenchGpuKernelsConfig) -> int:
-    from microturn.evaluation.bench.gpu_steps import bench_device
+    from microturn.evaluation.bench.gpu.steps import bench_device
 
     device = bench_device(needs_gpu=not config.smoke)  # before a kernel is imported
-    from microturn.evaluation.bench.gpu_kernels import run_bench_gpu_kernels
+    from microturn.evaluation.bench.gpu.kernels import run_bench_gpu_kernels
 
     return run_bench_gpu_kernels(config, device)
 
 
 def _gpu_sessions(config: BenchGpuSessionsConfig) -> int:
-    from microturn.evaluation.bench.gpu_steps import bench_device
+    from microturn.evaluation.bench.gpu.steps import bench_device
 
     device = bench_device(needs_gpu=not config.smoke)  # before a kernel is imported
-    from microturn.evaluation.bench.gpu_sessions import run_bench_gpu_sessions
+    from microturn.evaluation.bench.gpu.sessions import run_bench_gpu_sessions
 
     return run_bench_gpu_sessions(config, device)
 
 
 def _gpu_training(config: BenchGpuTrainingConfig) -> int:
-    from microturn.evaluation.bench.gpu_steps import bench_device
+    from microturn.evaluation.bench.gpu.steps import bench_device
 
     device = bench_device(needs_gpu=not config.smoke)  # before a kernel is imported
-    from microturn.evaluation.bench.gpu_training import run_bench_gpu_training
+    from microturn.evaluation.bench.gpu.training import run_bench_gpu_training
 
     return run_bench_gpu_training(config, device)
 
@@ -234,6 +241,14 @@ BENCH_KERNELS = Command(
     run=_kernels,
     files=FILES,
     help="Check the kernels against their definitions and time them beside plain PyTorch.",
+)
+
+BENCH_GPU = Command(
+    schema=BenchGpuConfig,
+    run=_gpu,
+    files=FILES,
+    help="Every figure of a GPU in one go: training, sessions and kernels, in one short table.",
+    on_interrupt=partial(_steps_kept, "gpu.json"),
 )
 
 BENCH_GPU_KERNELS = Command(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from microturn.configs.command import option, require_at_least
 from microturn.configs.load import ConfigError
 from microturn.datagen.derive.config import DeriveConfig
+
+# Benches of a GPU, in order of worth, and the share of the time that each gets.
+GPU_PARTS: Final = {"training": 0.6, "sessions": 0.25, "kernels": 0.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,6 +321,29 @@ class BenchKernelsConfig:
             raise ConfigError(
                 f"d_model={self.d_model} and d_expert={self.d_expert} must be multiples of 8"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchGpuConfig:
+    """`microturn bench gpu`."""
+
+    out: str = option("runs/bench", "folder of gpu.json, of the figures and log of each part")
+    parts: list[str] = option(
+        default_factory=lambda: [*GPU_PARTS], help="parts to run, in this order"
+    )
+    data: str = option("", "shard set to train on; empty: one is simulated")
+    smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the benches work")
+    max_s: float = option(
+        420.0,
+        "seconds for all parts; steps that would begin later are left out, and a part that "
+        "takes half as long again as its share is ended",
+    )
+
+    def __post_init__(self) -> None:
+        if not self.parts or set(self.parts) - set(GPU_PARTS):
+            raise ConfigError(f"parts={self.parts} must be some of {', '.join(GPU_PARTS)}")
+        if self.max_s <= 0:
+            raise ConfigError(f"max_s={self.max_s:g} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from microturn.configs.load import ConfigError
 from microturn.evaluation.bench.config import BenchKernelsConfig
-from microturn.evaluation.bench.gpu_steps import bench_device
+from microturn.evaluation.bench.gpu.steps import bench_device
 from microturn.evaluation.bench.kernels_measure import (
     ROUTINGS,
     Experts,

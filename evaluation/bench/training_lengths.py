@@ -20,7 +20,7 @@ from microturn.configs.load import load_config
 from microturn.configs.reading import lines_of
 from microturn.datagen.config import DatagenConfig
 from microturn.evaluation.bench.config import BenchTrainingConfig
-from microturn.evaluation.bench.gpu_training import VOCABULARY, random_lanes
+from microturn.evaluation.bench.gpu.trainee import VOCABULARY, random_lanes
 from microturn.evaluation.bench.results import publish
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import compute_losses

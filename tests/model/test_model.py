@@ -20,7 +20,7 @@ from microturn.model.choice import choose_token, draw_token
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.losses import compute_losses
 from microturn.model.model import InputTensors
-from microturn.model.moe import MixtureOfExperts
+from microturn.model.moe import MixtureOfExperts, balance_
 from microturn.model.streams import StreamLayout
 
 WIDE = StreamLayout()  # several positions per lane
@@ -225,10 +225,25 @@ def test_router_bias_moves_load_to_idle_experts() -> None:
     imbalance = []
     for _ in range(80):
         moe(x)
-        load = moe.update_bias_()
+        (load,) = balance_([moe])
         imbalance.append(float(load.max() / load.mean()))
     assert imbalance[-1] < 0.7 * imbalance[0]
     assert abs(float(moe.selection_bias.sum())) < 1e-4
+
+
+def test_routers_are_balanced_together_as_alone_and_frozen_ones_hold_still() -> None:
+    cfg = MoEConfig(n_experts=5, top_k=1, d_expert=8, bias_speed=0.02)
+    routers = [MixtureOfExperts(16, cfg) for _ in range(3)]
+    routers[1].router.weight.requires_grad_(False)
+    loads = torch.tensor([[4.0, 1, 1, 3, 1], [9, 0, 0, 0, 1], [2, 2, 2, 2, 2]])
+    for router, load in zip(routers, loads, strict=True):
+        router.load.copy_(load)
+    assert torch.equal(balance_(routers), loads)
+    assert not any(router.load.any() for router in routers)
+    sign = torch.tensor([-1.0, 1, 1, -1, 1])
+    assert torch.allclose(routers[0].selection_bias, 0.02 * (sign - sign.mean()))
+    assert not routers[1].selection_bias.any()
+    assert not routers[2].selection_bias.any()
 
 
 def test_checkpoint_round_trip_and_its_errors(tmp_path: Path) -> None:

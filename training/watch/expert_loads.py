@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,19 +10,17 @@ from torch import Tensor
 DEAD_SHARE = 0.05  # an expert with less than this share of the mean load is dead
 
 
-def load_metrics(loads: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Summarise the loads (E,) that the experts of each router had in a step.
+def load_metrics(loads: Tensor) -> dict[str, Tensor]:
+    """Summarise the loads (R, E) that the experts of each router had in a step.
 
     `router/imbalance`: largest over mean load, mean over routers; `router/smallest`: smallest over
     mean load, of the worst router; `router/dead`: experts below `DEAD_SHARE`, over all routers.
     """
-    if not loads:
-        return {}
-    shares = [load / load.mean().clamp_min(1) for load in loads]
+    shares = loads / loads.mean(-1, keepdim=True).clamp_min(1)
     return {
-        "router/imbalance": torch.stack([share.max() for share in shares]).mean(),
-        "router/smallest": torch.stack([share.min() for share in shares]).min(),
-        "router/dead": torch.stack([(share < DEAD_SHARE).sum() for share in shares]).sum().float(),
+        "router/imbalance": shares.amax(-1).mean(),
+        "router/smallest": shares.amin(),
+        "router/dead": (shares < DEAD_SHARE).sum().float(),
     }
 
 
@@ -35,8 +33,11 @@ class DeadExperts:
 
     def add(self, loads: Mapping[str, Tensor]) -> None:
         """Add the loads (E,) of a step, by router."""
-        for name, load in loads.items():
-            self._sums[name] = self._sums[name] + load if name in self._sums else load
+        if not self._sums or not loads:
+            self._sums = {**self._sums, **loads}
+            return
+        sums = torch._foreach_add([self._sums[name] for name in loads], [*loads.values()])
+        self._sums = dict(zip(loads, sums, strict=True))
 
     def take(self) -> str:
         """Name the dead experts since the last call, unless they are those of then; start over."""

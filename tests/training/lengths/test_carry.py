@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from microturn.configs.main import main
-from microturn.evaluation.bench.gpu_training import random_lanes
+from microturn.evaluation.bench.gpu.trainee import random_lanes
 from microturn.model.batch import LaneBatch
 from microturn.model.config import ModelConfig, MoEConfig
 from microturn.model.losses import compute_losses, weight_sums

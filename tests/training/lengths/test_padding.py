@@ -15,7 +15,7 @@ from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import random_checkpoint
 from microturn.model.losses import MICRO_TURNS, compute_losses, weight_sums
 from microturn.model.model import InteractionModel
-from microturn.model.moe import MixtureOfExperts
+from microturn.model.moe import MixtureOfExperts, balance_
 from microturn.model.noise import Noise
 from microturn.training.sources import open_source
 
@@ -78,7 +78,7 @@ def test_padding_is_in_no_loss_and_no_load(model: InteractionModel, batch: LaneB
     draws = model.cfg.flow.draws
     noise = Noise.draw_by_row([0, 1, 2], shape, n_draws=draws, device=CPU)
     together = compute_losses(model, batch, noise=noise, totals=totals)
-    loads = [router.update_bias_() for router in routers(model)]
+    loads = balance_(routers(model))
     for router in routers(model):
         router.selection_bias.zero_()
     alone = dict.fromkeys(together, 0.0)
@@ -105,7 +105,7 @@ def test_the_z_loss_in_evaluation_is_that_of_the_batch(
         return [float(compute_losses(model, row, noise=noise)["z"].detach()) for row in rows]
 
     trained = z_losses()
-    loads = [router.update_bias_() for router in routers(model.eval())]
+    loads = balance_(routers(model.eval()))
     for router in routers(model):
         router.selection_bias.zero_()
     with torch.no_grad():

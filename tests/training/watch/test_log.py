@@ -116,7 +116,7 @@ def test_a_dead_expert_is_counted_and_named_once() -> None:
         "block 1": torch.tensor([100.0, 100.0, 0.0, 200.0]),
         "block 2": torch.tensor([90.0, 110.0, 80.0, 120.0]),
     }
-    metrics = load_metrics([*loads.values()])
+    metrics = load_metrics(torch.stack([*loads.values()]))
     assert float(metrics["router/smallest"]) == 0.0
     assert float(metrics["router/dead"]) == 1.0
     assert float(metrics["router/imbalance"]) == pytest.approx((2.0 + 1.2) / 2)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from microturn.evaluation.bench.config import BenchGpuKernelsConfig
-from microturn.evaluation.bench.gpu_kernels_table import format_gpu_kernels
-from microturn.evaluation.bench.gpu_steps import StepRecorder
-from microturn.evaluation.bench.gpu_tiles import TileSearch, best_experts
+from microturn.evaluation.bench.gpu.kernels_table import format_gpu_kernels
+from microturn.evaluation.bench.gpu.steps import StepRecorder
+from microturn.evaluation.bench.gpu.tiles import TileSearch, best_experts
 from microturn.evaluation.bench.kernels_measure import (
     ROUTINGS,
     RotatingBuffers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from microturn.evaluation.bench.gpu_steps import device_line
+from microturn.evaluation.bench.gpu.steps import device_line
 
 _COLUMNS: Final = (
     "decode",

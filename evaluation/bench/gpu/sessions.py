@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from microturn.evaluation.bench.config import BenchGpuSessionsConfig
-from microturn.evaluation.bench.gpu_steps import (
+from microturn.evaluation.bench.gpu.steps import (
     StepRecorder,
     device_line,
     gpu_activity,

@@ -85,18 +85,36 @@ def device_line(info: dict[str, Any]) -> str:
     )
 
 
+class GpuTrace:
+    """What a GPU does between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self._profile: Any = None
+
+    def start(self) -> None:
+        from torch.profiler import ProfilerActivity, profile
+
+        torch.cuda.synchronize()
+        self._profile = profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU])
+        self._profile.start()
+
+    def stop(self) -> dict[str, float]:
+        """Count kernels and copies, and the milliseconds that the GPU was busy."""
+        torch.cuda.synchronize()
+        self._profile.stop()
+        on_gpu = [e for e in self._profile.events() if e.device_type.name == "CUDA"]
+        events = [event for event in on_gpu if not event.is_user_annotation]  # spans are no kernels
+        busy_us = sum(event.time_range.elapsed_us() for event in events)
+        return {"kernels": len(events), "gpu_ms": busy_us / 1000}
+
+
 def gpu_activity(work: Callable[[], object], *, repeats: int = 1) -> dict[str, float]:
     """Count the kernels and copies of one call, and the milliseconds that the GPU is busy."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as trace:
-        for _ in range(repeats):
-            work()
-        torch.cuda.synchronize()
-    on_gpu = [event for event in trace.events() if event.device_type.name == "CUDA"]
-    events = [event for event in on_gpu if not event.is_user_annotation]  # spans are no kernels
-    busy_us = sum(event.time_range.elapsed_us() for event in events)
-    return {"kernels": len(events) / repeats, "gpu_ms": busy_us / 1000 / repeats}
+    trace = GpuTrace()
+    trace.start()
+    for _ in range(repeats):
+        work()
+    return {name: value / repeats for name, value in trace.stop().items()}
 
 
 def synchronise(device: torch.device) -> None:
