@@ -36,6 +36,25 @@ def experts_reference(
     return combine(torch.cat(outputs), order, inverse_of(order), w_NK)
 
 
+def experts_decode_reference(
+    x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor
+) -> Tensor:
+    """Compute `experts_reference` as the kernels round it, pair by pair.
+
+    Sums are in fp32, hidden values in the type of the weights.
+    """
+    K = ids_NK.shape[1]
+    out = []
+    for n, ids in enumerate(ids_NK.tolist()):
+        total = torch.zeros(x_ND.shape[1], device=x_ND.device)
+        for k in range(K):
+            gate, value = (x_ND[n].to(up.dtype).float() @ up[ids[k]].float()).chunk(2)
+            hidden = (F.silu(gate) * value).to(down.dtype).float()
+            total = total + hidden @ down[ids[k]].float() * w_NK[n, k].float()
+        out.append(total.to(x_ND.dtype))
+    return torch.stack(out)
+
+
 def experts_trained(x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """Compute `experts_reference` for a backward pass on a CPU, in one precision.
 
@@ -117,9 +136,9 @@ def pairs_by_expert(ids_NK: Tensor, E: int) -> tuple[Tensor, Tensor]:
     A GPU sorts byte by byte: of ids in one byte it takes an eighth of the passes of int64.
     """
     ids = ids_NK.reshape(-1).to(torch.uint8 if E <= 256 else torch.int16)
-    in_order, order = torch.sort(ids, stable=True)
     experts = torch.arange(E, dtype=ids.dtype, device=ids.device)
-    return order, torch.searchsorted(in_order, experts, right=True, out_int32=True)
+    ends = (ids[:, None] <= experts).sum(0, dtype=torch.int32)
+    return torch.argsort(ids, stable=True), ends
 
 
 class Sort(torch.autograd.Function):

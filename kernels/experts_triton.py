@@ -14,44 +14,23 @@ N tokens, K experts per token, P = N*K pairs (pair = token*K + slot), E experts,
 F expert width.
 """
 
-from typing import NamedTuple
-
 import torch
-import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from microturn.kernels.experts_tiles import (
+    PAIR_TOKENS,
+    Streams,
+    Tile,
+    numbers_ahead,
+    plan_for,
+    takes_hints,
+)
 
 INTERPRETED = triton.knobs.runtime.interpret
-# Up to this many tokens a program owns one pair, beyond it one expert. H100, 64 experts, top-4,
-# both kernels at T=8: 33.2 us by pair, 38.4 us by expert.
-PAIR_TOKENS = 8
 _BLOCK_M = 16  # tokens of one expert that share one pass over its weights; the tensor cores' least
-
-
-class Tile(NamedTuple):
-    """Share of a weight matrix that one program owns, and the depth of its pipeline."""
-
-    columns: int
-    depth: int  # along the reduced dimension
-    warps: int
-    stages: int
-
-
-def experts_decode_reference(
-    x_ND: Tensor, ids_NK: Tensor, w_NK: Tensor, up: Tensor, down: Tensor
-) -> Tensor:
-    """The definition, pair by pair: sums in fp32, hidden values rounded to the weights' type."""
-    K = ids_NK.shape[1]
-    out = []
-    for n, ids in enumerate(ids_NK.tolist()):
-        total = torch.zeros(x_ND.shape[1], device=x_ND.device)
-        for k in range(K):
-            gate, value = (x_ND[n].to(up.dtype).float() @ up[ids[k]].float()).chunk(2)
-            hidden = (F.silu(gate) * value).to(down.dtype).float()
-            total = total + hidden @ down[ids[k]].float() * w_NK[n, k].float()
-        out.append(total.to(x_ND.dtype))
-    return torch.stack(out)
 
 
 @triton.jit
@@ -73,11 +52,25 @@ def _rows_of(m_p, b_rank, o_m, BLOCK_P: tl.constexpr):
     return tl.sum(tl.where(m_mp, o_p[None, :], 0), axis=1)
 
 
+@triton.jit
+def _fetch_into_l2(p, size):
+    """Ask for `size` bytes, a multiple of 16, from each address on; of Hopper and later."""
+    tl.inline_asm_elementwise(
+        "cp.async.bulk.prefetch.L2.global [$1], $2; mov.u32 $0, 0;",
+        "=r,l,r",
+        [p, size],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
+
+
 @triton.jit(do_not_specialize=["P", "by_pair"])
 def _up_kernel(
     x,
     ids,
     up,
+    down,
     hidden,
     P,
     by_pair,
@@ -89,12 +82,25 @@ def _up_kernel(
     BLOCK_F: tl.constexpr,
     BLOCK_D: tl.constexpr,
     UPCAST: tl.constexpr,
+    OVERLAP: tl.constexpr,
+    AHEAD: tl.constexpr,
+    THREADS: tl.constexpr,
 ):
-    """hidden (P, F) = silu(x gate) * (x value), for the pairs of one expert and BLOCK_F columns."""
+    """hidden (P, F) = silu(x gate) * (x value), for the pairs of one expert and BLOCK_F columns.
+
+    AHEAD: numbers of `down` that each of the THREADS asks the L2 to fetch; the programs of a pair
+    together ask for all of its expert. 0: none.
+    """
     i_f = tl.program_id(0)
+    if OVERLAP:
+        gdc_launch_dependents()
     i_e, m_p, count = _pairs_of(ids, tl.program_id(1), P, by_pair, BLOCK_P)
     if count == 0:
         return
+    if AHEAD:
+        o_t = (i_f * THREADS + tl.arange(0, THREADS)) * AHEAD
+        size = tl.full((THREADS,), AHEAD * down.dtype.element_ty.primitive_bitwidth // 8, tl.int32)
+        _fetch_into_l2(down + i_e * F * D + o_t, size)
     b_rank = tl.cumsum(m_p.to(tl.int32), 0) - 1
     o_f = i_f * BLOCK_F + tl.arange(0, BLOCK_F)
     m_f = o_f < F
@@ -130,7 +136,7 @@ def _up_kernel(
         i_m += BLOCK_M
 
 
-@triton.jit(do_not_specialize=["P", "w_stride"])
+@triton.jit(do_not_specialize=["P", "by_pair", "w_stride"])
 def _down_kernel(
     hidden,
     ids,
@@ -138,6 +144,7 @@ def _down_kernel(
     down,
     rows,
     P,
+    by_pair,
     w_stride,
     D: tl.constexpr,
     F: tl.constexpr,
@@ -147,12 +154,15 @@ def _down_kernel(
     BLOCK_D: tl.constexpr,
     BLOCK_F: tl.constexpr,
     UPCAST: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):
     """rows (P, D) = weight * (hidden down), for the pairs of one expert and BLOCK_D columns."""
     i_d = tl.program_id(0)
-    i_e, m_p, count = _pairs_of(ids, tl.program_id(1), P, 0, BLOCK_P)
+    i_e, m_p, count = _pairs_of(ids, tl.program_id(1), P, by_pair, BLOCK_P)
     if count == 0:
         return
+    if OVERLAP:
+        gdc_wait()  # for `hidden`
     b_rank = tl.cumsum(m_p.to(tl.int32), 0) - 1
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
@@ -209,6 +219,7 @@ def _down_token_kernel(
     BLOCK_D: tl.constexpr,
     BLOCK_F: tl.constexpr,
     UPCAST: tl.constexpr,
+    OVERLAP: tl.constexpr,
 ):
     """y (N, D) for one token and BLOCK_D columns: slot by slot, in one stream of loads."""
     i_d = tl.program_id(0)
@@ -217,6 +228,8 @@ def _down_token_kernel(
     o_k = tl.arange(0, BLOCK_K)
     b_ids = tl.load(ids + i_n * TOP_K + o_k, mask=o_k < TOP_K, other=0).to(tl.int64)
     b_w = tl.load(w + i_n * w_stride + o_k, mask=o_k < TOP_K, other=0.0).to(tl.float32)
+    if OVERLAP:
+        gdc_wait()  # for `hidden`
     o_m = tl.arange(0, BLOCK_M)
     m_m = o_m == 0
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -242,37 +255,26 @@ def _down_token_kernel(
     tl.store(p_y, b_y.to(y.dtype.element_ty), mask=m_m[:, None] & m_d[None, :])
 
 
-# The fastest of some twenty tiles each at d=1024, 64 experts, top-4, ff=512, bf16 on an H100 whose
-# copy runs at 2,973 GB/s. Whole layers then took 13.9 us at T=1 (30 % of the copy), 16.3 at 2,
-# 22.1 at 4 (71 %), 33.7 at 8 (81 %), 53.5 at 16, 68.4 at 32 (86 %), 77.6 at 64, 149.4 at 256.
-_TILES = (
-    (1, (Tile(32, 128, 4, 6), Tile(16, 256, 4, 4))),
-    (2, (Tile(32, 64, 4, 6), Tile(16, 256, 4, 4))),
-    (4, (Tile(64, 64, 8, 4), Tile(32, 128, 4, 6))),
-    (PAIR_TOKENS, (Tile(128, 64, 4, 4), Tile(64, 128, 4, 4))),
-    (24, (Tile(64, 64, 8, 4), Tile(64, 128, 4, 3))),
-    (256, (Tile(128, 64, 4, 4), Tile(64, 128, 4, 3))),
-)
-
-
-def tiles_for(n_tokens: int, dtype: torch.dtype) -> tuple[Tile, Tile]:
-    """Return the tiles of the up and the down kernel."""
-    if dtype == torch.float32:  # no tensor cores: small tiles, so that nothing spills
-        return Tile(32, 32, 4, 2), Tile(32, 32, 4, 2)
-    for max_tokens, tiles in _TILES:
-        if n_tokens <= max_tokens:
-            return tiles
-    return _TILES[-1][1]
-
-
-def up_decode(x_ND: Tensor, ids_NK: Tensor, up: Tensor, tile: Tile, *, by_pair: bool) -> Tensor:
-    """Compute gate, value and SwiGLU of all pairs, (P, F)."""
+def up_decode(
+    x_ND: Tensor,
+    ids_NK: Tensor,
+    up: Tensor,
+    down: Tensor,
+    tile: Tile,
+    *,
+    by_pair: bool,
+    streams: Streams,
+) -> Tensor:
+    """Compute gate, value and SwiGLU of all pairs, (P, F); `down` is only asked for ahead."""
     (N, K), (E, D, F2) = ids_NK.shape, up.shape
     hidden = torch.empty(N * K, F2 // 2, dtype=up.dtype, device=x_ND.device)
-    _up_kernel[(triton.cdiv(F2 // 2, tile.columns), N * K if by_pair else E)](
+    blocks, threads = triton.cdiv(F2 // 2, tile.columns), 32 * tile.warps
+    ahead = streams.ahead and by_pair and takes_hints(up)
+    _up_kernel[(blocks, N * K if by_pair else E)](
         x_ND,
         ids_NK,
         up,
+        down,
         hidden,
         N * K,
         int(by_pair),
@@ -284,6 +286,9 @@ def up_decode(x_ND: Tensor, ids_NK: Tensor, up: Tensor, tile: Tile, *, by_pair: 
         BLOCK_F=tile.columns,
         BLOCK_D=tile.depth,
         UPCAST=INTERPRETED,
+        OVERLAP=streams.overlap and takes_hints(up),
+        AHEAD=numbers_ahead(down, blocks * threads) if ahead else 0,
+        THREADS=threads,
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
@@ -291,18 +296,28 @@ def up_decode(x_ND: Tensor, ids_NK: Tensor, up: Tensor, tile: Tile, *, by_pair: 
 
 
 def down_decode(
-    hidden: Tensor, ids_NK: Tensor, w_NK: Tensor, down: Tensor, tile: Tile, dtype: torch.dtype
+    hidden: Tensor,
+    ids_NK: Tensor,
+    w_NK: Tensor,
+    down: Tensor,
+    tile: Tile,
+    dtype: torch.dtype,
+    *,
+    by_pair: bool = False,
+    overlap: bool = False,
 ) -> Tensor:
-    """Compute the mixed output (N, D): expert by expert, then slot by slot."""
+    """Compute the mixed output (N, D): pair by pair or expert by expert, then slot by slot."""
     (N, K), (E, F_, D) = ids_NK.shape, down.shape
     rows = torch.empty(N * K, D, dtype=torch.float32, device=hidden.device)
-    _down_kernel[(triton.cdiv(D, tile.columns), E)](
+    overlap = overlap and takes_hints(down)
+    _down_kernel[(triton.cdiv(D, tile.columns), N * K if by_pair else E)](
         hidden,
         ids_NK,
         w_NK,
         down,
         rows,
         N * K,
+        int(by_pair),
         w_NK.stride(0),
         D=D,
         F=F_,
@@ -312,8 +327,10 @@ def down_decode(
         BLOCK_D=tile.columns,
         BLOCK_F=tile.depth,
         UPCAST=INTERPRETED,
+        OVERLAP=overlap,
         num_warps=tile.warps,
         num_stages=tile.stages,
+        launch_pdl=overlap,
     )
     y = torch.empty(N, D, dtype=dtype, device=hidden.device)
     block = min(triton.next_power_of_2(D), 512)
@@ -322,11 +339,19 @@ def down_decode(
 
 
 def down_token_decode(
-    hidden: Tensor, ids_NK: Tensor, w_NK: Tensor, down: Tensor, tile: Tile, dtype: torch.dtype
+    hidden: Tensor,
+    ids_NK: Tensor,
+    w_NK: Tensor,
+    down: Tensor,
+    tile: Tile,
+    dtype: torch.dtype,
+    *,
+    overlap: bool = False,
 ) -> Tensor:
     """Compute the mixed output (N, D) token by token in one launch."""
     (N, K), (_, F_, D) = ids_NK.shape, down.shape
     y = torch.empty(N, D, dtype=dtype, device=hidden.device)
+    overlap = overlap and takes_hints(down)
     _down_token_kernel[(triton.cdiv(D, tile.columns), N)](
         hidden,
         ids_NK,
@@ -342,8 +367,10 @@ def down_token_decode(
         BLOCK_D=tile.columns,
         BLOCK_F=tile.depth,
         UPCAST=INTERPRETED,
+        OVERLAP=overlap,
         num_warps=tile.warps,
         num_stages=tile.stages,
+        launch_pdl=overlap,
         enable_fp_fusion=False,  # weight * row + sum in two roundings, as in `down_decode`
     )
     return y
@@ -357,21 +384,26 @@ def experts_decode(
     down: Tensor,
     tiles: tuple[Tile, Tile] | None = None,
     by_pair: bool | None = None,
+    streams: Streams | None = None,
 ) -> Tensor:
     """Compute the weighted sum over each token's experts, (N, D); no backward.
 
-    Multiplies in the weights' type and sums in fp32. `tiles` and `by_pair` are for benches: they
-    change the time, never the bits.
+    Multiplies in the weights' type and sums in fp32. `tiles`, `by_pair` and `streams` are for
+    benches: they change the time, never the bits.
     """
     N, dtype = len(x_ND), x_ND.dtype
     x_ND, ids_NK = x_ND.to(up.dtype).contiguous(), ids_NK.contiguous()
     up, down = up.contiguous(), down.contiguous()
     w_NK = w_NK if w_NK.stride(-1) == 1 else w_NK.contiguous()
-    up_tile, down_tile = tiles or tiles_for(N, up.dtype)
+    built_in = plan_for(N, up.dtype)
+    up_tile, down_tile = tiles or built_in[0]
+    streams = built_in[1] if streams is None else streams
     by_pair = N <= PAIR_TOKENS if by_pair is None else by_pair
-    hidden = up_decode(x_ND, ids_NK, up, up_tile, by_pair=by_pair)
-    mix = down_token_decode if by_pair else down_decode
-    return mix(hidden, ids_NK, w_NK, down, down_tile, dtype)
+    hidden = up_decode(x_ND, ids_NK, up, down, up_tile, by_pair=by_pair, streams=streams)
+    mix, how = (hidden, ids_NK, w_NK, down, down_tile, dtype), {"overlap": streams.overlap}
+    if by_pair and not streams.by_slot:
+        return down_token_decode(*mix, **how)
+    return down_decode(*mix, by_pair=by_pair, **how)
 
 
 def _block_p(pairs: int) -> int:

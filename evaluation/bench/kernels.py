@@ -30,7 +30,11 @@ from microturn.evaluation.bench.kernels_measure import (
     time_layer,
 )
 from microturn.evaluation.bench.results import publish
-from microturn.kernels.experts import experts_grouped, experts_reference
+from microturn.kernels.experts import (
+    experts_decode_reference,
+    experts_grouped,
+    experts_reference,
+)
 
 LIMITS: Final = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 _CACHE_BYTES: Final = {"cuda": 100e6, "cpu": 64e6}  # a sweep reads at least this much
@@ -72,7 +76,7 @@ def _shape(config: BenchKernelsConfig, device: torch.device) -> Shape:
 
 def parity(device: torch.device) -> dict[str, dict[str, float]]:
     """Worst relative error of each kernel over routings, with outputs poisoned beforehand."""
-    from microturn.kernels.experts_triton import experts_decode, experts_decode_reference
+    from microturn.kernels.experts_triton import experts_decode
 
     shape = Shape(d_model=40, n_experts=6, top_k=2, d_expert=24)
     rows = {}

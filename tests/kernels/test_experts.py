@@ -2,8 +2,16 @@ import pytest
 import torch
 
 from microturn.evaluation.bench.kernels_measure import ROUTINGS, Shape, relative_error
-from microturn.kernels.experts import experts_reference, experts_trained, pairs_by_expert
-from microturn.kernels.experts_triton import Tile, experts_decode, experts_decode_reference
+from microturn.kernels.experts import (
+    experts_decode_reference,
+    experts_reference,
+    experts_trained,
+    pairs_by_expert,
+)
+from microturn.kernels.experts_tiles import Streams, Tile, numbers_ahead
+from microturn.kernels.experts_triton import (
+    experts_decode,
+)
 from microturn.kernels.ops import experts
 
 SHAPES = [
@@ -74,6 +82,28 @@ def test_a_token_has_the_same_bits_alone_and_in_company(
     ]
     assert torch.equal(together[[0, 8, 17]], torch.cat(alone))
     assert torch.equal(together, experts_decode(x, ids, w, up, down, tiles, by_pair=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=names)
+def test_how_weights_flow_changes_no_bit(dtype: torch.dtype, device: torch.device) -> None:
+    on_gpu = device.type == "cuda"  # the interpreter takes no hints, and its time grows with sizes
+    tile = Tile(16, 64 if on_gpu else 1, 4, 2)
+    width, d_expert = (64, 32) if on_gpu else (13, 9)
+    shape = Shape(d_model=width, n_experts=4, top_k=2, d_expert=d_expert)
+    up, down = shape.weights(dtype, device)
+    inputs = shape.inputs("random", 3, dtype, device)
+    expected = experts_decode(*inputs, up, down, (tile, tile), by_pair=False)
+    ways = [Streams(by_slot=True), Streams(ahead=True, overlap=True), Streams(True, True, True)]
+    for streams in ways if on_gpu else ways[::2]:
+        out = experts_decode(*inputs, up, down, (tile, tile), by_pair=True, streams=streams)
+        assert torch.equal(out, expected), streams
+
+
+def test_all_threads_together_ask_for_an_expert_in_whole_16_bytes() -> None:
+    down = torch.empty(2, 512, 1024, dtype=torch.bfloat16)
+    assert numbers_ahead(down, 16 * 128) == 256
+    assert numbers_ahead(down, 2**17) == 0  # 8 bytes each
+    assert numbers_ahead(torch.empty(2, 19, 37), 128) == 0
 
 
 def test_a_neighbour_of_nan_harms_nobody(device: torch.device) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from microturn.evaluation.bench.gpu.steps import StepRecorder
 from microturn.evaluation.bench.gpu.tiles import TileSearch, best_experts
 from microturn.evaluation.bench.kernels_measure import (
     ROUTINGS,
+    Experts,
     RotatingBuffers,
     Sets,
     Shape,
@@ -34,14 +36,20 @@ from microturn.evaluation.bench.kernels_measure import (
 )
 from microturn.kernels.dmel_bag import dmel_bag_reference
 from microturn.kernels.dmel_bag_triton import dmel_bag_triton
-from microturn.kernels.experts import experts_grouped, experts_reference
-from microturn.kernels.experts_triton import Tile, experts_decode, experts_decode_reference
+from microturn.kernels.experts import (
+    experts_decode_reference,
+    experts_grouped,
+    experts_reference,
+)
+from microturn.kernels.experts_tiles import PAIR_TOKENS, Streams, Tile, plan_for
+from microturn.kernels.experts_triton import experts_decode
 from microturn.kernels.router import route_reference
 from microturn.kernels.router_triton import route_triton
 
 LIMITS: Final = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 _INTERPRETED_LIMITS: Final = {**LIMITS, torch.bfloat16: 2e-2}  # it truncates
 SHORT_SECONDS: Final = 40.0
+SLOT_TILES: Final = (Tile(32, 128, 4, 6), Tile(64, 128, 4, 3), Tile(64, 64, 4, 6))  # of down
 MAX_DENSE_TOKENS: Final = 32  # up to which the loops over all experts are timed
 
 
@@ -124,6 +132,7 @@ class KernelBench:
         if not (self.config.short or self.config.smoke):
             search = TileSearch(sets, is_over_time=lambda: self.recorder.is_over_time)
             step("tiles", search.run)
+        step("streams", lambda: self.streams(sets))
         step("layer", lambda: self.layer(sets))
         if not self.config.smoke:
             step("compiled", lambda: self.compiled(sets))
@@ -251,6 +260,21 @@ class KernelBench:
                 self.recorder.failures.append(f"dMel bag N={n}: {row}")
         return rows
 
+    def streams(self, sets: Sets) -> dict[str, dict[str, float]]:
+        """Microseconds of a layer of few tokens by how weights flow, the fastest first."""
+        rows: dict[str, dict[str, float]] = {}
+        for n in (1,) if self.config.short or self.config.smoke else (1, 2, 4, PAIR_TOKENS):
+            cases, variants = sets.cases("random", n), stream_variants(n)
+            expected = variants["built in"](*cases[0])
+            times: dict[str, float] = {}
+            for name in [*variants][: 2 if self.config.smoke else None]:
+                run = variants[name]
+                if not torch.equal(run(*cases[0]), expected):
+                    self.recorder.failures.append(f"bits differ: {name} at T={n}")
+                times[name] = 1e6 * time_layer(run, cases, repeats=self.sizes.repeats)
+            rows[str(n)] = dict(sorted(times.items(), key=lambda item: item[1]))
+        return rows
+
     def layer(self, sets: Sets) -> dict[str, Any]:
         """Microseconds of a whole layer, and the share of the copy's bandwidth."""
         rows: dict[str, Any] = {}
@@ -294,3 +318,18 @@ class KernelBench:
                 cases = sets.cases("random", n)
                 rows.setdefault(str(n), {})[run.__name__] = 1e6 * time_layer(compiled, cases)
         return rows
+
+
+def stream_variants(n_tokens: int) -> dict[str, Experts]:
+    """The ways for weights to flow with the built-in tiles, and slot by slot with wider ones."""
+    (up, _), _ = plan_for(n_tokens, torch.bfloat16)
+    variants: dict[str, Experts] = {"built in": partial(experts_decode, by_pair=True)}
+    for ahead, overlap in ((True, False), (False, True), (True, True)):
+        streams = Streams(ahead=ahead, overlap=overlap)
+        names = [name for name, on in streams._asdict().items() if on]
+        variants[" + ".join(names)] = partial(experts_decode, by_pair=True, streams=streams)
+    for tile in SLOT_TILES:
+        streams = Streams(by_slot=True, ahead=True, overlap=True)
+        run = partial(experts_decode, tiles=(up, tile), by_pair=True, streams=streams)
+        variants[f"by slot {tuple(tile)} + ahead + overlap"] = run
+    return variants

@@ -49,6 +49,9 @@ def _single_kernels(figures: Mapping[str, Any]) -> Iterator[str]:
             f"dMel bag N={n}: {row['us']:.1f} us, torch {row['torch_us']:.1f} us, "
             f"{row['read_mb']:.1f} MB, error {row['error']:.1e}"
         )
+    for n, times in figures.get("streams", {}).items():
+        (best, us), built_in = next(iter(times.items())), times["built in"]
+        yield f"T={n}: fastest {best}, {us:.1f} us; built in {built_in:.1f} us"
     for name, ranking in figures.get("tiles", {}).items():
         yield f"tiles {name}: up {ranking['up'][:2]} down {ranking['down'][:2]}"
 

@@ -37,7 +37,7 @@ from microturn.model.moe import MixtureOfExperts, SwiGLU, balance_
 from microturn.model.noise import Noise
 from microturn.model.streams import StreamLayout
 from microturn.training.config import TrainingConfig
-from microturn.training.optim import build_optimizer
+from microturn.training.optim import build_optimizer, clip_gradients_
 from microturn.training.watch.expert_loads import load_metrics
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def count_launches(cfg: TrainingConfig, layout: StreamLayout) -> dict[str, Any]:
         if counting:
             counting.is_backward = False
         with at("clipping"):
-            torch.nn.utils.clip_grad_norm_([*model.parameters()], cfg.optim.clip)
+            clip_gradients_([*model.parameters()], cfg.optim.clip)
         with at("optimiser"):
             optimizer.step()
             optimizer.zero_grad()

@@ -78,6 +78,9 @@ def _kernels(figures: Row) -> Iterator[str]:
                 f"{'T=' + n:<22}{row['us']['decode']:>9.1f}{row['stream_share']:>11.0%}"
                 f"{'-' if grouped is None else f'{grouped:.1f}':>11}"
             )
+    for n, times in figures.get("streams", {}).items():
+        best, us = next(iter(times.items()))
+        yield f"T={n}: {times['built in']:.1f} us as built in, {us:.1f} us the fastest way ({best})"
     errors, bits = figures.get("parity", {}), figures.get("bits", {})
     for dtype in ("float32", "bfloat16"):
         of_type = [error for name, error in errors.items() if name.startswith(dtype)]

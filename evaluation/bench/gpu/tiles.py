@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from microturn.evaluation.bench.kernels_measure import Experts, Sets, time_layer
+from microturn.kernels.experts_tiles import Streams, Tile
 from microturn.kernels.experts_triton import (
-    Tile,
     down_decode,
     down_token_decode,
     experts_decode,
@@ -55,7 +55,7 @@ class TileSearch:
         for by_pair in (True, False):
             for n in (1, 2, 4, 8) if by_pair else (2, 4, 8, 16, 32):
                 cases = self.sets.cases("random", n)
-                hiddens = [up_decode(c[0], c[1], c[3], UP_TILES[0], by_pair=by_pair) for c in cases]
+                hiddens = [self._hidden(case, by_pair) for case in cases]
                 ups = {t: self._time_up(cases, t, by_pair) for t in UP_TILES}
                 downs = {t: self._time_down(cases, hiddens, t, by_pair) for t in DOWN_TILES}
                 rankings[f"{'pair' if by_pair else 'expert'} T={n}"] = {
@@ -64,9 +64,14 @@ class TileSearch:
                 }
         return rankings
 
+    @staticmethod
+    def _hidden(case: tuple[Tensor, ...], by_pair: bool) -> Tensor:
+        x, ids, _, up, down = case
+        return up_decode(x, ids, up, down, UP_TILES[0], by_pair=by_pair, streams=Streams())
+
     def _time_up(self, cases: list[tuple[Tensor, ...]], tile: Tile, by_pair: bool) -> float:
         def run_up(x: Tensor, ids: Tensor, w: Tensor, up: Tensor, down: Tensor) -> Tensor:
-            return up_decode(x, ids, up, tile, by_pair=by_pair)
+            return up_decode(x, ids, up, down, tile, by_pair=by_pair, streams=Streams())
 
         return self._time(f"up {tile}", run_up, cases)
 

@@ -15,7 +15,7 @@ from microturn.model.model import InteractionModel
 from microturn.model.moe import balance_
 from microturn.model.streams import LaneSpec, StreamLayout
 from microturn.training.config import TrainingConfig
-from microturn.training.optim import build_optimizer, rate
+from microturn.training.optim import build_optimizer, clip_gradients_, rate
 
 VOCABULARY: Final = 1024
 
@@ -43,7 +43,7 @@ class Trainee:
         marks.append(self._now())
         loss.backward()
         marks.append(self._now())
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.clip)
+        clip_gradients_(self.model.parameters(), self.cfg.optim.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         balance_(self.routers)

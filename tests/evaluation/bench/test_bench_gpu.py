@@ -51,7 +51,7 @@ def test_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_all_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "gpu", "smoke=true", f"out={tmp_path}"]) == 0
+    assert main(["bench", "gpu", "smoke=true", "max_s=3000", f"out={tmp_path}"]) == 0
     figures = json.loads((tmp_path / "gpu.json").read_text())
     assert list(figures["parts"]) == ["simulate", "training", "sessions", "kernels"]
     assert figures["training"]["smoke train"]["data_wait"] > 0
