@@ -36,14 +36,24 @@ class ReactingUsers:
     n: int
 
     def begin(self, first: int = 0, n: int | None = None) -> list[Environment]:
-        """Return the environments of `n` users, of all that follow if None."""
+        """Return the environments of `n` users, of all that follow if None.
+
+        They are the same objects each time, since what is planned is not rendered twice; who plays
+        begins them anew.
+        """
         last = self.n if n is None else first + n
-        return [Environment(self.source, index) for index in range(first, last)]
+        return [environment for environment, _ in self._with_plans[first:last]]
 
     @cached_property
     def planned(self) -> tuple[HeldOutDialogue, ...]:
         """What happens if the agent does what is planned; the oracle does."""
-        return tuple(map(_planned, self.begin()))
+        return tuple(dialogue for _, dialogue in self._with_plans)
+
+    @cached_property
+    def _with_plans(self) -> tuple[tuple[Environment, HeldOutDialogue], ...]:
+        """Both at once: an environment that plays its plan is not what it was for anybody else."""
+        environments = [Environment(self.source, index) for index in range(self.n)]
+        return tuple((environment, _planned(environment)) for environment in environments)
 
     @property
     def digest(self) -> str:
