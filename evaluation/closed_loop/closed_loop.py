@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from microturn.configs.files import make_folder, write_atomically
 from microturn.configs.load import ConfigError, save_config
+from microturn.evaluation.agents.baselines import BASELINES
 from microturn.evaluation.agents.panel import PANEL
-from microturn.evaluation.closed_loop.talkers import TALKERS, talkers_of
+from microturn.evaluation.closed_loop.talkers import talkers_of
 from microturn.evaluation.closed_loop.talks import hold_talks, talks_of
 from microturn.evaluation.closed_loop.users import WHAT_USERS_DID, ReactingUsers, open_source
 from microturn.evaluation.config import EvaluateConfig
@@ -60,11 +61,9 @@ def score_closed(config: EvaluateConfig) -> Scores:
 def check(config: EvaluateConfig) -> None:
     """Raise ConfigError for a configuration that cannot be played with users who react."""
     if bool(config.checkpoint) == bool(config.baseline):
-        raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(TALKERS)}")
+        raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(BASELINES)}")
     if not config.data:
         raise ConfigError("loop=closed needs data=FILE.yaml, a configuration of simulate")
-    if config.baseline == "endpointing":
-        raise ConfigError(f"baseline=endpointing has no closed loop, only {', '.join(TALKERS)}")
     for name, value, only in (
         ("through", config.through, "engine"),
         ("words", config.words, "say"),

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from microturn.configs.devices import choose_device
 from microturn.datagen.closed_loop.environment import Environment
+from microturn.evaluation.agents.assistants import (
+    EndpointingTalker,
+    HalfDuplexTalker,
+    longest_line,
+)
 from microturn.evaluation.agents.baselines import BASELINES, AlwaysTalking, Silent
 from microturn.evaluation.agents.closed_loop import play
 from microturn.evaluation.agents.panel import PANEL, panel_of
 from microturn.evaluation.agents.performance import RecordedWords
 from microturn.evaluation.agents.talking import (
-    HalfDuplexTalker,
     Replayed,
     StreamedTalker,
     Talker,
@@ -26,8 +30,6 @@ from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.runner import CHECKPOINT
 from microturn.evaluation.scoring.agent_output import AgentOutput
 
-TALKERS: Final = tuple(name for name in BASELINES if name != "endpointing")
-
 
 def talkers_of(config: EvaluateConfig) -> list[str]:
     """Names of the agents that are reported, then of the members of the panel."""
@@ -35,7 +37,7 @@ def talkers_of(config: EvaluateConfig) -> list[str]:
     if config.baseline:
         names.append(config.baseline)
     elif config.baselines:
-        names += reversed(TALKERS)
+        names += reversed(BASELINES)
     return [*names, *(PANEL if config.panel else ())]
 
 
@@ -59,8 +61,13 @@ class Talkers:
             case "oracle":
                 return _Planned()
             case "half_duplex":
-                voice = RecordedWords.of(lambda: iter(users.planned))
-                return HalfDuplexTalker(voice=voice, silence_s=config.silence_ms / 1000)
+                return HalfDuplexTalker(voice=self._words, silence_s=config.silence_ms / 1000)
+            case "endpointing":
+                return EndpointingTalker(
+                    voice=self._words,
+                    line=longest_line((one.dialogue for one in users.planned), self._words),
+                    silence_s=config.silence_ms / 1000,
+                )
             case "always":
                 return self._replayed(
                     AlwaysTalking.from_dialogues(lambda: iter(users.planned), config.activity)
@@ -78,6 +85,10 @@ class Talkers:
         loaded = load_checkpoint(config.checkpoint, choose_device(config.device))
         n_rows = min(config.batch_size, self._users.n)
         return StreamedTalker(RowBatch(loaded, n_rows, seed=config.seed))
+
+    @cached_property
+    def _words(self) -> RecordedWords:
+        return RecordedWords.of(lambda: iter(self._users.planned))
 
     @cached_property
     def _panel(self) -> dict[str, Any]:

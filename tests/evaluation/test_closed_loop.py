@@ -13,13 +13,20 @@ from microturn.configs.main import main
 from microturn.configs.reading import lines_of
 from microturn.datagen.closed_loop.environment import Environment
 from microturn.datagen.live import LiveSource
-from microturn.evaluation.agents.closed_loop import play
+from microturn.evaluation.agents.assistants import (
+    EndpointingTalker,
+    HalfDuplexTalker,
+    longest_line,
+)
+from microturn.evaluation.agents.closed_loop import play, scored
 from microturn.evaluation.agents.performance import RecordedWords
-from microturn.evaluation.agents.talking import HalfDuplexTalker, dialogue_of, microphone_of
+from microturn.evaluation.agents.talking import dialogue_of, microphone_of
 from microturn.evaluation.closed_loop import talks
 from microturn.evaluation.closed_loop.closed_loop import check
 from microturn.evaluation.closed_loop.users import ReactingUsers
 from microturn.evaluation.config import EvaluateConfig
+from microturn.evaluation.scoring.events import score
+from microturn.evaluation.scoring.outcomes import ResumeOutcome, TurnOutcome
 from microturn.model.checkpoint import random_checkpoint, save_checkpoint
 
 KEYS = "rooms.n_rooms=2 rooms.method=tail"
@@ -62,7 +69,9 @@ def test_a_checkpoint_stands_beside_the_baselines_whatever_the_batch_and_the_pro
     save_checkpoint(tmp_path / "checkpoint", loaded.model, loaded.tokenizer)
     words = (f"checkpoint={tmp_path / 'checkpoint'}", "n_pictures=0", "device=cpu")
     scores = evaluate(tmp_path / "both", cache, *words, "batch_size=3", "workers=2")
-    assert list(scores["timing"]) == ["checkpoint", "oracle", "half_duplex", "always", "silent"]
+    assert list(scores["timing"]) == [
+        *("checkpoint", "oracle", "half_duplex", "endpointing", "always", "silent")
+    ]
     silent = scores["baselines"]["silent"]["suites"]["tau_voice"]["metrics"]
     assert silent["response_rate"] == 0.0
     assert silent["yield_rate"] is None
@@ -118,6 +127,23 @@ def test_half_duplex_answers_what_it_heard_and_says_it(users: ReactingUsers) -> 
     assert n_right >= 2
 
 
+def test_endpointing_answers_every_silence_and_stops_at_every_sound(users: ReactingUsers) -> None:
+    voice = RecordedWords.of(lambda: iter(users.planned))
+    line = longest_line((one.dialogue for one in users.planned), voice)
+    talker = EndpointingTalker(voice=voice, line=line, silence_s=0.5)
+    environments = users.begin()
+    said = [[word.text for word in output.words] for output in talker.talk(environments)]
+    assert said[0][: len(line)] == list(line), "nothing is asked, but somebody coughs"
+    outcomes = [one for each in environments for one in score(scored(each.episode(), users.source))]
+    turns = [one for one in outcomes if isinstance(one, TurnOutcome)]
+    assert len(turns) >= 2
+    assert all(one.right for one in turns)
+    goes_on = [one for one in outcomes if isinstance(one, ResumeOutcome) and one.speaking]
+    assert goes_on
+    assert not any(one.went_on for one in goes_on), "a backchannel breaks it off"
+    assert said[1].count("seven") >= 2, "and it begins anew with the word that was broken off"
+
+
 def test_what_the_microphone_heard_can_be_heard_again(users: ReactingUsers) -> None:
     environment = Environment(users.source, 0)
     turns, heard = iter(environment.recorded()), []
@@ -137,7 +163,6 @@ def test_what_the_microphone_heard_can_be_heard_again(users: ReactingUsers) -> N
     ("words", "message"),
     [
         ({"data": ""}, "needs data=FILE.yaml"),
-        ({"baseline": "endpointing"}, "endpointing has no closed loop"),
         ({"baseline": ""}, "give either checkpoint"),
         ({"through": "server"}, "through=server has no closed loop"),
         ({"suites": ["fdb_v1"]}, "suites has 'fdb_v1'"),
