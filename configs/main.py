@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),
     "compare": ("microturn.evaluation.cli", "COMPARE", "tell two evaluations apart"),
     "model-card": ("microturn.evaluation.cli", "MODEL_CARD", "write the card of a checkpoint"),
+    "ship": ("microturn.evaluation.cli", "SHIP", "write a checkpoint small, with card and digests"),
     "examples": ("microturn.evaluation.cli", "EXAMPLES", "give the page examples to play"),
     "reconstruct": (
         "microturn.evaluation.reconstruct.cli",

@@ -19,8 +19,8 @@ import numpy as np
 from microturn.configs.main import main
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
 from microturn.inference.audio import write_wav
-from microturn.inference.config import DEMO_CHECKPOINT
 
+DEMO = "runs/demo/checkpoint"
 PICTURE = Path(__file__).resolve().parent / "pictures" / "agent.png"
 DIALOGUES = (  # what is asked first and then, and the result of the first
     ("eight plus three", "number seven", "eleven"),
@@ -80,4 +80,4 @@ def run(checkpoint: str) -> None:
 
 
 if __name__ == "__main__":
-    run(*(sys.argv[1:] or [DEMO_CHECKPOINT]))
+    run(*(sys.argv[1:] or [DEMO]))

@@ -9,6 +9,7 @@ from microturn.evaluation.config import (
     EvaluateConfig,
     ExamplesConfig,
     ModelCardConfig,
+    ShipConfig,
 )
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 
@@ -29,6 +30,12 @@ def _model_card(config: ModelCardConfig) -> int:
     from microturn.evaluation.model_card import write_model_card
 
     return write_model_card(config)
+
+
+def _ship(config: ShipConfig) -> int:
+    from microturn.evaluation.ship import ship
+
+    return ship(config)
 
 
 def _examples(config: ExamplesConfig) -> int:
@@ -100,6 +107,13 @@ MODEL_CARD = Command(
     run=_model_card,
     positionals=("checkpoint",),
     help="Write the model card of a checkpoint: sizes, recordings, licences, scores, limits.",
+)
+
+SHIP = Command(
+    schema=ShipConfig,
+    run=_ship,
+    positionals=("checkpoint",),
+    help="Write a checkpoint as it comes with the package: in bfloat16, with card and digests.",
 )
 
 EXAMPLES = Command(

@@ -92,6 +92,14 @@ class ModelCardConfig:
         "", "licence of the weights, as the hub writes it (apache-2.0); empty: not stated"
     )
     title: str = option("", "heading of the card")
+    recipe: str = option("", "command that trains it, which the card names")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShipConfig(ModelCardConfig):
+    """`microturn ship`."""
+
+    out: str = option(help="folder to write")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +127,9 @@ class EvaluateConfig:
         "recorded", "play recorded dialogues, or talk with users who react to the agent"
     )
     out: str = option(help="folder for scores.json, scores.md and pictures")
-    checkpoint: str = option("", "folder of a checkpoint; leave empty with baseline=")
+    checkpoint: str = option(
+        "", "folder of a checkpoint; empty, without baseline=: the one that ships"
+    )
     baseline: Literal["", "silent", "always", "endpointing", "half_duplex", "oracle"] = option(
         "",
         "score this instead of a checkpoint: says nothing, never stops, answers each silence and "

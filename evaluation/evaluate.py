@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +38,7 @@ from microturn.evaluation.suites.registry import (
 )
 from microturn.evaluation.suites.suite import Suite
 from microturn.evaluation.traces import TraceFile
+from microturn.model.config import SHIPPED, folder_of
 from microturn.model.streams import StreamLayout
 
 DATA: Final = "data"  # name of the set that data= gives
@@ -61,6 +63,7 @@ class EvaluationPlan:
 
 def evaluate(config: EvaluateConfig) -> int:
     """Run the command; 0 done, 1 a target was missed. Resumes a run that was interrupted."""
+    config = with_agent(config)
     if config.loop == "closed":
         from microturn.evaluation.closed_loop.closed_loop import evaluate_closed
 
@@ -95,10 +98,19 @@ def evaluate(config: EvaluateConfig) -> int:
     return report(plan, records)
 
 
+def with_agent(config: EvaluateConfig) -> EvaluateConfig:
+    """Name the folder of the checkpoint; without one and without a baseline it is that shipped."""
+    if config.checkpoint or config.baseline:
+        return replace(config, checkpoint=folder_of(config.checkpoint))
+    folder = folder_of(SHIPPED)
+    print(f"scoring the checkpoint that ships, {folder}", file=sys.stderr)
+    return replace(config, checkpoint=folder)
+
+
 # --- the plan ------------------------------------------------------------------------------------
 def check(config: EvaluateConfig) -> None:
     """Raise ConfigError for a configuration without an agent or with unknown names."""
-    if bool(config.checkpoint) == bool(config.baseline):
+    if config.checkpoint and config.baseline:
         raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(BASELINES)}")
     known = suites_of_any_set() if config.data else known_suites()
     for name in config.suites:

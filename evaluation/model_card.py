@@ -19,7 +19,13 @@ def write_model_card(config: ModelCardConfig) -> int:
     folder = find_checkpoint(config.checkpoint)
     lines = [line for name in config.scores for line in _scored(name, folder)]
     model = InteractionModel.from_pretrained(folder)
-    model.write_card(folder, scores=lines, licence=config.licence, title=config.title)
+    model.write_card(
+        folder,
+        scores=lines,
+        licence=config.licence,
+        title=config.title,
+        recipe=config.recipe,
+    )
     print(f"{folder / CARD} is written; push_to_hub, or an upload of the folder, takes it along")
     return 0
 

@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from microturn.configs.command import option, require_at_least
 from microturn.configs.load import ConfigError
+from microturn.model.config import SHIPPED
 
-DEMO_CHECKPOINT: Final = "runs/demo/checkpoint"
 # Where server and clients look for the token; unlike a command line, nobody else can read it.
 TOKEN_VARIABLE: Final = "MICROTURN_TOKEN"
 _TRAINED: Final = "for models trained with it"
@@ -102,7 +102,7 @@ class TalkConfig:
 
     input: str = option(help="the recording to listen to: WAV, FLAC, OGG, MP3, any rate")
     out: str = option(help="folder for output.wav, words.json, timeline.png and config.yaml")
-    checkpoint: str = option(DEMO_CHECKPOINT, "folder of a trained model")
+    checkpoint: str = option(SHIPPED, "folder of a trained model")
     voice: str = option("", f"recording of the voice that the agent shall have; {_TRAINED}")
     voice_text: str = option("", "what is said in the recording of the voice")
     instructions: str = option("", f"text for the agent before the conversation; {_TRAINED}")
@@ -120,7 +120,7 @@ class TalkConfig:
 class ServeConfig:
     """`microturn serve`."""
 
-    checkpoint: str = option(DEMO_CHECKPOINT, "folder of a trained model")
+    checkpoint: str = option(SHIPPED, "folder of a trained model")
     host: str = option("127.0.0.1", "address to listen on; anything but loopback needs a token")
     port: int = option(8765, "port to listen on, 0: any free one")
     token: str = option(

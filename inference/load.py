@@ -11,7 +11,7 @@ from microturn.configs.devices import choose_device
 from microturn.configs.load import load_config
 from microturn.inference.rows import RowBatch
 from microturn.model.checkpoint import load_checkpoint
-from microturn.model.config import ModelConfig
+from microturn.model.config import SHIPPED, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def load_rows(
     if not Path(checkpoint).is_dir():
         raise FileNotFoundError(
             f"{checkpoint}: no checkpoint here; `make demo` trains one, "
-            "or name a folder with checkpoint=DIR"
+            f"or name a folder with checkpoint=DIR, or checkpoint={SHIPPED}"
         )
     loaded = load_checkpoint(checkpoint, device=choose_device(device))
     if threads:

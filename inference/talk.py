@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from microturn.inference.conversation import Conversation
 from microturn.inference.notes import check_notes, make_notes
 from microturn.inference.opening import read_opening
 from microturn.inference.transcript import Side, micro_turns_to_s
+from microturn.model.config import folder_of
 from microturn.model.streams import StreamLayout
 
 WORDS_FORMAT: Final = 1
@@ -79,6 +81,7 @@ def write_answer(config: TalkConfig) -> int:
     from microturn.inference.load import device_name, load_rows
     from microturn.inference.picture import draw
 
+    config = replace(config, checkpoint=folder_of(config.checkpoint))
     batch = load_rows(
         config.checkpoint, 1, seed=config.seed, threads=config.threads, device=config.device
     )

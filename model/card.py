@@ -35,6 +35,19 @@ layout, tokenizer = model.layout, model.tokenizer
 `microturn serve checkpoint=FOLDER` lets you talk to a downloaded folder, `microturn train
 init=OWNER/NAME` goes on from its weights.
 """
+_USE: Final = """\
+To hear and to study what a model learns that listens and speaks at once, and to start trainings
+from. Nothing that matters should hang on it: it mishears, and people whom it never heard more than
+others. Whoever talks with it should know that it is a program.
+"""
+# What licences ask of whoever passes on weights, beyond naming the authors.
+_TERMS: Final = {
+    "LicenseRef-Flight-of-the-Amazon-Queen": (
+        "The recordings of *Flight of the Amazon Queen* are free of charge and are not sold as a "
+        "separate item; the same holds for these weights."
+    ),
+    "CC-BY-SA-3.0": "Adaptations of recordings under CC BY-SA are passed on under the same terms.",
+}
 _LIMITS: Final = """\
 It was trained on simulated dialogues and does what those show: it knows their words and their kinds
 of dialogue, and answers in the one voice that it learnt. How it does with people whom it never
@@ -50,11 +63,13 @@ def card_text(
     scores: Sequence[str] = (),
     licence: str = "",
     title: str = "",
+    recipe: str = "",
 ) -> str:
     """Write the card.
 
     sizes: of `describe`. contents: the checkpoint's `contents.json`, None where it has none.
-    scores: lines of Markdown. licence: of the weights, as an identifier of the hub.
+    scores: lines of Markdown. licence: of the weights, as an identifier of the hub. recipe: the
+    command that trains it.
     """
     rows = (contents or {}).get("credits")
     head = {
@@ -80,6 +95,7 @@ def card_text(
         f"at a position; width {config['d_model']}, {config['n_layers']} blocks, attention over "
         f"{config['window']} micro-turns.",
         "",
+        *([f"Trained by `{recipe}`.", ""] if recipe else []),
         "## Load it",
         "",
         _LOAD,
@@ -93,6 +109,9 @@ def card_text(
         "",
         *(scores or ["None are recorded for these weights."]),
         "",
+        "## Intended use",
+        "",
+        _USE,
         "## Limits",
         "",
         _LIMITS,
@@ -100,6 +119,7 @@ def card_text(
         "",
         f"Of the weights: {licence or 'not stated by whoever made this card'}. Of the recordings: "
         "as above; whoever passes the weights on names their authors.",
+        *(text for name, text in _TERMS.items() if name in {row["licence"] for row in rows or ()}),
     ]
     return "\n".join(lines) + "\n"
 

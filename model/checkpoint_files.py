@@ -14,7 +14,8 @@ from torch import Tensor
 
 from microturn.configs.files import replacing
 from microturn.configs.load import load_config, save_config
-from microturn.model.card import CARD, drop_stale_card
+from microturn.configs.reading import lines_of
+from microturn.model.card import CARD, drop_stale_card, weights_digest
 from microturn.model.config import ModelConfig
 from microturn.model.streams import StreamLayout, Tokenizer
 
@@ -24,6 +25,7 @@ WEIGHTS, CONFIG, LAYOUT, TOKENIZER = (
     "layout.json",
     "tokenizer.json",
 )
+DIGESTS: Final = "sha256sums.txt"  # of a folder that ships, in the form of `sha256sum`
 # Text files that a checkpoint may hold besides: what it was trained on, and its card.
 CONTENTS: Final = "contents.json"
 NOTES: Final = (CONTENTS, CARD)
@@ -43,10 +45,12 @@ class StoredCheckpoint:
     def read(cls, folder: str | Path) -> StoredCheckpoint:
         """Read all but the weights.
 
-        Raises FileNotFoundError where a file is missing, and ValueError that names a damaged one.
+        Raises FileNotFoundError where a file is missing, and ValueError that names a damaged one:
+        one that cannot be read, or is not the one in the folder's list of digests, if it has one.
         """
         folder = Path(folder)
         check_complete(folder)
+        check_digests(folder)
         present = [folder / name for name in NOTES if (folder / name).is_file()]
         return cls(
             folder=folder,
@@ -87,6 +91,32 @@ def check_complete(folder: str | Path) -> None:
             )
 
 
+def write_digests(folder: Path) -> None:
+    """List the SHA-256 of every file of a folder, which loading then compares."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS)
+    lines = (f"{weights_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    _write_note(folder / DIGESTS, "".join(lines))
+
+
+def check_digests(folder: Path) -> None:
+    """Raise ValueError where a file that decides the model is not the one in the list.
+
+    A folder without a list is not checked; the card and the examples are not either.
+    """
+    listed = folder / DIGESTS
+    if not listed.is_file():
+        return
+    pairs = (line.split("  ", 1) for line in lines_of(listed.read_text(encoding="utf-8")))
+    expected = {pair[-1]: pair[0] for pair in pairs}
+    for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER, CONTENTS):
+        path = folder / name
+        if expected.get(name) != (weights_digest(path) if path.is_file() else None):
+            raise ValueError(
+                f"{path} is damaged or was changed: its SHA-256 is not the one in {DIGESTS}; "
+                "install microturn again, or write the folder again with `microturn ship`"
+            )
+
+
 def write_checkpoint(
     folder: Path,
     *,
@@ -98,11 +128,12 @@ def write_checkpoint(
 ) -> None:
     """Write a complete folder, each file beside the old one and then in its place, weights last.
 
-    notes: more text files, by name; an empty text removes the file. A card of other weights is
-    removed. Raises OSError, and leaves the weights that were there, where the disk does not take
-    the new ones.
+    notes: more text files, by name; an empty text removes the file. A card of other weights and a
+    list of digests are removed. Raises OSError, and leaves the weights that were there, where the
+    disk does not take the new ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / DIGESTS).unlink(missing_ok=True)
     _replace(folder / CONFIG, lambda path: save_config(path, cfg))
     _replace(folder / LAYOUT, layout.save)
     _replace(folder / TOKENIZER, tokenizer.save)

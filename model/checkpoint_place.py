@@ -16,6 +16,7 @@ from microturn.model.checkpoint_files import (
     WEIGHTS,
     check_complete,
 )
+from microturn.model.config import folder_of
 
 IN_RUN: Final = "checkpoint"  # the folder of a run that holds its checkpoint
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -24,12 +25,13 @@ _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 def find_checkpoint(name: str, **download: Any) -> Path:
     """Return the folder of a complete checkpoint, downloaded where `name` is one of the hub.
 
-    name: a checkpoint folder, a run folder of `microturn train`, a `model.safetensors` in a
-    checkpoint folder, or `OWNER/NAME` or `OWNER/NAME@REVISION` of the Hugging Face hub; what lies
-    on this machine comes first. download: more arguments of `huggingface_hub.snapshot_download`.
+    name: `shipped` for the one that comes with the package, a checkpoint folder, a run folder of
+    `microturn train`, a `model.safetensors` in a checkpoint folder, or `OWNER/NAME` or
+    `OWNER/NAME@REVISION` of the Hugging Face hub; what lies on this machine comes first.
+    download: more arguments of `huggingface_hub.snapshot_download`.
     Raises OSError where there is none, or where it is incomplete.
     """
-    path = Path(name)
+    path = Path(folder_of(name))
     if path.is_file():
         path = path.parent
     elif not path.exists():

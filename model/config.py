@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from microturn.model.vocoders.config import VocoderConfig
+
+SHIPPED: Final = "shipped"  # in `checkpoint=`: the checkpoint that comes with the package
+SHIPPED_FOLDER: Final = Path(__file__).resolve().parent / SHIPPED
+
+
+def folder_of(checkpoint: str) -> str:
+    """Return the folder that `checkpoint=` names: of the one that ships, or the name itself."""
+    return str(SHIPPED_FOLDER) if checkpoint == SHIPPED else checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from microturn.model.checkpoint_files import (
 )
 from microturn.model.checkpoint_place import find_checkpoint
 from microturn.model.choice import Sampling, choose_token, draw_token, sample_token
-from microturn.model.config import ModelConfig
+from microturn.model.config import SHIPPED, ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
 from microturn.model.linear import BatchInvariantLinear
@@ -121,7 +121,7 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | Path,
+        pretrained_model_name_or_path: str | Path = SHIPPED,
         *,
         force_download: bool = False,
         token: str | bool | None = None,
@@ -132,9 +132,10 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
     ) -> Self:
         """Load a checkpoint in evaluation mode, with `layout`, `tokenizer` and `notes`.
 
-        pretrained_model_name_or_path: a checkpoint folder, a run, a weights file, or OWNER/NAME or
-        OWNER/NAME@REVISION of the Hugging Face hub, in this order. Raises OSError where there is
-        none, ValueError for a damaged file and for weights that do not fit the configuration.
+        pretrained_model_name_or_path: `shipped` for the one that comes with the package, a
+        checkpoint folder, a run, a weights file, or OWNER/NAME or OWNER/NAME@REVISION of the
+        Hugging Face hub, in this order. Raises OSError where there is none, ValueError for a
+        damaged file and for weights that do not fit the configuration.
         """
         if model_kwargs:
             raise TypeError(
@@ -185,7 +186,13 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
             self.write_card(save_directory)
 
     def write_card(
-        self, folder: Path, *, scores: Sequence[str] = (), licence: str = "", title: str = ""
+        self,
+        folder: Path,
+        *,
+        scores: Sequence[str] = (),
+        licence: str = "",
+        title: str = "",
+        recipe: str = "",
     ) -> None:
         """Write the model card of a folder that this model is saved in (card.py)."""
         contents = (self.notes or {}).get(CONTENTS)
@@ -196,6 +203,7 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
             scores=scores,
             licence=licence,
             title=title,
+            recipe=recipe,
         )
         write_atomically(folder / CARD, text)
 

@@ -70,7 +70,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("report",),
         ("closed_loop",),
         (
-            *("validation", "evaluate", "compare", "model_card", "examples", "reconstruct"),
+            *("validation", "evaluate", "compare", "model_card", "ship", "examples", "reconstruct"),
             *("demo_estimate", "demo_report"),
         ),
         ("change",),

@@ -16,7 +16,7 @@ from microturn.datagen.sets.shards import ShardReader, StoredDialogue, key_of
 from microturn.evaluation.scoring.dialogue import Dialogue
 from microturn.model.streams import MISSING_INPUT_ARRAY, StreamLayout
 
-_CARD: Final = "README.md"  # of a checkpoint; changes nothing that it says
+_ABOUT: Final = ("README.md", "sha256sums.txt")  # of a checkpoint; change nothing that it says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,10 @@ def _missing_input(stored: StoredDialogue) -> NDArray[np.bool_] | None:
 
 
 def checkpoint_digest(folder: str) -> str:
-    """Changes with the content of a checkpoint, but not with its card; empty for none."""
+    """Changes with what decides a checkpoint, not with its card and list; empty for none."""
     if not folder:
         return ""
     digest = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).iterdir() if p.is_file() and p.name != _CARD):
+    for path in sorted(p for p in Path(folder).iterdir() if p.is_file() and p.name not in _ABOUT):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

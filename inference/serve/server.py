@@ -40,6 +40,7 @@ from microturn.inference.serve.pages import Page, SecurityHeaders
 from microturn.inference.serve.realtime import codec as realtime
 from microturn.inference.serve.routes import model_name, routes_of
 from microturn.inference.serve.server_log import log_config
+from microturn.model.config import folder_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -54,7 +55,8 @@ PROTOCOLS: Final[dict[str, Callable[[ServedModel], Codec]]] = {
 
 def serve_sessions(config: ServeConfig) -> int:
     """Run `microturn serve` until it is interrupted."""
-    config = replace(config, token=read_token(config), token_file="")
+    checkpoint = folder_of(config.checkpoint)
+    config = replace(config, checkpoint=checkpoint, token=read_token(config), token_file="")
     check_certificate(config)
     listener = listen(config.host, config.port)  # before the model: a used port is reported at once
     with listener:

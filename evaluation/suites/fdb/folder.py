@@ -52,6 +52,7 @@ from microturn.evaluation.suites.fdb.v1 import chunks_of
 from microturn.evaluation.suites.fdb.v1_formulas import Chunk, after
 from microturn.evaluation.suites.fdb.v3 import call_of
 from microturn.inference.audio import read_recording, resample, write_wav
+from microturn.model.config import folder_of
 from microturn.model.streams.pcm import Audio
 
 MICRO_TURN_S = 0.2  # of a baseline, which has no layout
@@ -173,7 +174,7 @@ def _agent(config: FdbConfig) -> tuple[Agent, int]:
     from microturn.inference.rows import RowBatch
     from microturn.model.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(config.checkpoint, choose_device(config.device))
+    checkpoint = load_checkpoint(folder_of(config.checkpoint), choose_device(config.device))
     layout = checkpoint.layout
     if layout.sample_rate != RATE:
         raise ValueError(

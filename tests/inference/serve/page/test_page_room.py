@@ -9,7 +9,7 @@ import pytest
 
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
 from microturn.inference.agent.process import start_agent
-from microturn.inference.config import DEMO_CHECKPOINT, ServeConfig
+from microturn.inference.config import ServeConfig
 from microturn.inference.load import load_rows
 from microturn.inference.micro_turn import MicroTurnIn, MicroTurnOut
 from microturn.inference.serve.engine import LiveEngine
@@ -21,6 +21,7 @@ from tests.support.scripted_page import ScriptedBatch
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow, NEEDS_BROWSER, NEEDS_PULSEAUDIO]
 
+DEMO = "runs/demo/checkpoint"  # of `make demo`, whose words are counted
 MICRO_TURNS = 60
 ADAPTED = 30  # the canceller has heard enough by then
 QUESTIONS = ("number seven", "eight plus three", "monday tomorrow", "five plus four")
@@ -111,7 +112,7 @@ def words_of(tab: Tab, side: str) -> Counter[str]:
     return Counter(" ".join(tab.value(lines)).split())
 
 
-@pytest.mark.skipif(not Path(DEMO_CHECKPOINT).is_dir(), reason="make demo first")
+@pytest.mark.skipif(not Path(DEMO).is_dir(), reason="make demo first")
 def test_words_that_a_models_own_voice_costs_it(tab: Tab, room: Room) -> None:
     """Without an echo, with a loud one, and with the same and the browser's canceller."""
     user = asked(Corpus.open(DEFAULT_FOLDER))
@@ -135,7 +136,7 @@ def test_words_that_a_models_own_voice_costs_it(tab: Tab, room: Room) -> None:
 def talk(tab: Tab, room: Room, user: Audio, *, headphones: bool) -> str:
     """Let the user ask all questions; returns how late the last answer was."""
     config = ServeConfig(max_waiting_micro_turns=500, max_behind_ms=0.0)
-    rows = load_rows(DEMO_CHECKPOINT, 1, seed=0, threads=1, device="cpu")
+    rows = load_rows(DEMO, 1, seed=0, threads=1, device="cpu")
     engine = LiveEngine(rows, config, agent=start_agent(config.agent))
     with served_page(engine, config) as page:
         tab.open(page.url)

@@ -1,0 +1,136 @@
+"""`microturn ship`: a checkpoint small, with card and digests; and `shipped` as a name of one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from microturn.configs.main import main
+from microturn.evaluation.config import EvaluateConfig
+from microturn.evaluation.evaluate import with_agent
+from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
+from microturn.inference.config import ServeConfig, TalkConfig
+from microturn.model import config as model_config
+from microturn.model.checkpoint import load_checkpoint, random_checkpoint, save_checkpoint
+from microturn.model.checkpoint_files import CONTENTS, DIGESTS, WEIGHTS, StoredCheckpoint
+from microturn.model.checkpoint_place import find_checkpoint
+from microturn.model.model import InteractionModel
+
+HEARD = {
+    "format": 1,
+    "listed_to": "~",
+    "speakers": {"joe": {"a": 3.0}},
+    "sentences": {"c": 1},
+    "rooms": {"d": 1},
+    "credits": [
+        {
+            "licence": "LicenseRef-Flight-of-the-Amazon-Queen",
+            "attribution": "Dialogue of the game",
+            "language": "en",
+            "speakers": ["joe"],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A checkpoint with contents and one example."""
+    loaded = random_checkpoint()
+    folder = tmp_path / "run" / "checkpoint"
+    save_checkpoint(
+        folder, loaded.model, loaded.tokenizer, notes={CONTENTS: json.dumps(HEARD) + "\n"}
+    )
+    (folder / "examples").mkdir()
+    (folder / "examples" / "examples.json").write_text("[]\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def shipped(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same as the one that comes with the package."""
+    out = tmp_path / "shipped"
+    assert main(["ship", str(trained.parent), f"out={out}", "recipe=microturn train it"]) == 0
+    monkeypatch.setattr(model_config, "SHIPPED_FOLDER", out)
+    return out
+
+
+def test_matrices_are_rounded_and_the_rest_is_the_same(trained: Path, shipped: Path) -> None:
+    before, after = StoredCheckpoint.read(trained), StoredCheckpoint.read(shipped)
+    assert (after.cfg, after.layout, after.notes[CONTENTS]) == (
+        *(before.cfg, before.layout),
+        before.notes[CONTENTS],
+    )
+    large, small = before.weights(), after.weights()
+    assert small.keys() == large.keys()
+    for name, tensor in large.items():
+        is_matrix = tensor.ndim > 1
+        assert small[name].dtype == (torch.bfloat16 if is_matrix else tensor.dtype), name
+        torch.testing.assert_close(small[name].to(tensor.dtype), tensor, rtol=2**-8, atol=0.0)
+    model = load_checkpoint(shipped).model
+    assert all(one.dtype == torch.float32 for one in model.parameters()), "and computes in float32"
+    assert (shipped / WEIGHTS).stat().st_size < 0.6 * (trained / WEIGHTS).stat().st_size
+
+
+def test_the_list_is_that_of_sha256sum_and_the_card_has_terms_and_recipe(shipped: Path) -> None:
+    done = subprocess.run(["sha256sum", "--check", "--strict", DIGESTS], cwd=shipped)
+    assert done.returncode == 0
+    listed = (shipped / DIGESTS).read_text(encoding="utf-8")
+    assert "  README.md\n" in listed
+    assert "  examples/examples.json\n" in listed
+    card = (shipped / "README.md").read_text(encoding="utf-8")
+    assert "Trained by `microturn train it`." in card
+    assert "are not sold as a separate item; the same holds for these weights" in card
+    assert "## Intended use" in card
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(trained: Path, shipped: Path) -> None:
+    before = {path.name: path.read_bytes() for path in shipped.iterdir() if path.is_file()}
+    digest = checkpoint_digest(str(shipped))
+    assert main(["ship", str(trained), f"out={shipped}", "recipe=microturn train it"]) == 0
+    assert {path.name: path.read_bytes() for path in shipped.iterdir() if path.is_file()} == before
+    assert main(["ship", str(trained), f"out={shipped}", "title=Another"]) == 0
+    assert checkpoint_digest(str(shipped)) == digest, "scores of it stay scores of it"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "contents.json"])
+def test_a_damaged_file_is_one_sentence(shipped: Path, name: str) -> None:
+    path = shipped / name
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"{name} is damaged or was changed: .*install microturn"):
+        InteractionModel.from_pretrained(shipped)
+
+
+def test_weights_that_are_written_over_a_list_are_not_compared_with_it(shipped: Path) -> None:
+    model = InteractionModel.from_pretrained(shipped)
+    with torch.no_grad():
+        model.unembed.weight.zero_()
+    model.save_pretrained(shipped)
+    assert not InteractionModel.from_pretrained(shipped).unembed.weight.any()
+
+
+def test_the_checkpoint_itself_is_not_overwritten(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ship", str(trained), f"out={trained}"]) == 1
+    assert "is the checkpoint itself; give another folder" in capsys.readouterr().err
+
+
+def test_commands_take_the_one_that_ships(
+    shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert find_checkpoint("shipped") == shipped
+    assert InteractionModel.from_pretrained().notes
+    assert ServeConfig().checkpoint == TalkConfig(input="a", out="b").checkpoint == "shipped"
+    assert with_agent(EvaluateConfig(out="x", checkpoint="shipped")).checkpoint == str(shipped)
+    assert with_agent(EvaluateConfig(out="x", checkpoint="mine")).checkpoint == "mine"
+    assert with_agent(EvaluateConfig(out="x", baseline="oracle")).checkpoint == ""
+    assert not capsys.readouterr().err
+    assert with_agent(EvaluateConfig(out="x")).checkpoint == str(shipped)
+    assert str(shipped) in capsys.readouterr().err
