@@ -2,7 +2,9 @@
 
 Every stage is a command that a user could type. It is printed, then run as a process, so that its
 memory is freed when it ends. Finished stages are recorded and skipped the next time; an interrupted
-one resumes as its own command does. A few steps of training on the held-out set, which is small,
+one resumes as its own command does. The first ones let the checkpoint that ships talk with people
+whom it never heard, so that there is something to hear before anything is trained. A few steps of
+training on the held-out set, which is small,
 tell early how long the rest will take.
 """
 
@@ -27,9 +29,11 @@ from microturn.evaluation import demo_estimate
 SPEED_STEPS = 6  # of the training that is timed
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STRANGERS = 4  # dialogues that are heard first
 _ANNOUNCEMENT = (
-    "The demo takes about 17 minutes on two idle cores of an AMD EPYC and longer on slower or busy "
-    "ones: it soon measures this machine. Ctrl-C stops it; the same command continues."
+    "First you hear the checkpoint that ships. Then the demo trains one of its own, which takes "
+    "about 17 minutes on two idle cores of an AMD EPYC and longer on slower or busy ones: it soon "
+    "measures this machine. Ctrl-C stops it; the same command continues."
 )
 
 
@@ -67,12 +71,26 @@ class DemoStep:
     title: str
     words: list[str]
     result: Path  # exists when the stage has done its work
+    has_targets: bool = False  # exit code 1 may mean a missed target
 
 
 def stages_of(config: DemoConfig) -> list[DemoStep]:
     """The commands of a demo, in order."""
     out = Path(config.out)
     train, test, checkpoint = out / "data" / "train", out / "data" / "test", out / "checkpoint"
+    people = ["suites=[people]", f"n_dialogues={config.n_test}"]
+    strangers = out / "data" / "strangers"
+    heard = ["suites=[turn]", "baselines=false", "n_pictures=1"]
+
+    def score(name: str, title: str, *words: str, has_targets: bool = False) -> DemoStep:
+        """Score a checkpoint: the demo's own if the words name one, else the one that ships."""
+        return DemoStep(
+            name=name,
+            title=title,
+            words=["evaluate", *words, f"out={out / name}"],
+            result=out / name / "scores.json",
+            has_targets=has_targets,
+        )
 
     def simulate(name: str, title: str, folder: Path, n: int, seed: int) -> DemoStep:
         words = [f"out={folder}", f"split={name}", f"n_dialogues={n}", f"seed={seed}"]
@@ -81,7 +99,19 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
 
     measured = ["log=csv", "log_steps=1", f"max_steps={SPEED_STEPS}", "resume=false"]
     trained = [f"max_steps={config.max_steps}", f"streaming_validation.data={test}"]
+    own = f"checkpoint={checkpoint}"
+    targets = (*config.evaluate, f"data={test}")
     return [
+        DemoStep(
+            name="strangers",
+            title="simulate people whom nobody was trained on",
+            words=[
+                *("simulate", "evaluation/suites/people.yaml", "voices.people=unseen"),
+                *(f"n_dialogues={STRANGERS}", f"out={strangers}"),
+            ],
+            result=strangers / "index.json",
+        ),
+        score("hear", "let the checkpoint that ships talk with them", *heard, f"data={strangers}"),
         simulate("test", "simulate dialogues to score on", test, config.n_test, config.seed + 1),
         DemoStep(
             name="speed",
@@ -99,33 +129,24 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
         DemoStep(
             name="examples",
             title="pick examples for its page",
-            words=["examples", str(test), f"checkpoint={checkpoint}"],
+            words=["examples", str(test), own],
             result=checkpoint / "examples" / "examples.json",
         ),
-        DemoStep(
-            name="scores",
-            title="score it beside the baselines",
-            words=[
-                *("evaluate", *config.evaluate),
-                *(f"data={test}", f"checkpoint={checkpoint}", f"out={out / 'scores'}"),
-            ],
-            result=out / "scores" / "scores.json",
+        score("scores", "score it beside the baselines", *targets, own, has_targets=True),
+        score("people", "score it on people whom it never heard", *people, own),
+        score(
+            "shipped",
+            "score the checkpoint that ships on the same dialogues",
+            *(*targets, "baselines=false"),
+            has_targets=True,
         ),
-        DemoStep(
-            name="people",
-            title="score it on people whom it never heard",
-            words=[
-                *("evaluate", "suites=[people]", f"n_dialogues={config.n_test}"),
-                *(f"checkpoint={checkpoint}", f"out={out / 'people'}"),
-            ],
-            result=out / "people" / "scores.json",
-        ),
+        score("shipped-people", "score it on the same people", *people, "baselines=false"),
     ]
 
 
 def run_demo(config: DemoConfig) -> int:
     """Run the stages that are not finished, then write and print the report; 0 when all ended."""
-    from microturn.evaluation.demo_report import write_report
+    from microturn.evaluation.demo_report import print_heard, write_report
 
     out = Path(config.out)
     stages = stages_of(config)
@@ -139,6 +160,8 @@ def run_demo(config: DemoConfig) -> int:
             print(f"\n{head}\n$ microturn {shlex.join(stage.words)}", flush=True)
             if code := _run_and_record(stage, ledger):
                 return code
+        if stage.name == "hear":
+            print_heard(out)
         if stage.name == "speed":
             _print_estimate(config, stages, ledger)
     write_report(out, ledger.seconds(stages), steps=demo_estimate.trained_steps(out))
@@ -147,11 +170,11 @@ def run_demo(config: DemoConfig) -> int:
 
 def _run_and_record(stage: DemoStep, ledger: "Ledger") -> int:
     """Run a stage and record it; the exit code of the demo where it failed, else 0."""
-    if stage.name == "scores":  # exit code 1 may mean a missed target: then there is a result
+    if stage.has_targets:  # exit code 1 may mean a missed target: then there is a result
         stage.result.unlink(missing_ok=True)
     start = time.monotonic()
     code = run_stage(stage)
-    if code not in (0, 1) or not stage.result.exists() or (code and stage.name != "scores"):
+    if code not in (0, 1) or not stage.result.exists() or (code and not stage.has_targets):
         return _stopped(code, stage)
     ledger.add(stage, seconds=time.monotonic() - start, code=code)
     if stage.name == "speed":  # its model has learnt nothing

@@ -11,7 +11,7 @@ from typing import Final
 # The other stages in steps of `training/tiny.yaml`: like a step, they are bound by the cores. The
 # ratios were alike on an idle AMD EPYC (0.54 s a step) and a busy Intel Xeon (1.9 s).
 SIMULATION_STEPS: Final = 0.016  # for each dialogue to train on
-SCORING_STEPS: Final = 0.6  # for each test dialogue, all agents
+SCORING_STEPS: Final = 0.6  # for each test dialogue, all agents; at most
 MAX_PEOPLE: Final = 48  # dialogues of the suite `people`
 VALIDATION_STEPS: Final = 10  # for each streaming validation
 VALIDATION_S: Final = 240.0  # of training between two of them, as is the default
@@ -53,6 +53,8 @@ def expected_s(
         "checkpoint": START_S + training_s + validations * VALIDATION_STEPS * step_s,
         "scores": SCORING_STEPS * n_test * step_s,
         "people": SCORING_STEPS * min(n_test, MAX_PEOPLE) * step_s,
+        "shipped": SCORING_STEPS * n_test * step_s,
+        "shipped-people": SCORING_STEPS * min(n_test, MAX_PEOPLE) * step_s,
     }
 
 
