@@ -10,14 +10,19 @@ import pytest
 import torch
 
 from microturn.configs.main import main
+from microturn.configs.reading import lines_of
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.evaluate import with_agent
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
+from microturn.evaluation.ship import MAX_WEIGHTS_BYTES
 from microturn.inference.config import ServeConfig, TalkConfig
+from microturn.inference.serve.about import about_checkpoint
 from microturn.model import config as model_config
+from microturn.model.card import CARD, weights_digest
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint, save_checkpoint
 from microturn.model.checkpoint_files import CONTENTS, DIGESTS, WEIGHTS, StoredCheckpoint
 from microturn.model.checkpoint_place import find_checkpoint
+from microturn.model.config import SHIPPED_FOLDER
 from microturn.model.model import InteractionModel
 
 HEARD = {
@@ -134,3 +139,24 @@ def test_commands_take_the_one_that_ships(
     assert not capsys.readouterr().err
     assert with_agent(EvaluateConfig(out="x")).checkpoint == str(shipped)
     assert str(shipped) in capsys.readouterr().err
+
+
+def test_what_comes_with_the_package_is_whole() -> None:
+    listed = dict(
+        reversed(line.split("  "))
+        for line in lines_of((SHIPPED_FOLDER / DIGESTS).read_text(encoding="utf-8"))
+    )
+    files = {path for path in SHIPPED_FOLDER.rglob("*") if path.is_file() and path.name != DIGESTS}
+    assert listed == {
+        path.relative_to(SHIPPED_FOLDER).as_posix(): weights_digest(path) for path in files
+    }
+    assert (SHIPPED_FOLDER / WEIGHTS).stat().st_size <= MAX_WEIGHTS_BYTES
+    card = (SHIPPED_FOLDER / CARD).read_text(encoding="utf-8")
+    assert f'weights_sha256: "{listed[WEIGHTS]}"' in card
+    assert "The recordings of *Flight of the Amazon Queen* are free of charge" in card
+    about = about_checkpoint(SHIPPED_FOLDER)
+    assert about.examples
+    assert about.voices
+    model = InteractionModel.from_pretrained()
+    assert model.notes is not None
+    assert CONTENTS in model.notes
