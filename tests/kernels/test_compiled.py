@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[1] / "support" / "compile_kernels.py"
+PROGRAM = Path(__file__).parent / "compile_kernels.py"
 
 
 @pytest.mark.slow  # half a minute of compiling

@@ -1,6 +1,6 @@
 """Compile kernels for a Hopper GPU without having one, and print what came of them as JSON.
 
-`TRITON_INTERPRET=0 python tests/support/compile_kernels.py`: by kernel, bytes of registers that
+`TRITON_INTERPRET=0 python tests/kernels/compile_kernels.py`: by kernel, bytes of registers that
 spill, 16-byte copies of weights into shared memory, narrower ones, and the order of instructions.
 """
 
