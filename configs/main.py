@@ -67,6 +67,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench derive": (_BENCH, "BENCH_DERIVE", "check derived events against exact labels"),
     "bench plan": (_BENCH, "BENCH_PLAN", "what plan says beside what training takes"),
     "bench training": (_BENCH, "BENCH_TRAINING", "time steps beside bare matrix products"),
+    "bench faults": (_BENCH, "BENCH_FAULTS", "harm a training of several ranks"),
     "bench session": (_BENCH, "BENCH_SESSION", "time micro-turns of live sessions"),
     "bench serve": (_BENCH, "BENCH_SERVE", "time the server, and what overload costs"),
     "bench clients": (_BENCH, "BENCH_CLIENTS", "let real clients talk to the server"),

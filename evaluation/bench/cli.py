@@ -13,6 +13,7 @@ from microturn.evaluation.bench.config import (
     BenchCorpusConfig,
     BenchDeriveConfig,
     BenchEnvironmentConfig,
+    BenchFaultsConfig,
     BenchGpuConfig,
     BenchGpuKernelsConfig,
     BenchGpuSessionsConfig,
@@ -74,6 +75,12 @@ def _plan(config: BenchPlanConfig) -> int:
     from microturn.evaluation.bench.planned.bench import run_bench_plan
 
     return run_bench_plan(config)
+
+
+def _faults(config: BenchFaultsConfig) -> int:
+    from microturn.evaluation.bench.faults.bench import run_bench_faults
+
+    return run_bench_faults(config)
 
 
 def _session(config: BenchSessionConfig) -> int:
@@ -220,6 +227,13 @@ BENCH_SESSION = Command(
     run=_session,
     files=FILES,
     help="Time micro-turns of 1, 2, 4 and 8 sessions at once.",
+)
+
+BENCH_FAULTS = Command(
+    schema=BenchFaultsConfig,
+    run=_faults,
+    files=FILES,
+    help="Harm trainings of several ranks in many ways, and let each go on.",
 )
 
 BENCH_SERVE = Command(

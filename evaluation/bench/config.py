@@ -373,3 +373,18 @@ class BenchGpuTrainingConfig:
     data: str = option("", "shard set; empty: no runs of `microturn train`")
     smoke: bool = option(False, "tiny sizes, on a CPU too: shows that the bench works")
     max_s: float = option(600.0, "steps that would begin later are left out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchFaultsConfig:
+    """`microturn bench faults`."""
+
+    out: str = option("runs/faults", "folder of the runs, each with what its ranks said")
+    faults: list[str] = option(default_factory=list, help="names of faults; empty: all of them")
+    n_ranks: int = option(4, "processes of a run")
+    steps: int = option(24, "steps of a run; a state is saved every fourth")
+    silence_s: float = option(60.0, "the key of `train` of this name")
+    json: str = option("", "write the rows to this file, - for stdout")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "", n_ranks=2, steps=12, silence_s=5)
