@@ -9,6 +9,7 @@ from microturn.evaluation.report.markdown import shared_sentence
 from microturn.evaluation.report.scores import Scores, read_scores, with_events
 from microturn.evaluation.report.values import format_score
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
+from microturn.evaluation.suites.conditions import people
 from microturn.model.card import CARD
 from microturn.model.checkpoint_place import find_checkpoint
 from microturn.model.model import InteractionModel
@@ -58,10 +59,12 @@ def _table(scores: Scores) -> list[str]:
     lines = [f"| suite: metric | n | {' | '.join(agents)} |"]
     lines.append(f"|---|---:|{'---:|' * len(agents)}")
     for name in with_events(scores.first.suites):
-        metric = scores.first.suites[name].headline_metric
-        row = [one.suites[name].metrics[metric] for one in scores.agents.values()]
-        if row[0].value is None:
-            continue  # none of its events is in these dialogues
-        cells = " | ".join(format_score(metric, score) for score in row)
-        lines.append(f"| {name}: {metric} | {row[0].n} | {cells} |")
+        # Answers to people whom it heard and whom it did not: no headline says them.
+        more = people.ROWS if name == people.SUITE.name else ()
+        for metric in (scores.first.suites[name].headline_metric, *more):
+            row = [one.suites[name].metrics[metric] for one in scores.agents.values()]
+            if row[0].value is None:
+                continue  # none of its events is in these dialogues
+            cells = " | ".join(format_score(metric, score) for score in row)
+            lines.append(f"| {name}: {metric} | {row[0].n} | {cells} |")
     return lines
