@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from microturn.datagen.closed_loop.barge_ins import Attempt, BargeIns
 from microturn.datagen.closed_loop.draws import Draws
-from microturn.datagen.closed_loop.floor import Attempt, Floor
 from microturn.datagen.closed_loop.micro_turn import Kind, Occurrence
 from microturn.datagen.closed_loop.performed import (
     ErrandState,
@@ -43,7 +43,7 @@ class SimulatedUser:
         self._pending = 0  # number of the next act
         self._attempts: dict[int, int] = {}
         self._skipped_at: int | None = None  # when the act before was given up
-        self._floor = Floor(plan, draws, self.listener)
+        self._floor = BargeIns(plan, draws, self.listener)
         self._retry: Attempt | None = None  # what an agent has broken off
         self._expect(-1, 0)
 

@@ -27,7 +27,7 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conversations:
+class ConversationCosts:
     """Conversations of a training run, simulated, stored and read; costs as they were measured."""
 
     hours: tuple[float, ...] = option((), "hours of conversation, a row for each; []: no table")
@@ -71,8 +71,8 @@ class PlanConfig:
     accelerator: str = option("gpu", "gpu, or cpu: a `gpu` is then a process on one")
     activation_checkpointing: bool = option(True, "recompute blocks in the backward pass")
     vocab_size: int = option(2048, "entries of the tokenizer")
-    conversations: Conversations = option(
-        default_factory=Conversations, help="what training on hours of conversation costs"
+    conversations: ConversationCosts = option(
+        default_factory=ConversationCosts, help="what training on hours of conversation costs"
     )
     json: str = option("", "write the numbers to this file, - for stdout")
     machine: Machine = option(default_factory=Machine, help="the GPUs")

@@ -35,7 +35,7 @@ from microturn.model.streams import (
     pack_text_in,
     result_text,
 )
-from support.hostile import SPELT, TRIES, WORDS, control_ids
+from support.hostile.words import SPELT, TRIES, WORDS, control_ids
 from support.open_corpora import recorded_rows, write_conversations
 
 Build = Callable[[DatagenConfig], Simulator]

@@ -41,7 +41,7 @@ from microturn.model.streams import (
     Lanes,
     normalise,
 )
-from support.hostile import SPELT, TEXTS, WORDS, WatchedBatch, control_ids
+from support.hostile.words import SPELT, TEXTS, WORDS, WatchedBatch, control_ids
 
 WITH_WORDS = TEXTS.filter(normalise)
 HELLO = {"type": "hello", "protocol": PROTOCOL_VERSION}

@@ -29,7 +29,7 @@ from microturn.model.streams import (
     result_text,
     typed_text,
 )
-from support.hostile import TEXTS, WORDS, control_ids
+from support.hostile.words import TEXTS, WORDS, control_ids
 
 TOKENIZER = Tokenizer.train([" ".join(WORDS)] * 50, vocab_size=200)
 MAKERS = (result_text, progress_text, typed_text, instructions_text)

@@ -15,7 +15,7 @@ from microturn.configs.load import ConfigError
 from microturn.configs.main import DONE, FAILED, main
 from microturn.configs.reading import lines_of
 from microturn.evaluation.bench.config import BenchFaultsConfig
-from microturn.evaluation.bench.faults.faults import FAULTS, Fault, Target
+from microturn.evaluation.bench.faults.faults import FAULTS, Fault, Struck
 from microturn.evaluation.bench.faults.launcher import lose_a_machine, lose_a_rank
 from microturn.evaluation.bench.faults.ranks import SAYS, START_S, Ranks
 from microturn.evaluation.bench.results import publish
@@ -97,7 +97,7 @@ class FaultBench:
         fault, run = FAULTS[name], self.out / name
         words = [word.format(rank=self.rank) for word in fault.words]
         ranks = self.ranks(run, "harmed", *words)
-        place = Target(ranks=ranks, rank=self.rank, data=self.data, out=run)
+        place = Struck(ranks=ranks, rank=self.rank, data=self.data, out=run)
         if fault.beforehand is not None:
             self._stop_early(run)
             fault.beforehand(place)

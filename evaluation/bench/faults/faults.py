@@ -19,7 +19,7 @@ STEP: Final = 8  # that a fault by step meets; beyond the first saved state
 
 
 @dataclass(kw_only=True)
-class Target:
+class Struck:
     """Where a fault strikes."""
 
     ranks: Ranks
@@ -37,15 +37,15 @@ class Fault:
     """
 
     what: str
-    strike: Callable[[Target], None] | None = None
-    beforehand: Callable[[Target], None] | None = None
-    undo: Callable[[Target], None] | None = None
+    strike: Callable[[Struck], None] | None = None
+    beforehand: Callable[[Struck], None] | None = None
+    undo: Callable[[Struck], None] | None = None
     words: tuple[str, ...] = ()
     ends: bool = True
 
 
-def _send(number: signal.Signals, *, first: bool = False) -> Callable[[Target], None]:
-    def strike(target: Target) -> None:
+def _send(number: signal.Signals, *, first: bool = False) -> Callable[[Struck], None]:
+    def strike(target: Struck) -> None:
         rank = 0 if first else target.rank
         if number in (signal.SIGKILL, signal.SIGSTOP):
             target.ranks.harmed.add(rank)
@@ -55,27 +55,27 @@ def _send(number: signal.Signals, *, first: bool = False) -> Callable[[Target], 
 
 
 def _limit(
-    kind: int, bytes_of: Callable[[Target, int], int], *, first: bool
+    kind: int, bytes_of: Callable[[Struck, int], int], *, first: bool
 ) -> Callable[..., None]:
     """Limit a resource of a running rank, from outside."""
 
-    def strike(target: Target) -> None:
+    def strike(target: Struck) -> None:
         pid = target.ranks.pid(0 if first else target.rank)
         resource.prlimit(pid, kind, (bytes_of(target, pid), resource.RLIM_INFINITY))
 
     return strike
 
 
-def _half_a_state(target: Target, _: int) -> int:
+def _half_a_state(target: Struck, _: int) -> int:
     return saved_states(target.out)[-1].stat().st_size // 2
 
 
-def _present_memory(_: Target, pid: int) -> int:
+def _present_memory(_: Struck, pid: int) -> int:
     fields = Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()
     return int(fields[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _stop_reader(target: Target) -> None:
+def _stop_reader(target: Struck) -> None:
     """Stop the process that reads dialogues for one rank."""
     for task in Path(f"/proc/{target.ranks.pid(target.rank)}/task").iterdir():
         children = (task / "children").read_text(encoding="utf-8").split()
@@ -83,7 +83,7 @@ def _stop_reader(target: Target) -> None:
             os.kill(int(child), signal.SIGSTOP)
 
 
-def _slow_down(target: Target) -> None:
+def _slow_down(target: Struck) -> None:
     """Let one rank run a third of the time, until it ends."""
     process = target.ranks.processes[target.rank]
 
@@ -97,7 +97,7 @@ def _slow_down(target: Target) -> None:
     threading.Thread(target=blink, daemon=True).start()
 
 
-def _run_twice(target: Target) -> None:
+def _run_twice(target: Struck) -> None:
     """Start a second training in the folder, and let the first one be."""
     first = target.ranks
     second = Ranks(words=first.words, n=first.n, errors=first.errors / "second")
@@ -109,7 +109,7 @@ def _run_twice(target: Target) -> None:
     first.send(0, signal.SIGTERM)
 
 
-def _tar(target: Target) -> Path:
+def _tar(target: Struck) -> Path:
     return sorted(target.data.glob("*.tar"))[0]
 
 
@@ -117,29 +117,29 @@ def _kept(path: Path) -> Path:
     return path.with_name(f"{path.name}.kept")
 
 
-def _remove_shard(target: Target) -> None:
+def _remove_shard(target: Struck) -> None:
     _tar(target).rename(_kept(_tar(target)))
 
 
-def _damage_shard(target: Target) -> None:
+def _damage_shard(target: Struck) -> None:
     tar = _tar(target)
     _kept(tar).write_bytes(tar.read_bytes())
     tar.write_bytes(tar.read_bytes()[:512].ljust(tar.stat().st_size, b"\0"))
 
 
-def _mend_shard(target: Target) -> None:
+def _mend_shard(target: Struck) -> None:
     for kept in target.data.glob("*.kept"):
         kept.replace(kept.with_suffix(""))
 
 
-def _tear_state(target: Target) -> None:
+def _tear_state(target: Struck) -> None:
     """Leave half of the last state, as a broken disk does."""
     last = saved_states(target.out)[-1]
     path = last if last.is_file() else max(last.iterdir(), key=lambda part: part.stat().st_size)
     os.truncate(path, path.stat().st_size // 2)
 
 
-def _remove_state(target: Target) -> None:
+def _remove_state(target: Struck) -> None:
     last = saved_states(target.out)[-1]
     if last.is_file():
         last.unlink()

@@ -37,7 +37,7 @@ _PRODUCTS: Final = 3
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-class Watch(Callback):
+class StepWatch(Callback):
     """Times steps and products in turns."""
 
     def __init__(self, warm_up: int) -> None:
@@ -96,7 +96,7 @@ def measure(run: str, data: str, *, warm_up: int, steps: int) -> dict[str, float
     words += ["checkpoint_minutes=0", f"max_steps={warm_up + steps}"]
     with tempfile.TemporaryDirectory() as out:
         cfg = load_config(TrainingConfig, files, [*words, f"out={out}"])
-        watch = Watch(warm_up)
+        watch = StepWatch(warm_up)
         before = _start_of_peak()
         train(cfg, watch=watch)
         memory = kilobytes(_STATUS, "VmHWM") * 1024 - before

@@ -28,7 +28,7 @@ from microturn.inference.rows import RowBatch
 from microturn.inference.serve.engine import LiveEngine
 from microturn.model.checkpoint import LoadedCheckpoint
 from microturn.model.streams.pcm import Audio
-from tests.support.hostile_client import (
+from tests.support.hostile.client import (
     BINARY,
     CLOSE,
     CONTINUATION,

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from tests.support import hostile_client
-from tests.support.hostile_client import BINARY, frame, open_socket
+from tests.support.hostile import client as hostile_client
+from tests.support.hostile.client import BINARY, frame, open_socket
 from tests.support.serving import Served, start_sleeping, stop
 
 HELLO = json.dumps({"type": "hello", "protocol": 2})

@@ -11,7 +11,7 @@ import websockets
 from microturn.inference.audio import encode_pcm16
 from microturn.inference.serve import connection
 from microturn.model.streams.pcm import Audio
-from tests.support.hostile_client import CLOSE, frame, open_socket
+from tests.support.hostile.client import CLOSE, frame, open_socket
 from tests.support.sleeping_server import Running
 from tests.support.wire.socket_talk import (
     WAIT_S,

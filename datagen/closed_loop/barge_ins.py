@@ -41,7 +41,7 @@ class Attempt:
         return act.reach - said
 
 
-class Floor:
+class BargeIns:
     """Decides for one user."""
 
     def __init__(self, plan: DialoguePlan, draws: Draws, listener: ReplyListener) -> None:

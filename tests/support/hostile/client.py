@@ -1,6 +1,6 @@
 """A client that sends one kind of message as fast as it can and does not care what comes back.
 
-`python tests/support/hostile_client.py HOST PORT KIND`: floods until it is ended, comes back as
+`python tests/support/hostile/client.py HOST PORT KIND`: floods until it is ended, comes back as
 soon as it is thrown out, and prints a line each time.
 """
 
