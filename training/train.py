@@ -108,6 +108,8 @@ def silence_lightning() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    # Experts that are split and shared are gathered in two steps, which torch calls suboptimal.
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     # The vocoder's loss is captured on a stream of its own (CUDA).
     warnings.filterwarnings("ignore", message=".*AccumulateGrad node's stream.*")
 

@@ -9,12 +9,14 @@ import tempfile
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
-from microturn.kernels.expert_exchange import ExpertExchange
+from microturn.kernels.expert_exchange import ExpertExchange, _Way
 from microturn.kernels.experts import experts_reference
+from microturn.model.config import MoEConfig
+from microturn.model.moe import MixtureOfExperts
 
 N, K, E, D, F = 6, 2, 4, 8, 16
 torch.set_default_dtype(torch.float64)
@@ -57,12 +59,36 @@ def check(rank: int, n: int, ids: list[Tensor]) -> None:
         torch.testing.assert_close(part.grad.full_tensor() * n, stack.grad)
 
 
+def check_overlap(n: int) -> None:
+    """Shared experts are computed while rows travel: forward, and backward in the reverse order."""
+    mixture = MixtureOfExperts(D, MoEConfig(n_experts=E, top_k=K, n_shared=1, d_expert=F))
+    mixture.init_weights(1.0)
+    assert mixture.shared is not None
+    mixture.exchange, [up, down] = split([mixture.up.detach(), mixture.down.detach()], n)
+    mixture.up, mixture.down = nn.Parameter(up), nn.Parameter(down)
+    order: list[str] = []
+    for name in ("start", "wait"):
+        method = getattr(_Way, name)
+        setattr(
+            _Way, name, lambda *a, name=name, method=method: [order.append(name), method(*a)][1]
+        )
+    for name, layer in (("up", mixture.shared.up), ("down", mixture.shared.down)):
+        layer.register_forward_hook(lambda *_, name=name: order.append(name))
+        layer.register_full_backward_hook(lambda *_, name=name: order.append(name))
+    y = mixture(torch.randn(1, N, D, requires_grad=True))
+    assert order == ["start", "up", "wait", "start", "down", "wait"]
+    order.clear()
+    y.sum().backward()
+    assert order == ["start", "down", "wait", "start", "up", "wait"]
+
+
 def main(rank: int, n: int, store: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=n)
     torch.set_num_threads(1)
     g = torch.Generator().manual_seed(0)
     check(rank, n, [torch.rand(N, E, generator=g).topk(K).indices for _ in range(n)])
     check(rank, n, [torch.tensor([[0, 1]]).expand(N, K)] * n)  # the last rank gets no token
+    check_overlap(n)
     dist.destroy_process_group()
 
 
