@@ -1,6 +1,8 @@
 """Layouts of shared weights and split experts: the steps are those of one process.
 
-Processes talk by gloo on the CPU. Tolerances and measures are those of fleet/test_devices.py.
+Processes talk by gloo on the CPU. Differences are relative to the norm of a tensor. Gradients are
+the averages that the optimiser keeps; most of their tolerance is that of the norm which they are
+clipped by, a sum in another order.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from microturn.training import config_of
 from microturn.training.state import path_of, saved_states
 
 STEPS = 4
-GRADIENT_TOLERANCE, LOSS_TOLERANCE, WEIGHT_TOLERANCE = 2e-6, 1e-5, 1e-3
+GRADIENT_TOLERANCE, LOSS_TOLERANCE, WEIGHT_TOLERANCE = 2e-6, 1e-5, 1e-4
 
 
 def words_of(data: Path, out: Path, *more: str) -> list[str]:
@@ -97,6 +99,9 @@ def test_experts_on_two_devices_take_the_steps_of_one_and_go_on_anywhere(
 @pytest.mark.parametrize(
     ("data_groups", "shard", "expert", "more"),
     [
+        (2, 1, 1, ()),
+        (1, 2, 1, ()),
+        (1, 1, 2, ()),
         (1, 1, 4, ()),
         (1, 2, 2, ()),
         (2, 1, 2, ()),
