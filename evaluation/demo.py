@@ -106,8 +106,8 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
             name="strangers",
             title="simulate people whom nobody was trained on",
             words=[
-                *("simulate", "evaluation/suites/people.yaml", "voices.people=unseen"),
-                *(f"n_dialogues={STRANGERS}", f"out={strangers}"),
+                *("simulate", *config.simulate, "evaluation/suites/people.yaml"),
+                *("voices.people=unseen", f"n_dialogues={STRANGERS}", f"out={strangers}"),
             ],
             result=strangers / "index.json",
         ),

@@ -186,7 +186,9 @@ def test_stages_share_data_and_checkpoint() -> None:
     strangers, hear, test, speed, train, checkpoint, _, score, people, *shipped = stages_of(
         DemoConfig(out="d", seed=5, n_train=7, n_test=3)
     )
-    assert {"voices.people=unseen", "out=d/data/strangers"} <= set(strangers.words)
+    assert {"datagen/demo.yaml", "voices.people=unseen", "out=d/data/strangers"} <= set(
+        strangers.words
+    ), "the layout is that of the other sets"
     assert {"data=d/data/strangers", "out=d/hear"} <= set(hear.words)
     assert {"out=d/data/train", "split=train", "n_dialogues=7", "seed=5"} <= set(train.words)
     assert {"out=d/data/test", "split=test", "n_dialogues=3", "seed=6"} <= set(test.words)
