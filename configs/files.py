@@ -47,7 +47,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         yield temporary
         if durable:
             _sync(temporary)
-        _put(temporary, path)
+        put(temporary, path)
         if durable:
             _sync(path.parent)
     finally:
@@ -163,7 +163,7 @@ def _check_replaceable(target: Path, path: Path, *, old: Path | None) -> None:
         ) from error
 
 
-def _put(temporary: Path, path: Path) -> None:
+def put(temporary: Path, path: Path) -> None:
     """Rename; a file that is mounted by itself is written in place."""
     try:
         temporary.replace(path)

@@ -16,12 +16,12 @@ from microturn.evaluation.model_card import write_model_card
 from microturn.inference.serve.about import EXAMPLES
 from microturn.model.checkpoint_files import (
     CONTENTS,
-    WEIGHTS,
     StoredCheckpoint,
     write_checkpoint,
     write_digests,
 )
 from microturn.model.checkpoint_place import find_checkpoint
+from microturn.model.stored.weights import WEIGHTS, read_whole
 
 MAX_WEIGHTS_BYTES: Final = 16 * 2**20
 
@@ -36,7 +36,7 @@ def ship(config: ShipConfig) -> int:
     if out.resolve() == source.resolve():
         raise ValueError(f"out={out} is the checkpoint itself; give another folder")
     stored = StoredCheckpoint.read(source)
-    weights = halved(stored.weights())
+    weights = halved(read_whole(stored.weights()))
     n_bytes = sum(tensor.nbytes for tensor in weights.values())
     if n_bytes > MAX_WEIGHTS_BYTES:
         raise ValueError(

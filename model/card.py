@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.reading import lines_of
+from microturn.model.stored.weights import weight_files
 
 CARD: Final = "README.md"
 _WEIGHTS_KEY: Final = "weights_sha256"
@@ -163,19 +164,28 @@ def _credits(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:
     return lines
 
 
-def weights_digest(path: Path) -> str:
-    """SHA-256 of a weights file, as the hub shows it."""
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
-def drop_stale_card(folder: Path, weights: str) -> None:
-    """Remove the card of a folder if it says that it is of other weights than `weights`."""
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights of a folder: of their file, as the hub shows it, or of all parts."""
+    digest = sha256()
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
+def drop_stale_card(folder: Path) -> None:
+    """Remove the card of a folder if it says that it is of other weights than the folder's."""
     path = folder / CARD
     if not path.is_file():
         return
     key = f"{_WEIGHTS_KEY}: "
     lines = lines_of(path.read_text(encoding="utf-8"))
     named = [line.removeprefix(key).strip('" ') for line in lines if line.startswith(key)]
-    if named and named[0] != weights_digest(folder / weights):
+    if named and named[0] != weights_digest(folder):
         path.unlink()

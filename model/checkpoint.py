@@ -14,6 +14,8 @@ from microturn.model.checkpoint_files import StoredCheckpoint, said_words, write
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
+from microturn.model.stored.tensor_files import Stored
+from microturn.model.stored.weights import Peers
 from microturn.model.streams import StreamLayout, Tokenizer
 
 
@@ -36,14 +38,16 @@ def save_checkpoint(
     model: InteractionModel,
     tokenizer: Tokenizer,
     *,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Mapping[str, Tensor | Stored] | None = None,
     notes: Mapping[str, str] | None = None,
+    saved: str = "",
+    peers: Peers | None = None,
 ) -> None:
     """Write a complete folder, the weights last.
 
-    weights: full tensors, where the model's own are sharded over devices. notes: more text files,
-    by name; an empty text removes the file. Raises OSError, and leaves the weights that were there,
-    where the disk does not take the new ones.
+    weights: in place of the model's own. notes: more text files, by name; an empty text removes the
+    file. saved, peers: of `write_weights`; all processes that hold shards call. Raises OSError, and
+    leaves the weights that were there, where the disk does not take the new ones.
     """
     write_checkpoint(
         Path(folder),
@@ -52,6 +56,8 @@ def save_checkpoint(
         tokenizer=tokenizer,
         weights=weights or model.state_dict(),
         notes=notes or {},
+        saved=saved,
+        peers=peers,
     )
 
 

@@ -8,23 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from microturn.configs.files import replacing
 from microturn.configs.load import load_config, save_config
 from microturn.configs.reading import lines_of
-from microturn.model.card import CARD, drop_stale_card, weights_digest
+from microturn.model.card import CARD, digest_of, drop_stale_card
 from microturn.model.config import ModelConfig
+from microturn.model.stored.tensor_files import Stored, StoredTensor, write_file
+from microturn.model.stored.weights import (
+    WEIGHTS,
+    Alone,
+    Peers,
+    failing_together,
+    has_weights,
+    naming,
+    stored_weights,
+    write_weights,
+)
 from microturn.model.streams import StreamLayout, Tokenizer
 
-WEIGHTS, CONFIG, LAYOUT, TOKENIZER = (
-    "model.safetensors",
-    "config.yaml",
-    "layout.json",
-    "tokenizer.json",
-)
+CONFIG, LAYOUT, TOKENIZER = "config.yaml", "layout.json", "tokenizer.json"
 DIGESTS: Final = "sha256sums.txt"  # of a folder that ships, in the form of `sha256sum`
 # Text files that a checkpoint may hold besides: what it was trained on, and its card.
 CONTENTS: Final = "contents.json"
@@ -60,13 +64,9 @@ class StoredCheckpoint:
             notes={path.name: path.read_text(encoding="utf-8") for path in present},
         )
 
-    def weights(self) -> dict[str, Tensor]:
-        """Read the weights; raises ValueError where their file is damaged."""
-        path = self.folder / WEIGHTS
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path}: damaged weights file ({error})") from error
+    def weights(self) -> dict[str, StoredTensor]:
+        """Find the weights, which are read region by region; raises ValueError for damaged ones."""
+        return stored_weights(self.folder)
 
 
 def said_words(notes: Mapping[str, str]) -> frozenset[str] | None:
@@ -83,8 +83,9 @@ def said_words(notes: Mapping[str, str]) -> frozenset[str] | None:
 
 def check_complete(folder: str | Path) -> None:
     """Raise FileNotFoundError when a file of a checkpoint is missing."""
+    folder = Path(folder)
     for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER):
-        if not (Path(folder) / name).is_file():
+        if not (has_weights(folder) if name == WEIGHTS else (folder / name).is_file()):
             raise FileNotFoundError(
                 f"{folder}: no {name}, so this is no checkpoint folder; "
                 "train one with `microturn train` or `make demo`"
@@ -94,7 +95,7 @@ def check_complete(folder: str | Path) -> None:
 def write_digests(folder: Path) -> None:
     """List the SHA-256 of every file of a folder, which loading then compares."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS)
-    lines = (f"{weights_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    lines = (f"{digest_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
     _write_note(folder / DIGESTS, "".join(lines))
 
 
@@ -110,7 +111,7 @@ def check_digests(folder: Path) -> None:
     expected = {pair[-1]: pair[0] for pair in pairs}
     for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER, CONTENTS):
         path = folder / name
-        if expected.get(name) != (weights_digest(path) if path.is_file() else None):
+        if expected.get(name) != (digest_of(path) if path.is_file() else None):
             raise ValueError(
                 f"{path} is damaged or was changed: its SHA-256 is not the one in {DIGESTS}; "
                 "install microturn again, or write the folder again with `microturn ship`"
@@ -123,25 +124,32 @@ def write_checkpoint(
     cfg: ModelConfig,
     layout: StreamLayout,
     tokenizer: Tokenizer,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor | Stored],
     notes: Mapping[str, str],
+    saved: str = "",
+    peers: Peers | None = None,
 ) -> None:
     """Write a complete folder, each file beside the old one and then in its place, weights last.
 
     notes: more text files, by name; an empty text removes the file. A card of other weights and a
-    list of digests are removed. Raises OSError, and leaves the weights that were there, where the
-    disk does not take the new ones.
+    list of digests are removed. saved, peers: of `write_weights`; all processes that hold shards
+    of the weights call. Raises OSError, and leaves the weights that were there, where the disk
+    does not take the new ones.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DIGESTS).unlink(missing_ok=True)
-    _replace(folder / CONFIG, lambda path: save_config(path, cfg))
-    _replace(folder / LAYOUT, layout.save)
-    _replace(folder / TOKENIZER, tokenizer.save)
-    for name, text in notes.items():
-        _write_note(folder / name, text)
+    peers = peers or Alone()
+    with failing_together(peers):
+        if peers.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / DIGESTS).unlink(missing_ok=True)
+            _replace(folder / CONFIG, lambda path: save_config(path, cfg))
+            _replace(folder / LAYOUT, layout.save)
+            _replace(folder / TOKENIZER, tokenizer.save)
+            for name, text in notes.items():
+                _write_note(folder / name, text)
     about = {"format": "microturn", "layout_hash": layout.hash}
-    save_tensors(folder / WEIGHTS, weights, about)
-    drop_stale_card(folder, WEIGHTS)
+    write_weights(folder, weights, about, saved=saved, peers=peers)
+    if peers.rank == 0:
+        drop_stale_card(folder)
 
 
 def _write_note(path: Path, text: str) -> None:
@@ -156,19 +164,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
     `about` goes into the header as JSON under one key: the same content gives the same bytes.
     """
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"microturn": json.dumps(about, sort_keys=True)}
-    _replace(path, lambda temporary: save_file(plain, temporary, metadata=header))
+    _replace(path, lambda temporary: write_file(temporary, tensors, about))
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Put a new file in place of an old one when it is on the disk."""
-    try:
-        with replacing(path, durable=True) as temporary:
-            write(temporary)
-            temporary.chmod(0o644)  # safetensors makes files that only their owner may read
-    except (SafetensorError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rpartition("error: ")[2]
-        raise OSError(
-            f"{path} cannot be written ({reason}); the version before it is intact"
-        ) from error
+    with naming(path), replacing(path, durable=True) as temporary:
+        write(temporary)

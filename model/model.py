@@ -8,9 +8,11 @@ micro-turn, T = N * S, D width, V vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -18,14 +20,12 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from microturn.configs.files import write_atomically
-from microturn.configs.reading import lines_of
 from microturn.model.backbone import Backbone, BackboneState, Past
 from microturn.model.batch import LaneBatch
 from microturn.model.card import CARD, card_text, weights_digest
 from microturn.model.checkpoint_files import (
     CONFIG,
     CONTENTS,
-    WEIGHTS,
     StoredCheckpoint,
     write_checkpoint,
 )
@@ -35,6 +35,14 @@ from microturn.model.config import SHIPPED, ModelConfig
 from microturn.model.embed import LaneEmbedding
 from microturn.model.flow_head import FlowHead
 from microturn.model.linear import BatchInvariantLinear
+from microturn.model.stored.draws import without_memory
+from microturn.model.stored.tensor_files import Stored
+from microturn.model.stored.weights import (
+    MisfitError,
+    check_fits,
+    give_weights,
+    weights_path,
+)
 from microturn.model.streams import LaneSpec, StreamLayout, Tokenizer
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
 from microturn.model.streams.packing import SILENT_LOG_MEL
@@ -88,6 +96,8 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
     # Of a checkpoint or a run; the network itself uses neither.
     tokenizer: Tokenizer | None = None
     notes: Mapping[str, str] | None = None  # more files of the checkpoint, by name
+    # Where weights without memory come from, by name, until they have it.
+    pending: Mapping[str, Stored] = MappingProxyType({})
 
     def __init__(self, cfg: ModelConfig, layout: StreamLayout, vocab_size: int) -> None:
         super().__init__()
@@ -128,14 +138,16 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         revision: str | None = None,
+        shard: Callable[[Self], None] | None = None,
         **model_kwargs: Any,
     ) -> Self:
         """Load a checkpoint in evaluation mode, with `layout`, `tokenizer` and `notes`.
 
         pretrained_model_name_or_path: `shipped` for the one that comes with the package, a
         checkpoint folder, a run, a weights file, or OWNER/NAME or OWNER/NAME@REVISION of the
-        Hugging Face hub, in this order. Raises OSError where there is none, ValueError for a
-        damaged file and for weights that do not fit the configuration.
+        Hugging Face hub, in this order. shard: shards the model, which has no memory yet, over the
+        processes that call; each then reads its own slices. Raises OSError where there is none,
+        ValueError for a damaged file and for weights that do not fit the configuration.
         """
         if model_kwargs:
             raise TypeError(
@@ -150,18 +162,24 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
             local_files_only=local_files_only,
             **asked,
         )
-        return cls.from_stored(StoredCheckpoint.read(folder))
+        return cls.from_stored(StoredCheckpoint.read(folder), shard)
 
     @classmethod
-    def from_stored(cls, stored: StoredCheckpoint) -> Self:
+    def from_stored(
+        cls, stored: StoredCheckpoint, shard: Callable[[Self], None] | None = None
+    ) -> Self:
         """Build the model of a folder that is read; raises ValueError as `from_pretrained`."""
-        model = cls(stored.cfg, stored.layout, len(stored.tokenizer))
+        with without_memory(is_drawn=False) if shard else nullcontext():
+            model = cls(stored.cfg, stored.layout, len(stored.tokenizer))
         try:
-            model.load_state_dict(stored.weights())
-        except RuntimeError as error:
-            reason = lines_of(str(error))[1].strip() if "\n" in str(error) else str(error)
-            weights, config = stored.folder / WEIGHTS, stored.folder / CONFIG
-            raise ValueError(f"{weights}: does not fit {config}: {reason}") from error
+            weights = stored.weights()
+            check_fits(weights, model.state_dict())
+        except MisfitError as error:
+            path, config = weights_path(stored.folder), stored.folder / CONFIG
+            raise ValueError(f"{path}: does not fit {config}: {error}") from error
+        if shard:
+            shard(model)
+        give_weights(model, weights)
         model.tokenizer, model.notes = stored.tokenizer, stored.notes
         return model.eval()
 
@@ -197,7 +215,7 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
         """Write the model card of a folder that this model is saved in (card.py)."""
         contents = (self.notes or {}).get(CONTENTS)
         text = card_text(
-            weights_sha256=weights_digest(folder / WEIGHTS),
+            weights_sha256=weights_digest(folder),
             sizes=self.describe(),
             contents=json.loads(contents) if contents else None,
             scores=scores,

@@ -9,7 +9,6 @@ import lightning as L
 import numpy as np
 import torch
 
-from microturn.configs.reading import lines_of
 from microturn.datagen.sets.contents import (
     CONTENTS_NAME,
     Contents,
@@ -18,6 +17,9 @@ from microturn.datagen.sets.contents import (
 )
 from microturn.model.checkpoint_place import IN_RUN
 from microturn.model.model import PATCH_FLOOR, InteractionModel
+from microturn.model.stored.draws import draws_of, without_memory
+from microturn.model.stored.tensor_files import Stored
+from microturn.model.stored.weights import give_weights
 from microturn.model.streams import dequantise_fine
 from microturn.model.streams.layout import N_MELS
 from microturn.model.streams.packing import SILENT_LOG_MEL
@@ -30,7 +32,7 @@ from microturn.training.reading.mixture import examples_of
 from microturn.training.sources import Source, open_source
 from microturn.training.start.init_weights import InitialWeights, folder_of
 from microturn.training.start.run_identity import words_digest
-from microturn.training.state import State
+from microturn.training.state import State, weights_for
 from microturn.training.vocoder_loss import VocoderTask
 
 _STATISTICS_DIALOGUES: Final = 64
@@ -70,17 +72,21 @@ def new_model(
     """Make the model that a run begins with.
 
     Its weights are those of the state, or of the checkpoint `init=`; else they are drawn, and the
-    agent's speech in the data is measured. It keeps what its checkpoint needs: the tokenizer, and
+    agent's speech in the data is measured. A process that will hold a share of them gets that once
+    the model is sharded (`give_weights`). It keeps what its checkpoint needs: the tokenizer, and
     what it is trained on.
     """
     L.seed_everything(cfg.seed, verbose=False)
-    model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
+    model = _empty_model(cfg, source, is_drawn=resumed is None)
     if resumed is not None:
-        _restore(model, resumed)
+        model.pending = weights_for(model, resumed)
     elif cfg.init:
-        _start_from(InitialWeights.read(cfg.init), model, source)
+        model.pending = {**model.pending, **_start_from(cfg.init, model, source)}
     else:
         fit_mel_statistics(model, source)
+    if not cfg.parallel.is_sharded:
+        give_weights(model, model.pending)
+        model.pending = {}
     model.tokenizer = source.tokenizer
     model.notes = _notes(source, cfg, resumed=resumed is not None)
     return model
@@ -143,16 +149,19 @@ def open_validation(cfg: TrainingConfig, source: Source) -> Source | None:
     return validation
 
 
-def _start_from(initial: InitialWeights, model: InteractionModel, source: Source) -> None:
-    changes = "".join(f"; {change}" for change in initial.give_to(model, source.tokenizer))
+def _empty_model(cfg: TrainingConfig, source: Source, *, is_drawn: bool) -> InteractionModel:
+    """Make a model of drawn weights; of one that is to be sharded, the large ones are pending."""
+    if not cfg.parallel.is_sharded:
+        return InteractionModel(cfg.model, source.layout, len(source.tokenizer))
+    with without_memory(is_drawn=is_drawn) as draws:
+        model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
+    model.pending = draws_of(model, draws)
+    return model
+
+
+def _start_from(name: str, model: InteractionModel, source: Source) -> dict[str, Stored]:
+    initial = InitialWeights.read(name)
+    found, phrases = initial.sources(model, source.tokenizer)
+    changes = "".join(f"; {phrase}" for phrase in phrases)
     print_once(f"training: the weights of {initial.folder}, step 0, a new optimiser{changes}")
-
-
-def _restore(model: InteractionModel, resumed: State) -> None:
-    try:
-        model.load_state_dict(resumed.weights)
-    except RuntimeError as error:
-        reason = lines_of(str(error))[-1].strip()
-        raise ValueError(
-            f"{resumed.path} does not fit this model ({reason}); give another out= or resume=false"
-        ) from error
+    return found

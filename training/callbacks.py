@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 from tqdm import tqdm
 
 from microturn.model.checkpoint import save_checkpoint
+from microturn.model.model import InteractionModel
+from microturn.model.stored.weights import failing_together
 from microturn.model.streams import Tokenizer
 from microturn.training import state
 from microturn.training.module import Request, TrainingModule
+from microturn.training.process_group import ProcessGroup, is_sharded
+from microturn.training.sharding.background import Background, staged
+from microturn.training.sharding.state_folder import save_folder
 from microturn.training.start.run_identity import RunIdentity
-from microturn.training.state import State
+from microturn.training.state import Facts
 from microturn.training.watch.step_times import StepTimes
 
 _HEADLINE_S = 1.0  # between two readings of the losses: reading waits for the device
@@ -107,7 +115,8 @@ class SaveState(Callback):
     """Saves `states/` (to resume) and `checkpoint/` (to serve), at intervals, asked, at the end.
 
     Every file is written beside the old one and renamed: a run that is killed while it saves keeps
-    the old one. The state comes first, so that no checkpoint is newer than the last state.
+    the old one. The state comes first, so that no checkpoint is newer than the last state. Each
+    process writes what it holds.
     """
 
     def __init__(
@@ -132,11 +141,15 @@ class SaveState(Callback):
         self.is_good = is_good  # whether a state is worth keeping that nobody asks for
         self._last_s = time.monotonic()
         self._request: Request | None = None
+        self._writing = Background()
+        self._saved_step = 0  # of the last state in a folder
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
         self._last_s = time.monotonic()
         self._request = pl_module.request(self._is_due)
+        self._peers = ProcessGroup()  # of its own: it may be busy while others are used
+        self._saved_step = pl_module.steps  # a run begins at no state or goes on from one
 
     def _is_due(self) -> bool:
         elapsed_s = time.monotonic() - self._last_s
@@ -156,34 +169,59 @@ class SaveState(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
         self.save(trainer, pl_module)
+        self._writing.wait()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        with suppress(OSError):  # the exception is what ends the run
+            self._writing.wait()
 
     def save(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        """Gather in all processes, write in the first; raises OSError in all of them."""
-        weights, optimiser = state.gather(module.model, module.optimizer)
-        failure = ""
-        if trainer.is_global_zero:
-            current = State(
-                path=state.path_of(self.out, module.steps),
-                step=module.steps,
-                trained_seconds=module.trained_seconds,
-                run=self.run,
-                weights=weights,
-                optimiser=optimiser,
-                rates=module.last_rates,
-                bridge=module.bridge,
-            )
-            try:
-                state.save(current)
-                for path in {*self.replaced} - {current.path}:
-                    path.unlink(missing_ok=True)
-                folder = self.out / "checkpoint"
-                save_checkpoint(
-                    folder, module.model, self.tokenizer, weights=weights, notes=self.notes
-                )
-                state.keep_last(self.out, self.n_kept)
-            except OSError as error:
-                failure = str(error)
-        failures = [text for text in module.processes.gather(failure) if text]
-        if failures:
-            raise OSError(failures[0])
+        """Write in all processes; raises OSError in all of them, also for the saving before.
+
+        What a GPU holds is copied to its machine's memory, and written while training goes on.
+        """
+        self._writing.wait()
+        tensors = state.tensors_of(module.model, module.optimizer)
+        facts = Facts(
+            step=module.steps,
+            trained_seconds=module.trained_seconds,
+            run=self.run,
+            rates=module.last_rates,
+            bridge=module.bridge,
+        )
+        write = partial(self._write, module.model, facts)
+        if module.is_sharded and module.device.type == "cuda":
+            self._writing.start(partial(write, staged(tensors)))
+        else:
+            write(tensors)
         self._last_s = time.monotonic()
+
+    def _write(self, model: InteractionModel, facts: Facts, tensors: Mapping[str, Tensor]) -> None:
+        peers = self._peers
+        path = state.path_of(self.out, facts.step)
+        if is_sharded(tensors.values()):
+            path = path.with_suffix("")
+            if facts.step != self._saved_step:
+                save_folder(path, tensors, facts.to_json(), peers)
+        else:
+            with failing_together(peers):
+                if peers.rank == 0:
+                    state.save(path, facts, tensors)
+        self._saved_step = facts.step
+        if peers.rank == 0:
+            for old in {*self.replaced} - {path}:
+                state.remove(old)
+        weights = state.weights_of(tensors)
+        save_checkpoint(
+            self.out / "checkpoint",
+            model,
+            self.tokenizer,
+            weights=weights,
+            notes=self.notes,
+            saved=f"step {facts.step}",
+            peers=peers,
+        )
+        if peers.rank == 0:
+            state.keep_last(self.out, self.n_kept)

@@ -21,6 +21,7 @@ from microturn.model.losses import compute_losses, lane_terms
 from microturn.model.model import InteractionModel
 from microturn.model.moe import balance_
 from microturn.model.noise import Noise
+from microturn.model.stored.weights import give_weights
 from microturn.model.windows import losses_in_windows
 from microturn.training.agreement import (
     check_checkpoint,
@@ -75,10 +76,10 @@ class TrainingModule(L.LightningModule):
         trained = [p for p in model.vocoder.parameters() if p.requires_grad]
         self.voice = voice if trained else None
         self.model, self.cfg, self.names, self.resumed = model, cfg, names, resumed
-        self.steps = resumed.step if resumed else 0
-        self.trained_seconds = resumed.trained_seconds if resumed else 0.0
-        self.bridge = resumed.bridge if resumed else None
-        self.last_rates = resumed.rates if resumed else {}  # of the last step, by group
+        self.steps = resumed.facts.step if resumed else 0
+        self.trained_seconds = resumed.facts.trained_seconds if resumed else 0.0
+        self.bridge = resumed.facts.bridge if resumed else None
+        self.last_rates = resumed.facts.rates if resumed else {}  # of the last step, by group
         self.metrics: dict[str, Tensor] = {}  # of the last step, over all devices
         self.processes = ProcessGroup()
         self.stepped = False  # whether the last micro-batch ended a step
@@ -98,12 +99,15 @@ class TrainingModule(L.LightningModule):
             check_trainer(self.trainer, self.cfg)
 
     def configure_model(self) -> None:
-        if self.cfg.parallel.is_sharded and not self._is_sharded:
+        if self.cfg.parallel.is_sharded and not self.is_sharded:
             parallel = self.cfg.parallel.on(self.trainer.world_size)
             shard_model(self.model, parallel, self.trainer.strategy.root_device.type)
+        if self.model.pending:
+            give_weights(self.model, self.model.pending, ProcessGroup())
+            self.model.pending = {}
 
     @property
-    def _is_sharded(self) -> bool:
+    def is_sharded(self) -> bool:
         return hasattr(self.model.unembed.weight, "full_tensor")
 
     def configure_optimizers(self) -> Any:
@@ -111,7 +115,7 @@ class TrainingModule(L.LightningModule):
         self.optimizer = build_optimizer(self.model, self.cfg.optim)
         if self.resumed is not None:
             restore_optimiser(self.resumed, self.model, self.optimizer)
-            self.resumed = None  # it is large
+            self.resumed = None
         shares = [self._share_of(group) for group in self.optimizer.param_groups]
         schedule = LambdaLR(self.optimizer, shares)
         step_by_step = {"scheduler": schedule, "interval": "step", "name": "rate"}
@@ -316,11 +320,11 @@ class TrainingModule(L.LightningModule):
             self.model,
             batch.lanes,
             self._noise_of(batch, seeds, batch.lanes.shape[1]),
-            own=not self._is_sharded,
+            own=not self.is_sharded,
         )
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.validation.compute(own=not self._is_sharded))
+        self.log_dict(self.validation.compute(own=not self.is_sharded))
 
     def on_validation_end(self) -> None:
         self.exclude_time(time.monotonic() - self._validation_start_s)
@@ -343,7 +347,7 @@ class TrainingModule(L.LightningModule):
 
     def unsharded_model(self) -> InteractionModel:
         """The model as one device can run it; a collective where weights are sharded."""
-        if not self._is_sharded:
+        if not self.is_sharded:
             return self.model
         weights = {name: full_tensor(value) for name, value in self.model.state_dict().items()}
         copy = InteractionModel(self.model.cfg, self.model.layout, self.model.vocab_size)
@@ -374,7 +378,7 @@ class TrainingModule(L.LightningModule):
         bad, batch = [], []
         for micro_batch, _ in self._computed:
             batch += [self.names(i) for i in micro_batch.dialogues]
-            if self._is_sharded:
+            if self.is_sharded:
                 continue  # a forward pass of one device alone would wait for the others for ever
             rows = enumerate(micro_batch.dialogues)
             bad += [self.names(i) for b, i in rows if not self._is_finite(micro_batch.lanes.row(b))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 
 import torch
@@ -21,15 +21,15 @@ class ProcessGroup:
         joined = dist.is_available() and dist.is_initialized()
         self.world_size = dist.get_world_size() if joined else 1
         self.rank = dist.get_rank() if joined else 0
-        self._group = dist.new_group(backend="gloo") if self.world_size > 1 else None
+        self.group = dist.new_group(backend="gloo") if self.world_size > 1 else None
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """Add up each value over all processes; every process passes the same names."""
-        if self._group is None:
+        if self.group is None:
             return dict(values)
         packed = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
         with HERE.meeting():
-            dist.all_reduce(packed, group=self._group)
+            dist.all_reduce(packed, group=self.group)
         return dict(zip(sorted(values), packed.tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
@@ -38,11 +38,11 @@ class ProcessGroup:
 
     def gather(self, text: str) -> list[str]:
         """Collect a text from every process, by rank."""
-        if self._group is None:
+        if self.group is None:
             return [text]
         texts: list[str] = [""] * self.world_size
         with HERE.meeting():
-            dist.all_gather_object(texts, text, group=self._group)
+            dist.all_gather_object(texts, text, group=self.group)
         return texts
 
     def sum_(self, tensors: list[Tensor]) -> None:
@@ -54,6 +54,11 @@ class ProcessGroup:
             dist.all_reduce(flat)
         for t, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             t.copy_(total.view_as(t))
+
+
+def is_sharded(tensors: Iterable[Tensor]) -> bool:
+    """Tell whether a tensor among these is shared out over processes."""
+    return any(hasattr(t, "full_tensor") for t in tensors)
 
 
 def full_tensor(t: Tensor) -> Tensor:

@@ -190,7 +190,16 @@ def _run(
         save_config(out / "config.yaml", cfg)
     module = new_module(cfg, model, source, resumed)
     if module.progress >= 1:
-        save_checkpoint(out / "checkpoint", model, source.tokenizer, notes=model.notes)
+        assert resumed is not None
+        if is_first_process():
+            save_checkpoint(
+                out / "checkpoint",
+                model,
+                source.tokenizer,
+                weights=resumed.weights,
+                notes=model.notes,
+                saved=f"step {module.steps}",
+            )
         print_once(f"training: {out} is finished ({module.steps} steps); nothing to do")
         return 0
     if cfg.activation_checkpointing:
@@ -306,10 +315,14 @@ def _progress(module: TrainingModule, source: Source, times: StepTimes, *, half:
 def load_state(cfg: TrainingConfig, run: RunIdentity) -> State | None:
     """Load the last state of the run folder, if any, and check that it fits this run."""
     states = state.saved_states(Path(cfg.out))
-    if not cfg.resume or not states:
+    if not cfg.resume:
+        return None
+    for path in state.unfinished_states(Path(cfg.out)):
+        print_once(f"training: {path} is unfinished, as a kill leaves it; it is not used")
+    if not states:
         return None
     last = state.load(states[-1])
-    for difference in last.run.differences_from(run, last.path):
+    for difference in last.facts.run.differences_from(run, last.path):
         print_once(
             f"training: {difference}: this run goes on from {last.path}, but not as one that "
             "was never stopped would"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from microturn.configs.main import FAILED, main
 from microturn.training.start.bridge import Bridge
@@ -154,10 +155,10 @@ def test_a_run_that_stops_on_the_bridge_goes_on_along_it(
     words = (*words, "checkpoints_kept=9")
     assert train(data, straight, *words) == 0
     stopped = went_on(straight, tmp_path / "stopped", step=8)
-    assert load(saved_states(stopped)[-1]).bridge is not None
+    assert load(saved_states(stopped)[-1]).facts.bridge is not None
     assert train(data, stopped, *words) == 0
     assert rates_of(stopped) == rates_of(straight)
-    one, other = (load(saved_states(out)[-1]).weights for out in (straight, stopped))
+    one, other = (load_file(saved_states(out)[-1]) for out in (straight, stopped))
     assert not [name for name in one if not torch.equal(one[name], other[name])]
 
 

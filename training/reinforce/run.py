@@ -12,7 +12,7 @@ import torch
 from microturn.configs.load import save_config
 from microturn.model.card import weights_digest
 from microturn.model.checkpoint import load_checkpoint, save_checkpoint
-from microturn.model.checkpoint_files import TOKENIZER, WEIGHTS, StoredCheckpoint
+from microturn.model.checkpoint_files import TOKENIZER, StoredCheckpoint
 from microturn.training.build import new_model
 from microturn.training.reading.digest import data_digest
 from microturn.training.reinforce.config import ReinforceConfig
@@ -47,7 +47,7 @@ def reinforce(cfg: ReinforceConfig, *, watch: L.Callback | None = None) -> int:
         data=data_digest(source),
         precision=choose_precision(training.precision, gpu=has_gpu(training)),
     )
-    run = replace(run, settings=run.settings | _settings(cfg, weights_digest(folder / WEIGHTS)))
+    run = replace(run, settings=run.settings | _settings(cfg, weights_digest(folder)))
     refuse_to_overwrite(out)
     resumed = load_state(training, run)
     model = new_model(training, source, resumed)

@@ -6,21 +6,21 @@ the new model has and the checkpoint has not, a lane, a vocoder, words, is drawn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from torch import Tensor
-
-from microturn.model.checkpoint_files import WEIGHTS, StoredCheckpoint
+from microturn.model.checkpoint_files import StoredCheckpoint
 from microturn.model.checkpoint_place import IN_RUN, find_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.embed import marked_rows
 from microturn.model.model import InteractionModel
+from microturn.model.stored.tensor_files import SomeRows, Stored
+from microturn.model.stored.weights import has_weights
 from microturn.model.streams import StreamLayout, Tokenizer
 from microturn.training import state
+from microturn.training.sharding.state_folder import is_whole
 from microturn.training.start.model_settings import REACH, differences, is_loss_setting
 
 _ROWS_BY_PIECE: Final = ("embed.tokens.weight", "unembed.weight")
@@ -36,7 +36,7 @@ class InitialWeights:
     cfg: ModelConfig
     layout: StreamLayout
     tokenizer: Tokenizer
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Stored]
 
     @classmethod
     def read(cls, name: str) -> InitialWeights:
@@ -54,41 +54,41 @@ class InitialWeights:
             weights=state.load(Path(name)).weights if _is_state(name) else stored.weights(),
         )
 
-    @torch.no_grad()
-    def give_to(self, model: InteractionModel, tokenizer: Tokenizer) -> list[str]:
-        """Fill a new model; return what is not as in the checkpoint, a phrase each.
+    def sources(
+        self, model: InteractionModel, tokenizer: Tokenizer
+    ) -> tuple[dict[str, Stored], list[str]]:
+        """Find what tensors of a new model take; others keep what they have or are to have.
 
-        Raises ValueError, naming the key, where the model cannot take the weights.
+        Returns too what is not as in the checkpoint, a phrase each. Raises ValueError, naming the
+        key, where the model cannot take the weights.
         """
         changes = [*self._check_settings(model), *self._check_lanes(model.layout)]
         new, old = tokenizer.pieces, self.tokenizer.pieces
         added, gone = set(new) - set(old), set(old) - set(new)
         if added or gone:
             changes.append(f"{len(added)} pieces of words are new, {len(gone)} are gone")
-        rows: dict[str, Callable[[Tensor, Tensor], None]] = {
-            _ROWS_BY_LANE: lambda to, source: self._copy_marks(to, source, model.layout)
-        }
-        rows |= dict.fromkeys(
-            _ROWS_BY_PIECE, lambda to, source: _copy_rows(to, source, _places(new, old))
-        )
+        rows = dict.fromkeys(_ROWS_BY_PIECE, _same_pieces(new, old))
+        rows[_ROWS_BY_LANE] = self._same_marks(model.layout)
+        found: dict[str, Stored] = {}
         drawn = []
         for name, values in model.state_dict().items():
             stored = self.weights.get(name)
             if stored is None:
                 drawn.append(name)
             elif name in rows:
-                rows[name](values, stored)
+                base = model.pending.get(name)
+                found[name] = SomeRows(stored, base, rows[name], stored.dtype, (*values.shape,))
             elif stored.shape == values.shape:
-                values.copy_(stored)
+                found[name] = stored
             else:
                 raise ValueError(
-                    f"init={self.name} has {name} of {tuple(stored.shape)}, this model of "
+                    f"init={self.name} has {name} of {stored.shape}, this model of "
                     f"{tuple(values.shape)}; start from a checkpoint of the same sizes"
                 )
         self._check_drawn(drawn, model)
         if drawn:
             changes.append(f"{len(drawn)} tensors are drawn ({_common_start(drawn)})")
-        return changes
+        return found, changes
 
     def _check_settings(self, model: InteractionModel) -> list[str]:
         """Return settings of the model that differ; raise ValueError for those that may not."""
@@ -133,12 +133,15 @@ class InitialWeights:
             )
         return changes
 
-    def _copy_marks(self, to: Tensor, source: Tensor, layout: StreamLayout) -> None:
-        """Copy the marks of the positions that both layouts have, lane by lane."""
+    def _same_marks(self, layout: StreamLayout) -> dict[int, int]:
+        """Find marks of positions that both layouts have, lane by lane: new row to old row."""
         new, old = marked_rows(layout), marked_rows(self.layout)
-        for lane in new.keys() & old.keys():
-            kept = source[old[lane]]
-            to[new[lane]][: len(kept)] = kept
+        every = range(sum(spec.positions for spec in (*layout.lane_specs, *self.layout.lane_specs)))
+        return {
+            row: before
+            for lane in new.keys() & old.keys()
+            for row, before in zip(every[new[lane]], every[old[lane]], strict=False)
+        }
 
     def _check_drawn(self, names: Sequence[str], model: InteractionModel) -> None:
         free = [
@@ -160,7 +163,8 @@ def folder_of(name: str) -> Path:
 
 
 def _is_state(name: str) -> bool:
-    return Path(name).is_file() and Path(name).parent.name == state.FOLDER
+    path = Path(name)
+    return path.parent.name == state.FOLDER and (path.is_file() or is_whole(path))
 
 
 def model_layer(name: str) -> dict[str, Any]:
@@ -170,21 +174,17 @@ def model_layer(name: str) -> dict[str, Any]:
 
 def refuse_to_overwrite(out: Path) -> None:
     """Raise ValueError where a run folder holds a checkpoint that no state of it could continue."""
-    if (out / IN_RUN / WEIGHTS).is_file() and not state.saved_states(out):
+    if has_weights(out / IN_RUN) and not state.saved_states(out):
         raise ValueError(
             f"out={out} holds a checkpoint and no state to resume from, and training would "
             f"overwrite it; give another out=, and init={out / IN_RUN} to start from its weights"
         )
 
 
-def _places(new: Sequence[str], old: Sequence[str]) -> Mapping[int, int]:
-    """Find rows of pieces that both have: from those of the old to those of the new."""
-    row_of = {piece: row for row, piece in enumerate(new)}
-    return {row: row_of[piece] for row, piece in enumerate(old) if piece in row_of}
-
-
-def _copy_rows(to: Tensor, source: Tensor, places: Mapping[int, int]) -> None:
-    to[list(places.values())] = source[list(places)]
+def _same_pieces(new: Sequence[str], old: Sequence[str]) -> dict[int, int]:
+    """Find rows of pieces that both have: from those of the new to those of the old."""
+    row_of = {piece: row for row, piece in enumerate(old)}
+    return {row: row_of[piece] for row, piece in enumerate(new) if piece in row_of}
 
 
 def _common_start(names: Sequence[str]) -> str:

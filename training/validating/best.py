@@ -22,7 +22,6 @@ from microturn.configs.reading import lines_of
 from microturn.model.checkpoint import save_checkpoint
 from microturn.model.losses import lane_terms
 from microturn.model.streams import Tokenizer
-from microturn.training import state
 from microturn.training.config import ValidateConfig
 from microturn.training.module import TrainingModule
 from microturn.training.validating.losses import OWN, PREFIX, ValidationLosses
@@ -69,15 +68,14 @@ class KeepBest(Callback):
         if trainer.is_global_zero:
             self._write()
         if self._best() is self.rows[-1]:
-            weights, _ = state.gather(pl_module.model, pl_module.optimizer)
-            if trainer.is_global_zero:
-                save_checkpoint(
-                    self.out / FOLDER,
-                    pl_module.model,
-                    self.tokenizer,
-                    weights=weights,
-                    notes=self.notes,
-                )
+            save_checkpoint(
+                self.out / FOLDER,
+                pl_module.model,
+                self.tokenizer,
+                notes=self.notes,
+                saved=f"step {pl_module.steps}",
+                peers=pl_module.processes,
+            )
         shown = ", ".join(
             f"{name} {value:.4f}" for name, value in values.items() if value is not None
         )

@@ -7,6 +7,7 @@ largest entry; sums in another order explain it. Weights after four steps: 1e-3.
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from microturn.configs.main import main
 from microturn.training.state import load, path_of, saved_states
+from support.states import state_at, tensors_of
 
 STEPS = 4
 GRADIENT_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-3
@@ -52,11 +54,11 @@ def apart(one: dict[str, Tensor], other: dict[str, Tensor], names: list[str]) ->
 
 
 def assert_equal_steps(one: Path, other: Path) -> None:
-    first, other_first = (load_file(path_of(out, 1)) for out in (one, other))
+    first, other_first = (tensors_of(state_at(out, 1)) for out in (one, other))
     assert first.keys() == other_first.keys()
     gradients = [n for n in first if n.startswith(("optimiser/m/", "optimiser/momentum/"))]
     assert apart(first, other_first, gradients) < GRADIENT_TOLERANCE
-    last, other_last = (load_file(path_of(out, STEPS)) for out in (one, other))
+    last, other_last = (tensors_of(state_at(out, STEPS)) for out in (one, other))
     biases = [n for n in last if n.endswith("selection_bias")]
     assert biases
     assert all(torch.equal(last[n], other_last[n]) for n in biases)
@@ -80,7 +82,7 @@ def test_parts_add_up_to_the_step(data: Path, one: Path, tmp_path: Path) -> None
 def test_blocks_computed_again_give_the_same_bits(data: Path, one: Path, tmp_path: Path) -> None:
     assert main(["train", *words_of(data, tmp_path, "activation_checkpointing=true")]) == 0
     for step in (1, STEPS):
-        a, b = (load_file(path_of(out, step)) for out in (one, tmp_path))
+        a, b = (tensors_of(state_at(out, step)) for out in (one, tmp_path))
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -119,20 +121,109 @@ def test_two_processes_take_the_steps_of_one(
     assert len((tmp_path / "errors1").read_text()) == 0  # the first one speaks for both
 
 
-def test_sharded_weights_take_the_steps_of_one_and_go_on_from_its_state(
-    server: Any, data: Path, one: Path, tmp_path: Path
-) -> None:
-    out, errors = tmp_path / "run", tmp_path / "errors"
+@pytest.fixture(scope="module")
+def sharded(server: Any, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two processes that share the weights."""
+    out = tmp_path_factory.mktemp("sharded") / "run"
+    errors = out.with_name("errors")
     words = words_of(data, out, "parallel.shard=2")
     server.wait_for_ranks(server.start_ranks(words, errors), errors)
-    assert_equal_steps(one, out)
-    for path in saved_states(out)[2:]:
-        path.unlink()
-    shutil.copy(path_of(one, 2), path_of(out, 2))
+    return out
+
+
+def test_sharded_weights_take_the_steps_of_one(one: Path, sharded: Path) -> None:
+    assert_equal_steps(one, sharded)
+    for path in saved_states(sharded):
+        pieces = [load_file(each) for each in sorted(path.glob("*.safetensors"))]
+        assert len(pieces) == 2
+        whole = sum(value.nbytes for value in tensors_of(path).values())
+        shares = [sum(value.nbytes for value in each.values()) for each in pieces]
+        assert sum(shares) == whole  # nothing twice
+        assert max(shares) < 0.52 * whole
+    weights = load_file(sharded / "checkpoint" / "model.safetensors")
+    last = tensors_of(state_at(sharded, STEPS))
+    assert all(torch.equal(value, last[f"model/{name}"]) for name, value in weights.items())
+
+
+def test_sharded_weights_begin_as_those_of_one(
+    server: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate of zero leaves weights as they were drawn; they have the bits of one process."""
+    still = ("max_steps=1", "optim.lr=0", "optim.muon_lr=0", "model.moe.bias_speed=0")
+    alone, out, errors = tmp_path / "alone", tmp_path / "run", tmp_path / "errors"
+    assert main(["train", *words_of(data, alone, *still)]) == 0
+    words = words_of(data, out, "parallel.shard=2", *still)
     server.wait_for_ranks(server.start_ranks(words, errors), errors)
-    assert "resuming at step 2" in (tmp_path / "errors0").read_text()
-    a, b = (load_file(path_of(run, STEPS)) for run in (one, out))
-    assert apart(a, b, [n for n in a if n.startswith("model/")]) < WEIGHT_TOLERANCE
+    weights = [run / "checkpoint" / "model.safetensors" for run in (alone, out)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_state_goes_on_in_another_layout(
+    whole: bool, server: Any, data: Path, one: Path, sharded: Path, tmp_path: Path
+) -> None:
+    """From one process to two that share the weights, and back."""
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    source = state_at(one if whole else sharded, 2)
+    place = out / "states" / source.name
+    place.parent.mkdir(parents=True)
+    shutil.copy(source, place) if whole else shutil.copytree(source, place)
+    if whole:
+        words = words_of(data, out, "parallel.shard=2")
+        server.wait_for_ranks(server.start_ranks(words, errors), errors)
+        assert "resuming at step 2" in (tmp_path / "errors0").read_text()
+    else:
+        assert main(["train", *words_of(data, out)]) == 0
+    straight = tensors_of(state_at(one, STEPS))
+    went_on = tensors_of(state_at(out, STEPS))
+    names = [n for n in straight if n.startswith("model/")]
+    assert apart(straight, went_on, names) < WEIGHT_TOLERANCE
+    assert losses(out) == pytest.approx(losses(one)[-len(losses(out)) :], rel=1e-4)
+
+
+def test_a_killed_process_leaves_the_state_before_and_one_process_goes_on(
+    server: Any, data: Path, tmp_path: Path
+) -> None:
+    straight, out, errors = tmp_path / "straight", tmp_path / "run", tmp_path / "errors"
+    length = "max_steps=20"
+    assert main(["train", *words_of(data, straight, length)]) == 0
+    pids = server.start_ranks(words_of(data, out, "parallel.shard=2", length), errors)
+    wait_for_states(out, 2)
+    os.kill(pids[1], signal.SIGKILL)
+    assert server.wait(pids[1]) == -signal.SIGKILL
+    assert server.wait(pids[0]) != 0
+    saved = saved_states(out)
+    for path in saved[2:]:
+        shutil.rmtree(path)
+    half = saved[0].with_name("step00000003")  # as on a disk that renames before it writes
+    shutil.copytree(saved[0], half)
+    (half / "index.json").unlink()
+    assert main(["train", *words_of(data, out, length)]) == 0
+    assert not half.exists()
+    a, b = losses_by_step(straight), losses_by_step(out)
+    assert all(b[step] == pytest.approx(a[step], rel=1e-4) for step in range(3, 7))
+    assert all(b[step] == pytest.approx(a[step], rel=1e-2) for step in range(3, 21))
+
+
+def losses_by_step(out: Path) -> dict[int, list[float]]:
+    with (out / "log" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {int(r["step"]): [float(v) for n, v in r.items() if n.startswith("loss/")] for r in rows}
+
+
+def wait_for_states(out: Path, n: int) -> None:
+    end = time.monotonic() + 240
+    while len(saved_states(out)) < n and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def test_a_run_starts_from_a_state_in_pieces(
+    data: Path, sharded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = (f"init={state_at(sharded, 2)}", "max_steps=1", "optim.lr=0", "optim.muon_lr=0")
+    assert main(["train", *words_of(data, tmp_path, *start, "model.moe.bias_speed=0")]) == 0
+    a, b = tensors_of(state_at(sharded, 2)), tensors_of(state_at(tmp_path, 1))
+    assert all(torch.equal(a[n], b[n]) for n in a if n.startswith("model/"))
 
 
 def test_one_of_two_processes_is_interrupted(server: Any, data: Path, tmp_path: Path) -> None:

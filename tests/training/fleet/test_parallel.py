@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from microturn.configs.load import ConfigError
 from microturn.configs.main import main
 from microturn.training import config_of
-from microturn.training.state import path_of, saved_states
+from microturn.training.state import remove, saved_states
+from support.states import state_at, tensors_of
 
 STEPS = 4
 GRADIENT_TOLERANCE, LOSS_TOLERANCE, WEIGHT_TOLERANCE = 2e-6, 1e-5, 1e-4
@@ -45,7 +46,7 @@ def one(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def assert_equal_runs(one: Path, other: Path, steps: int) -> None:
     """Compare gradients after one step, losses of all steps, weights after the last."""
-    a, b = (load_file(path_of(out, 1)) for out in (one, other))
+    a, b = (tensors_of(state_at(out, 1)) for out in (one, other))
     assert a.keys() == b.keys()
     for name in a:
         if name.startswith(("optimiser/m/", "optimiser/momentum/")):
@@ -86,9 +87,9 @@ def test_experts_on_two_devices_take_the_steps_of_one_and_go_on_anywhere(
     assert "2 devices (data 1 x shard 1 x expert 2)" in (tmp_path / "errors0").read_text()
     assert_equal_runs(one, out, STEPS)
     for path in saved_states(out)[2:]:
-        path.unlink()
+        remove(path)
     assert main(["train", *words_of(data, out)]) == 0
-    a, b = (load_file(path_of(run, STEPS)) for run in (one, out))
+    a, b = (tensors_of(state_at(run, STEPS)) for run in (one, out))
     for name in a:
         if name.startswith("model/"):
             assert apart(a[name], b[name]) < WEIGHT_TOLERANCE, name
@@ -144,10 +145,10 @@ def test_a_run_that_changes_its_layout_on_the_way_ends_as_one_that_does_not(
         words = words_of(data, out, *keys)
         server.wait_for_ranks(server.start_ranks(words, errors, 4), errors)
         for path in saved_states(out)[step:]:
-            path.unlink()
+            remove(path)
         if step < STEPS:
             shutil.rmtree(out / "lightning")
-    a, b = (load_file(path_of(run, STEPS)) for run in (one, out))
+    a, b = (tensors_of(state_at(run, STEPS)) for run in (one, out))
     for name in a:
         if name.startswith("model/"):
             assert apart(a[name], b[name]) < WEIGHT_TOLERANCE, name
