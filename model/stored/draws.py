@@ -7,21 +7,22 @@ of a model on one device, bit for bit, whatever the layout, and no process ever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from microturn.model.stored.tensor_files import runs
 
 _LARGE: Final = 1 << 18  # elements; smaller parameters are made at once, whole
-_PIECE: Final = 1 << 20  # elements that are drawn at once; a multiple of 16, see `_pieces`
+_PIECE: Final = 1 << 16  # elements that are drawn at once; a multiple of 16, see `_pieces`
 _aten = torch.ops.aten
+_EMPTY: Final = _aten.empty.memory_format
 _CONSTANT: Final = (_aten.zero_.default, _aten.fill_.Scalar)
 _DRAWN: Final = (_aten.normal_.default, _aten.uniform_.default)
 
@@ -84,54 +85,46 @@ def _pieces(n: int) -> Iterator[tuple[int, Tensor]]:
 
 
 class _Recording(TorchDispatchMode):
-    """Records what would fill parameters without memory; `is_drawn`: moves the generator on."""
+    """Gives large tensors no memory, and records what would fill them.
+
+    is_drawn: the default generator moves on as if they were drawn.
+    """
 
     def __init__(self, *, is_drawn: bool) -> None:
         super().__init__()
         self.is_drawn = is_drawn
-        self.draws: dict[int, Draw] = {}  # by identity of the parameter
-        self.kept: list[Tensor] = []  # as long as identities count
+        self.draws: dict[Tensor, Draw] = {}  # by identity
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        kwargs = kwargs or {}
+        if func is _EMPTY and math.prod(args[0]) >= _LARGE:
+            return func(*args, **{**kwargs, "device": "meta"})
         if func not in (*_CONSTANT, *_DRAWN) or not args[0].is_meta:
-            return func(*args, **(kwargs or {}))
+            return func(*args, **kwargs)
         target: Tensor = args[0]
         draw = Draw(func, args[1:], torch.get_rng_state(), target.dtype, (*target.shape,))
         if self.is_drawn:
             draw.skip()
-        self.draws[id(target)] = draw
+        self.draws[target] = draw
         return target
-
-    def without_memory(self, module: nn.Module, name: str, parameter: Any) -> Any:
-        """Replace a large parameter that is being registered."""
-        if parameter is None or parameter.is_meta or parameter.numel() < _LARGE:
-            return None
-        empty = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
-        self.kept.append(empty)
-        return empty
 
 
 @contextmanager
-def without_memory(*, is_drawn: bool) -> Iterator[dict[int, Draw]]:
-    """Make modules whose large parameters are on the meta device; yields draws by `id`.
+def without_memory(*, is_drawn: bool) -> Iterator[dict[Tensor, Draw]]:
+    """Make modules whose large parameters are on the meta device; yields draws by parameter.
 
     is_drawn: the default generator moves on as if they were drawn, and the draws can be read.
     """
-    recording = _Recording(is_drawn=is_drawn)
-    handle = register_module_parameter_registration_hook(recording.without_memory)
-    try:
-        with recording:
-            yield recording.draws
-    finally:
-        handle.remove()
+    with _Recording(is_drawn=is_drawn) as recording:
+        yield recording.draws
 
 
-def draws_of(model: nn.Module, draws: dict[int, Draw]) -> dict[str, Draw]:
+def draws_of(model: nn.Module, draws: Mapping[Tensor, Draw]) -> dict[str, Draw]:
     """Name the draws of a model made `without_memory`."""
     empty = {name: p for name, p in model.named_parameters() if p.is_meta}
-    lost = [name for name, p in empty.items() if id(p) not in draws]
+    lost = [name for name, p in empty.items() if p not in draws]
     if lost:
         raise RuntimeError(f"{lost[0]} is filled by no torch.nn.init; draw it with one")
-    return {name: draws[id(p)] for name, p in empty.items()}
+    return {name: draws[p] for name, p in empty.items()}
