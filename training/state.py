@@ -176,7 +176,7 @@ def load(path: Path) -> State:
     try:
         tensors, header = read_folder(path) if path.is_dir() else read_header(path)
         return State(path=path, facts=Facts.from_json(header), tensors=tensors)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); delete it to go on from "
             "the state before it, or give resume=false"

@@ -91,7 +91,7 @@ class _Recording(TorchDispatchMode):
     """
 
     def __init__(self, *, is_drawn: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.is_drawn = is_drawn
         self.draws: dict[Tensor, Draw] = {}  # by identity
 

@@ -186,7 +186,7 @@ def local_regions(
     Of shards that several processes hold alike, the first of these writes.
     """
     for name, value in tensors.items():
-        if not hasattr(value, "placements"):
+        if not (isinstance(value, Tensor) and hasattr(value, "placements")):
             if rank == 0:
                 yield name, value, ()
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -61,9 +61,17 @@ def _pieced(
 ) -> PiecedTensor:
     pieces = tuple((files[file][name], (*offsets,)) for file, offsets in entry["pieces"])
     shape = (*entry["shape"],)
-    if not pieces or sum(math.prod(each.shape) for each, _ in pieces) != math.prod(shape):
+    fit = all(_lies_in(shape, each.shape, offsets) for each, offsets in pieces)
+    if not (pieces and fit) or sum(math.prod(p.shape) for p, _ in pieces) != math.prod(shape):
         raise ValueError(f"the pieces of {name} do not make up {shape}")
     return PiecedTensor(pieces[0][0].dtype, shape, pieces)
+
+
+def _lies_in(whole: Sequence[int], size: Sequence[int], offsets: Sequence[int]) -> bool:
+    if not len(whole) == len(size) == len(offsets):
+        return False
+    spans = zip(whole, size, offsets, strict=True)
+    return all(first >= 0 and first + n <= all_of_it for all_of_it, n, first in spans)
 
 
 def save_folder(

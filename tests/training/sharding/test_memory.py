@@ -15,8 +15,9 @@ ROOM = 1.1
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_no_process_holds_more_than_its_share(tmp_path: Path) -> None:
-    words = [sys.executable, str(RANKS), str(tmp_path), "4"]
+@pytest.mark.parametrize(("shard", "expert"), [(4, 1), (2, 2)])
+def test_no_process_holds_more_than_its_share(shard: int, expert: int, tmp_path: Path) -> None:
+    words = [sys.executable, str(RANKS), str(tmp_path), str(shard), str(expert)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=1700)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
