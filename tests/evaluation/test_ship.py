@@ -18,7 +18,7 @@ from microturn.evaluation.ship import MAX_WEIGHTS_BYTES
 from microturn.inference.config import ServeConfig, TalkConfig
 from microturn.inference.serve.about import about_checkpoint
 from microturn.model import config as model_config
-from microturn.model.card import CARD, weights_digest
+from microturn.model.card import CARD, digest_of
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint, save_checkpoint
 from microturn.model.checkpoint_files import CONTENTS, DIGESTS, StoredCheckpoint
 from microturn.model.checkpoint_place import find_checkpoint
@@ -149,7 +149,7 @@ def test_what_comes_with_the_package_is_whole() -> None:
     )
     files = {path for path in SHIPPED_FOLDER.rglob("*") if path.is_file() and path.name != DIGESTS}
     assert listed == {
-        path.relative_to(SHIPPED_FOLDER).as_posix(): weights_digest(path) for path in files
+        path.relative_to(SHIPPED_FOLDER).as_posix(): digest_of(path) for path in files
     }
     assert (SHIPPED_FOLDER / WEIGHTS).stat().st_size <= MAX_WEIGHTS_BYTES
     card = (SHIPPED_FOLDER / CARD).read_text(encoding="utf-8")
