@@ -67,8 +67,8 @@ from microturn.datagen.corpora.conversations.layouts.choice import layout_of
 from microturn.datagen.corpora.conversations.layouts.two_files import why_no_session
 from microturn.datagen.corpora.conversations.parts import DialogueParts
 from microturn.datagen.corpora.conversations.reader import Conversations
-from microturn.datagen.corpora.home import SHIPPED, corpora_home
-from microturn.datagen.corpora.manifest import ATTRIBUTION_NAME, MANIFEST_NAME, Corpus
+from microturn.datagen.corpora.home import SHIPPED, corpora_home, is_corpus
+from microturn.datagen.corpora.manifest import ATTRIBUTION_NAME, Corpus
 from microturn.datagen.corpora.packages import PACKAGES, unpacked
 from microturn.datagen.corpora.recordings import Recording, writable
 from microturn.datagen.corpora.splits import with_splits
@@ -102,10 +102,11 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     config = replace(
         config, source=_absolute(config.source), alignments=_absolute(config.alignments)
     )
-    if all((Path(config.source) / name).is_file() for name in (MANIFEST_NAME, SUMMARY_NAME)):
+    source = Path(config.source)
+    if is_corpus(source) and (source / SUMMARY_NAME).is_file():
         raise ValueError(f"{config.source} is a corpus already; simulate with corpus=FOLDER")
     out = Path(config.out) if config.out else corpora_home() / name_of(config)
-    exists = (out / MANIFEST_NAME).is_file()
+    exists = is_corpus(out)
     changes = _changes(config, out) if exists else None
     if exists and not changes:
         why = "" if changes is None else ": nothing is new in its source"

@@ -11,6 +11,8 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from microturn.training.config import TrainingConfig
 
@@ -44,7 +46,11 @@ def meet(
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = address, str(port)
     try:
         dist.init_process_group(
-            "nccl" if gpu else "gloo", rank=rank, world_size=n_devices, timeout=MEETING
+            "nccl" if gpu else "gloo",
+            store=_store(rank, n_devices, cfg.nodes),
+            rank=rank,
+            world_size=n_devices,
+            timeout=MEETING,
         )
     except RuntimeError as error:
         raise OSError(
@@ -53,3 +59,14 @@ def meet(
             "look at those that are missing"
         ) from error
     return environment
+
+
+def _store(rank: int, n_ranks: int, n_nodes: int) -> Store:
+    """Connect to the store of the launcher, on a shelf of this attempt where it can be told.
+
+    torchrun keeps one store while it starts ranks again, and in it the addresses of those that are
+    gone. Launchers of several machines count their attempts apart, so there all have one shelf.
+    """
+    store, _, _ = next(rendezvous("env://", rank, n_ranks, timeout=MEETING))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if n_nodes == 1 else "0"
+    return PrefixStore(f"attempt{attempt}", store)

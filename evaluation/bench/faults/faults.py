@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,11 +76,17 @@ def _present_memory(_: Struck, pid: int) -> int:
 
 
 def _stop_reader(target: Struck) -> None:
-    """Stop the process that reads dialogues for one rank."""
-    for task in Path(f"/proc/{target.ranks.pid(target.rank)}/task").iterdir():
-        children = (task / "children").read_text(encoding="utf-8").split()
-        for child in children:
-            os.kill(int(child), signal.SIGSTOP)
+    """Stop the processes that read dialogues for one rank, whoever of its own started them."""
+    for pid in _started_by(target.ranks.pid(target.rank)):
+        if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGSTOP)
+
+
+def _started_by(pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text(encoding="utf-8").split()):
+            yield from _started_by(child)
+            yield child
 
 
 def _slow_down(target: Struck) -> None:
@@ -173,7 +179,9 @@ FAULTS: Final = {
         what="the disk is full (RLIMIT_FSIZE)",
         strike=_limit(resource.RLIMIT_FSIZE, _half_a_state, first=True),
     ),
-    "not_a_number": Fault(what="NaN in the gradient of one rank", words=(f"callbacks=[{SPOIL}]",)),
+    "not_a_number": Fault(
+        what="NaN in the gradient of one rank", words=(f'callbacks=["{SPOIL}"]',)
+    ),
     "shard_gone": Fault(what="a shard is gone", beforehand=_remove_shard, undo=_mend_shard),
     "shard_damaged": Fault(what="a shard is damaged", beforehand=_damage_shard, undo=_mend_shard),
     "state_torn": Fault(what="the last state is torn", beforehand=_tear_state, undo=_remove_state),

@@ -40,7 +40,7 @@ class Torchrun:
 
 def lose_a_rank(words: Sequence[str], n: int, errors: Path, is_saved: Callable[[], bool]) -> int:
     """Kill a rank of a run that torchrun may start again; returns its exit code."""
-    options = [f"--nproc-per-node={n}", "--max-restarts=1", f"--master-port={_free_port()}"]
+    options = ["--standalone", f"--nproc-per-node={n}", "--max-restarts=1"]
     agent = Torchrun(options, [*words, f"devices={n}"], errors)
     try:
         _wait_for(is_saved, agent)

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -74,7 +75,9 @@ class Ranks:
         return pid
 
     def send(self, rank: int, number: signal.Signals) -> None:
-        os.kill(self.pid(rank), number)
+        """Send a signal to a rank, if it still runs."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid(rank), number)
 
     def wait(self, limit_s: float) -> float | None:
         """Wait for all ranks that can end; returns the seconds, None where they did not."""
