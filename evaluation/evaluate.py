@@ -34,7 +34,7 @@ from microturn.evaluation.suites.registry import (
     MODULES,
     known_suites,
     load_suite,
-    suites_of_any_set,
+    suites_of_recorded_sets,
 )
 from microturn.evaluation.suites.suite import Suite
 from microturn.evaluation.traces import TraceFile
@@ -112,7 +112,7 @@ def check(config: EvaluateConfig) -> None:
     """Raise ConfigError for a configuration without an agent or with unknown names."""
     if config.checkpoint and config.baseline:
         raise ConfigError(f"give either checkpoint=DIR or baseline={'|'.join(BASELINES)}")
-    known = suites_of_any_set() if config.data else known_suites()
+    known = suites_of_recorded_sets() if config.data else known_suites()
     for name in config.suites:
         if name not in known:
             where = " for data=" if name in MODULES else ""
@@ -131,7 +131,7 @@ def make_plan(config: EvaluateConfig) -> EvaluationPlan:
     return EvaluationPlan(
         config=config,
         suites=tuple(suites),
-        sets=tuple(_given_set(config, layout) if config.data else _sets(config, suites, layout)),
+        sets=tuple((_given_set if config.data else _sets)(config, suites, layout)),
         spec=_spec(config),
     )
 
@@ -160,14 +160,17 @@ def checkpoint_layout(folder: str) -> StreamLayout:
     return StreamLayout.load(Path(folder) / LAYOUT)
 
 
-def _given_set(config: EvaluateConfig, layout: StreamLayout | None) -> Iterator[PlayedSet]:
+def _given_set(
+    config: EvaluateConfig, suites: Sequence[Suite], layout: StreamLayout | None
+) -> Iterator[PlayedSet]:
     """Open the set of data=."""
     dialogues = DialogueSet.open(config.data)
     if layout is not None:
         layout.check_same(dialogues.layout, config.checkpoint, config.data)
         check_socket(config, layout, lanes_of=dialogues.layout, name=config.data)
     limit = _limit(config, n_sets=1)
-    yield PlayedSet.of(DATA, dialogues, n_dialogues=dialogues.count(limit))
+    by_speech = any(suite.by_speech for suite in suites)
+    yield PlayedSet.of(DATA, dialogues, n_dialogues=dialogues.count(limit), by_speech=by_speech)
 
 
 def _sets(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from microturn.datagen.closed_loop.performed import shifted
 from microturn.datagen.closed_loop.plan import DialoguePlan
 from microturn.datagen.closed_loop.replies import HeardReply
 from microturn.datagen.closed_loop.user import SimulatedUser
@@ -48,7 +47,7 @@ def _tell(user: SimulatedUser, timeline: Timeline, now: int) -> None:
             continue
         shift = state.arrives - state.errand.text.sample
         for event in state.errand.events:
-            moved = shifted(event, shift)
+            moved = event.shifted(shift)
             wait = _floor_shift(user, number) - shift
             if wait > 0 and moved.expect is not None:  # it is said once the floor is free
                 first, last = moved.expect.window_samples

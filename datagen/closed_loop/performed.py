@@ -134,7 +134,7 @@ class PerformedAct:
 
     def _moved(self, event: Event) -> Event:
         before = self.first and event.start_sample < self.act.clips[self.first].start_sample
-        moved = shifted(event, self.shift)
+        moved = event.shifted(self.shift)
         return replace(moved, start_sample=event.start_sample + self.earlier) if before else moved
 
 
@@ -150,17 +150,3 @@ class ErrandState:
 def needs_agent(event: Event) -> bool:
     """Whether it is an event only while the agent speaks."""
     return event.expect is not None and event.expect.act in NEEDS_AGENT
-
-
-def shifted(event: Event, samples: int) -> Event:
-    """Return an event that happens later, with its window."""
-    expect = event.expect
-    if expect is not None:
-        first, last = expect.window_samples
-        expect = replace(expect, window_samples=(first + samples, last + samples))
-    return replace(
-        event,
-        start_sample=event.start_sample + samples,
-        end_sample=event.end_sample + samples,
-        expect=expect,
-    )

@@ -27,8 +27,8 @@ STEP: Final = ACTIVE_STEP  # samples of one step of what a user hears
 HESITATION_S: Final = 1.05  # a longer silence of a user ends what it says in one go
 TYPED: Final = "typed"  # the lane of acts that are texts
 REACTION_S: Final = 0.1  # nobody reacts to anything sooner
-# In these the user goes on whatever the agent says or does not say meanwhile.
 OVER: Final = (OVERLAY, SOUND)  # parts that wait for nobody
+# In these the user goes on whatever the agent says or does not say meanwhile.
 KEEPS_TALKING: Final = ("agent_backchannel", "interjection", "spoken_cue", "translation")
 
 

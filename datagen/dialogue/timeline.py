@@ -6,7 +6,7 @@ Times are samples on the wall clock; `labels` gives them in seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from microturn.datagen.labels.dialogue import (
@@ -72,6 +72,19 @@ class Event:
     def __post_init__(self) -> None:
         check_event(self.type, None if self.expect is None else self.expect.act)
         check_confidence(self.confidence)
+
+    def shifted(self, samples: int) -> Event:
+        """Return the event so much later, in one piece with what it expects."""
+        expect = self.expect
+        if expect is not None:
+            first, last = expect.window_samples
+            expect = replace(expect, window_samples=(first + samples, last + samples))
+        return replace(
+            self,
+            start_sample=self.start_sample + samples,
+            end_sample=self.end_sample + samples,
+            expect=expect,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

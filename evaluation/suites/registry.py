@@ -45,6 +45,11 @@ def suites_of_any_set() -> tuple[str, ...]:
     return (*event_suites(), "tau_voice")
 
 
+def suites_of_recorded_sets() -> tuple[str, ...]:
+    """Names of the suites that can score any set of recorded dialogues; one listens for speech."""
+    return (*suites_of_any_set(), "open_turns")
+
+
 def load_suite(name: str) -> Suite:
     """The suite of that name; raises ValueError for an unknown one."""
     if name in MODULES:

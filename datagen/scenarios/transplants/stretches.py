@@ -179,17 +179,7 @@ class _Later:
         return replace(text, sample=text.sample + self._how.later(text.sample))
 
     def _event(self, event: Event) -> Event:
-        """An event is in one piece with what it expects: both come later, or neither."""
-        by, expect = self._how.later(event.start_sample), event.expect
-        if expect is not None:
-            first, last = expect.window_samples
-            expect = replace(expect, window_samples=(first + by, last + by))
-        return replace(
-            event,
-            start_sample=event.start_sample + by,
-            end_sample=event.end_sample + by,
-            expect=expect,
-        )
+        return event.shifted(self._how.later(event.start_sample))
 
 
 def _words(words: Iterable[Word], how: Widening) -> list[Word]:

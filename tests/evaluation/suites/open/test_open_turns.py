@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from microturn.configs.load import load_config
+from microturn.evaluation.config import EvaluateConfig
+from microturn.evaluation.evaluate import evaluate
 from microturn.evaluation.report.markdown import worlds_of
 from microturn.evaluation.report.scores import AgentScores, RunInfo, Scores
 from microturn.evaluation.scoring.agent_output import HeardWord, SpokenWord
 from microturn.evaluation.scoring.dialogue_set import HeldOutDialogue
 from microturn.evaluation.scoring.scene import ScoredDialogue
+from microturn.evaluation.suites.held_out import held_out_set
 from microturn.evaluation.suites.open import turns
 from microturn.evaluation.suites.registry import load_suite
 from microturn.evaluation.suites.score_suite import score_suite
@@ -119,6 +125,21 @@ def test_the_oracle_is_right_and_who_is_silent_is_not(
     got = numbers_of("open_turns", 6)
     assert (got["oracle"]["credit"] or 0.0) > 0.75
     assert not got["silent"]["credit"]
+
+
+def test_a_set_of_ones_own_is_scored_by_speech_too(suite_cache: Path, tmp_path: Path) -> None:
+    """The same dialogues, as a folder, have the numbers of the suite."""
+    folder = held_out_set(
+        load_suite("open_turns"), suite_cache, n_dialogues=6, workers=1
+    ).reader.folder
+    words = ["suites=[open_turns]", "baseline=oracle", "n_pictures=0", f"out={tmp_path}"]
+    words += [f"data={folder}", f"cache={suite_cache}", "workers=1"]
+    assert evaluate(load_config(EvaluateConfig, [], words)) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    found = scores["suites"]["open_turns"]["details"]
+    assert found["taken_in_time"]["value"] == pytest.approx(10 / 11)  # Silero hears one reply not
+    assert found["stopped_in_time"]["value"] == 1.0
+    assert found["unasked_per_min"]["value"] == 0.0
 
 
 def test_every_word_of_a_reader_belongs_to_an_answer(
