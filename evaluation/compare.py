@@ -24,6 +24,7 @@ from microturn.evaluation.report import scores as score_file
 from microturn.evaluation.report.markdown import worlds
 from microturn.evaluation.report.observations import NAME, read_observations
 from microturn.evaluation.report.values import format_interval, format_value
+from microturn.evaluation.runner import SEED_MARK
 from microturn.evaluation.suites.intervals import (
     Interval,
     difference_interval,
@@ -122,8 +123,10 @@ class _Run:
         return cls(agent=agent, observations=observations, scores=scores)
 
     def sha256(self, suite: str) -> str:
-        """The digest of the suite's dialogues."""
-        return self.scores.info.sets[self.scores.first.suites[suite].set_name].sha256
+        """The digests of the suite's dialogues."""
+        name = self.scores.first.suites[suite].set_name
+        played = self.scores.info.sets.items()
+        return " ".join(one.sha256 for own, one in played if own.partition(SEED_MARK)[0] == name)
 
 
 def differences(

@@ -150,6 +150,9 @@ class EvaluateConfig:
         False, "a first impression: 16 dialogues, but 4 of each set, and one picture"
     )
     n_dialogues: int = option(0, "dialogues to play of each set, from its start; 0: all")
+    n_seeds: int = option(
+        1, "sets of each suite: its own, and others of the same configuration by other seeds"
+    )
     seed: int = option(0, "seed of the agent's sampling and of the confidence intervals")
     batch_size: int = option(8, "dialogues streamed side by side; changes rounding at most")
     device: str = option("auto", "device of the checkpoint: auto, cpu, cuda, ...")
@@ -184,3 +187,7 @@ class EvaluateConfig:
         for name in ("n_dialogues", "workers", "n_pictures"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.n_seeds < 1:
+            raise ValueError(f"n_seeds={self.n_seeds} must be at least 1")
+        if self.data and self.n_seeds > 1:
+            raise ValueError(f"n_seeds={self.n_seeds} is for the sets of the suites, not for data=")

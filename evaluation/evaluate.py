@@ -25,7 +25,13 @@ from microturn.evaluation.report.publish import check_pages, publish
 from microturn.evaluation.report.scores import RunInfo, SetInfo, score_run, write_scores
 from microturn.evaluation.report.targets import check_names, check_targets, suites_with_targets
 from microturn.evaluation.report.versions import versions
-from microturn.evaluation.runner import AgentSpec, PlayedSet, n_processes, play_sets
+from microturn.evaluation.runner import (
+    SEED_MARK,
+    AgentSpec,
+    PlayedSet,
+    n_processes,
+    play_sets,
+)
 from microturn.evaluation.scoring.dialogue_set import DialogueSet, checkpoint_digest
 from microturn.evaluation.speech.transcripts import transcripts_of
 from microturn.evaluation.suites.event_suites import event_suites
@@ -187,16 +193,19 @@ def _sets(
             check_socket(config, layout, lanes_of=lanes_of, name=f"suite {suite.name}")
     for name, players in by_set.items():
         n_dialogues = players[0].n_dialogues
-        dialogues = held_out_set(
-            players[0],
-            cache,
-            n_dialogues=min(config.n_dialogues, n_dialogues),
-            layout=layout,
-            workers=config.workers,
-        )
-        n_dialogues = min(_limit(config, n_sets=len(by_set)) or n_dialogues, n_dialogues)
+        n_played = min(_limit(config, n_sets=len(by_set)) or n_dialogues, n_dialogues)
         by_speech = any(suite.by_speech for suite in players)
-        yield PlayedSet.of(name, dialogues, n_dialogues=n_dialogues, by_speech=by_speech)
+        for number in range(config.n_seeds):
+            dialogues = held_out_set(
+                players[0],
+                cache,
+                n_dialogues=min(config.n_dialogues, n_dialogues),
+                number=number,
+                layout=layout,
+                workers=config.workers,
+            )
+            own = f"{name}{SEED_MARK}{dialogues.reader.index['seed']}" if number else name
+            yield PlayedSet.of(own, dialogues, n_dialogues=n_played, by_speech=by_speech)
 
 
 def check_socket(
@@ -258,7 +267,7 @@ def _transcripts(plan: EvaluationPlan) -> dict[str, Mapping[str, list[str]]]:
             workers=plan.config.workers or n_cores(),
         )
         for source in plan.sets
-        if source.name in asked
+        if source.plays in asked
     }
 
 

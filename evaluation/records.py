@@ -26,12 +26,13 @@ class AgentRecord:
     """Observations and outcomes of one agent in all dialogues."""
 
     observations: dict[str, dict[str, Observations]]  # of suites with a module, by dialogue
-    outcomes: dict[str, dict[str, list[Outcome]]]  # of events, by set and dialogue
+    outcomes: dict[str, dict[str, list[Outcome]]]  # of events, by name of the set and dialogue
     timing: Timing = field(default_factory=Timing)
 
-    def add(self, set_name: str, scored: ScoredDialogue, *, suites: Sequence[Suite]) -> None:
+    def add(
+        self, set_name: str, key: str, scored: ScoredDialogue, *, suites: Sequence[Suite]
+    ) -> None:
         """Observe a dialogue for the suites with a module that play its set, and its events."""
-        key = scored.dialogue.key
         for suite in suites:
             self.observations[suite.name][key] = suite.observe(scored)
         self.outcomes[set_name][key] = score(scored)
@@ -87,13 +88,13 @@ def read_records(
     records = {
         agent: AgentRecord(
             observations={suite.name: {} for suite in suites},
-            outcomes={source.name: {} for source in sets},
+            outcomes={source.plays: {} for source in sets},
         )
         for agent in (*agents, *panel)
     }
     dialogues: list[DialogueInfo] = []
     for source in sets:
-        own = [suite for suite in suites if suite.set_name == source.name]
+        own = [suite for suite in suites if suite.set_name == source.plays]
         for held_out in source.open().read(source.n_dialogues):
             dialogue = held_out.dialogue
             if source.name in transcripts:
@@ -103,9 +104,10 @@ def read_records(
                 DialogueInfo(source=source, key=dialogue.key, families=dialogue.families)
             )
             traces = files[source.name].traces(dialogue.key)
+            key = source.key_among_all(dialogue.key)
             for agent, trace in _traces_of((*agents, *panel), traces):
                 scored = ScoredDialogue(dialogue, trace, windows)
-                records[agent].add(source.name, scored, suites=own)
+                records[agent].add(source.plays, key, scored, suites=own)
     return Records(
         dialogues=tuple(dialogues),
         agents={agent: records[agent] for agent in agents},

@@ -23,6 +23,7 @@ from microturn.evaluation.speech.voice import AgentVoice, words_needed
 from microturn.evaluation.traces import TraceFile
 
 CHECKPOINT: Final = "checkpoint"
+SEED_MARK: Final = "@"  # before the seed, in names and keys of sets that were made once more
 _OWN_VOICE: Final = (CHECKPOINT, "oracle")  # agents that speak with the voice of the set
 _TEMPLATE_DIALOGUES: Final = 256  # more than enough to hear every word of the agent once
 _LONG_S: Final = 600.0  # longer dialogues are played one by one: batches of hours take memory
@@ -32,7 +33,7 @@ _LONG_S: Final = 600.0  # longer dialogues are played one by one: batches of hou
 class PlayedSet:
     """The first dialogues of a shard set."""
 
-    name: str
+    name: str  # with `@SEED` behind it where the set of a suite was made once more
     folder: str
     n_dialogues: int
     dialogue_s: float  # length of one dialogue
@@ -49,6 +50,16 @@ class PlayedSet:
             dialogue_s=dialogues.layout.duration_s(dialogues.reader.n_micro_turns),
             by_speech=by_speech,
         )
+
+    @property
+    def plays(self) -> str:
+        """The `set_name` of the suites that it is played for."""
+        return self.name.partition(SEED_MARK)[0]
+
+    def key_among_all(self, key: str) -> str:
+        """The key of one of its dialogues among those of all sets of a suite."""
+        _, mark, seed = self.name.partition(SEED_MARK)
+        return f"{key}{mark}{seed}"
 
     @property
     def total_s(self) -> float:

@@ -113,7 +113,7 @@ def _records(config: EvaluateConfig, users: ReactingUsers) -> tuple[Records, Did
         record = AgentRecord(observations={suite.name: {} for suite in own}, outcomes={SET: {}})
         did[name] = Counter()
         for scored, counts in talks_of(name, file, users, config):
-            record.add(SET, scored, suites=own)
+            record.add(SET, scored.dialogue.key, scored, suites=own)
             did[name].update(counts)
         records[name] = record
     found = Records(

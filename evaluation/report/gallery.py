@@ -35,10 +35,11 @@ class Picture:
 def choose(records: Records, suites: Sequence[Suite], *, n: int) -> list[Picture]:
     """The first dialogue, the worst ones, and then others of families that are not shown yet."""
     short = [one for one in records.dialogues if one.source.dialogue_s <= MAX_LENGTH_S]
-    sets = {one.source.name: one.source for one in short}
+    played = {(one.source.plays, one.source.key_among_all(one.key)): one for one in short}
+    names = {name for name, _ in played}
     typical = one_of_each_family(short)
     record = next(iter(records.agents.values()))
-    worst = worst_of([suite for suite in suites if suite.set_name in sets], record, sets=sets)
+    worst = worst_of([one for one in suites if one.set_name in names], record, played=played)
     chosen: dict[str, Picture] = {}
     for picture in (*typical[:1], *worst, *typical[1:]):
         chosen.setdefault(picture.stem, picture)
@@ -57,17 +58,24 @@ def one_of_each_family(dialogues: Sequence[DialogueInfo]) -> list[Picture]:
 
 
 def worst_of(
-    suites: Sequence[Suite], record: AgentRecord, *, sets: Mapping[str, PlayedSet]
+    suites: Sequence[Suite],
+    record: AgentRecord,
+    *,
+    played: Mapping[tuple[str, str], DialogueInfo],
 ) -> list[Picture]:
-    """Dialogues whose headline is below 1: the worst of each suite first, then the second ones."""
+    """Dialogues whose headline is below 1: the worst of each suite first, then the second ones.
+
+    `played` has them by the name of their set and their key among all sets of that name.
+    """
     ranked = []
     for suite in suites:
         pictures = []
         for key, observed in record.of_suite(suite).items():
             value = _value(suite, observed)
             if value is not None and value < 1.0:
-                source = sets[suite.set_name]
-                pictures.append(Picture(source=source, key=key, suite=suite.name, value=value))
+                one = played[suite.set_name, key]
+                picture = Picture(source=one.source, key=one.key, suite=suite.name, value=value)
+                pictures.append(picture)
         ranked.append(sorted(pictures, key=_badness))
     rounds = zip_longest(*ranked)
     return [one for round_ in rounds for one in sorted(filter(None, round_), key=_badness)]

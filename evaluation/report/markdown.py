@@ -12,7 +12,12 @@ from microturn.evaluation.report.gallery import Picture
 from microturn.evaluation.report.panel import floor_cell
 from microturn.evaluation.report.scores import RunInfo, Scores, with_events
 from microturn.evaluation.report.targets import TargetCheck
-from microturn.evaluation.report.values import format_interval, format_score, format_value
+from microturn.evaluation.report.values import (
+    format_interval,
+    format_score,
+    format_value,
+    format_with_seeds,
+)
 from microturn.evaluation.scoring.timing import KINDS
 from microturn.evaluation.suites.conditions import people
 from microturn.evaluation.suites.credit import FALSE_DELEGATES, SOUNDS, UNASKED
@@ -60,8 +65,8 @@ def tables(scores: Scores) -> str:
         "",
         f"{info.n_dialogues} dialogues {source}, {info.minutes:.0f} minutes, seed {info.seed}; "
         f"{versions}. {_about_twins(scores)}In brackets: 95 % interval over dialogues; n: events "
-        "behind the headline. Floor: what the best agent of the adversarial panel gets, or the "
-        "line below which all of it stays.",
+        f"behind the headline{_about_seeds(scores)}. Floor: what the best agent of the "
+        "adversarial panel gets, or the line below which all of it stays.",
         "",
         f"| suite | headline | n | dialogues | {' | '.join(_RESTRAINT.values())} "
         f"| {' | '.join(scores.agents)} | floor (best of the panel) |",
@@ -70,7 +75,8 @@ def tables(scores: Scores) -> str:
     for name in names:
         for title, metric in _headlines(scores.first.suites[name]):
             row = [one.metrics[metric] for one in _row(scores, name)]
-            cells = [format_score(metric, score) for score in row]
+            first, *rest = row
+            cells = [format_with_seeds(metric, first), *(format_score(metric, o) for o in rest)]
             counts = f"{row[0].n} | {row[0].n_dialogues} | {_restraint(scores, name)}"
             floor = floor_cell(scores, name)
             lines.append(f"| {title} | {metric} | {counts} | {' | '.join(cells)} | {floor} |")
@@ -91,6 +97,11 @@ def worlds(are_twins: Iterable[bool]) -> str:
     """Name the worlds of some suites, of each whether it is a twin."""
     kinds = set(are_twins) or {True}
     return " and ".join(text for twin, text in ((True, TWINS), (False, OPEN)) if twin in kinds)
+
+
+def _about_seeds(scores: Scores) -> str:
+    several = any(one.headline.by_seed for one in scores.first.suites.values())
+    return "; in parentheses: each of the sets of a suite, by other seeds" if several else ""
 
 
 def _about_twins(scores: Scores) -> str:
@@ -175,7 +186,8 @@ def _suite(scores: Scores, name: str) -> list[str]:
     for metric, meaning in entry.meanings.items():
         name = f"**{metric}**" if metric == entry.headline_metric else metric
         first, *rest = [one.metrics[metric] for one in row]
-        cells = [format_score(metric, first), *(format_value(metric, o.value) for o in rest)]
+        cells = [format_with_seeds(metric, first)]
+        cells += [format_value(metric, other.value) for other in rest]
         meaning = meaning.replace("|", "\\|")
         lines.append(f"| {name} | {meaning} | {first.n} | {' | '.join(cells)} |")
     return [*lines, ""]

@@ -12,9 +12,10 @@ from microturn.configs.files import write_atomically
 from microturn.datagen.sets.contents import Shared
 from microturn.evaluation.records import AgentRecord, Records
 from microturn.evaluation.report.targets import TargetCheck
+from microturn.evaluation.runner import SEED_MARK
 from microturn.evaluation.suites.event_suites import score_events
-from microturn.evaluation.suites.score_suite import SuiteScore, score_suite
-from microturn.evaluation.suites.suite import Suite
+from microturn.evaluation.suites.score_suite import SuiteScore, score_suite, with_seeds
+from microturn.evaluation.suites.suite import Observations, Suite
 
 FORMAT: Final = 3
 NAME: Final = "scores.json"
@@ -161,7 +162,12 @@ def _score(
 ) -> SuiteScore:
     if suite.name in events and len(info.sets) == 1:  # the same dialogues: nothing to resample
         return replace(events[suite.name], set_name=suite.set_name, note=suite.title_note)
-    return score_suite(suite, list(record.of_suite(suite).values()), seed=info.seed)
+    observed = record.of_suite(suite)
+    score = score_suite(suite, list(observed.values()), seed=info.seed)
+    sets: dict[str, list[Observations]] = {}
+    for key, observations in observed.items():
+        sets.setdefault(key.partition(SEED_MARK)[2], []).append(observations)
+    return with_seeds(score, suite, list(sets.values())) if len(sets) > 1 else score
 
 
 def read_scores(folder: str | Path) -> Scores:

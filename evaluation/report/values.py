@@ -32,3 +32,9 @@ def format_score(metric: str, score: MetricScore) -> str:
         return text
     low, high = (format_value(metric, edge) for edge in score.ci95)
     return text if low == high else f"{text} [{format_interval(metric, score.ci95)}]"
+
+
+def format_with_seeds(metric: str, score: MetricScore) -> str:
+    """The same, and the value in each set, where there are several of other seeds."""
+    values = ", ".join(format_value(metric, value) for value in score.by_seed)
+    return format_score(metric, score) + (f" ({values})" if values else "")

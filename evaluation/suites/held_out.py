@@ -18,13 +18,17 @@ from microturn.evaluation.scoring.dialogue_set import DialogueSet
 from microturn.evaluation.suites.suite import Suite
 from microturn.model.streams import StreamLayout
 
+SEED_STEP: Final = 100_000  # from a set of a suite to the next; no shipped seed is so large
 SETS_VERSION: Final = 2  # bump when a scenario makes other dialogues of the same configuration
 
 
 def held_out_config(
-    suite: Suite, *, n_dialogues: int = 0, layout: StreamLayout | None = None
+    suite: Suite, *, n_dialogues: int = 0, number: int = 0, layout: StreamLayout | None = None
 ) -> DatagenConfig:
     """Configuration of `microturn simulate` for a suite; `n_dialogues` 0: as many as it plays.
+
+    `number` counts sets of the suite that only the seed tells apart: 0 is its own, and the others
+    have other dialogues in other rooms.
 
     Of a checkpoint's `layout` the clock and the size of its pictures count; which positions carry
     tokens does not, since dialogues are played as sound, pictures and text.
@@ -36,6 +40,7 @@ def held_out_config(
     )
     if config.split != "test":
         raise ValueError(f"{suite.data}: split={config.split} must be test")
+    config = replace(config, seed=config.seed + number * SEED_STEP)
     return config if layout is None else replace(config, layout=_shaped(config.layout, layout))
 
 
@@ -44,11 +49,12 @@ def held_out_set(
     cache: Path,
     *,
     n_dialogues: int = 0,
+    number: int = 0,
     layout: StreamLayout | None = None,
     workers: int = 0,
 ) -> DialogueSet:
-    """Open the suite's set below `cache`, simulating it unless it is there."""
-    config = held_out_config(suite, n_dialogues=n_dialogues, layout=layout)
+    """Open the suite's set of that number below `cache`, simulating it unless it is there."""
+    config = held_out_config(suite, n_dialogues=n_dialogues, number=number, layout=layout)
     folder = cache / "suites" / f"{suite.set_name}-{config_digest(config)[:16]}"
     if not (folder / "index.json").is_file():
         executor = "serial" if workers == 1 else config.executor

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -27,11 +27,13 @@ class MetricScore:
     ci95: Interval | None
     n: int  # events behind it
     n_dialogues: int
+    by_seed: tuple[float | None, ...] = ()  # the same in each set, where there are several
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> MetricScore:
         low_high = entry["ci95"]
-        return cls(**{**entry, "ci95": None if low_high is None else tuple(low_high)})
+        read = {"ci95": low_high and tuple(low_high), "by_seed": tuple(entry.get("by_seed", ()))}
+        return cls(**{**entry, **read})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,20 @@ def score_suite(suite: Suite, dialogues: Sequence[Observations], *, seed: int) -
     )
 
 
+def with_seeds(
+    score: SuiteScore, suite: Suite, sets: Sequence[Sequence[Observations]]
+) -> SuiteScore:
+    """`score` of all `sets` together, with every metric of each of them."""
+    measured = [suite.check(suite.measure(dialogues)) for dialogues in sets]
+    values = {name: tuple(_plain(one[name]) for one in measured) for name in score.metrics}
+    metrics = {name: replace(one, by_seed=values[name]) for name, one in score.metrics.items()}
+    return replace(score, metrics=metrics)
+
+
+def _plain(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
 def with_intervals(
     suite: Suite,
     dialogues: Sequence[Observations],
@@ -130,7 +146,7 @@ def with_intervals(
     for column, (name, value) in enumerate(values.items()):
         sizes = _sizes(value, [one.get(name) for one in alone])
         scores[name] = MetricScore(
-            value=None if value is None else float(value),
+            value=_plain(value),
             ci95=confidence_interval(name, value, resamples=resamples[:, column], sizes=sizes),
             n=_n_events(value),
             n_dialogues=n_dialogues,

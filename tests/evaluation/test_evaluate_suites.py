@@ -64,6 +64,34 @@ def test_an_oracle_of_suites_is_the_same_by_any_number_of_processes(
     assert "closed-domain twin" in (tmp_path / "one" / "scores.md").read_text()
 
 
+def test_a_suite_is_played_on_sets_of_several_seeds(cache: Path, tmp_path: Path) -> None:
+    words = ("baseline=half_duplex", "workers=1", "n_pictures=2")
+    assert evaluate(cache, tmp_path / "one", *words) == 0
+    assert evaluate(cache, tmp_path / "two", *words, "n_seeds=2") == 0
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    seeds = [played["seed"] for played in two["sets"].values()]
+    assert list(two["sets"]) == ["events", f"events@{seeds[1]}"]
+    assert two["sets"]["events"] == one["sets"]["events"]
+    assert two["sets"][f"events@{seeds[1]}"]["sha256"] != one["sets"]["events"]["sha256"]
+    before, after = (run["suites"]["turn"]["details"]["onset_recall"] for run in (one, two))
+    assert after["by_seed"][0] == before["value"]
+    assert after["n"] > before["n"]
+    n_second = after["n"] - before["n"]
+    parts = before["n"] * after["by_seed"][0] + n_second * after["by_seed"][1]
+    assert after["value"] == pytest.approx(parts / after["n"])
+    assert before["by_seed"] == []
+    assert two["suites"]["turn"]["n_dialogues"] == 8
+    assert "each of the sets of a suite" in (tmp_path / "two" / "scores.md").read_text()
+    assert len(list((tmp_path / "two" / "pictures").glob("*.png"))) == 2
+
+
+def test_other_seeds_are_for_the_sets_of_suites(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(cache, tmp_path, "baseline=silent", f"data={tmp_path}", "n_seeds=2") == 2
+    assert "n_seeds=2 is for the sets of the suites" in capsys.readouterr().err
+
+
 def test_a_run_that_was_killed_goes_on(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
