@@ -19,11 +19,12 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"configs", "model", "kernels"},
     "evaluation": {"configs", "model", "inference", "datagen"},
 }
-# Three places close a loop on purpose: the validation that streams, the training that converses,
-# and the benches that time all.
+# Places that close a loop on purpose: the validation that streams, the training that converses, the
+# stem that learns from drawn worlds, and the benches that time all.
 MORE: dict[str, set[str]] = {
     "training/streaming_validation.py": {"evaluation", "inference.micro_turn", "inference.rows"},
     "training/reinforce": {"evaluation", "datagen", "inference.micro_turn"},
+    "training/seeing": {"datagen.video"},
     "evaluation/bench": {"training", "kernels"},
 }
 # Rooms of the large folders, from the bottom up: a file imports from its own line or from lines

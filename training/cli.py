@@ -1,4 +1,4 @@
-"""`microturn train` and `microturn reinforce`."""
+"""`microturn train`, `microturn reinforce` and `microturn see`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from microturn.configs.command import Command, build_config, starts_over
 from microturn.training.config import TrainingConfig
 from microturn.training.reinforce.config import ReinforceConfig
+from microturn.training.seeing.config import SeeConfig
 
 
 def _train(cfg: TrainingConfig) -> int:
@@ -27,6 +28,12 @@ def _reinforce(cfg: ReinforceConfig) -> int:
     from microturn.training.reinforce.run import reinforce
 
     return reinforce(cfg)
+
+
+def _see(cfg: SeeConfig) -> int:
+    from microturn.training.seeing.see import see
+
+    return see(cfg)
 
 
 def _on_interrupt(config: TrainingConfig | ReinforceConfig, line: str) -> str:
@@ -49,6 +56,11 @@ REINFORCE = Command(
     run=_reinforce,
     help="let a checkpoint learn from conversations, by what became of their events",
     on_interrupt=_on_interrupt,
+)
+SEE = Command(
+    schema=SeeConfig,
+    run=_see,
+    help="teach the video stem of a checkpoint to read drawn worlds",
 )
 
 

@@ -67,10 +67,15 @@ def film(
         image = picture(
             world, acts, sample=sample, sample_rate=layout.sample_rate, height=height, width=width
         )
-        grain = noise.standard_normal((height, width, 1), dtype=np.float32)
-        image = image * np.float32(255) + np.float32(world.noise) * grain
-        frames[k] = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+        frames[k] = with_noise(image, world.noise, noise)
     return frames
+
+
+def with_noise(image: Image, level: float, rng: np.random.Generator) -> Frames:
+    """Return what the camera makes of a view (H, W, 3), its noise in levels of 255 included."""
+    grain = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
+    noisy = image * np.float32(255) + np.float32(level) * grain
+    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
 
 
 def picture(
