@@ -15,10 +15,10 @@ from microturn.configs.main import FAILED
 from microturn.configs.reading import lines_of
 from microturn.configs.signals import code_of, number_of
 from microturn.training.config import TrainingConfig
-from microturn.training.fleet.children import ChildLauncher, children_of
+from microturn.training.fleet.children import children_of
 from microturn.training.fleet.meeting import meet
 from microturn.training.fleet.place import BACKWARD, BETWEEN, DATA, FORWARD, HERE, OPTIMISER
-from microturn.training.fleet.watch import RankWatch
+from microturn.training.fleet.watch import RankWatch, speaks_of_first
 from microturn.training.module import TrainingModule
 from microturn.training.process_group import ProcessGroup
 from microturn.training.state import saved_states
@@ -37,31 +37,45 @@ class WatchRanks(Callback):
         self.watch: RankWatch | None = None
 
     def meet(self, cfg: TrainingConfig, cluster: ClusterEnvironment | None, *, gpu: bool) -> None:
-        """Meet the ranks that a launcher has started; those that the command starts meet in fit."""
-        there = meet(cfg, cluster, gpu=gpu)
-        if there is not None:
-            self._start(there.local_rank(), there.node_rank())
+        """Meet the ranks that a launcher has started; those that the command starts meet in fit.
+
+        The watch begins before they connect, so that one that is lost meanwhile is noticed.
+        """
+        there = meet(cfg, cluster)
+        if there is None:
+            return
+        if self.limit_s:
+            self.watch = RankWatch(
+                there.round.store,
+                rank=there.rank,
+                world_size=there.world_size,
+                limit_s=self.limit_s,
+                speaks=speaks_of_first(there.local_rank, there.node_rank),
+                goes_on=self._goes_on,
+                members=there.round.members,
+            )
+            self.watch.start()
+        try:
+            there.connect(gpu=gpu)
+        except RuntimeError as error:
+            self.report(error)
+            raise OSError(
+                f"rank {there.rank} met the others and cannot connect to them "
+                f"({_first_line(error)[:200]}); look at what they say"
+            ) from error
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if trainer.world_size > 1 and self.watch is None:
-            self._start(trainer.local_rank, trainer.node_rank, children_of(trainer))
-
-    def _start(
-        self, local_rank: int, node_rank: int, children: ChildLauncher | None = None
-    ) -> None:
-        if not self.limit_s:
-            return
-        self.watch = RankWatch(
-            dist.distributed_c10d._get_default_store(),
-            rank=dist.get_rank(),
-            world_size=dist.get_world_size(),
-            limit_s=self.limit_s,
-            # One rank of each machine; beside the first rank its neighbour.
-            speaks=local_rank == (0 if node_rank else 1),
-            goes_on=self._goes_on,
-            children=children,
-        )
-        self.watch.start()
+        if trainer.world_size > 1 and self.watch is None and self.limit_s:
+            self.watch = RankWatch(
+                dist.distributed_c10d._get_default_store(),
+                rank=dist.get_rank(),
+                world_size=dist.get_world_size(),
+                limit_s=self.limit_s,
+                speaks=speaks_of_first(trainer.local_rank, trainer.node_rank),
+                goes_on=self._goes_on,
+                children=children_of(trainer),
+            )
+            self.watch.start()
 
     def _goes_on(self) -> str:
         states = saved_states(self.out)

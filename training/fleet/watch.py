@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ class RankWatch:
 
     store: of the process group. speaks: whether this rank reports the loss of the first one.
     goes_on: says how the run can go on. children: those that this process started, if it did.
+    members: all ranks as they met; without them a rank counts from its first beat on.
     end: called in place of `os._exit` with the exit code; it does not return.
     """
 
@@ -46,6 +47,7 @@ class RankWatch:
         speaks: bool = False,
         goes_on: Callable[[], str] = str,
         children: ChildLauncher | None = None,
+        members: Sequence[Beat] = (),
         end: Callable[[int], None] = os._exit,
     ) -> None:
         self.rank, self.world_size, self.limit_s = rank, world_size, limit_s
@@ -64,6 +66,12 @@ class RankWatch:
         self._answer_s = time.monotonic()
         self._store_error = ""
         self._first: HeardRank | None = None  # the first rank, as this one hears it
+        now_s = time.monotonic()
+        for member, beat in enumerate(members):
+            self._roster.hear(member, beat, now_s)
+        if members:
+            self._first = HeardRank(members[0], now_s, now_s)
+        self._spoke: set[int] = set()  # ranks whose beats lie in the store
         self._goes_on, self._children = goes_on, children
 
     # --- for the main thread -----------------------------------------------------------------
@@ -126,19 +134,25 @@ class RankWatch:
         self._store.set(_key(self.rank), beat.to_json())
         if last_word:
             self._told.set()
+        self._spoke.update(rank for rank in self._listened_to() if self._store.check([_key(rank)]))
+        if not self._spoke:
+            return
         if self.rank:
             first = Beat.from_json(self._store.get(_key(0)))
             now_s = time.monotonic()
             if self._first is None or first.number != self._first.beat.number:
                 self._first = HeardRank(first, now_s, now_s)
             return
-        known = [rank for rank in range(self.world_size) if self._knows(rank)]
-        for rank, text in zip(known, self._store.multi_get([*map(_key, known)]), strict=True):
+        spoke = sorted(self._spoke)
+        for rank, text in zip(spoke, self._store.multi_get([*map(_key, spoke)]), strict=True):
             with self._lock:
                 self._roster.hear(rank, Beat.from_json(text), time.monotonic())
 
-    def _knows(self, rank: int) -> bool:
-        return rank in self._roster.ranks or bool(self._store.check([_key(rank)]))
+    def _listened_to(self) -> list[int]:
+        """Return the ranks that this one listens to and has not heard yet."""
+        return [
+            rank for rank in range(1 if self.rank else self.world_size) if rank not in self._spoke
+        ]
 
     # --- judgement ---------------------------------------------------------------------------
     def _judge(self) -> None:
@@ -171,7 +185,7 @@ class RankWatch:
         silence_s = now_s - self._first.beat_s
         if silence_s <= limit_s or self._first.beat.ends:
             return None
-        if deaf_s > limit_s / 2 and _store_is_elsewhere():
+        if deaf_s > limit_s / 2 and store_is_elsewhere():
             return self._no_store(deaf_s)
         return silent([0], [self._first.beat], silence_s)
 
@@ -217,6 +231,11 @@ def _key(rank: int) -> str:
     return f"microturn/beat/{rank}"
 
 
-def _store_is_elsewhere() -> bool:
+def speaks_of_first(local_rank: int, node_rank: int) -> bool:
+    """Whether a rank reports the loss of the first one: one of each machine, here its neighbour."""
+    return local_rank == (0 if node_rank else 1)
+
+
+def store_is_elsewhere() -> bool:
     """Whether a launcher, and not the first rank, holds the store (torchrun)."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"

@@ -53,7 +53,7 @@ def lose_a_rank(words: Sequence[str], n: int, errors: Path, is_saved: Callable[[
 def lose_a_machine(words: Sequence[str], n: int, errors: Path, is_saved: Callable[[], bool]) -> int:
     """Kill one of two machines and let it come back; returns the first one's exit code."""
     options = ["--nnodes=2", f"--nproc-per-node={n // 2}", "--max-restarts=3"]
-    options += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{_free_port()}"]
+    options += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]
     words = [*words, f"devices={n // 2}", "nodes=2"]
     first = Torchrun(options, words, errors)
     time.sleep(2.0)  # it holds the meeting
@@ -84,7 +84,8 @@ def _end(agent: Torchrun) -> None:
             agent.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -18,7 +18,9 @@ attempt, rank = (os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "RA
 if (attempt, rank) == ("1", "0"):
     time.sleep(3)  # the other one comes first, and must not take the former one's address for this
 cfg = load_config(TrainingConfig, [], ["data=unread", "out=unwritten", "devices=2"])
-assert meet(cfg, None, gpu=False) is not None
+meeting = meet(cfg, None)
+assert meeting is not None
+meeting.connect(gpu=False)
 ones = torch.ones(1)
 dist.all_reduce(ones)
 if (attempt, rank) == ("0", "1"):
