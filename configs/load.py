@@ -50,22 +50,44 @@ def load_config(
     from omegaconf import OmegaConf
 
     merged = merge_layers(schema, files, overrides, beneath=beneath)
+    refuse_missing(schema, merged)
+    try:
+        return cast(T, OmegaConf.to_object(merged))
+    except ValueError as error:  # a check across fields, in __post_init__
+        reason = lines_of(str(error))[0]
+        raise ConfigError(_source_of(reason, schema, files, merged) + reason) from error
+
+
+def refuse_missing(schema: type, merged: Any) -> None:
+    """Raise ConfigError that names the required keys without a value of an OmegaConf tree."""
+    from omegaconf import OmegaConf
+
     missing = sorted(OmegaConf.missing_keys(merged))
     if missing:
         helps = {key.name: key.help for key in keys_of(schema)}
         raise ConfigError("; ".join(_missing(name, helps.get(name, "")) for name in missing))
-    try:
-        return cast(T, OmegaConf.to_object(merged))
-    except ConfigError:
-        raise
-    except ValueError as error:  # a check across fields, in __post_init__
-        raise ConfigError(lines_of(str(error))[0]) from error
+
+
+def _source_of(reason: str, schema: type, files: Sequence[str | Path], merged: Any) -> str:
+    """`FILE: ` of the file from which on a check fails for this reason; empty: no file alone."""
+    from omegaconf import OmegaConf
+
+    for n, file in enumerate(files, start=1):
+        tree = merge_layers(schema, files[:n])
+        for name in OmegaConf.missing_keys(tree):
+            OmegaConf.update(tree, name, OmegaConf.select(merged, name))
+        try:
+            OmegaConf.to_object(tree)
+        except ValueError as error:
+            if lines_of(str(error))[0] == reason:
+                return f"{file}: "
+    return ""
 
 
 def merge_layers(
     schema: type,
-    files: Sequence[str | Path],
-    overrides: Sequence[str],
+    files: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
     *,
     beneath: Mapping[str, Any] | None = None,
 ) -> Any:
@@ -222,12 +244,14 @@ def _is_text(kind: Any) -> bool:
 
 
 def _type_at(schema: Any, name: str) -> Any:
-    """The declared type of a dotted key; Any below a mapping or list."""
+    """The declared type of a dotted key; Any below a list, and where none is declared."""
     kind: Any = schema
     for part in name.split("."):
         if not dataclasses.is_dataclass(kind):
-            args = typing.get_args(kind)
-            return args[-1] if typing.get_origin(kind) is dict else Any
+            if typing.get_origin(kind) is not dict:
+                return Any
+            kind = typing.get_args(kind)[-1]
+            continue
         hints = typing.get_type_hints(kind)
         if part not in hints:
             _unknown(schema, name)
@@ -281,6 +305,10 @@ def _check_shape(schema: Any, tree: Any, source: str) -> None:
                 if part not in hints:
                     _unknown(schema, full, source)
                 walk(hints[part], value, full)
+        elif container is dict:
+            for part, value in cast(dict[str, Any], layer).items():
+                if value is not None:  # takes the entry out
+                    walk(typing.get_args(kind)[-1], value, f"{name}.{part}")
 
     walk(schema, tree, "")
 

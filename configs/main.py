@@ -57,6 +57,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "talk": ("microturn.inference.cli", "TALK", "let a checkpoint listen to a file and answer"),
     "serve": ("microturn.inference.cli", "SERVE", "serve a checkpoint to a web page or a client"),
+    "recipe": ("microturn.evaluation.recipe", "RECIPE", "run the commands of a file one by one"),
     "ablate": ("microturn.evaluation.ablations", "ABLATE", "what each choice is worth, in a table"),
     "plan": ("microturn.model.cli", "PLAN", "say what a model needs and how to spread it"),
     "bench simulate": (_BENCH, "BENCH_SIMULATE", "time simulation beside lhotse"),

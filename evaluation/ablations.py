@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from microturn.configs.command import Command, option, starts_over, write_json
 from microturn.configs.files import write_atomically
-from microturn.evaluation.demo import DemoStep, ended, raise_if_interrupted, run_stage
+from microturn.evaluation.stages import CommandStage, ended, raise_if_interrupted, run_stage
 
 # Columns from scores.json: suite, metric, head of the column.
 COLUMNS: Final = (
@@ -87,7 +87,7 @@ class AblationConfig:
 class Step:
     """One command, the results of earlier ones that it reads, and its result."""
 
-    stage: DemoStep
+    stage: CommandStage
     needs: tuple[Path, ...] = ()
 
     @property
@@ -152,8 +152,8 @@ class AblationPlan:
         yield Step(stage=_stage("evaluate", words, scores / "scores.json"), needs=tuple(needs))
 
 
-def _stage(command: str, words: list[str], result: Path) -> DemoStep:
-    return DemoStep(name=command, title=command, words=[command, *words], result=result)
+def _stage(command: str, words: list[str], result: Path) -> CommandStage:
+    return CommandStage(name=command, title=command, words=[command, *words], result=result)
 
 
 def run_ablations(config: AblationConfig) -> int:
@@ -181,7 +181,10 @@ def _run(step: Step) -> int:
     code = run_stage(step.stage)
     raise_if_interrupted(code)
     if code:
-        print(f"microturn ablate: `{step.stage.name}` {ended(code)}", file=sys.stderr)
+        print(
+            f"microturn ablate: `{step.stage.name}` {ended(code, step.stage.result)}",
+            file=sys.stderr,
+        )
         return 2 if code == 2 else 1
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": _children_seconds() - cpu_began}
     write_atomically(step.note, json.dumps({**step.mark, **spent}, indent=2) + "\n")

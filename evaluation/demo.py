@@ -1,34 +1,22 @@
 """`microturn demo`: the whole loop in one folder, one command after the other.
 
-Every stage is a command that a user could type. It is printed, then run as a process, so that its
-memory is freed when it ends. Finished stages are recorded and skipped the next time; an interrupted
-one resumes as its own command does. The first ones let the checkpoint that ships talk with people
-whom it never heard, so that there is something to hear before anything is trained. A few steps of
-training on the held-out set, which is small,
-tell early how long the rest will take.
+Every stage is a command that a user could type (stages.py), printed before it runs. The first ones
+let the checkpoint that ships talk with people whom it never heard, so that there is something to
+hear before anything is trained. A few steps of training on the held-out set, which is small, tell
+early how long the rest will take.
 """
 
-import ctypes
-import json
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
 from microturn.configs.command import Command, option, starts_over
-from microturn.configs.files import write_atomically
-from microturn.configs.signals import ENDING, Interrupted, code_of, number_of
 from microturn.evaluation import demo_estimate
+from microturn.evaluation.stages import LEDGER, CommandStage, Ledger, run_and_record
 
 SPEED_STEPS = 6  # of the training that is timed
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STRANGERS = 4  # dialogues that are heard first
 _ANNOUNCEMENT = (
     "First you hear the checkpoint that ships. Then the demo trains one of its own, which takes "
@@ -63,18 +51,7 @@ class DemoConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemoStep:
-    """One command of the demo."""
-
-    name: str
-    title: str
-    words: list[str]
-    result: Path  # exists when the stage has done its work
-    has_targets: bool = False  # exit code 1 may mean a missed target
-
-
-def stages_of(config: DemoConfig) -> list[DemoStep]:
+def stages_of(config: DemoConfig) -> list[CommandStage]:
     """The commands of a demo, in order."""
     out = Path(config.out)
     train, test, checkpoint = out / "data" / "train", out / "data" / "test", out / "checkpoint"
@@ -82,9 +59,9 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
     strangers = out / "data" / "strangers"
     heard = ["suites=[turn]", "baselines=false", "n_pictures=1"]
 
-    def score(name: str, title: str, *words: str, has_targets: bool = False) -> DemoStep:
+    def score(name: str, title: str, *words: str, has_targets: bool = False) -> CommandStage:
         """Score a checkpoint: the demo's own if the words name one, else the one that ships."""
-        return DemoStep(
+        return CommandStage(
             name=name,
             title=title,
             words=["evaluate", *words, f"out={out / name}"],
@@ -92,17 +69,17 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
             has_targets=has_targets,
         )
 
-    def simulate(name: str, title: str, folder: Path, n: int, seed: int) -> DemoStep:
+    def simulate(name: str, title: str, folder: Path, n: int, seed: int) -> CommandStage:
         words = [f"out={folder}", f"split={name}", f"n_dialogues={n}", f"seed={seed}"]
         words = ["simulate", *config.simulate, *words]
-        return DemoStep(name=name, title=title, words=words, result=folder / "index.json")
+        return CommandStage(name=name, title=title, words=words, result=folder / "index.json")
 
     measured = ["log=csv", "log_steps=1", f"max_steps={SPEED_STEPS}", "resume=false"]
     trained = [f"max_steps={config.max_steps}", f"streaming_validation.data={test}"]
     own = f"checkpoint={checkpoint}"
     targets = (*config.evaluate, f"data={test}")
     return [
-        DemoStep(
+        CommandStage(
             name="strangers",
             title="simulate people whom nobody was trained on",
             words=[
@@ -113,20 +90,20 @@ def stages_of(config: DemoConfig) -> list[DemoStep]:
         ),
         score("hear", "let the checkpoint that ships talk with them", *heard, f"data={strangers}"),
         simulate("test", "simulate dialogues to score on", test, config.n_test, config.seed + 1),
-        DemoStep(
+        CommandStage(
             name="speed",
             title="measure a step of training",
             words=["train", *config.train, *measured, f"data={test}", f"out={out / 'speed'}"],
             result=out / "speed" / "log" / "metrics.csv",
         ),
         simulate("train", "simulate dialogues to train on", train, config.n_train, config.seed),
-        DemoStep(
+        CommandStage(
             name="checkpoint",
             title="train",
             words=["train", *trained, *config.train, f"data={train}", f"out={out}"],
             result=checkpoint / "model.safetensors",
         ),
-        DemoStep(
+        CommandStage(
             name="examples",
             title="pick examples for its page",
             words=["examples", str(test), own],
@@ -150,7 +127,7 @@ def run_demo(config: DemoConfig) -> int:
 
     out = Path(config.out)
     stages = stages_of(config)
-    ledger = Ledger(out / "stages.json")
+    ledger = Ledger(out / LEDGER)
     print(_ANNOUNCEMENT, flush=True)
     for number, stage in enumerate(stages, start=1):
         head = f"[{number}/{len(stages)}] {stage.title}"
@@ -158,8 +135,12 @@ def run_demo(config: DemoConfig) -> int:
             print(f"{head}: done", flush=True)
         else:
             print(f"\n{head}\n$ microturn {shlex.join(stage.words)}", flush=True)
-            if code := _run_and_record(stage, ledger):
+            ledger.forget(later.name for later in stages[number:])  # they read its former result
+            if code := run_and_record(stage, ledger, program="demo"):
                 return code
+            if stage.name == "speed":  # its model has learnt nothing
+                for name in ("checkpoint", "states"):
+                    shutil.rmtree(out / "speed" / name, ignore_errors=True)
         if stage.name == "hear":
             print_heard(out)
         if stage.name == "speed":
@@ -168,22 +149,7 @@ def run_demo(config: DemoConfig) -> int:
     return 0
 
 
-def _run_and_record(stage: DemoStep, ledger: "Ledger") -> int:
-    """Run a stage and record it; the exit code of the demo where it failed, else 0."""
-    if stage.has_targets:  # exit code 1 may mean a missed target: then there is a result
-        stage.result.unlink(missing_ok=True)
-    start = time.monotonic()
-    code = run_stage(stage)
-    if code not in (0, 1) or not stage.result.exists() or (code and not stage.has_targets):
-        return _stopped(code, stage)
-    ledger.add(stage, seconds=time.monotonic() - start, code=code)
-    if stage.name == "speed":  # its model has learnt nothing
-        for name in ("checkpoint", "states"):
-            shutil.rmtree(stage.result.parent.parent / name, ignore_errors=True)
-    return 0
-
-
-def _print_estimate(config: DemoConfig, stages: list[DemoStep], ledger: "Ledger") -> None:
+def _print_estimate(config: DemoConfig, stages: list[CommandStage], ledger: "Ledger") -> None:
     """Say how long the stages that are left will take."""
     out, by_name = Path(config.out), {stage.name: stage for stage in stages}
     step_s = demo_estimate.measured_step_s(by_name["speed"].result)
@@ -202,108 +168,12 @@ def _print_estimate(config: DemoConfig, stages: list[DemoStep], ledger: "Ledger"
         print(f"\n{demo_estimate.summary(step_s, left, titles)}", flush=True)
 
 
-def _stopped(code: int, stage: DemoStep) -> int:
-    raise_if_interrupted(code)
-    print(
-        f"microturn demo: stopped, because `{stage.words[0]}` {ended(code)}; what is finished "
-        "stays, and the same command again continues from here",
-        file=sys.stderr,
-    )
-    return 2 if code == 2 else 1
-
-
-def raise_if_interrupted(code: int) -> None:
-    """Raise the interrupt that the exit code of a stage stands for, if it does."""
-    for number in ENDING:
-        if code in (-number, code_of(number)):
-            raise Interrupted(number)
-
-
-def ended(code: int) -> str:
-    """Say how a stage ended, by its exit code."""
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}" if code else "left no result"
-
-
-def run_stage(stage: DemoStep) -> int:
-    """Run one command as a process, which ends and saves its state when this one is told to end."""
-    command = [sys.executable, "-m", "microturn.configs.main", *stage.words]
-    # Python forgets a signal that its hooks of a fork are interrupted by: it waits until after.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        process = subprocess.Popen(command, preexec_fn=partial(_begin_stage, before))
-    except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        raise
-    with process:
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            return process.wait()
-        except KeyboardInterrupt:
-            process.terminate()  # a terminal or scheduler may have done so: twice saves once
-            _wait_for_saving(process)
-            raise
-
-
-def _wait_for_saving(process: "subprocess.Popen[bytes]") -> None:
-    """Wait for a stage that saves its state; another Ctrl-C ends it at once."""
-    while process.poll() is None:
-        try:
-            process.wait()
-        except KeyboardInterrupt as interrupt:
-            if number_of(interrupt) == signal.SIGINT:
-                process.kill()
-
-
-def _begin_stage(mask: set[int]) -> None:
-    """In a new process: a signal that waits ends it; so does, on Linux, the death of the demo.
-
-    Two trainings must not share a folder.
-    """
-    for number in ENDING:
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def on_interrupt(config: DemoConfig, line: str) -> str:
     """Say where finished stages are recorded."""
-    ledger = Path(config.out) / "stages.json"
+    ledger = Path(config.out) / LEDGER
     if not ledger.is_file():
         return starts_over(config, line)
     return f"finished stages are in {ledger}, and the last one keeps its own; continue with: {line}"
-
-
-class Ledger:
-    """Finished stages and their words; a stage with other words runs again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows: dict[str, dict[str, object]] = {}
-        if path.exists():
-            try:
-                self._rows = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path}: not JSON; delete it to run every stage again") from error
-
-    def has(self, stage: DemoStep) -> bool:
-        row = self._rows.get(stage.name, {})
-        return row.get("words") == stage.words and stage.result.exists()
-
-    def add(self, stage: DemoStep, *, seconds: float, code: int) -> None:
-        """Record a finished stage; forget those after it, which depend on its former result."""
-        names = list(self._rows)
-        kept = names[: names.index(stage.name)] if stage.name in names else names
-        self._rows = {name: self._rows[name] for name in kept}
-        row = {"words": stage.words, "seconds": round(seconds, 1), "code": code}
-        self._rows[stage.name] = row
-        write_atomically(self._path, json.dumps(self._rows, indent=2) + "\n")
-
-    def seconds(self, stages: list[DemoStep]) -> dict[str, float]:
-        return {stage.title: float(str(self._rows[stage.name]["seconds"])) for stage in stages}
 
 
 DEMO = Command(

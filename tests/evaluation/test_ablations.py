@@ -14,7 +14,7 @@ from microturn.configs.main import main
 from microturn.datagen.config import DatagenConfig
 from microturn.evaluation import ablations
 from microturn.evaluation.ablations import AblationConfig, AblationPlan, Step, Variant
-from microturn.evaluation.demo import DemoStep
+from microturn.evaluation.stages import CommandStage
 from microturn.model.model import InteractionModel
 from microturn.training.config import TrainingConfig
 
@@ -77,7 +77,9 @@ def test_variants_differ_in_what_their_row_says(name: str) -> None:
 
 
 def step_of(folder: Path, word: str = "a") -> Step:
-    stage = DemoStep(name="train", title="train", words=["train", word], result=folder / "result")
+    stage = CommandStage(
+        name="train", title="train", words=["train", word], result=folder / "result"
+    )
     return Step(stage=stage, needs=(folder / "input",))
 
 

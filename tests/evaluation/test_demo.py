@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from microturn.evaluation import demo, demo_estimate, demo_report
-from microturn.evaluation.demo import DemoConfig, DemoStep, Ledger, run_demo, stages_of
+from microturn.evaluation import demo_estimate, demo_report, stages
+from microturn.evaluation.demo import DemoConfig, run_demo, stages_of
 from microturn.evaluation.report.scores import (
     AgentScores,
     RunInfo,
@@ -23,6 +23,7 @@ from microturn.evaluation.report.scores import (
     write_scores,
 )
 from microturn.evaluation.report.targets import TargetCheck
+from microturn.evaluation.stages import CommandStage, Ledger
 from microturn.evaluation.suites.score_suite import MetricScore, SuiteScore
 
 SMALL = [
@@ -97,7 +98,7 @@ def check(
     )
 
 
-def finish(stage: DemoStep) -> int:
+def finish(stage: CommandStage) -> int:
     """Stand where a stage's process would: leave its result."""
     stage.result.parent.mkdir(parents=True, exist_ok=True)
     if stage.name == "speed":
@@ -119,11 +120,11 @@ SCORED = ("examples", "scores", "people", "shipped", "shipped-people")
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
-    def run(stage: DemoStep) -> int:
+    def run(stage: CommandStage) -> int:
         names.append(stage.name)
         return finish(stage)
 
-    monkeypatch.setattr(demo, "run_stage", run)
+    monkeypatch.setattr(stages, "run_stage", run)
     return names
 
 
@@ -162,12 +163,12 @@ def test_a_failed_stage_stops_the_demo(
     exit_code: int,
     text: str,
 ) -> None:
-    def run(stage: DemoStep) -> int:
+    def run(stage: CommandStage) -> int:
         if result:
             finish(stage)
         return code
 
-    monkeypatch.setattr(demo, "run_stage", run)
+    monkeypatch.setattr(stages, "run_stage", run)
     assert run_demo(DemoConfig(out=str(tmp_path))) == exit_code
     said = capsys.readouterr().err
     assert text in said
@@ -177,7 +178,7 @@ def test_a_failed_stage_stops_the_demo(
 def test_an_interrupted_stage_interrupts_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "run_stage", lambda stage: 130)
+    monkeypatch.setattr(stages, "run_stage", lambda stage: 130)
     with pytest.raises(KeyboardInterrupt):
         run_demo(DemoConfig(out=str(tmp_path)))
 
@@ -206,7 +207,7 @@ def test_stages_share_data_and_checkpoint() -> None:
 def test_the_first_dialogue_is_there_to_hear_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(stage: DemoStep) -> int:
+    def run(stage: CommandStage) -> int:
         if stage.name == "test":
             return 1  # ends here
         finish(stage)
@@ -217,7 +218,7 @@ def test_the_first_dialogue_is_there_to_hear_before_anything_is_trained(
                 (pictures / f"data-00000000.{kind}").write_text(kind)
         return 0
 
-    monkeypatch.setattr(demo, "run_stage", run)
+    monkeypatch.setattr(stages, "run_stage", run)
     assert run_demo(DemoConfig(out=str(tmp_path))) == 1
     said = capsys.readouterr().out
     assert f"Listen  {tmp_path / 'hear.wav'}" in said
