@@ -15,7 +15,14 @@ ALLOWED: dict[str, set[str]] = {
     "model": {"kernels", "configs"},
     "model/streams": set(),
     "datagen": {"configs", "model.streams"},
-    "training": {"configs", "model", "kernels", "datagen.sets", "datagen.live"},
+    "training": {
+        "configs",
+        "model",
+        "kernels",
+        "datagen.sets",
+        "datagen.live",
+        "datagen.live_on_ray",
+    },
     "inference": {"configs", "model", "kernels"},
     "evaluation": {"configs", "model", "inference", "datagen"},
 }
@@ -46,6 +53,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
         ("report",),
         ("simulate", "live", "export", "fit"),
+        ("live_on_ray",),
         ("closed_loop",),
         ("cli",),
     ),

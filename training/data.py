@@ -6,10 +6,7 @@ computes one after another. Which dialogues a step has depends on neither.
 
 from __future__ import annotations
 
-import errno
 import json
-import multiprocessing
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -18,8 +15,6 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from microturn.configs.reading import lines_of
-from microturn.configs.signals import leave_to_parent
 from microturn.model.batch import LaneBatch
 from microturn.model.losses import weight_sums
 from microturn.model.streams import Lanes
@@ -27,10 +22,11 @@ from microturn.training.process_group import ProcessGroup
 from microturn.training.reading.checks import check_lanes
 from microturn.training.reading.crop import cropped
 from microturn.training.reading.damage import DamagedDialogues
+from microturn.training.reading.loader import SamplerAhead, device_batches, new_loader, unchanged
 from microturn.training.reading.mixture import order_of
 from microturn.training.reading.order import Bucketed, Order
 from microturn.training.reading.tolerant import skipped_in
-from microturn.training.sources import Source
+from microturn.training.sources import Source, simulated_on_cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +100,17 @@ class DeviceBatchDataset(Dataset[DeviceBatch]):
     """
 
     def __init__(
-        self, source: Source, n_micro_batches: int, *, crop_micro_turns: int = 0, seed: int = 0
+        self,
+        source: Source,
+        n_micro_batches: int,
+        *,
+        crop_micro_turns: int = 0,
+        seed: int = 0,
+        lanes: Callable[[int], Lanes] | None = None,
     ) -> None:
+        """Read from a source, or what is read of it from `lanes`."""
         self.source, self.n_micro_batches = source, n_micro_batches
+        self._lanes = lanes or source.lanes
         self.crop_micro_turns, self.seed = crop_micro_turns, seed
         self.vocab_size = len(source.tokenizer)
 
@@ -136,7 +140,7 @@ class DeviceBatchDataset(Dataset[DeviceBatch]):
 
     def read(self, index: int) -> Lanes:
         """Read one dialogue; ValueError where it would spoil the step."""
-        lanes = self.source.lanes(index)
+        lanes = self._lanes(index)
         check_lanes(lanes, self.source.name(index), vocab_size=self.vocab_size)
         return lanes
 
@@ -173,7 +177,7 @@ class MicroBatches:
 
     def __iter__(self) -> Iterator[MicroBatch]:
         """Go on with the first step that has not been handed out whole."""
-        batches = _device_batches(self.loader)
+        batches = device_batches(self.loader)
         for step, batch in enumerate(batches, start=self.sampler.first_step):
             skipped = self.damaged.new(batch.skipped) if self.damaged else {}
             if self.processes.any(bool(batch.error or skipped)):
@@ -200,35 +204,6 @@ class MicroBatches:
         for text, _ in found:
             if text:
                 raise ValueError(text)
-
-
-def _device_batches(loader: DataLoader[Any]) -> Iterator[DeviceBatch]:
-    """Iterate over a loader; OSError says what its processes lack."""
-    _check_shared_memory(loader.num_workers)
-    try:
-        for batch in loader:
-            yield pickle.loads(batch) if loader.num_workers else batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise OSError(
-            f"a process that reads dialogues died ({lines_of(str(error))[0]}), perhaps for lack "
-            "of memory; give loader_workers=0, and the same command continues"
-        ) from error
-
-
-def _check_shared_memory(n_workers: int) -> None:
-    """Raise OSError where the locks between processes find no room; a loader would half start."""
-    try:
-        locks = [multiprocessing.Lock() for _ in range(4 * n_workers)]
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(
-            f"loader_workers={n_workers} needs room in /dev/shm, which is full; free it, give the "
-            "container more (docker run --shm-size=1g), or give loader_workers=0"
-        ) from error
-    del locks
 
 
 class ValidationDataset(Dataset[MicroBatch]):
@@ -324,22 +299,33 @@ class DialogueData(L.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=world_size,
         )
-        loader: DataLoader[Any] = DataLoader(
-            DeviceBatchDataset(
-                self.source,
-                self.n_micro_batches,
-                crop_micro_turns=self.crop_micro_turns,
-                seed=self.seed,
-            ),
-            sampler=sampler,
-            batch_size=None,
-            collate_fn=pickle.dumps if self.workers else _unchanged,
-            num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
-            worker_init_fn=_leave_signals,
-        )
+        loader = self._loader(sampler, world_size)
         damaged = self.damaged(sampler.rank) if self.damaged else None
         return MicroBatches(loader, sampler, n_micro_batches=self.n_micro_batches, damaged=damaged)
+
+    def _loader(self, sampler: StepSampler, world_size: int) -> DataLoader[Any]:
+        on_cluster = simulated_on_cluster(self.source)
+        if on_cluster is None:
+            return new_loader(self._dataset(), sampler, workers=self.workers)
+        from microturn.datagen.live_on_ray import CarriedSource, DialoguesAhead
+
+        config = on_cluster.config
+        ahead = DialoguesAhead(
+            CarriedSource.of(on_cluster),
+            workers=config.workers,
+            address=config.ray_address,
+            n_ranks=world_size,
+        )
+        return new_loader(self._dataset(ahead.receive), SamplerAhead(sampler, ahead), workers=0)
+
+    def _dataset(self, lanes: Callable[[int], Lanes] | None = None) -> DeviceBatchDataset:
+        return DeviceBatchDataset(
+            self.source,
+            self.n_micro_batches,
+            crop_micro_turns=self.crop_micro_turns,
+            seed=self.seed,
+            lanes=lanes,
+        )
 
     def _order(self) -> Order:
         order = order_of(self.source, seed=self.seed, batch_size=self.batch_size)
@@ -373,16 +359,7 @@ class DialogueData(L.LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        return [DataLoader(dialogues, batch_size=None, collate_fn=_unchanged)]
-
-
-def _unchanged(item: Any) -> Any:
-    return item
-
-
-def _leave_signals(worker: int) -> None:
-    """Leave signals, which may reach every process of a terminal or job, to the training."""
-    leave_to_parent()
+        return [DataLoader(dialogues, batch_size=None, collate_fn=unchanged)]
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from microturn.datagen.live import LiveSource
 
 LIVE = "live:"
+WHERE_SIMULATED = ("executor=", "workers=", "ray_address=")  # changes no dialogue
 
 
 def open_source(data: str, *, skip_damaged: int = 0, layout_from: str = "") -> Source:
@@ -176,7 +177,8 @@ class LiveDialogues:
     def open(cls, data: str) -> LiveDialogues:
         from microturn.datagen.live import LiveSource  # only where it is needed: it simulates
 
-        return cls(data, LiveSource.open(data))
+        dialogues = " ".join(word for word in data.split() if not word.startswith(WHERE_SIMULATED))
+        return cls(dialogues, LiveSource.open(data))
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -199,6 +201,20 @@ class LiveDialogues:
 
     def contents(self) -> Contents:
         return self.source.contents()
+
+
+def simulated_on_cluster(source: Source) -> LiveSource | None:
+    """Return the live dialogues of `executor=ray`; ValueError where they are part of a mix."""
+    if isinstance(source, TolerantSource):
+        return simulated_on_cluster(source.inner)  # live ones are never damaged
+    if isinstance(source, MixedSource) and any(map(simulated_on_cluster, source.parts)):
+        raise ValueError(
+            f"data={source.data}: executor=ray simulates the only part of data=, no part of a mix; "
+            "leave executor=ray out, and loader_workers= simulate"
+        )
+    if not isinstance(source, LiveDialogues):
+        return None
+    return source.source if source.source.config.executor == "ray" else None
 
 
 def expand_braces(pattern: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ def run_on_ray(
     """Yield the reports of all shards in the order of completion; workers=0: all cores."""
     started = not ray.is_initialized()
     if started:
-        _connect(address)
+        connect(address)
     try:
         yield from _run(factory, shards, workers or int(ray.cluster_resources().get("CPU", 1)))
     finally:
@@ -46,7 +46,8 @@ def run_on_ray(
             ray.shutdown()
 
 
-def _connect(address: str) -> None:
+def connect(address: str) -> None:
+    """Connect to a cluster, or start one on this machine; OSError where none answers."""
     _check_answers(address)
     handler = signal.getsignal(signal.SIGTERM)
     try:

@@ -8,20 +8,35 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from microturn.evaluation.bench.faults.ranks import START_S
 
+# Agents share a store by default, whose address one that comes back is never told.
+STORE_OF_RANKS: Final = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+
 
 class Torchrun:
-    """A torchrun with its ranks: one machine of a run."""
+    """A torchrun with its ranks: one machine of a run. variables: of the environment, besides."""
 
-    def __init__(self, options: Sequence[str], words: Sequence[str], errors: Path) -> None:
+    def __init__(
+        self,
+        options: Sequence[str],
+        words: Sequence[str],
+        errors: Path,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "torch.distributed.run", *options]
         command += ["-m", "microturn.configs.main", "train", *words]
         with errors.open("ab") as file:
-            self.process = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command,
+                stderr=file,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **(variables or {})},
+            )
 
     def ranks(self) -> list[int]:
         """Process ids of the ranks, in their order."""
@@ -55,13 +70,13 @@ def lose_a_machine(words: Sequence[str], n: int, errors: Path, is_saved: Callabl
     options = ["--nnodes=2", f"--nproc-per-node={n // 2}", "--max-restarts=3"]
     options += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]
     words = [*words, f"devices={n // 2}", "nodes=2"]
-    first = Torchrun(options, words, errors)
+    first = Torchrun(options, words, errors, STORE_OF_RANKS)
     time.sleep(2.0)  # it holds the meeting
-    second = Torchrun(options, words, errors)
+    second = Torchrun(options, words, errors, STORE_OF_RANKS)
     try:
         _wait_for(is_saved, first)
         second.kill()
-        second = Torchrun(options, words, errors)
+        second = Torchrun(options, words, errors, STORE_OF_RANKS)
         return first.process.wait(START_S)
     finally:
         _end(first)

@@ -64,7 +64,7 @@ def test_a_fault_of_the_program_is_not_taken_for_lack_of_memory(
 
 def test_ray_leaves_signals_to_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
-    from microturn.datagen.executors.on_ray import _connect
+    from microturn.datagen.executors.on_ray import connect
 
     def own(number: int, _: object) -> None: ...
 
@@ -74,7 +74,7 @@ def test_ray_leaves_signals_to_the_command(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ray, "init", init)
     before = signal.signal(signal.SIGTERM, own)
     try:
-        _connect("")
+        connect("")
         assert signal.getsignal(signal.SIGTERM) is own
     finally:
         signal.signal(signal.SIGTERM, before)

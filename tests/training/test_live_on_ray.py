@@ -1,0 +1,120 @@
+"""Live dialogues of a Ray cluster: the steps of dialogues simulated in place, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+
+from microturn.configs.main import main
+from microturn.training.data import StepDraw
+from microturn.training.reading.digest import data_digest
+from microturn.training.reading.loader import SamplerAhead
+from microturn.training.sources import open_source, simulated_on_cluster
+from support.states import state_at, tensors_of
+
+STEPS = 3
+# A worker of the cluster dies in the midst of the third dialogue, and no file of rooms is shared.
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from microturn.configs.main import main
+from microturn.datagen.live_on_ray import CarriedSource
+
+died = Path(sys.argv[1])
+carried = CarriedSource.of
+
+class Dies:
+    def __init__(self, carried):
+        self.carried = carried
+    def __call__(self):
+        self.source = self.carried()
+        return self
+    def lanes(self, index):
+        if index == 2 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.source.lanes(index)
+
+def carry(source):
+    alone = carried(source)
+    source.rooms.unlink()
+    return Dies(alone)
+
+CarriedSource.of = staticmethod(carry)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def data_of(cache: Path, *more: str) -> str:
+    words = ["live:datagen/smoke.yaml", "n_micro_turns=20", "rooms.n_rooms=2", "rooms.method=tail"]
+    return " ".join([*words, f"cache={cache}", *more])
+
+
+def test_draws_come_in_order_and_no_more_than_asked_are_ahead() -> None:
+    class Recorded:
+        size = 3
+
+        def __init__(self) -> None:
+            self.asked: deque[int] = deque()
+
+        def ask(self, index: int) -> None:
+            self.asked.append(index)
+
+    ahead = Recorded()
+    draws = [StepDraw(step, [2 * step + 1, 2 * step]) for step in range(6)]
+    found, longest = [], 0
+    for draw in SamplerAhead(draws, ahead):  # type: ignore[arg-type]
+        longest = max(longest, len(ahead.asked) - 2)
+        assert [ahead.asked.popleft() for _ in draw.dialogues] == draw.dialogues
+        found.append(draw)
+    assert found == draws
+    assert longest == 4  # three, rounded up to whole draws
+
+
+def test_where_dialogues_are_simulated_is_no_part_of_the_data(tmp_path: Path) -> None:
+    here, there = (
+        open_source(data_of(tmp_path, *more)) for more in ([], ["executor=ray", "workers=2"])
+    )
+    assert data_digest(here) == data_digest(there)
+    assert here.name(3) == there.name(3)
+    assert simulated_on_cluster(here) is None
+    assert simulated_on_cluster(there) is not None
+    mixed = open_source(f"{data_of(tmp_path, 'executor=ray')}:0.5,{data_of(tmp_path)} seed=9:0.5")
+    with pytest.raises(ValueError, match="executor=ray simulates the only part of data=, no part"):
+        simulated_on_cluster(mixed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_steps_are_those_of_dialogues_simulated_in_place(tmp_path: Path) -> None:
+    """In a process of its own: Ray leaves open what our tests do not tolerate."""
+    pytest.importorskip("ray")
+
+    def words(name: str, *more: str) -> list[str]:
+        fixed = ["training/smoke.yaml", "threads=1", "accelerator=cpu", "batch_size=4"]
+        where = [f"data={data_of(tmp_path / 'cache', *more)}", f"out={tmp_path / name}"]
+        return ["train", *fixed, *where, f"max_steps={STEPS}", "checkpoint_steps=1"]
+
+    assert main(words("here")) == 0
+    died, script = tmp_path / "died", tmp_path / "train.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    variables = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": ""}
+    variables.pop("RAY_ADDRESS", None)
+    command = [sys.executable, str(script), str(died), *words("there", "executor=ray", "workers=2")]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert died.exists()
+    here, there = (tensors_of(state_at(tmp_path / name, STEPS)) for name in ("here", "there"))
+    assert here.keys() == there.keys()
+    assert all(torch.equal(here[name], there[name]) for name in here)
+    nobody = words("nowhere", "executor=ray", "ray_address=127.0.0.1:1")
+    command = [sys.executable, "-m", "microturn.configs.main", *nobody]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ray_address=127.0.0.1:1: no cluster answers" in done.stderr
