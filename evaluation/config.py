@@ -137,8 +137,8 @@ class EvaluateConfig:
     )
     suites: list[str] = option(
         default_factory=list,
-        help="suites to score; none: all with a set of their own or, on data=, all of events; "
-        "tau_voice can be named on data=, too",
+        help="suites to score; none: all with a set of their own from the corpora that ship or, on "
+        "data=, all of events; tau_voice can be named on data=, too",
     )
     words: Literal["say", "audio"] = option(
         "say", "source of the agent's words: its text lane, or also its sound alone"

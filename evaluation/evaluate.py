@@ -38,6 +38,7 @@ from microturn.evaluation.suites.event_suites import event_suites
 from microturn.evaluation.suites.held_out import held_out_config, held_out_set
 from microturn.evaluation.suites.registry import (
     MODULES,
+    WITH_MODULE,
     known_suites,
     load_suite,
     suites_of_recorded_sets,
@@ -121,7 +122,7 @@ def check(config: EvaluateConfig) -> None:
     known = suites_of_recorded_sets() if config.data else known_suites()
     for name in config.suites:
         if name not in known:
-            where = " for data=" if name in MODULES else ""
+            where = " for data=" if name in WITH_MODULE else ""
             raise ConfigError(f"suites has {name!r}; there are {', '.join(known)}{where}")
     try:
         check_names(config.targets, known)

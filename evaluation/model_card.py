@@ -9,7 +9,7 @@ from microturn.evaluation.report.markdown import shared_sentence
 from microturn.evaluation.report.scores import Scores, read_scores, with_events
 from microturn.evaluation.report.values import format_score
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
-from microturn.evaluation.suites.conditions import people
+from microturn.evaluation.suites.conditions.people_many import ROWS_OF
 from microturn.model.card import CARD
 from microturn.model.checkpoint_place import find_checkpoint
 from microturn.model.model import InteractionModel
@@ -60,8 +60,8 @@ def _table(scores: Scores) -> list[str]:
     lines.append(f"|---|---:|{'---:|' * len(agents)}")
     for name in with_events(scores.first.suites):
         # Answers to people whom it heard and whom it did not: no headline says them.
-        more = people.ROWS if name == people.SUITE.name else ()
-        for metric in (scores.first.suites[name].headline_metric, *more):
+        more = ROWS_OF.get(name, ())
+        for metric in dict.fromkeys((scores.first.suites[name].headline_metric, *more)):
             row = [one.suites[name].metrics[metric] for one in scores.agents.values()]
             if row[0].value is None:
                 continue  # none of its events is in these dialogues

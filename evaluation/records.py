@@ -14,7 +14,7 @@ from microturn.evaluation.scoring.outcomes import Outcome
 from microturn.evaluation.scoring.scene import ScoredDialogue
 from microturn.evaluation.scoring.timing import Timing, add_dialogue
 from microturn.evaluation.suites.event_suites import event_metrics
-from microturn.evaluation.suites.registry import MODULES
+from microturn.evaluation.suites.registry import WITH_MODULE
 from microturn.evaluation.suites.suite import Observations, Suite
 from microturn.evaluation.traces import TraceFile
 
@@ -84,7 +84,7 @@ def read_records(
 
     `transcripts` has a recogniser's words by set and dialogue, of the sets that it heard.
     """
-    suites = [suite for suite in suites if suite.name in MODULES]
+    suites = [suite for suite in suites if suite.name in WITH_MODULE]
     records = {
         agent: AgentRecord(
             observations={suite.name: {} for suite in suites},

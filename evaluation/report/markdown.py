@@ -20,6 +20,7 @@ from microturn.evaluation.report.values import (
 )
 from microturn.evaluation.scoring.timing import KINDS
 from microturn.evaluation.suites.conditions import people
+from microturn.evaluation.suites.conditions.people_many import ROWS_OF
 from microturn.evaluation.suites.credit import FALSE_DELEGATES, SOUNDS, UNASKED
 from microturn.evaluation.suites.score_suite import SuiteScore
 
@@ -78,7 +79,8 @@ def tables(scores: Scores) -> str:
             first, *rest = row
             cells = [format_with_seeds(metric, first), *(format_score(metric, o) for o in rest)]
             counts = f"{row[0].n} | {row[0].n_dialogues} | {_restraint(scores, name)}"
-            floor = floor_cell(scores, name)
+            is_headline = metric == scores.first.suites[name].headline_metric
+            floor = floor_cell(scores, name) if is_headline else "-"  # the panel's is its
             lines.append(f"| {title} | {metric} | {counts} | {' | '.join(cells)} | {floor} |")
     lines += ["", *_unplayed_people(names), *_shared(info)]
     for name in names:
@@ -148,10 +150,11 @@ def _shared(info: RunInfo) -> list[str]:
 
 
 def _headlines(score: SuiteScore) -> list[tuple[str, str]]:
-    """Titles and metrics of a suite's rows: of `people`, both kinds of people."""
-    if score.name == people.SUITE.name:
-        return [(metric.replace("_", " "), metric) for metric in people.ROWS]
-    return [(score.name, score.headline_metric)]
+    """Titles and metrics of a suite's rows: of those of people, each kind of people or request."""
+    return [
+        (score.name if metric == score.headline_metric else metric.replace("_", " "), metric)
+        for metric in ROWS_OF.get(score.name, (score.headline_metric,))
+    ]
 
 
 def _unplayed_people(names: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from microturn.datagen.labels.dialogue import FORMAT as LABEL_FORMAT
 from microturn.datagen.sets.contents import FORMAT as CONTENTS_FORMAT
 from microturn.datagen.simulate import FREE_KEYS, simulate
 from microturn.evaluation.scoring.dialogue_set import DialogueSet
+from microturn.evaluation.suites.conditions.needed_people import require_corpora, require_people
 from microturn.evaluation.suites.suite import Suite
 from microturn.model.streams import StreamLayout
 
@@ -53,10 +54,17 @@ def held_out_set(
     layout: StreamLayout | None = None,
     workers: int = 0,
 ) -> DialogueSet:
-    """Open the suite's set of that number below `cache`, simulating it unless it is there."""
+    """Open the suite's set of that number below `cache`, simulating it unless it is there.
+
+    ValueError where a suite that lists who asks in its set finds a corpus missing, or others.
+    """
     config = held_out_config(suite, n_dialogues=n_dialogues, number=number, layout=layout)
+    if suite.people:
+        require_corpora(suite, config)
     folder = cache / "suites" / f"{suite.set_name}-{config_digest(config)[:16]}"
     if not (folder / "index.json").is_file():
+        if suite.people:
+            require_people(suite, config)
         executor = "serial" if workers == 1 else config.executor
         config = replace(config, out=str(folder), workers=workers, executor=executor)
         simulate(config, cache=cache)

@@ -45,6 +45,7 @@ class Suite:
     is_twin: bool = True  # of a benchmark, in a closed domain; else open speech
     transcribed: bool = False  # a recogniser hears its dialogues, too: `Dialogue.recognised`
     by_speech: bool = False  # it scores by `Trace.speech`, whatever the words
+    people: str = ""  # file below configs/ of all who ask in its set; empty: whoever there is
     oracle_note: str = ""  # why even the oracle stays below 99 %; empty: it does not
     # Metrics of every resample, (resamples, metrics); None: `measure` is called for each.
     resample: Callable[[Sequence[Observations], Draws], NDArray[np.float64]] | None = None

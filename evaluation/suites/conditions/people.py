@@ -27,17 +27,18 @@ def observe(scored: ScoredDialogue) -> Observations:
     """Score every request, with who made it."""
     events = [event for event in scored.dialogue.of_type(TURN) if event.act == "respond"]
     who = UNSEEN if scored.dialogue.users - _SEEN else SEEN
-    return {"who": who, "turns": [_turn(scored, event) for event in events]}
+    turns = [{**turn_of(scored, event), "letter": event.text in _LETTERS} for event in events]
+    return {"who": who, "turns": turns}
 
 
-def _turn(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+def turn_of(scored: ScoredDialogue, event: EventLabel) -> dict[str, Any]:
+    """Score one request: whether its answer is right, in time, and beside nothing unasked."""
     until_s = event.end_s + scored.windows.onset_s
     timely = any(
         event.end_s - SAME_S <= start <= until_s + SAME_S for start, _ in scored.utterances
     )
     right = reply_to(scored, event) == event.expected
     return {
-        "letter": event.text in _LETTERS,
         "timely": timely,
         "right": right,
         "clean": scored.clean(event),
@@ -56,7 +57,7 @@ def _timely(turn: Turn) -> bool:
     return bool(turn["timely"])
 
 
-_MEASURES: Final[Mapping[str, Callable[[Turn], bool]]] = {
+MEASURES: Final[Mapping[str, Callable[[Turn], bool]]] = {
     "": _answered,
     "_right_word": _right,
     "_onset_recall": _timely,
@@ -72,7 +73,7 @@ def _cases(dialogues: Sequence[Observations]) -> dict[str, list[bool]]:
     cases = {}
     for who in ROWS:
         turns = _turns(dialogues, who)
-        for name, good in _MEASURES.items():
+        for name, good in MEASURES.items():
             cases[f"{who}{name}"] = [good(turn) for turn in turns]
         for kind, is_letter in (("letters", True), ("greetings", False)):
             own = [turn for turn in turns if turn["letter"] == is_letter]
