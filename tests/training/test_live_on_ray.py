@@ -50,10 +50,43 @@ CarriedSource.of = staticmethod(carry)
 sys.exit(main(sys.argv[2:]))
 """
 
+# A machine with finished dialogues leaves, of which its store held the only copies.
+MACHINES = """
+import numpy as np, ray, sys
+from ray.cluster_utils import Cluster
+from microturn.datagen.live import LiveSource
+from microturn.datagen.live_on_ray import CarriedSource, DialoguesAhead
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+leaves, stays = (cluster.add_node(num_cpus=1) for _ in range(2))
+source = LiveSource.open(sys.argv[1])
+ahead = DialoguesAhead(CarriedSource.of(source), address=cluster.address)
+assert ahead.size == 4
+for index in range(12):
+    ahead.ask(index)
+asked = [one[0] for one in ahead._asked.values()]
+ray.wait(asked, num_returns=8, timeout=200, fetch_local=False)
+places = ray.experimental.get_object_locations(asked).values()
+assert any(place["node_ids"] == [leaves.node_id] for place in places)
+cluster.remove_node(leaves, allow_graceful=False)
+for index in range(12):
+    there, here = ahead.receive(index).named_arrays(), source.lanes(index).named_arrays()
+    assert there.keys() == here.keys()
+    assert all(np.array_equal(there[name], here[name]) for name in here), index
+ray.shutdown()
+cluster.shutdown()
+"""
+
 
 def data_of(cache: Path, *more: str) -> str:
     words = ["live:datagen/smoke.yaml", "n_micro_turns=20", "rooms.n_rooms=2", "rooms.method=tail"]
     return " ".join([*words, f"cache={cache}", *more])
+
+
+def variables_of_ray() -> dict[str, str]:
+    variables = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": ""}
+    variables.pop("RAY_ADDRESS", None)
+    return variables
 
 
 def test_draws_come_in_order_and_no_more_than_asked_are_ahead() -> None:
@@ -104,8 +137,7 @@ def test_steps_are_those_of_dialogues_simulated_in_place(tmp_path: Path) -> None
     assert main(words("here")) == 0
     died, script = tmp_path / "died", tmp_path / "train.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    variables = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": ""}
-    variables.pop("RAY_ADDRESS", None)
+    variables = variables_of_ray()
     command = [sys.executable, str(script), str(died), *words("there", "executor=ray", "workers=2")]
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -118,3 +150,14 @@ def test_steps_are_those_of_dialogues_simulated_in_place(tmp_path: Path) -> None
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ray_address=127.0.0.1:1: no cluster answers" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_dialogues_of_a_machine_that_leaves_are_simulated_again(tmp_path: Path) -> None:
+    """Three machines of a cluster, here processes of one machine."""
+    pytest.importorskip("ray")
+    long = data_of(tmp_path, "n_micro_turns=200")
+    command = [sys.executable, "-c", MACHINES, long]
+    done = subprocess.run(command, env=variables_of_ray(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
