@@ -79,7 +79,8 @@ def answers_of(
 ) -> list[Answer]:
     """Every answer that the dialogue asks for, by time.
 
-    Results move with their delivery; a result that never arrived asks for nothing.
+    Results move with their delivery; a result that never arrived asks for nothing. One that has
+    arrived may be said as soon as the user is silent, a little before the recorded agent says it.
     """
     drafts = []
     for event in dialogue.events:
@@ -91,9 +92,27 @@ def answers_of(
             if delivery is None:
                 continue
             shift_s = delivery.time_s - delivery.scripted_s
-        drafts.append(_draft(event, shift_s, windows, dialogue.duration_s))
-    drafts.sort(key=lambda draft: draft.earliest_s)
+        draft = _draft(event, shift_s, windows, dialogue.duration_s)
+        if event.type == RESULT:
+            said_from_s = min(
+                draft.earliest_s, _free_from(event.start_s + shift_s, draft, dialogue)
+            )
+            draft = replace(draft, begins_s=said_from_s, earliest_s=said_from_s)
+        drafts.append(draft)
+    drafts.sort(key=_recorded_from)
     return _with_limits(_with_recordings(drafts, dialogue), dialogue, windows)
+
+
+def _free_from(arrival_s: float, result: Answer, dialogue: Dialogue) -> float:
+    """When the user is silent after a result has arrived, before the recorded agent says it."""
+    ends = [word.end_s for word in dialogue.user_words]
+    return max([arrival_s, *(end for end in ends if before(end, result.earliest_s))])
+
+
+def _recorded_from(answer: Answer) -> float:
+    """When the recorded agent can have said it."""
+    window_s = answer.event.window_s if answer.event.type == RESULT else None
+    return answer.earliest_s if window_s is None else max(answer.earliest_s, window_s[0])
 
 
 def _n_asked(answers: Sequence[Answer]) -> int:
@@ -163,7 +182,7 @@ def _with_recordings(drafts: list[Answer], dialogue: Dialogue) -> list[Answer]:
             until_s = next(later, dialogue.duration_s)
             run = _free_between(words, draft.earliest_s, until_s, taken)
         for i, word in enumerate(() if draft.is_open else words):
-            if before(word.start_s, draft.earliest_s) or i in taken:
+            if before(word.start_s, _recorded_from(draft)) or i in taken:
                 continue
             run = _match(draft.expected, words, i, taken)
             if run:

@@ -362,6 +362,27 @@ def test_a_result_that_came_later_may_be_said_later(script: HandMadeDialogue) ->
         assert only(ResultOutcome, score(script.scene(said))).spoken == spoken
 
 
+@pytest.mark.parametrize(
+    ("user_until_s", "said_s", "spoken"),
+    [(2.0, 4.32, True), (2.0, 4.1, False), (4.48, 4.32, False), (4.48, 4.5, True)],
+)
+def test_a_result_may_be_said_once_it_has_arrived_and_the_user_is_silent(
+    script: HandMadeDialogue, user_until_s: float, said_s: float, spoken: bool
+) -> None:
+    script.delegation(1.0, 2.0, arrives_s=4.3, result="eleven")
+    if user_until_s > 2.0:
+        script.user.append(word("well", 3.9, user_until_s - 3.9))
+    delivery = Delivery(time_s=4.3, scripted_s=4.3, text="<bg> eleven </bg>")
+    said = script.perform(
+        word("one", 2.2), word("moment", 2.6), word("eleven", said_s),
+        delegates_s=(2.2,), deliveries=(delivery,),
+    )  # fmt: skip
+    outcomes = score(script.scene(said))
+    assert only(ResultOutcome, outcomes).spoken == spoken
+    if spoken:
+        assert only(IdleOutcome, outcomes).n_spurious == 0
+
+
 def test_delegates_that_nobody_asked_for_are_counted(script: HandMadeDialogue) -> None:
     script.delegation(1.0, 2.0, arrives_s=4.3, result="eleven")
     often = replace(script.recorded(), delegates_s=(0.4, 2.2, 2.4, 9.0))
