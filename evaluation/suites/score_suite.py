@@ -29,6 +29,9 @@ class MetricScore:
     n_dialogues: int
     by_seed: tuple[float | None, ...] = ()  # the same in each set, where there are several
 
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "by_seed" or value}
+
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> MetricScore:
         low_high = entry["ci95"]
@@ -76,7 +79,7 @@ class SuiteScore:
             "is_twin": self.is_twin,
             "meanings": dict(self.meanings),
             "metrics": {name: metric.value for name, metric in self.metrics.items()},
-            "details": {name: asdict(metric) for name, metric in self.metrics.items()},
+            "details": {name: metric.to_json() for name, metric in self.metrics.items()},
         }
 
     @classmethod
