@@ -6,8 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -341,29 +339,6 @@ def test_the_estimate_counts_what_is_left(
 
 def demo_command(out: Path) -> list[str]:
     return [sys.executable, "-m", "microturn.configs.main", "demo", f"out={out}", *SMALL]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stage_ends_with_its_demo(number: int, tmp_path: Path) -> None:
-    """Docker and Kubernetes signal the first process alone; a killed one can pass nothing on."""
-    out = tmp_path / "demo"
-    words = [f"out={out}", "n_test=100000", "simulate=[datagen/smoke.yaml,workers=1]"]
-    command = [sys.executable, "-m", "microturn.configs.main", "demo", *words]
-    reports, errors = out / "data" / "test" / ".progress", tmp_path / "errors"
-    with errors.open("w") as file, subprocess.Popen(command, stderr=file) as process:
-        wait_for(lambda: any(reports.glob("shard-*.json")))
-        process.send_signal(number)
-        assert process.wait(60) in (128 + number, -number)
-    wait_for(lambda: "microturn simulate: stopped by SIGTERM" in errors.read_text())
-    assert re.search(r"shards are finished in .*; continue with: ", errors.read_text())
-    assert "Traceback" not in errors.read_text()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 
@@ -276,13 +277,8 @@ def test_a_recipe_stops_on_sigterm_and_goes_on(
     out = tmp_path / "out"
     words = ["recipe", "recipes/smoke.yaml", f"out={out}", "stages.scores=null"]
     command = [sys.executable, "-m", "microturn.configs.main", *words]
-    reports = out / "set" / ".progress"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        end = time.monotonic() + 120
-        while not any(reports.glob("shard-*.json")):
-            assert time.monotonic() < end, "nothing happened"
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_for(lambda: process.poll() is not None or has_shard(out / "set"))
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
@@ -300,3 +296,28 @@ def test_a_recipe_stops_on_sigterm_and_goes_on(
     assert [row["code"] for row in rows.values()] == [0, 0]
     assert main(words) == 0
     assert capfd.readouterr().out.count(": done") == 2
+
+
+def test_a_stage_ends_with_its_recipe(tmp_path: Path) -> None:
+    """One that is killed can pass nothing on, and two trainings must not share a folder."""
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    simulate = "simulate datagen/smoke.yaml workers=1 rooms.n_rooms=1 n_dialogues=100000"
+    words = [f"out={out}", f"stages.set.command={simulate} out={{out}}/set"]
+    command = [sys.executable, "-m", "microturn.configs.main", "recipe", "recipes/smoke.yaml"]
+    with errors.open("w") as file, subprocess.Popen([*command, *words], stderr=file) as process:
+        wait_for(lambda: process.poll() is not None or has_shard(out / "set"))
+        process.kill()
+    wait_for(lambda: "microturn simulate: stopped by SIGTERM" in errors.read_text())
+    assert re.search(r"shards are finished in .*; continue with: ", errors.read_text())
+    assert "Traceback" not in errors.read_text()
+
+
+def has_shard(folder: Path) -> bool:
+    return any((folder / ".progress").glob("shard-*.json"))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
