@@ -74,6 +74,7 @@ def _source_of(reason: str, schema: type, files: Sequence[str | Path], merged: A
 
     for n, file in enumerate(files, start=1):
         tree = merge_layers(schema, files[:n])
+        OmegaConf.set_readonly(tree, False)  # that of a frozen schema is read-only
         for name in OmegaConf.missing_keys(tree):
             OmegaConf.update(tree, name, OmegaConf.select(merged, name))
         try:
