@@ -54,7 +54,8 @@ def ship(config: ShipConfig) -> int:
     shutil.rmtree(out / EXAMPLES, ignore_errors=True)
     if (source / EXAMPLES).is_dir():
         shutil.copytree(source / EXAMPLES, out / EXAMPLES)
-    write_model_card(replace(config, checkpoint=str(out)))
+    # Whole: `shipped` alone is the name of the one that comes with the package.
+    write_model_card(replace(config, checkpoint=str(out.absolute())))
     write_digests(out)
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(

@@ -65,6 +65,16 @@ def shipped(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return out
 
 
+def test_a_folder_with_the_name_of_the_shipped_one_gets_its_own_card(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = (SHIPPED_FOLDER / "README.md").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    assert main(["ship", str(trained), "out=shipped", "title=mine"]) == 0
+    assert "# mine" in (tmp_path / "shipped" / "README.md").read_text(encoding="utf-8")
+    assert (SHIPPED_FOLDER / "README.md").read_bytes() == packaged
+
+
 def test_matrices_are_rounded_and_the_rest_is_the_same(trained: Path, shipped: Path) -> None:
     before, after = StoredCheckpoint.read(trained), StoredCheckpoint.read(shipped)
     assert (after.cfg, after.layout, after.notes[CONTENTS]) == (
