@@ -33,7 +33,12 @@ class Change:
     goals: tuple[TargetCheck, ...]  # of `after`, or of the difference
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "goals": [goal.to_json() for goal in self.goals]}
+        return {
+            **asdict(self),
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "goals": [goal.to_json() for goal in self.goals],
+        }
 
 
 def changes(config: ChangeConfig, before: Sequence[Run], after: Sequence[Run]) -> list[Change]:
