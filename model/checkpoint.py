@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from microturn.model.checkpoint_files import StoredCheckpoint, said_words, write_checkpoint
-from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
+from microturn.model.config import FlowConfig, ModelConfig, MoEConfig, folder_of
 from microturn.model.model import InteractionModel
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.stored.tensor_files import Stored
@@ -62,8 +62,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: str | Path, device: str = "cpu") -> LoadedCheckpoint:
-    """Rebuild the model of a folder, as `InteractionModel.from_pretrained` does, on a device."""
-    model = InteractionModel.from_stored(StoredCheckpoint.read(folder)).to(device)
+    """Rebuild the model of a folder, as `InteractionModel.from_pretrained` does, on a device.
+
+    `shipped` is the one that comes with the package.
+    """
+    model = InteractionModel.from_stored(StoredCheckpoint.read(folder_of(str(folder)))).to(device)
     if torch.device(device).type == "cuda":
         experts_to_(model, torch.bfloat16)
     assert model.tokenizer is not None

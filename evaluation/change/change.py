@@ -24,6 +24,7 @@ from microturn.evaluation.report.observations import read_observations
 from microturn.evaluation.report.values import format_value
 from microturn.evaluation.runner import CHECKPOINT
 from microturn.evaluation.suites.registry import load_suite, suites_of_any_set
+from microturn.model.config import folder_of
 
 NAME: Final = "change.json"
 
@@ -92,7 +93,7 @@ def evaluations(config: ChangeConfig, users: str) -> Iterator[tuple[str, str, Ev
                 EvaluateConfig(
                     loop="closed",
                     data=config.users[users],
-                    checkpoint=checkpoint,
+                    checkpoint=folder_of(checkpoint),
                     out=str(Path(config.out) / users / name),
                     suites=list(dict.fromkeys(suite for suite, _ in config.rows)),
                     n_dialogues=config.n_dialogues,

@@ -104,6 +104,12 @@ def test_the_list_is_that_of_sha256sum_and_the_card_has_terms_and_recipe(shipped
     assert "## Intended use" in card
 
 
+def test_its_name_stands_for_it_wherever_a_checkpoint_is_read(shipped: Path) -> None:
+    named, given = load_checkpoint("shipped").model, load_checkpoint(shipped).model
+    for name, tensor in given.state_dict().items():
+        torch.testing.assert_close(named.state_dict()[name], tensor, rtol=0, atol=0)
+
+
 def test_the_same_checkpoint_gives_the_same_bytes(trained: Path, shipped: Path) -> None:
     before = {path.name: path.read_bytes() for path in shipped.iterdir() if path.is_file()}
     digest = checkpoint_digest(str(shipped))
