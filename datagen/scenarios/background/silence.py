@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from microturn.datagen.dialogue.script import DoesNotFit
 from microturn.datagen.dialogue.timeline import Event, Expect
 from microturn.datagen.labels.event_types import SILENCE
 from microturn.datagen.scenarios.base import SegmentBuilder, register
@@ -25,13 +26,17 @@ class SilenceScenario:
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
         end = segment.n_samples - segment.draw(QUESTION_S)
+        if end <= start:
+            raise DoesNotFit
+        lead_in = round(segment.timing.lead_in_s[1] * segment.context.config.layout.sample_rate)
+        begin = 0 if start <= lead_in else start  # nobody has spoken, or somebody has
         segment.event(
             Event(
                 type=SILENCE,
-                start_sample=0,
+                start_sample=begin,
                 end_sample=end,
                 speaker="room",
-                expect=Expect(act="stay_silent", window_samples=(0, end)),
+                expect=Expect(act="stay_silent", window_samples=(begin, end)),
             )
         )
         at = end

@@ -39,6 +39,20 @@ def events_of(timeline: Timeline, kind: str) -> list[Event]:
     return [event for event in timeline.events if event.type == kind]
 
 
+def test_silence_begins_where_others_have_spoken_or_does_not_fit(
+    config: DatagenConfig, simulator_for: Build
+) -> None:
+    simulator = simulator_for(replace(config, only=("hush", "turn"), n_micro_turns=150))
+    n_silences = 0
+    for index in range(20):
+        timeline, _ = script_of(simulator, index)
+        asked = [event.start_sample for event in events_of(timeline, "turn")]
+        for silence in events_of(timeline, "silence"):
+            n_silences += 1
+            assert not [at for at in asked if silence.start_sample <= at < silence.end_sample]
+    assert n_silences > 2
+
+
 def test_the_shipped_families_are_registered() -> None:
     assert set(FAMILIES) <= set(REGISTRY)
 
