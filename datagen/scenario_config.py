@@ -106,6 +106,10 @@ class ScenarioConfig:
         "spoken_cue: words that the user says, one of them the cue; used by no other family",
     )
     n_cue_names: tuple[int, int] = option((6, 10), "spoken_cue: words of the user's long turn")
+    cue_share: float = option(
+        0.0,
+        "spoken_cue: how often a word of that turn that may be the cue is it; 0: once or twice",
+    )
     languages: tuple[str, ...] = option(
         ("es", "fr", "it", "ru"), "translation: languages of the user, where recorded"
     )
@@ -198,7 +202,7 @@ class ScenarioConfig:
                 )
         shares = (
             *("failed_share", "progress_share", "hesitations", "instructed_share"),
-            *("listening_share", "third_voice_share"),
+            *("listening_share", "third_voice_share", "cue_share"),
         )
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:

@@ -49,8 +49,16 @@ class SpokenCueScenario:
                 self._due(segment, span, reply)
 
     def _places(self, segment: SegmentBuilder, n: int) -> tuple[int, ...]:
-        """Where in a turn of `n` words the cue comes, once or twice."""
+        """Where in a turn of `n` words the cue comes: once or twice, or as often as is drawn."""
         last = n - WORDS_AFTER
+        share = segment.context.config.scenarios.cue_share
+        if share:
+            drawn: list[int] = []
+            for place in range(1, last):
+                far = not drawn or place - drawn[-1] >= WORDS_AFTER
+                if far and segment.chance(share):
+                    drawn.append(place)
+            return tuple(drawn)
         first = segment.whole((1, last - 1)) if last > 1 else 1
         if first + WORDS_AFTER < last and segment.chance(SECOND_CUE_SHARE):
             return first, segment.whole((first + WORDS_AFTER, last - 1))
