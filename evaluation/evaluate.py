@@ -167,13 +167,21 @@ def checkpoint_layout(folder: str) -> StreamLayout:
     return StreamLayout.load(Path(folder) / LAYOUT)
 
 
+def _without_absent_frames(layout: StreamLayout, of_data: StreamLayout) -> StreamLayout:
+    """`layout` without the pictures that a set does not have: a session then sees black."""
+    names = [spec.name for spec in layout.ready_lanes if spec.kind == "frames"]
+    absent = [name for name in names if not of_data.lane(name).positions]
+    return replace(layout, **{f"{n}_{side}": 0 for n in absent for side in ("rows", "cols")})
+
+
 def _given_set(
     config: EvaluateConfig, suites: Sequence[Suite], layout: StreamLayout | None
 ) -> Iterator[PlayedSet]:
     """Open the set of data=."""
     dialogues = DialogueSet.open(config.data)
     if layout is not None:
-        layout.check_same(dialogues.layout, config.checkpoint, config.data)
+        blind = _without_absent_frames(layout, dialogues.layout)
+        blind.check_same(dialogues.layout, config.checkpoint, config.data)
         check_socket(config, layout, lanes_of=dialogues.layout, name=config.data)
     limit = _limit(config, n_sets=1)
     by_speech = any(suite.by_speech for suite in suites)

@@ -252,6 +252,17 @@ def test_a_checkpoint_of_another_layout_is_refused(
     assert f"but {shard_set} has" in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_sees_plays_a_set_without_pictures_and_sees_black(
+    shard_set: Path, tmp_path: Path
+) -> None:
+    layout = replace(StreamLayout.load(shard_set / "layout.json"), video_rows=1, video_cols=1)
+    loaded = random_checkpoint(layout=layout)
+    save_checkpoint(tmp_path / "c", loaded.model, loaded.tokenizer)
+    words = [f"data={shard_set}", f"out={tmp_path / 'out'}", f"checkpoint={tmp_path / 'c'}"]
+    assert evaluate(*words, "baselines=false", "n_dialogues=1") == 0
+    assert (tmp_path / "out" / "scores.json").is_file()
+
+
 def test_a_dialogue_without_events_names_itself(tmp_path: Path) -> None:
     from microturn.datagen.labels.dialogue import DialogueLabels
 
