@@ -5,11 +5,13 @@ page-phone.png into docs/pictures; `make demo` leaves such a checkpoint.
 """
 
 import base64
+import io
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from microturn.inference.agent.process import start_agent
 from microturn.inference.audio import write_wav
@@ -20,6 +22,7 @@ from tests.support.browser import Tab, browser_hearing, new_tab, served_page
 
 PICTURES = Path(__file__).parent / "pictures"
 SIZES = {"page-talk": (1_000, 1_040, False), "page-phone": (390, 1_300, True)}
+COLOURS = 128  # a flat page needs no more
 MICRO_TURNS = 68  # of an example of 80
 
 
@@ -48,7 +51,8 @@ def photograph(tab: Tab, url: str, path: Path) -> None:
     tab.click("#examples button")
     tab.wait("the answer", lambda: int(tab.text("received")) >= MICRO_TURNS)
     shot = tab.call("Page.captureScreenshot", format="png")
-    path.write_bytes(base64.b64decode(shot["data"]))
+    picture = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
+    picture.quantize(COLOURS).save(path, optimize=True)
     print(path)
 
 

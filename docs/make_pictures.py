@@ -24,7 +24,7 @@ QUIET = (
     *("timing.lead_in_s=[0.2,0.4]", "seed=17", "workers=1"),
 )
 N_DIALOGUES = 12
-MAX_WIDTH, COLOURS, MAX_BYTES = 1100, 40, 58_000
+MAX_WIDTH, COLOURS, MAX_BYTES = 1100, 24, 58_000
 # Micro-turns of the dialogue, and the event types that the picture should show.
 SHOWN: dict[str, tuple[int, tuple[str, ...]]] = {
     "turn": (30, ("turn", "pause")),

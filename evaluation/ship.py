@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from microturn.datagen.sets.contents import Contents
 from microturn.evaluation.config import ShipConfig
 from microturn.evaluation.model_card import write_model_card
 from microturn.inference.serve.about import EXAMPLES
@@ -24,6 +26,7 @@ from microturn.model.checkpoint_place import find_checkpoint
 from microturn.model.stored.weights import WEIGHTS, read_whole
 
 MAX_WEIGHTS_BYTES: Final = 16 * 2**20
+MAX_LISTED: Final = 1_500  # recordings or sentences, a sample of those that were heard in training
 
 
 def ship(config: ShipConfig) -> int:
@@ -49,7 +52,7 @@ def ship(config: ShipConfig) -> int:
         layout=stored.layout,
         tokenizer=stored.tokenizer,
         weights=weights,
-        notes={CONTENTS: stored.notes.get(CONTENTS, "")},
+        notes={CONTENTS: sampled(stored.notes.get(CONTENTS, ""), where=f"{source}/{CONTENTS}")},
     )
     shutil.rmtree(out / EXAMPLES, ignore_errors=True)
     if (source / EXAMPLES).is_dir():
@@ -63,6 +66,15 @@ def ship(config: ShipConfig) -> int:
         "of weights"
     )
     return 0
+
+
+def sampled(contents: str, *, where: str) -> str:
+    """Return the text of `contents.json` with a sample of its recordings; all people stay."""
+    if not contents:
+        return ""
+    whole = Contents.from_json(json.loads(contents), where=where)
+    entry = whole.of_limited_size(MAX_LISTED).to_json()
+    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from microturn.configs.reading import lines_of
 from microturn.evaluation.config import EvaluateConfig
 from microturn.evaluation.evaluate import with_agent
 from microturn.evaluation.scoring.dialogue_set import checkpoint_digest
-from microturn.evaluation.ship import MAX_WEIGHTS_BYTES
+from microturn.evaluation.ship import MAX_LISTED, MAX_WEIGHTS_BYTES, sampled
 from microturn.inference.config import ServeConfig, TalkConfig
 from microturn.inference.serve.about import about_checkpoint
 from microturn.model import config as model_config
@@ -77,10 +77,8 @@ def test_a_folder_with_the_name_of_the_shipped_one_gets_its_own_card(
 
 def test_matrices_are_rounded_and_the_rest_is_the_same(trained: Path, shipped: Path) -> None:
     before, after = StoredCheckpoint.read(trained), StoredCheckpoint.read(shipped)
-    assert (after.cfg, after.layout, after.notes[CONTENTS]) == (
-        *(before.cfg, before.layout),
-        before.notes[CONTENTS],
-    )
+    assert (after.cfg, after.layout) == (before.cfg, before.layout)
+    assert json.loads(after.notes[CONTENTS]) == json.loads(before.notes[CONTENTS])
     large, small = (read_whole(each.weights()) for each in (before, after))
     assert small.keys() == large.keys()
     for name, tensor in large.items():
@@ -90,6 +88,20 @@ def test_matrices_are_rounded_and_the_rest_is_the_same(trained: Path, shipped: P
     model = load_checkpoint(shipped).model
     assert all(one.dtype == torch.float32 for one in model.parameters()), "and computes in float32"
     assert (shipped / WEIGHTS).stat().st_size < 0.6 * (trained / WEIGHTS).stat().st_size
+
+
+def test_a_long_list_of_recordings_ships_as_a_sample_with_all_people() -> None:
+    people = {f"{i:03d}": {f"{i:03d}{k:09d}": 1.0 for k in range(4)} for i in range(1_000)}
+    heard = {**HEARD, "speakers": people}
+    few = json.loads(sampled(json.dumps(heard), where="x"))
+    kept = {digest for found in few["speakers"].values() for digest in found if digest}
+    assert len(kept) == MAX_LISTED
+    assert max(kept) == few["listed_to"]
+    assert {name: sum(found.values()) for name, found in few["speakers"].items()} == dict.fromkeys(
+        people, 4.0
+    )
+    with pytest.raises(ValueError, match="of format 0"):
+        sampled(json.dumps({**heard, "format": 0}), where="x")
 
 
 def test_the_list_is_that_of_sha256sum_and_the_card_has_terms_and_recipe(shipped: Path) -> None:

@@ -341,10 +341,12 @@ def write_tar(path: Path, stored: Iterator[StoredUtterance]) -> list[Utterance]:
 
 
 def copy_licences(root: Path, folder: Path, packages: Sequence[str]) -> None:
-    """Copy the copyright files, and the readme that must accompany the game's recordings."""
+    """Copy the copyright files, equal ones once, and the readme that must accompany the game."""
     folder.mkdir(exist_ok=True)
-    for package in packages:
-        text = (root / DOC / package / "copyright").read_bytes()
+    texts = {
+        (root / DOC / package / "copyright").read_bytes(): package for package in packages[::-1]
+    }
+    for text, package in texts.items():
         (folder / f"{package}.copyright").write_bytes(text)
     readme = (root / DOC / GAME / "readme.txt.gz").read_bytes()
     (folder / f"{GAME}.readme.txt").write_bytes(gzip.decompress(readme))
