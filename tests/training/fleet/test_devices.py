@@ -1,8 +1,9 @@
 """Parts, devices and ways to compute: the gradient of the step is that of one process.
 
 Two processes talk by gloo on the CPU. Stated tolerance: after one step the averages of gradients
-that the optimiser keeps (Adam's first moment, Muon's momentum) differ by less than 1e-5 of their
-largest entry; sums in another order explain it. Weights after four steps: 1e-3.
+that the optimiser keeps (Adam's first moment, Muon's momentum) differ by less than 2e-6 of their
+largest entry, in compiled blocks by less than 5e-6; sums in another order explain it. Weights after
+four steps: 1e-3.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from microturn.training.state import load, path_of, saved_states
 from support.states import state_at, tensors_of
 
 STEPS = 4
-GRADIENT_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-3
+GRADIENT_TOLERANCE, WEIGHT_TOLERANCE = 2e-6, 1e-3
 
 
 def words_of(data: Path, out: Path, *more: str) -> list[str]:
@@ -53,11 +54,11 @@ def apart(one: dict[str, Tensor], other: dict[str, Tensor], names: list[str]) ->
     )
 
 
-def assert_equal_steps(one: Path, other: Path) -> None:
+def assert_equal_steps(one: Path, other: Path, tolerance: float = GRADIENT_TOLERANCE) -> None:
     first, other_first = (tensors_of(state_at(out, 1)) for out in (one, other))
     assert first.keys() == other_first.keys()
     gradients = [n for n in first if n.startswith(("optimiser/m/", "optimiser/momentum/"))]
-    assert apart(first, other_first, gradients) < GRADIENT_TOLERANCE
+    assert apart(first, other_first, gradients) < tolerance
     last, other_last = (tensors_of(state_at(out, STEPS)) for out in (one, other))
     biases = [n for n in last if n.endswith("selection_bias")]
     assert biases
@@ -109,7 +110,7 @@ def test_compiled_blocks_learn_the_same(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
     assert main(["train", *words_of(data, tmp_path, "compile=true")]) == 0
-    assert_equal_steps(one, tmp_path)
+    assert_equal_steps(one, tmp_path, tolerance=5e-6)
 
 
 def test_two_processes_take_the_steps_of_one(

@@ -1,8 +1,7 @@
 """Layouts of shared weights and split experts: the steps are those of one process.
 
 Processes talk by gloo on the CPU. Differences are relative to the norm of a tensor. Gradients are
-the averages that the optimiser keeps; most of their tolerance is that of the norm which they are
-clipped by, a sum in another order.
+the averages that the optimiser keeps.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from microturn.training.state import remove, saved_states
 from support.states import state_at, tensors_of
 
 STEPS = 4
-GRADIENT_TOLERANCE, LOSS_TOLERANCE, WEIGHT_TOLERANCE = 2e-6, 1e-5, 1e-4
+GRADIENT_TOLERANCE, LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-6, 1e-5, 1e-4
 
 
 def words_of(data: Path, out: Path, *more: str) -> list[str]:
