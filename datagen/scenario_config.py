@@ -106,6 +106,9 @@ class ScenarioConfig:
         "spoken_cue: words that the user says, one of them the cue; used by no other family",
     )
     n_cue_names: tuple[int, int] = option((6, 10), "spoken_cue: words of the user's long turn")
+    n_agreements: tuple[int, int] = option(
+        (1, 1), "spoken_cue: cues that are agreed on before that turn, each with its answer"
+    )
     cue_share: float = option(
         0.0,
         "spoken_cue: how often a word of that turn that may be the cue is it; 0: once or twice",
@@ -213,6 +216,7 @@ class ScenarioConfig:
             "repeat_period_s",
             "repeat_times",
             "n_translated",
+            "n_agreements",
         ):
             low, high = getattr(self, name)
             if not 1 <= low <= high:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from microturn.datagen.config import DatagenConfig
 from microturn.datagen.dialogue.rules import OVER_S
 from microturn.datagen.dialogue.script import Span
@@ -16,7 +18,7 @@ SECOND_CUE_SHARE = 0.5
 
 @register
 class SpokenCueScenario:
-    """Only the newest agreement counts; no other family's user says one of the cue names."""
+    """Only the newest agreements count; no other family's user says one of the cue names."""
 
     name = "spoken_cue"
     asks = ()
@@ -27,26 +29,38 @@ class SpokenCueScenario:
         return Words(agent=(*v.numbers, *v.days), user=(*names, MEANS, *v.numbers, *v.days))
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
-        options, v = segment.context.config.scenarios, segment.questions.vocabulary
+        options = segment.context.config.scenarios
         names = [options.cue_names[i] for i in segment.rng.permutation(len(options.cue_names))]
-        cue, others = names[0], names[1:]
-        replies = (*v.numbers, *v.days)
-        reply = replies[segment.choose(replies)]
-        spans = segment.recite((cue, MEANS, reply), start)
-        agreed = Span(
-            start_sample=start, end_sample=spans[-1].end_sample, text=f"{cue} {MEANS} {reply}"
-        )
-        segment.user_event(self.name, agreed, "", (0, 0))
+        low, high = options.n_agreements
+        agreed: dict[str, str] = {}
+        end = start
+        for cue in names[: low if low == high else segment.whole((low, high))]:
+            at = end + segment.draw(REST_S) if agreed else start
+            agreed[cue], end = self._agree(segment, cue, set(agreed.values()), at)
+        cues, others = list(agreed), names[len(agreed) :]
         n = min(segment.whole(options.n_cue_names), len(others))
         texts = others[:n]
         for place in self._places(segment, n):
-            texts[place] = cue
-        at = agreed.end_sample + segment.draw(REST_S)
+            texts[place] = cues[segment.choose(cues)] if len(cues) > 1 else cues[0]
+        at = end + segment.draw(REST_S)
         for text, span in zip(
             texts, segment.recite(texts, at, gap=options.recital_gap_s), strict=True
         ):
-            if text == cue:
-                self._due(segment, span, reply)
+            if text in agreed:
+                self._due(segment, span, agreed[text])
+
+    def _agree(
+        self, segment: SegmentBuilder, cue: str, taken: Collection[str], start: int
+    ) -> tuple[str, int]:
+        """Agree on an answer to a cue that no other cue has; return it, and the end."""
+        v = segment.questions.vocabulary
+        replies = [word for word in (*v.numbers, *v.days) if word not in taken]
+        reply = replies[segment.choose(replies)]
+        spans = segment.recite((cue, MEANS, reply), start)
+        text = f"{cue} {MEANS} {reply}"
+        span = Span(start_sample=start, end_sample=spans[-1].end_sample, text=text)
+        segment.user_event(self.name, span, "", (0, 0))
+        return reply, span.end_sample
 
     def _places(self, segment: SegmentBuilder, n: int) -> tuple[int, ...]:
         """Where in a turn of `n` words the cue comes: once or twice, or as often as is drawn."""
