@@ -19,6 +19,7 @@ from microturn.configs.load import (
     keys_of,
     load_config,
     merge_layers,
+    refuse_empty,
     shipped_configs,
     type_name,
 )
@@ -128,7 +129,9 @@ def build_config(command: Command, words: Sequence[str]) -> Any:
         key, layer_of = command.beneath
         value = OmegaConf.select(merge_layers(command.schema, files, overrides), key)
         layer = layer_of(value) if value else {}
-    return load_config(command.schema, files, overrides, beneath=layer)
+    config = load_config(command.schema, files, overrides, beneath=layer)
+    refuse_empty(config)
+    return config
 
 
 def help_text(name: str, command: Command, words: Sequence[str] = ()) -> str:

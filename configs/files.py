@@ -25,8 +25,18 @@ _PID_NAMESPACE = "/proc/self/ns/pid"
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents unless they exist; of a link, the folder that it names."""
-    path.resolve().mkdir(parents=True, exist_ok=True)
+    """Make a folder and its parents unless they exist; of a link, the folder that it names.
+
+    Raises OSError, one sentence, where a file is in its place or in that of a parent.
+    """
+    try:
+        path.resolve().mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        inside = path.resolve()
+        file = next((one for one in (inside, *inside.parents) if one.exists()), inside)
+        raise NotADirectoryError(
+            f"{path} cannot be a folder, because {file} is a file; give another folder"
+        ) from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ OmegaConf objects never leave this file: the program sees frozen dataclasses onl
 
 import dataclasses
 import difflib
+import operator
 import re
 import types
 import typing
@@ -66,6 +67,17 @@ def refuse_missing(schema: type, merged: Any) -> None:
     if missing:
         helps = {key.name: key.help for key in keys_of(schema)}
         raise ConfigError("; ".join(_missing(name, helps.get(name, "")) for name in missing))
+
+
+def refuse_empty(config: Any) -> None:
+    """Raise ConfigError for a required key, or a folder to write to, that is an empty text.
+
+    A path below an empty one lies in the working folder or in that of the whole disk.
+    """
+    for key in keys_of(type(config)):
+        needed = key.default is REQUIRED or (key.name == "out" and key.default)
+        if needed and operator.attrgetter(key.name)(config) == "":
+            raise ConfigError(_missing(key.name, key.help))
 
 
 def _source_of(reason: str, schema: type, files: Sequence[str | Path], merged: Any) -> str:
@@ -138,7 +150,7 @@ def find_config(file: str | Path) -> Path:
     if str(file) in RENAMED_FILES:
         raise ConfigError(f"{file} was renamed to {RENAMED_FILES[str(file)]}")
     shipped = [path.relative_to(CONFIG_DIR).as_posix() for path in shipped_configs()]
-    hint = suggestion(str(file), shipped)
+    hint = suggestion(str(file), shipped, part="/")
     raise ConfigError(f"no configuration file {file} in configs/ nor here{hint}")
 
 
@@ -147,9 +159,12 @@ def shipped_configs(folder: str = "") -> list[Path]:
     return sorted((CONFIG_DIR / folder).rglob("*.yaml"))
 
 
-def suggestion(word: str, known: Sequence[str]) -> str:
-    """`; did you mean 'x'?` for the known word nearest to a mistyped one, or nothing."""
-    ends = [name for name in known if name.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]]
+def suggestion(word: str, known: Sequence[str], *, part: str = ".") -> str:
+    """`; did you mean 'x'?` for the known word nearest to a mistyped one, or nothing.
+
+    part: what stands between the parts of a word; one with the same last part is near.
+    """
+    ends = [name for name in known if name.rsplit(part, 1)[-1] == word.rsplit(part, 1)[-1]]
     close = ends[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -179,6 +194,8 @@ def type_name(kind: Any) -> str:
         return f"list of {type_name(args[0])}"
     if origin is dict and args:
         return f"map to {type_name(args[1])}"
+    if dataclasses.is_dataclass(kind):
+        return "keys with values"
     return str(getattr(kind, "__name__", kind))
 
 
@@ -270,9 +287,22 @@ def _unknown(schema: Any, name: str, source: str = "") -> typing.NoReturn:
     new = _new_name(schema, name)
     if new is not None:
         raise ConfigError(f"{source}{name} was renamed to {new}")
-    known = [key.name for key in keys_of(schema)]
+    known = [key.name for key in keys_of(schema)] + _keys_of_entry(schema, name)
     sections = sorted({key.rsplit(".", 1)[0] for key in known if "." in key})
     raise ConfigError(f"{source}unknown key {name!r}{suggestion(name, known + sections)}")
+
+
+def _keys_of_entry(schema: Any, name: str) -> list[str]:
+    """Dotted keys of the entry of a map in which a dotted name is; none where it is in no map."""
+    kind, parts = schema, name.split(".")
+    for depth, part in enumerate(parts, start=1):
+        if dataclasses.is_dataclass(kind):
+            kind = typing.get_type_hints(kind).get(part)
+        elif typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[-1]
+            if dataclasses.is_dataclass(kind):
+                return [key.name for key in keys_of(kind, f"{'.'.join(parts[:depth])}.")]
+    return []
 
 
 def _new_name(schema: Any, name: str) -> str | None:

@@ -1,9 +1,11 @@
 """Texts and folders as other people wrote them: cut into lines, walked through links."""
 
 import io
+import json
 import os
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # The longer marks first: that of UTF-32 begins like that of UTF-16.
@@ -14,6 +16,31 @@ _MARKS = (
     (BOM_UTF16_BE, "utf-16"),
     (BOM_UTF8, "utf-8-sig"),
 )
+
+# What reading a file of another form raises in Python.
+MISFITS = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
+
+
+@contextmanager
+def naming_damage(path: object, way_out: str) -> Iterator[None]:
+    """Raise what a damaged file makes its reader raise as a ValueError that names the file.
+
+    One that begins with its name passes as it is. way_out: what to do, as in `simulate it again`.
+    """
+    try:
+        yield
+    except MISFITS as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path} is damaged ({_misfit(error)}); {way_out}") from error
+
+
+def _misfit(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON: {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return "no text in UTF-8"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def decoded_text(data: bytes, path: Path) -> str:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from microturn.configs.files import process_mark
 from microturn.configs.load import keys_of, load_config, save_config
+from microturn.configs.reading import naming_damage
 from microturn.datagen.acoustics import rooms
 from microturn.datagen.acoustics.recordings import fingerprints
 from microturn.datagen.config import DatagenConfig, part_of
@@ -32,7 +33,7 @@ from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.pipeline import Simulator, encode_json, make_tokenizer, open_corpus
-from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, card_text, make_card
+from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, card_text, make_card, read_card
 from microturn.datagen.report.card_plots import card_plots
 from microturn.datagen.report.corpora_use import hopeless, unheard, use_of
 from microturn.datagen.report.heard import add_dialogue
@@ -234,7 +235,9 @@ def _prepare(
     }
     identity_path = out / PROGRESS_FOLDER / IDENTITY_NAME
     if identity_path.is_file():
-        _check_same_identity(json.loads(identity_path.read_text(encoding="utf-8")), identity, out)
+        with naming_damage(identity_path, "delete the folder and simulate it again"):
+            stored = dict(json.loads(identity_path.read_text(encoding="utf-8")))
+        _check_same_identity(stored, identity, out)
     tokenizer = make_tokenizer(config, bank)
     # Fails here with one sentence instead of in every worker.
     Simulator(config, rooms=rooms_path, tokenizer=tokenizer)
@@ -317,7 +320,7 @@ def _warn(texts: Sequence[str]) -> None:
 
 def _stored_card(out: Place) -> dict[str, Any]:
     read_index(out)
-    return dict(json.loads((out / CARD_JSON).read_text(encoding="utf-8")))
+    return read_card(out)
 
 
 def _check_executor(config: DatagenConfig) -> None:

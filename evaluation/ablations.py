@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copytree
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from microturn.configs.command import Command, option, starts_over, write_json
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import MISFITS
 from microturn.evaluation.stages import CommandStage, ended, raise_if_interrupted, run_stage
 
 # Columns from scores.json: suite, metric, head of the column.
@@ -104,9 +106,11 @@ class Step:
         """Seconds of the finished step, or nothing when it has to run."""
         if not self.note.exists() or not self.stage.result.exists():
             return None
-        note: dict[str, Any] = json.loads(self.note.read_text(encoding="utf-8"))
-        mark = self.mark
-        return note if {name: note.get(name) for name in mark} == mark else None
+        with suppress(*MISFITS):  # damaged: the step runs again
+            note = dict(json.loads(self.note.read_text(encoding="utf-8")))
+            mark = self.mark
+            return note if {name: note.get(name) for name in mark} == mark else None
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

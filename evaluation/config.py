@@ -191,3 +191,7 @@ class EvaluateConfig:
             raise ValueError(f"n_seeds={self.n_seeds} must be at least 1")
         if self.data and self.n_seeds > 1:
             raise ValueError(f"n_seeds={self.n_seeds} is for the sets of the suites, not for data=")
+        if self.loop == "closed" and self.n_seeds > 1:
+            raise ValueError(
+                f"n_seeds={self.n_seeds} is for recorded dialogues, not for loop=closed"
+            )

@@ -18,8 +18,19 @@ from microturn.model.model import InteractionModel
 def write_model_card(config: ModelCardConfig) -> int:
     """Write the card into the checkpoint folder; ValueError for scores of other weights."""
     folder = find_checkpoint(config.checkpoint)
-    lines = [line for name in config.scores for line in _scored(name, folder)]
-    model = InteractionModel.from_pretrained(folder)
+    write_card_of(InteractionModel.from_pretrained(folder), folder, config, name=str(folder))
+    print(f"{folder / CARD} is written; push_to_hub, or an upload of the folder, takes it along")
+    return 0
+
+
+def write_card_of(
+    model: InteractionModel, folder: Path, config: ModelCardConfig, *, name: str
+) -> None:
+    """Write the card of a model into the folder of its weights; ValueError for other scores.
+
+    name: of the folder in errors, where it will have another place.
+    """
+    lines = [line for scores in config.scores for line in _scored(scores, folder, name)]
     model.write_card(
         folder,
         scores=lines,
@@ -27,17 +38,15 @@ def write_model_card(config: ModelCardConfig) -> int:
         title=config.title,
         recipe=config.recipe,
     )
-    print(f"{folder / CARD} is written; push_to_hub, or an upload of the folder, takes it along")
-    return 0
 
 
-def _scored(name: str, folder: Path) -> list[str]:
+def _scored(result: str, folder: Path, name: str) -> list[str]:
     """Format the headlines of one evaluation, and what its dialogues share with training."""
-    scores = read_scores(name)
+    scores = read_scores(result)
     if scores.info.checkpoint_sha256 != checkpoint_digest(str(folder)):
         raise ValueError(
-            f"{name} holds scores of {scores.info.checkpoint or 'no checkpoint'}, whose content "
-            f"was not that of {folder}; run `microturn evaluate checkpoint={folder}` again"
+            f"{result} holds scores of {scores.info.checkpoint or 'no checkpoint'}, whose content "
+            f"was not that of {name}; run `microturn evaluate checkpoint={name}` again"
         )
     info = scores.info
     source = f"`{Path(info.data).name}`" if info.data else "the suites' own sets"

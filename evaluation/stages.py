@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import naming_damage
 from microturn.configs.signals import ENDING, Interrupted, code_of, number_of
 
 LEDGER = "stages.json"
@@ -40,16 +41,18 @@ class CommandStage:
 
 
 class Ledger:
-    """Stages that were begun or finished: their words, what they read, and their seconds."""
+    """Stages that were begun or finished: their words, what they read, and their seconds.
+
+    Raises ValueError where the file is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: dict[str, dict[str, Any]] = {}
         if path.exists():
-            try:
-                self._rows = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path}: not JSON; delete it to run every stage again") from error
+            with naming_damage(path, "delete it to run every stage again"):
+                rows = json.loads(path.read_text(encoding="utf-8"))
+                self._rows = {name: _checked(row) for name, row in rows.items()}
 
     def has(self, stage: CommandStage) -> bool:
         """Whether a stage is finished as it stands now."""
@@ -101,6 +104,16 @@ class Ledger:
 
     def _write(self) -> None:
         write_atomically(self._path, json.dumps(self._rows, indent=2) + "\n")
+
+
+def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of the file; KeyError, TypeError or ValueError where it is none."""
+    return {
+        "words": [str(word) for word in row["words"]],
+        "inputs": {str(name): str(digest) for name, digest in row.get("inputs", {}).items()},
+        "seconds": float(row["seconds"]),
+        "code": None if row["code"] is None else int(row["code"]),
+    }
 
 
 def run_and_record(stage: CommandStage, ledger: Ledger, *, program: str) -> int:

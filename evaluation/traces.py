@@ -55,7 +55,7 @@ class TraceFile:
     def _open(self) -> None:
         rows = list(_complete_rows(self._path))
         if rows and rows[0] == self._header:
-            self._lines = {row["key"]: row for row in rows[1:]}
+            self._lines = {row["key"]: row for row in rows[1:] if {"key", "agents"} <= row.keys()}
         elif rows:
             print(f"{self._path} belongs to other inputs: starting over", file=sys.stderr)
         # Written again as a whole: a killed run may have left half a line at the end.

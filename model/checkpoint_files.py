@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from microturn.configs.files import replacing
+from microturn.configs.files import make_folder, replacing
 from microturn.configs.load import load_config, save_config
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import lines_of, naming_damage
 from microturn.model.card import CARD, digest_of, drop_stale_card
 from microturn.model.config import ModelConfig
 from microturn.model.stored.tensor_files import Stored, StoredTensor, write_file
@@ -61,12 +61,17 @@ class StoredCheckpoint:
             cfg=load_config(ModelConfig, [folder / CONFIG]),
             layout=StreamLayout.load(folder / LAYOUT),
             tokenizer=Tokenizer.load(folder / TOKENIZER),
-            notes={path.name: path.read_text(encoding="utf-8") for path in present},
+            notes={path.name: _text_of(path) for path in present},
         )
 
     def weights(self) -> dict[str, StoredTensor]:
         """Find the weights, which are read region by region; raises ValueError for damaged ones."""
         return stored_weights(self.folder)
+
+
+def _text_of(path: Path) -> str:
+    with naming_damage(path, "copy it again, or delete it to go on without it"):
+        return path.read_text(encoding="utf-8")
 
 
 def said_words(notes: Mapping[str, str]) -> frozenset[str] | None:
@@ -99,16 +104,23 @@ def write_digests(folder: Path) -> None:
     _write_note(folder / DIGESTS, "".join(lines))
 
 
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file that the list of a folder names; none without a list."""
+    listed = folder / DIGESTS
+    if not listed.is_file():
+        return {}
+    text = listed.read_bytes().decode("utf-8", errors="replace")
+    return {pair[-1]: pair[0] for pair in (line.split("  ", 1) for line in lines_of(text))}
+
+
 def check_digests(folder: Path) -> None:
     """Raise ValueError where a file that decides the model is not the one in the list.
 
     A folder without a list is not checked; the card and the examples are not either.
     """
-    listed = folder / DIGESTS
-    if not listed.is_file():
+    if not (folder / DIGESTS).is_file():
         return
-    pairs = (line.split("  ", 1) for line in lines_of(listed.read_text(encoding="utf-8")))
-    expected = {pair[-1]: pair[0] for pair in pairs}
+    expected = digests_of(folder)
     for name in (WEIGHTS, CONFIG, LAYOUT, TOKENIZER, CONTENTS):
         path = folder / name
         if expected.get(name) != (digest_of(path) if path.is_file() else None):
@@ -139,7 +151,7 @@ def write_checkpoint(
     peers = peers or Alone()
     with failing_together(peers):
         if peers.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             (folder / DIGESTS).unlink(missing_ok=True)
             _replace(folder / CONFIG, lambda path: save_config(path, cfg))
             _replace(folder / LAYOUT, layout.save)

@@ -20,6 +20,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import naming_damage
 from microturn.model.backbone import Backbone, BackboneState, Past
 from microturn.model.batch import LaneBatch
 from microturn.model.card import CARD, card_text, weights_digest
@@ -214,15 +215,17 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
     ) -> None:
         """Write the model card of a folder that this model is saved in (card.py)."""
         contents = (self.notes or {}).get(CONTENTS)
-        text = card_text(
-            weights_sha256=weights_digest(folder),
-            sizes=self.describe(),
-            contents=json.loads(contents) if contents else None,
-            scores=scores,
-            licence=licence,
-            title=title,
-            recipe=recipe,
-        )
+        digest, sizes = weights_digest(folder), self.describe()
+        with naming_damage(folder / CONTENTS, "copy it again, or delete it for a card without it"):
+            text = card_text(
+                weights_sha256=digest,
+                sizes=sizes,
+                contents=dict(json.loads(contents)) if contents else None,
+                scores=scores,
+                licence=licence,
+                title=title,
+                recipe=recipe,
+            )
         write_atomically(folder / CARD, text)
 
     def describe(self) -> dict[str, Any]:

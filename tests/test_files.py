@@ -25,6 +25,15 @@ def test_a_file_is_written_below_folders_that_do_not_exist(tmp_path: Path) -> No
     assert [item.name for item in path.parent.iterdir()] == ["b.txt"]
 
 
+@pytest.mark.parametrize("below", ["", "x", "x/y"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(
+        OSError, match=f"cannot be a folder, because {tmp_path / 'a'} is a file; give"
+    ):
+        make_folder(tmp_path / "a" / below)
+
+
 @pytest.mark.parametrize("durable", [False, True])
 def test_a_failure_leaves_the_file_that_was_there_before(tmp_path: Path, durable: bool) -> None:
     path = tmp_path / "b.txt"

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from microturn.configs.files import replacing_folder, write_atomically
 from microturn.configs.load import keys_of, load_config, save_config
 from microturn.configs.paths import cache_folder
+from microturn.configs.reading import naming_damage
 from microturn.datagen.corpora.adapters import format_of
 from microturn.datagen.corpora.adapters.unique_ids import with_unique_ids
 from microturn.datagen.corpora.adding.archive import (
@@ -111,7 +112,9 @@ def add_corpus(config: CorpusAddConfig) -> dict[str, Any]:
     if exists and not changes:
         why = "" if changes is None else ": nothing is new in its source"
         print(f"{out} exists already; nothing to do{why}", file=sys.stderr)
-        return {**json.loads((out / SUMMARY_NAME).read_text(encoding="utf-8")), "folder": str(out)}
+        with naming_damage(out / SUMMARY_NAME, "delete the folder and add the corpus again"):
+            summary = json.loads((out / SUMMARY_NAME).read_text(encoding="utf-8"))
+            return {**summary, "folder": str(out)}
     if changes:
         print(f"{out}: recordings of its source: {changes}; adding it again", file=sys.stderr)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

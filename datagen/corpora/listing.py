@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from microturn.configs.paths import data_folder
+from microturn.configs.reading import naming_damage
 from microturn.datagen.corpora.adding.summary import SUMMARY_NAME, count
 from microturn.datagen.corpora.conversations.reader import Conversations
 from microturn.datagen.corpora.home import SHIPPED, corpora_home, is_corpus
@@ -30,7 +31,8 @@ def list_corpora(folder: str = "") -> list[dict[str, Any]]:
 def _row(name: str, folder: Path) -> dict[str, Any]:
     path = folder / SUMMARY_NAME
     if path.is_file():
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        with naming_damage(path, "copy or add the corpus again"):
+            summary = dict(json.loads(path.read_text(encoding="utf-8")))
     else:
         summary = {**count(Corpus.open(folder)), "format": "", "skipped": {}}
         scripted = len(Conversations([folder]))

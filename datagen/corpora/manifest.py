@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from microturn.configs.reading import naming_damage
 from microturn.datagen.corpora.index.catalogue import Catalogue, Rows, Utterances
 from microturn.datagen.corpora.index.decoded_sounds import DecodedSounds, is_kept
 from microturn.datagen.corpora.index.lines import LineIndex
@@ -149,7 +150,10 @@ class Corpus:
     @cached_property
     def _attribution(self) -> dict[str, str]:
         path = self.folder / ATTRIBUTION_NAME
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        with naming_damage(path, "copy the corpus again"):
+            return dict(json.loads(path.read_text(encoding="utf-8")))
 
     def find_words(
         self, text: str, *, split: str | None = None, at_least: str = "clean"

@@ -6,9 +6,11 @@ compared with published measurements; `microturn inspect check=true` reads the v
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from microturn.configs.reading import naming_damage
 from microturn.datagen.config import HumanTimingConfig
 from microturn.datagen.report.corpora_use import use_lines
 from microturn.datagen.report.leakage import MIN_EVENTS, PAIRS, pairs_of
@@ -16,6 +18,8 @@ from microturn.datagen.report.leakage_rows import MEANINGS
 from microturn.datagen.report.set_statistics import TIMES, TRANSFORMED, SetStatistics
 from microturn.datagen.report.targets import judged
 from microturn.datagen.sets.contents import Contents
+from microturn.datagen.sets.shards import COPY_AGAIN
+from microturn.datagen.sets.storage import Place
 
 CARD_JSON, CARD_TEXT = "card.json", "card.md"
 PLOT_TIMING, PLOT_CHANNEL = "card-timing.png", "card-channel.png"
@@ -218,6 +222,13 @@ def _leakage_row(feature: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     name = f"({feature})" if row["allowed"] else feature
     meaning = MEANINGS.get(feature, "all features but those in brackets")
     return name, accuracy, f"{low:.1%} to {high:.1%}", f"{row['limit']:.1%}", meaning
+
+
+def read_card(folder: Place) -> dict[str, Any]:
+    """Read the card of a set; raises ValueError that names the file where it is damaged."""
+    path = folder / CARD_JSON
+    with naming_damage(path, COPY_AGAIN):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def missed_targets(card: Mapping[str, Any]) -> list[str]:

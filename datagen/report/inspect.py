@@ -15,7 +15,7 @@ from tqdm import tqdm
 from microturn.configs.command import write_json
 from microturn.configs.files import make_folder
 from microturn.datagen.dialogue.timeline import Timeline
-from microturn.datagen.report.card import CARD_JSON, CARD_TEXT, missed_targets
+from microturn.datagen.report.card import CARD_TEXT, missed_targets, read_card
 from microturn.datagen.report.check import faults_of_set
 from microturn.datagen.report.config import InspectConfig
 from microturn.datagen.report.page import page_of, stems_of
@@ -38,7 +38,7 @@ def inspect(config: InspectConfig) -> int:
     reader = ShardReader(config.data)
     if config.against:
         return compare(reader, ShardReader(config.against), json_file=config.json)
-    card = json.loads((reader.folder / CARD_JSON).read_text(encoding="utf-8"))
+    card = read_card(reader.folder)
     write_json(card, config.json)
     if config.index >= 0:
         if config.index >= len(reader):

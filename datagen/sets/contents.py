@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
+from microturn.configs.reading import naming_damage
 from microturn.datagen.sets.credits import Credit, credits_from_json, credits_to_json
 from microturn.datagen.sets.storage import Place
 
@@ -173,11 +174,15 @@ class Contents:
 
 
 def read_contents(folder: Place) -> Contents | None:
-    """Read the contents of a set or checkpoint; None for one that does not record them."""
+    """Read the contents of a set or checkpoint; None for one that does not record them.
+
+    Raises ValueError that names the file where it is damaged.
+    """
     path = folder / CONTENTS_NAME
     if not path.is_file():
         return None
-    return Contents.from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
+    with naming_damage(path, "copy it again, or simulate or train anew"):
+        return Contents.from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
 
 
 def contents_text(contents: Contents) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from microturn.configs.reading import naming_damage
 from microturn.datagen.labels.dialogue import DialogueLabels
 from microturn.datagen.sets.storage import Draft, Place, local_copy, place, read_range, size_of
 from microturn.datagen.sets.tar_copies import seekable
@@ -72,8 +73,8 @@ class ShardInfo:
     def from_json(cls, row: Mapping[str, Any]) -> ShardInfo:
         return cls(
             name=row["name"],
-            n_dialogues=row["samples"],
-            bytes=row["bytes"],
+            n_dialogues=int(row["samples"]),
+            bytes=int(row["bytes"]),
             sha256=row["sha256"],
         )
 
@@ -337,7 +338,7 @@ def lanes_of(
 
 
 def read_index(folder: Place) -> dict[str, Any]:
-    """Read the index of a finished set."""
+    """Read the index of a finished set; FileNotFoundError or ValueError where there is none."""
     path = folder / INDEX_NAME
     if not path.is_file():
         if not folder.is_dir():
@@ -348,12 +349,18 @@ def read_index(folder: Place) -> dict[str, Any]:
             f"{folder} has no {INDEX_NAME}: it is not a shard set, or an unfinished one, which the "
             "same microturn simulate command finishes"
         )
-    index = json.loads(path.read_text(encoding="utf-8"))
-    if index.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: format {index.get('format')}, this code reads {FORMAT}; simulate it again"
+    with naming_damage(path, COPY_AGAIN):
+        index = dict(json.loads(path.read_text(encoding="utf-8")))
+        if index.get("format") != FORMAT:
+            raise ValueError(
+                f"{path}: format {index.get('format')}, this code reads {FORMAT}; simulate it again"
+            )
+        _ = (
+            index["split"],
+            int(index["n_micro_turns"]),
+            [*map(ShardInfo.from_json, index["shards"])],
         )
-    return dict(index)
+    return index
 
 
 def _check_size(path: Place, shard: ShardInfo) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from microturn.configs.files import write_atomically
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import lines_of, naming_damage
 from microturn.evaluation.records import Records
+from microturn.evaluation.report.scores import EVALUATE_AGAIN
 from microturn.evaluation.suites.suite import Observations, Suite
 
 NAME: Final = "observations.jsonl"
@@ -27,10 +28,11 @@ def write_observations(folder: Path, records: Records, *, suites: Sequence[Suite
 
 
 def read_observations(folder: Path, agent: str) -> dict[str, dict[str, Observations]]:
-    """Observations of one agent, by suite and dialogue."""
+    """Observations of one agent, by suite and dialogue; ValueError names a damaged file."""
     observations: dict[str, dict[str, Observations]] = {}
-    for line in lines_of((folder / NAME).read_text(encoding="utf-8")):
-        row = json.loads(line)
-        if row["agent"] == agent:
-            observations.setdefault(row["suite"], {})[row["key"]] = row["observations"]
+    with naming_damage(folder / NAME, EVALUATE_AGAIN):
+        for line in lines_of((folder / NAME).read_text(encoding="utf-8")):
+            row = json.loads(line)
+            if row["agent"] == agent:
+                observations.setdefault(row["suite"], {})[row["key"]] = row["observations"]
     return observations

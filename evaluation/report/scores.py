@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import naming_damage
 from microturn.datagen.sets.contents import Shared
 from microturn.evaluation.records import AgentRecord, Records
 from microturn.evaluation.report.targets import TargetCheck
@@ -19,6 +20,7 @@ from microturn.evaluation.suites.suite import Observations, Suite
 
 FORMAT: Final = 3
 NAME: Final = "scores.json"
+EVALUATE_AGAIN: Final = "run `microturn evaluate` again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,14 +173,17 @@ def _score(
 
 
 def read_scores(folder: str | Path) -> Scores:
-    """Scores of a result folder; raises ValueError for those of an older version."""
+    """Scores of a result folder; ValueError for damaged ones and those of another version."""
     path = Path(folder) / NAME
-    entry = json.loads(path.read_text(encoding="utf-8"))
-    if entry.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has format {entry.get('format')}, not {FORMAT}; run `microturn evaluate` again"
-        )
-    return Scores.from_json(entry)
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no {NAME}; give a folder of `microturn evaluate`")
+    with naming_damage(path, EVALUATE_AGAIN):
+        entry = dict(json.loads(path.read_text(encoding="utf-8")))
+        if entry.get("format") != FORMAT:
+            raise ValueError(
+                f"{path} has format {entry.get('format')}, not {FORMAT}; {EVALUATE_AGAIN}"
+            )
+        return Scores.from_json(entry)
 
 
 def write_scores(folder: Path, scores: Scores) -> None:

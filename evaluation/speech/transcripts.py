@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import MISFITS
 from microturn.datagen.executors.run import run_tasks
 from microturn.datagen.executors.task import Report, Task
 from microturn.datagen.labels.dialogue import word_list
@@ -93,14 +95,11 @@ def _read(path: Path, header: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return what is kept; nothing of another set or another recogniser."""
     if not path.is_file():
         return {}
-    try:
+    with suppress(*MISFITS):  # damaged: they are heard again
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    if not isinstance(kept, dict) or any(kept.get(name) != header[name] for name in header):
-        return {}
-    words: dict[str, list[str]] = kept["words"]
-    return words
+        if all(kept.get(name) == header[name] for name in header):
+            return dict(kept["words"])
+    return {}
 
 
 def _words(held_out: HeldOutDialogue, hear: Hear) -> list[str]:

@@ -373,14 +373,21 @@ class StreamLayout:
         unknown = set(values) - names - {"layout_version", "hash"}
         if unknown:
             raise LayoutError(f"{source}: unknown layout field {sorted(unknown)[0]}")
-        return cls(**{name: values[name] for name in names if name in values})
+        own = {name: values[name] for name in names if name in values}
+        wrong = next((name for name, value in sorted(own.items()) if type(value) is not int), None)
+        if wrong:
+            raise LayoutError(f"{source}: {wrong} must be a whole number, not {own[wrong]!r}")
+        try:
+            return cls(**own)
+        except LayoutError as error:
+            raise LayoutError(f"{source}: {error}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> StreamLayout:
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise LayoutError(f"{path}: not a layout file ({error.msg})") from error
+        except ValueError as error:
+            raise LayoutError(f"{path}: not a layout file ({error})") from error
         if not isinstance(values, dict):
             raise LayoutError(f"{path}: not a layout file")
         return cls.from_dict(values, source=str(path))

@@ -21,7 +21,7 @@ from microturn.evaluation.report.scores import (
     write_scores,
 )
 from microturn.evaluation.report.targets import TargetCheck
-from microturn.evaluation.stages import CommandStage, Ledger
+from microturn.evaluation.stages import CommandStage
 from microturn.evaluation.suites.score_suite import MetricScore, SuiteScore
 
 SMALL = [
@@ -223,12 +223,6 @@ def test_the_first_dialogue_is_there_to_hear_before_anything_is_trained(
     assert f"Look    {tmp_path / 'hear.png'}" in said
     assert "microturn serve   and open http://127.0.0.1:8765" in said
     assert (tmp_path / "hear.wav").read_text() == "wav"
-
-
-def test_a_broken_ledger_is_named(tmp_path: Path) -> None:
-    (tmp_path / "stages.json").write_text("{")
-    with pytest.raises(ValueError, match=r"stages\.json: not JSON; delete it"):
-        Ledger(tmp_path / "stages.json")
 
 
 def test_no_dialogues_are_refused() -> None:

@@ -90,6 +90,8 @@ def test_other_seeds_are_for_the_sets_of_suites(
 ) -> None:
     assert evaluate(cache, tmp_path, "baseline=silent", f"data={tmp_path}", "n_seeds=2") == 2
     assert "n_seeds=2 is for the sets of the suites" in capsys.readouterr().err
+    assert evaluate(cache, tmp_path, "baseline=silent", "loop=closed", "n_seeds=2") == 2
+    assert "n_seeds=2 is for recorded dialogues" in capsys.readouterr().err
 
 
 def test_a_run_that_was_killed_goes_on(

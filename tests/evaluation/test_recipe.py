@@ -204,8 +204,8 @@ def test_the_line_that_continues_redoes_nothing(
     ("text", "refusal"),
     [
         ("out: x", "no stages are given; take a file such as recipes/ship.yaml"),
-        ("stages: {a: {comand: x}}", "unknown key 'stages.a.comand'"),
-        ("stages: {a: x}", "stages.a must be RecipeStage, not 'x'"),
+        ("stages: {a: {comand: x}}", "unknown key 'stages.a.comand'; did you mean"),
+        ("stages: {a: x}", "stages.a must be keys with values, not 'x'"),
         (
             "stages: {a: {command: trian x, result: y}}",
             "stages.a.command: unknown command 'trian'; did you mean 'train'?",
@@ -224,7 +224,8 @@ def test_the_line_that_continues_redoes_nothing(
         ),
         (
             "stages: {a: {command: simulate demo.yaml out=x, result: y}}",
-            "stages.a.command: no configuration file demo.yaml in configs/ nor here; did you mean",
+            "stages.a.command: no configuration file demo.yaml in configs/ nor here; did you mean "
+            "'datagen/demo.yaml'?",
         ),
         (
             "stages: {a: {command: 'demo out=\"x', result: y}}",

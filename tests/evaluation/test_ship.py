@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -154,6 +155,37 @@ def test_the_checkpoint_itself_is_not_overwritten(
 ) -> None:
     assert main(["ship", str(trained), f"out={trained}"]) == 1
     assert "is the checkpoint itself; give another folder" in capsys.readouterr().err
+
+
+def test_files_that_it_did_not_write_are_not_overwritten(
+    trained: Path, shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    before = (other / WEIGHTS).read_bytes()
+    assert main(["ship", str(trained), f"out={other}"]) == 1
+    assert "holds config.yaml, which sha256sums.txt there does not list" in capsys.readouterr().err
+    assert (other / WEIGHTS).read_bytes() == before
+    (shipped / "examples" / "mine.txt").touch()
+    assert main(["ship", str(trained), f"out={shipped}"]) == 1
+    assert "holds examples/mine.txt, which" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["ship", str(trained), f"out={tmp_path / 'file'}"]) == 1
+    assert "is a file; give a folder" in capsys.readouterr().err
+
+
+def test_one_that_cannot_ship_leaves_the_folder_as_it_was(
+    trained: Path, shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in shipped.rglob("*") if path.is_file()}
+    assert main(["ship", str(trained), f"out={shipped}", f"scores=[{tmp_path / 'none'}]"]) == 1
+    assert "none holds no scores.json; give a folder of `micro" in capsys.readouterr().err
+    config = (trained / "config.yaml").read_text(encoding="utf-8")
+    (trained / "config.yaml").write_text(config.replace("n_layers: 2", "n_layers: 3"))
+    assert main(["ship", str(trained), f"out={shipped}"]) == 1
+    assert f"{trained / WEIGHTS}: does not fit {trained / 'config.yaml'}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in shipped.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "shipped"]
 
 
 def test_commands_take_the_one_that_ships(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import lines_of, naming_damage
 
 
 class DamagedDialogues:
@@ -20,8 +20,9 @@ class DamagedDialogues:
         self.limit, self.file, self.writes = limit, file, writes
         self.reasons: dict[str, str] = {}
         if file.is_file():
-            rows = map(json.loads, lines_of(file.read_text(encoding="utf-8")))
-            self.reasons = {row["dialogue"]: row["reason"] for row in rows}
+            with naming_damage(file, "delete it, or its wrong lines"):
+                rows = map(json.loads, lines_of(file.read_text(encoding="utf-8")))
+                self.reasons = {row["dialogue"]: row["reason"] for row in rows}
 
     def new(self, skipped: Mapping[str, str]) -> dict[str, str]:
         """Return those that the file does not have yet."""

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from microturn.configs.files import write_atomically
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import lines_of, naming_damage
 from microturn.evaluation.report.pictures import draw_dialogue, write_mix
 from microturn.evaluation.scoring.events import score
 from microturn.evaluation.scoring.scene import ScoredDialogue
@@ -49,8 +49,9 @@ class HeldOut(Callback):
         assert isinstance(pl_module, ReinforceModule)
         path = self.folder / "scores.jsonl"
         if path.is_file():
-            lines = lines_of(path.read_text(encoding="utf-8"))
-            kept = [line for line in lines if json.loads(line)["step"] <= pl_module.steps]
+            with naming_damage(path, "delete it, or its wrong lines"):
+                lines = lines_of(path.read_text(encoding="utf-8"))
+                kept = [line for line in lines if json.loads(line)["step"] <= pl_module.steps]
             write_atomically(path, "".join(f"{line}\n" for line in kept))
             self._last_step = json.loads(kept[-1])["step"] if kept else -1
         if self._last_step < 0:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from microturn.configs.command import write_json
+from microturn.configs.files import make_folder
 from microturn.datagen.video.stills import POSES, Stills, draw_stills
 from microturn.model.checkpoint_files import CONTENTS, StoredCheckpoint
 from microturn.model.model import InteractionModel
@@ -82,6 +83,7 @@ def see(cfg: SeeConfig) -> int:
     if has_weights(out):
         raise ValueError(f"out={out} holds a checkpoint; give another out=")
     model = _start(cfg)
+    make_folder(out)  # before the work, so that it fails early
     reader = StillReader(model.layout.lane("video").positions * model.cfg.d_model, len(cfg.signs))
     teach(cfg, model.embed.get_submodule("video"), reader)
     read = measure(cfg, model.embed.get_submodule("video"), reader)

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from microturn.configs.files import write_atomically
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import lines_of, naming_damage
 from microturn.model.checkpoint import save_checkpoint
 from microturn.model.losses import lane_terms
 from microturn.model.streams import Tokenizer
@@ -49,8 +49,9 @@ class KeepBest(Callback):
             )
         path = self.out / NAME
         if path.is_file():
-            lines = lines_of(path.read_text(encoding="utf-8"))
-            self.rows = [row for row in map(json.loads, lines) if row["step"] <= pl_module.steps]
+            with naming_damage(path, "delete it, or its wrong lines"):
+                rows = map(json.loads, lines_of(path.read_text(encoding="utf-8")))
+                self.rows = [row for row in rows if row["step"] <= pl_module.steps]
         if trainer.is_global_zero:
             self._write()
         self._stop_where_no_better(trainer)

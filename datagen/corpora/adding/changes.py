@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from microturn.configs.reading import lines_of
+from microturn.configs.reading import lines_of, naming_damage
 from microturn.datagen.corpora.recordings import AudioSource, Recording
 
 SOURCE_NAME: Final = "source.jsonl"
@@ -59,8 +59,9 @@ def changes_since(folder: Path, found: dict[str, str]) -> SourceChanges:
 def _read(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    rows = map(json.loads, lines_of(path.read_text(encoding="utf-8")))
-    return {row["id"]: row["signature"] for row in rows}
+    with naming_damage(path, "delete the folder and add the corpus again"):
+        rows = map(json.loads, lines_of(path.read_text(encoding="utf-8")))
+        return {row["id"]: row["signature"] for row in rows}
 
 
 def _signature(recording: Recording) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from microturn.configs.files import write_atomically
+from microturn.configs.reading import MISFITS
 from microturn.datagen.corpora.alignment.aligner import Aligned, Aligner
 from microturn.datagen.corpora.utterance import AlignedWord
 from microturn.model.streams.pcm import Audio
@@ -35,7 +37,7 @@ class CachedAligner:
     def align(self, audio: Audio, rate: int, *, text: str) -> Aligned | None:
         """Return the result of `Aligner.align` from the cache, or compute it."""
         path = self._path(audio, f"align {rate} {text}")
-        if path.is_file():
+        with suppress(FileNotFoundError, *MISFITS):  # a damaged file is made again
             return _read(path)
         aligned = self.aligner.align(audio, rate, text=text)
         self.computed += 1
@@ -45,7 +47,7 @@ class CachedAligner:
     def prefers(self, audio: Audio, rate: int, *, text: str, others: tuple[str, ...]) -> bool:
         """Return the result of `Aligner.prefers` from the cache, or compute it."""
         path = self._path(audio, f"prefers {rate} {text} {' '.join(others)}")
-        if path.is_file():
+        with suppress(FileNotFoundError, *MISFITS):
             return bool(json.loads(path.read_text(encoding="utf-8")))
         preferred = self.aligner.prefers(audio, rate, text=text, others=others)
         self.computed += 1

@@ -54,6 +54,9 @@ def test_what_cannot_be_seen_is_refused(
 ) -> None:
     assert see(blind, blind) == FAILED
     assert "holds a checkpoint; give another out=" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert see(blind, tmp_path / "file", "worlds=1_000_000") == FAILED, "before it is taught"
+    assert "file cannot be a folder, because" in capsys.readouterr().err
     assert main(["see", f"out={tmp_path}/x", "signs=[é]"]) != 0
     assert "which cannot be drawn" in capsys.readouterr().err
     assert main(["see", f"out={tmp_path}/x", "signs=[]"]) != 0
