@@ -170,7 +170,7 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
         cls, stored: StoredCheckpoint, shard: Callable[[Self], None] | None = None
     ) -> Self:
         """Build the model of a folder that is read; raises ValueError as `from_pretrained`."""
-        with without_memory(is_drawn=False) if shard else nullcontext():
+        with without_memory() if shard else nullcontext():
             model = cls(stored.cfg, stored.layout, len(stored.tokenizer))
         try:
             weights = stored.weights()

@@ -77,7 +77,9 @@ def new_model(
     what it is trained on.
     """
     L.seed_everything(cfg.seed, verbose=False)
-    model = _empty_model(cfg, source, is_drawn=resumed is None)
+    with without_memory() as draws:
+        model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
+    model.pending = draws_of(model, draws)
     if resumed is not None:
         model.pending = weights_for(model, resumed)
     elif cfg.init:
@@ -147,16 +149,6 @@ def open_validation(cfg: TrainingConfig, source: Source) -> Source | None:
             "and vocabulary size"
         )
     return validation
-
-
-def _empty_model(cfg: TrainingConfig, source: Source, *, is_drawn: bool) -> InteractionModel:
-    """Make a model of drawn weights; of one that is to be sharded, the large ones are pending."""
-    if not cfg.parallel.is_sharded:
-        return InteractionModel(cfg.model, source.layout, len(source.tokenizer))
-    with without_memory(is_drawn=is_drawn) as draws:
-        model = InteractionModel(cfg.model, source.layout, len(source.tokenizer))
-    model.pending = draws_of(model, draws)
-    return model
 
 
 def _start_from(name: str, model: InteractionModel, source: Source) -> dict[str, Stored]:

@@ -1,8 +1,8 @@
 """A model whose large weights have no memory yet, and the draws that will fill them.
 
-A process that holds a share of the weights draws all of them, in the order of a single process and
-from the same generator, a piece at a time, and keeps its share. So the weights of a seed are those
-of a model on one device, bit for bit, whatever the layout, and no process ever holds the whole.
+A large parameter takes one number from the default generator. Each of its pieces has a generator of
+its own, seeded with that number and its place, so that a process draws only the pieces of its
+share, and the weights of a seed have the same bits in any layout and in a single process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from microturn.model.stored.tensor_files import runs
 
 _LARGE: Final = 1 << 18  # elements; smaller parameters are made at once, whole
-_PIECE: Final = 1 << 16  # elements that are drawn at once; a multiple of 16, see `_pieces`
+_PIECE: Final = 1 << 16  # elements that are drawn at once
 _aten = torch.ops.aten
 _EMPTY: Final = _aten.empty.memory_format
 _CONSTANT: Final = (_aten.zero_.default, _aten.fill_.Scalar)
@@ -29,70 +30,46 @@ _DRAWN: Final = (_aten.normal_.default, _aten.uniform_.default)
 
 @dataclass(frozen=True)
 class Draw:
-    """What fills a parameter: numbers from a generator, or one number everywhere."""
+    """What fills a parameter: numbers from generators, or one number everywhere."""
 
     fill: Any  # the operation, in place
     arguments: tuple[Any, ...]
-    generator: Tensor  # its state before
+    seed: int
     dtype: torch.dtype
     shape: tuple[int, ...]
 
-    @torch.no_grad()
     def read(self, into: Tensor, offsets: Sequence[int] = ()) -> None:
         """Fill a tensor with the region of its size at `offsets`; empty: at the beginning."""
-        generator = torch.Generator()
-        generator.set_state(self.generator)
-        wanted = list(runs(self.shape, offsets, into.shape))
-        flat = into if into.is_contiguous() else torch.empty(into.shape, dtype=self.dtype)
-        flat, i = flat.view(-1), 0
-        for begin, piece in _pieces(torch.Size(self.shape).numel()):
-            self._draw(piece, generator)
-            while i < len(wanted) and (start := wanted[i][0]) < begin + len(piece):
-                _, near, n = wanted[i]
-                low, high = max(start, begin), min(start + n, begin + len(piece))
-                flat[near + low - start : near + high - start] = piece[low - begin : high - begin]
-                if start + n > begin + len(piece):
-                    break  # goes on in the next piece
-                i += 1
-            if i == len(wanted):
-                break
-        if not into.is_contiguous():
-            into.copy_(flat.view(into.shape))
+        whole = into if into.is_contiguous() else torch.empty(into.shape, dtype=self.dtype)
+        flat, number, piece = whole.view(-1), -1, whole
+        for start, near, n in runs(self.shape, offsets, into.shape):
+            done = 0
+            while done < n:
+                begins, inside = divmod(start + done, _PIECE)
+                if begins != number:
+                    number, piece = begins, self._piece(begins)
+                some = min(n - done, len(piece) - inside)
+                flat[near + done : near + done + some] = piece[inside : inside + some]
+                done += some
+        if whole is not into:
+            into.copy_(whole)
 
-    def _draw(self, piece: Tensor, generator: torch.Generator | None) -> None:
-        chance = {} if self.fill in _CONSTANT else {"generator": generator}
-        self.fill(piece, *self.arguments, **chance)
-
-    def skip(self) -> None:
-        """Move the default generator on as filling the parameter does."""
-        if self.fill not in _CONSTANT:
-            for _, piece in _pieces(torch.Size(self.shape).numel()):
-                self._draw(piece, None)
-
-
-def _pieces(n: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield the beginnings of pieces of n elements, and memory for each.
-
-    torch draws normal numbers in groups of 16, and the last 16 of a tensor once more: pieces but
-    the last are whole groups, and the last is no shorter than one.
-    """
-    memory = torch.empty(min(n, 2 * _PIECE))
-    begin = 0
-    while begin < n:
-        size = n - begin if n - begin < 2 * _PIECE else _PIECE
-        yield begin, memory[:size]
-        begin += size
+    @torch.no_grad()
+    def _piece(self, number: int) -> Tensor:
+        piece = torch.empty(min(_PIECE, math.prod(self.shape) - number * _PIECE))
+        if self.fill in _CONSTANT:
+            self.fill(piece, *self.arguments)
+            return piece
+        seed = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
+        self.fill(piece, *self.arguments, generator=torch.Generator().manual_seed(int(seed)))
+        return piece
 
 
 class _Recording(TorchDispatchMode):
-    """Gives large tensors no memory, and records what would fill them.
+    """Gives large tensors no memory, and records what would fill them."""
 
-    is_drawn: the default generator moves on as if they were drawn.
-    """
-
-    def __init__(self, *, is_drawn: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.is_drawn = is_drawn
         self.draws: dict[Tensor, Draw] = {}  # by identity
 
     def __torch_dispatch__(
@@ -104,27 +81,23 @@ class _Recording(TorchDispatchMode):
         if func not in (*_CONSTANT, *_DRAWN) or not args[0].is_meta:
             return func(*args, **kwargs)
         target: Tensor = args[0]
-        draw = Draw(func, args[1:], torch.get_rng_state(), target.dtype, (*target.shape,))
-        if self.is_drawn:
-            draw.skip()
-        self.draws[target] = draw
+        seed = int(torch.empty((), dtype=torch.int64).random_()) if func in _DRAWN else 0
+        self.draws[target] = Draw(func, args[1:], seed, target.dtype, (*target.shape,))
         return target
 
 
 @contextmanager
-def without_memory(*, is_drawn: bool) -> Iterator[dict[Tensor, Draw]]:
-    """Make modules whose large parameters are on the meta device; yields draws by parameter.
-
-    is_drawn: the default generator moves on as if they were drawn, and the draws can be read.
-    """
-    with _Recording(is_drawn=is_drawn) as recording:
+def without_memory() -> Iterator[dict[Tensor, Draw]]:
+    """Make modules whose large parameters are on the meta device; yields draws by parameter."""
+    with _Recording() as recording:
         yield recording.draws
 
 
 def draws_of(model: nn.Module, draws: Mapping[Tensor, Draw]) -> dict[str, Draw]:
     """Name the draws of a model made `without_memory`."""
-    empty = {name: p for name, p in model.named_parameters() if p.is_meta}
-    lost = [name for name, p in empty.items() if p not in draws]
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    empty = {name: t for name, t in tensors if t.is_meta}
+    lost = [name for name, t in empty.items() if t not in draws]
     if lost:
         raise RuntimeError(f"{lost[0]} is filled by no torch.nn.init; draw it with one")
-    return {name: draws[p] for name, p in empty.items()}
+    return {name: draws[t] for name, t in empty.items()}

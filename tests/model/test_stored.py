@@ -212,7 +212,7 @@ def test_a_plan_has_room_for_every_tensor(tmp_path: Path) -> None:
 
 
 # --- without memory ------------------------------------------------------------------------------
-def test_weights_that_are_drawn_later_have_the_bits_of_those_drawn_at_once(
+def test_weights_that_are_drawn_later_have_the_same_bits_in_any_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(draws, "_LARGE", 1500)
@@ -221,30 +221,65 @@ def test_weights_that_are_drawn_later_have_the_bits_of_those_drawn_at_once(
     cfg = made.model.cfg.__class__(
         **{**vars(made.model.cfg), "vocoder": VocoderConfig(kind="istft")}
     )
-    torch.manual_seed(3)
-    model = InteractionModel(cfg, made.layout, 300)
-    after = torch.get_rng_state()
-    torch.manual_seed(3)
-    with draws.without_memory(is_drawn=True) as found:
-        later = InteractionModel(cfg, made.layout, 300)
-    assert torch.equal(after, torch.get_rng_state())
-    pending = draws.draws_of(later, found)
+    models = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        with draws.without_memory() as found:
+            models.append(InteractionModel(cfg, made.layout, 300))
+        pending = draws.draws_of(models[-1], found)
+        assert all(models[-1].get_parameter(name).is_meta for name in pending)
+        after = torch.get_rng_state()
+        give_weights(models[-1], pending)
+        assert torch.equal(after, torch.get_rng_state())
+    model, again = models
+    assert same({**model.state_dict()}, {**again.state_dict()})
     assert len(pending) > 30
-    assert all(later.get_parameter(name).is_meta for name in pending)
-    give_weights(later, pending)
-    assert same({**later.state_dict()}, {**model.state_dict()})
     for name, draw in pending.items():
         offsets = tuple(n // 3 for n in draw.shape)
         size = tuple(max(1, n // 2) for n in draw.shape)
         into = torch.empty(size)
         draw.read(into, offsets)
         assert torch.equal(into, model.get_parameter(name)[region(offsets, size)]), name
-    assert torch.equal(after, torch.get_rng_state())
+
+
+def drawn(seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.nn.Linear, list[draws.Draw]]:
+    """A layer of 100 x 300 numbers, its weights in pieces of 1,000, and their draw."""
+    monkeypatch.setattr(draws, "_LARGE", 1000)
+    monkeypatch.setattr(draws, "_PIECE", 1000)
+    torch.manual_seed(seed)
+    with draws.without_memory() as found:
+        layer = torch.nn.Linear(300, 100)
+        torch.nn.init.normal_(layer.weight, std=0.5)
+    pending = draws.draws_of(layer, found)
+    give_weights(layer, pending)
+    return layer, [*pending.values()]
+
+
+def test_pieces_of_a_draw_are_independent(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (drawn(seed, monkeypatch)[0].weight.detach() for seed in (3, 4))
+    assert float(one.mean()) == pytest.approx(0, abs=0.01)
+    assert float(one.std()) == pytest.approx(0.5, abs=0.01)
+    pieces = torch.cat([one.view(30, 1000), other.view(30, 1000)])
+    correlations = torch.corrcoef(pieces) - torch.eye(60)
+    assert float(correlations.abs().max()) < 0.15  # 5 deviations of independent ones
+
+
+def test_a_share_draws_its_own_pieces_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, [draw] = drawn(3, monkeypatch)
+    read, piece = [], draws.Draw._piece
+
+    def counted(self: draws.Draw, number: int) -> Tensor:
+        read.append(number)
+        return piece(self, number)
+
+    monkeypatch.setattr(draws.Draw, "_piece", counted)
+    draw.read(torch.empty(10, 300), (50, 0))  # from the 15,000th number on
+    assert read == [15, 16, 17]
 
 
 def test_a_large_parameter_that_no_init_fills_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draws, "_LARGE", 4)
-    with draws.without_memory(is_drawn=True) as found:
+    with draws.without_memory() as found:
         module = torch.nn.ParameterDict({"x": torch.nn.Parameter(torch.empty(8))})
     with pytest.raises(RuntimeError, match="x is filled by no"):
         draws.draws_of(module, found)

@@ -5,7 +5,7 @@
 They are SHARD x EXPERT, as in `parallel.shard` and `parallel.expert`.
 
 Prints a table; the memory is the peak of the resident set (`VmHWM`), which Linux counts anew for
-each phase, over what was resident before the phase.
+each phase, over what was resident before the phase. The CPU time is that of the phase.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -59,14 +60,14 @@ def resident(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def measured(work: Callable[[], object]) -> int:
-    """Do something; return by how much the resident set rose at most, bytes."""
+def measured(work: Callable[[], object]) -> tuple[int, float]:
+    """Do something; return by how much the resident set rose at most, bytes, and its CPU time."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = resident("VmRSS")
+    before, began_s = resident("VmRSS"), time.process_time()
     work()
-    return resident("VmHWM") - before
+    return resident("VmHWM") - before, time.process_time() - began_s
 
 
 def held(tensors: dict[str, Tensor]) -> int:
@@ -88,7 +89,7 @@ class Rank:
 
     def make(self, config: ModelConfig = CONFIG) -> None:
         torch.manual_seed(0)
-        with without_memory(is_drawn=True) as draws:
+        with without_memory() as draws:
             self.model = InteractionModel(config, TINY_LAYOUT, len(self.tokenizer))
         pending = draws_of(self.model, draws)
         self.shard(self.model)
@@ -119,7 +120,7 @@ class Rank:
         save_checkpoint(folder, self.model, self.tokenizer, saved="step 1", peers=self.peers)
 
     def resume(self) -> None:
-        with without_memory(is_drawn=False):
+        with without_memory():
             self.model = InteractionModel(CONFIG, TINY_LAYOUT, len(self.tokenizer))
         saved = state.load(self.folder / "state")
         pending = state.weights_for(self.model, saved)
@@ -131,25 +132,25 @@ class Rank:
     def read(self) -> None:
         self.model = InteractionModel.from_pretrained(self.folder / "checkpoint", shard=self.shard)
 
-    def run(self) -> dict[str, tuple[int, int]]:
-        """Return by phase what this process holds at its end, and the peak, bytes."""
+    def run(self) -> dict[str, tuple[int, int, float]]:
+        """Return by phase what this process holds at its end and the peak, bytes; CPU time, s."""
         self.make(replace(CONFIG, d_model=64, n_layers=2))  # what torch imports on the way
         found = {}
-        peak = measured(self.make)
-        found["draw the weights"] = held(dict(self.model.state_dict())), peak
+        peak_and_s = measured(self.make)
+        found["draw the weights"] = held(dict(self.model.state_dict())), *peak_and_s
         self.take_a_step()
         check = sum(float(local_shard(v).double().sum()) for v in self.tensors.values())
         share = held(self.tensors)
-        found["save a state"] = share, measured(self.save)
-        found["write the checkpoint in parts"] = share, measured(self.export)
+        found["save a state"] = share, *measured(self.save)
+        found["write the checkpoint in parts"] = share, *measured(self.export)
         del self.model, self.optimiser
-        peak = measured(self.resume)
-        found["resume from the state"] = held(self.tensors), peak
+        peak_and_s = measured(self.resume)
+        found["resume from the state"] = held(self.tensors), *peak_and_s
         again = sum(float(local_shard(v).double().sum()) for v in self.tensors.values())
         assert check == again, (check, again)
         del self.model, self.optimiser
-        peak = measured(self.read)
-        found["read the parts"] = held(dict(self.model.state_dict())), peak
+        peak_and_s = measured(self.read)
+        found["read the parts"] = held(dict(self.model.state_dict())), *peak_and_s
         return found
 
 
@@ -174,11 +175,11 @@ def main(folder: Path, layout: ParallelConfig) -> None:
         os._exit(0)
     assert all(os.waitpid(pid, 0)[1] == 0 for pid in children)
     print(f"shard {layout.shard} x expert {layout.expert}; MiB, of the process that held most")
-    print("| phase | its share | peak over what was there before |")
-    print("|---|---:|---:|")
+    print("| phase | its share | peak over what was there before | CPU s |")
+    print("|---|---:|---:|---:|")
     for phase in everywhere[0]:
-        share, peak = max((each[phase] for each in everywhere), key=lambda pair: pair[1])
-        print(f"| {phase} | {share / MIB:.0f} | {peak / MIB:.0f} |")
+        share, peak, cpu_s = max((each[phase] for each in everywhere), key=lambda found: found[1])
+        print(f"| {phase} | {share / MIB:.0f} | {peak / MIB:.0f} | {cpu_s:.1f} |")
     (folder / "table.json").write_text(json.dumps(everywhere), encoding="utf-8")
 
 
