@@ -110,7 +110,6 @@ def simulate(opens: list[ray.ObjectRef], index: int) -> tuple[str, Lanes | Excep
     """
     try:
         if opens[0] not in _OPEN:
-            _OPEN.clear()
             _OPEN[opens[0]] = ray.get(opens[0])()
         return "lanes", _OPEN[opens[0]].lanes(index)
     except (OSError, ValueError) as error:  # errors of the user: the sentence suffices

@@ -305,17 +305,11 @@ class DialogueData(L.LightningDataModule):
 
     def _loader(self, sampler: StepSampler, world_size: int) -> DataLoader[Any]:
         on_cluster = simulated_on_cluster(self.source)
-        if on_cluster is None:
+        if not on_cluster:
             return new_loader(self._dataset(), sampler, workers=self.workers)
-        from microturn.datagen.live_on_ray import CarriedSource, DialoguesAhead
+        from microturn.training.reading.cluster import PartsAhead
 
-        config = on_cluster.config
-        ahead = DialoguesAhead(
-            CarriedSource.of(on_cluster),
-            workers=config.workers,
-            address=config.ray_address,
-            n_ranks=world_size,
-        )
+        ahead = PartsAhead(self.source, on_cluster, n_ranks=world_size)
         return new_loader(self._dataset(ahead.receive), SamplerAhead(sampler, ahead), workers=0)
 
     def _dataset(self, lanes: Callable[[int], Lanes] | None = None) -> DeviceBatchDataset:

@@ -184,6 +184,12 @@ class LiveDialogues:
     def tokenizer(self) -> Tokenizer:
         return self.source.tokenizer
 
+    @property
+    def cluster(self) -> str | None:
+        """Address of the Ray cluster that simulates, empty for the default one; None: here."""
+        config = self.source.config
+        return config.ray_address if config.executor == "ray" else None
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -203,18 +209,22 @@ class LiveDialogues:
         return self.source.contents()
 
 
-def simulated_on_cluster(source: Source) -> LiveSource | None:
-    """Return the live dialogues of `executor=ray`; ValueError where they are part of a mix."""
-    if isinstance(source, TolerantSource):
-        return simulated_on_cluster(source.inner)  # live ones are never damaged
-    if isinstance(source, MixedSource) and any(map(simulated_on_cluster, source.parts)):
+def simulated_on_cluster(source: Source) -> dict[int, LiveSource]:
+    """Return the live dialogues of `executor=ray` by their number in the mix; 0 is no mix.
+
+    ValueError where other live ones are beside them.
+    """
+    parts = source.parts if isinstance(source, MixedSource) else [source]
+    # Live ones are never damaged.
+    inner = [part.inner if isinstance(part, TolerantSource) else part for part in parts]
+    live = {i: one for i, one in enumerate(inner) if isinstance(one, LiveDialogues)}
+    places = {one.cluster for one in live.values()}
+    if len(places) > 1:
         raise ValueError(
-            f"data={source.data}: executor=ray simulates the only part of data=, no part of a mix; "
-            "leave executor=ray out, and loader_workers= simulate"
+            f"{' and '.join(one.data for one in live.values())}: one cluster simulates all live "
+            "parts of a mix or none; give each of them executor=ray and the same ray_address="
         )
-    if not isinstance(source, LiveDialogues):
-        return None
-    return source.source if source.source.config.executor == "ray" else None
+    return {} if places <= {None} else {i: one.source for i, one in live.items()}
 
 
 def expand_braces(pattern: str) -> Iterator[str]:

@@ -23,11 +23,12 @@ class DrawOfStep(Protocol):
 
 
 class Asks(Protocol):
-    """What makes dialogues before they are read. size: how many at least are ahead."""
+    """What makes dialogues before they are read. size: how many of these at least are ahead."""
 
     size: int
 
-    def ask(self, index: int) -> None: ...
+    def ask(self, index: int) -> bool:
+        """Have a dialogue made; False where it is read in its time."""
 
 
 D = TypeVar("D", bound=DrawOfStep)
@@ -43,17 +44,16 @@ class SamplerAhead(Sampler[D]):
         self.sampler, self.ahead = sampler, ahead
 
     def __iter__(self) -> Iterator[D]:
-        waiting: deque[D] = deque()
+        waiting: deque[tuple[D, int]] = deque()  # draws, and how many of each were asked for
         n = 0
         for draw in self.sampler:
-            for index in draw.dialogues:
-                self.ahead.ask(index)
-            waiting.append(draw)
-            n += len(draw.dialogues)
-            while n - len(waiting[0].dialogues) >= self.ahead.size:
-                n -= len(waiting[0].dialogues)
-                yield waiting.popleft()
-        yield from waiting
+            asked = sum([self.ahead.ask(index) for index in draw.dialogues])
+            waiting.append((draw, asked))
+            n += asked
+            while waiting and n - waiting[0][1] >= self.ahead.size:
+                n -= waiting[0][1]
+                yield waiting.popleft()[0]
+        yield from (draw for draw, _ in waiting)
 
 
 def new_loader(dataset: Dataset[Any], sampler: Sampler[Any], *, workers: int) -> DataLoader[Any]:

@@ -155,19 +155,19 @@ class MixedSource:
         return [float(weight) for weight in np.mean(rows, axis=0)]
 
     def lanes(self, index: int) -> Lanes:
-        part, inner = self._find(index)
+        part, inner = self.find(index)
         return self.parts[part].lanes(inner)
 
     def agent(self, index: int) -> NDArray[np.float32]:
-        part, inner = self._find(index)
+        part, inner = self.find(index)
         return self.parts[part].agent(inner)
 
     def length(self, index: int) -> int:
-        part, inner = self._find(index)
+        part, inner = self.find(index)
         return self.parts[part].length(inner)
 
     def name(self, index: int) -> str:
-        part, inner = self._find(index)
+        part, inner = self.find(index)
         return self.parts[part].name(inner)
 
     def contents(self) -> Contents | None:
@@ -185,7 +185,8 @@ class MixedSource:
             return int(self._firsts[part]) + inner
         return len(self) + (inner - size) * len(self.parts) + part
 
-    def _find(self, index: int) -> tuple[int, int]:
+    def find(self, index: int) -> tuple[int, int]:
+        """Find the part of a dialogue, and its number in it."""
         if index < len(self):
             part = int(np.searchsorted(self._firsts, index, side="right")) - 1
             return part, index - int(self._firsts[part])

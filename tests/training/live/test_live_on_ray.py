@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,9 @@ def test_draws_come_in_order_and_no_more_than_asked_are_ahead() -> None:
         def __init__(self) -> None:
             self.asked: deque[int] = deque()
 
-        def ask(self, index: int) -> None:
+        def ask(self, index: int) -> bool:
             self.asked.append(index)
+            return True
 
     ahead = Recorded()
     draws = [StepDraw(step, [2 * step + 1, 2 * step]) for step in range(6)]
@@ -110,17 +112,40 @@ def test_draws_come_in_order_and_no_more_than_asked_are_ahead() -> None:
     assert longest == 4  # three, rounded up to whole draws
 
 
+def test_dialogues_that_are_read_in_their_time_are_not_counted_as_ahead() -> None:
+    class EveryFourth:
+        size = 2
+
+        def ask(self, index: int) -> bool:
+            return index % 4 == 0
+
+    drawn = []
+
+    def draws() -> Iterator[StepDraw]:
+        for step in range(8):
+            drawn.append(step)
+            yield StepDraw(step, [2 * step, 2 * step + 1])
+
+    ahead = SamplerAhead(draws(), EveryFourth())  # type: ignore[arg-type]
+    found = [(draw.step, len(drawn)) for draw in ahead]
+    # Two dialogues for the cluster, of steps 2 and 4, are under way before step 0 is taken.
+    assert found == [(0, 5), (1, 5), (2, 7), (3, 7), (4, 8), (5, 8), (6, 8), (7, 8)]
+
+
 def test_where_dialogues_are_simulated_is_no_part_of_the_data(tmp_path: Path) -> None:
     here, there = (
         open_source(data_of(tmp_path, *more)) for more in ([], ["executor=ray", "workers=2"])
     )
     assert data_digest(here) == data_digest(there)
     assert here.name(3) == there.name(3)
-    assert simulated_on_cluster(here) is None
-    assert simulated_on_cluster(there) is not None
-    mixed = open_source(f"{data_of(tmp_path, 'executor=ray')}:0.5,{data_of(tmp_path)} seed=9:0.5")
-    with pytest.raises(ValueError, match="executor=ray simulates the only part of data=, no part"):
-        simulated_on_cluster(mixed)
+    assert simulated_on_cluster(here) == {}
+    assert simulated_on_cluster(there).keys() == {0}
+    on_ray = data_of(tmp_path, "executor=ray")
+    assert simulated_on_cluster(open_source(f"{on_ray}:0.5,{on_ray} seed=9:0.5")).keys() == {0, 1}
+    for other in ("", "executor=ray ray_address=127.0.0.1:1"):
+        mixed = open_source(f"{on_ray}:0.5,{data_of(tmp_path, 'seed=9', other)}:0.5")
+        with pytest.raises(ValueError, match="n_micro_turns=20 .* one cluster simulates all live"):
+            simulated_on_cluster(mixed)
 
 
 @pytest.mark.slow
@@ -150,6 +175,29 @@ def test_steps_are_those_of_dialogues_simulated_in_place(tmp_path: Path) -> None
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ray_address=127.0.0.1:1: no cluster answers" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_parts_of_a_mix_are_simulated_on_a_cluster(tmp_path: Path) -> None:
+    """Two live parts beside a set, which the training reads itself."""
+    pytest.importorskip("ray")
+    out, cache = tmp_path / "set", tmp_path / "cache"
+    live = data_of(cache).removeprefix("live:").split()
+    assert main(["simulate", *live, f"out={out}", "n_dialogues=4", "workers=1"]) == 0
+
+    def words(name: str, *more: str) -> list[str]:
+        parts = [f"{out}:0.5", *(f"{data_of(cache, f'seed={i}', *more)}:0.25" for i in (1, 2))]
+        fixed = ["training/smoke.yaml", "threads=1", "accelerator=cpu", "batch_size=4"]
+        where = [f"data={','.join(parts)}", f"out={tmp_path / name}"]
+        return ["train", *fixed, *where, f"max_steps={STEPS}", "checkpoint_steps=1"]
+
+    assert main(words("here")) == 0
+    command = [sys.executable, "-m", "microturn.configs.main", *words("there", "executor=ray")]
+    done = subprocess.run(command, env=variables_of_ray(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here, there = (tensors_of(state_at(tmp_path / name, STEPS)) for name in ("here", "there"))
+    assert all(torch.equal(here[name], there[name]) for name in here)
 
 
 @pytest.mark.slow
