@@ -21,6 +21,7 @@ from microturn.model.losses import compute_losses, lane_terms
 from microturn.model.model import InteractionModel
 from microturn.model.moe import balance_
 from microturn.model.noise import Noise
+from microturn.model.stored.draws import without_memory
 from microturn.model.stored.weights import give_weights
 from microturn.model.windows import losses_in_windows
 from microturn.training.agreement import (
@@ -345,13 +346,25 @@ class TrainingModule(L.LightningModule):
         names = lane_terms(self.model.layout)
         return " ".join(f"{name} {float(self.metrics[f'loss/{name}']):.3f}" for name in names)
 
-    def unsharded_model(self) -> InteractionModel:
-        """The model as one device can run it; a collective where weights are sharded."""
+    def unsharded_model(self) -> InteractionModel | None:
+        """Return the model as one device can run it, in the first process; elsewhere None.
+
+        A collective where weights are sharded, of one tensor after another: other processes hold
+        one at a time.
+        """
+        is_first = self.processes.rank == 0
         if not self.is_sharded:
-            return self.model
-        weights = {name: full_tensor(value) for name, value in self.model.state_dict().items()}
-        copy = InteractionModel(self.model.cfg, self.model.layout, self.model.vocab_size)
-        copy.load_state_dict(weights)
+            return self.model if is_first else None
+        weights = {}
+        for name, value in self.model.state_dict().items():
+            whole = full_tensor(value)
+            if is_first:
+                weights[name] = whole
+        if not is_first:
+            return None
+        with without_memory():
+            copy = InteractionModel(self.model.cfg, self.model.layout, self.model.vocab_size)
+        copy.load_state_dict(weights, assign=True)
         copy.tokenizer, copy.notes = self.model.tokenizer, self.model.notes
         return copy.to(self.device)
 

@@ -151,7 +151,7 @@ class StreamingValidation(Callback):
     def _validate(self, trainer: L.Trainer, module: TrainingModule) -> None:
         start_s = time.monotonic()
         model = module.unsharded_model()
-        if trainer.is_global_zero:
+        if model is not None:
             try:
                 self._stream(model, step=module.steps, seed=module.cfg.seed)
             except ValidationDropped:

@@ -9,6 +9,7 @@ four steps: 1e-3.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -127,13 +128,16 @@ def sharded(server: Any, data: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Two processes that share the weights."""
     out = tmp_path_factory.mktemp("sharded") / "run"
     errors = out.with_name("errors")
-    words = words_of(data, out, "parallel.shard=2")
+    streaming = (f"streaming_validation.data={data}", "streaming_validation.n_dialogues=1")
+    words = words_of(data, out, "parallel.shard=2", *streaming)
     server.wait_for_ranks(server.start_ranks(words, errors), errors)
     return out
 
 
 def test_sharded_weights_take_the_steps_of_one(one: Path, sharded: Path) -> None:
     assert_equal_steps(one, sharded)
+    scores = (sharded / "streaming_validation" / "scores.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in scores] == [STEPS]
     for path in saved_states(sharded):
         pieces = [load_file(each) for each in sorted(path.glob("*.safetensors"))]
         assert len(pieces) == 2

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from microturn.model.checkpoint import random_checkpoint
-from microturn.training.config import OptimConfig, ParallelConfig
+from microturn.training.config import OptimConfig, ParallelConfig, TrainingConfig
+from microturn.training.module import TrainingModule
 from microturn.training.optim import build_optimizer
 from microturn.training.parallel import shard_model
 from microturn.training.process_group import ProcessGroup, full_tensor
@@ -34,6 +35,19 @@ def peers(tmp_path: Path) -> Iterator[ProcessGroup]:
     )
     yield ProcessGroup()
     dist.destroy_process_group()
+
+
+def test_a_model_is_put_together_for_one_device(peers: ProcessGroup) -> None:
+    made = random_checkpoint(1)
+    before = {name: value.clone() for name, value in made.model.state_dict().items()}
+    module = TrainingModule(made.model, TrainingConfig(data="set", out="run"))
+    shard_model(made.model, ParallelConfig(data=1), "cpu")
+    assert module.is_sharded
+    whole = module.unsharded_model()
+    assert whole is not None
+    assert same({**whole.state_dict()}, before)
+    module.processes.rank = 1
+    assert module.unsharded_model() is None
 
 
 @pytest.fixture
