@@ -129,7 +129,7 @@ def build_config(command: Command, words: Sequence[str]) -> Any:
         key, layer_of = command.beneath
         value = OmegaConf.select(merge_layers(command.schema, files, overrides), key)
         layer = layer_of(value) if value else {}
-    config = load_config(command.schema, files, overrides, beneath=layer)
+    config: Any = load_config(command.schema, files, overrides, beneath=layer)
     refuse_empty(config)
     return config
 
