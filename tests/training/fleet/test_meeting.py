@@ -18,36 +18,45 @@ from microturn.training.fleet import meeting
 from microturn.training.fleet.callbacks import WatchRanks
 from microturn.training.fleet.rounds import Joining
 
-RANK = """
+# One process that forks its ranks: each of them would load torch and Lightning for itself.
+LAUNCHER = """
 import os, signal, sys, time
 import torch
 import torch.distributed as dist
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from microturn.configs.load import load_config
 from microturn.training.config import TrainingConfig
 from microturn.training.fleet.meeting import meet
 
-attempt, rank = (os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
-if (attempt, rank) == ("1", "0"):
-    time.sleep(3)  # the other one comes first, and must not take the former one's address for this
-cfg = load_config(TrainingConfig, [], ["data=unread", "out=unwritten", "devices=2"])
-meeting = meet(cfg, None)
-assert meeting is not None
-meeting.connect(gpu=False)
-ones = torch.ones(1)
-dist.all_reduce(ones)
-if (attempt, rank) == ("0", "1"):
-    os.kill(os.getpid(), signal.SIGKILL)
-if rank == "0":
-    open(sys.argv[1], "a").write(f"{attempt} {ones.item():g}\\n")
-dist.barrier()
+def run_rank(path):
+    attempt, rank = (os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
+    if (attempt, rank) == ("1", "0"):
+        time.sleep(3)  # the other comes first, and must not take the former one's address for this
+    cfg = load_config(TrainingConfig, [], ["data=unread", "out=unwritten", "devices=2"])
+    meeting = meet(cfg, None)
+    assert meeting is not None
+    meeting.connect(gpu=False)
+    ones = torch.ones(1)
+    dist.all_reduce(ones)
+    if (attempt, rank) == ("0", "1"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank == "0":
+        with open(path, "a") as file:
+            file.write(f"{attempt} {ones.item():g}\\n")
+    dist.barrier()
+
+launch = LaunchConfig(
+    min_nodes=1, max_nodes=1, nproc_per_node=2, max_restarts=1, run_id="run",
+    rdzv_backend="c10d", rdzv_endpoint="localhost:0", monitor_interval=0.1, start_method="fork",
+)
+elastic_launch(launch, run_rank)(sys.argv[1])
 """
 
 
 def test_ranks_that_are_started_again_meet(tmp_path: Path) -> None:
-    script, met = tmp_path / "rank.py", tmp_path / "met"
-    script.write_text(RANK, encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", "--max-restarts=1", str(script), str(met)]
+    """The launcher of torchrun keeps its store while it starts the ranks again."""
+    met = tmp_path / "met"
+    command = [sys.executable, "-c", LAUNCHER, str(met)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     assert met.read_text(encoding="utf-8").endswith("1 2\n")
