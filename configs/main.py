@@ -46,6 +46,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "compare a checkpoint before and after a training",
     ),
     "evaluate fdb": ("microturn.evaluation.cli", "EVALUATE_FDB", "run a Full-Duplex-Bench folder"),
+    "evaluate hearing": (
+        "microturn.evaluation.cli",
+        "EVALUATE_HEARING",
+        "word errors of `heard`, of people never heard",
+    ),
+    "evaluate voice": (
+        "microturn.evaluation.cli",
+        "EVALUATE_VOICE",
+        "word errors of a recogniser on the agent's voice",
+    ),
     "compare": ("microturn.evaluation.cli", "COMPARE", "tell two evaluations apart"),
     "model-card": ("microturn.evaluation.cli", "MODEL_CARD", "write the card of a checkpoint"),
     "ship": ("microturn.evaluation.cli", "SHIP", "write a checkpoint small, with card and digests"),

@@ -11,6 +11,7 @@ from microturn.evaluation.config import (
     ModelCardConfig,
     ShipConfig,
 )
+from microturn.evaluation.hearing.config import HearingConfig, VoiceConfig
 from microturn.evaluation.suites.fdb.folder_config import FdbConfig
 
 
@@ -54,6 +55,18 @@ def _change(config: ChangeConfig) -> int:
     from microturn.evaluation.change.change import evaluate_change
 
     return evaluate_change(config)
+
+
+def _hearing(config: HearingConfig) -> int:
+    from microturn.evaluation.hearing.hearing import evaluate_hearing
+
+    return evaluate_hearing(config)
+
+
+def _voice(config: VoiceConfig) -> int:
+    from microturn.evaluation.hearing.voice import evaluate_voice
+
+    return evaluate_voice(config)
 
 
 def _traces_kept(config: EvaluateConfig, line: str) -> str:
@@ -136,4 +149,16 @@ EVALUATE_FDB = Command(
     on_interrupt=_answers_kept,
     positionals=("path",),
     help="Run and score a folder in the layout of Full-Duplex-Bench.",
+)
+
+EVALUATE_HEARING = Command(
+    schema=HearingConfig,
+    run=_hearing,
+    help="Count word errors of what a checkpoint writes down of people whom it never heard.",
+)
+
+EVALUATE_VOICE = Command(
+    schema=VoiceConfig,
+    run=_voice,
+    help="Count word errors of a recogniser on the voice of a checkpoint and on its recordings.",
 )

@@ -82,7 +82,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], ...]] = {
             *("validation", "evaluate", "compare", "model_card", "ship", "examples", "reconstruct"),
             *("demo_estimate", "demo_report"),
         ),
-        ("change",),
+        ("change", "hearing"),
         ("stages",),
         ("demo", "recipe"),
         ("ablations", "bench"),
