@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
+from string import hexdigits
 from typing import Any, Final
 
 from microturn.configs.reading import lines_of
@@ -135,7 +136,7 @@ def _heard(contents: Mapping[str, Any] | None) -> list[str]:
         return ["No speech of users or of voices around them."]
     rows = sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
     lines = [
-        f"Heard as users or around them: {len(rows)} speakers, {len(contents['sentences']):,} "
+        f"Heard as users or around them: {len(rows)} speakers, {_n_sentences(contents)} "
         f"sentences of users, {len(contents['rooms']):,} rooms. All are recordings of people.",
         "",
         "| speaker | share of the speech that it heard |",
@@ -146,6 +147,15 @@ def _heard(contents: Mapping[str, Any] | None) -> list[str]:
         rest = sum(s for _, s in rows[_SHOWN:])
         lines.append(f"| {len(rows) - _SHOWN} more | {rest / total:.1%} |")
     return lines
+
+
+def _n_sentences(contents: Mapping[str, Any]) -> str:
+    """Count the sentences; where the smallest digests alone are listed, by the share they are."""
+    n, last = len(contents["sentences"]), contents["listed_to"]
+    if not all(digit in hexdigits for digit in last):
+        return f"{n:,}"
+    share = (int(last, 16) + 1) / 16 ** len(last)
+    return f"about {round(n / share, -2):,.0f}"
 
 
 def _credits(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:

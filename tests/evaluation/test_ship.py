@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from microturn.evaluation.ship import MAX_LISTED, MAX_WEIGHTS_BYTES, sampled
 from microturn.inference.config import ServeConfig, TalkConfig
 from microturn.inference.serve.about import about_checkpoint
 from microturn.model import config as model_config
-from microturn.model.card import CARD, digest_of
+from microturn.model.card import CARD, _heard, digest_of
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint, save_checkpoint
 from microturn.model.checkpoint_files import CONTENTS, DIGESTS, StoredCheckpoint
 from microturn.model.checkpoint_place import find_checkpoint
@@ -101,6 +102,12 @@ def test_a_long_list_of_recordings_ships_as_a_sample_with_all_people() -> None:
     assert {name: sum(found.values()) for name, found in few["speakers"].items()} == dict.fromkeys(
         people, 4.0
     )
+    asked = {sha256(str(i).encode()).hexdigest()[:12]: 1 for i in range(20_000)}
+    some = json.loads(sampled(json.dumps({**HEARD, "sentences": asked}), where="x"))
+    assert len(some["sentences"]) == MAX_LISTED
+    (told,) = [line for line in _heard(some) if line.startswith("Heard as")]
+    about = int(told.split(" speakers, about ")[1].split()[0].replace(",", ""))
+    assert about == pytest.approx(20_000, rel=0.1)
     with pytest.raises(ValueError, match="of format 0"):
         sampled(json.dumps({**heard, "format": 0}), where="x")
 
