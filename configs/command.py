@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import operator
 import re
 import shlex
 import sys
@@ -19,7 +20,7 @@ from microturn.configs.load import (
     keys_of,
     load_config,
     merge_layers,
-    refuse_empty,
+    missing_text,
     shipped_configs,
     type_name,
 )
@@ -130,8 +131,19 @@ def build_config(command: Command, words: Sequence[str]) -> Any:
         value = OmegaConf.select(merge_layers(command.schema, files, overrides), key)
         layer = layer_of(value) if value else {}
     config: Any = load_config(command.schema, files, overrides, beneath=layer)
-    refuse_empty(config)
+    _refuse_empty(config)
     return config
+
+
+def _refuse_empty(config: Any) -> None:
+    """Raise ConfigError for a required key, or a folder to write to, that is an empty text.
+
+    A path below an empty one lies in the working folder or in that of the whole disk.
+    """
+    for key in keys_of(type(config)):
+        needed = key.default is REQUIRED or (key.name == "out" and key.default)
+        if needed and operator.attrgetter(key.name)(config) == "":
+            raise ConfigError(missing_text(key.name, key.help))
 
 
 def help_text(name: str, command: Command, words: Sequence[str] = ()) -> str:

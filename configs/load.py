@@ -53,10 +53,21 @@ def load_config(
     merged = merge_layers(schema, files, overrides, beneath=beneath)
     refuse_missing(schema, merged)
     try:
-        return cast(T, OmegaConf.to_object(merged))
+        config = cast(T, OmegaConf.to_object(merged))
     except ValueError as error:  # a check across fields, in __post_init__
         reason = lines_of(str(error))[0]
         raise ConfigError(_source_of(reason, schema, files, merged) + reason) from error
+    _check_seeds(config)
+    return config
+
+
+def _check_seeds(config: Any) -> None:
+    """Raise ConfigError for a seed that no generator of random numbers takes."""
+    for key in keys_of(type(config)):
+        if key.name.rsplit(".", 1)[-1] == "seed":
+            value = operator.attrgetter(key.name)(config)
+            if isinstance(value, int) and not 0 <= value < 2**63:
+                raise ConfigError(f"{key.name}={value} must be at least 0 and below 2**63")
 
 
 def refuse_missing(schema: type, merged: Any) -> None:
@@ -66,18 +77,7 @@ def refuse_missing(schema: type, merged: Any) -> None:
     missing = sorted(OmegaConf.missing_keys(merged))
     if missing:
         helps = {key.name: key.help for key in keys_of(schema)}
-        raise ConfigError("; ".join(_missing(name, helps.get(name, "")) for name in missing))
-
-
-def refuse_empty(config: Any) -> None:
-    """Raise ConfigError for a required key, or a folder to write to, that is an empty text.
-
-    A path below an empty one lies in the working folder or in that of the whole disk.
-    """
-    for key in keys_of(type(config)):
-        needed = key.default is REQUIRED or (key.name == "out" and key.default)
-        if needed and operator.attrgetter(key.name)(config) == "":
-            raise ConfigError(_missing(key.name, key.help))
+        raise ConfigError("; ".join(missing_text(name, helps.get(name, "")) for name in missing))
 
 
 def _source_of(reason: str, schema: type, files: Sequence[str | Path], merged: Any) -> str:
@@ -199,7 +199,8 @@ def type_name(kind: Any) -> str:
     return str(getattr(kind, "__name__", kind))
 
 
-def _missing(name: str, meaning: str) -> str:
+def missing_text(name: str, meaning: str) -> str:
+    """Say that a key has no value, and how to give it one."""
     return f"{name} is missing; give {name}=VALUE" + (f" ({meaning})" if meaning else "")
 
 

@@ -13,8 +13,9 @@ from itertools import takewhile
 from pathlib import Path
 
 from microturn.configs.command import Command, option, starts_over
+from microturn.configs.load import ConfigError
 from microturn.evaluation import demo_estimate
-from microturn.evaluation.stages import LEDGER, CommandStage, Ledger, run_and_record
+from microturn.evaluation.stages import LEDGER, CommandStage, Ledger, check_words, run_and_record
 
 SPEED_STEPS = 6  # of the training that is timed
 STRANGERS = 4  # dialogues that are heard first
@@ -127,6 +128,11 @@ def run_demo(config: DemoConfig) -> int:
 
     out = Path(config.out)
     stages = stages_of(config)
+    for stage in stages:
+        try:
+            check_words(stage.words)
+        except ConfigError as error:
+            raise ConfigError(f"words for `microturn {stage.words[0]}`: {error}") from error
     ledger = Ledger(out / LEDGER)
     print(_ANNOUNCEMENT, flush=True)
     for number, stage in enumerate(stages, start=1):

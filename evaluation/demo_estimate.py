@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from microturn.configs.reading import naming_damage
+
 # The other stages in steps of `training/tiny.yaml`: like a step, they are bound by the cores. The
 # ratios were alike on an idle AMD EPYC (0.54 s a step) and a busy Intel Xeon (1.9 s).
 SIMULATION_STEPS: Final = 0.016  # for each dialogue to train on
@@ -22,9 +24,9 @@ _STATE = re.compile(r"step(\d+)\.safetensors")
 
 def measured_step_s(log: Path) -> float:
     """Seconds of a step, from the log of a short run; ValueError where it has too few lines."""
-    with log.open(newline="", encoding="utf-8") as file:
+    with naming_damage(log, "delete it"), log.open(newline="", encoding="utf-8") as file:
         rows = [(int(row["step"]), float(row["seconds"])) for row in csv.DictReader(file)]
-    if len(rows) <= _WARM_UP:
+    if len({step for step, _ in rows}) <= _WARM_UP:
         raise ValueError(f"{log}: {len(rows)} steps are too few to tell the speed; delete it")
     (first, start_s), (last, end_s) = rows[_WARM_UP - 1], rows[-1]
     return (end_s - start_s) / (last - first)

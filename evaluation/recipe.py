@@ -14,21 +14,12 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from microturn.configs.command import Command, option, parse_words, starts_over
-from microturn.configs.load import (
-    ConfigError,
-    find_config,
-    load_config,
-    merge_layers,
-    refuse_missing,
-    suggestion,
-)
-from microturn.configs.main import COMMANDS
-from microturn.evaluation.stages import LEDGER, CommandStage, Ledger, run_and_record
+from microturn.configs.command import Command, option, starts_over
+from microturn.configs.load import ConfigError, find_config
+from microturn.evaluation.stages import LEDGER, CommandStage, Ledger, check_words, run_and_record
 
 OUT: Final = "{out}"
 
@@ -90,31 +81,10 @@ def _check(name: str, stage: RecipeStage, before: Sequence[str]) -> None:
         words = stage.words("OUT")
     except ValueError as error:
         raise ValueError(f"stages.{name}.command cannot be read ({error})") from error
-    command = _command_of(words)
-    if command not in COMMANDS:
-        hint = suggestion(command, list(COMMANDS)) or "; `microturn --help` lists them"
-        raise ValueError(f"stages.{name}.command: unknown command {command!r}{hint}")
     try:
-        _check_words(command, words[len(command.split()) :])
+        check_words(words)
     except ConfigError as error:
         raise ValueError(f"stages.{name}.command: {error}") from error
-
-
-def _command_of(words: Sequence[str]) -> str:
-    """The longest command that the words begin with, or their first one."""
-    two = " ".join(words[:2])
-    return two if two in COMMANDS else " ".join(words[:1])
-
-
-def _check_words(name: str, words: Sequence[str]) -> None:
-    """Raise ConfigError for a key, value or file that the command would refuse at its start."""
-    module, attribute, _ = COMMANDS[name]
-    command: Command = getattr(import_module(module), attribute)
-    files, overrides = parse_words(command, words)
-    if command.beneath is None:
-        load_config(command.schema, files, overrides)
-    else:  # a layer of it comes from the result of an earlier stage
-        refuse_missing(command.schema, merge_layers(command.schema, files, overrides))
 
 
 def stages_of(config: RecipeConfig) -> list[CommandStage]:

@@ -13,13 +13,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from microturn.configs.command import Command, parse_words
 from microturn.configs.files import write_atomically
+from microturn.configs.load import (
+    ConfigError,
+    load_config,
+    merge_layers,
+    refuse_missing,
+    suggestion,
+)
+from microturn.configs.main import COMMANDS
 from microturn.configs.reading import naming_damage
 from microturn.configs.signals import ENDING, Interrupted, code_of, number_of
 
@@ -38,6 +48,22 @@ class CommandStage:
     result: Path  # exists when the stage has done its work
     has_targets: bool = False  # exit code 1 may mean a missed target
     inputs: Mapping[str, str] = field(default_factory=dict)  # digest of what it reads, by name
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise ConfigError for a command, key, value or file that would be refused at its start."""
+    two = " ".join(words[:2])
+    name = two if two in COMMANDS else " ".join(words[:1])
+    if name not in COMMANDS:
+        hint = suggestion(name, list(COMMANDS)) or "; `microturn --help` lists them"
+        raise ConfigError(f"unknown command {name!r}{hint}")
+    module, attribute, _ = COMMANDS[name]
+    command: Command = getattr(import_module(module), attribute)
+    files, overrides = parse_words(command, words[len(name.split()) :])
+    if command.beneath is None:
+        load_config(command.schema, files, overrides)
+    else:  # a layer of it comes from the result of an earlier stage
+        refuse_missing(command.schema, merge_layers(command.schema, files, overrides))
 
 
 class Ledger:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from microturn.configs.main import main
 from microturn.evaluation import demo_estimate, demo_report, stages
 from microturn.evaluation.demo import DemoConfig, run_demo, stages_of
 from microturn.evaluation.report.scores import (
@@ -223,6 +224,33 @@ def test_the_first_dialogue_is_there_to_hear_before_anything_is_trained(
     assert f"Look    {tmp_path / 'hear.png'}" in said
     assert "microturn serve   and open http://127.0.0.1:8765" in said
     assert (tmp_path / "hear.wav").read_text() == "wav"
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("simulate=[seeds=1]", "words for `microturn simulate`: unknown key 'seeds'; did you"),
+        ("train=[training/tiny.yaml,max_step=3]", "`microturn train`: unknown key 'max_step'; did"),
+        ("evaluate=[nofile.yaml]", "`microturn evaluate`: no configuration file nofile.yaml"),
+    ],
+)
+def test_words_of_later_stages_are_refused_before_the_first_runs(
+    tmp_path: Path, ran: list[str], capsys: pytest.CaptureFixture[str], word: str, text: str
+) -> None:
+    assert main(["demo", word, f"out={tmp_path / 'demo'}"]) == 2
+    assert text in capsys.readouterr().err
+    assert not ran
+    assert not (tmp_path / "demo").exists()
+    assert main(["demo", "seed=-1"]) == 2
+    assert "seed=-1 must be at least 0 and below 2**63" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows", ["", "1,1\n1,1\n1,1\n", "1,x\n2,3\n3,4\n"])
+def test_a_log_without_times_is_named(tmp_path: Path, rows: str) -> None:
+    log = tmp_path / "metrics.csv"
+    log.write_text(f"step,seconds\n{rows}")
+    with pytest.raises(ValueError, match=r"metrics\.csv.*; delete it$"):
+        demo_estimate.measured_step_s(log)
 
 
 def test_no_dialogues_are_refused() -> None:
