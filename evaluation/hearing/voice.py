@@ -55,6 +55,11 @@ class SaidInDialogue:
     understood: tuple[str, ...]
 
     @property
+    def set_name(self) -> str:
+        """The set of its dialogue, up to the number in the key."""
+        return self.key.partition("/")[0]
+
+    @property
     def count(self) -> tuple[int, int]:
         """Errors and written words."""
         return errors_between(self.understood, self.written), len(self.written)
@@ -185,25 +190,39 @@ def _words(spoken: SpokenDialogue, hear: Hear) -> Iterator[str]:
 
 def measure_voice(said: Sequence[SaidInDialogue], *, seed: int) -> dict[str, Any]:
     """Return the error rate of each side, and that of the checkpoint over the recordings'."""
-    counts = {side: [one.count for one in said if one.side == side] for side in _SIDES}
+    counts = {side: _counts(said, side) for side in _SIDES}
     ratio, ci95 = ratio_of_rates(counts[CHECKPOINT], counts[RECORDINGS], seed=seed)
     words = {side: {w for one in said if one.side == side for w in one.written} for side in _SIDES}
     return {
         "n_listed": len(words[CHECKPOINT] | words[RECORDINGS]),
         "rates": {side: error_rate(counts[side], seed=seed).to_json() for side in _SIDES},
+        "by_set": {
+            name: {
+                side: error_rate(_counts(said, side, name), seed=seed).to_json() for side in _SIDES
+            }
+            for name in dict.fromkeys(one.set_name for one in said)
+        },
         "n_different_words": {side: len(words[side]) for side in _SIDES},
         "ratio": {"value": ratio, "ci95": ci95},
     }
 
 
+def _counts(said: Sequence[SaidInDialogue], side: str, set_name: str = "") -> list[tuple[int, int]]:
+    return [one.count for one in said if one.side == side and set_name in ("", one.set_name)]
+
+
 def table(result: Mapping[str, Any]) -> str:
-    """Return a Markdown table: word errors of both sides, and the ratio below."""
+    """Return a Markdown table: word errors of both sides, of each set too, and the ratio below."""
     lines = ["| | words | different words | word errors |", "|---|---:|---:|---:|"]
     for side in _SIDES:
         rate = ErrorRate(**result["rates"][side])
         lines.append(
             f"| {side} | {rate.n_words:,} | {result['n_different_words'][side]} | {rate} |"
         )
+    for name, rates in result["by_set"].items():
+        for side in _SIDES:
+            rate = ErrorRate(**rates[side])
+            lines.append(f"| {side}, {name} | {rate.n_words:,} | | {rate} |")
     ratio, ci95 = result["ratio"]["value"], result["ratio"]["ci95"]
     interval = "" if ci95 is None else f" [{ci95[0]:.2f} to {ci95[1]:.2f}]"
     shown = "-" if ratio is None else f"{ratio:.2f}{interval}"

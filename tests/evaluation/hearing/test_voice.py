@@ -117,6 +117,7 @@ def test_the_command_plays_dialogues_without_interruptions(tmp_path: Path) -> No
         len(one["written"]) for one in lines if one["side"] == RECORDINGS
     )
     assert recorded["value"] < 0.5
+    assert result["by_set"] == {"events": result["rates"]}
     assert "checkpoint / recordings" in (out / "voice.md").read_text()
 
 
