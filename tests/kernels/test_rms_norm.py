@@ -44,3 +44,12 @@ def test_a_weight_for_each_row_of_a_group() -> None:
         strict=True,
     ):
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
+def test_traced_gradients_are_those_of_pytorch() -> None:
+    traced = torch.compile(rms_norm, backend="aot_eager", dynamic=False)
+    x, weight = (torch.randn(5, 8, requires_grad=True), torch.rand(8, requires_grad=True))
+    found = torch.autograd.grad(traced(x, weight).sin().sum(), (x, weight))
+    expected = torch.autograd.grad(F.rms_norm(x, (8,), weight).sin().sum(), (x, weight))
+    torch.testing.assert_close(found, expected)

@@ -82,6 +82,26 @@ def test_gradient_reaches_every_parameter_with_all_options_on() -> None:
     assert all(p.grad.isfinite().all() for _, p in named if p.grad is not None)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
+def test_traced_blocks_have_the_same_gradients() -> None:
+    """As `compile=true` traces them, without the compiler behind it."""
+    ck = random_checkpoint(5, layout=GROUPED, config=EVERYTHING)
+    ck.model.train()
+    batch, found = random_batch(ck, 2, 6), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        ck.model.zero_grad()
+        compute_losses(ck.model, batch)["loss"].backward()
+        found.append({n: p.grad for n, p in ck.model.named_parameters() if p.grad is not None})
+        for block in ck.model.blocks_to_compile():
+            block.compile(backend="aot_eager", dynamic=False)
+    plain, traced = found
+    assert plain.keys() == traced.keys()
+    for name, grad in plain.items():
+        difference = float((grad - traced[name]).norm() / grad.norm())
+        assert difference < 1e-5, name
+
+
 def test_one_batch_is_learnt_to_the_words() -> None:
     """Streamed with its own voice in its ear, the model says what it was shown, word for word."""
     ck = random_checkpoint(6, config=replace(SMALL, n_sinks=2))
