@@ -114,6 +114,19 @@ def test_compiled_blocks_learn_the_same(
     assert_equal_steps(one, tmp_path, tolerance=5e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.compile
+@pytest.mark.timeout(1800)
+def test_compiled_blocks_with_split_experts_learn_the_same(
+    server: Any, data: Path, one: Path, tmp_path: Path
+) -> None:
+    """Rows travel between compiled parts of a block."""
+    out, errors = tmp_path / "run", tmp_path / "errors"
+    words = words_of(data, out, "compile=true", "parallel.expert=2")
+    server.wait_for_ranks(server.start_ranks(words, errors), errors)
+    assert_equal_steps(one, out, tolerance=5e-6)
+
+
 def test_two_processes_take_the_steps_of_one(
     server: Any, data: Path, one: Path, tmp_path: Path
 ) -> None:
