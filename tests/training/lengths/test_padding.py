@@ -126,4 +126,5 @@ def test_accumulation_over_several_lengths_gives_the_same_weights(
         weights.append(load_file(out / "checkpoint" / "model.safetensors"))
     for name, weight in weights[0].items():
         largest = max(1.0, float(weight.abs().max()))
-        assert float((weight - weights[1][name]).abs().max()) < 1e-6 * largest, name
+        # Sums in another order round otherwise; eight steps carry that on.
+        assert float((weight - weights[1][name]).abs().max()) < 2e-6 * largest, name
