@@ -66,7 +66,10 @@ def test_a_set_of_the_former_format_is_refused(stored: Any) -> None:
         (lambda v: v.update(n_micro_turns="80"), "n_micro_turns must be int, not '80'"),
         (lambda v: v["words"].update(user=3), r"words.user must be list, not 3"),
         (lambda v: v["channel"].update(snr_db="loud"), "channel.snr_db must be float, not 'loud'"),
-        (lambda v: v["room"].update(talkers=[1]), r"room.talkers\[0\] must be TalkerLabel, not 1"),
+        (
+            lambda v: v["room"].update(talkers=[1]),
+            r"room.talkers\[0\] must be keys with values, not 1",
+        ),
         (
             lambda v: v["events"][0].update(confidence=1.5),
             r"events\[0\]: confidence=1.5 of an event must be above 0 and at most 1",
