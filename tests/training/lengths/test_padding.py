@@ -126,5 +126,7 @@ def test_accumulation_over_several_lengths_gives_the_same_weights(
         weights.append(load_file(out / "checkpoint" / "model.safetensors"))
     for name, weight in weights[0].items():
         largest = max(1.0, float(weight.abs().max()))
-        # Sums in another order round otherwise; eight steps carry that on.
-        assert float((weight - weights[1][name]).abs().max()) < 2e-6 * largest, name
+        apart = weight - weights[1][name]
+        # Sums in another order round otherwise; eight steps of Muon carry that on, in few entries.
+        assert float(apart.abs().max()) < 2e-6 * largest, name
+        assert float(apart.square().mean().sqrt()) < 2e-7 * largest, name
