@@ -165,6 +165,11 @@ class ScenarioConfig:
         ),
         "open speech: how a user asks the agent to read on, where recorded; else with a line",
     )
+    line_words: int = option(
+        3,
+        "open speech: fewest words of a recording that is told, read or asked; 1: also bare words, "
+        "those that stop and agree among them",
+    )
     narrated_lines: tuple[int, int] = option((2, 6), "narration: lines that the agent reads")
     interjections: dict[str, float] = option(
         default_factory=_default_interjections,

@@ -115,7 +115,8 @@ class TrainingConfig:
     data: str = option(
         help="training shards: a folder or URL made by `microturn simulate`, a brace pattern of "
         "such (runs/{a,b}) or of tars in them (runs/a/{000000..000003}.tar); "
-        "live:FILE.yaml, dialogues that are simulated while training; tars without an index, also "
+        "live:FILE.yaml, dialogues that are simulated while training; heard: before one of these, "
+        "dialogues that teach the transcript alone; tars without an index, also "
         "by URL or pipe:COMMAND; a mix of such in shares "
         "(runs/a:0.7,runs/b:0.3); or FILE.yaml with the stages of a curriculum"
     )

@@ -15,6 +15,7 @@ from microturn.datagen.sets.shards import INDEX_NAME, TOKENIZER_NAME, ShardReade
 from microturn.datagen.sets.storage import place
 from microturn.datagen.sets.tar_copies import PIPE
 from microturn.model.streams import Lanes, Tokenizer
+from microturn.training.reading.heard_alone import HeardAlone
 from microturn.training.reading.mixture import MixedSource, StageConfig, read_stages, split_mix
 from microturn.training.reading.source import Source as Source
 from microturn.training.reading.tars import BareTars
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from microturn.datagen.live import LiveSource
 
 LIVE = "live:"
+HEARD_ALONE = "heard:"
 WHERE_SIMULATED = ("executor=", "workers=", "ray_address=")  # changes no dialogue
 
 
@@ -32,7 +34,8 @@ def open_source(data: str, *, skip_damaged: int = 0, layout_from: str = "") -> S
 
     A folder or URL of a shard set; a brace pattern of folders (`runs/{a,b}`) or of tars within
     sets (`runs/a/{000000..000003}.tar`); tars without an index (files, URLs, `pipe:COMMAND`);
-    `live:FILE.yaml key=value ...`; a mix of such in shares (`runs/a:0.7,runs/b:0.3`); or FILE.yaml
+    `live:FILE.yaml key=value ...`; `heard:` before any of these, for dialogues that teach the
+    transcript alone; a mix of such in shares (`runs/a:0.7,runs/b:0.3`); or FILE.yaml
     with the stages of a curriculum. Raises OSError or ValueError where something is missing,
     damaged, empty, or does not fit the rest.
 
@@ -58,6 +61,8 @@ def _stages(data: str) -> list[StageConfig] | None:
 
 
 def _open_set(data: str, layout_from: str) -> Source:
+    if data.startswith(HEARD_ALONE):
+        return HeardAlone(_open_set(data.removeprefix(HEARD_ALONE), layout_from))
     if data.startswith(LIVE):
         return LiveDialogues.open(data)
     if Path(data).is_dir():
@@ -217,6 +222,12 @@ def simulated_on_cluster(source: Source) -> dict[int, LiveSource]:
     parts = source.parts if isinstance(source, MixedSource) else [source]
     # Live ones are never damaged.
     inner = [part.inner if isinstance(part, TolerantSource) else part for part in parts]
+    for part in inner:
+        if isinstance(part, HeardAlone) and simulated_on_cluster(part.inner):
+            raise ValueError(
+                f"{HEARD_ALONE} takes no live dialogues of executor=ray; simulate that set, or "
+                "leave out executor="
+            )
     live = {i: one for i, one in enumerate(inner) if isinstance(one, LiveDialogues)}
     places = {one.cluster for one in live.values()}
     if len(places) > 1:

@@ -136,7 +136,7 @@ class NoiseBeds:
             case "babble":
                 return self._babble(rng)
             case "music":
-                return self._music(rng)
+                return self._music()
             case _:
                 raise ValueError(
                     f"noise {kind!r} cannot be generated; known kinds are {', '.join(GENERATED)}"
@@ -160,10 +160,10 @@ class NoiseBeds:
             bed += np.roll(voice, at)
         return bed
 
-    def _music(self, rng: np.random.Generator) -> Audio:
-        tracks = self._bank.music()
-        track = self._bank.corpus.load(tracks[int(rng.integers(len(tracks)))])
-        return np.resize(track, self._n).astype(np.float32)
+    def _music(self) -> Audio:
+        """Play all pieces of the split one after another."""
+        whole = np.concatenate([self._bank.corpus.load(piece) for piece in self._bank.music()])
+        return np.resize(whole, max(len(whole), self._n)).astype(np.float32)
 
 
 def _coloured(rng: np.random.Generator, n: int, slope: float, rate: int) -> Audio:

@@ -23,6 +23,7 @@ from microturn.datagen.corpora.index.tics import tics_among
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.utterance import Utterance
 from microturn.datagen.corpora.waveform import longest_silence
+from microturn.datagen.dialogue.seeds import rng_for
 from microturn.datagen.dialogue.sides import is_pattern, on_side
 from microturn.datagen.dialogue.strangers import EvenMix, RequestTake, Strangers
 from microturn.datagen.dialogue.takes import Takes
@@ -65,7 +66,7 @@ class UnitBank:
         self._voices = config.voices
         self._prompts = Prompts(corpus.filter(speaker=config.voices.agent))
         self._user_prompts = Prompts(corpus.filter(speaker=config.voices.user))
-        self._music = corpus.filter(tag="music")
+        self._music = _music_of(corpus.filter(tag="music"), config.split)
         self._takes = Takes(corpus, config)
         self._units: OrderedDict[tuple[str, str], Unit] = OrderedDict()
         self._kept_bytes = 0
@@ -220,6 +221,7 @@ class UnitBank:
         return self.line(phrase.utterance, variant_of(voice))
 
     def music(self) -> Utterances:
+        """Pieces of music: one is the test's alone, the others are training's."""
         return self._music
 
     def music_from(self, utterance: Utterance, start: float, n: int) -> Unit:
@@ -300,6 +302,13 @@ def _unit_of(
         words=words,
         licence=utterance.licence,
     )
+
+
+def _music_of(pieces: Utterances, split: str) -> Utterances:
+    if len(pieces) < 2:
+        return pieces
+    is_held_out = np.arange(len(pieces)) == rng_for(0, 0, "bed/music/test").integers(len(pieces))
+    return pieces.where(is_held_out == (split == "test"))
 
 
 def _check_talks(corpus: Corpus, config: DatagenConfig) -> None:

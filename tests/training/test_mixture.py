@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.training.data import StepSampler
+from microturn.training.reading.digest import data_digest
 from microturn.training.reading.mixture import MixedSource, examples_of, order_of, split_mix
 from microturn.training.reading.order import Shuffled, drawn, whole_shares
-from microturn.training.sources import open_source
+from microturn.training.sources import open_source, simulated_on_cluster
 
 Train = Callable[..., int]
 
@@ -58,6 +59,28 @@ def test_a_mix_is_names_with_weights(data: str, mix: dict[str, float] | None) ->
 def test_half_a_mix_is_refused(data: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split_mix(data)
+
+
+def test_a_set_that_teaches_hearing_has_no_weight_elsewhere(sets: Path) -> None:
+    source = open_source(f"heard:{sets}/a:0.5,{sets}/b:0.5")
+    whole = open_source(f"{sets}/a")
+    for index in range(len(whole)):
+        taught, lanes = source.lanes(index), whole.lanes(index)
+        for lane in ("say", "audio_out"):
+            assert lanes.weights[lane].any()
+            assert not taught.weights[lane].any()
+        assert np.array_equal(taught.weights["heard"], lanes.weights["heard"])
+        assert all(np.array_equal(taught.arrays[n], lanes.arrays[n]) for n in lanes.arrays)
+        other = source.lanes(len(whole) + index)
+        assert other.weights["say"].any()
+    plain = open_source(f"{sets}/a:0.5,{sets}/b:0.5")
+    assert data_digest(source) != data_digest(plain)
+
+
+def test_hearing_alone_is_not_taught_from_a_cluster() -> None:
+    source = open_source("heard:live:datagen/demo.yaml executor=ray ray_address=ray://nowhere:1")
+    with pytest.raises(ValueError, match="heard: takes no live dialogues of executor=ray"):
+        simulated_on_cluster(source)
 
 
 @given(

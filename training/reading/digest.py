@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from microturn.datagen.sets.shards import INDEX_NAME
+from microturn.training.reading.heard_alone import HeardAlone
 from microturn.training.reading.mixture import MixedSource
 from microturn.training.reading.source import Source, tokenizer_text
 from microturn.training.reading.tolerant import TolerantSource
@@ -28,6 +29,8 @@ def data_digest(source: Source) -> str:
 def _description(source: Source) -> object:
     if isinstance(source, TolerantSource):
         return _description(source.inner)
+    if isinstance(source, HeardAlone):
+        return ["heard", _description(source.inner)]
     if isinstance(source, MixedSource):
         stages = [[stage.weights, stage.steps, stage.epochs] for stage in source.stages]
         return [stages, *map(_description, source.parts)]

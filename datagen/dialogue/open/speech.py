@@ -23,7 +23,6 @@ from microturn.datagen.dialogue.units import Unit, UnitBank
 from microturn.datagen.dialogue.voice_mixture import ASIDE_S, MAX_BACKCHANNEL_S, MAX_STOP_S
 
 MAX_LINE_S: Final = 20.0  # longer recordings are not used as one line
-MIN_LINE_WORDS: Final = 3  # of what is told, read or asked
 MIN_CHAPTER: Final = 3  # lines; shorter chapters of a speaker are read as one
 KEPT_SAMPLES: Final = 16_000 * 600  # of units that are kept
 
@@ -178,8 +177,10 @@ def _speakers(corpus: Corpus, config: DatagenConfig, *, split: str) -> dict[str,
         spoken, vocabulary.backchannels, longest_s=MAX_BACKCHANNEL_S
     )
     go_ons, is_go_on = _said(spoken, config.scenarios.go_on_phrases, longest_s=MAX_STOP_S)
-    is_told = ~(stops | backchannels | go_ons)
-    is_told &= spoken.numbers("text_words") >= MIN_LINE_WORDS
+    shortest = config.scenarios.line_words
+    is_told = spoken.numbers("text_words") >= shortest
+    if shortest > 1:
+        is_told &= ~(stops | backchannels | go_ons)
     return {
         name: Speaker(
             name=name,

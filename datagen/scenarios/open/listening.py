@@ -64,12 +64,18 @@ class Listening:
         floor.close()
 
     def _lines(self) -> Iterator[Unit]:
-        """Lines of the user that follow one another, from a drawn one on, read when asked for."""
+        """Lines of the user that follow one another, from a drawn one on, read when asked for.
+
+        Where bare words are lines, all lines of a speaker come in any order: words have none, and
+        takes of one word lie side by side.
+        """
         floor, segment = self.floor, self.segment
-        chapters = [
-            [line for line in chapter if line.is_told]
-            for chapter in floor.speech.speakers[floor.cast.user].chapters
-        ]
+        speaker = floor.speech.speakers[floor.cast.user]
+        if segment.context.config.scenarios.line_words == 1:
+            drawn = [speaker.told[i] for i in segment.rng.permutation(len(speaker.told))]
+            chapters = [drawn]
+        else:
+            chapters = [[line for line in chapter if line.is_told] for chapter in speaker.chapters]
         starts = [(number, at) for number, lines in enumerate(chapters) for at in range(len(lines))]
         number, first = starts[segment.choose(starts)]
         limit = segment.context.config.scenarios.listening_s[1]

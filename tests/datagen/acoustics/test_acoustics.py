@@ -19,6 +19,8 @@ from microturn.datagen.acoustics.responses import (
     decay_time,
     simulate_room,
 )
+from microturn.datagen.config import DatagenConfig
+from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator
 
 RATE = 16_000
@@ -207,6 +209,27 @@ def test_beds_have_unit_power_and_their_colour(simulator: Simulator) -> None:
         low = power[np.fft.rfftfreq(len(bed), 1 / RATE).searchsorted(500) :][:2000].mean()
         high = power[np.fft.rfftfreq(len(bed), 1 / RATE).searchsorted(4000) :][:2000].mean()
         assert np.log2(high / low) / 3 == pytest.approx(2 * slope, abs=0.2)
+
+
+def test_no_music_is_in_beds_of_training_and_test(simulator: Simulator) -> None:
+    banks = {
+        s: UnitBank(simulator.bank.corpus, DatagenConfig(out="unused", split=s))
+        for s in ("train", "test")
+    }
+    pieces = {split: set(bank.music().texts("id")) for split, bank in banks.items()}
+    every = set(simulator.bank.corpus.filter(tag="music").texts("id"))
+    assert pieces["train"] | pieces["test"] == every
+    assert not pieces["train"] & pieces["test"]
+    assert pieces["test"] == {"music/macroform-the_simplicity"}
+    for split, bank in banks.items():
+        bed = NoiseBeds(bank, ("music",)).bed("music")
+        for name in every:
+            piece = bank.corpus.load(bank.corpus[name])[RATE : 2 * RATE]
+            spectra = [np.fft.rfft(part, len(bed) + RATE) for part in (bed, piece)]
+            match = np.fft.irfft(spectra[0] * spectra[1].conj())
+            alike = match.max() / np.linalg.norm(piece) ** 2
+            level = np.sqrt(np.mean(np.square(bed)) / np.mean(np.square(piece)))
+            assert (alike > 0.5 * level) == (name in pieces[split]), name
 
 
 def test_an_unknown_bed_is_named(simulator: Simulator) -> None:

@@ -188,6 +188,28 @@ def test_a_listener_says_nothing_where_the_share_of_listening_is_none(
         assert not events_of(script, AGENT_BACKCHANNEL)
 
 
+def test_bare_words_are_lines_where_one_word_is_enough(
+    config: DatagenConfig, simulator_for: Build
+) -> None:
+    texts = {}
+    for line_words in (1, 3):
+        scenarios = replace(OPEN.scenarios, listening_share=0.0, line_words=line_words)
+        simulator = simulator_for(replace(OPEN, rooms=config.rooms, scenarios=scenarios))
+        assert simulator.sources is not None
+        speakers = simulator.sources.speech.speakers.values()
+        lines = [line for speaker in speakers for line in speaker.told]
+        corpus = simulator.bank.corpus
+        texts[line_words] = {corpus[line.id].text.lower().strip(".!?, ") for line in lines}
+        said = set()
+        for index in range(N):
+            recipe = simulator.recipe(index, only="listening")
+            clips = simulator.script(recipe).script.clips
+            said |= {corpus[clip.unit.source].text for clip in clips if clip.lane == "user"}
+        assert (min(len(text.split()) for text in said) < 3) == (line_words == 1)
+    assert "yes" in texts[1]
+    assert "yes" not in texts[3]
+
+
 def test_scripted_turns_are_played_in_their_order(spoken: Simulator) -> None:
     people, cuts, overlaps, changes = set(), 0, 0, 0
     for index in range(20):
