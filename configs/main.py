@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("microturn.training.cli", "TRAIN", "train a model on simulated dialogues"),
     "reinforce": ("microturn.training.cli", "REINFORCE", "let a checkpoint learn by conversing"),
     "see": ("microturn.training.cli", "SEE", "teach a video stem to read drawn worlds"),
+    "match": ("microturn.training.cli", "MATCH", "add blocks that find an agreed word again"),
     "evaluate": ("microturn.evaluation.cli", "EVALUATE", "score a checkpoint or a baseline"),
     "evaluate change": (
         "microturn.evaluation.cli",

@@ -137,7 +137,8 @@ class Backbone(nn.Module):
         """Distances that layers reach back, in positions; each once, sorted."""
         return sorted({block.attention.reach for block in self._all_blocks()})
 
-    def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute rotary cosine and sine (..., T, K/2) of positions (..., T)."""
         cfg = self.cfg
         return rope_angles(positions, cfg.head_dim, cfg.rope_base, free_pairs(cfg))
 
@@ -168,7 +169,7 @@ class Backbone(nn.Module):
             )
             for reach in self.reaches
         }
-        cos, sin = self._angles(torch.arange(past.seen, past.seen + T, device=x.device))
+        cos, sin = self.angles(torch.arange(past.seen, past.seen + T, device=x.device))
         x = self.norm_in(x)
         layers: list[KeysValues] = []
         for i, block in enumerate(self._all_blocks()):
@@ -207,7 +208,7 @@ class Backbone(nn.Module):
         last = positions[:, -1:]  # (B, 1)
         rings: dict[int, tuple[Tensor, Tensor]] = {}
         if ops.has_kernels(seen):  # they find slots and masks by themselves
-            return MicroTurnPlan(self, positions, self._angles(positions), rings)
+            return MicroTurnPlan(self, positions, self.angles(positions), rings)
         for block, cache in zip(self._all_blocks(), state.layers, strict=True):
             reach, capacity = block.attention.reach, cache.k.shape[2] - self.cfg.n_sinks
             if reach in rings:
@@ -220,7 +221,7 @@ class Backbone(nn.Module):
             distance = positions[:, :, None] - held[:, None, :]  # (B, T, C)
             mask = (distance >= 0) & (distance < reach) & (held >= 0)[:, None, :]
             rings[reach] = positions % capacity, F.pad(mask, (0, self.cfg.n_sinks), value=True)
-        return MicroTurnPlan(self, positions, self._angles(positions), rings)
+        return MicroTurnPlan(self, positions, self.angles(positions), rings)
 
     def step(self, x: Tensor, state: BackboneState) -> tuple[Tensor, BackboneState]:
         """Compute any number of further positions of every row, (B, T, D); consumes `state`.

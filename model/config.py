@@ -77,7 +77,8 @@ class ModelConfig:
     """An early-fusion transformer over the positions of a micro-turn stream."""
 
     d_model: int = field(default=160, metadata={"help": "width of the residual stream"})
-    n_layers: int = field(default=4, metadata={"help": "blocks; the first one is dense"})
+    n_layers: int = field(default=4, metadata={"help": "blocks"})
+    n_dense: int = field(default=1, metadata={"help": "first blocks, which have no experts"})
     n_heads: int = field(default=5, metadata={"help": "query heads"})
     n_kv_heads: int = field(default=1, metadata={"help": "key/value heads"})
     d_ff: int = field(default=448, metadata={"help": "hidden width of dense blocks"})
@@ -160,4 +161,4 @@ class ModelConfig:
 
     def is_dense(self, layer: int) -> bool:
         """Whether layer 0, 1, ... has no experts."""
-        return layer == 0 or self.moe.n_experts == 0
+        return layer < self.n_dense or self.moe.n_experts == 0

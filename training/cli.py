@@ -1,4 +1,4 @@
-"""`microturn train`, `microturn reinforce` and `microturn see`."""
+"""`microturn train`, `microturn reinforce`, `microturn see` and `microturn match`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from microturn.configs.command import Command, build_config, starts_over
 from microturn.training.config import TrainingConfig
+from microturn.training.matching.config import MatchConfig
 from microturn.training.reinforce.config import ReinforceConfig
 from microturn.training.seeing.config import SeeConfig
 
@@ -36,6 +37,12 @@ def _see(cfg: SeeConfig) -> int:
     return see(cfg)
 
 
+def _match(cfg: MatchConfig) -> int:
+    from microturn.training.matching.match import match
+
+    return match(cfg)
+
+
 def _on_interrupt(config: TrainingConfig | ReinforceConfig, line: str) -> str:
     states = sorted((Path(config.out) / "states").glob("step*.safetensors"))
     if not states:
@@ -61,6 +68,11 @@ SEE = Command(
     schema=SeeConfig,
     run=_see,
     help="teach the video stem of a checkpoint to read drawn worlds",
+)
+MATCH = Command(
+    schema=MatchConfig,
+    run=_match,
+    help="give a checkpoint two blocks that find an agreed word again",
 )
 
 
