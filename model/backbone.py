@@ -65,20 +65,26 @@ class Past:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a dense layer or a mixture of experts."""
+    """Pre-norm transformer block: attention, then a dense layer, experts, or neither."""
 
-    def __init__(self, cfg: ModelConfig, *, dense: bool, reach: int) -> None:
+    def __init__(self, cfg: ModelConfig, layer: int, *, reach: int) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(cfg.d_model)
         self.attention = Attention(cfg, reach)
+        self.ff: SwiGLU | MixtureOfExperts | None = None
+        if not cfg.has_ff(layer):
+            return
         self.ff_norm = RMSNorm(cfg.d_model)
-        self.ff: SwiGLU | MixtureOfExperts
-        self.ff = SwiGLU(cfg.d_model, cfg.d_ff) if dense else MixtureOfExperts(cfg.d_model, cfg.moe)
+        if cfg.has_experts(layer):
+            self.ff = MixtureOfExperts(cfg.d_model, cfg.moe)
+        else:
+            self.ff = SwiGLU(cfg.d_model, cfg.d_ff)
 
     def init_weights(self, residual_scale: float) -> None:
         """Draw all weights; `residual_scale` scales the layers that add to the residual stream."""
         self.attention.init_weights(residual_scale)
-        self.ff.init_weights(residual_scale)
+        if self.ff is not None:
+            self.ff.init_weights(residual_scale)
 
     def forward(
         self,
@@ -90,17 +96,17 @@ class Block(nn.Module):
         earlier: KeysValues | None = None,
     ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), window, cos, sin, earlier)
+        if self.ff is None:
+            return x
         y = self.ff_norm(x)
         return x + (self.ff(y, real) if isinstance(self.ff, MixtureOfExperts) else self.ff(y))
 
     def step_(self, x: Tensor, plans: list[StepPlan], cache: LayerCache) -> Tensor:
         y = self.attention.step_(self.attention_norm(x), plans, cache)
+        if self.ff is None:
+            return x + y
         x, y = ops.add_norm(x, y, self.ff_norm.weight)
-        return x + self.infer_ff(y)
-
-    def infer_ff(self, y: Tensor) -> Tensor:
-        """Apply the feed-forward layer to positions of live sessions."""
-        return self.ff.infer(y) if isinstance(self.ff, MixtureOfExperts) else self.ff(y)
+        return x + (self.ff.infer(y) if isinstance(self.ff, MixtureOfExperts) else self.ff(y))
 
 
 class Backbone(nn.Module):
@@ -111,8 +117,7 @@ class Backbone(nn.Module):
         self.cfg, self.n_positions = cfg, n_positions
         self.norm_in = RMSNorm(cfg.d_model)
         self.blocks = nn.ModuleList(
-            Block(cfg, dense=cfg.is_dense(layer), reach=n_positions * cfg.reach(layer))
-            for layer in range(cfg.n_layers)
+            Block(cfg, layer, reach=n_positions * cfg.reach(layer)) for layer in range(cfg.n_layers)
         )
         self.norm_out = RMSNorm(cfg.d_model)
 

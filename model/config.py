@@ -77,8 +77,12 @@ class ModelConfig:
     """An early-fusion transformer over the positions of a micro-turn stream."""
 
     d_model: int = field(default=160, metadata={"help": "width of the residual stream"})
-    n_layers: int = field(default=4, metadata={"help": "blocks"})
-    n_dense: int = field(default=1, metadata={"help": "first blocks, which have no experts"})
+    n_layers: int = field(
+        default=4, metadata={"help": "blocks; the first feed-forward layer is dense"}
+    )
+    n_attention_only: int = field(
+        default=0, metadata={"help": "first blocks, which have no feed-forward layer"}
+    )
     n_heads: int = field(default=5, metadata={"help": "query heads"})
     n_kv_heads: int = field(default=1, metadata={"help": "key/value heads"})
     d_ff: int = field(default=448, metadata={"help": "hidden width of dense blocks"})
@@ -126,6 +130,11 @@ class ModelConfig:
             raise ValueError(
                 f"model.n_heads={self.n_heads} must be a multiple of n_kv_heads={self.n_kv_heads}"
             )
+        if not 0 <= self.n_attention_only < self.n_layers:
+            raise ValueError(
+                f"model.n_attention_only={self.n_attention_only} must be at least 0 and below "
+                f"n_layers={self.n_layers}"
+            )
         if self.d_model % 8:
             raise ValueError(f"model.d_model={self.d_model} must be a multiple of 8")
         if self.window < 1:
@@ -159,6 +168,13 @@ class ModelConfig:
         """Micro-turns that layer 0, 1, ... reaches back."""
         return self.global_window if self.is_global(layer) else self.window
 
-    def is_dense(self, layer: int) -> bool:
-        """Whether layer 0, 1, ... has no experts."""
-        return layer < self.n_dense or self.moe.n_experts == 0
+    def has_ff(self, layer: int) -> bool:
+        """Whether layer 0, 1, ... has a feed-forward layer, dense or of experts."""
+        return layer >= self.n_attention_only
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether layer 0, 1, ... mixes experts."""
+        return layer > self.n_attention_only and self.moe.n_experts > 0
+
+    def n_blocks_of_experts(self) -> int:
+        return sum(self.has_experts(layer) for layer in range(self.n_layers))

@@ -235,7 +235,7 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
         if self.cfg.moe.n_experts:
             per_expert = 3 * self.cfg.d_model * self.cfg.moe.d_expert
             idle = (self.cfg.moe.n_experts - self.cfg.moe.top_k) * per_expert
-            idle *= sum(not self.cfg.is_dense(layer) for layer in range(self.cfg.n_layers))
+            idle *= self.cfg.n_blocks_of_experts()
         return {
             "parameters_total": total,
             "parameters_active": total - idle,

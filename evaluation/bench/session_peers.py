@@ -31,6 +31,7 @@ from microturn.kernels.ring_attention import apply_rope
 from microturn.model.attention import Attention, rope_angles
 from microturn.model.backbone import Backbone, BackboneState, Block
 from microturn.model.checkpoint import LoadedCheckpoint
+from microturn.model.moe import MixtureOfExperts
 
 Peer = Literal["growing", "reprefill"]
 PEERS: Final[tuple[Peer, ...]] = ("growing", "reprefill")
@@ -102,7 +103,10 @@ class UnboundedBackbone(nn.Module):
                 block.attention, block.attention_norm(x), self._cache[layer], cos, sin, mask
             )
             x = x + y
-            x = x + block.infer_ff(block.ff_norm(x))
+            if isinstance(block.ff, MixtureOfExperts):
+                x = x + block.ff.infer(block.ff_norm(x))
+            elif block.ff is not None:
+                x = x + block.ff(block.ff_norm(x))
         return self.norm_out(x)
 
 

@@ -39,7 +39,9 @@ def block(config: PlanConfig, layer: int) -> Kept:
     """Count what a block keeps for each position: its inputs and what lies inside."""
     model = config.model
     inside = attention(config, layer)
-    return inside + (dense(config) if model.is_dense(layer) else experts(config))
+    if not model.has_ff(layer):
+        return inside
+    return inside + (experts(config) if model.has_experts(layer) else dense(config))
 
 
 def attention(config: PlanConfig, layer: int) -> Kept:

@@ -22,7 +22,7 @@ def forward_flops(
     with guidance. A backward pass takes twice as much again.
     """
     S, D, moe = layout.n_positions, cfg.d_model, cfg.moe
-    n_dense = sum(cfg.is_dense(layer) for layer in range(cfg.n_layers))
+    n_moe = cfg.n_blocks_of_experts()
     experts = D * (3 * moe.d_expert * moe.n_active + moe.n_experts + moe.n_shared)
     words = sum(spec.positions for spec in layout.made_lanes if spec.kind == "tokens")
     frames = (spec for spec in layout.declared_lanes if spec.kind == "frames")
@@ -33,8 +33,8 @@ def forward_flops(
             4.0 * S * D * (mean_reach(n * S, reach) + cfg.n_sinks)
             for reach in (S * cfg.reach(layer) for layer in range(cfg.n_layers))
         ),
-        "dense": 2.0 * S * n_dense * 3 * D * cfg.d_ff,
-        "experts": 2.0 * S * (cfg.n_layers - n_dense) * experts,
+        "dense": 2.0 * S * (cfg.n_layers - cfg.n_attention_only - n_moe) * 3 * D * cfg.d_ff,
+        "experts": 2.0 * S * n_moe * experts,
         "words": 2.0 * words * vocab_size * D,
         "flow": layout.audio_out_positions * flow_flops(cfg, layout.patch_dim, training=training),
     }

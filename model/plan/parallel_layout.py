@@ -136,7 +136,7 @@ def _update(config: PlanConfig, counts: Counts, shard: int, expert: int) -> floa
 
 
 def _experts_of_a_block(config: PlanConfig, counts: Counts, expert: int) -> float:
-    n_moe = sum(not config.model.is_dense(layer) for layer in range(config.model.n_layers))
+    n_moe = config.model.n_blocks_of_experts()
     return counts.routed / n_moe / expert if n_moe else 0.0
 
 
@@ -180,7 +180,7 @@ def _traffic(
     model, node = config.model, config.machine.node_gpus
     group = shard * expert
     data = config.gpus // group
-    n_moe = sum(not model.is_dense(layer) for layer in range(model.n_layers))
+    n_moe = model.n_blocks_of_experts()
     passes = 3 if config.activation_checkpointing else 2  # forward, forward again, backward
     positions = config.accumulate * config.micro_turns_at_once * config.layout.n_positions
     # In each micro-batch weights are gathered twice and gradients scattered once, all in fp32.

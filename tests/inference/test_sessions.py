@@ -24,7 +24,10 @@ N_ROWS, REWIND = 4, 6
 MODELS = {
     "griffin_lim": (replace(SMALL, vocoder=VocoderConfig(kind="griffin_lim")), TINY_LAYOUT),
     "istft": (SMALL, TINY_LAYOUT),
-    "wide": (replace(SMALL, n_sinks=2, global_every=2, global_window=9), StreamLayout()),
+    "wide": (
+        replace(SMALL, n_sinks=2, global_every=2, global_window=9, n_attention_only=1),
+        StreamLayout(),
+    ),
     "tiny": (replace(ModelConfig(), window=5), TINY_LAYOUT),
 }
 

@@ -37,7 +37,7 @@ TINY = ModelConfig(window=6)  # the shapes of the demo's model
 WIDE, SEEING = StreamLayout(), StreamLayout(video_rows=2, video_cols=3)
 CASES = [
     pytest.param(ODD, WIDE, id="odd"),
-    pytest.param(replace(ODD, n_kv_heads=6), SEEING, id="video"),
+    pytest.param(replace(ODD, n_kv_heads=6, n_attention_only=2), SEEING, id="video"),
     pytest.param(replace(ODD, n_sinks=0, moe=MoEConfig(n_experts=0)), WIDE, id="dense"),
     pytest.param(TINY, TINY_LAYOUT, id="tiny"),
 ]

@@ -81,7 +81,8 @@ def test_flops_are_those_that_run(video: int) -> None:
     """As torch counts them; it does not count fused attention on a CPU."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    cfg = ModelConfig(n_layers=3, d_model=64, n_heads=4, n_kv_heads=2, d_ff=96, window=50)
+    sizes = {"d_model": 64, "n_heads": 4, "n_kv_heads": 2, "d_ff": 96, "window": 50}
+    cfg = ModelConfig(n_layers=4, n_attention_only=1, **sizes)
     layout = StreamLayout(video_rows=video, video_cols=video)
     ck = random_checkpoint(0, layout=layout, config=cfg)
     n = 5

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from microturn.model.attention import Attention
 from microturn.model.backbone import Block
-from microturn.model.moe import SwiGLU
 from microturn.model.streams import IDLE
 from microturn.training.matching.vectors import Agreements, Vectors, least_squares
 
@@ -123,9 +122,6 @@ def make_blocks_(
     blocks: Sequence[Block], readings: Readings, pairs: Pairs, generator: torch.Generator
 ) -> None:
     """Give two blocks their weights, in place; where no cue was heard they write little."""
-    for block in blocks:
-        assert isinstance(block.ff, SwiGLU)
-        block.ff.down.weight.zero_()
     traces = Traces.drawn(readings, blocks[0].attention.head_dim, generator)
     _trace_(blocks[0].attention, readings, pairs, traces)
     _match_(blocks[1].attention, readings, pairs, traces, generator)

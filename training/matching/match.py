@@ -24,7 +24,6 @@ from microturn.model.backbone import Block
 from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint_files import CONTENTS, StoredCheckpoint
 from microturn.model.model import InteractionModel
-from microturn.model.moe import SwiGLU
 from microturn.model.stored.weights import give_weights, has_weights
 from microturn.model.streams import Lanes
 from microturn.training.matching.blocks import Pairs, Readings, make_blocks_
@@ -82,9 +81,10 @@ def match(cfg: MatchConfig) -> int:
 
 
 def grown(initial: InitialWeights, seed: int) -> InteractionModel:
-    """Build the model of a checkpoint with dense blocks in front that write nothing yet."""
+    """Build the model of a checkpoint with blocks of attention in front that write nothing yet."""
     cfg = initial.cfg
-    cfg = replace(cfg, n_layers=cfg.n_layers + N_BLOCKS, n_dense=cfg.n_dense + N_BLOCKS)
+    n_layers, n_attention_only = cfg.n_layers + N_BLOCKS, cfg.n_attention_only + N_BLOCKS
+    cfg = replace(cfg, n_layers=n_layers, n_attention_only=n_attention_only)
     torch.manual_seed(seed)
     model = InteractionModel(cfg, initial.layout, len(initial.tokenizer))
     give_weights(model, {_later(name): stored for name, stored in initial.weights.items()})
@@ -94,8 +94,6 @@ def grown(initial: InitialWeights, seed: int) -> InteractionModel:
     with torch.no_grad():
         for block in front(model):
             block.attention.out.weight.zero_()
-            assert isinstance(block.ff, SwiGLU)
-            block.ff.down.weight.zero_()
     return model
 
 
