@@ -47,10 +47,8 @@ from microturn.model.stored.weights import (
 from microturn.model.streams import LaneSpec, StreamLayout, Tokenizer
 from microturn.model.streams.mel import FINE_LEVELS, LOG_MAX, LOG_MIN
 from microturn.model.streams.packing import SILENT_LOG_MEL
+from microturn.model.vocoders.config import PATCH_FLOOR
 from microturn.model.vocoders.registry import build_vocoder
-
-# Quieter bands are inaudible; without a floor digital silence lies many deviations below speech.
-PATCH_FLOOR = -4.0
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from microturn.datagen.sets.contents import (
     read_contents,
 )
 from microturn.model.checkpoint_place import IN_RUN
-from microturn.model.model import PATCH_FLOOR, InteractionModel
+from microturn.model.model import InteractionModel
 from microturn.model.stored.draws import draws_of, without_memory
 from microturn.model.stored.tensor_files import Stored
 from microturn.model.stored.weights import give_weights
 from microturn.model.streams import dequantise_fine
 from microturn.model.streams.layout import N_MELS
 from microturn.model.streams.packing import SILENT_LOG_MEL
+from microturn.model.vocoders.config import PATCH_FLOOR
 from microturn.training.config import TrainingConfig
 from microturn.training.data import DialogueData
 from microturn.training.module import TrainingModule

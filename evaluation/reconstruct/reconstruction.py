@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from microturn.evaluation.scoring.agent_output import SpokenWord
-from microturn.model.model import PATCH_FLOOR
 from microturn.model.streams import StreamLayout, fine_mel
 from microturn.model.streams.mel import dequantise_fine, hann_window
 from microturn.model.streams.packing import SILENT_LOG_MEL
 from microturn.model.streams.pcm import Audio
 from microturn.model.vocoders.base import Vocoder
+from microturn.model.vocoders.config import PATCH_FLOOR
 
 _LONG_WINDOW: Final = 2048  # samples: resolves the harmonics of any voice
 _MIN_MAGNITUDE: Final = 1e-3  # smaller ones are raised to it

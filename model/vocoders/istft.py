@@ -12,8 +12,6 @@ B rows, F frames, C channels, K bins, H hop.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,9 +22,8 @@ from microturn.model.streams.layout import N_MELS
 from microturn.model.streams.mel import FINE_OVERLAP, hann_window
 from microturn.model.vocoders.base import Vocoder, VocoderState
 from microturn.model.vocoders.config import VocoderConfig
-from microturn.model.vocoders.frames import AUDIBLE, mel_inverse, squared_window
+from microturn.model.vocoders.frames import mel_inverse, squared_window
 
-_MIN_LOG_MEL = math.log10(AUDIBLE)  # log10 magnitude at which a band counts as silence
 _MEL_SCALE = 2.0  # divides log10 magnitudes of speech to about unit range
 _STEM_FRAMES = 3  # mel frames that the first layer sees
 _WIDEN = 3  # inner width of a block over its width, as in Vocos
@@ -108,7 +105,7 @@ class IstftVocoder(Vocoder):
             part.view(B, *shape) for part, shape in zip(parts, self._carried, strict=True)
         )
         seen = torch.cat(
-            [past, (log_mel.clamp_min(_MIN_LOG_MEL) - _MIN_LOG_MEL) / _MEL_SCALE], dim=1
+            [past, (log_mel.clamp_min(self.cfg.floor) - self.cfg.floor) / _MEL_SCALE], dim=1
         )
         x = self.stem(torch.cat([seen[:, i : i + n] for i in range(_STEM_FRAMES)], dim=-1))
         carried = [seen[:, n:]]
@@ -124,7 +121,7 @@ class IstftVocoder(Vocoder):
         """Make the windowed sound of each frame, (B, F, window), in fp32."""
         correction, cosine, sine = self.spectrum(x).float().chunk(3, dim=-1)
         mel = 10.0 ** log_mel.float()
-        audible = mel > AUDIBLE
+        audible = mel > 10**self.cfg.floor
         with torch.autocast(mel.device.type, enabled=False):  # a spectrum has more range than bf16
             envelope = (torch.where(audible, mel, 0.0) @ self.inverse).clamp_min(_MIN_MAGNITUDE)
         magnitude = envelope * correction.clamp(_MIN_CORRECTION, _MAX_CORRECTION).exp()

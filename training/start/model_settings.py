@@ -20,6 +20,7 @@ _LOSS_SETTINGS: Final = frozenset(
         "flow.guidance",
         "flow.drop_condition",
         "flow.drop_previous",
+        "vocoder.floor",
         "vocoder.weight",
         "vocoder.segments",
         "vocoder.segment_ms",

@@ -99,6 +99,16 @@ def test_silence_is_digital_silence_once_windows_have_ended() -> None:
     assert not sound[:, 2 * SPM + vocoder.lag :].any()
 
 
+@pytest.mark.parametrize(("floor", "sounds"), [(-3.5, False), (-3.9, True)])
+def test_only_bands_above_the_floor_sound(floor: float, sounds: bool) -> None:
+    vocoder = vocoder_of(replace(SMALL, floor=floor))
+    quiet = torch.full((1, 2 * FRAMES, 80), -3.7)
+    silence = torch.full((1, 2 * FRAMES, 80), -3.95)
+    with torch.inference_mode():
+        assert bool(vocoder(quiet).any()) == sounds
+        assert not vocoder(silence).any()
+
+
 def test_untrained_it_has_the_envelope_already_and_griffin_lims_lag() -> None:
     t = np.arange(10 * SPM) / LAYOUT.sample_rate
     tone = 0.05 * sum(np.sin(2 * np.pi * 160 * k * t) / k for k in range(1, 20))
@@ -126,10 +136,11 @@ def test_every_parameter_learns() -> None:
     [
         ({"width": 0}, "model.vocoder.width=0"),
         ({"segments": 0}, "model.vocoder.segments=0"),
+        ({"floor": -4.0}, "model.vocoder.floor=-4.0 must be above -4.0"),
         ({"segment_ms": 100}, "model.vocoder.segment_ms=100"),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused(words: dict[str, int], message: str) -> None:
+def test_sizes_that_make_no_sense_are_refused(words: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VocoderConfig(**words)  # type: ignore[arg-type]
 
