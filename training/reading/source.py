@@ -49,6 +49,47 @@ class Source(Protocol):
         ...
 
 
+class WrappedSource:
+    """Another source's dialogues; a child changes how one of them is read."""
+
+    def __init__(self, inner: Source) -> None:
+        self.inner = inner
+
+    @property
+    def layout(self) -> StreamLayout:
+        return self.inner.layout
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.inner.tokenizer
+
+    @property
+    def n_micro_turns(self) -> int:
+        return self.inner.n_micro_turns
+
+    @property
+    def endless(self) -> bool:
+        return self.inner.endless
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def lanes(self, index: int) -> Lanes:
+        return self.inner.lanes(index)
+
+    def agent(self, index: int) -> NDArray[np.float32]:
+        return self.inner.agent(index)
+
+    def length(self, index: int) -> int:
+        return self.inner.length(index)
+
+    def name(self, index: int) -> str:
+        return self.inner.name(index)
+
+    def contents(self) -> Contents | None:
+        return self.inner.contents()
+
+
 def tokenizer_text(tokenizer: Tokenizer) -> str:
     """Return the content of a tokenizer's file."""
     with TemporaryDirectory() as folder:

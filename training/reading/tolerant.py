@@ -8,15 +8,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.datagen.sets.contents import Contents
-from microturn.model.streams import Lanes, StreamLayout, Tokenizer
+from microturn.model.streams import Lanes
 from microturn.training.reading.checks import check_lanes
-from microturn.training.reading.source import Source
+from microturn.training.reading.source import Source, WrappedSource
 
 T = TypeVar("T")
 
 
-class TolerantSource:
+class TolerantSource(WrappedSource):
     """A source in which the next good dialogue stands in for a damaged one.
 
     Which one that is depends on the set alone, so readers, devices and resumed runs agree.
@@ -24,28 +23,10 @@ class TolerantSource:
     """
 
     def __init__(self, inner: Source, *, max_skipped: int) -> None:
-        self.inner, self.max_skipped = inner, max_skipped
+        super().__init__(inner)
+        self.max_skipped = max_skipped
         self.skipped: dict[int, str] = {}
         self._vocab_size = len(inner.tokenizer)
-
-    @property
-    def layout(self) -> StreamLayout:
-        return self.inner.layout
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.inner.tokenizer
-
-    @property
-    def n_micro_turns(self) -> int:
-        return self.inner.n_micro_turns
-
-    @property
-    def endless(self) -> bool:
-        return self.inner.endless
-
-    def __len__(self) -> int:
-        return len(self.inner)
 
     def lanes(self, index: int) -> Lanes:
         return self._first_good(self._checked, index)
@@ -55,12 +36,6 @@ class TolerantSource:
 
     def length(self, index: int) -> int:
         return self._first_good(self.inner.length, index)
-
-    def name(self, index: int) -> str:
-        return self.inner.name(index)
-
-    def contents(self) -> Contents | None:
-        return self.inner.contents()
 
     def _checked(self, index: int) -> Lanes:
         lanes = self.inner.lanes(index)
