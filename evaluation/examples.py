@@ -16,7 +16,7 @@ from microturn.inference.serve.about import EXAMPLES, EXAMPLES_INDEX
 from microturn.model.checkpoint_place import find_checkpoint
 
 MAX_TITLE = 72  # characters
-SMALL = 0.85  # of 0 to 1: some 40 kbit/s, a third of FLAC
+SMALL = 0.9  # of 0 to 1: some 25 kbit/s, a quarter of FLAC
 
 
 def write_examples(config: ExamplesConfig) -> int:
