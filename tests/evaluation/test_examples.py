@@ -46,7 +46,7 @@ def test_a_checkpoint_gets_examples_of_every_kind_that_its_page_can_play(
         user = dialogue.user()
         assert len(sound) == len(user)
         error = np.square(sound - user).sum() / np.square(user).sum()
-        assert error < 0.1, "Opus keeps the sound at its place"
+        assert error < 0.02, "Opus keeps the sound at its place"
         assert example.title == title_of(dialogue.labels) != ""
         assert example.seconds == pytest.approx(len(sound) / rate, abs=0.01)
     # Again, with fewer: those of before are gone.

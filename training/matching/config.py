@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.configs.command import option, require_at_least
-from microturn.model.config import SHIPPED
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchConfig:
     """Two first blocks that compare a heard word with the words that were agreed on."""
 
-    init: str = option(SHIPPED, "checkpoint that gets the blocks, as init= of train")
+    init: str = option(help="checkpoint that gets the blocks, as init= of train")
     data: str = option(help="dialogues with agreements, as data= of train")
     out: str = option(help="folder of the new checkpoint")
     means: str = option("equals", "word between a cue and its answer in `heard`")

@@ -48,6 +48,11 @@ def match(cfg: MatchConfig) -> int:
     if has_weights(out):
         raise ValueError(f"out={out} holds a checkpoint; give another out=")
     initial = InitialWeights.read(cfg.init)
+    if initial.cfg.n_attention_only:
+        raise ValueError(
+            f"init={cfg.init} has {initial.cfg.n_attention_only} blocks of attention alone in front "
+            "already; give a checkpoint from before a match"
+        )
     pieces = initial.tokenizer.encode(cfg.means)
     if len(pieces) != 1 or initial.layout.heard_positions != 1:
         raise ValueError(
@@ -56,7 +61,10 @@ def match(cfg: MatchConfig) -> int:
         )
     source = open_source(cfg.data, layout_from=cfg.init)
     if source.tokenizer.pieces != initial.tokenizer.pieces:
-        raise ValueError(f"data={cfg.data} has other tokens than init={cfg.init}")
+        raise ValueError(
+            f"data={cfg.data} has other tokens than init={cfg.init}; train that on sets with the "
+            "tokens of this data first"
+        )
     initial.layout.check_same(source.layout, f"init={cfg.init}", f"data={cfg.data}")
     numbers = examples_of(source, cfg.n_dialogues + cfg.n_test)
     dialogues = [source.lanes(number) for number in numbers]
@@ -83,8 +91,7 @@ def match(cfg: MatchConfig) -> int:
 def grown(initial: InitialWeights, seed: int) -> InteractionModel:
     """Build the model of a checkpoint with blocks of attention in front that write nothing yet."""
     cfg = initial.cfg
-    n_layers, n_attention_only = cfg.n_layers + N_BLOCKS, cfg.n_attention_only + N_BLOCKS
-    cfg = replace(cfg, n_layers=n_layers, n_attention_only=n_attention_only)
+    cfg = replace(cfg, n_layers=cfg.n_layers + N_BLOCKS, n_attention_only=N_BLOCKS)
     torch.manual_seed(seed)
     model = InteractionModel(cfg, initial.layout, len(initial.tokenizer))
     give_weights(model, {_later(name): stored for name, stored in initial.weights.items()})

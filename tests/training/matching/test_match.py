@@ -66,7 +66,9 @@ def test_blocks_that_write_nothing_change_nothing(untrained: Path, agreements: P
     assert all(torch.equal(hidden[lane], same[lane]) for lane in hidden)
 
 
-def test_an_agreed_word_is_found_again(untrained: Path, agreements: Path, tmp_path: Path) -> None:
+def test_an_agreed_word_is_found_again(
+    untrained: Path, agreements: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By blocks that were made for an untrained model; chance tells half of the pairs apart."""
     words = [f"json={tmp_path}/found.json"]
     assert match(untrained, agreements, tmp_path / "a", *words) == 0
@@ -75,6 +77,8 @@ def test_an_agreed_word_is_found_again(untrained: Path, agreements: Path, tmp_pa
     assert found["told_apart"] > 0.9
     assert found["cue"] > 0.6
     assert found["other"] < 0.3
+    assert match(tmp_path / "a", agreements, tmp_path / "c") == FAILED
+    assert "has 2 blocks of attention alone in front already" in capsys.readouterr().err
     files = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("a", "b")]
     assert files[0] == files[1]
     old = load_checkpoint(untrained).model.state_dict()
