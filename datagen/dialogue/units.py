@@ -307,7 +307,7 @@ def _unit_of(
 def _music_of(pieces: Utterances, split: str) -> Utterances:
     if len(pieces) < 2:
         return pieces
-    # The purpose is that of the test's bed: its piece, and the sound of the suites, stay as they were.
+    # By the purpose of the test's bed: its piece, and the sound of suites, stay as they were.
     is_held_out = np.arange(len(pieces)) == rng_for(0, 0, "bed/music/test").integers(len(pieces))
     return pieces.where(is_held_out == (split == "test"))
 

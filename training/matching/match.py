@@ -50,8 +50,8 @@ def match(cfg: MatchConfig) -> int:
     initial = InitialWeights.read(cfg.init)
     if initial.cfg.n_attention_only:
         raise ValueError(
-            f"init={cfg.init} has {initial.cfg.n_attention_only} blocks of attention alone in front "
-            "already; give a checkpoint from before a match"
+            f"init={cfg.init} has {initial.cfg.n_attention_only} blocks of attention alone in "
+            "front already; give a checkpoint from before a match"
         )
     pieces = initial.tokenizer.encode(cfg.means)
     if len(pieces) != 1 or initial.layout.heard_positions != 1:
