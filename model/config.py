@@ -113,6 +113,9 @@ class ModelConfig:
         default=0.0,
         metadata={"help": "temperature at which a word of `say` is drawn, 0: the most likely"},
     )
+    audio_channels: tuple[int, ...] = field(
+        default=(), metadata={"help": "widths inside the stem of sound (three), none: no stem"}
+    )
     video_channels: tuple[int, ...] = field(
         default=(64, 128, 256),
         metadata={"help": "widths inside the video stem, where the layout has the lane"},

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from microturn.kernels import ops
+from microturn.model.audio_stem import AudioStem
 from microturn.model.hmlp import FrameEmbedding
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
@@ -19,10 +20,13 @@ from microturn.model.streams.mel import DMEL_BINS
 class DMelEmbedding(nn.Module):
     """Bag of embeddings: the sum of one vector per (band, bin), then RMSNorm.
 
-    With `group` > 1 the frames of one position are joined by a linear layer.
+    With `group` > 1 the frames of one position are joined by a linear layer. With `channels` the
+    vector of an `AudioStem` is added.
     """
 
-    def __init__(self, d_model: int, n_mels: int, group: int) -> None:
+    def __init__(
+        self, d_model: int, n_mels: int, group: int, channels: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.empty(n_mels * DMEL_BINS, d_model))
         self.norm = nn.RMSNorm(d_model)
@@ -30,15 +34,16 @@ class DMelEmbedding(nn.Module):
             BatchInvariantLinear(group * d_model, d_model, bias=False) if group > 1 else None
         )
         self.group = group
+        self.stem = AudioStem(d_model, n_mels, group, channels) if channels else None
         nn.init.normal_(self.table, std=1.0 / math.sqrt(n_mels))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embed bin ids (..., F, 80) as (..., F / group, D)."""
         bags = ops.dmel_bag(ids.flatten(0, -2), self.table, self.norm.weight)
-        frames = bags.view(*ids.shape[:-1], -1)
-        if self.join is None:
-            return frames
-        return self.join(frames.unflatten(-2, (-1, self.group)).flatten(-2))
+        vectors = bags.view(*ids.shape[:-1], -1)
+        if self.join is not None:
+            vectors = self.join(vectors.unflatten(-2, (-1, self.group)).flatten(-2))
+        return vectors if self.stem is None else vectors + self.stem(ids)
 
 
 class LaneEmbedding(nn.Module):
@@ -56,10 +61,11 @@ class LaneEmbedding(nn.Module):
         layout: StreamLayout,
         vocab_size: int,
         frame_channels: tuple[int, ...] = (64, 128, 256),
+        audio_channels: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.layout = layout
-        self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group)
+        self.dmel = DMelEmbedding(d_model, layout.n_mels, layout.audio_in_group, audio_channels)
         self.tokens = nn.Embedding(vocab_size, d_model)
         self.patch = BatchInvariantLinear(layout.patch_dim, d_model)
         self._marked = marked_rows(layout)

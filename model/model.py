@@ -102,7 +102,9 @@ class InteractionModel(nn.Module, ModelHubMixin, library_name="microturn"):
         super().__init__()
         self._hub_mixin_config = None  # config.yaml is ours; the mixin would write config.json
         self.cfg, self.layout, self.vocab_size = cfg, layout, vocab_size
-        self.embed = LaneEmbedding(cfg.d_model, layout, vocab_size, cfg.video_channels)
+        self.embed = LaneEmbedding(
+            cfg.d_model, layout, vocab_size, cfg.video_channels, cfg.audio_channels
+        )
         self.backbone = Backbone(cfg, layout.n_positions)
         self.unembed = BatchInvariantLinear(cfg.d_model, vocab_size, bias=False)
         self.flow = FlowHead(cfg.d_model, layout.patch_dim, cfg.flow)

@@ -7,6 +7,7 @@ from math import ceil
 
 from microturn.configs.command import option, require_at_least
 from microturn.model.config import ModelConfig
+from microturn.model.streams.layout import N_MELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,30 @@ class HeardConfig:
                 f"heard.own_share={self.own_share} and heard.masked_share={self.masked_share} must "
                 "be at least 0 and together at most 1"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundConfig:
+    """Changes of the sound that dialogues hear in training (training/vary_sound.py)."""
+
+    share: float = option(0.0, "share of dialogues whose sound is changed")
+    largest_factor: float = option(
+        1.2, "largest factor on all frequencies, and one over the smallest"
+    )
+    largest_gain_db: float = option(
+        18.0, "largest gain or loss of the lowest and of the highest band, a line between them"
+    )
+    masked_bands: int = option(8, "longest stretch of bands that is silent; two are drawn")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"sound.share={self.share:g} must lie between 0 and 1")
+        if self.largest_factor < 1:
+            raise ValueError(f"sound.largest_factor={self.largest_factor:g} must be at least 1")
+        if self.largest_gain_db < 0:
+            raise ValueError(f"sound.largest_gain_db={self.largest_gain_db:g} must be 0 or more")
+        if not 0 <= self.masked_bands <= N_MELS:
+            raise ValueError(f"sound.masked_bands={self.masked_bands} must lie in 0..{N_MELS}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +226,9 @@ class TrainingConfig:
     optim: OptimConfig = option(default_factory=OptimConfig, help="optimiser and schedule")
     heard: HeardConfig = option(
         default_factory=HeardConfig, help="the true words of the user, none, or the model's own"
+    )
+    sound: SoundConfig = option(
+        default_factory=SoundConfig, help="changes of the sound that dialogues hear"
     )
     validate: ValidateConfig = option(
         default_factory=ValidateConfig, help="losses on other dialogues"

@@ -39,6 +39,7 @@ from microturn.training.start.memory import keep_freed_memory
 from microturn.training.state import State, restore_optimiser
 from microturn.training.validating.losses import ValidationLosses
 from microturn.training.validating.read_heard import read_heard
+from microturn.training.vary_sound import vary_sound
 from microturn.training.vocoder_loss import VocoderTask
 from microturn.training.watch.expert_loads import load_metrics
 
@@ -237,9 +238,11 @@ class TrainingModule(L.LightningModule):
         )
 
     def _losses(self, batch: MicroBatch) -> dict[str, Tensor]:
-        lanes, totals = batch.lanes, self._weight_totals
-        rows = range(batch.first_row, batch.first_row + lanes.shape[0])
+        totals = self._weight_totals
+        rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
         seeds = [seed_of(self.cfg.seed, batch.step, row, 2) for row in rows]
+        others = [seed_of(self.cfg.seed, batch.step, row, 4) for row in rows]
+        lanes = vary_sound(batch.lanes, others, self.model.layout, self.cfg.sound)
         heard = read_heard(self.model, lanes, seeds, batch.step, self.cfg.heard)
         size = self.cfg.crop_micro_turns
         if not self.cfg.carry or lanes.shape[1] <= size:

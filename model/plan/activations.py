@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from microturn.kernels.window_attention import BLOCKS_PER_WINDOW, MIN_BLOCK
+from microturn.model.audio_stem import STRIDES
 from microturn.model.flow_head import TIME_FEATURES
 from microturn.model.plan.config import PlanConfig
 from microturn.model.streams.layout import FINE_FRAMES_PER_FRAME
@@ -105,9 +106,22 @@ def ends(config: PlanConfig) -> Kept:
     position = Kept((flow.draws + 4) * P, P + model.d_model)
     return (
         lanes
+        + audio_stem(config)
         + Kept(1.5 * words * config.vocab_size)  # log-probabilities, gradients of half of them
         + (position + draw * flow.draws) * layout.audio_out_positions
     )
+
+
+def audio_stem(config: PlanConfig) -> Kept:
+    """Count the stem of sound: of each stage the products, their norm and its GELU."""
+    layout, channels = config.layout, config.model.audio_channels
+    if not channels:
+        return Kept()
+    rows, numbers = layout.n_mels, layout.n_mels
+    for stride, width in zip((*STRIDES, 0), channels, strict=True):
+        rows = rows // stride if stride else 1
+        numbers += 3 * rows * width
+    return Kept(0, layout.frames_per_micro_turn * numbers)
 
 
 def vocoder(config: PlanConfig) -> Kept:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from math import prod
 
+from microturn.model.audio_stem import BANDS, FRAMES, STRIDES
 from microturn.model.config import ModelConfig
 from microturn.model.hmlp import FOLDS
 from microturn.model.streams import StreamLayout
@@ -28,6 +29,7 @@ def forward_flops(
     frames = (spec for spec in layout.declared_lanes if spec.kind == "frames")
     return {
         **{spec.name: spec.positions * stem_flops(cfg) for spec in frames},
+        "audio_in": audio_stem_flops(cfg, layout),
         "projections": 2.0 * S * cfg.n_layers * projection_weights(cfg),
         "attention": sum(
             4.0 * S * D * (mean_reach(n * S, reach) + cfg.n_sinks)
@@ -74,3 +76,18 @@ def stem_flops(cfg: ModelConfig) -> float:
         side //= fold
         total += side * side * fold * fold * before * after
     return 2.0 * total
+
+
+def audio_stem_flops(cfg: ModelConfig, layout: StreamLayout) -> float:
+    """Count the stem of sound over the frames of a micro-turn; 0 without one."""
+    if not cfg.audio_channels:
+        return 0.0
+    rows, before, total = layout.n_mels, 1, 0
+    for bands, stride, width in zip(BANDS, STRIDES, cfg.audio_channels, strict=False):
+        rows //= stride
+        total += rows * FRAMES * bands * before * width
+        before = width
+    width = cfg.audio_channels[-1]
+    return (
+        2.0 * layout.frames_per_micro_turn * (total + rows * before * width + width * cfg.d_model)
+    )

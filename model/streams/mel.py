@@ -23,6 +23,7 @@ from microturn.model.streams.pcm import Pcm16, from_pcm16
 LOG_MIN: Final = -7.0
 LOG_MAX: Final = 2.0
 DMEL_BINS: Final = 16
+DB_PER_BIN: Final = 20 * (LOG_MAX - LOG_MIN) / (DMEL_BINS - 1)
 FINE_LEVELS: Final = 256
 FINE_N_FFT: Final = 1024
 FINE_OVERLAP: Final = 4  # the fine window spans this many hops
@@ -42,13 +43,28 @@ def _mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(mel >= 15.0, above, mel * 200.0 / 3.0)
 
 
+def _band_edges_hz(sample_rate: int) -> NDArray[np.float64]:
+    """Start of the first band, centres of all, end of the last, (82,)."""
+    top = float(_hertz_to_mel(np.array(sample_rate / 2)))
+    return _mel_to_hertz(np.linspace(0.0, top, N_MELS + 2))
+
+
+def bands_of_scaled(sample_rate: int, factors: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Find for each band the one that held its sound before all frequencies were multiplied.
+
+    factors (...) above 0. Returns (..., 80): the nearest band, the last one beyond it.
+    """
+    top = float(_hertz_to_mel(np.array(sample_rate / 2)))
+    sources = _band_edges_hz(sample_rate)[1:-1] / factors[..., None]
+    places = _hertz_to_mel(sources) / top * (N_MELS + 1) - 1
+    return np.clip(np.rint(places), 0, N_MELS - 1).astype(np.int64)
+
+
 @cache
 def mel_filters(sample_rate: int, n_fft: int) -> NDArray[np.float32]:
     """Slaney-normalised triangular filters from 0 Hz to Nyquist, (n_fft // 2 + 1, 80)."""
-    nyquist = sample_rate / 2
-    bins = np.linspace(0.0, nyquist, n_fft // 2 + 1)
-    top = float(_hertz_to_mel(np.array(nyquist)))
-    edges = _mel_to_hertz(np.linspace(0.0, top, N_MELS + 2))
+    bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)
+    edges = _band_edges_hz(sample_rate)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins[:, None] - lower) / (centre - lower)
     falling = (upper - bins[:, None]) / (upper - centre)

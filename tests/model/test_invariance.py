@@ -29,6 +29,7 @@ ODD = ModelConfig(
     n_sinks=3,
     global_every=3,
     global_window=7,
+    audio_channels=(6, 10, 12),
     video_channels=(8, 16, 24),
     moe=MoEConfig(n_experts=5, top_k=3, n_shared=2, d_expert=24),
     flow=FLOW,
@@ -40,6 +41,7 @@ CASES = [
     pytest.param(replace(ODD, n_kv_heads=6, n_attention_only=2), SEEING, id="video"),
     pytest.param(replace(ODD, n_sinks=0, moe=MoEConfig(n_experts=0)), WIDE, id="dense"),
     pytest.param(TINY, TINY_LAYOUT, id="tiny"),
+    pytest.param(replace(TINY, audio_channels=(24, 48, 96)), TINY_LAYOUT, id="hearing"),
 ]
 DRAWN = pytest.param(replace(TINY, say_temperature=1.0), TINY_LAYOUT, id="drawn words")
 N = 12  # micro-turns, beyond every window

@@ -11,14 +11,14 @@ from torch import Tensor, UntypedStorage
 
 from microturn.configs.load import load_config, save_config
 from microturn.configs.main import main
-from microturn.model.checkpoint import random_checkpoint
+from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 from microturn.model.config import ModelConfig, MoEConfig
 from microturn.model.hmlp import FOLDS
 from microturn.model.model import InteractionModel
-from microturn.model.plan.activations import block
+from microturn.model.plan.activations import audio_stem, block
 from microturn.model.plan.config import PlanConfig
 from microturn.model.plan.count import count, meta_model
-from microturn.model.plan.flops import forward_flops, mean_reach, muon_flops
+from microturn.model.plan.flops import audio_stem_flops, forward_flops, mean_reach, muon_flops
 from microturn.model.plan.parallel_layout import available, choose, layouts
 from microturn.model.plan.plan import plan
 from microturn.model.streams import StreamLayout
@@ -101,6 +101,18 @@ def test_flops_are_those_that_run(video: int) -> None:
             assert ck.model.embed.video is not None
             ck.model.embed.video(frames)
         assert counter.get_total_flops() == pytest.approx(counted["video"])
+
+
+def test_flops_of_the_stem_of_sound_are_those_that_run() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    cfg = ModelConfig(audio_channels=(24, 48, 96))
+    embed = random_checkpoint(0, layout=TINY_LAYOUT, config=cfg).model.embed.dmel
+    sound = torch.zeros(1, 3, TINY_LAYOUT.frames_per_micro_turn, 80, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        assert embed.stem is not None
+        embed.stem(sound)
+    assert counter.get_total_flops() / 3 == pytest.approx(audio_stem_flops(cfg, TINY_LAYOUT))
 
 
 def test_flow_head_flops_are_those_that_run() -> None:
@@ -255,6 +267,28 @@ def test_activations_are_those_that_autograd_keeps(file: str, n: int) -> None:
     blocks = [block(config, layer).bytes(config) for layer in range(3)]
     norms = 2 * 4 * config.model.d_model
     assert sum(blocks) + norms == pytest.approx(counted, rel=0.05)
+
+
+def test_activations_of_the_stem_of_sound_are_those_that_autograd_keeps() -> None:
+    words = ["accelerator=cpu", "precision=32", "model.audio_channels=[32,64,160]"]
+    config = load_config(PlanConfig, ["model/tiny.yaml"], words)
+    stem = InteractionModel(config.model, config.layout, config.vocab_size).embed.dmel.stem
+    assert stem is not None
+    own = {t.untyped_storage().data_ptr() for t in stem.parameters()}
+    kept: dict[int, UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    n = 50
+    shape = (n, config.layout.frames_per_micro_turn, config.layout.n_mels)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        stem(torch.zeros(shape, dtype=torch.uint8))
+    counted = sum(storage.nbytes() for storage in kept.values()) / n
+    assert audio_stem(config).bytes(config) == pytest.approx(counted, rel=0.05)
 
 
 def test_muon_flops_are_those_that_run() -> None:

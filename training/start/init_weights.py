@@ -99,6 +99,7 @@ class InitialWeights:
             text = f"model.{key}={here}, {before} there"
             free = is_loss_setting(key) or key in REACH
             free |= key.startswith("vocoder.") and not (had_vocoder and model.vocoder.is_learned)
+            free |= key == "audio_channels" and not before
             free |= key == "video_channels" and not self.layout.lane("video").positions
             (allowed if free else refused).append(text)
         if refused:
@@ -149,7 +150,8 @@ class InitialWeights:
             for spec in model.layout.lane_specs
             if not self.layout.lane(spec.name).positions
         ]
-        missing = [name for name in names if not name.startswith((*free, "vocoder."))]
+        free += ["vocoder.", "embed.dmel.stem."]
+        missing = [name for name in names if not name.startswith(tuple(free))]
         if missing:
             raise ValueError(
                 f"init={self.name} has no {missing[0]}; give the checkpoint folder of a model of "
