@@ -1,27 +1,27 @@
 """Dialogues in which the background agent takes its time: `python docs/make_agent_timeline.py`.
 
 Recordings that ship ask for a sum and, while the agent works on it, for something else. The demo's
-checkpoint answers through `microturn talk`. Writes docs/pictures/agent.png, prints the times of
+checkpoint answers through `microturn talk`. Writes docs/pictures/agent.webp, prints the times of
 that dialogue, and counts in others whether the result was said right.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from microturn.configs.main import main
 from microturn.datagen.corpora.manifest import DEFAULT_FOLDER, Corpus
 from microturn.inference.audio import write_wav
 
 DEMO = "runs/demo/checkpoint"
-PICTURE = Path(__file__).resolve().parent / "pictures" / "agent.png"
+PICTURE = Path(__file__).resolve().parent / "pictures" / "agent.webp"
 DIALOGUES = (  # what is asked first and then, and the result of the first
     ("eight plus three", "number seven", "eleven"),
     ("five plus four", "number seven", "nine"),
@@ -67,7 +67,7 @@ def run(checkpoint: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "pictured"
         told = answered(sounds[0], out, checkpoint=checkpoint, latency_s=PICTURED_S)
-        shutil.copy(out / "timeline.png", PICTURE)
+        Image.open(out / "timeline.png").save(PICTURE, lossless=True, method=6)
         for name in ("heard", "said", "results"):
             print(name, " ".join(f"{word['text']} {word['time_s']:.1f}" for word in told[name]))
         for latency_s in (DURING_S, AFTER_S):

@@ -62,14 +62,14 @@ def main() -> int:
             reader = ShardReader(out)
             strips = (strip(sample, scenario, stride) for sample in reader)
             picture = next(sheet for sheet in strips if sheet is not None)
-            picture.save(PICTURES / f"{scenario}.png", optimize=True)
+            picture.save(PICTURES / f"{scenario}.webp", lossless=True, method=6)
             films = [sample.frames()["video"] for sample in reader]
             size = films[0].shape[2], films[0].shape[1]
             if not row:
                 rooms = Image.new("RGB", (len(films) * size[0], len(SCENARIOS) * size[1]))
             for column, frames in enumerate(films):
                 rooms.paste(Image.fromarray(frames[40]), (column * size[0], row * size[1]))
-        rooms.quantize(4 * COLOURS).save(PICTURES / "visual_rooms.png", optimize=True)
+        rooms.quantize(4 * COLOURS).save(PICTURES / "visual_rooms.webp", lossless=True, method=6)
     return 0
 
 

@@ -1,7 +1,7 @@
 """Pictures of the page of a checkpoint while it answers an example; needs Chromium.
 
-`PYTHONPATH=. python docs/make_page_pictures.py runs/demo/checkpoint` writes page-talk.png and
-page-phone.png into docs/pictures; `make demo` leaves such a checkpoint.
+`PYTHONPATH=. python docs/make_page_pictures.py runs/demo/checkpoint` writes page-talk.webp and
+page-phone.webp into docs/pictures; `make demo` leaves such a checkpoint.
 """
 
 import base64
@@ -42,7 +42,7 @@ def main(checkpoint: str) -> None:
                         **{"width": width, "height": height, "mobile": mobile},
                         deviceScaleFactor=1,
                     )
-                    photograph(tab, page.url, PICTURES / f"{name}.png")
+                    photograph(tab, page.url, PICTURES / f"{name}.webp")
 
 
 def photograph(tab: Tab, url: str, path: Path) -> None:
@@ -52,7 +52,7 @@ def photograph(tab: Tab, url: str, path: Path) -> None:
     tab.wait("the answer", lambda: int(tab.text("received")) >= MICRO_TURNS)
     shot = tab.call("Page.captureScreenshot", format="png")
     picture = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
-    picture.quantize(COLOURS).save(path, optimize=True)
+    picture.quantize(COLOURS).save(path, lossless=True, method=6)
     print(path)
 
 

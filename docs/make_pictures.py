@@ -87,7 +87,7 @@ def draw(scenario: str, folder: Path) -> Path:
 
     best = min(range(N_DIALOGUES), key=penalty)
     show(reader, reader[best], out=folder / "shown")
-    target = PICTURES / f"{scenario}.png"
+    target = PICTURES / f"{scenario}.webp"
     shrink(folder / "shown" / f"dialogue-{best:08d}.png", target)
     return target
 
@@ -98,7 +98,7 @@ def shrink(source: Path, target: Path) -> None:
     while True:
         height = round(picture.height * width / picture.width)
         small = picture.resize((width, height), Image.Resampling.LANCZOS)
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+        small.quantize(COLOURS, dither=Image.Dither.NONE).save(target, lossless=True, method=6)
         if target.stat().st_size <= MAX_BYTES:
             return
         width = width * 9 // 10

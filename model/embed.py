@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from microturn.kernels import ops
-from microturn.model.audio_stem import AudioStem
-from microturn.model.hmlp import FrameEmbedding
 from microturn.model.linear import BatchInvariantLinear
 from microturn.model.param_groups import ParamGroup
+from microturn.model.stems.audio_stem import AudioStem
+from microturn.model.stems.hmlp import FrameEmbedding
 from microturn.model.streams import LaneSpec, StreamLayout
 from microturn.model.streams.mel import DMEL_BINS
 

@@ -47,7 +47,7 @@ def test_scenario_is_described_and_drawn(name: str) -> None:
 def test_every_picture_of_a_scenario_can_be_drawn_again() -> None:
     """Recipe of a scenario: an entry of SHOWN in docs/make_pictures.py."""
     both = page("scenarios.md") + page("open_speech.md")
-    pictures = set(re.findall(r"\]\(pictures/(\w+)\.png\)", both))
+    pictures = set(re.findall(r"\]\(pictures/(\w+)\.webp\)", both))
     shown = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))["SHOWN"]
     assert pictures == set(shown), "one entry of SHOWN per picture of these pages"
     without = set(REGISTRY) - pictures - FOR_SUITES - OWN_MIX - NEEDS_CONVERSATIONS

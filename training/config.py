@@ -96,7 +96,7 @@ class HeardConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SoundConfig:
-    """Changes of the sound that dialogues hear in training (training/vary_sound.py)."""
+    """Changes of the sound that dialogues hear in training (training/reading/vary_sound.py)."""
 
     share: float = option(0.0, "share of dialogues whose sound is changed")
     largest_factor: float = option(

@@ -34,12 +34,12 @@ from microturn.training.data import MicroBatch
 from microturn.training.optim import build_optimizer, clip_gradients_, rate
 from microturn.training.parallel import shard_model
 from microturn.training.process_group import ProcessGroup, full_tensor
+from microturn.training.reading.vary_sound import vary_sound
 from microturn.training.start.freeze import freeze, hold_rows_
 from microturn.training.start.memory import keep_freed_memory
 from microturn.training.state import State, restore_optimiser
 from microturn.training.validating.losses import ValidationLosses
 from microturn.training.validating.read_heard import read_heard
-from microturn.training.vary_sound import vary_sound
 from microturn.training.vocoder_loss import VocoderTask
 from microturn.training.watch.expert_loads import load_metrics
 
@@ -240,10 +240,9 @@ class TrainingModule(L.LightningModule):
     def _losses(self, batch: MicroBatch) -> dict[str, Tensor]:
         totals = self._weight_totals
         rows = range(batch.first_row, batch.first_row + batch.lanes.shape[0])
-        seeds = [seed_of(self.cfg.seed, batch.step, row, 2) for row in rows]
-        others = [seed_of(self.cfg.seed, batch.step, row, 4) for row in rows]
-        lanes = vary_sound(batch.lanes, others, self.model.layout, self.cfg.sound)
-        heard = read_heard(self.model, lanes, seeds, batch.step, self.cfg.heard)
+        seeds = [[seed_of(self.cfg.seed, batch.step, row, use) for row in rows] for use in (4, 2)]
+        lanes = vary_sound(batch.lanes, seeds[0], self.model.layout, self.cfg.sound)
+        heard = read_heard(self.model, lanes, seeds[1], batch.step, self.cfg.heard)
         size = self.cfg.crop_micro_turns
         if not self.cfg.carry or lanes.shape[1] <= size:
             noise = self._noise(batch, 0, lanes.shape[1])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from microturn.kernels.window_attention import BLOCKS_PER_WINDOW, MIN_BLOCK
-from microturn.model.audio_stem import STRIDES
 from microturn.model.flow_head import TIME_FEATURES
 from microturn.model.plan.config import PlanConfig
+from microturn.model.stems.audio_stem import STRIDES
 from microturn.model.streams.layout import FINE_FRAMES_PER_FRAME
 
 _FP32 = 4

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from math import prod
 
-from microturn.model.audio_stem import BANDS, FRAMES, STRIDES
 from microturn.model.config import ModelConfig
-from microturn.model.hmlp import FOLDS
+from microturn.model.stems.audio_stem import BANDS, FRAMES, STRIDES
+from microturn.model.stems.hmlp import FOLDS
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import PATCH_SIZE
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from microturn.model.audio_stem import BANDS, FRAMES, STRIDES, AudioStem, Windows
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.embed import DMelEmbedding
+from microturn.model.stems.audio_stem import BANDS, FRAMES, STRIDES, AudioStem, Windows
 
 
 def stem(group: int = 4) -> AudioStem:

@@ -13,7 +13,6 @@ from microturn.configs.load import load_config, save_config
 from microturn.configs.main import main
 from microturn.model.checkpoint import TINY_LAYOUT, random_checkpoint
 from microturn.model.config import ModelConfig, MoEConfig
-from microturn.model.hmlp import FOLDS
 from microturn.model.model import InteractionModel
 from microturn.model.plan.activations import audio_stem, block
 from microturn.model.plan.config import PlanConfig
@@ -21,6 +20,7 @@ from microturn.model.plan.count import count, meta_model
 from microturn.model.plan.flops import audio_stem_flops, forward_flops, mean_reach, muon_flops
 from microturn.model.plan.parallel_layout import available, choose, layouts
 from microturn.model.plan.plan import plan
+from microturn.model.stems.hmlp import FOLDS
 from microturn.model.streams import StreamLayout
 from microturn.model.streams.layout import PATCH_SIZE
 from microturn.training.config import OptimConfig, ParallelConfig, TrainingConfig

@@ -16,9 +16,9 @@ from microturn.model.checkpoint import TINY_LAYOUT, load_checkpoint, random_chec
 from microturn.model.checkpoint import save_checkpoint as save
 from microturn.model.choice import choose_token
 from microturn.model.config import FlowConfig, ModelConfig, MoEConfig
-from microturn.model.hmlp import FOLDS, HMLP, PIXEL_MEAN, PIXEL_STD, FrameEmbedding
 from microturn.model.losses import compute_losses
 from microturn.model.model import InputTensors
+from microturn.model.stems.hmlp import FOLDS, HMLP, PIXEL_MEAN, PIXEL_STD, FrameEmbedding
 from microturn.model.streams import (
     Lanes,
     LayoutError,

@@ -13,7 +13,7 @@ from microturn.model.batch import LaneBatch
 from microturn.model.checkpoint import TINY_LAYOUT
 from microturn.model.streams.mel import bands_of_scaled, dmel
 from microturn.training.config import SoundConfig
-from microturn.training.vary_sound import vary_sound
+from microturn.training.reading.vary_sound import vary_sound
 
 RATE = TINY_LAYOUT.sample_rate
 
