@@ -230,3 +230,25 @@ def test_weights_of_another_kind_are_refused(
     save_file(weights, tmp_path / "odd" / "model.safetensors")
     assert train(data, tmp_path / "run", f"init={tmp_path / 'odd'}") == FAILED
     assert "has no unembed.weight" in capsys.readouterr().err
+
+
+def test_a_checkpoint_gets_a_stem_of_sound_that_changes_nothing_yet(
+    source: Path,
+    data: Path,
+    tmp_path: Path,
+    train: Train,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, words = tmp_path / "stem", ("model.audio_channels=[8,12,16]", "max_steps=1")
+    still = ("optim.lr=0", "optim.muon_lr=0")
+    assert train(data, out, f"init={source}", *words, *still) == 0
+    assert "model.audio_channels=(8, 12, 16), () there" in capsys.readouterr().err
+    own, before = weights_of(out), weights_of(source)
+    assert not own["embed.dmel.stem.join.weight"].any()
+    assert own["embed.dmel.stem.windows.0.weight"].any()
+    moved = {name for name, weight in before.items() if not torch.equal(own[name], weight)}
+    assert all(name.endswith(".selection_bias") for name in moved)  # balanced after every step
+    # The way back would lose what the stem learnt.
+    again = tmp_path / "again"
+    assert train(data, again, f"init={out}", "model.audio_channels=[]", "max_steps=1") == FAILED
+    assert "model.audio_channels=(), (8, 12, 16) there" in capsys.readouterr().err
