@@ -1,13 +1,14 @@
 """`microturn plan`: counts are the module's own, the arithmetic adds up, errors are sentences."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, UntypedStorage
+from torch import Tensor, UntypedStorage, nn
 
 from microturn.configs.load import load_config, save_config
 from microturn.configs.main import main
@@ -244,13 +245,9 @@ def test_traffic_by_hand() -> None:
     assert rates == pytest.approx(dict.fromkeys(rates, 450000000000.0) | {"sum over groups": 50e9})
 
 
-@pytest.mark.parametrize("n", [40, 100])
-@pytest.mark.parametrize("file", ["model/tiny.yaml", "model/small.yaml"])
-def test_activations_are_those_that_autograd_keeps(file: str, n: int) -> None:
-    words = ["accelerator=cpu", "precision=32", f"micro_turns={n}", "model.n_layers=3"]
-    config = load_config(PlanConfig, [file], words)
-    model = InteractionModel(config.model, config.layout, config.vocab_size)
-    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+def bytes_kept(module: nn.Module, call: Callable[[], object]) -> int:
+    """Count what autograd keeps of a call beside the module's own weights."""
+    own = {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
     kept: dict[int, UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -259,11 +256,20 @@ def test_activations_are_those_that_autograd_keeps(file: str, n: int) -> None:
             kept[storage.data_ptr()] = storage
         return tensor
 
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        call()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("n", [40, 100])
+@pytest.mark.parametrize("file", ["model/tiny.yaml", "model/small.yaml"])
+def test_activations_are_those_that_autograd_keeps(file: str, n: int) -> None:
+    words = ["accelerator=cpu", "precision=32", f"micro_turns={n}", "model.n_layers=3"]
+    config = load_config(PlanConfig, [file], words)
+    model = InteractionModel(config.model, config.layout, config.vocab_size)
     B, T = 4, n * config.layout.n_positions
     x = torch.randn(B, T, config.model.d_model, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.backbone(x)
-    counted = sum(storage.nbytes() for storage in kept.values()) / (B * T)
+    counted = bytes_kept(model, lambda: model.backbone(x)) / (B * T)
     blocks = [block(config, layer).bytes(config) for layer in range(3)]
     norms = 2 * 4 * config.model.d_model
     assert sum(blocks) + norms == pytest.approx(counted, rel=0.05)
@@ -274,20 +280,10 @@ def test_activations_of_the_stem_of_sound_are_those_that_autograd_keeps() -> Non
     config = load_config(PlanConfig, ["model/tiny.yaml"], words)
     stem = InteractionModel(config.model, config.layout, config.vocab_size).embed.dmel.stem
     assert stem is not None
-    own = {t.untyped_storage().data_ptr() for t in stem.parameters()}
-    kept: dict[int, UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
     n = 50
     shape = (n, config.layout.frames_per_micro_turn, config.layout.n_mels)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        stem(torch.zeros(shape, dtype=torch.uint8))
-    counted = sum(storage.nbytes() for storage in kept.values()) / n
+    sound = torch.zeros(shape, dtype=torch.uint8)
+    counted = bytes_kept(stem, lambda: stem(sound)) / n
     assert audio_stem(config).bytes(config) == pytest.approx(counted, rel=0.05)
 
 
