@@ -103,7 +103,7 @@ class SoundConfig:
         1.2, "largest factor on all frequencies, and one over the smallest"
     )
     largest_gain_db: float = option(
-        18.0, "largest gain or loss of the lowest and of the highest band, a line between them"
+        12.0, "largest gain or loss of the lowest and of the highest band, a line between them"
     )
     masked_bands: int = option(8, "longest stretch of bands that is silent; two are drawn")
 
