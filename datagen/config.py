@@ -79,6 +79,9 @@ class VocabularyConfig:
     )
     greetings: tuple[str, ...] = option(("hello", "goodbye"), "answered with the same word")
     echoed: tuple[str, ...] = option((), "one_word: further words answered with the same word")
+    unanswered: tuple[str, ...] = option(
+        (), "one_word: words that other people say among the others, and nobody answers"
+    )
     cue_words: tuple[str, ...] = option(
         ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
         "words to be said after N seconds",
@@ -138,6 +141,12 @@ class VocabularyConfig:
             raise ValueError(
                 f"vocabulary.cue_delay_s={[low, high]} must be two rising numbers between 1 and "
                 f"{len(self.numbers)}, the last of vocabulary.numbers"
+            )
+        both = {*self.letters, *self.greetings, *self.echoed}.intersection(self.unanswered)
+        if both:
+            raise ValueError(
+                f"vocabulary.unanswered has {min(both)!r}, which is answered: it is one of "
+                "vocabulary.letters, vocabulary.greetings or vocabulary.echoed; leave it out of one"
             )
 
 

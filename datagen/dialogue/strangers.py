@@ -57,7 +57,8 @@ class Strangers:
         self._texts: dict[str, list[str]] = {}
         for person, text in self.requests:
             self._texts.setdefault(person, []).append(text)
-        self._all_texts = [text for _, text in self.requests]
+        answered = set(_answered(config))
+        self._all_answered = [text for _, text in self.requests if text in answered]
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -65,8 +66,8 @@ class Strangers:
         return tuple(person for person, _ in self.requests)
 
     def texts(self, person: str) -> Sequence[str]:
-        """Return what a person may ask; anybody else may ask what all of them do."""
-        return self._texts.get(person, self._all_texts)
+        """Return what a person may say; anybody else may ask what all of them do."""
+        return self._texts.get(person, self._all_answered)
 
     def takes(self, person: str, text: str) -> Sequence[RequestTake]:
         """Return where a person says a text; nowhere for one who is no stranger."""
@@ -97,10 +98,14 @@ class EvenMix(Sequence[str]):
         return some[number % len(some)]
 
 
+def _answered(config: DatagenConfig) -> tuple[str, ...]:
+    vocabulary = config.vocabulary
+    return (*vocabulary.letters, *vocabulary.greetings, *vocabulary.echoed)
+
+
 def _takes(corpus: Corpus, config: DatagenConfig) -> dict[str, dict[str, list[RequestTake]]]:
     """Return the takes of each text by each person who may be a user."""
-    vocabulary, voices = config.vocabulary, config.voices
-    said = (*vocabulary.letters, *vocabulary.greetings, *vocabulary.echoed)
+    voices, said = config.voices, (*_answered(config), *config.vocabulary.unanswered)
     texts = {canonical(text): text for text in said}
     spoken = corpus.filter(language="en")
     others = spoken.where(
@@ -124,6 +129,7 @@ def _takes(corpus: Corpus, config: DatagenConfig) -> dict[str, dict[str, list[Re
         text: {person: takes for person, takes in people.items() if takes and person in kept}
         for text, people in found.items()
     }
+    _check_unanswered([text for text, people in chosen.items() if people], corpus, config)
     return {text: people for text, people in chosen.items() if people}
 
 
@@ -143,6 +149,16 @@ def _some_people(people: set[str], config: DatagenConfig) -> set[str]:
     if config.split != "train" or not n:
         return people
     return set(sorted(people, key=share_of)[:n])
+
+
+def _check_unanswered(said: Sequence[str], corpus: Corpus, config: DatagenConfig) -> None:
+    """Refuse a word that nobody says in training; the few people of a test may lack some."""
+    missing = sorted(set(config.vocabulary.unanswered).difference(said))
+    if missing and config.split == "train":
+        raise ValueError(
+            f"{corpus.name} has no {missing[0]!r} of vocabulary.unanswered by other people; leave "
+            "it out or add a corpus"
+        )
 
 
 def _check_speakers(corpus: Corpus, config: DatagenConfig) -> None:

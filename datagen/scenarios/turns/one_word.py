@@ -27,4 +27,5 @@ class OneWordScenario:
             asked = segment.place(unit, start, lane="user")
         else:
             (asked,) = segment.recite((text,), start)
-        segment.answer(segment.questions.one_word(text), asked)
+        if text not in segment.context.config.vocabulary.unanswered:
+            segment.answer(segment.questions.one_word(text), asked)

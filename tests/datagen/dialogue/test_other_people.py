@@ -154,6 +154,39 @@ def test_dialogues_with_other_people(
     assert share == pytest.approx(0.5, abs=0.13)
 
 
+def test_words_that_nobody_answers(
+    asking: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
+) -> None:
+    """Other people say them among their requests, and the agent says nothing."""
+    vocabulary = replace(asking.vocabulary, echoed=("two", "nine"), unanswered=("seven",))
+    unanswered = replace(asking, vocabulary=vocabulary)
+    simulator, said = simulator_for(replace(unanswered, features=False)), Counter[str]()
+    for index in range(24):
+        recipe = simulator.recipe(index)
+        timeline = simulator.script(recipe)[0].timeline
+        user = speaker_of(recipe.voice)
+        requests = [word.text for word in timeline.words("user")]
+        said.update((user,) if "seven" in requests else ())
+        asked = [e.text for e in timeline.events if e.expect is not None and " " not in e.text]
+        assert "seven" not in asked
+        assert Counter(asked) <= Counter(requests)
+        assert "seven" not in [word.text for word in timeline.words("agent")]
+    assert said
+    assert "asterisk-en" not in said
+    test = replace(unanswered, split="test", vocabulary=replace(vocabulary, unanswered=("six",)))
+    assert "six" not in bank_of(test).strangers.texts("friends-eve")
+
+
+def test_an_unanswered_word_is_said_by_somebody_and_answered_nowhere(
+    asking: DatagenConfig,
+) -> None:
+    missing = replace(asking, vocabulary=replace(asking.vocabulary, unanswered=("xyzzy",)))
+    with pytest.raises(ValueError, match="has no 'xyzzy' of vocabulary.unanswered by other people"):
+        bank_of(missing)
+    with pytest.raises(ValueError, match="vocabulary.unanswered has 'two', which is answered"):
+        replace(asking.vocabulary, unanswered=("two",))
+
+
 def test_people_of_a_test_are_as_they_are(
     asking: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
 ) -> None:
