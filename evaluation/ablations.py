@@ -57,7 +57,7 @@ class AblationConfig:
     steps: int = option(400, "optimiser steps of every training")
     seed: int = option(0, "seed of every training and training set; test sets take the next one")
     n_train: int = option(3200, "dialogues to train on")
-    n_test: int = option(160, "test dialogues to score on: new recordings and new people: none")
+    n_test: int = option(160, "test dialogues to score on")
     simulate: list[str] = option(default_factory=list, help="words of every `microturn simulate`")
     train: list[str] = option(default_factory=list, help="words of every `microturn train`")
     evaluate: list[str] = option(default_factory=list, help="words of every `microturn evaluate`")
@@ -232,6 +232,7 @@ def _write(plan: AblationPlan) -> dict[str, Any]:
 
 def _row(plan: AblationPlan, name: str, notes: dict[str, Any]) -> dict[str, Any]:
     """Sizes, cost and scores of one finished variant."""
+    from microturn.evaluation.report.markdown import shared_sentence
     from microturn.evaluation.report.scores import read_scores
     from microturn.model.checkpoint import load_checkpoint
 
@@ -246,6 +247,7 @@ def _row(plan: AblationPlan, name: str, notes: dict[str, Any]) -> dict[str, Any]
         "training_cpu_seconds": round(notes["train"]["cpu_seconds"], 1),
         "scoring_cpu_seconds": round(notes["evaluate"]["cpu_seconds"], 1),
         "n_dialogues": scores.info.n_dialogues,
+        "test": shared_sentence(scores.info),
         "metrics": {
             f"{suite}.{metric}": asdict(scores.first.suites[suite].metrics[metric])
             for suite, metric, _ in COLUMNS
@@ -257,10 +259,11 @@ def table(rows: dict[str, Any], config: AblationConfig) -> str:
     """Markdown: percent with 95 % intervals over dialogues."""
     head = ["variant", "positions/s", "parameters", "active", "CPU s to train"]
     head += [title for *_, title in COLUMNS]
+    tests = sorted({row["test"] for row in rows.values()} - {""})
     lines = [
         f"{config.steps} steps, seed {config.seed}, {config.n_train} dialogues to train on, "
-        f"{config.n_test} test dialogues (new recordings of the training voice: none; new people: "
-        "none); closed-domain twins.",
+        f"{config.n_test} test dialogues; closed-domain twins.",
+        *tests,
         "",
         _line(head),
         _line(["---"] * len(head)),

@@ -136,10 +136,14 @@ def test_table_shows_shares_with_intervals_and_how_many() -> None:
         "parameters_total": 4_000_000,
         "parameters_active": 3_000_000,
         "training_cpu_seconds": 260.4,
+        "test": "Shared with training: nothing.",
         "metrics": {f"{s}.{m}": metric for s, m, _ in ablations.COLUMNS[:-1]} | {"x.y": nothing},
     }
-    config = replace(TINY, variants={"base": Variant(says="base")})
-    last = ablations.table({"base": row}, config).splitlines()[-1]
+    base = Variant(says="base")
+    config = replace(TINY, variants={"base": base, "too": base})
+    lines = ablations.table({"base": row, "too": row}, config).splitlines()
+    assert lines.count("Shared with training: nothing.") == 1
+    last = lines[-1]
     assert "| 25 | 4.00 M | 3.00 M | 260 | 87.5 [70, 100] n=16 |" in last
     assert last.endswith("| - |")
 
