@@ -43,6 +43,7 @@ class Variant:
     says: str = option("", "name of the row in the table")
     simulate: list[str] = option(default_factory=list, help="more words for `microturn simulate`")
     train: list[str] = option(default_factory=list, help="more words for `microturn train`")
+    n_train: int = option(0, "dialogues to train on; 0: as many as the others")
     checkpoint_of: str = option("", "score this variant's checkpoint instead of training one")
     model: dict[str, Any] = option(
         default_factory=dict, help="with checkpoint_of: model keys that are changed for scoring"
@@ -59,6 +60,7 @@ class AblationConfig:
     n_train: int = option(3200, "dialogues to train on")
     n_test: int = option(160, "test dialogues to score on")
     simulate: list[str] = option(default_factory=list, help="words of every `microturn simulate`")
+    simulate_test: list[str] = option(default_factory=list, help="more words for those of tests")
     train: list[str] = option(default_factory=list, help="words of every `microturn train`")
     evaluate: list[str] = option(default_factory=list, help="words of every `microturn evaluate`")
     variants: dict[str, Variant] = field(
@@ -79,7 +81,7 @@ class AblationConfig:
                 raise ValueError(
                     f"variants.{name}.checkpoint_of={other} must name a variant that is trained"
                 )
-            if other and (variant.simulate or variant.train):
+            if other and (variant.simulate or variant.train or variant.n_train):
                 raise ValueError(f"variants.{name} has a checkpoint_of, so it can take no words")
             if variant.model and not other:
                 raise ValueError(f"variants.{name}.model needs checkpoint_of; put it into train")
@@ -124,8 +126,9 @@ class AblationPlan:
         return Path(self.config.out)
 
     def data(self, variant: Variant, split: str) -> Path:
-        """Folder of a shard set; variants with the same words share it."""
-        words = json.dumps([self.config.simulate, variant.simulate])
+        """Folder of a shard set; variants with the same words and size share it."""
+        shared = [self.config.simulate, variant.simulate]
+        words = json.dumps([*shared, variant.n_train] if variant.n_train else shared)
         name = hashlib.sha256(words.encode()).hexdigest()[:8]
         return self.out / "data" / name / split
 
@@ -137,10 +140,12 @@ class AblationPlan:
         trained = variant.checkpoint_of or name
         source = self.config.variants[trained]
         sets = {split: self.data(source, split) for split in ("train", "test")}
-        sizes = {"train": self.config.n_train, "test": self.config.n_test}
+        sizes = {"train": source.n_train or self.config.n_train, "test": self.config.n_test}
         for shift, (split, folder) in enumerate(sets.items()):
             numbers = [f"n_dialogues={sizes[split]}", f"seed={self.config.seed + shift}"]
-            words = [*self.config.simulate, *source.simulate, f"out={folder}", f"split={split}"]
+            words = [*self.config.simulate, *source.simulate]
+            words += self.config.simulate_test if split == "test" else []
+            words += [f"out={folder}", f"split={split}"]
             yield Step(stage=_stage("simulate", [*words, *numbers], folder / "index.json"))
         weights = self.checkpoint(trained) / "model.safetensors"
         words = [*self.config.train, *source.train, f"max_steps={self.config.steps}"]

@@ -42,6 +42,21 @@ def test_all_variants_have_the_same_steps_seeds_and_dialogues() -> None:
         assert value(words_of(name, "train"), "seed") == "0"
 
 
+def test_a_row_may_have_fewer_dialogues_and_a_test_words_of_its_own() -> None:
+    config = load_config(AblationConfig, ["ablations/people.yaml"], ["out=ab"])
+    plan = AblationPlan(config=config)
+    sets = {}
+    for name in config.variants:
+        train, test = (step.stage.words for step in list(plan.steps(name))[:2])
+        sets[name] = value(train, "out"), value(train, "n_dialogues"), value(test, "n_dialogues")
+        assert "voices.people=unseen" in test
+        assert "voices.people=unseen" not in train
+    n_test = str(config.n_test)
+    assert sets["width-96"] == sets["base"] == (sets["base"][0], str(config.n_train), n_test)
+    assert sets["hours-5"][1:] == ("1200", n_test)
+    assert len({folder for folder, *_ in sets.values()}) == 4
+
+
 def test_sets_and_checkpoints_are_shared_where_they_are_the_same() -> None:
     assert words_of("base", "simulate") == words_of("dense", "simulate")
     assert words_of("flow-1", "train") == words_of("base", "train")
