@@ -170,6 +170,9 @@ class ScenarioConfig:
         "open speech: fewest words of a recording that is told, read or asked; 1: also bare words, "
         "those that stop and agree among them",
     )
+    another_asks: float = option(
+        0.0, "one_word: how often a word is said by somebody else than the user of the dialogue"
+    )
     narrated_lines: tuple[int, int] = option((2, 6), "narration: lines that the agent reads")
     interjections: dict[str, float] = option(
         default_factory=_default_interjections,
@@ -210,7 +213,7 @@ class ScenarioConfig:
                 )
         shares = (
             *("failed_share", "progress_share", "hesitations", "instructed_share"),
-            *("listening_share", "third_voice_share", "cue_share"),
+            *("listening_share", "third_voice_share", "cue_share", "another_asks"),
         )
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:

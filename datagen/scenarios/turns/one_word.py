@@ -16,16 +16,21 @@ class OneWordScenario:
         return Words(agent=echoed, user=() if config.voices.people == "unseen" else echoed)
 
     def build(self, segment: SegmentBuilder, start: int) -> None:
-        strangers, voice = segment.bank.strangers, segment.context.voice
-        person = speaker_of(voice)
-        texts = strangers.texts(person)
-        text = texts[segment.choose(texts)]
+        bank, config = segment.bank, segment.context.config
+        strangers, voice = bank.strangers, segment.context.voice
+        person, variant = speaker_of(voice), variant_of(voice)
+        share = config.scenarios.another_asks
+        if share and segment.chance(share):
+            person, text = strangers.requests[segment.choose(strangers.requests)]
+            variant = bank.variants.of_other(segment.rng)
+        else:
+            texts = strangers.texts(person)
+            text = texts[segment.choose(texts)]
         takes = strangers.takes(person, text)
         if takes:
             take = takes[segment.choose(takes)]
-            unit = segment.bank.request(take, text, variant_of(voice))
-            asked = segment.place(unit, start, lane="user")
+            asked = segment.place(bank.request(take, text, variant), start, lane="user")
         else:
             (asked,) = segment.recite((text,), start)
-        if text not in segment.context.config.vocabulary.unanswered:
+        if text not in config.vocabulary.unanswered:
             segment.answer(segment.questions.one_word(text), asked)

@@ -177,6 +177,33 @@ def test_words_that_nobody_answers(
     assert "six" not in bank_of(test).strangers.texts("friends-eve")
 
 
+def test_another_person_may_ask_each_time(
+    asking: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
+) -> None:
+    """What they say is answered like the words of the user; none is said in that user's name."""
+
+    def clips(share: float) -> list[tuple[str, str]]:
+        scenarios = replace(asking.scenarios, another_asks=share)
+        simulator = simulator_for(replace(asking, scenarios=scenarios, features=False))
+        found = []
+        for index in range(12):
+            recipe = simulator.recipe(index)
+            script = simulator.script(recipe)[0]
+            said = [clip.unit for clip in script.clips if clip.lane == "user"]
+            turns = [event for event in script.timeline.events if event.type == "turn"]
+            assert len(turns) == len(said)  # all are answered
+            found += [(speaker_of(recipe.voice), speaker_of(unit.voice)) for unit in said]
+        return found
+
+    assert all(user == speaker for user, speaker in clips(0.0))
+    mixed = clips(0.5)
+    share = sum(user != speaker for user, speaker in mixed) / len(mixed)
+    assert 0.25 < share < 0.65  # now and then another one is the user again
+    everybody = clips(1.0)
+    assert "asterisk-en" not in {speaker for _, speaker in everybody}
+    assert len({speaker for _, speaker in everybody}) > 3
+
+
 def test_an_unanswered_word_is_said_by_somebody_and_answered_nowhere(
     asking: DatagenConfig,
 ) -> None:
