@@ -173,6 +173,9 @@ class ScenarioConfig:
     another_asks: float = option(
         0.0, "one_word: how often a word is said by somebody else than the user of the dialogue"
     )
+    string_share: float = option(
+        0.0, "one_word: how often other people say several letters or numbers, unanswered"
+    )
     narrated_lines: tuple[int, int] = option((2, 6), "narration: lines that the agent reads")
     interjections: dict[str, float] = option(
         default_factory=_default_interjections,
@@ -213,7 +216,8 @@ class ScenarioConfig:
                 )
         shares = (
             *("failed_share", "progress_share", "hesitations", "instructed_share"),
-            *("listening_share", "third_voice_share", "cue_share", "another_asks"),
+            *("listening_share", "third_voice_share", "cue_share"),
+            *("another_asks", "string_share"),
         )
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:

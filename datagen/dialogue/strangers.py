@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
+from string import ascii_lowercase
 from typing import overload
 
 from microturn.datagen.config import DatagenConfig, VoicesConfig
 from microturn.datagen.corpora.conversations.reader import Conversations
+from microturn.datagen.corpora.index.catalogue import Utterances
 from microturn.datagen.corpora.index.spelling import canonical
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.corpora.splits import share_of
@@ -57,6 +59,7 @@ class Strangers:
         self._texts: dict[str, list[str]] = {}
         for person, text in self.requests:
             self._texts.setdefault(person, []).append(text)
+        self.strings = _strings(corpus, config) if config.scenarios.string_share else ()
         answered = set(_answered(config))
         self._all_answered = [text for _, text in self.requests if text in answered]
 
@@ -107,11 +110,7 @@ def _takes(corpus: Corpus, config: DatagenConfig) -> dict[str, dict[str, list[Re
     """Return the takes of each text by each person who may be a user."""
     voices, said = config.voices, (*_answered(config), *config.vocabulary.unanswered)
     texts = {canonical(text): text for text in said}
-    spoken = corpus.filter(language="en")
-    others = spoken.where(
-        on_side(spoken, config.split, unseen=voices.unseen)
-        & ~spoken.is_one_of("speaker", ("", voices.agent, voices.user))
-    )
+    others = _others(corpus, config)
     alone = others.is_one_of("canonical", texts)
     found: dict[str, dict[str, list[RequestTake]]] = {}
     for name, recordings in others.where(alone).by_text("canonical").items():
@@ -131,6 +130,32 @@ def _takes(corpus: Corpus, config: DatagenConfig) -> dict[str, dict[str, list[Re
     }
     _check_unanswered([text for text, people in chosen.items() if people], corpus, config)
     return {text: people for text, people in chosen.items() if people}
+
+
+def _others(corpus: Corpus, config: DatagenConfig) -> Utterances:
+    """Return what other people of the split's side have recorded in English."""
+    voices, spoken = config.voices, corpus.filter(language="en")
+    return spoken.where(
+        on_side(spoken, config.split, unseen=voices.unseen)
+        & ~spoken.is_one_of("speaker", ("", voices.agent, voices.user))
+    )
+
+
+def _strings(corpus: Corpus, config: DatagenConfig) -> tuple[RequestTake, ...]:
+    """Return recordings of several letters and numbers, however many people they are of."""
+    known = {*ascii_lowercase, *config.vocabulary.numbers, *config.vocabulary.echoed, "oh"}
+    others = _others(corpus, config)
+    found = tuple(
+        RequestTake(utterance=utterance)
+        for utterance in others.where((others.n_words() > 1) & (others.n_words() <= MAX_WORDS))
+        if known.issuperset(canonical(utterance.text).split())
+    )
+    if not found:
+        raise ValueError(
+            f"{corpus.name} has no string of letters or numbers by other people for "
+            f"split={config.split}; give scenarios.string_share=0 or add a corpus"
+        )
+    return found
 
 
 def _cut_from(utterance: Utterance, text: str) -> list[RequestTake]:

@@ -18,6 +18,11 @@ class OneWordScenario:
     def build(self, segment: SegmentBuilder, start: int) -> None:
         bank, config = segment.bank, segment.context.config
         strangers, voice = bank.strangers, segment.context.voice
+        if config.scenarios.string_share and segment.chance(config.scenarios.string_share):
+            said = strangers.strings[segment.choose(strangers.strings)]
+            unit = bank.request(said, said.utterance.text, bank.variants.of_other(segment.rng))
+            segment.place(unit, start, lane="user")
+            return
         person, variant = speaker_of(voice), variant_of(voice)
         share = config.scenarios.another_asks
         if share and segment.chance(share):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,30 @@ def test_another_person_may_ask_each_time(
     everybody = clips(1.0)
     assert "asterisk-en" not in {speaker for _, speaker in everybody}
     assert len({speaker for _, speaker in everybody}) > 3
+
+
+def test_strings_are_said_whole_and_nobody_answers(
+    asking: DatagenConfig, simulator_for: Callable[[DatagenConfig], Simulator]
+) -> None:
+    scenarios = replace(asking.scenarios, string_share=0.5)
+    simulator = simulator_for(replace(asking, scenarios=scenarios, features=False))
+    strings = simulator.bank.strangers.strings
+    assert {take.utterance.speaker for take in strings} == {
+        f"friends-{name}" for name, split in PEOPLE.items() if split == "train"
+    }
+    said = Counter[str]()
+    for index in range(8):
+        timeline = simulator.script(simulator.recipe(index))[0].timeline
+        texts = [word.text for word in timeline.words("user")]
+        turns = [event.text for event in timeline.events if event.type == "turn"]
+        n_strings = sum(pair == ("two", "nine") for pair in pairwise(texts))
+        said.update(strings=n_strings, words=len(texts) - 2 * n_strings)
+        assert "two nine" not in turns
+        assert len(turns) <= len(texts) - 2 * n_strings
+    assert 0.3 < said["strings"] / said.total() < 0.7
+    nobody = replace(asking, corpus="default", scenarios=scenarios)
+    with pytest.raises(ValueError, match="has no string of letters or numbers by other people"):
+        bank_of(nobody)
 
 
 def test_an_unanswered_word_is_said_by_somebody_and_answered_nowhere(
