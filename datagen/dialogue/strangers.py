@@ -51,10 +51,12 @@ class Strangers:
             for person in sorted(people)
             for _ in range(max(round(copies / len(people)), 1))
         )
-        if not self.requests and config.voices.people != "trained":
+        needed = config.voices.people != "trained" or config.scenarios.another_asks
+        if needed and not self.requests:
             raise ValueError(
                 f"{corpus.name} has no greeting, letter or word of vocabulary.echoed by other "
-                f"people for split={config.split}; give voices.people=trained or add a corpus"
+                f"people for split={config.split}; give voices.people=trained and "
+                "scenarios.another_asks=0, or add a corpus"
             )
         self._texts: dict[str, list[str]] = {}
         for person, text in self.requests:
