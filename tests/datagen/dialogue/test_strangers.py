@@ -10,6 +10,7 @@ import pytest
 
 from microturn.datagen.config import DatagenConfig, VoicesConfig
 from microturn.datagen.corpora.manifest import Corpus
+from microturn.datagen.dialogue.strangers import Strangers
 from microturn.datagen.dialogue.units import UnitBank
 from microturn.datagen.pipeline import Simulator
 from microturn.datagen.report.heard import add_dialogue
@@ -93,3 +94,14 @@ def test_strangers_have_no_other_scenarios(config: DatagenConfig) -> None:
 def test_a_name_that_nobody_has_is_refused(corpus: Corpus, config: DatagenConfig) -> None:
     with pytest.raises(ValueError, match="voices.unseen has 'jo', who is no speaker of"):
         bank_of(corpus, config, unseen=("jo",))
+
+
+def test_somebody_else_can_ask_only_where_there_is_somebody(
+    corpus: Corpus, config: DatagenConfig
+) -> None:
+    everybody = set(corpus.catalogue.table("speaker")) - {"", "asterisk-en"}
+    alone = replace(config, voices=VoicesConfig(unseen=tuple(sorted(everybody))))
+    assert not Strangers(corpus, alone).requests
+    another = replace(alone, scenarios=replace(config.scenarios, another_asks=0.5))
+    with pytest.raises(ValueError, match="and scenarios.another_asks=0, or add a corpus"):
+        Strangers(corpus, another)
