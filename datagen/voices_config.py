@@ -98,6 +98,11 @@ class VoicesConfig:
     cut_requests: bool = option(
         False, "cut requests of others also out of recordings of up to 12 words of known times"
     )
+    cut_phrases: bool = option(
+        False,
+        "split=train: backchannels and phrases that stop the agent are also cut out of longer "
+        "recordings, which begin or end with them",
+    )
     phrase_factors: tuple[float, ...] = option(
         (0.83, 0.90, 0.95, 1.0, 1.05, 1.11, 1.20),
         "factors drawn for recorded phrases and lines of other speakers in split=train",

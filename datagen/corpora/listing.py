@@ -24,7 +24,7 @@ def list_corpora(folder: str = "") -> list[dict[str, Any]]:
     if not folder and data_folder() is None:  # nothing can have been added without out=
         return rows
     home = Path(folder) if folder else corpora_home()
-    inside = [home] if is_corpus(home) else sorted(home.glob("*"))
+    inside = [home] if is_corpus(home) else sorted(home.glob("[!.]*"))  # others are being added
     return rows + [_row(path.name, path) for path in inside if is_corpus(path)]
 
 

@@ -32,15 +32,23 @@ class Takes:
         """Return a recording, and the number of samples that were cut before its sound."""
         return self._levelled(self._varied(utterance, 0, None, variant), as_agent=as_agent)
 
-    def word(self, utterance: Utterance, number: int, variant: str, *, as_agent: bool) -> Audio:
-        """Return one word of a recording, cut where there is little sound."""
+    def words(
+        self, utterance: Utterance, first: int, last: int, variant: str, *, as_agent: bool
+    ) -> tuple[Audio, int, int]:
+        """Return words of a recording, the last included, cut where there is little sound.
+
+        Also the sample of the recording at which they were cut, and the number of samples that
+        were cut before their sound then.
+        """
         audio = self._corpus.load(utterance)
-        spoken = utterance.cut(number) or utterance.words[number]
-        edges = [round(edge_s * self._rate) for edge_s in (spoken.start_s, spoken.end_s)]
+        begins = utterance.cut(first) or utterance.words[first]
+        ends = utterance.cut(last) or utterance.words[last]
+        edges = [round(edge_s * self._rate) for edge_s in (begins.start_s, ends.end_s)]
         start, end = (quietest_near(audio, edge, rate=self._rate) for edge in edges)
         if end - start < (edges[1] - edges[0]) / 2:  # both moved into one dip of a short word
             start, end = edges
-        return self._levelled(self._varied(utterance, start, end, variant), as_agent=as_agent)[0]
+        levelled = self._levelled(self._varied(utterance, start, end, variant), as_agent=as_agent)
+        return levelled[0], start, levelled[1]
 
     def _levelled(self, audio: Audio, *, as_agent: bool) -> tuple[Audio, int]:
         first, last = energy_edges(audio, self._rate, threshold_db=self._voices.trim_db)

@@ -109,7 +109,7 @@ class UnitBank:
 
         def make() -> Unit:
             as_agent = self._is_agent(utterance, variant)
-            audio = self._takes.word(utterance, word, variant, as_agent=as_agent)
+            audio, *_ = self._takes.words(utterance, word, word, variant, as_agent=as_agent)
             text = utterance.words[word].text
             words = (UnitWord(text=text, start_sample=0, end_sample=len(audio)),)
             return _unit_of(utterance, variant, text=text, audio=audio, words=words)
@@ -156,20 +156,40 @@ class UnitBank:
         return self._fluent[key]
 
     def phrase(self, phrase: Phrase, variant: str = "") -> Unit:
-        """A whole recording of another speaker, as it is or varied."""
-        return self._unit(phrase.utterance, phrase.text, variant)
+        """A recording of another speaker, or words of it, as it is or varied."""
+        utterance, spoken = phrase.utterance, phrase.spoken
+        if spoken is None:
+            return self._unit(utterance, phrase.text, variant)
+
+        def make() -> Unit:
+            first, last = spoken
+            audio, start, before = self._takes.words(
+                utterance, first, last, variant, as_agent=False
+            )
+            part = replace(utterance, words=utterance.words[first : last + 1])
+            scale = self.rate / speed_of(variant)
+            before += round(start / self.rate * scale)
+            words = placed_words(part, phrase.text, before, len(audio), scale)
+            return _unit_of(utterance, variant, text=phrase.text, audio=audio, words=words)
+
+        return self._kept((f"{utterance.id}#{spoken[0]}-{spoken[1]}", variant), make)
 
     def phrases(
         self, texts: Sequence[str], *, split: str | None = None, longest_s: float = inf
     ) -> Phrases:
-        """Recordings of other speakers of this split that say one of these texts and no more."""
+        """Recordings of other speakers of this split that say one of these texts and no more.
+
+        With `voices.cut_phrases` a training set has words of longer ones too.
+        """
         key = (tuple(texts), split or self.split, longest_s)
         if key not in self._phrases:
             others, wanted = self._others(key[1]), {canonical(text) for text in texts}
-            said = others.where(
-                others.is_one_of("canonical", wanted) & (others.numbers("duration_s") <= longest_s)
-            )
-            self._phrases[key] = Phrases(said, said.texts("canonical"))
+            alone = others.is_one_of("canonical", wanted)
+            said = others.where(alone & (others.numbers("duration_s") <= longest_s))
+            found = Phrases(said, said.texts("canonical"))
+            if self._voices.cut_phrases and key[1] == "train":
+                found = found.and_cut(others.where(~alone), wanted, longest_s=longest_s)
+            self._phrases[key] = found
         return self._phrases[key]
 
     def tics(self, more: Sequence[str] = ()) -> Phrases:

@@ -88,8 +88,7 @@ class VoiceMixture:
         if speaker:
             fitting = self._stops[speaker]
             if max_samples is not None:
-                seconds = fitting.utterances.numbers("duration_s")
-                fitting = fitting.where(seconds * rate <= max_samples)
+                fitting = fitting.where(fitting.seconds * rate <= max_samples)
             return self._phrase(rng, fitting) if fitting else None
         return self._own(rng, self._own_stops, voice) if self._own_stops else None
 

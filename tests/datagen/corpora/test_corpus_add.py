@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -328,8 +329,10 @@ def test_the_commands_add_and_list(
     assert json.loads(capsys.readouterr().out)["recordings"] == 1
     added = open_corpora("default,mine")
     assert {added.attribution_of(one) for one in added.filter(source="mine")} == {"Bob Example"}
+    shutil.copytree(corpora_home() / "mine", corpora_home() / ".mine.host_1_0.part")  # being added
     assert cli.main(["corpus", "list"]) == 0
     listed = capsys.readouterr().out
+    assert ".part" not in listed
     assert listed.splitlines()[1].startswith("default")
     assert listed.splitlines()[2].split()[:3] == ["scenes", "2.14", "3060"]
     assert listed.splitlines()[3].split()[:3] == ["mine", "0.00", "1"]

@@ -18,6 +18,7 @@ from microturn.datagen.config import DatagenConfig, TransformConfig, VocabularyC
 from microturn.datagen.corpora.add import add_corpus
 from microturn.datagen.corpora.config import CorpusAddConfig
 from microturn.datagen.corpora.home import open_corpora
+from microturn.datagen.corpora.index.phrases import Phrase
 from microturn.datagen.corpora.manifest import Corpus
 from microturn.datagen.dialogue.strangers import EvenMix
 from microturn.datagen.dialogue.units import UnitBank
@@ -120,6 +121,54 @@ def test_a_request_is_cut_out_of_a_longer_recording(asking: DatagenConfig) -> No
     alone = bank.user("nine", "asterisk-en@1.1")
     assert units[1].n_samples == pytest.approx(alone.n_samples, rel=0.25)
     assert not bank_of(asking, cut_requests=False).strangers.takes("friends-ann", "nine")
+
+
+def test_a_phrase_is_cut_from_either_end_of_a_longer_recording(asking: DatagenConfig) -> None:
+    def said(bank: UnitBank, *texts: str, longest_s: float = 9.0) -> dict[str, Phrase]:
+        found = bank.phrases(texts, longest_s=longest_s).by_speaker()
+        return {phrase.text: phrase for phrase in found.get("friends-ann", ())}
+
+    bank = bank_of(asking, cut_phrases=True)
+    phrases = said(bank, "two", "nine", "seven")
+    assert {text: phrase.spoken for text, phrase in phrases.items()} == {
+        "seven": None,  # recorded alone
+        "two": (0, 0),
+        "nine": (1, 1),
+    }
+    units = {text: bank.phrase(phrase, "@1.1") for text, phrase in phrases.items()}
+    for text, unit in units.items():
+        assert [word.text for word in unit.words] == [text]
+        assert (unit.words[0].start_sample, unit.words[-1].end_sample) == (0, unit.n_samples)
+        alone = bank.user(text, "asterisk-en@1.1")
+        assert unit.n_samples == pytest.approx(alone.n_samples, rel=0.25)
+    # All of a recording is no part of it, and what is too long is left out.
+    assert said(bank, "two nine")["two nine"].spoken is None
+    assert not said(bank, "two", "nine", longest_s=0.2)
+    seconds = bank.phrases(("two", "seven")).seconds
+    assert all(0.1 < length_s < 1.5 for length_s in seconds)
+    # Tests have recordings as they are, and so do training sets unless they are asked for more.
+    assert set(said(bank_of(asking), "two", "seven")) == {"seven"}
+    test = bank_of(replace(asking, split="test"), cut_phrases=True)
+    assert not test.phrases(("two",)).by_speaker().keys() & {"friends-eve"}
+
+
+def test_words_of_a_phrase_in_a_longer_recording_keep_their_times(asking: DatagenConfig) -> None:
+    bank = bank_of(asking, cut_phrases=True)
+    line = next(
+        u
+        for u in bank.corpus.utterances
+        if u.speaker == "joe" and len(u.words) > 3 and all(word.is_known for word in u.words[:3])
+    )
+    for variant in ("", "@1.1"):
+        phrase = Phrase(utterance=line, text=" ".join(w.text for w in line.words[:2]), place=0)
+        unit = bank.phrase(phrase, variant)
+        first, second = unit.words
+        rate = RATE / (1.1 if variant else 1.0)
+        between_s = line.words[1].start_s - line.words[0].start_s
+        assert (second.start_sample - first.start_sample) / rate == pytest.approx(
+            between_s, abs=0.06
+        )
+        assert second.end_sample == unit.n_samples
 
 
 def test_every_text_is_as_likely_whoever_says_it(asking: DatagenConfig) -> None:
