@@ -31,7 +31,7 @@ from microturn.training.process_group import print_once
 from microturn.training.reading.damage import DamagedDialogues
 from microturn.training.reading.mixture import examples_of
 from microturn.training.sources import Source, open_source
-from microturn.training.start.init_weights import InitialWeights, folder_of
+from microturn.training.start.init_weights import InitialWeights, contents_of, folders_of
 from microturn.training.start.run_identity import words_digest
 from microturn.training.state import State, weights_for
 from microturn.training.vocoder_loss import VocoderTask
@@ -102,7 +102,7 @@ def _notes(source: Source, cfg: TrainingConfig, *, resumed: bool) -> dict[str, s
     if resumed:
         before = read_contents(Path(cfg.out) / IN_RUN)
     elif cfg.init:
-        before = read_contents(folder_of(cfg.init))
+        before = contents_of(folders_of(cfg.init))
     if contents is None or before is None:
         return {CONTENTS_NAME: ""}
     return {CONTENTS_NAME: contents_text(before.united(contents))}
@@ -156,5 +156,7 @@ def _start_from(name: str, model: InteractionModel, source: Source) -> dict[str,
     initial = InitialWeights.read(name)
     found, phrases = initial.sources(model, source.tokenizer)
     changes = "".join(f"; {phrase}" for phrase in phrases)
-    print_once(f"training: the weights of {initial.folder}, step 0, a new optimiser{changes}")
+    folders = " and ".join(map(str, initial.folders))
+    mean = "the mean of " if len(initial.folders) > 1 else ""
+    print_once(f"training: {mean}the weights of {folders}, step 0, a new optimiser{changes}")
     return found

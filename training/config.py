@@ -168,7 +168,8 @@ class TrainingConfig:
     init: str = option(
         "",
         "checkpoint whose weights the run starts from: folder, run, file or OWNER/NAME of the hub; "
-        "keys of model that are not given come from it",
+        "of several, separated by commas, their mean; keys of model that are not given come from "
+        "there",
     )
     freeze: tuple[str, ...] = option(
         (),

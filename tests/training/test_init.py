@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from microturn.configs.load import load_config
 from microturn.configs.main import FAILED, main
+from microturn.datagen.sets.contents import read_contents
 from microturn.datagen.sets.shards import ShardReader
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint, save_checkpoint
 from microturn.model.checkpoint_place import find_checkpoint
@@ -99,6 +100,42 @@ def test_every_form_of_init_gives_the_same_weights(
         assert train(data, out, f"init={form}", "max_steps=1") == 0
         results.append((out / "checkpoint" / "model.safetensors").read_bytes())
     assert results == [results[0]] * len(forms)
+
+
+def test_several_checkpoints_give_their_mean(
+    source: Path, data: Path, tmp_path: Path, train: Train
+) -> None:
+    """Weight by weight, and who was heard by either was heard by it."""
+    other = simulate(tmp_path / "other", "seed=5")
+    one, two, both = tmp_path / "one", tmp_path / "two", tmp_path / "both"
+    still = ("optim.lr=0", "optim.muon_lr=0", "optim.warmup_steps=0", "model.moe.bias_speed=0")
+    assert train(data, one, f"init={source}", "max_steps=3") == 0
+    assert train(other, two, f"init={source}", "max_steps=2") == 0
+    mean_of = f"init={one},{two / 'checkpoint'}"
+    assert train(data, both, mean_of, "max_steps=1", *still) == 0
+    first, second, mean = weights_of(one), weights_of(two), weights_of(both)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    for name, value in mean.items():
+        expected = (first[name].double() + second[name].double()) / 2
+        torch.testing.assert_close(value.double(), expected, rtol=0, atol=1e-6)
+    was_heard = [read_contents(run / "checkpoint") for run in (one, two)]
+    joined = read_contents(both / "checkpoint")
+    assert joined is not None
+    assert all(each is not None and joined.united(each) == joined for each in was_heard)
+    assert was_heard[0] != joined  # the other one has read one set more
+
+
+def test_checkpoints_of_other_kinds_have_no_mean(
+    source: Path, data: Path, tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(data, tmp_path / "wide", "max_steps=1", "model.d_model=96") == 0
+    capsys.readouterr()
+    mean = f"init={source},{tmp_path / 'wide'}"
+    words = ["train", "training/smoke.yaml", f"data={data}", f"out={tmp_path / 'run'}", mean]
+    assert main(words) == FAILED
+    said = capsys.readouterr().err
+    assert "init= is to be a mean, but" in said
+    assert "checkpoints that went on from the same one" in said
 
 
 def test_a_name_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from microturn.kernels.ring_attention import project
 from microturn.kernels.window_attention import Window
 from microturn.model.backbone import Block
 from microturn.model.batch import LaneBatch
-from microturn.model.checkpoint_files import CONTENTS, StoredCheckpoint
 from microturn.model.model import InteractionModel
 from microturn.model.stored.weights import give_weights, has_weights
 from microturn.model.streams import Lanes
@@ -96,8 +95,7 @@ def grown(initial: InitialWeights, seed: int) -> InteractionModel:
     model = InteractionModel(cfg, initial.layout, len(initial.tokenizer))
     give_weights(model, {_later(name): stored for name, stored in initial.weights.items()})
     model.tokenizer = initial.tokenizer
-    notes = StoredCheckpoint.read(initial.folder).notes
-    model.notes = {name: text for name, text in notes.items() if name == CONTENTS}
+    model.notes = initial.notes()
     with torch.no_grad():
         for block in front(model):
             block.attention.out.weight.zero_()

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from microturn.configs.command import write_json
 from microturn.configs.files import make_folder
 from microturn.datagen.video.stills import POSES, Stills, draw_stills
-from microturn.model.checkpoint_files import CONTENTS, StoredCheckpoint
 from microturn.model.model import InteractionModel
 from microturn.model.stored.weights import give_weights, has_weights
 from microturn.model.streams.layout import PATCH_SIZE
@@ -103,8 +102,7 @@ def _start(cfg: SeeConfig) -> InteractionModel:
     found, _ = initial.sources(model, initial.tokenizer)
     give_weights(model, found)
     model.tokenizer = initial.tokenizer
-    notes = StoredCheckpoint.read(initial.folder).notes
-    model.notes = {name: text for name, text in notes.items() if name == CONTENTS}
+    model.notes = initial.notes()
     return model
 
 

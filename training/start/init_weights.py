@@ -1,4 +1,4 @@
-"""A run that starts from the weights of a checkpoint: `init=`.
+"""A run that starts from the weights of a checkpoint, or of the mean of several: `init=`.
 
 Weights and the statistics of the mel bands are taken; optimiser, step and schedule are new. What
 the new model has and the checkpoint has not, a lane, a vocoder, words, is drawn as in a new model.
@@ -6,16 +6,23 @@ the new model has and the checkpoint has not, a lane, a vocoder, words, is drawn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from microturn.datagen.sets.contents import (
+    CONTENTS_NAME,
+    Contents,
+    contents_text,
+    read_contents,
+)
 from microturn.model.checkpoint_files import StoredCheckpoint
 from microturn.model.checkpoint_place import IN_RUN, find_checkpoint
 from microturn.model.config import ModelConfig
 from microturn.model.embed import marked_rows
 from microturn.model.model import InteractionModel
+from microturn.model.stored.mean import MeanTensor
 from microturn.model.stored.tensor_files import SomeRows, Stored
 from microturn.model.stored.weights import has_weights
 from microturn.model.streams import StreamLayout, Tokenizer
@@ -32,7 +39,7 @@ class InitialWeights:
     """The checkpoint that a run starts from."""
 
     name: str  # as `init=` has it
-    folder: Path
+    folders: tuple[Path, ...]  # of one checkpoint, or of those whose mean it is
     cfg: ModelConfig
     layout: StreamLayout
     tokenizer: Tokenizer
@@ -42,17 +49,53 @@ class InitialWeights:
     def read(cls, name: str) -> InitialWeights:
         """Read `init=`: a checkpoint by folder, file or hub id, or a state of a run.
 
-        Raises OSError or ValueError where there is no whole one.
+        Of several, separated by commas, it is the mean, weight by weight. Raises OSError or
+        ValueError where one is not there or not whole, or where they have no mean.
         """
-        stored = StoredCheckpoint.read(folder_of(name))
+        each = [cls._read_one(one) for one in names_of(name)]
+        first = each[0]
+        for other in each[1:]:
+            first._check_same_kind(other)
+        if len(each) == 1:
+            return first
+        weights = {
+            key: MeanTensor(tuple(one.weights[key] for one in each)) for key in first.weights
+        }
+        folders = tuple(folder for one in each for folder in one.folders)
+        return replace(first, name=name, folders=folders, weights=weights)
+
+    @classmethod
+    def _read_one(cls, name: str) -> InitialWeights:
+        stored = StoredCheckpoint.read(_folder_of(name))
         return cls(
             name=name,
-            folder=stored.folder,
+            folders=(stored.folder,),
             cfg=stored.cfg,
             layout=stored.layout,
             tokenizer=stored.tokenizer,
             weights=state.load(Path(name)).weights if _is_state(name) else stored.weights(),
         )
+
+    def notes(self) -> dict[str, str]:
+        """Return the file of a checkpoint that says what these weights were trained on."""
+        contents = contents_of(self.folders)
+        return {} if contents is None else {CONTENTS_NAME: contents_text(contents)}
+
+    def _check_same_kind(self, other: InitialWeights) -> None:
+        """Raise ValueError where a checkpoint has other lanes, words or sizes than this one."""
+        mine, theirs = ({k: t.shape for k, t in one.weights.items()} for one in (self, other))
+        unlike = next((key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)), "")
+        if self.layout != other.layout:
+            unlike = "another layout"
+        elif self.tokenizer.pieces != other.tokenizer.pieces:
+            unlike = "another tokenizer"
+        elif unlike:
+            unlike = f"{unlike} of {theirs.get(unlike, 'no size')}, not {mine.get(unlike, 'none')}"
+        if unlike:
+            raise ValueError(
+                f"init= is to be a mean, but {other.name} has {unlike}, unlike {self.name}; give "
+                "checkpoints that went on from the same one"
+            )
 
     def sources(
         self, model: InteractionModel, tokenizer: Tokenizer
@@ -159,8 +202,38 @@ class InitialWeights:
             )
 
 
+def names_of(name: str) -> list[str]:
+    """Divide `init=` into the checkpoints whose mean it is; mostly it is one."""
+    if Path(name).exists():  # a comma may be in the name of a folder
+        return [name]
+    return [one.strip() for one in name.split(",") if one.strip()]
+
+
+def folders_of(name: str) -> list[Path]:
+    """Return the checkpoint folders of `init=`; that of a state is its run's."""
+    return [_folder_of(one) for one in names_of(name)]
+
+
+def contents_of(folders: Iterable[Path]) -> Contents | None:
+    """Join what checkpoints were trained on; nothing where one does not say."""
+    joined = Contents()
+    for folder in folders:
+        contents = read_contents(folder)
+        if contents is None:
+            return None
+        joined = joined.united(contents)
+    return joined
+
+
 def folder_of(name: str) -> Path:
-    """Return the checkpoint folder of `init=`; that of a state is its run's."""
+    """Return the folder of a single checkpoint; ValueError for a mean of several."""
+    folders = folders_of(name)
+    if len(folders) > 1:
+        raise ValueError(f"{name} are several checkpoints, and this takes one")
+    return folders[0]
+
+
+def _folder_of(name: str) -> Path:
     return Path(name).parent.parent / IN_RUN if _is_state(name) else find_checkpoint(name)
 
 
