@@ -90,7 +90,11 @@ class Phrases(Sequence[Phrase]):
         places, seconds = list(self._places), self.seconds.tolist()
         wanted = {tuple(text.split()): text for text in texts}
         lengths = sorted({len(words) for words in wanted}, reverse=True)
-        for row, utterance in zip(more.rows, more, strict=True):
+        begins, ends = tuple(f"{text} " for text in texts), tuple(f" {text}" for text in texts)
+        # The text is at hand; words and their times are read from the manifest, one by one.
+        mask = [t.startswith(begins) or t.endswith(ends) for t in more.texts("canonical")]
+        near = more.where(np.array(mask, np.bool_))
+        for row, utterance in zip(near.rows, near, strict=True):
             for place, text in _at_edges(utterance, wanted, lengths):
                 words = utterance.words[place : place + len(text.split())]
                 length_s = words[-1].end_s - words[0].start_s
