@@ -100,8 +100,8 @@ class VoicesConfig:
     )
     cut_phrases: bool = option(
         False,
-        "split=train: backchannels and phrases that stop the agent are also cut out of longer "
-        "recordings, which begin or end with them",
+        "cut backchannels and phrases that stop the agent out of recordings that begin or end with "
+        "them, words or silence beside them",
     )
     phrase_factors: tuple[float, ...] = option(
         (0.83, 0.90, 0.95, 1.0, 1.05, 1.11, 1.20),

@@ -179,15 +179,20 @@ class UnitBank:
     ) -> Phrases:
         """Recordings of other speakers of this split that say one of these texts and no more.
 
-        With `voices.cut_phrases` a training set has words of longer ones too.
+        They are so long as their recordings; with `voices.cut_phrases` as what sounds in these, and
+        words at either end of longer ones are among them.
         """
         key = (tuple(texts), split or self.split, longest_s)
         if key not in self._phrases:
             others, wanted = self._others(key[1]), {canonical(text) for text in texts}
             alone = others.is_one_of("canonical", wanted)
-            said = others.where(alone & (others.numbers("duration_s") <= longest_s))
-            found = Phrases(said, said.texts("canonical"))
-            if self._voices.cut_phrases and key[1] == "train":
+            length_s = others.numbers("duration_s")
+            if self._voices.cut_phrases:
+                length_s = others.numbers("end_s") - others.numbers("start_s")
+            fitting = alone & (length_s <= longest_s)
+            said = others.where(fitting)
+            found = Phrases(said, said.texts("canonical"), seconds=length_s[fitting].tolist())
+            if self._voices.cut_phrases:
                 found = found.and_cut(others.where(~alone), wanted, longest_s=longest_s)
             self._phrases[key] = found
         return self._phrases[key]

@@ -187,4 +187,7 @@ def test_metrics_that_do_not_exist_are_refused() -> None:
 
 def test_the_shipped_goals_exist() -> None:
     words = ["before=a", "after=b", "out=x"]
-    check_change(load_config(ChangeConfig, ["evaluation/reinforced.yaml"], words))
+    files = ["evaluation/reinforced.yaml", "evaluation/reinforced_many.yaml"]
+    shipped = load_config(ChangeConfig, files, words)
+    check_change(shipped)
+    assert len(shipped.users) == 3

@@ -146,10 +146,24 @@ def test_a_phrase_is_cut_from_either_end_of_a_longer_recording(asking: DatagenCo
     assert not said(bank, "two", "nine", longest_s=0.2)
     seconds = bank.phrases(("two", "seven")).seconds
     assert all(0.1 < length_s < 1.5 for length_s in seconds)
-    # Tests have recordings as they are, and so do training sets unless they are asked for more.
+    # Recordings are taken as they are where nothing else is asked for.
     assert set(said(bank_of(asking), "two", "seven")) == {"seven"}
     test = bank_of(replace(asking, split="test"), cut_phrases=True)
-    assert not test.phrases(("two",)).by_speaker().keys() & {"friends-eve"}
+    assert test.phrases(("two",)).by_speaker().keys() & {"friends-eve"}
+
+
+def test_silence_around_a_phrase_does_not_make_it_long(asking: DatagenConfig) -> None:
+    """Clips of a fixed length, as of Speech Commands, are no longer than what is said in them."""
+
+    def ids(bank: UnitBank, longest_s: float) -> set[str]:
+        return {phrase.utterance.id for phrase in bank.phrases(texts, longest_s=longest_s)}
+
+    texts, bank = asking.vocabulary.backchannels, bank_of(asking)
+    clips = [phrase.utterance for phrase in bank.phrases(texts)]
+    clip = max(clips, key=lambda u: u.duration_s - (u.end_s - u.start_s))
+    between_s = (clip.end_s - clip.start_s + clip.duration_s) / 2
+    assert clip.id not in ids(bank, between_s)
+    assert clip.id in ids(bank_of(asking, cut_phrases=True), between_s)
 
 
 def test_words_of_a_phrase_in_a_longer_recording_keep_their_times(asking: DatagenConfig) -> None:
