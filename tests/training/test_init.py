@@ -18,6 +18,7 @@ from microturn.datagen.sets.shards import ShardReader
 from microturn.model.checkpoint import load_checkpoint, random_checkpoint, save_checkpoint
 from microturn.model.checkpoint_place import find_checkpoint
 from microturn.training.config import TrainingConfig
+from microturn.training.start.init_weights import InitialWeights
 from microturn.training.state import saved_states
 
 Train = Callable[..., int]
@@ -123,6 +124,11 @@ def test_several_checkpoints_give_their_mean(
     assert joined is not None
     assert all(each is not None and joined.united(each) == joined for each in was_heard)
     assert was_heard[0] != joined  # the other one has read one set more
+
+
+def test_commas_alone_are_no_checkpoint() -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint folder, no file of one"):
+        InitialWeights.read(",")
 
 
 def test_checkpoints_of_other_kinds_have_no_mean(

@@ -206,7 +206,7 @@ def names_of(name: str) -> list[str]:
     """Divide `init=` into the checkpoints whose mean it is; mostly it is one."""
     if Path(name).exists():  # a comma may be in the name of a folder
         return [name]
-    return [one.strip() for one in name.split(",") if one.strip()]
+    return [one.strip() for one in name.split(",") if one.strip()] or [name]
 
 
 def folders_of(name: str) -> list[Path]:
